@@ -1,0 +1,1 @@
+"""A market-data lake that a quant can trust, orchestrated by Dagster."""

@@ -1,0 +1,142 @@
+"""Every error that gb_pipeline raises on purpose.
+
+Belongs here: the tree, and the promise that each error says what was wrong and what to do about it.
+Does not belong here: catching, retrying or translating errors of other libraries.
+
+    GbError
+    ├── ConfigError                 gb.yaml, an environment variable or an argument is unusable
+    ├── InvalidSymbol               a code that cannot be a symbol
+    ├── InvalidResolution           a text that names no resolution
+    ├── NaiveTimestamp              a datetime without a time zone
+    ├── VendorError                 the vendor's side
+    │   ├── TransientVendorError    the same call may succeed later
+    │   │   └── RateLimited         ... after `retry_after` seconds
+    │   └── PermanentVendorError    the same call fails for ever
+    │       ├── NotEntitled         the plan or the key does not cover it
+    │       ├── UnknownSymbol       the vendor does not list it
+    │       └── HistoryNotAvailable the vendor's history starts at `first`
+    ├── WindowRefused               a frame that cannot be stored as it is
+    ├── LakeError                   the lake's tables cannot do what was asked
+    │   └── CompactionRefused       the rewritten file is not provably the same
+    └── ReadError
+        ├── UnknownSeries           nothing is stored under this name; `near` lists what resembles it
+        └── NoDataInRange           the series exists, the range is empty; `available` says what there is
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+
+class GbError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        what: what was wrong and where, one sentence.
+        fix: what to do about it, one sentence; empty where nothing can be done.
+
+    Example:
+        >>> str(GbError("no such file: gb.yaml", fix="run `gb init`"))
+        'no such file: gb.yaml\\n  -> run `gb init`'
+    """
+
+    def __init__(self, what: str, *, fix: str = "") -> None:
+        """Keep both lines apart, so that a terminal, a log and a check result can each show them their way."""
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """Both lines: what, and what to do."""
+        return f"{self.what}\n  -> {self.fix}" if self.fix else self.what
+
+
+class ConfigError(GbError):
+    """gb.yaml, an environment variable or an argument is unusable."""
+
+
+class InvalidSymbol(GbError):
+    """A code that cannot be a symbol."""
+
+
+class InvalidResolution(GbError):
+    """A text that names no resolution."""
+
+
+class NaiveTimestamp(GbError):
+    """A datetime without a time zone, where only an instant will do."""
+
+
+class VendorError(GbError):
+    """Something went wrong on the vendor's side, or on the way there."""
+
+
+class TransientVendorError(VendorError):
+    """The same call may succeed later: a time-out, a broken body, a 5xx, no network."""
+
+
+class RateLimited(TransientVendorError):
+    """The vendor asked for patience; `retry_after` is in seconds, or None when it did not say."""
+
+    def __init__(self, what: str, *, retry_after: float | None = None, fix: str = "") -> None:
+        """Carry the vendor's own waiting time."""
+        super().__init__(what, fix=fix)
+        self.retry_after = retry_after
+
+
+class PermanentVendorError(VendorError):
+    """The same call fails for ever: asking again is of no use."""
+
+
+class NotEntitled(PermanentVendorError):
+    """The key or its plan does not cover what was asked."""
+
+
+class UnknownSymbol(PermanentVendorError):
+    """The vendor does not list this symbol."""
+
+
+class HistoryNotAvailable(PermanentVendorError):
+    """The vendor's history starts later than asked; `first` is the earliest instant it serves, if it said so."""
+
+    def __init__(self, what: str, *, first: datetime | None = None, fix: str = "") -> None:
+        """Carry the first instant that can be had."""
+        super().__init__(what, fix=fix)
+        self.first = first
+
+
+class WindowRefused(GbError):
+    """A frame that cannot be stored as it is: wrong columns or types, nothing of it was stored."""
+
+
+class LakeError(GbError):
+    """The lake's tables cannot do what was asked."""
+
+
+class CompactionRefused(LakeError):
+    """The rewritten file is not provably the same as what it would replace; nothing was changed."""
+
+
+class ReadError(GbError):
+    """A question that the lake cannot answer."""
+
+
+class UnknownSeries(ReadError):
+    """Nothing is stored under this name; `near` lists names that resemble it."""
+
+    def __init__(self, what: str, *, near: Sequence[str] = (), fix: str = "") -> None:
+        """Carry the near matches."""
+        super().__init__(what, fix=fix)
+        self.near = tuple(near)
+
+
+class NoDataInRange(ReadError):
+    """The series exists but holds nothing in the range; `available` is its first and last timestamp."""
+
+    def __init__(
+        self, what: str, *, available: tuple[datetime, datetime] | None = None, fix: str = ""
+    ) -> None:
+        """Carry what there is instead."""
+        super().__init__(what, fix=fix)
+        self.available = available

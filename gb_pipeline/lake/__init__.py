@@ -1,0 +1,1 @@
+"""The Delta tables: writing, revisions, quarantine, compaction, and the catalog projected from them."""

@@ -1,0 +1,206 @@
+"""The columns of every table, declared once as Arrow schemas.
+
+Belongs here: names, types, nullability and meaning. Polars schemas, the Pandera model, Delta tables, empty frames and the
+catalog's columns are derived from these; nobody else writes a column's type down.
+
+All prices and volumes are decimals: `Decimal(18,8)` is an INT64 in Parquet, exact and smaller than a float. What does not
+fit goes to a sibling table with `Decimal(38,18)` (`Precision.WIDE`). All timestamps are microseconds in UTC.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+
+import polars as pl
+import pyarrow as pa
+
+from gb_pipeline.market.resolution import Resolution
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+PRICES = ("open", "high", "low", "close")
+CORE = ("timestamp", *PRICES, "volume")
+OPTIONAL = ("trade_count", "vwap")
+# What a bar says; `known_at` and the keys are about the bar.
+CONTENT = (*PRICES, "volume", *OPTIONAL)
+
+
+class Precision(StrEnum):
+    """How many digits a source's prices and volumes may have."""
+
+    STANDARD = "standard"
+    WIDE = "wide"
+
+    @property
+    def digits(self) -> tuple[int, int]:
+        """Precision and scale: `(18, 8)` or `(38, 18)`."""
+        return (38, 18) if self is Precision.WIDE else (18, 8)
+
+    @property
+    def decimal(self) -> pl.Decimal:
+        """The Polars type."""
+        return pl.Decimal(*self.digits)
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"comment": meaning})
+
+
+def _bar_content(precision: Precision, prefix: str = "") -> list[pa.Field]:
+    number = pa.decimal128(*precision.digits)
+    unit = "" if not prefix else f", {prefix.rstrip('_')} content"
+    return [
+        *(_field(f"{prefix}{name}", number, f"{name} price in quote currency, as the vendor gave it{unit}") for name in PRICES),
+        _field(f"{prefix}volume", number, f"traded quantity in the vendor's own unit{unit}"),
+        _field(f"{prefix}trade_count", pa.int64(), f"number of trades, where the vendor says{unit}", nullable=True),
+        _field(f"{prefix}vwap", number, f"volume-weighted average price, where the vendor says{unit}", nullable=True),
+    ]
+
+
+_SERIES = [
+    _field("source", pa.string(), "the provider's feed under a short name"),
+    _field("symbol", pa.string(), "canonical code of the instrument"),
+]
+_RESOLUTION = _field("resolution", pa.string(), "length of the bars, such as 1m")
+_WINDOW = [
+    _field("window_start", TIMESTAMP, "start of the window that was asked for"),
+    _field("window_end", TIMESTAMP, "end of that window, exclusive"),
+]
+_PERIOD = _field("period", pa.string(), "hive partition: the year, or the month for bars of one second")
+
+
+@cache
+def bar_schema(precision: Precision = Precision.STANDARD) -> pa.Schema:
+    """Columns of `bars_<resolution>`, partition column last."""
+    return pa.schema(
+        [
+            *_SERIES,
+            _field("timestamp", TIMESTAMP, "the bar's open; the session's date at midnight for a day or longer"),
+            *_bar_content(precision),
+            _field("known_at", TIMESTAMP, "when this lake first held this content"),
+            _PERIOD,
+        ]
+    )
+
+
+@cache
+def restatement_schema() -> pa.Schema:
+    """Columns of `restatements`: content that a vendor changed after it was stored. Always wide: one table for all."""
+    return pa.schema(
+        [
+            *_SERIES,
+            _RESOLUTION,
+            _field("timestamp", TIMESTAMP, "the bar"),
+            *_bar_content(Precision.WIDE, "old_"),
+            *_bar_content(Precision.WIDE, "new_"),
+            _field("first_known", TIMESTAMP, "when the old content became known"),
+            _field("replaced_at", TIMESTAMP, "when the new content became known"),
+            _field("delay", pa.int64(), "microseconds between the two"),
+        ]
+    )
+
+
+QUARANTINE = pa.schema(
+    [
+        *_SERIES,
+        _RESOLUTION,
+        _field("timestamp", TIMESTAMP, "the row's own timestamp, null where it cannot be read", nullable=True),
+        _field("reasons", pa.list_(pa.string()), "codes of every rule that the row breaks"),
+        _field("row", pa.string(), "the row as received"),
+        *_WINDOW,
+        _field("session", pa.date32(), "the session it was refused in", nullable=True),
+        _field("run_id", pa.string(), "the run that refused it", nullable=True),
+        _field("quarantined_at", TIMESTAMP, "when it was refused"),
+        _field("row_id", pa.string(), "hash of series, row and reasons: the same refusal is stored once"),
+    ]
+)
+
+FETCHES = pa.schema(
+    [
+        *_SERIES,
+        _RESOLUTION,
+        *_WINDOW,
+        _field("fetched_at", TIMESTAMP, "when the call began"),
+        _field("outcome", pa.string(), "ok, empty or error"),
+        _field("rows", pa.int64(), "rows in the answer"),
+        _field("calls", pa.int64(), "requests it took, retries included"),
+        _field("latency_ms", pa.int64(), "milliseconds until the last byte"),
+        _field("bytes", pa.int64(), "size of the answer's bodies"),
+        _field("response_hash", pa.string(), "SHA-256 over the answer's bodies", nullable=True),
+        _field("error", pa.string(), "kind of the error", nullable=True),
+        _field("message", pa.string(), "what it said, without credentials", nullable=True),
+        _field("run_id", pa.string(), "the run that asked", nullable=True),
+    ]
+)
+
+GAP = pa.struct(
+    [
+        pa.field("start", TIMESTAMP, nullable=False),
+        pa.field("end", TIMESTAMP, nullable=False),
+        pa.field("missing", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+# The ledger of sessions: what the catalog's `coverage` and `gaps` are made of, so that they never open a data file.
+SESSIONS = pa.schema(
+    [
+        *_SERIES,
+        _RESOLUTION,
+        _field("session", pa.date32(), "the trading day, by the source's calendar"),
+        _field("expected", pa.int64(), "bars that the calendar expects"),
+        _field("actual", pa.int64(), "bars stored"),
+        _field("missing", pa.int64(), "expected bars that are not stored"),
+        _field("quarantined", pa.int64(), "rows refused in the last fetch of this session"),
+        _field("warnings", pa.int64(), "rows stored although they look suspicious"),
+        _field("status", pa.string(), "complete, partial, empty, closed, not_listed, refused or failed"),
+        _field("fingerprint", pa.string(), "SHA-256 of the session's content, empty without rows"),
+        _field("first_timestamp", TIMESTAMP, "first bar", nullable=True),
+        _field("last_timestamp", TIMESTAMP, "last bar", nullable=True),
+        _field("gaps", pa.list_(GAP), "runs of missing bars, each with its reason"),
+        _field("known_at", TIMESTAMP, "when this became known"),
+        _PERIOD,
+    ]
+)
+
+CORPORATE_ACTIONS = pa.schema(
+    [
+        *_SERIES,
+        _field("ex_date", pa.date32(), "first session that trades without the right"),
+        _field("kind", pa.string(), "split, cash_dividend, listing or delisting"),
+        _field("ratio", pa.decimal128(38, 18), "new shares per old share, for splits", nullable=True),
+        _field("amount", pa.decimal128(38, 18), "cash per share, for dividends", nullable=True),
+        _field("currency", pa.string(), "of the amount", nullable=True),
+        _field("known_at", TIMESTAMP, "when this lake first held it"),
+    ]
+)
+
+
+def polars_schema(schema: pa.Schema) -> pl.Schema:
+    """The same columns as Polars types, in the same order."""
+    return pl.Schema(pl.DataFrame(pa.Table.from_batches([], schema=schema)).schema)
+
+
+def empty(schema: pa.Schema) -> pl.DataFrame:
+    """A frame with all columns and no rows."""
+    return pl.DataFrame(schema=polars_schema(schema))
+
+
+def bar_table(resolution: Resolution, precision: Precision = Precision.STANDARD) -> str:
+    """The table's name: `bars_1m`, or its sibling `bars_1m_wide`."""
+    return resolution.table + ("_wide" if precision is Precision.WIDE else "")
+
+
+# --- what a provider hands over ---------------------------------------------------------------------------------------
+
+# Numbers stay text until `quality.exact` reads them: only text can be compared with the vendor's answer digit by digit.
+RECEIVED = pl.Schema(
+    {
+        "timestamp": pl.Datetime("us", "UTC"),
+        **dict.fromkeys((*PRICES, "volume"), pl.String()),
+    }
+)
+# Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused) and the line or object itself.
+RECEIVED_OPTIONAL = pl.Schema(
+    {"trade_count": pl.String(), "vwap": pl.String(), "ask_close": pl.String(), "received": pl.String()}
+)

@@ -1,0 +1,143 @@
+"""What is traded: a code, where, and of which kind.
+
+Belongs here: the canonical spelling, and the refusal of everything that could not be a path or an asset-key segment.
+Does not belong here: a vendor's own spelling (each provider maps to and from it).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gb_pipeline.errors import InvalidSymbol
+
+
+class AssetClass(StrEnum):
+    """The kinds of instruments, by their field names."""
+
+    EQUITY = "equity"
+    CRYPTO = "crypto"
+    FOREX = "forex"
+    FUTURE = "future"
+    OPTION = "option"
+    PREDICTION = "prediction"
+
+
+MAX_CODE_LENGTH = 64
+
+# One path segment, one asset-key segment, one SQL literal, on every file system: upper-case ASCII, digits and `. - _`,
+# starting and ending with a letter or digit (so neither `..` nor a hidden or a dot-ended Windows name).
+_CODE = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII)
+# Device names that Windows resolves even with an extension.
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?")
+_SEPARATED_PAIR = re.compile(r"([A-Z0-9]+)[-/_:]([A-Z0-9]+)", re.ASCII)
+_FUTURE_MONTHS = "FGHJKMNQUVXZ"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Symbol:
+    """An instrument under its canonical code.
+
+    Args:
+        code: upper-case ASCII letters, digits and `. - _`, at most 64 characters: `AAPL`, `BTC-USDT`, `EUR-USD`,
+            `BTC-USDT-PERP`, `ESZ26`, `AAPL260116C00190000`.
+        asset_class: the kind of instrument.
+        exchange: where it is listed, `XNYS` or `binance`; empty where that is not known or does not matter.
+
+    Raises:
+        InvalidSymbol: the code could not be a path segment on every file system.
+
+    Example:
+        >>> Symbol.crypto("btc/usd").code
+        'BTC-USD'
+    """
+
+    code: str
+    asset_class: AssetClass = AssetClass.EQUITY
+    exchange: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not canonical: a lake must never hold two spellings of one instrument."""
+        if not isinstance(self.code, str) or not 0 < len(self.code) <= MAX_CODE_LENGTH:
+            raise InvalidSymbol(
+                f"symbol {str(self.code)[:80]!r} is empty, too long or no text",
+                fix=f"use 1 to {MAX_CODE_LENGTH} characters",
+            )
+        if not _CODE.fullmatch(self.code) or ".." in self.code or _RESERVED.fullmatch(self.code):
+            raise InvalidSymbol(
+                f"symbol {self.code!r} is not a canonical code",
+                fix="use A-Z, 0-9 and . - _ between letters or digits, such as BTC-USDT, EUR-USD, BRK.B or ESZ26",
+            )
+
+    def __str__(self) -> str:
+        """The canonical code."""
+        return self.code
+
+    @classmethod
+    def of(cls, code: str, asset_class: AssetClass | str, exchange: str = "") -> Symbol:
+        """Any asset class by name, through that class's own helper.
+
+        Example:
+            >>> Symbol.of("EUR/USD", "forex").code
+            'EUR-USD'
+        """
+        kind = AssetClass(asset_class)
+        if kind in {AssetClass.CRYPTO, AssetClass.FOREX}:
+            return cls.crypto(code, exchange) if kind is AssetClass.CRYPTO else cls.forex(code, exchange)
+        return cls(_upper(code), kind, exchange)
+
+    @classmethod
+    def equity(cls, code: str, exchange: str = "") -> Symbol:
+        """A share, fund or index: `AAPL`, `BRK.B`, `7203.T`."""
+        return cls(_upper(code), AssetClass.EQUITY, exchange)
+
+    @classmethod
+    def crypto(cls, pair: str, exchange: str = "") -> Symbol:
+        """A spot pair `BTC-USD` (also `BTC/USD`), or a perpetual `BTC-USDT-PERP` (also `BTC/USDT:USDT`)."""
+        text = _upper(pair)
+        perpetual = re.fullmatch(r"([A-Z0-9]+)/([A-Z0-9]+):[A-Z0-9]+", text, re.ASCII)
+        if perpetual:
+            return cls(f"{perpetual[1]}-{perpetual[2]}-PERP", AssetClass.CRYPTO, exchange)
+        pair_match = _SEPARATED_PAIR.fullmatch(text)
+        return cls(f"{pair_match[1]}-{pair_match[2]}" if pair_match else text, AssetClass.CRYPTO, exchange)
+
+    @classmethod
+    def forex(cls, pair: str, exchange: str = "") -> Symbol:
+        """A currency pair `EUR-USD`; `EUR/USD` and `EURUSD` are understood."""
+        text = _upper(pair)
+        match = _SEPARATED_PAIR.fullmatch(text) or re.fullmatch(r"([A-Z]{3})([A-Z]{3})", text, re.ASCII)
+        if match is None:
+            raise InvalidSymbol(f"{pair!r} is not a currency pair", fix="write it as EUR/USD, EUR-USD or EURUSD")
+        return cls(f"{match[1]}-{match[2]}", AssetClass.FOREX, exchange)
+
+    @classmethod
+    def future(cls, code: str, exchange: str = "") -> Symbol:
+        """A futures contract: root, month letter and two-digit year, such as `ESZ26`."""
+        text = _upper(code)
+        if not re.fullmatch(rf"[A-Z0-9]{{1,6}}[{_FUTURE_MONTHS}][0-9]{{2}}", text, re.ASCII):
+            raise InvalidSymbol(
+                f"{code!r} is not a futures contract", fix="write root, month letter and two-digit year, as in ESZ26"
+            )
+        return cls(text, AssetClass.FUTURE, exchange)
+
+    @classmethod
+    def option(cls, code: str, exchange: str = "") -> Symbol:
+        """An option in OCC form, with or without the padding: `AAPL260116C00190000`."""
+        text = _upper(code).replace(" ", "")
+        if not re.fullmatch(r"[A-Z0-9.]{1,6}[0-9]{6}[CP][0-9]{8}", text, re.ASCII):
+            raise InvalidSymbol(
+                f"{code!r} is not an option in OCC form", fix="write root, yymmdd, C or P and strike x 1000 in 8 digits"
+            )
+        return cls(text, AssetClass.OPTION, exchange)
+
+    @classmethod
+    def prediction(cls, code: str, exchange: str = "") -> Symbol:
+        """A contract of a prediction market, under the market's own ticker."""
+        return cls(_upper(code), AssetClass.PREDICTION, exchange)
+
+
+def _upper(code: str) -> str:
+    if not isinstance(code, str):
+        raise InvalidSymbol(f"symbol {code!r} is no text", fix="pass the code as a string")
+    return code.strip().upper()

@@ -1,0 +1,95 @@
+"""Half-open stretches of time.
+
+Belongs here: instants in UTC and the one way to turn what a person writes into them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+
+from gb_pipeline.errors import ConfigError, NaiveTimestamp
+
+
+def instant(value: datetime | date | str) -> datetime:
+    """An instant in UTC.
+
+    Args:
+        value: an aware datetime, a date (its midnight in UTC), or ISO 8601 text of either. Text needs an offset or `Z`
+            as soon as it carries a time of day.
+
+    Returns:
+        An aware datetime in UTC.
+
+    Raises:
+        NaiveTimestamp: a time of day without a zone.
+        ConfigError: the text is not ISO 8601.
+
+    Example:
+        >>> instant("2024-01-02")
+        datetime.datetime(2024, 1, 2, 0, 0, tzinfo=datetime.timezone.utc)
+    """
+    if isinstance(value, str):
+        value = _parse(value.strip())
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise NaiveTimestamp(
+                f"{value.isoformat()} has no time zone", fix="add one: 2024-01-02T09:30:00Z, or tzinfo=datetime.UTC"
+            )
+        return value.astimezone(UTC)
+    return datetime.combine(value, time(), UTC)
+
+
+def _parse(text: str) -> datetime | date:
+    try:
+        return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"{text[:40]!r} is not a date or time", fix="write 2024-01-02 or 2024-01-02T09:30:00Z"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """All instants from `start` up to, but not including, `end`, both aware and in UTC.
+
+    Raises:
+        NaiveTimestamp: an end without a zone.
+        ConfigError: `end` is before `start`.
+
+    Example:
+        >>> day = Window.of("2024-01-02", "2024-01-03")
+        >>> day.start in day, day.end in day
+        (True, False)
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        """Bring both ends to UTC."""
+        object.__setattr__(self, "start", instant(self.start))
+        object.__setattr__(self, "end", instant(self.end))
+        if self.end < self.start:
+            raise ConfigError(
+                f"the window ends before it starts: {self.start.isoformat()} .. {self.end.isoformat()}",
+                fix="swap start and end",
+            )
+
+    @classmethod
+    def of(cls, start: datetime | date | str, end: datetime | date | str) -> Window:
+        """From whatever `instant` understands."""
+        return cls(instant(start), instant(end))
+
+    def __contains__(self, moment: datetime) -> bool:
+        """Whether an aware datetime lies inside."""
+        return self.start <= moment < self.end
+
+    def __str__(self) -> str:
+        """`[2024-01-02T00:00:00+00:00, 2024-01-03T00:00:00+00:00)`."""
+        return f"[{self.start.isoformat()}, {self.end.isoformat()})"
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing lies inside."""
+        return self.start == self.end

@@ -1,0 +1,1 @@
+"""The only package that imports Dagster: partitions, resources, assets, checks, schedules and sensors."""

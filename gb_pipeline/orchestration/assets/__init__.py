@@ -1,0 +1,1 @@
+"""Asset factories: each resolves what to do, calls the domain and reports."""

@@ -1,0 +1,1 @@
+"""Reading the lake: frames, Arrow and SQL, now or as it was known at a moment."""

@@ -1,0 +1,226 @@
+"""gb.yaml and GB_* variables, read into one validated object.
+
+Belongs here: names, types, defaults and messages of everything that a user can set.
+Does not belong here: opening a lake, building a provider or a calendar; those take these settings as arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.symbol import AssetClass, Symbol
+
+CONFIG_FILE = "gb.yaml"
+_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+
+
+class GapPolicy(StrEnum):
+    """What an absent bar means at this vendor."""
+
+    NO_TRADE = "no_trade"
+    """The vendor publishes no bar where nothing traded (Coinbase, Alpaca, Massive): absent means no trade."""
+    OPEN = "open"
+    """The vendor publishes every bar (Binance): an absent one is unexplained and asked for again."""
+
+
+class Grain(StrEnum):
+    """The size of one Dagster partition."""
+
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
+class Alignment(StrEnum):
+    """Where intraday bars longer than the session's offset start."""
+
+    CLOCK = "clock"
+    """On the local clock: 09:00, 10:00 (Alpaca, Massive, LEAN)."""
+    SESSION = "session"
+    """From the session's open: 09:30, 10:30 (Yahoo)."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SymbolSettings(_Model):
+    """One instrument of a source, where its code alone does not say enough."""
+
+    code: str = Field(description="canonical code, such as BTC-USD")
+    vendor: str | None = Field(default=None, description="the vendor's own spelling, where it cannot be derived")
+    exchange: str = ""
+    asset_class: AssetClass | None = Field(default=None, description="where it differs from the source's")
+    listed_from: date | None = Field(default=None, description="first session; earlier days are `not_listed`")
+    listed_until: date | None = Field(default=None, description="first session without it; later days are `not_listed`")
+
+
+class RateLimit(_Model):
+    """At most `calls` requests in `seconds`."""
+
+    calls: int = Field(gt=0)
+    seconds: float = Field(default=1.0, gt=0)
+
+
+class SourceSettings(_Model):
+    """One provider's feed: what to fetch from it and how its answers are to be read."""
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    provider: str = Field(description="ccxt, csv, ...")
+    options: dict[str, Any] = Field(default_factory=dict, description="the provider's own settings")
+    asset_class: AssetClass = AssetClass.EQUITY
+    calendar: str = Field(default="24/7", description="24/7, FX, or an exchange_calendars code such as XNYS")
+    extended_hours: bool = Field(default=False, description="expect and allow bars outside the regular session")
+    alignment: Alignment = Alignment.CLOCK
+    start: date = Field(description="first session of every series of this source")
+    end: date | None = Field(default=None, description="first session that is not wanted any more; open by default")
+    symbols: tuple[SymbolSettings, ...] = Field(min_length=1)
+    resolutions: tuple[Resolution, ...] = (Resolution.MINUTE,)
+    grain: Grain | None = Field(default=None, description="partition size; a day for intraday bars, else a month")
+    partitions_per_run: int = Field(default=100, gt=0, description="a backfill is cut into runs of this many")
+    precision: Precision = Precision.STANDARD
+    gap_policy: GapPolicy = GapPolicy.OPEN
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="more bad rows refuse the whole session")
+    allow_negative_prices: bool = Field(default=False, description="futures and spreads may go to zero and below")
+    allow_unaligned: bool = Field(default=False, description="keep bars that start off the resolution's grid")
+    settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before asking")
+    grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
+    rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")
+    max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    retries: int = Field(default=5, ge=0, description="repeats of a call that failed in passing")
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _codes_or_mappings(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise ValueError("give a list of codes")
+        return [{"code": str(item)} if isinstance(item, str | int | float) else item for item in value]
+
+    @field_validator("resolutions", mode="before")
+    @classmethod
+    def _spellings(cls, value: object) -> object:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(Resolution.parse(str(item)) for item in items)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SourceSettings:
+        codes = [symbol.code for symbol in self.instruments]
+        twice = sorted({code for code in codes if codes.count(code) > 1}) if len(set(codes)) < len(codes) else []
+        if twice:
+            raise ValueError(f"symbols listed twice: {', '.join(twice)}")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("end must be after start")
+        if Resolution.TICK in self.resolutions:
+            raise ValueError("tick data is not supported yet; use 1s or coarser")
+        return self
+
+    @property
+    def instruments(self) -> tuple[Symbol, ...]:
+        """The symbols in the order of gb.yaml."""
+        return tuple(Symbol.of(s.code, s.asset_class or self.asset_class, s.exchange) for s in self.symbols)
+
+    def symbol_settings(self, symbol: Symbol | str) -> SymbolSettings:
+        """The settings of one symbol; defaults for one that gb.yaml does not name."""
+        code = str(symbol)
+        known = {instrument.code: item for instrument, item in zip(self.instruments, self.symbols, strict=True)}
+        return known.get(code) or SymbolSettings(code=code)
+
+    def grain_of(self, resolution: Resolution) -> Grain:
+        """The partition size of one resolution."""
+        return self.grain or (Grain.DAY if resolution.intraday else Grain.MONTH)
+
+
+class MovingAverageSettings(_Model):
+    """The downstream example: a moving-average backtest of every symbol of one source."""
+
+    source: str
+    resolution: Resolution = Resolution.MINUTE
+    fast: int = Field(default=30, gt=0, description="bars of the fast average")
+    slow: int = Field(default=120, gt=1, description="bars of the slow average")
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _spelling(cls, value: object) -> object:
+        return Resolution.parse(str(value))
+
+
+class Settings(_Model):
+    """Everything that gb.yaml says."""
+
+    path: Path = Field(description="the file it was read from")
+    lake: Path = Field(description="root of the lake")
+    sources: dict[str, SourceSettings]
+    moving_average: MovingAverageSettings | None = None
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Settings:
+        """Read gb.yaml.
+
+        Args:
+            path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
+                the lake's root. A relative root is relative to the file.
+
+        Raises:
+            ConfigError: no such file, broken YAML, an unknown name or an unusable value; the message says where.
+        """
+        file = _find(path)
+        raw = _read(file)
+        sources = raw.get("sources") or {}
+        if isinstance(sources, dict):
+            raw["sources"] = {
+                name: {"name": name, **body} if isinstance(body, dict) else body for name, body in sources.items()
+            }
+        root = Path(os.environ.get("GB_LAKE") or raw.get("lake") or "data").expanduser()
+        raw |= {"path": file, "lake": root if root.is_absolute() else (file.parent / root).resolve()}
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(_explain(file, error), fix="correct gb.yaml; the README lists every setting") from None
+        except GbError as error:
+            raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
+
+    def source(self, name: str) -> SourceSettings:
+        """One source by name.
+
+        Raises:
+            ConfigError: gb.yaml has no such source; the message lists what it has.
+        """
+        if name not in self.sources:
+            raise ConfigError(
+                f"{self.path} has no source {name!r}", fix=f"use one of: {', '.join(self.sources) or 'none yet'}"
+            )
+        return self.sources[name]
+
+
+def _find(path: Path | str | None) -> Path:
+    chosen = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
+    file = chosen / CONFIG_FILE if chosen.is_dir() else chosen
+    if not file.is_file():
+        raise ConfigError(f"there is no {file}", fix="run `gb init` to write one, or name it with --config or GB_CONFIG")
+    return file
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {error}", fix="correct the line it names") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
+    return dict(raw)
+
+
+def _explain(file: Path, error: ValidationError) -> str:
+    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+    return f"{file}: " + "; ".join(lines[:5])
