@@ -7,7 +7,7 @@ Does not belong here: opening a lake, building a provider or a calendar; those t
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,21 +16,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.symbol import AssetClass, Symbol
+from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
 
 CONFIG_FILE = "gb.yaml"
 _NAME = r"^[a-z][a-z0-9_]{0,31}$"
-
-
-class GapPolicy(StrEnum):
-    """What an absent bar means at this vendor."""
-
-    NO_TRADE = "no_trade"
-    """The vendor publishes no bar where nothing traded (Coinbase, Alpaca, Massive): absent means no trade."""
-    OPEN = "open"
-    """The vendor publishes every bar (Binance): an absent one is unexplained and asked for again."""
 
 
 class Grain(StrEnum):
@@ -39,15 +32,6 @@ class Grain(StrEnum):
     DAY = "day"
     MONTH = "month"
     YEAR = "year"
-
-
-class Alignment(StrEnum):
-    """Where intraday bars longer than the session's offset start."""
-
-    CLOCK = "clock"
-    """On the local clock: 09:00, 10:00 (Alpaca, Massive, LEAN)."""
-    SESSION = "session"
-    """From the session's open: 09:30, 10:30 (Yahoo)."""
 
 
 class _Model(BaseModel):
@@ -135,6 +119,25 @@ class SourceSettings(_Model):
         code = str(symbol)
         known = {instrument.code: item for instrument, item in zip(self.instruments, self.symbols, strict=True)}
         return known.get(code) or SymbolSettings(code=code)
+
+    def rules(self, resolution: Resolution) -> BarRules:
+        """How bars of this source are judged."""
+        return BarRules(
+            resolution=resolution,
+            calendar=get_calendar(self.calendar, extended_hours=self.extended_hours),
+            alignment=self.alignment,
+            precision=self.precision,
+            gap_policy=self.gap_policy,
+            max_bad_fraction=self.max_bad_fraction,
+            allow_negative_prices=self.allow_negative_prices,
+            allow_unaligned=self.allow_unaligned,
+            grace=timedelta(seconds=self.grace_seconds),
+        )
+
+    def listing(self, symbol: Symbol | str) -> tuple[date | None, date | None]:
+        """First session of a symbol and the first session without it, where gb.yaml says so."""
+        settings = self.symbol_settings(symbol)
+        return settings.listed_from, settings.listed_until
 
     def grain_of(self, resolution: Resolution) -> Grain:
         """The partition size of one resolution."""

@@ -143,6 +143,7 @@ GAP = pa.struct(
 )
 
 # The ledger of sessions: what the catalog's `coverage` and `gaps` are made of, so that they never open a data file.
+# Append-only; of several rows of one session the one with the highest (precision, table_version, recorded_at) holds.
 SESSIONS = pa.schema(
     [
         *_SERIES,
@@ -159,7 +160,9 @@ SESSIONS = pa.schema(
         _field("last_timestamp", TIMESTAMP, "last bar", nullable=True),
         _field("gaps", pa.list_(GAP), "runs of missing bars, each with its reason"),
         _field("known_at", TIMESTAMP, "when this became known"),
-        _PERIOD,
+        _field("precision", pa.string(), "standard or wide: which sibling table holds the rows"),
+        _field("table_version", pa.int64(), "Delta version of that table that this describes"),
+        _field("recorded_at", TIMESTAMP, "wall clock of the append: the newest row of a session is the valid one"),
     ]
 )
 

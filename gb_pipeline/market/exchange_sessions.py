@@ -1,0 +1,214 @@
+"""When a market trades: the session tables behind the calendars.
+
+Belongs here: the tables of `FX`, `24/5` and every exchange_calendars code, and the named facts they rest on (extended
+hours, bounds). Does not belong here: bars, resolutions, or questions about instants; those are `market.calendar`'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError
+
+ALWAYS_OPEN = "24/7"
+WEEKDAYS = "24/5"
+FX = "FX"
+
+UTC_TIME = pl.Datetime("us", "UTC")
+SCHEDULE = pl.Schema(
+    {
+        "session": pl.Date(),
+        "open": UTC_TIME,
+        "close": UTC_TIME,
+        "break_start": UTC_TIME,
+        "break_end": UTC_TIME,
+    }
+)
+
+# Our own calendars are arithmetic; a table of them still needs ends.
+_OWN_BOUNDS = (date(1970, 1, 1), date(2100, 1, 1))
+# What is asked of exchange_calendars, narrowed by each calendar's own bounds. Its rules are extrapolated in both
+# directions: long before 1950 and far in the future they are guesses.
+_EXCHANGE_BOUNDS = (date(1950, 1, 1), date(2041, 1, 1))
+
+# Opening of the pre-market and length of the post-market, by calendar. US equities: 04:00 to 20:00 New York, and until
+# 17:00 on days that close at 13:00, so the post-market is the four hours after the close (NYSE Arca, Nasdaq, the SIPs).
+_EXTENDED_HOURS = {"XNYS": (time(4), timedelta(hours=4))}
+
+# The foreign-exchange day turns at 17:00 New York; the week is Sunday 17:00 to Friday 17:00.
+_FX_ZONE = "America/New_York"
+_FX_TURN = time(17)
+
+# Bars on the wall clock start at most this long before the session that they belong to (the longest intraday bar).
+_LONGEST_BAR = "4h"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SessionTable:
+    """All sessions of one calendar.
+
+    Attributes:
+        name: canonical calendar code.
+        zone: the exchange's zone.
+        first: first day the table speaks about.
+        end: first day it does not speak about any more.
+        schedule: one row per session, columns of `SCHEDULE`, sorted; plus `begin` and `until` (Datetime us UTC): the
+            half-open stretch whose instants belong to the session. Stretches never overlap.
+        segments: `session`, `begin`, `end`, sorted: uninterrupted trading, one row for a plain session, two around a
+            lunch break, three with extended hours.
+    """
+
+    name: str
+    zone: ZoneInfo
+    first: date
+    end: date
+    schedule: pl.DataFrame
+    segments: pl.DataFrame
+
+
+def load_table(name: str, *, extended_hours: bool) -> SessionTable:
+    """Build the table of any calendar but `24/7`.
+
+    Args:
+        name: `FX`, `24/5`, or a code or alias of exchange_calendars, which is imported for it (0.4 s).
+        extended_hours: from the opening of the pre-market to the end of the post-market.
+
+    Raises:
+        ConfigError: an unknown name (the message has near matches), a calendar that the installed exchange_calendars
+            cannot build, or no extended hours known for it.
+    """
+    if name in {FX, WEEKDAYS}:
+        zone, bounds, schedule = ZoneInfo(_FX_ZONE if name == FX else "UTC"), _OWN_BOUNDS, _own_schedule(name)
+    else:
+        name, zone, bounds, schedule = _exchange_schedule(name)
+    segments = _regular_segments(schedule)
+    if extended_hours:
+        refuse_extended_hours(name)
+        schedule, segments = _extend(name, zone, schedule, segments)
+    return SessionTable(name, zone, *bounds, _with_stretches(schedule, zone), segments.sort("begin"))
+
+
+def refuse_extended_hours(name: str) -> None:
+    """Raise ConfigError where a calendar has no known extended hours."""
+    if name not in _EXTENDED_HOURS:
+        raise ConfigError(
+            f"no extended hours are known for calendar {name}",
+            fix=f"leave extended_hours out; they are known for {', '.join(_EXTENDED_HOURS)}",
+        )
+
+
+def at_local_time(days: pl.Series, moment: time, zone: ZoneInfo) -> pl.Series:
+    """Dates at a wall-clock time, as instants in UTC; where the clock jumps over it, the instant of the jump.
+
+    Args:
+        days: Date.
+        moment: local time of day.
+        zone: of the wall clock.
+
+    Returns:
+        Datetime us UTC.
+    """
+    offset = timedelta(hours=moment.hour, minutes=moment.minute)
+    naive = days.cast(pl.Datetime("us")) + offset
+    local = naive.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
+    if local.null_count() > days.null_count():
+        after_jump = (naive + timedelta(hours=1)).dt.replace_time_zone(zone.key, ambiguous="earliest")
+        local = pl.select(pl.when(local.is_null()).then(after_jump).otherwise(local)).to_series()
+    return local.dt.convert_time_zone("UTC").rename(days.name)
+
+
+def _own_schedule(name: str) -> pl.DataFrame:
+    days = pl.date_range(*_OWN_BOUNDS, interval="1d", closed="left", eager=True).alias("session")
+    days = days.filter(days.dt.weekday() <= 5)
+    before, after = (days - timedelta(days=1), days) if name == FX else (days, days + timedelta(days=1))
+    turn, zone = (_FX_TURN, ZoneInfo(_FX_ZONE)) if name == FX else (time(), ZoneInfo("UTC"))
+    never = pl.lit(None, UTC_TIME)
+    return pl.DataFrame(
+        {"session": days, "open": at_local_time(before, turn, zone), "close": at_local_time(after, turn, zone)}
+    ).with_columns(break_start=never, break_end=never)
+
+
+def _exchange_schedule(name: str) -> tuple[str, ZoneInfo, tuple[date, date], pl.DataFrame]:
+    import exchange_calendars
+    import pandas as pd
+    from pandas.errors import Pandas4Warning
+
+    known = exchange_calendars.get_calendar_names()
+    if name not in known:
+        raise ConfigError(f"there is no calendar {name!r}", fix=_near(name, [*known, FX]))
+    code = exchange_calendars.resolve_alias(name)
+    first, end = _EXCHANGE_BOUNDS
+    # Some calendars are tabulated and refuse dates outside their table; only the class can be asked beforehand.
+    kind = exchange_calendars.calendar_utils.global_calendar_dispatcher._calendar_factories[code]
+    lowest, highest = kind.bound_min(), kind.bound_max()
+    first = first if lowest is None else max(first, lowest.date())
+    end = end if highest is None else min(end, highest.date() + timedelta(days=1))
+    with warnings.catch_warnings():
+        # exchange_calendars 4.13 uses what pandas 4 will change; its tables are right with pandas 3.
+        warnings.simplefilter("ignore", Pandas4Warning)
+        try:
+            calendar = exchange_calendars.get_calendar(code, start=first, end=end - timedelta(days=1))
+            table = calendar.schedule
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError(
+                f"exchange_calendars {exchange_calendars.__version__} cannot build calendar {code}"
+                f" with pandas {pd.__version__}: {str(error)[:80]}",
+                fix="use another calendar of the same hours, or another release of exchange_calendars",
+            ) from error
+        columns = {"session": pl.Series(table.index.as_unit("us").asi8).cast(pl.Datetime("us")).cast(pl.Date)}
+        for column in ("open", "close", "break_start", "break_end"):
+            instants = pl.Series(table[column].dt.as_unit("us").astype("int64").to_numpy())
+            missing = pl.Series(table[column].isna().to_numpy())
+            columns[column] = instants.set(missing, None).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return code, ZoneInfo(str(calendar.tz)), (first, end), pl.DataFrame(columns, schema=SCHEDULE)
+
+
+def _near(name: str, known: list[str]) -> str:
+    by_folded = {item.casefold(): item for item in sorted(known)}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=5, cutoff=0.5)
+    codes = ", ".join(by_folded[item] for item in close)
+    return f"did you mean {codes}?" if codes else "use 24/7, 24/5, FX, or an exchange_calendars code such as XNYS"
+
+
+def _regular_segments(schedule: pl.DataFrame) -> pl.DataFrame:
+    whole = schedule.select("session", begin="open", end=pl.coalesce("break_start", "close"))
+    afternoons = schedule.filter(pl.col("break_end").is_not_null()).select("session", begin="break_end", end="close")
+    return pl.concat([whole, afternoons])
+
+
+def _extend(
+    name: str, zone: ZoneInfo, schedule: pl.DataFrame, segments: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    opening, after = _EXTENDED_HOURS[name]
+    early = at_local_time(schedule["session"], opening, zone)
+    late = schedule["close"] + after
+    before_open = pl.DataFrame({"session": schedule["session"], "begin": early, "end": schedule["open"]})
+    after_close = pl.DataFrame({"session": schedule["session"], "begin": schedule["close"], "end": late})
+    return schedule.with_columns(open=early, close=late), pl.concat([segments, before_open, after_close])
+
+
+def _with_stretches(schedule: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """Add `begin` and `until`: the local day, or, where sessions open the evening before, from open to open."""
+    days = schedule["session"]
+    begin, until = at_local_time(days, time(), zone), at_local_time(days + timedelta(days=1), time(), zone)
+    if not (schedule["open"] < begin).any():
+        return schedule.with_columns(begin=begin, until=until)
+    # The first bar on the wall clock may start before the open; the session before keeps what lies before its close.
+    opening = pl.col("open").dt.convert_time_zone(zone.key).dt.replace_time_zone(None)
+    first_bar = pl.col("open") - (opening - opening.dt.truncate(_LONGEST_BAR))
+    turn = schedule["open"].dt.convert_time_zone(zone.key).dt.time().last()
+    assert isinstance(turn, time)
+    return (
+        schedule.with_columns(
+            begin=pl.max_horizontal(pl.col("close").shift(1), first_bar),
+            until=pl.max_horizontal("close", at_local_time(days, turn, zone)),
+        )
+        # After an early close the next session's first bar wins over the rest of the day.
+        .with_columns(until=pl.min_horizontal("until", pl.col("begin").shift(-1)))
+    )

@@ -1,0 +1,160 @@
+"""The judgement on a received frame: which rows are good, which are bad and why, which sessions are refused.
+
+Belongs here: splitting a frame by the verdict of its rules. Does not belong here: the rules (`model`), what is suspicious
+but not wrong (`suspicion`), what is absent (`gaps`), storing anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import polars as pl
+
+from gb_pipeline.errors import WindowRefused
+from gb_pipeline.market.schema import CONTENT, OPTIONAL, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.exact import read_numbers
+from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, breaches
+from gb_pipeline.quality.placement import place
+from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.suspicion import suspicious
+
+REFUSED_WITH_SESSION = "refused_with_session"
+CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplicate"
+# What a vendor sends as a matter of course says nothing about the rest of its answer.
+HARMLESS = frozenset({STILL_OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of a judgement.
+
+    Attributes:
+        good: `symbol, session` (Date), `timestamp` and the content columns in stored types, sorted by symbol, timestamp.
+        bad: `symbol, session` (Date, null outside all sessions), `timestamp` (nullable), `reasons` (list of codes),
+            `row` (the row as received, text).
+        warnings: `symbol, session, timestamp, warning` of good rows that look suspicious.
+        refused: the (symbol, session) pairs with too many bad rows; all their rows are in `bad`.
+        received: rows in the frame; always rows of `good` plus rows of `bad`.
+    """
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+    warnings: pl.DataFrame
+    refused: frozenset[tuple[str, date]]
+    received: int
+
+
+def judge(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime | None = None) -> Verdict:
+    """Judge the rows of one or many symbols against the rules of their source.
+
+    Args:
+        frame: `symbol` and the columns of `market.schema.RECEIVED`, optionally those of `RECEIVED_OPTIONAL`, in any order
+            of rows; numbers as text, decimals or integers.
+        rules: what they are judged by.
+        window: what was asked for.
+        now: the present, aware; the wall clock by default.
+
+    Raises:
+        WindowRefused: columns are missing, unknown or of a type that cannot be read exactly.
+
+    Example:
+        >>> verdict = judge(frame, BarRules(), Window.of("2024-01-02", "2024-01-03"))
+        >>> verdict.good.height + verdict.bad.height == verdict.received
+        True
+    """
+    _refuse_wrong_columns(frame)
+    moment = now or datetime.now(UTC)
+    ordered = frame.sort("symbol", "timestamp", nulls_last=True, maintain_order=True).with_row_index("index")
+    numbers, problems = read_numbers(ordered, rules.precision)
+    types = polars_schema(bar_schema(rules.precision))
+    absent = [pl.lit(None, types[name]).alias(name) for name in OPTIONAL if name not in numbers.columns]
+    placed = place(numbers.with_columns(absent), rules)
+    found = [problems, breaches(placed, rules, window, moment)]
+    if "ask_close" in placed.columns:
+        crossed = placed.filter(pl.col("ask_close") < pl.col("close"))
+        found.append(crossed.select("index", pl.lit(CROSSED).alias("reason")))
+    everything = pl.concat(found)
+    refused: frozenset[tuple[str, date]] = frozenset()
+    reasons = _reasons(everything, ordered)
+    if not reasons.is_empty():
+        refused = _refused_sessions(placed, reasons, rules.max_bad_fraction)
+        reasons = _with_refused(placed, reasons, refused)
+    good = placed.join(reasons, on="index", how="anti", maintain_order="left") if reasons.height else placed
+    good = good.select("symbol", "session", "timestamp", *CONTENT)
+    return Verdict(good, _bad_rows(ordered, placed, reasons), suspicious(good), refused, frame.height)
+
+
+def _refuse_wrong_columns(frame: pl.DataFrame) -> None:
+    wanted = {"symbol", *RECEIVED}
+    missing = sorted(wanted - set(frame.columns))
+    unknown = sorted(set(frame.columns) - wanted - set(RECEIVED_OPTIONAL))
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has unknown columns {', '.join(unknown)}"] if unknown else []
+        raise WindowRefused(f"the frame {' and '.join(parts)}", fix=f"give {', '.join(['symbol', *RECEIVED])}")
+    if frame.schema["timestamp"] != RECEIVED["timestamp"]:
+        raise WindowRefused(
+            f"column 'timestamp' is {frame.schema['timestamp']}, not microseconds in UTC",
+            fix="cast it to pl.Datetime('us', 'UTC') after declaring the zone it was written in",
+        )
+
+
+def _reasons(everything: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
+    """Columns `index` and `reasons`; repeated timestamps told apart into repeats and contradictions."""
+    repeats = everything.filter(pl.col("reason") == NOT_INCREASING)
+    if not repeats.is_empty():
+        everything = pl.concat([everything.filter(pl.col("reason") != NOT_INCREASING), _repeats(repeats, ordered)])
+    return everything.group_by("index").agg(pl.col("reason").unique().sort().alias("reasons")).sort("index")
+
+
+def _repeats(repeats: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
+    """The first of identical rows stays; of rows that contradict each other nobody knows which is true."""
+    keys = ["symbol", "timestamp"]
+    touched = ordered.join(repeats, on="index", how="semi").select(keys).unique()
+    rows = ordered.join(touched, on=keys, how="semi").sort("index")
+    said = [name for name in rows.columns if name not in {"index", "received", *keys}]
+    alike = pl.struct(said).n_unique().over(keys) == 1
+    first = pl.col("index") == pl.col("index").min().over(keys)
+    return (
+        rows.with_columns(alike.alias("alike"), first.alias("first"))
+        .filter(~(pl.col("alike") & pl.col("first")))
+        .select("index", pl.when("alike").then(pl.lit(DUPLICATE)).otherwise(pl.lit(CONFLICT)).alias("reason"))
+        .cast(BREACHES)
+    )
+
+
+def _refused_sessions(placed: pl.DataFrame, reasons: pl.DataFrame, limit: float) -> frozenset[tuple[str, date]]:
+    harmful = pl.col("reasons").list.set_difference(list(HARMLESS)).list.len() > 0
+    counted = (
+        placed.select("index", "symbol", "session")
+        .filter(pl.col("session").is_not_null())
+        .join(reasons.filter(harmful).select("index", pl.lit(1).alias("bad")), on="index", how="left")
+        .group_by("symbol", "session")
+        .agg(pl.len().alias("rows"), pl.col("bad").sum())
+    )
+    return frozenset(counted.filter(pl.col("bad") > limit * pl.col("rows")).select("symbol", "session").rows())
+
+
+def _with_refused(placed: pl.DataFrame, reasons: pl.DataFrame, refused: frozenset[tuple[str, date]]) -> pl.DataFrame:
+    if not refused:
+        return reasons
+    pairs = pl.DataFrame(sorted(refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
+    rest = (
+        placed.select("index", "symbol", "session")
+        .join(pairs, on=["symbol", "session"], how="semi")
+        .join(reasons, on="index", how="anti")
+    )
+    return pl.concat([reasons, rest.select("index", pl.lit([REFUSED_WITH_SESSION]).alias("reasons"))]).sort("index")
+
+
+def _bad_rows(ordered: pl.DataFrame, placed: pl.DataFrame, reasons: pl.DataFrame) -> pl.DataFrame:
+    rows = ordered.join(reasons, on="index", how="inner", maintain_order="left")
+    sessions = placed.select("index", "session")
+    said = [name for name in rows.columns if name not in {"index", "symbol", "reasons", "received"}]
+    as_json = pl.struct(said).struct.json_encode()
+    row = pl.coalesce("received", as_json) if "received" in rows.columns else as_json
+    return rows.join(sessions, on="index", how="left", maintain_order="left").select(
+        "symbol", "session", "timestamp", "reasons", row.alias("row")
+    )

@@ -1,0 +1,104 @@
+"""The rules of a bar as a Pandera model.
+
+Belongs here: one named check per rule, over columns and types that come from the schema. Lazy: every breach is found.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from gb_pipeline.errors import WindowRefused
+from gb_pipeline.market.schema import CORE, OPTIONAL, PRICES, bar_schema, polars_schema
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.rules import BarRules
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+
+STILL_OPEN = "bar_still_open"
+NOT_INCREASING = "not_increasing"
+UNREADABLE_TIMESTAMP = "unreadable_timestamp"
+BREACHES = {"index": pl.UInt32(), "reason": pl.String()}
+
+
+def bar_model(rules: BarRules, window: Window, now: datetime) -> pa.DataFrameSchema:
+    """The Pandera model of a placed bar (`placement.place`): types and nullability from the schema, one check per rule."""
+    import pandera.polars as pa
+
+    arrow = bar_schema(rules.precision)
+    types = polars_schema(arrow)
+    columns = {name: pa.Column(types[name], nullable=arrow.field(name).nullable) for name in (*CORE, *OPTIONAL)}
+    checks = [pa.Check(_as_check(rule), name=code) for code, rule in _rules(rules, window, now).items()]
+    return pa.DataFrameSchema(columns, checks=checks, strict=False, name="bars")
+
+
+def breaches(frame: pl.DataFrame, rules: BarRules, window: Window, now: datetime) -> pl.DataFrame:
+    """Every rule that every row breaks.
+
+    Args:
+        frame: a placed frame with exact numbers and a column `index` (UInt32).
+
+    Returns:
+        Columns `index` (UInt32) and `reason` (String). A missing number is not reported here: reading it said why.
+
+    Raises:
+        WindowRefused: the frame as a whole has wrong columns or types.
+    """
+    import pandera.errors
+
+    try:
+        bar_model(rules, window, now).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        if cases["index"].null_count():
+            what = cases.filter(pl.col("index").is_null()).select(pl.format("{}: {}", "column", "check")).to_series()
+            raise WindowRefused(
+                f"the frame cannot be judged: {'; '.join(str(item) for item in what)}", fix="see market.schema for the types"
+            ) from None
+        return _codes(cases, frame["index"])
+    return pl.DataFrame(schema=BREACHES)
+
+
+def _codes(cases: pl.DataFrame, index: pl.Series) -> pl.DataFrame:
+    nulls = pl.col("check") == "not_nullable"
+    stamps = nulls & (pl.col("column") == "timestamp")
+    named = cases.filter(~nulls | stamps).select(
+        pl.col("index").cast(pl.UInt32).alias("row"),
+        pl.when(stamps).then(pl.lit(UNREADABLE_TIMESTAMP)).otherwise("check").alias("reason"),
+    )
+    return named.with_columns(index.gather(named["row"]).alias("index")).select("index", "reason").cast(BREACHES)
+
+
+def _as_check(rule: pl.Expr) -> Any:
+    # A null is the column's own breach; no rule judges it a second time.
+    def check(data: Any) -> pl.LazyFrame:
+        lazy: pl.LazyFrame = data.lazyframe.select(rule.fill_null(True))
+        return lazy
+
+    return check
+
+
+def _rules(rules: BarRules, window: Window, now: datetime) -> dict[str, pl.Expr]:
+    """Every rule by its code; an expression is true where the row keeps it."""
+    col = pl.col
+    again = (col("symbol") == col("symbol").shift(1)) & (col("timestamp") == col("timestamp").shift(1))
+    found = {
+        "high_not_highest": (col("high") >= col("open")) & (col("high") >= col("low")) & (col("high") >= col("close")),
+        "low_not_lowest": (col("low") <= col("open")) & (col("low") <= col("high")) & (col("low") <= col("close")),
+        "negative_volume": col("volume") >= 0,
+        "negative_trade_count": col("trade_count") >= 0,
+        "outside_window": (col("timestamp") >= window.start) & (col("timestamp") < window.end),
+        NOT_INCREASING: ~again,
+        "outside_session": col("session").is_not_null() | col("timestamp").is_null(),
+        "outside_hours": col("in_hours") | col("session").is_null(),
+        "in_future": col("timestamp") <= now,
+        STILL_OPEN: (col("end") + rules.grace <= now) | (col("timestamp") > now),
+    }
+    if not rules.allow_unaligned:
+        found["misaligned"] = col("on_grid")
+    if not rules.allow_negative_prices:
+        found["price_not_positive"] = pl.all_horizontal(col(name) > 0 for name in PRICES)
+    return found

@@ -1,0 +1,314 @@
+"""What an exchange would answer: the market as it is visible at a moment, with its defects, as text.
+
+Belongs here: the simulated clock, listings, aggregation of minutes into longer bars, exact decimal text.
+Does not belong here: any vendor's JSON (one module per vendor) and HTTP (`server`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.simulation.defects import FIELDS, Defect, defect, milliseconds
+from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS, Instrument, instrument
+from gb_pipeline.simulation.market import MINUTE_MS, Ints, Minutes, Path, Trades
+
+# Minutes of the fixed intervals; a week starts on Monday, and months are the calendar's.
+INTERVALS = {
+    "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "8h": 480, "12h": 720,
+    "1d": 1440, "3d": 4320, "1w": 10080,
+}  # fmt: skip
+MONTH = "1M"
+# 1970-01-05, the first Monday, in minutes.
+_MONDAY = 4 * 1440
+
+
+class Bar(NamedTuple):
+    """One bar as text: open in epoch milliseconds, prices, base and quote volume, number of trades."""
+
+    start: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    quote_volume: str
+    trades: int
+
+
+class Exchange:
+    """A venue's data at the simulated now.
+
+    Args:
+        seed: the same seed makes the same market.
+        symbols: canonical codes; a dozen coins against USDT and USD by default.
+    """
+
+    def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None) -> None:
+        """List the instruments; nothing is computed yet."""
+        self.seed = seed
+        listed = [instrument(code) for code in (DEFAULT_SYMBOLS if symbols is None else symbols)]
+        self.instruments: dict[str, Instrument] = {item.code: item for item in listed}
+        self._paths = {item.code: Path(seed, item) for item in listed}
+        self._defects: list[Defect] = []
+        self._now: int | None = None
+        self._lock = threading.Lock()
+
+    # --- clock and defects ------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """Epoch milliseconds of the simulated clock: the wall clock, until somebody sets it."""
+        return round(time.time() * 1000) if self._now is None else self._now
+
+    def set_now(self, moment: datetime | date | str | int | None) -> None:
+        """Stop the clock at a moment; None lets it follow the wall clock again."""
+        self._now = None if moment is None else milliseconds(moment)
+
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect:
+        """Plant a defect; see `defects.Defect` for its arguments.
+
+        Raises:
+            ConfigError: it makes no sense, or the symbol is not listed.
+        """
+        planted = defect(kind, symbol, body)
+        if planted.symbol not in self.instruments:
+            raise ConfigError(f"{planted.symbol} is not listed", fix="start the simulation with it")
+        if planted.kind == "restatement":
+            for name, value in planted.values.items():
+                _units(value, _digits(self.instruments[planted.symbol], name))
+        with self._lock:
+            self._defects.append(planted)
+        return planted
+
+    def reset(self) -> None:
+        """Forget all defects and let the clock run."""
+        with self._lock:
+            self._defects.clear()
+        self._now = None
+
+    # --- bars -------------------------------------------------------------------------------------------------------
+
+    def bars(
+        self, code: str, interval: str, start: int | None, end: int | None, limit: int, *, count_call: bool = True
+    ) -> list[Bar]:
+        """Bars that open within [start, end], both epoch milliseconds, oldest first.
+
+        Args:
+            code: a listed canonical code.
+            interval: a key of `INTERVALS`, or `1M`.
+            start: the first `limit` existing bars from here on; the newest `limit` before `end` where None.
+            end: the simulated now by default; nothing later than that is ever shown.
+            limit: most bars to return.
+            count_call: whether this answer counts for restatements from a certain call on.
+        """
+        now = self.now
+        last = _bin(np.array([min(now, now if end is None else end) // MINUTE_MS]), interval)[0]
+        if start is None:
+            first = _step(last, interval, 1 - limit)
+        else:
+            first = _bin(np.array([-(-start // MINUTE_MS)]), interval)[0]
+            first = first if first * MINUTE_MS >= start else _step(first, interval, 1)
+        first = max(first, self._listed(code, interval))
+        rows: list[Bar] = []
+        while first <= last and len(rows) < limit:
+            stop = min(_step(first, interval, limit - len(rows)), _step(last, interval, 1))
+            rows += self._chunk(code, interval, int(first), int(stop), now, count_call=count_call)
+            first = stop
+        return rows[:limit]
+
+    def trades(self, code: str, start: int, end: int, limit: int, *, newest: bool = False) -> list[tuple[int, ...]]:
+        """Trades within [start, end] in epoch milliseconds, as `(id, time, price, size, buyer_is_maker)` in grid units.
+
+        Args:
+            code: a listed canonical code.
+            start: first millisecond.
+            end: last millisecond; nothing later than now is shown.
+            limit: most trades.
+            newest: the last ones instead of the first ones.
+        """
+        end = min(end, self.now)
+        hidden = self._active(code, start - MINUTE_MS, end, {"gap", "late", "listing"})
+        found: list[tuple[int, ...]] = []
+        minutes: Iterable[int] = range(start // MINUTE_MS, end // MINUTE_MS + 1)
+        for minute in reversed(list(minutes)) if newest else minutes:
+            if len(found) >= limit:
+                break
+            if any(_hides(item, minute * MINUTE_MS, self.now) for item in hidden):
+                continue
+            made = _within(self._paths[code].trades(minute), start, end)
+            found = made + found if newest else found + made
+        return found[-limit:] if newest else found[:limit]
+
+    # --- how --------------------------------------------------------------------------------------------------------
+
+    def _listed(self, code: str, interval: str) -> int:
+        starts = [item.start for item in self._defects if item.kind == "listing" and item.symbol == code]
+        first = _bin(np.array([max(starts) // MINUTE_MS]), interval)[0] if starts else 0
+        return int(first)
+
+    def _active(self, code: str, first_ms: int, last_ms: int, kinds: set[str]) -> list[Defect]:
+        with self._lock:
+            return [
+                item
+                for item in self._defects
+                if item.symbol == code
+                and item.kind in kinds
+                and (item.kind == "listing" or item.covers(first_ms, last_ms))
+            ]
+
+    def _chunk(self, code: str, interval: str, first: int, stop: int, now: int, *, count_call: bool) -> list[Bar]:
+        last = min(stop - 1, now // MINUTE_MS)
+        if last < first:
+            return []
+        bars = self._with_open_bar(code, self._paths[code].minutes(first, last - first + 1), now)
+        touched = self._active(
+            code, first * MINUTE_MS, last * MINUTE_MS, {"gap", "late", "listing", "restatement", "bad"}
+        )
+        keep = np.ones(len(bars.minute), bool)
+        for item in touched:
+            if item.kind == "restatement":
+                item.calls += count_call
+                self._restate(item, bars, now)
+            elif item.kind != "bad":
+                opens = bars.minute * MINUTE_MS
+                keep &= ~((opens < item.start) if item.kind == "listing" else _hidden(item, opens, now))
+        bars = _select(bars, keep)
+        if interval != "1m":
+            bars = _aggregate(bars, _bin(bars.minute, interval))
+        rows = self._text(code, bars)
+        bad = [item for item in touched if item.kind == "bad"] if interval == "1m" else []
+        return _spoil(rows, bad) if bad else rows
+
+    def _with_open_bar(self, code: str, bars: Minutes, now: int) -> Minutes:
+        # The minute in progress holds the trades so far.
+        if int(bars.minute[-1]) != now // MINUTE_MS or now % MINUTE_MS == MINUTE_MS - 1:
+            return bars
+        made = self._paths[code].trades(int(bars.minute[-1]))
+        seen = made.time <= now
+        price, size = made.price[seen], made.size[seen]
+        for column, value in (
+            (bars.high, price.max()), (bars.low, price.min()), (bars.close, price[-1]), (bars.volume, size.sum()),
+            (bars.trades, len(size)),
+        ):  # fmt: skip
+            column[-1] = value
+        return bars
+
+    def _restate(self, item: Defect, bars: Minutes, now: int) -> None:
+        if (item.at is not None and now < item.at) or item.calls < item.from_call:
+            return
+        at = item.start // MINUTE_MS - int(bars.minute[0])
+        if 0 <= at < len(bars.minute):
+            for name, value in item.values.items():
+                getattr(bars, name)[at] = _units(value, _digits(self.instruments[item.symbol], name))
+
+    def _text(self, code: str, bars: Minutes) -> list[Bar]:
+        item = self.instruments[code]
+        price, volume = 10**item.price_digits, 10**item.volume_digits
+        # A double holds 15 digits, more than any of these numbers has, so its shortest rounding is exact.
+        columns = [
+            [f"%.{item.price_digits}f" % value for value in (column / price).tolist()]
+            for column in (bars.open, bars.high, bars.low, bars.close)
+        ]
+        amounts = [f"%.{item.volume_digits}f" % value for value in (bars.volume / volume).tolist()]
+        quote = [f"{value:.8f}" for value in ((bars.high + bars.low) / (2 * price) * (bars.volume / volume)).tolist()]
+        starts = (bars.minute * MINUTE_MS).tolist()
+        return [Bar(*row) for row in zip(starts, *columns, amounts, quote, bars.trades.tolist(), strict=True)]
+
+
+def decimal_text(units: int, digits: int) -> str:
+    """Grid units as decimal text: `decimal_text(6200001, 2)` is `62000.01`."""
+    text = str(units).rjust(digits + 1, "0")
+    return f"{text[:-digits]}.{text[-digits:]}" if digits else text
+
+
+def _digits(item: Instrument, name: str) -> int:
+    return item.volume_digits if name == "volume" else item.price_digits
+
+
+def _units(text: str, digits: int) -> int:
+    try:
+        units = Decimal(text).scaleb(digits)
+        whole = int(units)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ConfigError(f"{text!r} is no number", fix="plant a `bad` row to serve such text") from None
+    if whole != units:
+        raise ConfigError(
+            f"{text} is not on the instrument's grid of {digits} decimals", fix="round it, or plant a `bad` row"
+        )
+    return whole
+
+
+def _bin(minute: Ints, interval: str) -> Ints:
+    if interval == MONTH:
+        months = minute.astype("datetime64[m]").astype("datetime64[M]")
+        return np.asarray(months.astype("datetime64[m]").astype(np.int64))
+    size = INTERVALS[interval]
+    origin = _MONDAY if interval == "1w" else 0
+    return np.asarray((minute - origin) // size * size + origin)
+
+
+def _step(minute: int, interval: str, count: int) -> int:
+    if interval == MONTH:
+        month = np.datetime64(int(minute), "m").astype("datetime64[M]") + count
+        return int(month.astype("datetime64[m]").astype(np.int64))
+    return int(minute) + count * INTERVALS[interval]
+
+
+def _hidden(item: Defect, opens: Ints, now: int) -> Any:
+    if item.kind == "late" and item.at is not None and now >= item.at:
+        return np.zeros(len(opens), bool)
+    return (opens >= item.start) & (opens < item.end)
+
+
+def _hides(item: Defect, open_ms: int, now: int) -> bool:
+    return open_ms < item.start if item.kind == "listing" else bool(_hidden(item, np.array([open_ms]), now)[0])
+
+
+def _select(bars: Minutes, keep: Any) -> Minutes:
+    return bars if keep.all() else Minutes(*(getattr(bars, name)[keep] for name in Minutes.__slots__))
+
+
+def _aggregate(bars: Minutes, bins: Ints) -> Minutes:
+    if not len(bins):
+        return bars
+    edge = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
+    final = np.append(edge[1:], len(bins)) - 1
+    return Minutes(
+        bins[edge],
+        bars.open[edge],
+        np.maximum.reduceat(bars.high, edge),
+        np.minimum.reduceat(bars.low, edge),
+        bars.close[final],
+        np.add.reduceat(bars.volume, edge),
+        np.add.reduceat(bars.trades, edge),
+    )
+
+
+def _spoil(rows: list[Bar], bad: list[Defect]) -> list[Bar]:
+    result: list[Bar] = []
+    for row in rows:
+        result.append(row)
+        for item in bad:
+            if item.start // MINUTE_MS != row.start // MINUTE_MS:
+                continue
+            values: dict[str, Any] = {name: item.values.get(name, getattr(row, name)) for name in FIELDS}
+            spoiled = row._replace(start=row.start + item.shift_ms, **values)
+            if item.repeat or item.shift_ms:
+                result += [spoiled] * max(1, item.repeat)
+            else:
+                result[-1] = spoiled
+    return result
+
+
+def _within(made: Trades, start: int, end: int) -> list[tuple[int, ...]]:
+    keep = (made.time >= start) & (made.time <= end)
+    columns = (made.id, made.time, made.price, made.size, made.buyer_is_maker)
+    return list(zip(*(column[keep].tolist() for column in columns), strict=True))

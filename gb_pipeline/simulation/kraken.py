@@ -1,0 +1,86 @@
+"""Kraken's REST dialect (`api.kraken.com`): pairs, and only the newest 720 bars, whatever `since` says.
+
+Belongs here: paths, parameters, JSON layouts, error bodies. Does not belong here: HTTP and the market itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gb_pipeline.simulation.answer import Answer, integer
+from gb_pipeline.simulation.exchange import Exchange
+from gb_pipeline.simulation.instruments import Instrument
+
+HOSTS = ("api.kraken.com",)
+_INTERVALS = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440: "1d", 10080: "1w"}
+_MOST_BARS = 720
+# Kraken's names of the oldest assets; currencies carry a Z, these coins an X.
+_ASSETS = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP", "LTC": "XLTC", "DOGE": "XXDG", "USD": "ZUSD", "EUR": "ZEUR"}
+
+
+def answer(exchange: Exchange, _host: str, path: str, query: Mapping[str, str]) -> Answer:  # noqa: PLR0911 - one return per endpoint
+    """The answer to one GET request; errors come with status 200, as from the real one."""
+    listed = {_id(item): item for item in exchange.instruments.values() if not item.perpetual}
+    if path == "/0/public/Time":
+        return _result({"unixtime": exchange.now // 1000, "rfc1123": ""})
+    if path == "/0/public/AssetPairs":
+        return _result({name: _pair(item) for name, item in listed.items()})
+    if path == "/0/public/Assets":
+        return _result({})
+    if path != "/0/public/OHLC":
+        return _error("EGeneral:Unknown method")
+    item = listed.get(query.get("pair", ""))
+    if item is None:
+        return _error("EQuery:Unknown asset pair")
+    try:
+        interval = _INTERVALS.get(integer(query, "interval") or 1)
+        since = integer(query, "since")
+    except ValueError:
+        return _error("EGeneral:Invalid arguments")
+    if interval is None:
+        return _error("EGeneral:Invalid arguments")
+    bars = exchange.bars(item.code, interval, None, None, _MOST_BARS)
+    rows = [
+        [r.start // 1000, r.open, r.high, r.low, r.close, _vwap(r.high, r.low, item), r.volume, r.trades]
+        for r in bars
+        if since is None or r.start // 1000 > since
+    ]
+    last = bars[-2].start // 1000 if len(bars) > 1 else 0
+    return _result({_id(item): rows, "last": last})
+
+
+def _result(value: object) -> Answer:
+    return Answer.json({"error": [], "result": value})
+
+
+def _error(text: str) -> Answer:
+    return Answer.json({"error": [text]})
+
+
+def _id(item: Instrument) -> str:
+    return _ASSETS.get(item.base, item.base) + _ASSETS.get(item.quote, item.quote)
+
+
+def _vwap(high: str, low: str, item: Instrument) -> str:
+    return f"{(float(high) + float(low)) / 2:.{item.price_digits}f}"
+
+
+def _pair(item: Instrument) -> dict[str, object]:
+    return {
+        "altname": _ASSETS.get(item.base, item.base).lstrip("X") + item.quote,
+        "wsname": f"{item.base}/{item.quote}",
+        "aclass_base": "currency",
+        "base": _ASSETS.get(item.base, item.base),
+        "aclass_quote": "currency",
+        "quote": _ASSETS.get(item.quote, item.quote),
+        "pair_decimals": item.price_digits,
+        "lot_decimals": 8,
+        "lot_multiplier": 1,
+        "leverage_buy": [],
+        "leverage_sell": [],
+        "fees": [[0, 0.26]],
+        "fees_maker": [[0, 0.16]],
+        "ordermin": "0.0001",
+        "costmin": "0.5",
+        "status": "online",
+    }

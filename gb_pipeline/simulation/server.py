@@ -1,0 +1,323 @@
+"""The exchange on a loopback port.
+
+Belongs here: HTTP, the control endpoint, the request log, starting and stopping.
+Does not belong here: vendors' dialects.
+
+The first path segment is the vendor's real host, so one port serves every vendor:
+`http://127.0.0.1:PORT/api.binance.com/api/v3/klines?...`. Everything can be planted from another process as well:
+
+    POST   /_control/faults   a fault (`faults.Fault`)         DELETE: forget all
+    POST   /_control/plant    {"kind", "symbol", ...} (`defects.Defect`)
+    POST   /_control/now      {"now": "2024-01-02T12:00:00Z"}, or null for the wall clock
+    POST   /_control/reset    no faults, no defects, no log, the wall clock
+    GET    /_control/log      the requests so far              DELETE: forget them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.simulation import binance, coinbase, kraken
+from gb_pipeline.simulation.answer import Answer
+from gb_pipeline.simulation.defects import Defect
+from gb_pipeline.simulation.exchange import Exchange
+from gb_pipeline.simulation.faults import Fault, Faults
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+LOOPBACK = "127.0.0.1"
+_VENDORS = {host: module.answer for module in (binance, coinbase, kraken) for host in module.HOSTS}
+_LOGGED_HEADERS = ("User-Agent", "Accept-Encoding", "Authorization")
+_LOG_LENGTH = 200_000
+
+
+class Simulation:
+    """The exchange in a thread of this process.
+
+    Args:
+        seed: the same seed makes the same market.
+        symbols: canonical codes; a dozen coins against USDT and USD by default.
+        port: 0 takes a free one.
+        host: 127.0.0.1 and nothing else.
+
+    Raises:
+        ConfigError: another host, or the port is taken.
+
+    Example:
+        >>> with Simulation(seed=7, symbols=["BTC-USDT"]) as sim:
+        ...     sim.plant("gap", "BTC-USDT", start="2024-01-02T10:00Z", end="2024-01-02T10:05Z").kind
+        'gap'
+    """
+
+    def __init__(
+        self, seed: int = 7, symbols: Sequence[str] | None = None, port: int = 0, host: str = LOOPBACK
+    ) -> None:
+        """List the instruments; nothing listens yet."""
+        if host != LOOPBACK:
+            raise ConfigError(f"the simulated exchange would listen on {host}", fix=f"it only ever binds {LOOPBACK}")
+        self.exchange = Exchange(seed, symbols)
+        self.faults = Faults()
+        self.requests: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
+        self._port = port
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def __enter__(self) -> Simulation:
+        """Listen, in a background thread."""
+        listening = threading.Event()
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                asyncio.run(self._serve(listening))
+            except BaseException as error:
+                failed.append(error)
+            listening.set()
+
+        self._thread = threading.Thread(target=work, name="simulated exchange", daemon=True)
+        self._thread.start()
+        listening.wait()
+        if failed:
+            raise _cannot_listen(self._port, failed[0])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections and the port."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def stop(self) -> None:
+        """End the serving; from any thread, and as often as one likes."""
+        if self._loop is not None and self._stop is not None:
+            # The loop is closed already where somebody stopped before.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop.set)
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect:
+        """Plant a defect of the data; see `defects.Defect`."""
+        return self.exchange.plant(kind, symbol, **body)
+
+    def reset(self) -> None:
+        """No faults, no defects, no log, and the wall clock."""
+        self.faults.clear()
+        self.exchange.reset()
+        self.requests.clear()
+
+    async def _serve(self, listening: threading.Event | None, *, on_ready: Any = None) -> None:
+        from aiohttp import web
+
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(client_max_size=2**20)
+        app.router.add_route("*", "/{tail:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, LOOPBACK, self._port, backlog=512).start()
+            self._port = runner.addresses[0][1]
+            if on_ready is not None:
+                on_ready()
+            if listening is not None:
+                listening.set()
+            await self._stop.wait()
+        finally:
+            await runner.cleanup()
+
+    # --- one request ------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/_control/"):
+            return await self._control(request)
+        entry = {
+            "method": request.method,
+            "path": request.path,
+            "query": dict(request.query),
+            "headers": {name: request.headers[name] for name in _LOGGED_HEADERS if name in request.headers},
+            "at": self.exchange.now,
+            "status": None,
+        }
+        self.requests.append(entry)
+        fault = self.faults.take(request.path_qs)
+        response = await (self._answer(request) if fault is None else self._fail(request, fault))
+        entry["status"] = response.status
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        return _respond(self._ask(request))
+
+    def _ask(self, request: web.Request) -> Answer:
+        _, host, *rest = request.path.split("/", 2)
+        vendor = _VENDORS.get(host)
+        if vendor is None:
+            return Answer.json({"error": f"no such host here: {host}", "hosts": sorted(_VENDORS)}, 404)
+        if request.method != "GET":
+            return Answer.json({"error": "market data is read with GET"}, 405)
+        found: Answer = vendor(self.exchange, host, "/" + "".join(rest), request.query)
+        return found
+
+    async def _fail(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+        from aiohttp import web
+
+        if fault.action != "slow":
+            await asyncio.sleep(fault.delay)
+        if fault.action == "hang":
+            await asyncio.sleep(3600)
+        if fault.action == "reset":
+            _reset(request)
+            return web.Response(status=500)
+        if fault.action == "answer" and (fault.status is not None or fault.body is not None):
+            status = fault.status or 200
+            body = f"{status}: simulated" if fault.body is None else fault.body
+            headers = {"Content-Type": "text/html" if body.startswith("<") else "application/json", **fault.headers}
+            return web.Response(status=status, body=body.encode(), headers=headers)
+        answer = self._ask(request)
+        body_bytes = answer.body.encode()
+        if fault.action == "cut":
+            return _respond(Answer(answer.status, answer.body[: len(answer.body) // 2], answer.content_type))
+        if fault.action in {"truncate", "slow"}:
+            return await _piecemeal(request, answer, body_bytes, fault)
+        return _respond(answer)
+
+    async def _control(self, request: web.Request) -> web.Response:
+        action = request.path.removeprefix("/_control/")
+        try:
+            text = await request.text()
+            body = json.loads(text) if text else {}
+            result = self._command(request.method, action, body)
+        except (GbError, ValueError, TypeError, KeyError) as error:
+            return _respond(Answer.json({"error": str(error)}, 400))
+        return _respond(Answer.json({"ok": True} if result is None else result, 200))
+
+    def _command(self, method: str, action: str, body: dict[str, Any]) -> Any:
+        match (method, action):
+            case ("POST", "faults"):
+                return asdict(self.faults.add(**body))
+            case ("DELETE", "faults"):
+                self.faults.clear()
+            case ("POST", "plant"):
+                return asdict(self.plant(body.pop("kind"), body.pop("symbol"), **body))
+            case ("POST", "now"):
+                self.exchange.set_now(body["now"])
+            case ("POST", "reset"):
+                self.reset()
+            case ("GET", "log"):
+                return list(self.requests)
+            case ("DELETE", "log"):
+                self.requests.clear()
+            case ("GET", "ping"):
+                return {
+                    "now": self.exchange.now,
+                    "seed": self.exchange.seed,
+                    "symbols": list(self.exchange.instruments),
+                }
+            case _:
+                raise ConfigError(f"no such command: {method} {action}", fix="see gb_pipeline.simulation.server")
+        return None
+
+
+def run(
+    host: str = LOOPBACK,
+    port: int = 0,
+    *,
+    seed: int = 7,
+    symbols: Sequence[str] | None = None,
+    ready_file: Path | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, in this process.
+
+    Args:
+        host: 127.0.0.1 and nothing else.
+        port: 0 takes a free one.
+        seed: the same seed makes the same market.
+        symbols: canonical codes; a dozen coins against USDT and USD by default.
+        ready_file: the URL is written here as soon as it answers; it is printed in any case.
+
+    Raises:
+        ConfigError: another host, or the port is taken.
+    """
+    simulation = Simulation(seed, symbols, port, host)
+
+    def announce() -> None:
+        if ready_file is not None:
+            # Beside, then renamed: whoever waits for the file never reads half of it.
+            beside = ready_file.with_name(ready_file.name + ".part")
+            beside.write_text(simulation.url, encoding="utf-8")
+            beside.replace(ready_file)
+        sys.stdout.write(simulation.url + "\n")
+        sys.stdout.flush()
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, simulation.stop)
+        await simulation._serve(None, on_ready=announce)
+
+    try:
+        asyncio.run(serve())
+    except OSError as error:
+        raise _cannot_listen(port, error) from None
+
+
+def _cannot_listen(port: int, error: BaseException) -> BaseException:
+    if isinstance(error, OSError):
+        return ConfigError(
+            f"cannot listen on {LOOPBACK}:{port}: {error.strerror}", fix="choose another port, or 0 for any"
+        )
+    return error
+
+
+def _respond(answer: Answer) -> web.Response:
+    from aiohttp import web
+
+    return web.Response(status=answer.status, text=answer.body, content_type=answer.content_type)
+
+
+def _reset(request: web.Request) -> None:
+    transport = request.transport
+    if transport is None:
+        return
+    # Without lingering, closing sends RST instead of FIN.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def _piecemeal(request: web.Request, answer: Answer, body: bytes, fault: Fault) -> web.StreamResponse:
+    from aiohttp import web
+
+    response = web.StreamResponse(
+        status=answer.status, headers={"Content-Type": answer.content_type, "Content-Length": str(len(body))}
+    )
+    await response.prepare(request)
+    if fault.action == "truncate":
+        await response.write(body[: len(body) // 2])
+        if request.transport is not None:
+            request.transport.close()
+        return response
+    size = max(1, -(-len(body) // 10))
+    for at in range(0, len(body), size):
+        await asyncio.sleep(fault.delay / 10)
+        await response.write(body[at : at + size])
+    return response
