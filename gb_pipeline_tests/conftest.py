@@ -1,0 +1,35 @@
+"""Fixtures that every area uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _absent(reason: str) -> None:
+    """Skip, or fail where the machine promised to have everything (`GB_REQUIRE_SERVICES=1`)."""
+    if os.environ.get("GB_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{reason} (GB_REQUIRE_SERVICES=1)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def market_data() -> Callable[[str], Path]:
+    """`market_data("sessions/xnys.csv")`: a file or folder of real market data, read where it lies.
+
+    The collection is not part of the repository; `GB_MARKET_DATA` names its folder, `../shared/market-data` by default.
+    """
+    root = Path(os.environ.get("GB_MARKET_DATA") or _REPOSITORY.parent / "shared" / "market-data")
+
+    def find(relative: str) -> Path:
+        path = root / relative
+        if not path.exists():
+            _absent(f"no real market data at {path}: set GB_MARKET_DATA to the folder that holds {relative}")
+        return path
+
+    return find
