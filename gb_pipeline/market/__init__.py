@@ -1,1 +1,1 @@
-"""The pure domain: symbols, resolutions, windows, calendars, schemas and resampling. No I/O, no other package of ours."""
+"""The pure domain: symbols, resolutions, windows, calendars, schemas and resampling. No I/O, nothing else of ours."""

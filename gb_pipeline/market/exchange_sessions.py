@@ -61,7 +61,7 @@ class SessionTable:
         schedule: one row per session, columns of `SCHEDULE`, sorted; plus `begin` and `until` (Datetime us UTC): the
             half-open stretch whose instants belong to the session. Stretches never overlap.
         segments: `session`, `begin`, `end`, sorted: uninterrupted trading, one row for a plain session, two around a
-            lunch break, three with extended hours.
+            lunch break, three with extended hours; plus `earliest`, the `begin` of the session's stretch.
     """
 
     name: str
@@ -91,7 +91,10 @@ def load_table(name: str, *, extended_hours: bool) -> SessionTable:
     if extended_hours:
         refuse_extended_hours(name)
         schedule, segments = _extend(name, zone, schedule, segments)
-    return SessionTable(name, zone, *bounds, _with_stretches(schedule, zone), segments.sort("begin"))
+    schedule = _with_stretches(schedule, zone)
+    earliest = schedule.select("session", earliest="begin")
+    segments = segments.join(earliest, on="session", how="left").sort("begin")
+    return SessionTable(name, zone, *bounds, schedule, segments)
 
 
 def refuse_extended_hours(name: str) -> None:
@@ -118,7 +121,9 @@ def at_local_time(days: pl.Series, moment: time, zone: ZoneInfo) -> pl.Series:
     naive = days.cast(pl.Datetime("us")) + offset
     local = naive.dt.replace_time_zone(zone.key, ambiguous="earliest", non_existent="null")
     if local.null_count() > days.null_count():
-        after_jump = (naive + timedelta(hours=1)).dt.replace_time_zone(zone.key, ambiguous="earliest")
+        after_jump = (naive + timedelta(hours=1)).dt.replace_time_zone(
+            zone.key, ambiguous="earliest", non_existent="null"
+        )
         local = pl.select(pl.when(local.is_null()).then(after_jump).otherwise(local)).to_series()
     return local.dt.convert_time_zone("UTC").rename(days.name)
 

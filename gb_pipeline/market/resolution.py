@@ -46,9 +46,7 @@ class Resolution(StrEnum):
             return text
         found = _parse(str(text).strip())
         if found is None:
-            raise InvalidResolution(
-                f"{str(text)[:40]!r} is not a resolution", fix=f"use one of {', '.join(cls)}"
-            )
+            raise InvalidResolution(f"{str(text)[:40]!r} is not a resolution", fix=f"use one of {', '.join(cls)}")
         return found
 
     @property

@@ -1,10 +1,10 @@
 """The columns of every table, declared once as Arrow schemas.
 
-Belongs here: names, types, nullability and meaning. Polars schemas, the Pandera model, Delta tables, empty frames and the
-catalog's columns are derived from these; nobody else writes a column's type down.
+Belongs here: names, types, nullability and meaning. Polars schemas, the Pandera model, Delta tables, empty frames and
+the catalog's columns are derived from these; nobody else writes a column's type down.
 
-All prices and volumes are decimals: `Decimal(18,8)` is an INT64 in Parquet, exact and smaller than a float. What does not
-fit goes to a sibling table with `Decimal(38,18)` (`Precision.WIDE`). All timestamps are microseconds in UTC.
+All prices and volumes are decimals: `Decimal(18,8)` is an INT64 in Parquet, exact and smaller than a float. What does
+not fit goes to a sibling table with `Decimal(38,18)` (`Precision.WIDE`). All timestamps are microseconds in UTC.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _bar_content(precision: Precision, prefix: str = "") -> list[pa.Field]:
     number = pa.decimal128(*precision.digits)
     unit = "" if not prefix else f", {prefix.rstrip('_')} content"
     return [
-        *(_field(f"{prefix}{name}", number, f"{name} price in quote currency, as the vendor gave it{unit}") for name in PRICES),
+        *(_field(f"{prefix}{name}", number, f"{name} price in quote currency, as given{unit}") for name in PRICES),
         _field(f"{prefix}volume", number, f"traded quantity in the vendor's own unit{unit}"),
         _field(f"{prefix}trade_count", pa.int64(), f"number of trades, where the vendor says{unit}", nullable=True),
         _field(f"{prefix}vwap", number, f"volume-weighted average price, where the vendor says{unit}", nullable=True),
@@ -203,7 +203,7 @@ RECEIVED = pl.Schema(
         **dict.fromkeys((*PRICES, "volume"), pl.String()),
     }
 )
-# Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused) and the line or object itself.
+# Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused), the line or object itself.
 RECEIVED_OPTIONAL = pl.Schema(
     {"trade_count": pl.String(), "vwap": pl.String(), "ask_close": pl.String(), "received": pl.String()}
 )
