@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import date, datetime
 from fnmatch import fnmatchcase
-from glob import escape, glob
+from glob import escape
 from pathlib import Path
 
 from gb_pipeline.errors import ConfigError, PermanentVendorError, TransientVendorError
@@ -36,12 +36,12 @@ class CsvFile:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file holds: the texts of its matching members in the order of their names, all member names, its size, hash."""
+    """What a file holds: its names and texts (of matching members, by name), all member names, its SHA-256 and size."""
 
     texts: tuple[tuple[str, str], ...]
     members: tuple[str, ...]
-    bytes: int
     digest: bytes
+    bytes: int
 
 
 def fill(template: str, symbol: Symbol, vendor: str, resolution: Resolution) -> str:
@@ -62,7 +62,7 @@ def fill(template: str, symbol: Symbol, vendor: str, resolution: Resolution) -> 
         future = re.fullmatch(rf"([A-Z0-9]{{1,6}})([{_MONTHS}])([0-9]{{2}})", symbol.code)
         if symbol.asset_class is not AssetClass.FUTURE or future is None:
             raise ConfigError(
-                f"{template!r} needs a futures contract, {symbol.code} is none", fix="use codes such as ESZ13 for futures"
+                f"{template!r} needs a futures contract, {symbol.code} is none", fix="use codes such as ESZ13"
             )
         # Two digits: 70 and later are the last century, as POSIX reads them.
         century = "19" if int(future[3]) >= 70 else "20"
@@ -73,8 +73,8 @@ def fill(template: str, symbol: Symbol, vendor: str, resolution: Resolution) -> 
 def locate(pattern: str, root: Path) -> list[CsvFile]:
     """The files that match, by path; `{date}` must be eight digits that are a date."""
     spread = pattern.replace("{date}", _DATE_GLOB)
-    found = sorted(glob(spread if Path(spread).is_absolute() else f"{escape(str(root))}/{spread}", recursive=True))
-    files = [Path(name) for name in found if Path(name).is_file()]
+    base = Path(Path(spread).anchor) if Path(spread).is_absolute() else root
+    files = sorted(path for path in base.glob(str(Path(spread).relative_to(Path(spread).anchor))) if path.is_file())
     if "{date}" not in pattern:
         return [CsvFile(path, None) for path in files]
     level = next(n for n, part in enumerate(reversed(Path(pattern).parts), 1) if "{date}" in part)
@@ -98,8 +98,8 @@ def read(file: CsvFile, member: str | None, encoding: str) -> Content:
     """Open a plain, gzip or zip file, known by its first bytes and not by its name.
 
     Raises:
-        PermanentVendorError: not readable, a damaged archive, several members and none chosen, no text in the encoding, or
-            no byte in it.
+        PermanentVendorError: not readable, a damaged archive, several members and none chosen, no text in the encoding,
+            or no byte in it.
         TransientVendorError: it changed while it was being read.
     """
     try:
@@ -117,7 +117,7 @@ def read(file: CsvFile, member: str | None, encoding: str) -> Content:
             f"{file.path} is a damaged or protected archive: {error}", fix="get the file from the vendor again"
         ) from error
     texts = tuple((where, _decode(where, data, encoding)) for where, data in parts)
-    return Content(texts, members, len(body), hashlib.sha256(body).digest())
+    return Content(texts, members, hashlib.sha256(body).digest(), len(body))
 
 
 def _unpack(file: CsvFile, body: bytes, member: str | None) -> tuple[list[tuple[str, bytes]], tuple[str, ...]]:
@@ -126,15 +126,32 @@ def _unpack(file: CsvFile, body: bytes, member: str | None) -> tuple[list[tuple[
     if body[:4] not in {b"PK\x03\x04", b"PK\x05\x06"}:
         return [(str(file.path), body)], ()
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        names = sorted(n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/"))
+        names = _members(archive)
         if member is None and len(names) != 1:
             raise PermanentVendorError(
                 f"{file.path} holds {len(names)} files: {', '.join(names[:5])}",
                 fix="choose with the option `member`, such as *_{expiry}.csv",
             )
-        wanted = (member or "*").replace("{date}", f"{file.day:%Y%m%d}" if file.day else "{date}")
-        chosen = [n for n in names if fnmatchcase(n, wanted) or fnmatchcase(n.rpartition("/")[2], wanted)]
+        chosen = _matching(file, names, member)
         return [(f"{file.path}::{name}", archive.read(name)) for name in chosen], tuple(names)
+
+
+def lists(file: CsvFile, member: str | None) -> bool:
+    """Whether a file is no zip, or has the member; only its directory is read."""
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            return bool(_matching(file, _members(archive), member))
+    except (zipfile.BadZipFile, OSError):
+        return True
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return sorted(n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/"))
+
+
+def _matching(file: CsvFile, names: list[str], member: str | None) -> list[str]:
+    wanted = (member or "*").replace("{date}", f"{file.day:%Y%m%d}" if file.day else "{date}")
+    return [n for n in names if fnmatchcase(n, wanted) or fnmatchcase(n.rpartition("/")[2], wanted)]
 
 
 def _decode(where: str, data: bytes, encoding: str) -> str:

@@ -1,7 +1,7 @@
 """What gb.yaml says about a folder of delimited text files.
 
-Belongs here: the names, types, defaults and messages of a CSV source's `options`, and which of them a file needs.
-Does not belong here: what vendors' files look like (`csv_presets`), and reading them (`csv_files`, `csv_rows`, `csv_stamps`).
+Belongs here: the names, types, defaults and messages of a CSV source's `options`. Does not belong here: what vendors'
+files look like (`csv_presets`), and reading them (`csv_files`, `csv_rows`, `csv_stamps`).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class CsvOptions(BaseModel):
     root: Path = Field(default=Path(), description="folder that `path` starts from; the working directory by default")
     path: str | None = Field(
         default=None,
+        min_length=1,
         description="files of one symbol, with globs (* ? ** [..]) and {symbol} BTC-USD, {symbol_lower} btc-usd, "
         "{ticker} btcusd, {vendor} the symbol's own vendor spelling, {underlying} es and {expiry} 201312 of the future "
         "ESZ13, {resolution} 1m, {resolution_name} minute, {date} YYYYMMDD of a file that holds one day",

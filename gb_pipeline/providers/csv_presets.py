@@ -16,10 +16,10 @@ _CAPITALS = {name: name.capitalize() for name in ("open", "high", "low", "close"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "generic": {"columns": DEFAULT_COLUMNS},
-    # Yahoo's download: session dates, some years newest first. `Adj Close` is left alone: the lake stores what was traded.
+    # Yahoo's download: session dates, some years newest first. `Adj Close` is left alone: the lake stores raw bars.
     "yahoo": {"columns": {"timestamp": "Date", **_CAPITALS}},
-    # A frame of the yfinance library written with to_csv: ISO with the exchange's offset; `Date` or `Datetime` by version
-    # and interval. Prices are binary fractions of up to 15 decimals: such a source needs `precision: wide`.
+    # A frame of the yfinance library written with to_csv: ISO with the exchange's offset, `Date` or `Datetime`
+    # by version and interval. Prices are binary fractions of up to 15 decimals: such a source needs `precision: wide`.
     "yfinance": {"columns": {"timestamp": ["Datetime", "Date"], **_CAPITALS}},
     # Quandl's WIKI: Open..Volume are raw, the columns `Adj. *` are adjusted as of the vendor's last snapshot.
     "wiki": {"columns": {"timestamp": "Date", **_CAPITALS}},
@@ -41,8 +41,8 @@ class LeanMarket:
     has_volume: bool = True
 
 
-# Type and market as in LEAN's folders; a type alone holds for its other markets. The zone is LEAN's data time zone, which
-# is not always the exchange's: most futures and all crypto are in UTC.
+# Type and market as in LEAN's folders; a type alone holds for its other markets. The zone is LEAN's data time zone,
+# which is not always the exchange's: most futures and all crypto are in UTC.
 LEAN_MARKETS = {
     "crypto": LeanMarket("UTC"),
     "cryptofuture": LeanMarket("UTC"),

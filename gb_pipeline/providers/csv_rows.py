@@ -16,10 +16,9 @@ from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, RECEIVED, RECEIVED_OPTIONAL
 from gb_pipeline.providers.csv_options import Column, CsvOptions
-from gb_pipeline.providers.csv_stamps import bar_opens
+from gb_pipeline.providers.csv_stamps import bar_opens, local_day
 
 _SCALED = (*PRICES, "vwap", "ask_close")
-_NUMBERS = (*PRICES, "volume", "trade_count", "vwap", "ask_close")
 
 
 def parse(text: str, where: str, day: date | None, options: CsvOptions, resolution: Resolution) -> pl.DataFrame:
@@ -67,8 +66,13 @@ def parse(text: str, where: str, day: date | None, options: CsvOptions, resoluti
     numbers = [_number(name, position, options).alias(name) for name, position in positions.items()]
     if options.volume == "none":
         numbers.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
-    order = [name for name in (*RECEIVED, *RECEIVED_OPTIONAL) if name in {*RECEIVED, *positions, "received"}]
-    return frame.with_columns(numbers).select(order).collect()
+    return frame.with_columns(numbers).select(schema(options).names()).collect()
+
+
+def schema(options: CsvOptions) -> pl.Schema:
+    """The columns of every frame under these options."""
+    optional = {name: kind for name, kind in RECEIVED_OPTIONAL.items() if name in {*options.columns, "received"}}
+    return pl.Schema({**RECEIVED, **optional})
 
 
 def _split_line(line: str, delimiter: str) -> list[str]:
@@ -92,8 +96,8 @@ def _split(lines: pl.Series, delimiter: str) -> pl.Series:
 
 
 def _usual_width(fields: pl.Series) -> int:
-    widths = fields.list.len().value_counts(sort=True)
-    return int(widths[fields.list.len().name][0]) if len(widths) else 0
+    widths = pl.DataFrame({"width": fields.list.len()}).group_by("width", maintain_order=True).len()
+    return int(widths.sort("len", descending=True, maintain_order=True)["width"][0]) if len(widths) else 0
 
 
 def _position(ours: str, theirs: Column | list[Column], header: list[str] | None, width: int, where: str) -> int:
@@ -113,7 +117,7 @@ def _position(ours: str, theirs: Column | list[Column], header: list[str] | None
     held = f"columns {', '.join(header)}"[:300] if header is not None else f"{width} fields a line and no header"
     raise PermanentVendorError(
         f"{where} has no column {theirs!r} for {ours}: it has {held}",
-        fix="map it with the option `columns`; check `delimiter`, `header` and `skip_rows`",
+        fix="map it with `columns` (or say `volume: none`); check `delimiter`, `header` and `skip_rows`",
     )
 
 
@@ -121,18 +125,16 @@ def _field(position: int) -> pl.Expr:
     return pl.col("fields").list.get(position, null_on_oob=True).str.strip_chars()
 
 
-def _stamp(
-    positions: list[int | None], day: date | None, options: CsvOptions, resolution: Resolution
-) -> pl.Expr:
+def _stamp(positions: list[int | None], day: date | None, options: CsvOptions, resolution: Resolution) -> pl.Expr:
     together, date_at, time_at = positions
     days = pl.lit(day, pl.Date)
-    if together is not None:
-        return bar_opens(_field(together), days, options, resolution)
-    if date_at is None or time_at is None:
-        return bar_opens(_field(date_at if time_at is None else time_at), days, options, resolution)  # type: ignore[arg-type]
+    only = together if together is not None else date_at if time_at is None else time_at if date_at is None else None
+    if only is not None:
+        return bar_opens(_field(only), days, options, resolution)
+    assert date_at is not None
+    assert time_at is not None
     if options.timestamp_format == "ms_of_day":
-        days = _field(date_at).str.strptime(pl.Date, options.date_format, strict=False)
-        return bar_opens(_field(time_at), days, options, resolution)
+        return bar_opens(_field(time_at), local_day(_field(date_at), options.date_format), options, resolution)
     both = pl.concat_str(_field(date_at), pl.lit(" "), _field(time_at))
     return bar_opens(both, days, options, resolution)
 

@@ -1,7 +1,7 @@
 """Time stamps as files write them, turned into a bar's open in UTC.
 
-Belongs here: formats, time zones, DST, bar ends, session dates. A stamp that cannot be read with certainty becomes null.
-Does not belong here: columns and lines (`csv_rows`).
+Belongs here: formats, time zones, DST, bar ends, session dates. What cannot be read with certainty becomes
+null. Does not belong here: columns and lines (`csv_rows`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class StampFormat:
         if unknown := codes - set(_CODES):
             known = " ".join(f"%{code}" for code in _CODES)
             raise ValueError(f"%{min(unknown)} in {text!r} is not supported; use {known}, .%f, and %z at the end")
-        if not (codes & {"Y", "y"} and (codes & {"m", "b", "B"} and "d" in codes or "j" in codes)):
+        if not (codes & {"Y", "y"} and ((codes & {"m", "b", "B"} and "d" in codes) or "j" in codes)):
             raise ValueError(f"{text!r} holds no whole date; use codes such as %Y-%m-%d %H:%M:%S, or iso, unix_ms")
         pattern = ""
         for part, before, after in zip(parts, ["", *parts], [*parts[1:], ""], strict=False):
@@ -78,8 +78,8 @@ def bar_opens(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Res
         stamp: the stamps as written (String; null where the line has none).
         day: the local day of each row (Date), for `ms_of_day`.
         options: format, zone, which end of the bar is stamped, and what an ambiguous local time means.
-        resolution: bars of a day or longer get the midnight in UTC of the session's date as it is written in the file
-            (or as it is in `timezone`, for stamps that are instants); weeks that of their Monday, months of their first.
+        resolution: bars of a day or longer get the midnight in UTC of the session's date as it is written in the
+            file (in `timezone`, for stamps that are instants); weeks that of their Monday, months of their first.
 
     Returns:
         Datetime("us", "UTC"), null where the text is no stamp, does not exist on a DST day, occurs twice on one (unless
@@ -105,6 +105,11 @@ def bar_opens(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Res
         local = pl.when(dated).then(local).otherwise(local - pl.duration(microseconds=1))
     unit = {Resolution.WEEK: "1w", Resolution.MONTH: "1mo"}.get(resolution, "1d")
     return local.dt.truncate(unit).dt.replace_time_zone("UTC")
+
+
+def local_day(text: pl.Expr, form: str) -> pl.Expr:
+    """The Date of a text in a strptime format, null where it is none."""
+    return _parse(text, StampFormat.compile(form)).cast(pl.Date)
 
 
 def _timed(options: CsvOptions) -> bool:
@@ -150,10 +155,11 @@ def _split_offset(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 
 
 def _exact(text: pl.Expr, places: int, low: int, high: int) -> pl.Expr:
-    """Microseconds in `[low, high)` of a decimal count of 10^-`places` microseconds; null where they are no whole number."""
+    """Microseconds in `[low, high)` of a count of 10**`places` microseconds; null where they are no whole number."""
     parts = text.str.extract_groups(r"^(-?)(\d{1,19})(?:\.(\d*))?$")
     negative, whole = parts.struct.field("1") == "-", parts.struct.field("2").cast(pl.Int64, strict=False)
     fraction = parts.struct.field("3").fill_null("").str.strip_chars_end("0")
+    value: pl.Expr
     if places < 0:
         unit = 10**-places
         value = pl.when((whole % unit == 0) & (fraction == "")).then(whole // unit)
