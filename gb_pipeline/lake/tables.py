@@ -60,12 +60,20 @@ _LEDGERS = {
     spec.name: spec
     for spec in (
         TableSpec("sessions", schema.SESSIONS, ("source", "resolution"), ("symbol", "session"), ("symbol", "session")),
-        TableSpec("quarantine", schema.QUARANTINE, ("source",), ("symbol", "timestamp"), ("symbol", "window_start", "window_end")),
+        TableSpec(
+            "quarantine",
+            schema.QUARANTINE,
+            ("source",),
+            ("symbol", "timestamp"),
+            ("symbol", "window_start", "window_end"),
+        ),
         TableSpec(
             "restatements", schema.restatement_schema(), ("source",), ("symbol", "timestamp"), ("symbol", "timestamp")
         ),
         TableSpec("fetches", schema.FETCHES, ("source",), ("symbol", "window_start"), ("symbol", "fetched_at")),
-        TableSpec("corporate_actions", schema.CORPORATE_ACTIONS, ("source",), ("symbol", "ex_date"), ("symbol", "ex_date")),
+        TableSpec(
+            "corporate_actions", schema.CORPORATE_ACTIONS, ("source",), ("symbol", "ex_date"), ("symbol", "ex_date")
+        ),
     )
 }
 
@@ -165,7 +173,9 @@ class Tables:
         from deltalake import CommitProperties, write_deltalake
 
         if table is None:
-            raise LakeError(f"table {spec.name} vanished from {self.storage.root}", fix="restore the folder, or start anew")
+            raise LakeError(
+                f"table {spec.name} vanished from {self.storage.root}", fix="restore the folder, or start anew"
+            )
         columns = schema.polars_schema(spec.schema)
         arrow = frame.select(columns.names()).cast(columns).sort(spec.order).to_arrow().cast(spec.schema)
         write_deltalake(
@@ -209,7 +219,9 @@ def writer_properties(spec: TableSpec) -> WriterProperties:
     from deltalake import ColumnProperties, WriterProperties
 
     packed = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
-    fits = [f.name for f in spec.schema if pa.types.is_timestamp(f.type) or pa.types.is_int64(f.type) or _is_int64(f.type)]
+    fits = [
+        f.name for f in spec.schema if pa.types.is_timestamp(f.type) or pa.types.is_int64(f.type) or _is_int64(f.type)
+    ]
     return WriterProperties(
         compression="ZSTD",
         compression_level=3,
@@ -286,4 +298,3 @@ def scan(storage: Storage, spec: TableSpec, paths: Sequence[str]) -> pl.LazyFram
         storage_options=dict(storage.options) or None,
         glob=False,
     ).select(columns.names())
-

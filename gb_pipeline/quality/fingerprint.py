@@ -37,7 +37,9 @@ def session_fingerprints(
         .group_by("symbol", "session", maintain_order=True)
         .agg(pl.col("row").first().alias("first"), pl.len().alias("rows"))
     )
-    columns = [_bytes_of(frame["timestamp"].to_physical())] + [_bytes_of(_physical(frame[name], precision)) for name in CONTENT]
+    columns = [_bytes_of(frame["timestamp"].to_physical())] + [
+        _bytes_of(_physical(frame[name], precision)) for name in CONTENT
+    ]
     prints = {}
     for symbol, session, first, rows in groups.iter_rows():
         digest = hashlib.sha256(f"gb-bars-1 {source} {symbol} {resolution} {session} {precision} {rows}\n".encode())

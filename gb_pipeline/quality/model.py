@@ -56,7 +56,8 @@ def breaches(frame: pl.DataFrame, rules: BarRules, window: Window, now: datetime
         if cases["index"].null_count():
             what = cases.filter(pl.col("index").is_null()).select(pl.format("{}: {}", "column", "check")).to_series()
             raise WindowRefused(
-                f"the frame cannot be judged: {'; '.join(str(item) for item in what)}", fix="see market.schema for the types"
+                f"the frame cannot be judged: {'; '.join(str(item) for item in what)}",
+                fix="see market.schema for the types",
             ) from None
         return _codes(cases, frame["index"])
     return pl.DataFrame(schema=BREACHES)

@@ -38,22 +38,9 @@ def place(frame: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
 def _place_in_sessions(placed: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
     first, last = placed["session"].min(), placed["session"].max()
     if not isinstance(first, date) or not isinstance(last, date):
-        return placed.with_columns(pl.lit(None, pl.Boolean).alias("in_hours"), pl.lit(None, pl.Boolean).alias("on_grid"))
-    until = last + timedelta(days=1)
-    grid = rules.calendar.expected(first, until, rules.resolution, rules.alignment)
-    expected = pl.col("timestamp").is_in(grid["timestamp"].implode())
-    known = placed.with_columns(expected.alias("in_hours"), expected.alias("on_grid"))
-    if known["in_hours"].all():
-        return known
-    # Off the grid: within hours it is misaligned, else the market was closed.
-    step = rules.resolution.duration or timedelta(0)
-    hours = rules.calendar.schedule(first, until)
-    opened = pl.col("timestamp") + step > pl.col("opens")
-    in_break = (pl.col("timestamp") >= pl.col("break_start")) & (pl.col("timestamp") + step <= pl.col("break_end"))
-    trading = opened & (pl.col("timestamp") < pl.col("closes")) & ~in_break.fill_null(False)
-    return (
-        known.join(hours.rename({"open": "opens", "close": "closes"}), on="session", how="left", maintain_order="left")
-        .with_columns((pl.col("in_hours") | trading.fill_null(False)).alias("in_hours"))
-        .with_columns((pl.col("on_grid") | ~pl.col("in_hours")).alias("on_grid"))
-        .drop("opens", "closes", "break_start", "break_end", strict=False)
-    )
+        return placed.with_columns(pl.lit(False).alias("in_hours"), pl.lit(True).alias("on_grid"))
+    grid = rules.calendar.expected(first, last + timedelta(days=1), rules.resolution, rules.alignment)
+    expected = placed["timestamp"].is_in(grid["timestamp"].implode())
+    # Off the grid: misaligned within trading hours; else the market was closed, and the grid has no say.
+    hours = expected if expected.all() else rules.calendar.in_hours(placed["timestamp"], rules.resolution)
+    return placed.with_columns((expected | hours).alias("in_hours"), (expected | ~hours).alias("on_grid"))

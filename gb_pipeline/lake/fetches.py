@@ -1,0 +1,67 @@
+"""The ledger of vendor calls: what was asked, what came, how long it took.
+
+Belongs here: one row per window that was asked for, whatever became of it. Appended in one commit per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import polars as pl
+
+from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.market.schema import FETCHES, empty, polars_schema
+
+
+class FetchOutcome(StrEnum):
+    """How a fetch ended; `empty` means that the vendor's well-formed empty answer was seen."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRecord:
+    """One window that a vendor was asked for; fields as in `market.schema.FETCHES`."""
+
+    source: str
+    symbol: str
+    resolution: str
+    window_start: datetime
+    window_end: datetime
+    fetched_at: datetime
+    outcome: FetchOutcome
+    rows: int = 0
+    calls: int = 0
+    latency_ms: int = 0
+    bytes: int = 0
+    response_hash: str | None = None
+    error: str | None = None
+    message: str | None = None
+    run_id: str | None = None
+
+
+def record(tables: Tables, records: Sequence[FetchRecord]) -> None:
+    """Append; no commit when there is nothing to say."""
+    if records:
+        rows = [asdict(item) | {"outcome": item.outcome.value} for item in records]
+        tables.append(spec_of("fetches"), pl.DataFrame(rows, schema=polars_schema(FETCHES)))
+
+
+def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:
+    """All recorded fetches of a source; columns of `market.schema.FETCHES`, oldest first."""
+    spec = spec_of("fetches")
+    with tables.open(spec.name) as table:
+        if table is None:
+            return empty(FETCHES)
+        paths = files(table, source=source, symbols=symbols)["path"].to_list()
+    rows = scan(tables.storage, spec, paths)
+    if source is not None:
+        rows = rows.filter(pl.col("source") == source)
+    if symbols is not None:
+        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
+    return rows.sort("fetched_at").collect()
