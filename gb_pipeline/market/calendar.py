@@ -33,6 +33,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 
 _DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)
 
 
 def get_calendar(name: str, *, extended_hours: bool = False) -> Calendar:
@@ -183,13 +184,49 @@ class Calendar:
         Returns:
             Boolean, false for null stamps.
         """
+        if resolution.intraday or resolution is Resolution.TICK:
+            return self.trading_span(timestamps, resolution)["first"].is_not_null().rename("in_hours")
+        return self.session_of(timestamps, resolution).is_not_null().rename("in_hours")
+
+    def trading_span(self, timestamps: pl.Series, resolution: Resolution, alignment: str = grid.CLOCK) -> pl.DataFrame:
+        """The part of each intraday bar in which the market trades.
+
+        Args:
+            timestamps: bar stamps with a zone, in any order.
+            resolution: of the bars; a tick is an instant.
+            alignment: of the bars: one on the clock may hold the end of one segment and the start of the next, one that
+                is aligned to sessions ends with its segment.
+
+        Returns:
+            `first` and `last` (Datetime us UTC): the first and the last microsecond of trading in the bar, null where it
+            holds none.
+        """
         stamps = grid.utc(timestamps)
-        if self._table is None or not (resolution.intraday or resolution is Resolution.TICK):
-            return self.session_of(stamps, resolution).is_not_null()
-        length = timedelta(microseconds=1) if resolution is Resolution.TICK else grid.step(resolution)
-        last_instant = stamps + (length - timedelta(microseconds=1))
-        found = grid.latest(self._table.segments["begin"], last_instant)
-        return (self._table.segments["end"].gather(found) > stamps).fill_null(False)
+        length = timedelta() if resolution is Resolution.TICK else grid.step(resolution) - _TICK
+        bars = pl.DataFrame([stamps.alias("first"), (stamps + length).alias("last")])
+        if self._table is None:
+            return bars
+        begins, ends = self._table.segments["begin"], self._table.segments["end"]
+        inside = (grid.latest(ends, stamps).fill_null(-1) + 1).set(stamps.is_null(), None)
+        inside = inside.set(inside == len(ends), None)
+        final = inside if alignment == grid.SESSION else grid.latest(begins, bars["last"])
+        return bars.select(
+            first=pl.max_horizontal("first", begins.gather(inside)),
+            last=pl.min_horizontal("last", ends.gather(final) - _TICK),
+            trades=pl.lit(begins.gather(inside)) <= pl.col("last"),
+        ).select(pl.when("trades").then(pl.col("first", "last")))
+
+    def segment_begins(self, timestamps: pl.Series) -> pl.Series:
+        """When the latest uninterrupted stretch of trading began, at or before each instant.
+
+        Returns:
+            Datetime us UTC named `begin`; null before the first one.
+        """
+        stamps = grid.utc(timestamps)
+        if self._table is None:
+            return stamps.dt.truncate("1d").rename("begin")
+        begins = self._table.segments["begin"]
+        return begins.gather(grid.latest(begins, stamps))
 
     def expected(self, start: date, end: date, resolution: Resolution, alignment: str = grid.CLOCK) -> pl.DataFrame:
         """Every bar that a complete series has in sessions [start, end).

@@ -131,10 +131,16 @@ def labels(table: SessionTable, resolution: Resolution) -> pl.DataFrame:
     )
 
 
-def clock_offset(instants: pl.Expr, zone: ZoneInfo) -> pl.Expr:
+def clock_time(instants: pl.Expr, zone: ZoneInfo) -> pl.Expr:
     """Time since local midnight on the wall clock, as Duration us."""
     local = instants.dt.convert_time_zone(zone.key).dt.replace_time_zone(None)
     return local - local.dt.truncate("1d")
+
+
+def past_clock_line(instants: pl.Expr, zone: ZoneInfo, resolution: Resolution) -> pl.Expr:
+    """Time since the last line of the wall clock's grid, as Duration us."""
+    local = instants.dt.convert_time_zone(zone.key).dt.replace_time_zone(None)
+    return local - local.dt.truncate(resolution.value)
 
 
 def step(resolution: Resolution) -> timedelta:
@@ -153,8 +159,7 @@ def _first_line(zone: ZoneInfo, resolution: Resolution) -> pl.Expr:
 
     Lines are laid from local midnight and continued in elapsed time: no market trades through a change of the clock.
     """
-    local = pl.col("begin").dt.convert_time_zone(zone.key).dt.replace_time_zone(None)
-    line = pl.col("begin") - (local - local.dt.truncate(resolution.value))
+    line = pl.col("begin") - past_clock_line(pl.col("begin"), zone, resolution)
     # A bar that starts before its session's first instant belongs to the session before.
     return pl.when(line < pl.col("earliest")).then(line + step(resolution)).otherwise(line)
 
