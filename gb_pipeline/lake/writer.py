@@ -100,7 +100,7 @@ class _Writer:
     def _stored(self, table: object) -> pl.DataFrame:
         rows = read_window(
             self.tables,
-            table,  # type: ignore[arg-type]
+            table,
             self.source,
             self.rules.resolution,
             self.rules.precision,
@@ -138,7 +138,7 @@ class _Writer:
             f"source = '{self.source}' AND symbol IN ({names}) AND period IN ({periods})"
             f" AND timestamp >= '{low.isoformat()}' AND timestamp <= '{high.isoformat()}'"  # type: ignore[union-attr]
         )
-        return self.tables.replace(table, self.spec, replaced, predicate)  # type: ignore[arg-type]
+        return self.tables.replace(table, self.spec, replaced, predicate)
 
     def _describe(self, rows: pl.DataFrame, decided: Merge, version: int) -> list[SessionReport]:
         reports = session_reports(
@@ -185,6 +185,6 @@ class _Writer:
 
 def _bytes_added(table: object, source: str, symbols: list[str], version: int) -> int:
     del version
-    newest = files(table, source=source, symbols=symbols)  # type: ignore[arg-type]
+    newest = files(table, source=source, symbols=symbols)
     latest = newest["modification_time"].max()
     return int(newest.filter(pl.col("modification_time") == latest)["size_bytes"].sum()) if latest is not None else 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STILL_OPEN = "bar_still_open"
 NOT_INCREASING = "not_increasing"
 UNREADABLE_TIMESTAMP = "unreadable_timestamp"
-BREACHES = {"index": pl.UInt32(), "reason": pl.String()}
+BREACHES = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
 
 
 def bar_model(rules: BarRules, window: Window, now: datetime) -> pa.DataFrameSchema:

@@ -1,0 +1,141 @@
+"""What is to be ingested, in which portions, and what became of it.
+
+Belongs here: the values that `pipeline` passes around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.lake.fetches import FetchRecord
+from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.quality.rules import BarRules
+
+# Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
+PART_ROWS = 50_000
+_SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Sessions [start, end) of one symbol."""
+
+    symbol: Symbol
+    start: date
+    end: date
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        sessions: one report per day of [start, end), closed days included, in order; days that have not begun are absent.
+        error: why some of the sessions are `failed`; None when every answer arrived.
+        latency_ms: milliseconds that the vendor took.
+        calls: requests it took.
+        vendor_bytes: size of the vendor's answers.
+        rows: rows in them.
+        written_bytes: size of the data files of the commits that this job shared with others.
+        version: newest version of the table that this job led to; None when nothing had to be committed.
+    """
+
+    symbol: Symbol
+    start: date
+    end: date
+    sessions: tuple[SessionReport, ...] = ()
+    error: GbError | None = None
+    latency_ms: int = 0
+    calls: int = 0
+    vendor_bytes: int = 0
+    rows: int = 0
+    written_bytes: int = 0
+    version: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every session is stored as the vendor has it: none failed, none refused."""
+        bad = {SessionStatus.FAILED, SessionStatus.REFUSED}
+        return self.error is None and not any(session.status in bad for session in self.sessions)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A portion of a job that is fetched at once; `job` is the job's position."""
+
+    job: int
+    symbol: Symbol
+    start: date
+    end: date
+
+
+def cut(jobs: Sequence[Job], rules: BarRules) -> list[Part]:
+    """Portions of about PART_ROWS rows, the same edges for all jobs, oldest first: symbols of one window share a commit."""
+    if rules.resolution.duration is None:
+        days = 3650
+    else:
+        days = max(1, int(PART_ROWS * rules.resolution.duration.total_seconds() / _SECONDS_PER_DAY))
+    parts = []
+    for position, job in enumerate(jobs):
+        start = job.start
+        while start < job.end:
+            end = min(job.end, start + timedelta(days=days))
+            parts.append(Part(position, job.symbol, start, end))
+            start = end
+    return sorted(parts, key=lambda part: (part.start, part.end, part.job))
+
+
+@dataclass
+class Progress:
+    """A job on its way: how many of its parts are stored, and what is known so far."""
+
+    job: Job
+    parts: int
+    told: bool = False
+    _done: int = 0
+    _sessions: list[SessionReport] = field(default_factory=list)
+    _error: GbError | None = None
+    _records: list[FetchRecord] = field(default_factory=list)
+    _bytes: int = 0
+    _version: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part has been stored or has failed."""
+        return self._done >= self.parts
+
+    def add(
+        self,
+        sessions: Sequence[SessionReport],
+        record: FetchRecord | None,
+        report: WriteReport | None,
+        error: GbError | None = None,
+    ) -> None:
+        """Take in one part."""
+        self._done += 1
+        self._sessions += sessions
+        self._records += [record] if record is not None else []
+        self._error = self._error or error
+        if report is not None and report.version is not None:
+            self._bytes += report.bytes
+            self._version = max(self._version or 0, report.version)
+
+    def outcome(self) -> Outcome:
+        """What is known now."""
+        return Outcome(
+            symbol=self.job.symbol,
+            start=self.job.start,
+            end=self.job.end,
+            sessions=tuple(sorted(self._sessions, key=lambda session: session.session)),
+            error=self._error,
+            latency_ms=sum(record.latency_ms for record in self._records),
+            calls=sum(record.calls for record in self._records),
+            vendor_bytes=sum(record.bytes for record in self._records),
+            rows=sum(record.rows for record in self._records),
+            written_bytes=self._bytes,
+            version=self._version,
+        )

@@ -1,0 +1,274 @@
+"""Provider -> quality -> lake: the one code path of Dagster's assets and `gb fetch`.
+
+Belongs here: cutting jobs into windows, fetching them concurrently within bounds, writing many symbols in one commit, and
+saying what became of every session. Does not belong here: vendors (`providers`), the write itself (`lake`), Dagster.
+
+Vendor trouble never raises: the sessions it concerns are `failed`, all others are stored. Bugs do raise, after what was
+fetched has been written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, date, datetime
+
+import polars as pl
+
+from gb_pipeline.errors import GbError, PermanentVendorError, WindowRefused
+from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, cut
+from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
+from gb_pipeline.lake.report import SessionReport
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import RECEIVED
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Fetched, Provider
+from gb_pipeline.providers.registry import build_provider
+from gb_pipeline.settings import SourceSettings
+
+# One commit per so many rows: large enough that commits cost nothing, small enough that memory stays flat.
+BATCH_ROWS = 500_000
+# A slow vendor's rows do not wait longer than this for company.
+BATCH_SECONDS = 20.0
+
+Fetch = tuple[Part, Fetched | GbError | None, FetchRecord | None]
+
+
+def ingest(
+    store: LakeStore,
+    source: SourceSettings,
+    resolution: Resolution,
+    jobs: Sequence[Job],
+    *,
+    provider: Provider | None = None,
+    run_id: str | None = None,
+    now: datetime | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Fetch, judge and store.
+
+    Args:
+        store: where to.
+        source: whose data, and how it is judged.
+        jobs: symbols and ranges of sessions; one symbol may stand in several jobs.
+        provider: instead of the one that the settings name; it is not closed.
+        run_id: kept with refused rows and fetches.
+        now: the present; the wall clock by default.
+        on_outcome: called as soon as a job is stored, in the order in which they are.
+
+    Returns:
+        One outcome per job, in the order of the jobs. Nothing raises for vendor trouble.
+
+    Raises:
+        ConfigError: the source's provider or calendar cannot be built.
+        LakeError: the lake cannot be written.
+
+    Example:
+        >>> day = Job(Symbol.crypto("BTC-USD"), date(2024, 1, 2), date(2024, 1, 3))
+        >>> ingest(LakeStore.at("data"), settings.source("coinbase"), Resolution.MINUTE, [day])[0].ok
+        True
+    """
+    run = _Run(store, source, resolution, jobs, provider, run_id, now, on_outcome)
+    return asyncio.run(run.all())
+
+
+class _Run:
+    """One call of `ingest`."""
+
+    def __init__(
+        self,
+        store: LakeStore,
+        source: SourceSettings,
+        resolution: Resolution,
+        jobs: Sequence[Job],
+        provider: Provider | None,
+        run_id: str | None,
+        now: datetime | None,
+        on_outcome: Callable[[Outcome], None] | None,
+    ) -> None:
+        self.store, self.source, self.resolution, self.run_id = store, source, resolution, run_id
+        self.rules = source.rules(resolution)
+        self._now = now
+        self._given = provider
+        self._parts = cut(jobs, self.rules)
+        parts = Counter(part.job for part in self._parts)
+        self._progress = [Progress(job, parts[position]) for position, job in enumerate(jobs)]
+        self._listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
+        self._on_outcome = on_outcome
+
+    def now(self) -> datetime:
+        return self._now or datetime.now(UTC)
+
+    async def all(self) -> list[Outcome]:
+        for progress in self._progress:
+            self._finish(progress)
+        if self._parts:
+            provider = self._given or build_provider(self.source, state_dir=self.store.storage.state)
+            try:
+                await self._store_everything(provider)
+            finally:
+                if self._given is None:
+                    await provider.aclose()
+        return [progress.outcome() for progress in self._progress]
+
+    async def _store_everything(self, provider: Provider) -> None:
+        batch: list[Fetch] = []
+        rows, since = 0, time.monotonic()
+        async with aclosing(self._fetched(provider)) as stream:
+            try:
+                async for item in stream:
+                    batch.append(item)
+                    rows += item[1].frame.height if isinstance(item[1], Fetched) else 0
+                    if rows >= BATCH_ROWS or time.monotonic() - since > BATCH_SECONDS:
+                        full, batch, rows, since = batch, [], 0, time.monotonic()
+                        await asyncio.to_thread(self._store, full)
+            finally:
+                # What was fetched is written even when a bug stops the rest.
+                self._store(batch)
+
+    async def _fetched(self, provider: Provider) -> AsyncGenerator[Fetch, None]:
+        """Every part's answer as it arrives; at most `max_concurrency` are asked for, and as many wait to be stored."""
+        waiting = iter(self._parts)
+        running: set[asyncio.Task[Fetch]] = set()
+        try:
+            while True:
+                while len(running) < self.source.max_concurrency and (part := next(waiting, None)) is not None:
+                    running.add(asyncio.create_task(self._fetch(provider, part)))
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _fetch(self, provider: Provider, part: Part) -> Fetch:
+        asked = self._ask(part)
+        if asked is None:
+            return part, None, None
+        began, clock = self.now(), time.monotonic()
+        try:
+            if not provider.supports(part.symbol, self.resolution):
+                raise PermanentVendorError(
+                    f"{self.source.name} has no {self.resolution} bars of {part.symbol}",
+                    fix="choose another resolution for this source in gb.yaml",
+                )
+            answer: Fetched | GbError = await provider.fetch_bars(part.symbol, asked, self.resolution)
+        except GbError as error:
+            answer = error
+        return part, answer, self._record(part, asked, began, time.monotonic() - clock, answer)
+
+    def _ask(self, part: Part) -> Window | None:
+        """What to ask the vendor for: nothing outside the listing, nothing of the future."""
+        start, end = self._listings[part.symbol.code]
+        first, last = max(part.start, start or part.start), min(part.end, end or part.end)
+        if first >= last:
+            return None
+        window = self.rules.calendar.window(first, last, self.resolution)
+        if window.empty or window.start >= self.now():
+            return None
+        return Window(window.start, min(window.end, self.now()))
+
+    def _record(
+        self, part: Part, asked: Window, began: datetime, seconds: float, answer: Fetched | GbError
+    ) -> FetchRecord:
+        base = {
+            "source": self.source.name,
+            "symbol": part.symbol.code,
+            "resolution": self.resolution.value,
+            "window_start": asked.start,
+            "window_end": asked.end,
+            "fetched_at": began,
+            "run_id": self.run_id,
+        }
+        if isinstance(answer, GbError):
+            kind = type(answer).__name__
+            latency = round(seconds * 1000)
+            return FetchRecord(**base, outcome=FetchOutcome.ERROR, latency_ms=latency, error=kind, message=answer.what)  # type: ignore[arg-type]
+        rows = answer.frame.height
+        return FetchRecord(
+            **base,  # type: ignore[arg-type]
+            outcome=FetchOutcome.OK if rows else FetchOutcome.EMPTY,
+            rows=rows,
+            calls=answer.calls,
+            latency_ms=round(answer.latency * 1000),
+            bytes=answer.bytes,
+            response_hash=answer.response_hash,
+        )
+
+    # --- storing -----------------------------------------------------------------------------------------------------
+
+    def _store(self, batch: Sequence[Fetch]) -> None:
+        """Write a batch: one commit for all symbols of a window, then tell of every job that is complete."""
+        groups: dict[tuple[date, date], list[Fetch]] = defaultdict(list)
+        for item in batch:
+            groups[item[0].start, item[0].end].append(item)
+        for group in groups.values():
+            fine = [item for item in group if not isinstance(item[1], GbError)]
+            self._write(fine)
+            for part, error, record in group:
+                if isinstance(error, GbError):
+                    self._fail(part, error, record)
+        self.store.record_fetches([record for _, _, record in batch if record is not None])
+        for part, _, _ in batch:
+            self._finish(self._progress[part.job])
+
+    def _write(self, group: Sequence[Fetch]) -> None:
+        if not group:
+            return
+        part = group[0][0]
+        window = self.rules.calendar.window(part.start, part.end, self.resolution)
+        try:
+            report = self.store.write_bars(
+                self.source.name,
+                [item.symbol for item, _, _ in group],
+                self.resolution,
+                window,
+                _joined(group),
+                rules=self.rules,
+                now=self.now(),
+                run_id=self.run_id,
+                listings=self._listings,
+            )
+        except WindowRefused as refusal:
+            if len(group) > 1:
+                # One vendor answer of the batch is broken; find out whose.
+                for item in group:
+                    self._write([item])
+                return
+            self._fail(part, refusal, group[0][2])
+            return
+        by_symbol: dict[str, list[SessionReport]] = defaultdict(list)
+        for session in report.sessions:
+            by_symbol[session.symbol].append(session)
+        for done, _, record in group:
+            self._progress[done.job].add(by_symbol[done.symbol.code], record, report)
+
+    def _fail(self, part: Part, error: GbError, record: FetchRecord | None) -> None:
+        window = self.rules.calendar.window(part.start, part.end, self.resolution)
+        reports = self.store.record_failure(
+            self.source.name, [part.symbol], window, rules=self.rules, now=self.now(), listings=self._listings
+        )
+        self._progress[part.job].add(reports, record, None, error)
+
+    def _finish(self, progress: Progress) -> None:
+        if progress.complete and not progress.told:
+            progress.told = True
+            if self._on_outcome is not None:
+                self._on_outcome(progress.outcome())
+
+
+def _joined(group: Sequence[Fetch]) -> pl.DataFrame:
+    frames = [pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED})]
+    frames += [
+        answer.frame.with_columns(pl.lit(part.symbol.code).alias("symbol"))
+        for part, answer, _ in group
+        if isinstance(answer, Fetched)
+    ]
+    return pl.concat(frames, how="diagonal")
