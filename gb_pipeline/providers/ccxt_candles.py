@@ -1,0 +1,81 @@
+"""A vendor's candles as a frame, digit by digit.
+
+Belongs here: raw rows to columns of text and time, fast. Does not belong here: which rows are wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
+from gb_pipeline.providers.ccxt_quirks import Layout
+
+# ccxt's own unified candle.
+_UNIFIED = Layout(0, 1, {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5})
+# Year 5138: a larger number of milliseconds is no time.
+_LATEST_MS = 100_000_000_000_000
+
+
+def read_candles(rows: list[Any], layout: Layout | None) -> pl.DataFrame:
+    """Columns of `RECEIVED`, and those of `RECEIVED_OPTIONAL` that the layout has.
+
+    Args:
+        rows: candles as the vendor sent them, or ccxt's unified ones where there is no layout.
+        layout: where their fields are.
+
+    Returns:
+        `timestamp` in UTC, null where it is no whole number of the layout's units; all else is the vendor's text, null
+        where it sent null. As many rows as came in, in their order.
+
+    Raises:
+        LookupError, TypeError, ValueError: a row has another form.
+
+    Example:
+        >>> read_candles([[1704153600000, "1.50", "2", "1", "1e0", "0.10"]], None)["open"][0]
+        '1.50'
+    """
+    layout = layout or _UNIFIED
+    # Positions are transposed at once; `strict` finds the row that is shorter or longer.
+    columns = list(zip(*rows, strict=True)) if rows and isinstance(layout.timestamp, int) else None
+
+    def column(at: int | str) -> Iterable[Any]:
+        return columns[at] if columns is not None and isinstance(at, int) else [row[at] for row in rows]
+
+    made = {"timestamp": _time(column(layout.timestamp), layout.milliseconds)}
+    for name in (*RECEIVED.names(), *RECEIVED_OPTIONAL.names()):
+        if name in layout.fields:
+            made[name] = _text(column(layout.fields[name]))
+    return pl.DataFrame(made)
+
+
+def _time(values: Iterable[Any], milliseconds: int) -> pl.Series:
+    # A vendor's quoted whole number is one; true, 1.5 and "soon" are none.
+    numbers = [value if type(value) is int else _whole(value) for value in values]
+    limit = _LATEST_MS // milliseconds
+    kept = [value if value is not None and abs(value) < limit else None for value in numbers]
+    return (pl.Series(kept, dtype=pl.Int64) * (milliseconds * 1000)).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def _whole(value: Any) -> int | None:
+    if not isinstance(value, str) or len(value) > 20:
+        return None
+    digits, _, rest = value.partition(".")
+    return int(digits) if digits.isdecimal() and digits.isascii() and not rest.strip("0") else None
+
+
+def _text(values: Iterable[Any]) -> pl.Series:
+    listed = list(values)
+    try:
+        return pl.Series(listed, dtype=pl.String, strict=True)
+    except (TypeError, pl.exceptions.PolarsError):
+        return pl.Series([_spelled(value) for value in listed], dtype=pl.String)
+
+
+def _spelled(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)

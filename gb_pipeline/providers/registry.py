@@ -1,0 +1,72 @@
+"""Which providers there are.
+
+Belongs here: names, and building one from gb.yaml. Does not belong here: what a provider does with its settings.
+
+Other packages add theirs under the entry-point group `gb_pipeline.providers`: a name and a class with
+`from_settings(source, *, state_dir) -> Provider`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.providers.base import Provider
+from gb_pipeline.settings import SourceSettings
+
+GROUP = "gb_pipeline.providers"
+# Imported when asked for: a vendor's library takes up to half a second.
+_BUILT_IN = {
+    "ccxt": "gb_pipeline.providers.ccxt:CcxtProvider",
+    "csv": "gb_pipeline.providers.csv:CsvProvider",
+}
+
+
+def provider_names() -> tuple[str, ...]:
+    """All names that gb.yaml can use as `provider`, sorted."""
+    return tuple(sorted({*_BUILT_IN, *_added()}))
+
+
+def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> Provider:
+    """The provider of one source.
+
+    Args:
+        source: its `provider` names the class, everything else is passed on to it.
+        state_dir: folder of what all processes on this machine share, such as the pace of requests; without it the pace
+            holds in this process only.
+
+    Raises:
+        ConfigError: there is no such provider, it cannot be imported, or it refuses the settings.
+    """
+    added = _added()
+    if source.provider in _BUILT_IN:
+        module, _, name = _BUILT_IN[source.provider].partition(":")
+        kind: Any = getattr(import_module(module), name)
+    elif source.provider in added:
+        kind = _loaded(added[source.provider])
+    else:
+        raise ConfigError(
+            f"source {source.name}: there is no provider {source.provider!r}",
+            fix=f"use one of {', '.join(provider_names())}",
+        )
+    built: Provider = kind.from_settings(source, state_dir=state_dir)
+    return built
+
+
+def _added() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        kind = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"provider {point.name} ({point.value}) cannot be imported: {error}", fix="install it again"
+        ) from error
+    if not hasattr(kind, "from_settings"):
+        raise ConfigError(f"provider {point.name} ({point.value}) has no from_settings", fix="its author must add it")
+    return kind

@@ -1,0 +1,226 @@
+"""How every vendor is called: with patience, at a pace, and counted.
+
+Belongs here: time-outs, repeats of what failed in passing, Retry-After, the pace that holds across processes, and the
+counts that end in `Fetched`. Does not belong here: what an answer means (`strict_http`) and how any vendor is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gb_pipeline.errors import ConfigError, RateLimited, TransientVendorError
+from gb_pipeline.settings import RateLimit, SourceSettings
+
+if TYPE_CHECKING:
+    from pyrate_limiter import Limiter
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient to be with a vendor, and how fast.
+
+    Attributes:
+        timeout: seconds for one request, from its first to its last byte.
+        retries: repeats of a call that failed in passing.
+        rate: requests in so many seconds; None sets no pace.
+        state_dir: folder of the state that all processes on this machine share; the pace holds in this process only where
+            it is None.
+        shortest_wait: seconds; the first repeat waits a random time up to this, each further one up to twice as long.
+        longest_wait: seconds; no repeat waits longer, unless the vendor says so.
+        longest_retry_after: seconds; a vendor that asks for more patience gets an error instead.
+    """
+
+    timeout: float = 30.0
+    retries: int = 5
+    rate: RateLimit | None = None
+    state_dir: Path | None = None
+    shortest_wait: float = 0.5
+    longest_wait: float = 30.0
+    longest_retry_after: float = 120.0
+
+    @classmethod
+    def of(cls, source: SourceSettings, *, rate: RateLimit | None, state_dir: Path | None) -> Policy:
+        """From gb.yaml, with the vendor's documented pace where the source sets none."""
+        return cls(
+            timeout=source.timeout_seconds,
+            retries=source.retries,
+            rate=source.rate_limit or rate,
+            state_dir=state_dir,
+        )
+
+
+class Tally:
+    """What the requests of one fetch added up to."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.calls = 0
+        self.bytes = 0
+        self.latency = 0.0
+        self._accepted = hashlib.sha256()
+
+    def accept(self, body: str | bytes) -> None:
+        """Add a body that was understood to the fingerprint; refused ones do not change it."""
+        self._accepted.update(body.encode() if isinstance(body, str) else body)
+
+    @property
+    def response_hash(self) -> str:
+        """SHA-256 over the accepted bodies in their order."""
+        return self._accepted.hexdigest()
+
+
+class Transport:
+    """The shared way to one vendor.
+
+    Args:
+        key: whose pace it is: requests under one key share it, in all processes with the same `state_dir`.
+        policy: patience and pace.
+    """
+
+    def __init__(self, key: str, policy: Policy | None = None) -> None:
+        """Nothing is opened before the first request."""
+        self.key = key
+        self.policy = policy or Policy()
+        self._limiter: Limiter | None = None
+        self._held_until = 0.0
+        self._tally: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("tally", default=None)
+
+    async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Await `ask()`, and again after a while as long as it fails in passing.
+
+        Args:
+            ask: makes a new awaitable each time; it calls `admit` before each request.
+
+        Raises:
+            TransientVendorError: it failed `retries + 1` times, or the vendor asks for too long a pause.
+            VendorError: anything permanent, at once.
+        """
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+
+        attempts = self.policy.retries + 1
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(attempts),
+            wait=self._wait,
+            retry=retry_if_exception(self._worth_repeating),
+            before_sleep=self._remark,
+            reraise=True,
+        )
+
+        async def attempt() -> T:
+            return await ask()
+
+        try:
+            return await retrying(attempt)
+        except TransientVendorError as error:
+            tried = retrying.statistics.get("attempt_number", 1)
+            if tried > 1:
+                error.what += f" (tried {tried} times)"
+            raise
+
+    async def admit(self) -> None:
+        """Wait for one request's turn."""
+        # Somebody else may be told to wait longer while this one sleeps.
+        while (hold := self._held_until - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(hold)
+        if self.policy.rate is not None:
+            if self._limiter is None:
+                self._limiter = _limiter(self.key, self.policy.rate, self.policy.state_dir)
+            await self._limiter.try_acquire_async(self.key)
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Tally]:
+        """Count the requests made in this context, which includes the tasks that it starts."""
+        tally = Tally()
+        token = self._tally.set(tally)
+        try:
+            yield tally
+        finally:
+            self._tally.reset(token)
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[Callable[[int], None]]:
+        """Time one request; the function that it yields takes the size of a body in bytes."""
+        tally = self._tally.get()
+        begun = time.perf_counter()
+
+        def received(size: int) -> None:
+            if tally is not None:
+                tally.bytes += size
+
+        try:
+            yield received
+        finally:
+            if tally is not None:
+                tally.calls += 1
+                tally.latency += time.perf_counter() - begun
+
+    def close(self) -> None:
+        """Close the shared state; the transport can be used again afterwards."""
+        if self._limiter is not None:
+            self._limiter.close()
+            self._limiter = None
+
+    def _worth_repeating(self, error: BaseException) -> bool:
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            return error.retry_after <= self.policy.longest_retry_after
+        return isinstance(error, TransientVendorError)
+
+    def _wait(self, state: RetryCallState) -> float:
+        from tenacity import wait_random_exponential
+
+        # Full jitter: those who failed together do not come back together.
+        jitter = wait_random_exponential(multiplier=self.policy.shortest_wait, max=self.policy.longest_wait)
+        asked = _patience(state)
+        if asked is None:
+            return jitter(state)
+        # A ban is everybody's: all calls of this transport hold, not only the one that was told.
+        self._held_until = max(self._held_until, time.monotonic() + asked)
+        return asked + min(jitter(state), 1.0)
+
+    def _remark(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        what = error.what if isinstance(error, TransientVendorError) else error
+        log.warning("%s; attempt %d of %d", what, state.attempt_number + 1, self.policy.retries + 1)
+
+
+def _patience(state: RetryCallState) -> float | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error.retry_after if isinstance(error, RateLimited) else None
+
+
+def _limiter(key: str, rate: RateLimit, state_dir: Path | None) -> Limiter:
+    import sqlite3
+
+    from pyrate_limiter import InMemoryBucket, Limiter, Rate, SingleBucketFactory, SQLiteBucket
+
+    rates = [Rate(rate.calls, max(1, round(rate.seconds * 1000)))]
+    bucket: Any
+    if state_dir is None:
+        bucket = InMemoryBucket(rates)
+    else:
+        folder = state_dir / "rate_limits"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / (re.sub(r"[^A-Za-z0-9.-]", "_", key) + ".sqlite")
+        try:
+            bucket = SQLiteBucket.init_from_file(rates, db_path=str(file), use_file_lock=True)
+            # Without this the file would remember every request ever made; no thread is needed for it.
+            bucket.leak(bucket.now())
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(
+                f"the pace of {key} cannot be kept in {file}: {error}", fix="delete that file; it holds no data"
+            ) from None
+    return Limiter(SingleBucketFactory(bucket, schedule_leak=False))
