@@ -90,7 +90,7 @@ _WORDS = {
 
 
 def _parse(text: str) -> Resolution | None:
-    match = re.fullmatch(r"(\d{0,6})[ _-]?([A-Za-z]+)", text)
+    match = re.fullmatch(r"([0-9]{0,6})[ _-]?([A-Za-z]+)", text)
     if match is None:
         return None
     count, word = int(match[1] or 1), match[2]

@@ -82,6 +82,8 @@ class Symbol:
             >>> Symbol.of("EUR/USD", "forex").code
             'EUR-USD'
         """
+        if asset_class not in list(AssetClass):
+            raise InvalidSymbol(f"{asset_class!r} is no asset class", fix=f"use one of {', '.join(AssetClass)}")
         kind = AssetClass(asset_class)
         if kind in {AssetClass.CRYPTO, AssetClass.FOREX}:
             return cls.crypto(code, exchange) if kind is AssetClass.CRYPTO else cls.forex(code, exchange)
@@ -140,4 +142,7 @@ class Symbol:
 def _upper(code: str) -> str:
     if not isinstance(code, str):
         raise InvalidSymbol(f"symbol {code!r} is no text", fix="pass the code as a string")
+    # Upper-casing would turn look-alikes into ASCII: a dotless i into I, a sharp s into SS.
+    if not code.isascii():
+        raise InvalidSymbol(f"symbol {code[:80]!r} is not ASCII", fix="use A-Z, 0-9 and . - _")
     return code.strip().upper()

@@ -23,7 +23,7 @@ def instant(value: datetime | date | str) -> datetime:
 
     Raises:
         NaiveTimestamp: a time of day without a zone.
-        ConfigError: the text is not ISO 8601.
+        ConfigError: the text is not ISO 8601, or the instant lies outside the years 1 to 9999.
 
     Example:
         >>> instant("2024-01-02")
@@ -36,7 +36,10 @@ def instant(value: datetime | date | str) -> datetime:
             raise NaiveTimestamp(
                 f"{value.isoformat()} has no time zone", fix="add one: 2024-01-02T09:30:00Z, or tzinfo=datetime.UTC"
             )
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ConfigError(f"{value.isoformat()} is out of range in UTC", fix="use the years 1 to 9999") from None
     return datetime.combine(value, time(), UTC)
 
 
