@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.lake import fetches, writer
+from gb_pipeline.lake import compaction, fetches, writer
 from gb_pipeline.lake.coverage import Listing, expect, ledger_rows, session_reports
 from gb_pipeline.lake.ledger import append_changed, current
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
@@ -154,3 +154,16 @@ class LakeStore:
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
         """Append to the ledger of vendor calls, in one commit."""
         fetches.record(self.tables, records)
+
+    def compaction_candidates(self, *, min_files: int = compaction.MIN_FILES) -> list[compaction.Partition]:
+        """Partitions with at least so many files, most files first; answered from the logs alone."""
+        return compaction.candidates(self.tables, min_files=min_files)
+
+    def compact(self, table: str, source: str, symbol: str | None, period: str) -> compaction.CompactionReport:
+        """Merge the files of one partition into one that is proved to hold the same rows. Safe at any kill point.
+
+        Raises:
+            LakeError: no such partition, or somebody changed it meanwhile.
+            CompactionRefused: the rewritten file is not provably the same; nothing was changed.
+        """
+        return compaction.compact(self.tables, table, source, symbol, period)

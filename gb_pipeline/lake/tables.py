@@ -193,7 +193,7 @@ class Tables:
 
         if not self.storage.options:
             return any(Path(self.storage.table(name), "_delta_log").glob("*.json"))
-        return DeltaTable.is_deltatable(self.storage.table(name), storage_options=dict(self.storage.options))
+        return bool(DeltaTable.is_deltatable(self.storage.table(name), storage_options=dict(self.storage.options)))
 
 
 def retry_on_conflict(act: Callable[[], T]) -> T:

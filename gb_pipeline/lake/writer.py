@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -31,6 +32,9 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.fingerprint import combine
 from gb_pipeline.quality.rules import BarRules
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 
 def write_bars(
@@ -81,7 +85,7 @@ class _Writer:
         self.tables.ensure(self.spec)
         with self.tables.open(self.spec.name) as table:
             assert table is not None, "ensured above"
-            base = table.version()
+            base, paths_before = table.version(), _paths(table, self.source, self.symbols)
             stored = self._stored(table)
             inside = stored.filter((pl.col("timestamp") >= self.window.start) & (pl.col("timestamp") < self.window.end))
             decided = merge(self.verdict.good, inside, self.verdict.bad.select(KEY), self.known_at)
@@ -89,7 +93,8 @@ class _Writer:
             if not decided.touched.is_empty():
                 rows = self._with_moments(decided)
                 version = self._commit(table, rows, decided.touched)
-                added = _bytes_added(table, self.source, self.symbols, version)
+                now_there = _paths(table, self.source, self.symbols)
+                added = sum(size for path, size in now_there.items() if path not in paths_before)
             after = pl.concat([decided.rows, stored.join(inside, on=KEY, how="anti").select(decided.rows.columns)])
             if version is not None and version != base + 1 and not self.expectation.whole:
                 # Others wrote the rest of a session meanwhile: describe what is there now, not what was read before.
@@ -97,7 +102,7 @@ class _Writer:
         reports = self._describe(after.sort(KEY), decided, base if version is None else version)
         return self._report(reports, decided, version, added)
 
-    def _stored(self, table: object) -> pl.DataFrame:
+    def _stored(self, table: DeltaTable) -> pl.DataFrame:
         rows = read_window(
             self.tables,
             table,
@@ -124,7 +129,7 @@ class _Writer:
             .drop("recorded")
         )
 
-    def _commit(self, table: object, rows: pl.DataFrame, touched: pl.DataFrame) -> int:
+    def _commit(self, table: DeltaTable, rows: pl.DataFrame, touched: pl.DataFrame) -> int:
         symbols = touched["symbol"].unique().sort().to_list()
         low, high = touched["timestamp"].min(), touched["timestamp"].max()
         replaced = rows.filter(pl.col("symbol").is_in(symbols) & pl.col("timestamp").is_between(low, high))
@@ -183,8 +188,6 @@ class _Writer:
         )
 
 
-def _bytes_added(table: object, source: str, symbols: list[str], version: int) -> int:
-    del version
-    newest = files(table, source=source, symbols=symbols)
-    latest = newest["modification_time"].max()
-    return int(newest.filter(pl.col("modification_time") == latest)["size_bytes"].sum()) if latest is not None else 0
+def _paths(table: DeltaTable, source: str, symbols: list[str]) -> dict[str, int]:
+    """Sizes of the files that may hold these symbols."""
+    return dict(files(table, source=source, symbols=symbols).select("path", "size_bytes").iter_rows())
