@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -105,6 +105,6 @@ def _anchored(frame: pl.DataFrame, where: str, day: date | None, options: CsvOpt
                 f"its first of {frame.height} lines is {frame['received'][0][:100]!r}",
                 fix="check the options `timestamp_format`, `timezone`, `columns` and `delimiter`",
             )
-        midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(options.timezone or "UTC"))
+        midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(options.timezone or "UTC")).astimezone(UTC)
     anchor = pl.col("timestamp").forward_fill().backward_fill().fill_null(pl.lit(midnight, _UTC))
     return frame.with_columns(anchor=anchor)

@@ -74,7 +74,10 @@ def locate(pattern: str, root: Path) -> list[CsvFile]:
     """The files that match, by path; `{date}` must be eight digits that are a date."""
     spread = pattern.replace("{date}", _DATE_GLOB)
     base = Path(Path(spread).anchor) if Path(spread).is_absolute() else root
-    files = sorted(path for path in base.glob(str(Path(spread).relative_to(Path(spread).anchor))) if path.is_file())
+    found = base.glob(str(Path(spread).relative_to(Path(spread).anchor)))
+    # Hidden files beside the data are editors' and archivers' leftovers.
+    hidden = Path(pattern).name.startswith(".")
+    files = sorted(path for path in found if path.is_file() and (hidden or not path.name.startswith(".")))
     if "{date}" not in pattern:
         return [CsvFile(path, None) for path in files]
     level = next(n for n, part in enumerate(reversed(Path(pattern).parts), 1) if "{date}" in part)

@@ -51,9 +51,8 @@ def parse(text: str, where: str, day: date | None, options: CsvOptions, resoluti
     received = pl.Series("received", rows, pl.String)
     fields = _split(received, options.delimiter)
     width = len(header) if header is not None else _usual_width(fields)
-    positions = {ours: _position(ours, theirs, header, width, where) for ours, theirs in options.columns.items()}
-    if options.volume == "none":
-        positions.pop("volume", None)
+    wanted = {ours: theirs for ours, theirs in options.columns.items() if (ours, options.volume) != ("volume", "none")}
+    positions = {ours: _position(ours, theirs, header, width, where) for ours, theirs in wanted.items()}
     frame = pl.DataFrame({"received": received, "fields": fields}).lazy()
     # A delimiter at the end of a line makes an empty field more; it says nothing.
     whole = (pl.col("fields").list.len() == width) | (
@@ -148,7 +147,7 @@ def _number(name: str, position: int, options: CsvOptions) -> pl.Expr:
     if options.price_scale == 1 or name not in _SCALED:
         return text
     places = len(str(options.price_scale)) - 1
-    parts = text.str.extract_groups(r"^([+-]?)(\d+)(?:\.(\d*))?$")
+    parts = text.str.extract_groups(r"^([+-]?)([0-9]+)(?:\.([0-9]*))?$")
     digits = parts.struct.field("2").str.zfill(places + 1)
     fraction = pl.concat_str(digits.str.tail(places), parts.struct.field("3").fill_null("")).str.strip_chars_end("0")
     whole = digits.str.head(-places)

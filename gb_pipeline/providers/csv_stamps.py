@@ -25,13 +25,13 @@ _DAY = 86_400_000_000
 _YEAR_10000 = 253_402_300_800_000_000
 _US = pl.Datetime("us")
 # `Z`, `+09`, `+0900` or `+09:00` after a time of day: the `-05` at the end of a date is none.
-_OFFSET = r"^(.*(?:\d:\d\d|\d{6}).*?)\s*(?:(Z)|([+-])([01]\d)(?::?([0-5]\d))?)$"
+_OFFSET = r"^(.*(?:[0-9]:[0-9][0-9]|[0-9]{6}).*?)\s*(?:(Z)|([+-])([01][0-9])(?::?([0-5][0-9]))?)$"
 
 # Python's codes and the text that may stand there. The text is checked before it is parsed, because parsers forgive:
 # second 60 becomes the next minute, `+2024` a year, `.5` five nanoseconds.
 _CODES = {
-    "Y": r"\d{4}", "y": r"\d{2}", "m": r"\d{1,2}", "d": r"\d{1,2}", "b": "[A-Za-z]{3}", "B": "[A-Za-z]{3,9}",
-    "j": r"\d{3}", "H": r"\d{1,2}", "I": r"\d{1,2}", "M": r"\d{2}", "S": r"[0-5]\d", "p": "[AaPp][Mm]",
+    "Y": r"[0-9]{4}", "y": r"[0-9]{2}", "m": r"[0-9]{1,2}", "d": r"[0-9]{1,2}", "b": "[A-Za-z]{3}", "B": "[A-Za-z]{3,9}",
+    "j": r"[0-9]{3}", "H": r"[0-9]{1,2}", "I": r"[0-9]{1,2}", "M": r"[0-9]{2}", "S": r"[0-5][0-9]", "p": "[AaPp][Mm]",
     "a": "[A-Za-z]{3}", "A": "[A-Za-z]{6,9}", "%": "%",
 }  # fmt: skip
 _ISO_TIMES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S.%f")
@@ -65,7 +65,9 @@ class StampFormat:
             raise ValueError(f"{text!r} holds no whole date; use codes such as %Y-%m-%d %H:%M:%S, or iso, unix_ms")
         pattern = ""
         for part, before, after in zip(parts, ["", *parts], [*parts[1:], ""], strict=False):
-            piece = _CODES[part[1:]] if part.startswith("%") else r"\.\d{1,6}0*" if part == ".%f" else re.escape(part)
+            piece = (
+                _CODES[part[1:]] if part.startswith("%") else r"\.[0-9]{1,6}0*" if part == ".%f" else re.escape(part)
+            )
             # Codes without a separator need all their digits: `2011113` is the 3rd of November, or the 13th of January.
             pattern += piece.replace("{1,2}", "{2}") if "%" in before[:1] + after[:1] else piece
         return StampFormat(body.replace(".%f", "%.f"), f"^{pattern}$", bool(codes & {"H", "I"}), offset)
@@ -136,7 +138,7 @@ def _wall_clock(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, *, intraday: 
             return _parse(stamp, form), unknown
         text, offset = _split_offset(stamp)
         return pl.when(offset.is_not_null()).then(_parse(text, form)), offset
-    text, offset = _split_offset(stamp.str.replace(r"^(\d{4}-\d\d-\d\d)[T ]\s*", "$1 "))
+    text, offset = _split_offset(stamp.str.replace(r"^([0-9]{4}-[0-9][0-9]-[0-9][0-9])[T ]\s*", "$1 "))
     formats = (*_ISO_TIMES,) if intraday else (*_ISO_TIMES, _ISO_DATE)
     return pl.coalesce(_parse(text, StampFormat.compile(form)) for form in formats), offset
 
@@ -156,7 +158,7 @@ def _split_offset(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
 
 def _exact(text: pl.Expr, places: int, low: int, high: int) -> pl.Expr:
     """Microseconds in `[low, high)` of a count of 10**`places` microseconds; null where they are no whole number."""
-    parts = text.str.extract_groups(r"^(-?)(\d{1,19})(?:\.(\d*))?$")
+    parts = text.str.extract_groups(r"^(-?)([0-9]{1,19})(?:\.([0-9]*))?$")
     negative, whole = parts.struct.field("1") == "-", parts.struct.field("2").cast(pl.Int64, strict=False)
     fraction = parts.struct.field("3").fill_null("").str.strip_chars_end("0")
     value: pl.Expr

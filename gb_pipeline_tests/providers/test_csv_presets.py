@@ -1,0 +1,121 @@
+"""Layouts that need no options but their name."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.csv import CsvProvider
+from gb_pipeline.providers.csv_options import CsvOptions
+from gb_pipeline.providers.csv_presets import LEAN_MARKETS, PRESETS, resolved
+from gb_pipeline.settings import SourceSettings
+
+QUOTE = "1.1,1.4,1.0,1.2,7,1.15,1.45,1.05,1.19,8"
+
+
+async def read(root: Path, code: str, kind: str, resolution: str, **options: Any) -> dict[str, Any]:
+    source = SourceSettings.model_validate(
+        {
+            "name": "files",
+            "provider": "csv",
+            "start": "2020-01-01",
+            "symbols": [code],
+            "asset_class": kind,
+            "resolutions": [resolution],
+            "options": {"root": str(root), **options},
+        }
+    )
+    fetched = await CsvProvider.from_settings(source).fetch_bars(
+        Symbol.of(code, kind), Window.of("2024-01-02", "2024-01-03"), Resolution.parse(resolution)
+    )
+    return fetched.frame.drop("received").with_columns(fetched.frame["timestamp"].cast(str)).to_dicts()[0]
+
+
+def write_zip(file: Path, member: str, text: str) -> None:
+    file.parent.mkdir(parents=True)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(member, text)
+
+
+async def test_lean_equity_minutes_are_ten_thousandths_in_new_york(tmp_path: Path) -> None:
+    write_zip(
+        tmp_path / "equity/usa/minute/aapl/20240102_trade.zip", "x.csv", "34200000,1871500,1872000,1871450,1871500,7"
+    )
+    assert await read(tmp_path, "AAPL", "equity", "1m", preset="lean", lean_market="equity/usa") == {
+        "timestamp": "2024-01-02 14:30:00.000000+00:00",
+        "open": "187.15",
+        "high": "187.2",
+        "low": "187.145",
+        "close": "187.15",
+        "volume": "7",
+    }
+
+
+async def test_lean_equity_days_are_named_by_the_ticker_alone(tmp_path: Path) -> None:
+    write_zip(tmp_path / "equity/usa/daily/brkb.zip", "x.csv", "20240102 00:00,3600000,1,1,1,7")
+    bar = await read(tmp_path, "BRK.B", "equity", "1d", preset="lean", lean_market="equity/usa")
+    assert (bar["timestamp"][:10], bar["open"]) == ("2024-01-02", "360")
+
+
+async def test_lean_forex_is_the_bid_with_the_ask_close_beside_it_and_no_volume(tmp_path: Path) -> None:
+    write_zip(tmp_path / "forex/fxcm/hour/eurusd.zip", "x.csv", f"20240102 10:00,{QUOTE}")
+    bar = await read(tmp_path, "EUR-USD", "forex", "1h", preset="lean", lean_market="forex/fxcm")
+    assert bar == {
+        "timestamp": "2024-01-02 15:00:00.000000+00:00",
+        "open": "1.1",
+        "high": "1.4",
+        "low": "1.0",
+        "close": "1.2",
+        "volume": "0",
+        "ask_close": "1.19",
+    }
+
+
+async def test_lean_quotes_of_a_traded_market_are_read_when_a_side_is_named(tmp_path: Path) -> None:
+    write_zip(tmp_path / "crypto/coinbase/daily/btcusd_quote.zip", "x.csv", f"20240102 00:00,{QUOTE}")
+    bar = await read(
+        tmp_path, "BTC-USD", "crypto", "1d", preset="lean", lean_market="crypto/coinbase", quote_side="ask"
+    )
+    assert (bar["open"], bar["close"], bar["volume"]) == ("1.15", "1.19", "0")
+    assert "ask_close" not in bar
+
+
+async def test_ninjatrader_stamps_the_end_of_the_bar(tmp_path: Path) -> None:
+    (tmp_path / "SPY.txt").write_text("20240102 143100;1;2;1;2;3\n")
+    bar = await read(tmp_path, "SPY", "equity", "1m", preset="ninjatrader", path="{symbol}.txt")
+    assert bar["timestamp"] == "2024-01-02 14:30:00.000000+00:00"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_the_user_writes_wins_over_the_preset_column_by_column(name: str) -> None:
+    options = CsvOptions.read({"path": "x", "preset": name, "delimiter": "|", "columns": {"close": "Adj Close"}})
+    filled = resolved(options, Resolution.DAY)
+    assert filled.delimiter == "|"
+    assert filled.columns["close"] == "Adj Close"
+    assert {"timestamp", "open", "high", "low", "close", "volume"} <= set(filled.columns)
+
+
+def test_date_and_time_columns_replace_the_presets_stamp() -> None:
+    options = CsvOptions.read({"path": "x", "preset": "yahoo", "columns": {"date": "Date", "time": "Time"}})
+    assert "timestamp" not in resolved(options, Resolution.MINUTE).columns
+
+
+@pytest.mark.parametrize("market", LEAN_MARKETS)
+@pytest.mark.parametrize("resolution", [Resolution.SECOND, Resolution.MINUTE, Resolution.HOUR, Resolution.DAY])
+def test_every_lean_market_is_complete(market: str, resolution: Resolution) -> None:
+    name = market if "/" in market else f"{market}/any"
+    filled = resolved(CsvOptions.read({"preset": "lean", "lean_market": name}), resolution)
+    assert filled.path is not None
+    assert filled.path.startswith(name)
+    assert filled.timezone is not None
+    assert ("{date}" in filled.path) == (filled.timestamp_format == "ms_of_day")
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    assert all(field.description for field in CsvOptions.model_fields.values())
