@@ -14,6 +14,7 @@ comparing again. Does not belong here: the comparison (`merge`), the judgement (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -89,17 +90,22 @@ class _Writer:
             stored = self._stored(table)
             inside = stored.filter((pl.col("timestamp") >= self.window.start) & (pl.col("timestamp") < self.window.end))
             decided = merge(self.verdict.good, inside, self.verdict.bad.select(KEY), self.known_at)
+            rest = stored.join(inside, on=KEY, how="anti").select(decided.rows.columns)
+            after = decided.rows if rest.is_empty() else pl.concat([decided.rows, rest]).sort(KEY)
             version, added = None, 0
-            if not decided.touched.is_empty():
-                rows = self._with_moments(decided)
-                version = self._commit(table, rows, decided.touched)
-                now_there = _paths(table, self.source, self.symbols)
-                added = sum(size for path, size in now_there.items() if path not in paths_before)
-            after = pl.concat([decided.rows, stored.join(inside, on=KEY, how="anti").select(decided.rows.columns)])
+            # Hashing the content and committing it take about as long, and neither needs the other's result.
+            with ThreadPoolExecutor(1) as beside:
+                described = beside.submit(self._describe, after, decided)
+                if not decided.touched.is_empty():
+                    rows = self._with_moments(decided)
+                    version = self._commit(table, rows, decided.touched)
+                    now_there = _paths(table, self.source, self.symbols)
+                    added = sum(size for path, size in now_there.items() if path not in paths_before)
+                reports = described.result()
             if version is not None and version != base + 1 and not self.expectation.whole:
                 # Others wrote the rest of a session meanwhile: describe what is there now, not what was read before.
-                after = self._stored(table)
-        reports = self._describe(after.sort(KEY), decided, base if version is None else version)
+                reports = self._describe(self._stored(table), decided)
+        self._record(reports, base if version is None else version)
         return self._report(reports, decided, version, added)
 
     def _stored(self, table: DeltaTable) -> pl.DataFrame:
@@ -145,8 +151,8 @@ class _Writer:
         )
         return self.tables.replace(table, self.spec, replaced, predicate)
 
-    def _describe(self, rows: pl.DataFrame, decided: Merge, version: int) -> list[SessionReport]:
-        reports = session_reports(
+    def _describe(self, rows: pl.DataFrame, decided: Merge) -> list[SessionReport]:
+        return session_reports(
             self.source,
             self.symbols,
             self.rules,
@@ -158,11 +164,12 @@ class _Writer:
             restated=decided.restated,
             withdrawn=decided.withdrawn,
         )
+
+    def _record(self, reports: list[SessionReport], version: int) -> None:
         rows = ledger_rows(
             self.source, self.rules, reports, known_at=self.known_at, recorded_at=datetime.now(UTC), version=version
         )
         ledger.append_changed(self.tables, rows)
-        return reports
 
     def _report(self, reports: list[SessionReport], decided: Merge, version: int | None, added: int) -> WriteReport:
         placed = {(report.symbol, report.session) for report in reports}

@@ -38,51 +38,59 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
     Raises:
         WindowRefused: a number column is of a type that cannot be exact.
     """
-    problems: list[tuple[int, str]] = []
+    kind = precision.decimal
+    present = [name for name in (*PRICES, "volume", "vwap", "ask_close") if name in frame.columns]
+    texts = pl.DataFrame([_textual(frame[name], kind) for name in present])
+    problems = []
+    read = texts.select(
+        *(pl.col(name).cast(kind, strict=False) for name in present),
+        *(_doubtful(name, kind, texts.schema[name]).alias(f"doubtful_{name}") for name in present),
+    )
     columns = []
-    for name in (*PRICES, "volume", "vwap", "ask_close", "trade_count"):
-        if name not in frame.columns:
-            continue
-        read = _integers if name == "trade_count" else _decimals
+    for name in present:
         required = name in PRICES or name == "volume"
-        series, found = read(frame[name], precision, required=required)
+        series, found = _settle(texts[name], read[name], read[f"doubtful_{name}"], precision, required=required)
+        columns.append(series)
+        problems += found
+    if "trade_count" in frame.columns:
+        series, found = _integers(frame["trade_count"])
         columns.append(series)
         problems += found
     schema = {"index": pl.UInt32(), "reason": pl.String()}
     return frame.with_columns(columns), pl.DataFrame(problems, schema=schema, orient="row").unique(maintain_order=True)
 
 
-def _decimals(text: pl.Series, precision: Precision, *, required: bool) -> tuple[pl.Series, list[tuple[int, str]]]:
-    kind = precision.decimal
-    if not isinstance(text.dtype, pl.String):
-        text = _textual(text, kind)
-        if text.dtype == kind:
-            missing = text.is_null().arg_true().to_list() if required and text.null_count() else []
-            return text, [(row, MISSING) for row in missing]
-    values = text.cast(kind, strict=False)
-    doubtful = _doubtful(text, values, kind.scale)
+def _doubtful(name: str, kind: pl.Decimal, given: pl.DataType) -> pl.Expr:
+    """Rows whose cast is not provably exact: unread, in exponent form, or with more decimals than the scale."""
+    unread = pl.col(name).cast(kind, strict=False).is_null()
+    if given == kind:
+        return unread
+    return unread | pl.col(name).str.contains(rf"\.[0-9]{{{kind.scale + 1}}}|[eE]").fill_null(False)
+
+
+def _settle(
+    text: pl.Series, values: pl.Series, doubtful: pl.Series, precision: Precision, *, required: bool
+) -> tuple[pl.Series, list[tuple[int, str]]]:
+    """Read the doubtful rows exactly, one by one where columns cannot decide."""
     if not doubtful.any():
         return values, []
-    rows = doubtful.arg_true().to_list()
+    rows = doubtful.arg_true()
+    if text.dtype == pl.String:
+        rows = rows.filter(~_zeros_only(text.gather(rows), values.gather(rows)))
     problems, corrected = [], []
-    for row, item in zip(rows, text.gather(rows).to_list(), strict=True):
+    for row, item in zip(rows, text.gather(rows), strict=True):
         value, reason = _exactly(item, precision)
         corrected.append(value)
         if reason is not None and (required or reason != MISSING):
             problems.append((row, reason))
-    exact = pl.Series(corrected, dtype=kind, strict=True)
-    return values.scatter(rows, exact), problems
+    return values.scatter(rows, pl.Series(corrected, dtype=precision.decimal, strict=True)), problems
 
 
-def _doubtful(text: pl.Series, values: pl.Series, scale: int) -> pl.Series:
-    """Rows whose cast was not provably exact: unread, in exponent form, or with more decimals than the scale."""
-    frame = pl.DataFrame({"text": text, "value": values})
-    dot = pl.col("text").str.find(".", literal=True)
-    decimals = pl.col("text").str.len_bytes() - dot - 1
-    exponent = pl.col("text").str.contains("e", literal=True) | pl.col("text").str.contains("E", literal=True)
-    return frame.select(
-        (pl.col("value").is_null() | (decimals > scale).fill_null(False) | exponent.fill_null(False)).alias("doubtful")
-    )["doubtful"]
+def _zeros_only(text: pl.Series, values: pl.Series) -> pl.Series:
+    """Rows whose further decimals are all zero: `42000.1200000000` was read exactly."""
+    plain = ~text.str.contains(r"\.[0-9]{19}|[eE]").fill_null(True)
+    widest = pl.Decimal(38, 18)
+    return plain & values.is_not_null() & (text.cast(widest, strict=False) == values.cast(widest)).fill_null(False)
 
 
 def _exactly(item: str | None, precision: Precision) -> tuple[Decimal | None, str | None]:
@@ -106,6 +114,8 @@ def _exactly(item: str | None, precision: Precision) -> tuple[Decimal | None, st
 
 
 def _textual(series: pl.Series, kind: pl.Decimal) -> pl.Series:
+    if isinstance(series.dtype, pl.String):
+        return series
     if series.dtype == kind or isinstance(series.dtype, pl.Null):
         return series.cast(kind)
     if series.dtype.is_decimal() or series.dtype.is_integer():
@@ -116,19 +126,18 @@ def _textual(series: pl.Series, kind: pl.Decimal) -> pl.Series:
     )
 
 
-def _integers(text: pl.Series, _precision: Precision, *, required: bool) -> tuple[pl.Series, list[tuple[int, str]]]:
-    del required
+def _integers(text: pl.Series) -> tuple[pl.Series, list[tuple[int, str]]]:
     if text.dtype.is_integer() or isinstance(text.dtype, pl.Null):
         return text.cast(pl.Int64), []
     if not isinstance(text.dtype, pl.String):
         raise WindowRefused(f"column {text.name!r} holds {text.dtype}", fix="pass integers or the vendor's own text")
     values = text.cast(pl.Int64, strict=False)
-    rows = (values.is_null() & text.is_not_null() & (text != "")).arg_true().to_list()
+    rows = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
     problems, corrected = [], []
-    for row, item in zip(rows, text.gather(rows).to_list(), strict=True):
+    for row, item in zip(rows, text.gather(rows), strict=True):
         value, reason = _exactly(item, Precision.STANDARD)
         whole = value is not None and value == value.to_integral_value() and abs(value) <= MAX_INT64
         corrected.append(int(value) if value is not None and whole else None)
         if not whole:
             problems.append((row, reason or NOT_A_NUMBER))
-    return values.scatter(rows, pl.Series(corrected, dtype=pl.Int64())) if rows else values, problems
+    return values.scatter(rows, pl.Series(corrected, dtype=pl.Int64())) if len(rows) else values, problems

@@ -15,6 +15,7 @@ OUTLIER_MEDIANS = 20
 STALE_RUN = 10
 
 OUTLIER, ZERO_VOLUME, STALE = "outlier", "zero_volume", "stale"
+_SAID = ("open", "high", "low", "close", "volume")
 
 
 def suspicious(frame: pl.DataFrame) -> pl.DataFrame:
@@ -26,31 +27,42 @@ def suspicious(frame: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns `symbol`, `session`, `timestamp`, `warning` (`outlier`, `zero_volume` or `stale`), one row each.
     """
-    floats = frame.select(
-        "symbol", "session", "timestamp", pl.col("open", "high", "low", "close", "volume").cast(pl.Float64)
-    )
     same_symbol = pl.col("symbol") == pl.col("symbol").shift(1)
-    prior = pl.when(same_symbol).then(pl.col("close").shift(1))
-    spread = pl.max_horizontal("high", prior) - pl.min_horizontal("low", prior)
-    share = spread / pl.max_horizontal(pl.col("low").abs(), pl.lit(1e-12))
-    repeated = same_symbol & pl.all_horizontal(
-        pl.col(name) == pl.col(name).shift(1) for name in ("open", "high", "low", "close", "volume")
-    )
-    marked = floats.with_columns(share.alias("share"), repeated.fill_null(False).alias("repeated"))
-    limits = marked.group_by("symbol").agg(pl.col("share").median().alias("median"))
-    marked = marked.join(limits, on="symbol", how="left", maintain_order="left").with_columns(
-        (pl.col("share") > pl.max_horizontal(pl.lit(OUTLIER_SHARE), OUTLIER_MEDIANS * pl.col("median"))).alias(OUTLIER),
+    prices = frame.select(
+        "symbol",
+        pl.col("high", "low").cast(pl.Float64),
+        pl.when(same_symbol).then(pl.col("close").shift(1)).cast(pl.Float64).alias("prior"),
         (pl.col("volume") == 0).alias(ZERO_VOLUME),
-        _in_stale_run().alias(STALE),
+        (same_symbol & pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in _SAID))
+        .fill_null(False)
+        .alias("repeated"),
     )
+    spread = pl.max_horizontal("high", "prior") - pl.min_horizontal("low", "prior")
+    share = spread / pl.max_horizontal(pl.col("low").abs(), pl.lit(1e-12))
+    marks = {
+        OUTLIER: _outliers(prices.select("symbol", share.alias("share"))),
+        ZERO_VOLUME: prices[ZERO_VOLUME],
+        STALE: _stale(prices["repeated"]),
+    }
     parts = [
-        marked.filter(pl.col(code)).select("symbol", "session", "timestamp", pl.lit(code).alias("warning"))
-        for code in (OUTLIER, ZERO_VOLUME, STALE)
+        frame.filter(mark).select("symbol", "session", "timestamp", pl.lit(code).alias("warning"))
+        for code, mark in marks.items()
     ]
     return pl.concat(parts).sort("symbol", "timestamp")
 
 
-def _in_stale_run() -> pl.Expr:
-    """Whether a bar repeats the one before and belongs to a run of at least STALE_RUN equal bars."""
-    run = (~pl.col("repeated")).cum_sum()
-    return pl.col("repeated") & (pl.len().over(run) >= STALE_RUN)
+def _outliers(shares: pl.DataFrame) -> pl.Series:
+    wide = shares["share"] > OUTLIER_SHARE
+    if not wide.any():
+        return wide.fill_null(False)
+    limits = shares.group_by("symbol").agg((pl.col("share").median() * OUTLIER_MEDIANS).alias("limit"))
+    far = shares.join(limits, on="symbol", how="left", maintain_order="left").select(pl.col("share") > pl.col("limit"))
+    return (wide & far.to_series()).fill_null(False)
+
+
+def _stale(repeated: pl.Series) -> pl.Series:
+    """Bars that repeat the one before and belong to a run of at least STALE_RUN equal bars."""
+    if not repeated.any():
+        return repeated
+    runs = pl.DataFrame({"repeated": repeated, "run": (~repeated).cum_sum()})
+    return runs.select(pl.col("repeated") & (pl.len().over("run") >= STALE_RUN)).to_series()
