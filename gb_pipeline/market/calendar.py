@@ -7,7 +7,8 @@ Conventions: a session is a trading day, named by its date. A bar of a day or lo
 at 00:00 UTC, a week with its Monday, a month with its first day; intraday bars with their open. Ranges are half-open.
 
 Known limits of the sources: holidays of FX are not modelled (its sessions are Monday to Friday); the CMES of
-exchange_calendars knows one set of hours for all products and not the hour's halt at 16:00 Chicago.
+exchange_calendars 4.13 knows one set of hours for all products, not the hour's halt at 16:00 Chicago and not the noon
+close on Juneteenth: treat its gaps as hints.
 """
 
 from __future__ import annotations
