@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import polars as pl
 
 from gb_pipeline.errors import (
     ConfigError,
-    HistoryNotAvailable,
     PermanentVendorError,
     TransientVendorError,
     UnknownSymbol,
@@ -31,9 +30,10 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers import ccxt_client
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.providers.ccxt_candles import read_candles
-from gb_pipeline.providers.ccxt_quirks import Quirks, quirks_of
+from gb_pipeline.providers.ccxt_pages import Pages, milliseconds
+from gb_pipeline.providers.ccxt_quirks import quirks_of
 from gb_pipeline.providers.transport import Policy, Transport
-from gb_pipeline.settings import RateLimit, SourceSettings
+from gb_pipeline.settings import SourceSettings
 
 _PERPETUAL = "-PERP"
 # Milliseconds between two bars, at least: pages of months are cut as if all were February.
@@ -74,9 +74,10 @@ class CcxtProvider:
         self.name = exchange
         policy = policy or Policy()
         self._transport = Transport(f"ccxt-{exchange}", policy)
-        self._client, self._quirks = _client(exchange, self._transport, base_url)
+        self._client: Any = ccxt_client.build(exchange, self._transport, base_url=base_url)
+        self._quirks = quirks_of(self._client)
         if policy.rate is None and base_url is None:
-            self._transport.policy = _paced(policy, self._quirks.rate)
+            self._transport.policy = replace(policy, rate=self._quirks.rate)
         self._vendor_symbols = dict(vendor_symbols or {})
         self._markets: dict[str, str] = {}
         self._perpetuals_loaded = not self._quirks.perpetuals
@@ -139,11 +140,11 @@ class CcxtProvider:
             )
         market = await self._market(symbol)
         step = _step(resolution)
+        pages = Pages(self._client, self._quirks, self._transport, market=market, timeframe=timeframe, step=step)
         with self._transport.measure() as tally:
             parts: list[pl.DataFrame] = []
             for start, stop in _pages(window, self._quirks.page * step):
-                ask = _Page(self, market, timeframe, step, start, stop)
-                for frame, body in await ask.whole():
+                for frame, body in await pages.whole(start, stop):
                     parts.append(frame)
                     tally.accept(body)
         frame = pl.concat(parts, how="vertical") if parts else read_candles([], self._quirks.layout)
@@ -184,7 +185,11 @@ class CcxtProvider:
             found = self._markets.get(symbol.code)
         if found is None:
             near = get_close_matches(symbol.code, self._markets, 5, 0.6)
-            hint = f"did you mean {', '.join(near)}?" if near else f"`gb symbols {self.name}` lists what there is"
+            hint = (
+                f"did you mean {', '.join(near)}?"
+                if near
+                else "check the spelling: base, hyphen, quote, as in BTC-USDT"
+            )
             raise UnknownSymbol(f"{self.name} does not list {spelled or symbol.code}", fix=hint)
         return str(found)
 
@@ -196,102 +201,20 @@ class CcxtProvider:
                 return
             if perpetuals:
                 self._client.options.update(self._quirks.perpetuals)
-            self._client.number = float
-            await self._transport.call(lambda: self._client.load_markets(True))
-            # Only from here on: markets are computed with, candles are not.
-            self._client.number = str
-            self._markets = _codes(self._client.markets.values())
+            await self._transport.call(self._load_markets)
             self._perpetuals_loaded |= perpetuals
-            if not self._markets:
-                raise TransientVendorError(
-                    f"{self.name} answered that it lists nothing", fix="the same call may succeed later"
-                )
 
-
-class _Page:
-    """One fixed stretch of a window, [start, stop) in epoch milliseconds."""
-
-    def __init__(self, owner: CcxtProvider, market: str, timeframe: str, step: int, start: int, stop: int) -> None:
-        self._client, self._quirks, self._transport = owner._client, owner._quirks, owner._transport
-        self._who, self._market, self._timeframe, self._step = owner.name, market, timeframe, step
-        self._start, self._stop = start, stop
-
-    async def whole(self) -> list[tuple[pl.DataFrame, str]]:
-        """Its rows, with the bodies they came in."""
-        answers = [await self._ask(self._start, self._stop)]
-        if self._quirks.trusted:
-            return answers
-        # Some exchanges serve fewer bars than ccxt says, the oldest or the newest of those asked for.
-        while (known := _span(answers)) and known[1] + self._step < self._stop:
-            more = await self._ask(known[1] + self._step, self._stop)
-            if more[0].is_empty():
-                break
-            answers.append(more)
-        while (known := _span(answers)) and known[0] > self._start:
-            more = await self._ask(self._start, known[0])
-            if more[0].is_empty():
-                break
-            answers.append(more)
-        return answers
-
-    async def _ask(self, start: int, stop: int) -> tuple[pl.DataFrame, str]:
-        limit = -(-(stop - start) // self._step)
-        until = {"until": stop - 1} if self._quirks.until else {}
-        rows, answer, body = await self._transport.call(lambda: self._candles(start, limit, until))
-        frame = _read(self._who, rows, self._quirks)
-        if not rows and not _says_nothing(answer):
+    async def _load_markets(self) -> None:
+        # Markets are computed with, candles are not: only those keep their digits.
+        self._client.number = float
+        with ccxt_client.typed_errors(self.name):
+            await self._client.load_markets(True)
+        self._client.number = str
+        self._markets = _codes((self._client.markets or {}).values())
+        if not self._markets:
             raise TransientVendorError(
-                f"{self._who} answered no list of bars of {self._market}: {body[:60]!r}",
-                fix="empty is only believed where the vendor says so; the same call may succeed later",
+                f"{self.name} answered that it lists nothing", fix="the same call may succeed later"
             )
-        opens = frame["timestamp"].dt.epoch("ms")
-        inside = frame.filter(opens.is_null() | ((opens >= start) & (opens < stop)))
-        self._refuse_other_times(opens, inside, start)
-        return inside, body
-
-    async def _candles(self, start: int, limit: int, until: dict[str, int]) -> tuple[list[Any], Any, str]:
-        try:
-            rows = await self._client.fetch_ohlcv(self._market, self._timeframe, start, limit, until)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise TransientVendorError(
-                f"{self._who} answered something that ccxt cannot read: {type(error).__name__}: {error}",
-                fix="the same call may succeed later; if it does not, the vendor changed its protocol: update ccxt",
-            ) from error
-        return rows, *(ccxt_client.last_answer() or (None, ""))
-
-    def _refuse_other_times(self, opens: pl.Series, inside: pl.DataFrame, start: int) -> None:
-        first, last = opens.min(), opens.max()
-        if first is None or last is None:
-            return
-        first, last = int(first), int(last)  # type: ignore[arg-type]
-        full = len(opens) >= self._quirks.page
-        now = int(datetime.now(UTC).timestamp() * 1000)
-        newest_only = not self._quirks.deep_history or (not self._quirks.trusted and last >= now - 2 * self._step)
-        if full and first > start and newest_only:
-            begins = datetime.fromtimestamp(first / 1000, UTC)
-            raise HistoryNotAvailable(
-                f"{self._who} only has the newest {len(opens)} bars of {self._market}, from {begins:%Y-%m-%d %H:%M} on",
-                first=begins,
-                fix="fetch more often, a coarser resolution, or from another source",
-            )
-        # Exchanges that do not know `until` answer what comes next where the page itself is empty.
-        if inside.is_empty() and (last < start or (self._quirks.trusted and self._quirks.until)):
-            raise TransientVendorError(
-                f"{self._who} answered bars of {datetime.fromtimestamp(first / 1000, UTC):%Y-%m-%d %H:%M} "
-                f"when asked for {datetime.fromtimestamp(start / 1000, UTC):%Y-%m-%d %H:%M}",
-                fix="the same call may succeed later",
-            )
-
-
-def _client(exchange: str, transport: Transport, base_url: str | None) -> tuple[Any, Quirks]:
-    client = ccxt_client.build(exchange, transport, base_url=base_url)
-    return client, quirks_of(client)
-
-
-def _paced(policy: Policy, rate: RateLimit | None) -> Policy:
-    from dataclasses import replace
-
-    return replace(policy, rate=rate)
 
 
 def _step(resolution: Resolution) -> int:
@@ -300,8 +223,7 @@ def _step(resolution: Resolution) -> int:
 
 
 def _pages(window: Window, size: int) -> Iterator[tuple[int, int]]:
-    # Rounded up: a bar that opens in the middle of a millisecond does not exist.
-    start, end = (-(-round(moment.timestamp() * 1_000_000) // 1000) for moment in (window.start, window.end))
+    start, end = milliseconds(window.start), milliseconds(window.end)
     while start < end:
         stop = min(end, start + size)
         yield start, stop
@@ -320,27 +242,3 @@ def _codes(markets: Any) -> dict[str, str]:
             # Where both exist, the perpetual that settles in its quote currency is meant.
             codes[f"{base}-{quote}{_PERPETUAL}".upper()] = market["symbol"]
     return codes
-
-
-def _read(who: str, rows: list[Any], quirks: Quirks) -> pl.DataFrame:
-    try:
-        return read_candles(rows, quirks.layout)
-    except (LookupError, TypeError, ValueError) as error:
-        raise TransientVendorError(
-            f"{who} answered bars of another form than it documents: {str(rows[:1])[:80]}",
-            fix="the same call may succeed later; if it does not, the vendor changed its protocol",
-        ) from error
-
-
-def _span(answers: list[tuple[pl.DataFrame, str]]) -> tuple[int, int] | None:
-    stamps = pl.concat([frame["timestamp"] for frame, _ in answers]).dt.epoch("ms").drop_nulls()
-    return None if stamps.is_empty() else (int(stamps.min()), int(stamps.max()))  # type: ignore[arg-type]
-
-
-def _says_nothing(answer: Any, *, name: str = "") -> bool:
-    # A well-formed empty answer holds an empty list of something else than errors.
-    if isinstance(answer, list):
-        return not answer and "err" not in name.lower() and "warn" not in name.lower()
-    if isinstance(answer, dict):
-        return any(_says_nothing(value, name=str(key)) for key, value in answer.items())
-    return False

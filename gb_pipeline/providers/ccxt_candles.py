@@ -39,8 +39,12 @@ def read_candles(rows: list[Any], layout: Layout | None) -> pl.DataFrame:
         '1.50'
     """
     layout = layout or _UNIFIED
+    # A text has positions as well: "maintenance" would be a candle.
+    kind = list if isinstance(layout.timestamp, int) else dict
+    if any(type(row) is not kind for row in rows):
+        raise TypeError(f"a candle is a {kind.__name__}")
     # Positions are transposed at once; `strict` finds the row that is shorter or longer.
-    columns = list(zip(*rows, strict=True)) if rows and isinstance(layout.timestamp, int) else None
+    columns = list(zip(*rows, strict=True)) if rows and kind is list else None
 
     def column(at: int | str) -> Iterable[Any]:
         return columns[at] if columns is not None and isinstance(at, int) else [row[at] for row in rows]
@@ -49,15 +53,24 @@ def read_candles(rows: list[Any], layout: Layout | None) -> pl.DataFrame:
     for name in (*RECEIVED.names(), *RECEIVED_OPTIONAL.names()):
         if name in layout.fields:
             made[name] = _text(column(layout.fields[name]))
-    return pl.DataFrame(made)
+    utc = pl.col("timestamp").cast(pl.Datetime("us", "UTC"))
+    return pl.DataFrame(made).with_columns(utc)
 
 
 def _time(values: Iterable[Any], milliseconds: int) -> pl.Series:
-    # A vendor's quoted whole number is one; true, 1.5 and "soon" are none.
-    numbers = [value if type(value) is int else _whole(value) for value in values]
+    listed = list(values)
+    kinds = set(map(type, listed))
+    # A vendor's quoted whole number is one; true, 1.5 and "soon" are none. All are whole nearly always.
+    if kinds == {int}:
+        numbers = listed
+    elif kinds == {str} and (joined := "".join(listed)).isascii() and joined.isdecimal() and "" not in listed:
+        numbers = list(map(int, listed))
+    else:
+        numbers = [value if type(value) is int else _whole(value) for value in listed]
     limit = _LATEST_MS // milliseconds
-    kept = [value if value is not None and abs(value) < limit else None for value in numbers]
-    return (pl.Series(kept, dtype=pl.Int64) * (milliseconds * 1000)).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if numbers and (None in numbers or max(numbers) >= limit or min(numbers) <= -limit):
+        numbers = [value if value is not None and abs(value) < limit else None for value in numbers]
+    return pl.Series(numbers, dtype=pl.Int64) * (milliseconds * 1000)
 
 
 def _whole(value: Any) -> int | None:

@@ -9,9 +9,10 @@ Retry-After only in a slot that concurrent requests share, and turns numbers int
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from gb_pipeline.providers.strict_http import broken_body, read_json, retry_afte
 from gb_pipeline.providers.transport import Transport
 
 # The parsed body and its text, of the last answer in this context: ccxt's own slots are shared by all requests.
-_LAST: contextvars.ContextVar[tuple[Any, str] | None] = contextvars.ContextVar("last_answer", default=None)
+_LAST: contextvars.ContextVar[tuple[Any, str]] = contextvars.ContextVar("last_answer", default=(None, ""))
 # Who counts the bytes of the request that this context is waiting for.
 _RECEIVED: contextvars.ContextVar[Callable[[int], None]] = contextvars.ContextVar("received")
 
@@ -77,9 +78,29 @@ def build(exchange: str, transport: Transport, *, base_url: str | None = None) -
     return made
 
 
-def last_answer() -> tuple[Any, str] | None:
-    """The parsed body and the text of this context's last good answer."""
+def last_answer() -> tuple[Any, str]:
+    """The parsed body and the text of this context's last good answer; None and "" before the first."""
     return _LAST.get()
+
+
+@contextlib.contextmanager
+def typed_errors(who: str) -> Iterator[None]:
+    """Turn what ccxt raises by itself, before a request or while it reads an answer, into errors of ours.
+
+    Raises:
+        VendorError: one of its kinds.
+    """
+    import ccxt
+
+    try:
+        yield
+    except ccxt.BaseError as error:
+        raise _classified(ccxt, who, error, None) from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise TransientVendorError(
+            f"{who} answered something that ccxt cannot read: {type(error).__name__}: {error}",
+            fix="the same call may succeed later; if it does not, the vendor changed its protocol: update ccxt",
+        ) from error
 
 
 def loopback(url: str) -> str:
