@@ -20,9 +20,10 @@ AWARE = st.datetimes(
 
 @given(AWARE)
 def test_an_instant_keeps_its_moment_and_speaks_utc(moment: datetime) -> None:
-    assert instant(moment) == moment
+    # Python never calls a wall-clock time inside a change of the clock equal to its instant; their seconds are.
+    assert instant(moment).timestamp() == moment.timestamp()
     assert instant(moment).utcoffset() == timedelta()
-    assert instant(instant(moment).isoformat()) == moment
+    assert instant(instant(moment).isoformat()) == instant(moment)
 
 
 def test_a_date_is_its_midnight_in_utc() -> None:
@@ -53,7 +54,7 @@ def test_an_instant_outside_the_years_that_python_knows_is_refused(text: str) ->
 
 @given(AWARE, AWARE)
 def test_a_window_holds_its_start_and_not_its_end(one: datetime, other: datetime) -> None:
-    start, end = sorted((one, other))
+    start, end = sorted((instant(one), instant(other)))
     window = Window(start, end)
     assert (start in window) is (start < end)
     assert end not in window
