@@ -1,0 +1,284 @@
+"""The DuckDB catalog: one file that describes a lake to any DuckDB client.
+
+Belongs here: building, replacing, opening, and telling whether it is still true. It is a projection of the Delta logs and
+the small ledgers: it can be deleted at any time, and nothing is ever written to it. It is built beside its place and put
+there by one atomic rename, so a reader never meets a writer. Does not belong here: what it says (`catalog_tables`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import catalog_tables as contents
+from gb_pipeline.lake import ledger, restatements
+from gb_pipeline.lake.catalog_views import view_statements
+from gb_pipeline.lake.storage import Storage
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.settings import SourceSettings
+
+# Raised whenever the tables below change, so that a catalog of an older release counts as stale.
+FORMAT = 1
+# What a killed build left behind is removed by a later one.
+_ABANDONED_SECONDS = 3600
+_META = pl.Schema(
+    {
+        "table": pl.String(),
+        "version": pl.Int64(),
+        "made_at": pl.Datetime("us", "UTC"),
+        "root": pl.String(),
+        "format": pl.Int64(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogReport:
+    """What a refresh did.
+
+    Attributes:
+        path: the catalog's file.
+        versions: Delta version of every table that it was made from.
+        series, sessions, gaps, files: rows of `symbol_data`, `coverage`, `gaps` and `files`.
+        rows, bytes: stored bars, and the size of their data files.
+        unreadable: views that were left out because a data file is missing or broken, with DuckDB's reason.
+        replaced: False when another process had put a newer catalog in place meanwhile.
+        seconds: how long it took.
+    """
+
+    path: Path
+    versions: Mapping[str, int]
+    series: int
+    sessions: int
+    gaps: int
+    files: int
+    rows: int
+    bytes: int
+    unreadable: Mapping[str, str]
+    replaced: bool
+    seconds: float
+
+
+def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | None = None) -> CatalogReport:
+    """Build the catalog anew and put it in place; any number of processes may do so at once.
+
+    Args:
+        store: the lake.
+        sources: settings by name, for `exchange` and `asset_class`; without them the previous catalog's are kept.
+
+    Raises:
+        LakeError, OSError: the lake's folder cannot be written.
+
+    Example:
+        >>> refresh_catalog(LakeStore.at("data")).series
+        6
+    """
+    import duckdb
+
+    began = time.perf_counter()
+    target = store.storage.catalog
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        try:
+            connection = _connect(beside)
+        except duckdb.Error as error:
+            raise LakeError(f"no catalog can be written: {error}", fix="make the lake's folder writable") from None
+        try:
+            made = build(connection, store, _instruments(store.storage, sources))
+        finally:
+            connection.close()
+        newest = not _newer(_versions(target, store.storage), made.versions)
+        if newest:
+            beside.replace(target)
+    finally:
+        for leftover in (beside, Path(f"{beside}.wal")):
+            leftover.unlink(missing_ok=True)
+    return replace(made, replaced=newest, seconds=time.perf_counter() - began)
+
+
+def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.DataFrame | None = None) -> CatalogReport:
+    """Fill an empty database, in a file or in memory, with the catalog."""
+    import duckdb
+
+    tables = store.tables
+    began = time.perf_counter()
+    # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
+    versions = table_versions(store)
+    listed = contents.file_list(tables)
+    sessions = ledger.current(tables)
+    frames = {
+        "symbol_data": contents.symbol_data(tables, listed, sessions, instruments),
+        "files": listed,
+        "coverage": contents.coverage(sessions),
+        "gaps": contents.gaps(sessions),
+        "restatements": restatements.read(tables),
+        "quarantine": contents.quarantine_summary(tables),
+        "fetches": contents.fetch_summary(tables),
+        "catalog_meta": _meta(versions, store.storage),
+    }
+    for name, frame in frames.items():
+        connection.register("incoming", frame.to_arrow())
+        connection.execute(f"create table {name} as select * from incoming")
+        connection.unregister("incoming")
+    connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
+    unreadable = {}
+    for name, statement in view_statements(store.storage, listed, contents.bar_tables(tables)).items():
+        try:
+            connection.execute(statement)
+        except duckdb.Error as error:
+            unreadable[name] = str(error).split("\n", 1)[0]
+    return CatalogReport(
+        path=store.storage.catalog,
+        versions=versions,
+        series=frames["symbol_data"].height,
+        sessions=sessions.height,
+        gaps=frames["gaps"].height,
+        files=listed.height,
+        rows=int(frames["symbol_data"]["record_count"].sum()),
+        bytes=int(listed["bytes"].sum()),
+        unreadable=unreadable,
+        replaced=False,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def catalog_is_stale(store: LakeStore) -> bool:
+    """Whether the catalog is missing, unreadable, of another place, or older than the lake's tables.
+
+    Only the logs' newest versions are looked at: milliseconds, however large the lake.
+    """
+    return _versions(store.storage.catalog, store.storage) != table_versions(store)
+
+
+def table_versions(store: LakeStore) -> dict[str, int]:
+    """The newest Delta version of every table of the lake."""
+    versions = {}
+    for name in store.tables.existing():
+        with store.tables.open(name) as table:
+            if table is not None:
+                versions[name] = int(table.version())
+    return versions
+
+
+def open_catalog(path: Path) -> DuckDBPyConnection:
+    """A connection whose default database is the catalog, read-only, with time zone UTC. The caller closes it.
+
+    The file is attached to a database in memory: DuckDB shares an opened file within a process, so a direct connection
+    would go on showing the old catalog after a refresh for as long as any other connection is open.
+
+    Raises:
+        LakeError: there is no catalog, it is no DuckDB file, or another program has it open for writing.
+    """
+    import duckdb
+
+    if not path.is_file():
+        raise LakeError(f"there is no catalog at {path}", fix="run `gb sql` or refresh the catalog asset")
+    connection = _connect(None)
+    try:
+        quoted = str(path).replace("'", "''")
+        connection.execute(f"attach '{quoted}' as gb_catalog (read_only)")
+        connection.execute("use gb_catalog")
+    except duckdb.Error as error:
+        connection.close()
+        reason = str(error).split("\n", 1)[0]
+        raise LakeError(
+            f"{path} cannot be opened: {reason}", fix="close the program that writes to it, or delete the file"
+        ) from None
+    return connection
+
+
+def _connect(path: Path | None) -> DuckDBPyConnection:
+    import duckdb
+
+    connection = duckdb.connect(":memory:" if path is None else path)
+    # Extensions are never downloaded, and a table's name never means a variable of the calling program.
+    for setting in ("TimeZone = 'UTC'", "autoinstall_known_extensions = false", "python_enable_replacements = false"):
+        connection.execute(f"set {setting}")
+    return connection
+
+
+def in_memory_catalog(store: LakeStore) -> DuckDBPyConnection:
+    """The catalog built in memory, for a folder that cannot be written. The caller closes it."""
+    connection = _connect(None)
+    try:
+        build(connection, store, _instruments(store.storage, None))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _instruments(storage: Storage, sources: Mapping[str, SourceSettings] | None) -> pl.DataFrame | None:
+    """What the settings say, and for every other series what the previous catalog knew."""
+    import duckdb
+
+    named = contents.instruments_of(sources or {})
+    try:
+        connection = open_catalog(storage.catalog)
+    except LakeError:
+        return named
+    query = "select source, symbol, resolution, exchange, asset_class from symbol_data where asset_class is not null"
+    try:
+        previous = pl.DataFrame(connection.sql(query).to_arrow_table(), schema=contents.INSTRUMENTS)
+    except duckdb.Error:
+        return named
+    finally:
+        connection.close()
+    return pl.concat([named, previous.join(named, on=contents.SERIES, how="anti")])
+
+
+def _versions(path: Path, storage: Storage) -> dict[str, int] | None:
+    """What a catalog was made from; None when it is missing, unreadable, foreign or of another format."""
+    import duckdb
+
+    try:
+        connection = open_catalog(path)
+    except LakeError:
+        return None
+    try:
+        rows = connection.execute('select "table", version, root, format from catalog_meta').fetchall()
+    except duckdb.Error:
+        return None
+    finally:
+        connection.close()
+    if not rows or any(root != str(storage.root) or made != FORMAT for _, _, root, made in rows):
+        return None
+    return {name: version for name, version, _, _ in rows if name}
+
+
+def _newer(there: Mapping[str, int] | None, made: Mapping[str, int]) -> bool:
+    """Whether a catalog in place knows everything that a new one knows, and more."""
+    if there is None or there == made:
+        return False
+    return all(there.get(name, -1) >= version for name, version in made.items())
+
+
+def _meta(versions: Mapping[str, int], storage: Storage) -> pl.DataFrame:
+    made_at = datetime.now(UTC)
+    # An empty lake has no table; one row without a name still says where and when.
+    rows = [(name, version, made_at, str(storage.root), FORMAT) for name, version in versions.items()] or [
+        ("", -1, made_at, str(storage.root), FORMAT)
+    ]
+    return pl.DataFrame(rows, schema=_META, orient="row")
+
+
+def _remove_abandoned(target: Path) -> None:
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                leftover.unlink()

@@ -1,0 +1,268 @@
+"""What the catalog says, as frames.
+
+Belongs here: the catalog's tables, made from the Delta logs and the small ledgers (`sessions`, `restatements`,
+`quarantine`, `fetches`). No data file of a bars table is ever opened. Does not belong here: DuckDB (`catalog`, `catalog_views`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import polars as pl
+
+from gb_pipeline.lake import fetches, quarantine
+from gb_pipeline.lake.tables import Tables, files
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import SESSIONS, bar_table
+
+if TYPE_CHECKING:
+    from gb_pipeline.settings import SourceSettings
+
+SERIES = ["source", "symbol", "resolution"]
+_MOMENT = pl.Datetime("us", "UTC")
+
+FILES = pl.Schema(
+    {
+        "table": pl.String(),
+        "source": pl.String(),
+        "symbol": pl.String(),
+        "resolution": pl.String(),
+        "precision": pl.String(),
+        "period": pl.String(),
+        "path": pl.String(),
+        "rows": pl.Int64(),
+        "bytes": pl.Int64(),
+        "first_symbol": pl.String(),
+        "last_symbol": pl.String(),
+        "first_timestamp": _MOMENT,
+        "last_timestamp": _MOMENT,
+        "modified_at": _MOMENT,
+    }
+)
+COVERAGE = [name for name in SESSIONS.names if name not in {"gaps", "table_version", "recorded_at"}]
+GAPS = pl.Schema(
+    {
+        **dict.fromkeys(SERIES, pl.String()),
+        "session": pl.Date(),
+        "start": _MOMENT,
+        "end": _MOMENT,
+        "missing": pl.Int64(),
+        "reason": pl.String(),
+    }
+)
+SYMBOL_DATA = pl.Schema(
+    {
+        "source": pl.String(),
+        "symbol": pl.String(),
+        "exchange": pl.String(),
+        "asset_class": pl.String(),
+        "resolution": pl.String(),
+        "start": _MOMENT,
+        "end": _MOMENT,
+        "record_count": pl.Int64(),
+        "file_path": pl.String(),
+        "bytes": pl.Int64(),
+        "created_at": _MOMENT,
+        "updated_at": _MOMENT,
+    }
+)
+INSTRUMENTS = pl.Schema(dict.fromkeys((*SERIES, "exchange", "asset_class"), pl.String()))
+
+
+def bar_tables(tables: Tables) -> list[str]:
+    """Names of the bars tables that the lake has."""
+    return [name for name in tables.existing() if name.startswith("bars_")]
+
+
+def file_list(tables: Tables) -> pl.DataFrame:
+    """Every data file of every bars table, as the logs list them; columns of `FILES`, in the order of table and path."""
+    listed = [_files_of(tables, name) for name in bar_tables(tables)]
+    return pl.concat(listed).sort("table", "path") if listed else pl.DataFrame(schema=FILES)
+
+
+def _files_of(tables: Tables, name: str) -> pl.DataFrame:
+    with tables.open(name) as table:
+        actions = pl.DataFrame(schema={"path": pl.String()}) if table is None else files(table)
+    resolution = name.removeprefix("bars_").removesuffix("_wide")
+    root = tables.storage.table(name)
+
+    def logged(column: str, otherwise: str | None = None) -> pl.Expr:
+        return pl.col(column) if column in actions.columns else pl.lit(otherwise, pl.String)
+
+    return actions.select(
+        pl.lit(name).alias("table"),
+        logged("partition.source").alias("source"),
+        logged("partition.symbol").alias("symbol"),
+        pl.lit(resolution).alias("resolution"),
+        pl.lit("wide" if name.endswith("_wide") else "standard").alias("precision"),
+        logged("partition.period").alias("period"),
+        # The log escapes paths as a URL does.
+        pl.col("path").map_elements(lambda path: f"{root}/{unquote(path)}", return_dtype=pl.String),
+        logged("num_records").cast(pl.Int64).alias("rows"),
+        logged("size_bytes").cast(pl.Int64).alias("bytes"),
+        logged("min.symbol" if "min.symbol" in actions.columns else "partition.symbol").alias("first_symbol"),
+        logged("max.symbol" if "max.symbol" in actions.columns else "partition.symbol").alias("last_symbol"),
+        logged("min.timestamp").cast(_MOMENT).alias("first_timestamp"),
+        logged("max.timestamp").cast(_MOMENT).alias("last_timestamp"),
+        (logged("modification_time").cast(pl.Int64) * 1000).cast(_MOMENT).alias("modified_at"),
+    ).cast(FILES)
+
+
+def coverage(sessions: pl.DataFrame) -> pl.DataFrame:
+    """One row per source, symbol, resolution and session: what is expected, stored and missing.
+
+    Args:
+        sessions: valid rows of the ledger, as `ledger.current` returns them.
+    """
+    return sessions.select(COVERAGE)
+
+
+def gaps(sessions: pl.DataFrame) -> pl.DataFrame:
+    """One row per run of missing bars, columns of `GAPS`, in the order of the sessions."""
+    runs = sessions.select(*SERIES, "session", "gaps").explode("gaps", empty_as_null=False, keep_nulls=False)
+    fields = (pl.col("gaps").struct.field(name) for name in ("start", "end", "missing", "reason"))
+    return runs.select(*SERIES, "session", *fields).cast(GAPS)
+
+
+def symbol_data(
+    tables: Tables, listed: pl.DataFrame, sessions: pl.DataFrame, instruments: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """One row per series, columns of `SYMBOL_DATA`.
+
+    An intraday series of one precision is counted by its files: `record_count`, `start` and `end` are what the log says
+    (to the millisecond). Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
+    ledger of sessions; `bytes` of a file of many symbols are shared out by rows. `file_path` is the folder of the files.
+
+    Args:
+        listed: `file_list(tables)`.
+        sessions: valid rows of the ledger.
+        instruments: columns of `INSTRUMENTS`; unknown instruments have an empty exchange and no asset class.
+    """
+    known = sessions.group_by(SERIES).agg(
+        pl.col("first_timestamp").min().alias("start"),
+        pl.col("last_timestamp").max().alias("end"),
+        pl.col("actual").sum().alias("record_count"),
+        (pl.col("precision") == "wide").any().alias("wide"),
+        pl.col("known_at").min().alias("created_at"),
+        pl.col("known_at").max().alias("updated_at"),
+    )
+    stored = _by_files(listed)
+    shared = _shared_files(listed, known)
+    named = pl.DataFrame(schema=INSTRUMENTS) if instruments is None else instruments
+    joined = (
+        known.join(stored, on=SERIES, how="full", coalesce=True, suffix="_logged")
+        .join(shared, on=SERIES, how="left", suffix="_shared")
+        .join(named, on=SERIES, how="left")
+    )
+    # Several precisions may hold the same bar twice; only the ledger counts it once.
+    by_log = pl.col("record_count_logged").is_not_null() & (pl.col("precisions") == 1)
+    return (
+        joined.with_columns(
+            *(
+                pl.when(by_log).then(f"{name}_logged").otherwise(name).alias(name)
+                for name in ("start", "end", "record_count")
+            ),
+            pl.coalesce("bytes", "bytes_shared", 0).alias("bytes"),
+            pl.coalesce("wide_logged", "wide", False).alias("wide"),
+            pl.coalesce("created_at", "created_at_logged").alias("created_at"),
+            pl.coalesce("updated_at", "updated_at_logged").alias("updated_at"),
+            pl.col("exchange").fill_null(""),
+        )
+        .with_columns(_folders(tables).alias("file_path"))
+        .select(SYMBOL_DATA.names())
+        .cast(SYMBOL_DATA)
+        .sort("source", "symbol", "resolution")
+    )
+
+
+def _by_files(listed: pl.DataFrame) -> pl.DataFrame:
+    return (
+        listed.filter(pl.col("symbol").is_not_null())
+        .group_by(SERIES)
+        .agg(
+            pl.col("first_timestamp").min().alias("start"),
+            pl.col("last_timestamp").max().alias("end"),
+            pl.col("rows").sum().alias("record_count"),
+            pl.col("bytes").sum(),
+            pl.col("modified_at").min().alias("created_at"),
+            pl.col("modified_at").max().alias("updated_at"),
+            pl.col("precision").n_unique().alias("precisions"),
+            (pl.col("precision") == "wide").any().alias("wide"),
+        )
+    )
+
+
+def _shared_files(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Bytes of files that hold many symbols, shared out by stored bars."""
+    totals = (
+        listed.filter(pl.col("symbol").is_null())
+        .group_by("source", "resolution")
+        .agg(pl.col("bytes").sum().cast(pl.Float64))
+    )
+    share = pl.col("record_count") / pl.col("record_count").sum().over("source", "resolution")
+    return known.join(totals, on=["source", "resolution"]).select(
+        *SERIES, (pl.col("bytes") * share).fill_nan(0).round().cast(pl.Int64).alias("bytes")
+    )
+
+
+def _folders(tables: Tables) -> pl.Expr:
+    """The folder of a series' files: its own where the layout has one, else the source's; empty without a bar."""
+    folder: pl.Expr = pl.lit("")
+    for resolution in Resolution:
+        if resolution is Resolution.TICK:
+            continue
+        standard = tables.storage.table(bar_table(resolution))
+        root = pl.when("wide").then(pl.lit(f"{standard}_wide")).otherwise(pl.lit(standard))
+        parts = [root, pl.lit("/source="), pl.col("source")]
+        if resolution.intraday:
+            parts += [pl.lit("/symbol="), pl.col("symbol")]
+        folder = pl.when(pl.col("resolution") == resolution.value).then(pl.concat_str(parts)).otherwise(folder)
+    return pl.when(pl.col("record_count") > 0).then(folder).otherwise(pl.lit(""))
+
+
+def instruments_of(sources: Mapping[str, SourceSettings]) -> pl.DataFrame:
+    """Exchange and asset class of every series that the settings name; columns of `INSTRUMENTS`."""
+    rows = [
+        (name, symbol.code, resolution.value, symbol.exchange, symbol.asset_class.value)
+        for name, settings in sources.items()
+        for symbol in settings.instruments
+        for resolution in settings.resolutions
+    ]
+    return pl.DataFrame(rows, schema=INSTRUMENTS, orient="row")
+
+
+def quarantine_summary(tables: Tables) -> pl.DataFrame:
+    """Refused rows by series, session and reason; a row that breaks two rules counts under both."""
+    rows = quarantine.read(tables).explode("reasons", empty_as_null=True, keep_nulls=True)
+    keys = [*SERIES, "session", pl.col("reasons").alias("reason")]
+    return (
+        rows.group_by(keys)
+        .agg(
+            pl.len().cast(pl.Int64).alias("rows"),
+            pl.col("timestamp").min().alias("first_timestamp"),
+            pl.col("timestamp").max().alias("last_timestamp"),
+            pl.col("quarantined_at").max().alias("quarantined_at"),
+            pl.col("row").first().alias("example"),
+        )
+        .sort(*SERIES, "session", "reason")
+    )
+
+
+def fetch_summary(tables: Tables) -> pl.DataFrame:
+    """Vendor calls by series and outcome: how many, how much, how long, and the newest error."""
+    last_error = pl.col("message").filter(pl.col("message").is_not_null()).last()
+    return (
+        fetches.read(tables)
+        .group_by(*SERIES, "outcome")
+        .agg(
+            pl.len().cast(pl.Int64).alias("fetches"),
+            pl.col("rows", "calls", "bytes").sum(),
+            pl.col("latency_ms").median().cast(pl.Int64).alias("median_latency_ms"),
+            pl.col("latency_ms").max().alias("max_latency_ms"),
+            pl.col("fetched_at").max().alias("last_fetched_at"),
+            last_error.alias("last_message"),
+        )
+        .sort(*SERIES, "outcome")
+    )
