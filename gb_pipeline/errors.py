@@ -134,9 +134,7 @@ class UnknownSeries(ReadError):
 class NoDataInRange(ReadError):
     """The series exists but holds nothing in the range; `available` is its first and last timestamp."""
 
-    def __init__(
-        self, what: str, *, available: tuple[datetime, datetime] | None = None, fix: str = ""
-    ) -> None:
+    def __init__(self, what: str, *, available: tuple[datetime, datetime] | None = None, fix: str = "") -> None:
         """Carry what there is instead."""
         super().__init__(what, fix=fix)
         self.available = available

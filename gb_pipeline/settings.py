@@ -7,6 +7,7 @@ Does not belong here: opening a lake, building a provider or a calendar; those t
 from __future__ import annotations
 
 import os
+import re
 from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -172,10 +173,12 @@ class Settings(_Model):
 
         Args:
             path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
-                the lake's root. A relative root is relative to the file.
+                the lake's root. A relative root is relative to the file. `${NAME}` and `${NAME:-default}` in any text
+                stand for environment variables, so that no credential has to be in the file.
 
         Raises:
-            ConfigError: no such file, broken YAML, an unknown name or an unusable value; the message says where.
+            ConfigError: no such file, broken YAML, an unknown name, an unusable value or an unset variable; the
+                message says where.
         """
         file = _find(path)
         raw = _read(file)
@@ -210,7 +213,9 @@ def _find(path: Path | str | None) -> Path:
     chosen = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
     file = chosen / CONFIG_FILE if chosen.is_dir() else chosen
     if not file.is_file():
-        raise ConfigError(f"there is no {file}", fix="run `gb init` to write one, or name it with --config or GB_CONFIG")
+        raise ConfigError(
+            f"there is no {file}", fix="run `gb init` to write one, or name it with --config or GB_CONFIG"
+        )
     return file
 
 
@@ -221,7 +226,30 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not YAML: {error}", fix="correct the line it names") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
-    return dict(raw)
+    return {key: _interpolate(value, file) for key, value in raw.items()}
+
+
+# `${NAME}` or `${NAME:-what it is where NAME is unset or empty}`, as shells write it.
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _interpolate(value: Any, file: Path) -> Any:
+    """Replace variables in every text below a value; after parsing, so that a variable cannot change the structure."""
+    if isinstance(value, dict):
+        return {key: _interpolate(item, file) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(item, file) for item in value]
+    return _VARIABLE.sub(lambda match: _variable(match, file), value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str], file: Path) -> str:
+    found = os.environ.get(match[1]) or match[2]
+    if found is None:
+        raise ConfigError(
+            f"{file} wants the environment variable {match[1]}, which is not set",
+            fix=f"set it, or write ${{{match[1]}:-a default}}",
+        )
+    return found
 
 
 def _explain(file: Path, error: ValidationError) -> str:

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines are noisy, so no example has a deadline; where nobody watches, the examples are the same every time.
+settings.register_profile("project", deadline=None, max_examples=40, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("project")
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
