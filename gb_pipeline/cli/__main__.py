@@ -1,0 +1,7 @@
+"""`python -m gb_pipeline.cli`: the same as `gb`, where the script is not on the path."""
+
+from __future__ import annotations
+
+from gb_pipeline.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""The application: which commands there are, and how each of them ends.
+
+Belongs here: the list of commands, and turning whatever stops one into two lines and an exit code.
+Does not belong here: what a command does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from gb_pipeline.cli import demo, doctor, fetch, gaps, init, show, sim, sql, status, up
+from gb_pipeline.cli.output import ExitCode, exit_code, print_error
+from gb_pipeline.errors import GbError
+
+app = typer.Typer(
+    name="gb",
+    help="A market-data lake that a quant can trust, orchestrated by Dagster.",
+    epilog="Exit codes: 0 done, 1 failed or refused, 2 unusable arguments or gb.yaml, 3 try again later, 130 Ctrl-C.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Rich help would import Rich and its Markdown parser: 0.3 s for a frame around the same text.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (demo, up, init, fetch, status, gaps, show, sql, sim, doctor):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"gb_pipeline {version('gb_pipeline')}\n")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A market-data lake that a quant can trust, orchestrated by Dagster."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `gb` with these arguments.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The exit code, see `output.ExitCode`. Bugs are not caught: their traceback is what a report needs.
+    """
+    try:
+        code = app(list(arguments), prog_name="gb", standalone_mode=False)
+        sys.stdout.flush()
+    except GbError as error:
+        print_error(error.what, error.fix)
+        return exit_code(error)
+    except typer.TyperException as error:
+        return _usage(error)
+    except BrokenPipeError:
+        # The reader of the pipe has gone (`gb sql ... | head`); the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    return int(code or ExitCode.OK)
+
+
+def _usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if message:
+        command = context.command_path if context is not None else "gb"
+        print_error(message, f"run `{command} --help`")
+    return error.exit_code

@@ -1,0 +1,206 @@
+"""What `gb doctor` looks at.
+
+Belongs here: findings about the machine, the project, its sources and its lake, each with what to do about it.
+Does not belong here: printing them. No check sends a request to a vendor, and none changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gb_pipeline.errors import GbError
+
+if TYPE_CHECKING:
+    from gb_pipeline.settings import Settings, SourceSettings
+
+# Below this, a backfill of a few years of minutes or a compaction may not fit.
+_LITTLE_SPACE = 5_000_000_000
+_NO_SPACE = 200_000_000
+_PACKAGES = ("polars", "pyarrow", "deltalake", "duckdb", "pandera", "exchange-calendars", "ccxt")
+# They are released separately, and only work together at one patch.
+_DAGSTER = ("dagster", "dagster-webserver", "dagster-graphql")
+_SECRET_WORDS = ("key", "secret", "token", "password", "passphrase")
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor: what was looked at, how it is, and what to do."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    fix: str = ""
+
+
+def machine() -> Iterator[Finding]:
+    """Python and the packages that everything stands on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    fine = (3, 11) <= sys.version_info < (3, 14)
+    yield Finding(
+        "python",
+        Verdict.OK if fine else Verdict.FAIL,
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "" if fine else "use Python 3.11 to 3.13",
+    )
+    found: dict[str, str] = {}
+    for name in (*_PACKAGES, *_DAGSTER):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            yield Finding("packages", Verdict.FAIL, f"{name} is not installed", "run `uv sync`")
+    yield Finding("packages", Verdict.OK, ", ".join(f"{name} {text}" for name, text in found.items()))
+    patches = {found[name] for name in _DAGSTER if name in found}
+    if len(patches) > 1:
+        yield Finding("packages", Verdict.FAIL, f"Dagster's parts differ: {sorted(patches)}", "run `uv sync`")
+
+
+def project(settings: Settings) -> Iterator[Finding]:
+    """gb.yaml, the lake's folder, the disk and Dagster's home."""
+    series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
+    yield Finding("gb.yaml", Verdict.OK, f"{settings.path}: {len(settings.sources)} sources, {series} series")
+    yield _writable("lake", settings.lake)
+    yield _space(settings.lake)
+    home = Path(os.environ.get("DAGSTER_HOME") or settings.path.parent / ".dagster")
+    if not home.is_absolute():
+        yield Finding("dagster home", Verdict.FAIL, f"DAGSTER_HOME is relative: {home}", "give an absolute path")
+        return
+    if home.is_dir() and not (home / "dagster.yaml").is_file():
+        yield Finding(
+            "dagster home",
+            Verdict.WARN,
+            f"{home} has no dagster.yaml: Dagster runs with its defaults",
+            "copy the project's dagster.yaml there, or start with `gb up`",
+        )
+        return
+    yield _writable("dagster home", home, absent="`gb up` makes it")
+
+
+def source(item: SourceSettings) -> Iterator[Finding]:
+    """Provider, symbols, calendar and credentials of one source; no request is sent."""
+    name = f"source {item.name}"
+    try:
+        yield _calendar(name, item)
+    except GbError as error:
+        yield Finding(name, Verdict.FAIL, error.what, error.fix)
+    yield from _provider(name, item)
+    secrets = {key: value for key, value in item.options.items() if any(word in key.lower() for word in _SECRET_WORDS)}
+    empty = sorted(key for key, value in secrets.items() if not value)
+    if empty:
+        yield Finding(name, Verdict.FAIL, f"credentials are empty: {', '.join(empty)}", "set the variables they name")
+    else:
+        told = f"credentials present: {', '.join(sorted(secrets))}" if secrets else "no credentials configured"
+        yield Finding(name, Verdict.OK, told)
+
+
+def lake(root: Path) -> Iterator[Finding]:
+    """Every Delta table of the lake opens; the catalog is there and describes them."""
+    from gb_pipeline.lake.store import LakeStore
+
+    if not root.is_dir():
+        yield Finding("tables", Verdict.OK, "nothing is stored yet")
+        return
+    store = LakeStore.at(root)
+    names = store.tables.existing()
+    for name in names:
+        try:
+            with store.tables.open(name) as table:
+                files = len(table.file_uris()) if table is not None else 0
+                told = f"{name}: version {table.version() if table is not None else '?'}, {files:,} files"
+            yield Finding("tables", Verdict.OK, told)
+        except Exception as error:
+            # Whatever a damaged log makes delta-rs raise is the finding.
+            yield Finding("tables", Verdict.FAIL, f"{name} cannot be opened: {error}", "restore the table's _delta_log")
+    if names:
+        yield _catalog(store.storage.catalog)
+
+
+def _catalog(file: Path) -> Finding:
+    import duckdb
+
+    if not file.is_file():
+        return Finding("catalog", Verdict.WARN, f"there is no {file}", "the next fetch or `gb up` writes it")
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            rows = connection.execute("select count(*) from symbol_data").fetchone()
+    except duckdb.Error as error:
+        return Finding("catalog", Verdict.FAIL, f"{file} cannot be read: {error}", "delete it; it is written anew")
+    return Finding("catalog", Verdict.OK, f"{file}: {rows[0] if rows else 0:,} series")
+
+
+def _calendar(name: str, item: SourceSettings) -> Finding:
+    from datetime import UTC, datetime, timedelta
+
+    from gb_pipeline.market.calendar import get_calendar
+
+    calendar = get_calendar(item.calendar, extended_hours=item.extended_hours)
+    today = datetime.now(UTC).date()
+    sessions = calendar.sessions(min(item.start, today - timedelta(days=14)), today)
+    last = f", last session {sessions[-1]}" if sessions else ""
+    return Finding(name, Verdict.OK, f"calendar {calendar.name}, {len(sessions):,} sessions since {item.start}{last}")
+
+
+def _provider(name: str, item: SourceSettings) -> Iterator[Finding]:
+    import asyncio
+
+    from gb_pipeline.providers.registry import build_provider
+
+    try:
+        provider = build_provider(item)
+    except GbError as error:
+        yield Finding(name, Verdict.FAIL, error.what, error.fix)
+        return
+    lacking = [
+        f"{symbol.code} {resolution}"
+        for symbol in item.instruments
+        for resolution in item.resolutions
+        if not provider.supports(symbol, resolution)
+    ]
+    asyncio.run(provider.aclose())
+    if lacking:
+        shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        yield Finding(name, Verdict.FAIL, f"{item.provider} does not have {shown}", "correct symbols or resolutions")
+    else:
+        words = ", ".join(str(resolution) for resolution in item.resolutions)
+        yield Finding(name, Verdict.OK, f"provider {item.provider}: {len(item.symbols)} symbols, {words}")
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _writable(check: str, folder: Path, absent: str = "the first fetch makes it") -> Finding:
+    there = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Finding(check, Verdict.FAIL, f"{there} cannot be written: {error.strerror}", "choose another folder")
+    return Finding(check, Verdict.OK, str(folder) if there == folder else f"{folder} is not there yet; {absent}")
+
+
+def _space(folder: Path) -> Finding:
+    free = shutil.disk_usage(_existing(folder)).free
+    verdict = Verdict.FAIL if free < _NO_SPACE else Verdict.WARN if free < _LITTLE_SPACE else Verdict.OK
+    return Finding(
+        "disk", verdict, f"{free / 1e9:.1f} GB free", "" if verdict is Verdict.OK else "make room, or move the lake"
+    )

@@ -1,0 +1,164 @@
+"""`gb fetch`: fetch, judge and store, without Dagster.
+
+Belongs here: arguments to jobs, a table of what became of them.
+Does not belong here: fetching (`ingest`): it is the code that Dagster's assets run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
+from gb_pipeline.cli.output import ExitCode, print_error, print_json, print_table, progress
+from gb_pipeline.errors import ConfigError, TransientVendorError
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from gb_pipeline.ingest.job import Job, Outcome
+    from gb_pipeline.market.resolution import Resolution
+    from gb_pipeline.settings import SourceSettings
+
+_STYLES = {"complete": "green", "unchanged": "green", "partial": "yellow", "refused": "red", "failed": "red"}
+# The worst state of any session is the state of the series.
+_BY_GRAVITY = ("failed", "refused", "partial", "empty", "complete", "not_listed", "closed")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fetch")(fetch)
+
+
+def fetch(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False)
+    ] = None,
+    resolution: Annotated[
+        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First session, as 2024-01-02; yesterday (UTC) by default.")] = None,
+    end: Annotated[str | None, typer.Option(help="First session without; the day after --start by default.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Fetch sessions of some symbols into the lake, without Dagster.
+
+    It is the code that Dagster's assets run, and refreshes the catalog afterwards. Fetching again is harmless: what is
+    stored is compared, and only differences are written. Ends with 1 when a session was refused or the vendor refuses for
+    good, and with 3 when it failed in passing.
+    """
+    from gb_pipeline.ingest.pipeline import ingest
+    from gb_pipeline.lake.catalog import refresh_catalog
+    from gb_pipeline.lake.store import LakeStore
+
+    settings = load_settings(config)
+    chosen = settings.source(source)
+    length = _resolution(chosen, resolution)
+    jobs = _jobs(chosen, symbols or [], start, end)
+    store = LakeStore.at(settings.lake)
+    with progress(quiet=as_json) as bar:
+        task = bar.add_task(f"{source} {length}", total=len(jobs))
+        outcomes = ingest(store, chosen, length, jobs, on_outcome=lambda _: bar.advance(task))
+    if store.tables.existing():
+        refresh_catalog(store, settings.sources)
+    rows = _by_symbol(outcomes)
+    if as_json:
+        print_json({"source": source, "resolution": length, "symbols": rows})
+    else:
+        _print(rows)
+    return _tell(outcomes)
+
+
+def _resolution(source: SourceSettings, text: str | None) -> Resolution:
+    from gb_pipeline.market.resolution import Resolution
+
+    if text is None:
+        return source.resolutions[0]
+    return Resolution.parse(text)
+
+
+def _jobs(source: SourceSettings, symbols: list[str], start: str | None, end: str | None) -> list[Job]:
+    from gb_pipeline.ingest.job import Job
+    from gb_pipeline.market.symbol import Symbol
+
+    today = datetime.now(UTC).date()
+    first = parse_day(start, "--start") if start else today - timedelta(days=1)
+    last = parse_day(end, "--end") if end else first + timedelta(days=1)
+    if last <= first:
+        raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is the first session without")
+    if first > today:
+        raise ConfigError(f"--start {first} has not begun yet", fix=f"today is {today} (UTC)")
+    known = {symbol.code: symbol for symbol in source.instruments}
+    asked = [Symbol.of(text, source.asset_class) for text in symbols]
+    unique = {symbol.code: known.get(symbol.code, symbol) for symbol in asked} or known
+    # Months are steps of the progress bar, and what a crash can take away.
+    return [Job(symbol, begin, stop) for begin, stop in _steps(first, last) for symbol in unique.values()]
+
+
+def _steps(first: date, last: date) -> list[tuple[date, date]]:
+    edges = [first]
+    while edges[-1] < last:
+        month = (edges[-1].replace(day=1) + timedelta(days=32)).replace(day=1)
+        edges.append(min(month, last))
+    return list(pairwise(edges))
+
+
+def _by_symbol(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for outcome in outcomes:
+        row = rows.setdefault(
+            outcome.symbol.code,
+            {
+                "symbol": outcome.symbol.code, "sessions": 0, "received": 0, "rows": 0, "expected": 0, "missing": 0,
+                "quarantined": 0, "restated": 0, "changed": 0, "states": Counter(), "error": None,
+            },
+        )  # fmt: skip
+        row["error"] = row["error"] or (outcome.error.what if outcome.error else None)
+        for session in outcome.sessions:
+            row["sessions"] += 1
+            row["received"] += session.received
+            row["rows"] += session.actual
+            row["expected"] += session.expected
+            row["missing"] += session.missing
+            row["quarantined"] += session.quarantined
+            row["restated"] += session.restated
+            row["changed"] += session.changed
+            row["states"][session.status.value] += 1
+    for row in rows.values():
+        row["states"] = dict(row["states"])
+        row["status"] = next((state for state in _BY_GRAVITY if row["states"].get(state)), "closed")
+    return list(rows.values())
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    columns = ("symbol", "sessions", "rows", "expected", "missing", "quarantined", "restated", "changed", "status")
+    print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
+
+
+def _tell(outcomes: list[Outcome]) -> ExitCode:
+    """Say what went wrong, each thing once, and choose the exit code."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    for what, error in {error.what: error for error in errors}.items():
+        print_error(what, error.fix)
+    refused = [
+        (outcome.symbol.code, session.session, dict(session.reasons))
+        for outcome in outcomes
+        for session in outcome.sessions
+        if session.status.value == "refused"
+    ]
+    for code, session, reasons in refused[:5]:
+        told = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "too many bad rows"
+        print_error(
+            f"{code} {session} was refused: {told}", "its rows are in the table `quarantine`; see docs/quality.md"
+        )
+    if len(refused) > 5:
+        print_error(f"... and {len(refused) - 5} more sessions were refused")
+    if refused or any(not isinstance(error, TransientVendorError) for error in errors):
+        return ExitCode.FAILED
+    return ExitCode.TRANSIENT if errors else ExitCode.OK

@@ -1,0 +1,63 @@
+"""`gb gaps`: what is missing, and why.
+
+Belongs here: one question to the catalog, and a table. Does not belong here: finding gaps (`quality.gaps`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, split_series
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+
+# What each reason means, and whether it will be asked for again; see `quality.gaps.GapReason`.
+_MEANINGS = {
+    "no_trade": "nothing traded: this vendor publishes no bar then",
+    "vendor_empty": "the vendor's well-formed answer was empty",
+    "not_listed": "before the listing, or after it ended",
+    "fetch_failed": "the fetch failed; fetch it again",
+    "unknown": "unexplained; fetch it again",
+}
+_STYLES = {"unknown": "red", "fetch_failed": "red", "vendor_empty": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("gaps")(gaps)
+
+
+def gaps(
+    series: Annotated[str | None, typer.Argument(help="Only SOURCE:SYMBOL.", show_default=False)] = None,
+    reason: Annotated[str | None, typer.Option(help=f"Only one of {', '.join(_MEANINGS)}.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 50,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """List runs of missing bars, newest first, each with its reason."""
+    import polars as pl
+
+    frame = open_lake(config, lake).sql("select * from gaps order by session desc, source, symbol, resolution, start")
+    if series is not None:
+        source, symbol = split_series(series)
+        frame = frame.filter((pl.col("source") == source) & (pl.col("symbol") == symbol))
+    if reason is not None:
+        frame = frame.filter(pl.col("reason") == reason)
+    if as_json:
+        print_json(frame.to_dicts())
+        return ExitCode.OK
+    print_table(
+        ("source", "symbol", "resolution", "session", "start (UTC)", "end (UTC)", "missing", "reason"),
+        frame.head(limit).rows(),
+        styles=_STYLES,
+    )
+    totals = frame.group_by("reason").agg(pl.col("missing").sum(), pl.len().alias("runs")).sort("reason")
+    for name, missing, runs in totals.rows():
+        note(f"{missing:,} bars in {runs:,} runs are {name}: {_MEANINGS.get(name, '')}")
+    if frame.height > limit:
+        note(f"{frame.height - limit:,} runs are not shown (--limit, --json)")
+    if frame.is_empty():
+        note("nothing is missing")
+    return ExitCode.OK

@@ -1,0 +1,72 @@
+"""`gb init`: a new project.
+
+Belongs here: writing the templates. Does not belong here: their content (`templates/`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Json
+from gb_pipeline.cli.output import ExitCode, note, print_json
+from gb_pipeline.errors import ConfigError
+
+# File in the project -> file in `templates/`.
+FILES = {"gb.yaml": "gb.yaml", "dagster.yaml": "dagster.yaml", ".gitignore": "gitignore"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("init")(init)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to; made if it is not there.")] = Path(),
+    as_json: Json = False,
+) -> int:
+    """Write gb.yaml, dagster.yaml and .gitignore into a folder.
+
+    Refuses to overwrite anything.
+    """
+    written = write_project(folder)
+    if as_json:
+        print_json({"written": written})
+        return ExitCode.OK
+    for path in written:
+        note(f"wrote {path}")
+    note(f"next: gb doctor --config {folder}, then gb up --config {folder}")
+    return ExitCode.OK
+
+
+def template(name: str) -> str:
+    """The text of a template."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def write_project(folder: Path) -> list[Path]:
+    """Write the templates into a folder.
+
+    Returns:
+        What was written. An existing .gitignore is left as it is.
+
+    Raises:
+        ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written; nothing was written.
+    """
+    present = [name for name in FILES if (folder / name).exists() and name != ".gitignore"]
+    if present:
+        raise ConfigError(
+            f"{folder.resolve()} has a {' and a '.join(present)} already", fix="name another folder: gb init FOLDER"
+        )
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in FILES.items():
+            if not (folder / name).exists():
+                (folder / name).write_text(template(source), encoding="utf-8")
+                written.append(folder / name)
+    except OSError as error:
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}", fix="name another folder") from None
+    return written

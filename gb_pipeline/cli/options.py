@@ -1,0 +1,91 @@
+"""Options that several commands share, and what they mean.
+
+Belongs here: `--config`, `--lake`, `--json`, dates, and opening what they name.
+Does not belong here: options of a single command.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gb_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gb_pipeline.reading.lake import Lake
+    from gb_pipeline.settings import Settings
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="gb.yaml or its folder; GB_CONFIG, else ./gb.yaml by default.", show_default=False
+    ),
+]
+LakeFolder = Annotated[
+    Path | None,
+    typer.Option("--lake", help="A lake's folder; GB_LAKE, else the one of gb.yaml by default.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Start = Annotated[
+    str | None, typer.Option("--start", help="First instant, as 2024-01-02 (UTC midnight) or 2024-01-02T09:30Z.")
+]
+End = Annotated[str | None, typer.Option("--end", help="End, exclusive, in the same form.")]
+
+
+def load_settings(config: Path | None) -> Settings:
+    """gb.yaml, as `--config`, GB_CONFIG or the working directory name it.
+
+    Raises:
+        ConfigError: there is none, or it is unusable.
+    """
+    from gb_pipeline.settings import Settings
+
+    return Settings.load(config)
+
+
+def open_lake(config: Path | None, folder: Path | None) -> Lake:
+    """The lake to read: `--lake`, else the one of `--config`, else GB_LAKE, else the one of gb.yaml.
+
+    Raises:
+        ConfigError: neither a lake nor a gb.yaml was found.
+    """
+    from gb_pipeline.reading.lake import Lake
+
+    if folder is None and config is None and os.environ.get("GB_LAKE"):
+        folder = Path(os.environ["GB_LAKE"])
+    root = folder if folder is not None else load_settings(config).lake
+    if not root.is_dir():
+        raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
+    return Lake.open(root)
+
+
+def parse_day(text: str, name: str) -> date:
+    """A session, as 2024-01-02.
+
+    Raises:
+        ConfigError: it is no date; the message names the option.
+    """
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigError(f"{name}: {text[:40]!r} is not a date", fix="write it as 2024-01-02") from None
+
+
+def split_series(text: str) -> tuple[str, str]:
+    """`SOURCE:SYMBOL` into its two parts.
+
+    Raises:
+        ConfigError: there is no colon between two names.
+
+    Example:
+        >>> split_series("coinbase:BTC-USD")
+        ('coinbase', 'BTC-USD')
+    """
+    source, _, symbol = text.partition(":")
+    if not source or not symbol:
+        raise ConfigError(f"{text[:80]!r} names no series", fix="write SOURCE:SYMBOL, such as coinbase:BTC-USD")
+    return source, symbol.upper()

@@ -1,0 +1,225 @@
+"""What every command prints, and how it ends.
+
+Belongs here: exit codes, the two lines of an error, tables, JSON, progress.
+Does not belong here: what a command prints in particular.
+
+Data goes to stdout; progress, notes and errors go to stderr, so that a pipe carries data only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum, IntEnum
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any
+
+from gb_pipeline.errors import (
+    ConfigError,
+    GbError,
+    InvalidResolution,
+    InvalidSymbol,
+    NaiveTimestamp,
+    TransientVendorError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+# Width of tables where nobody looks: wide enough that no cell is cut.
+_PIPE_WIDTH = 240
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    """Done; everything that was asked for is stored or shown."""
+    FAILED = 1
+    """It ran, and something is not as it should be: refused data, a vendor's refusal, nothing stored under that name."""
+    USAGE = 2
+    """Arguments, an environment variable or gb.yaml are unusable; nothing was done."""
+    TRANSIENT = 3
+    """The vendor or the way there failed in passing: the same command may succeed later."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+_USAGE_ERRORS = (ConfigError, InvalidSymbol, InvalidResolution, NaiveTimestamp)
+
+
+def exit_code(error: GbError) -> ExitCode:
+    """The code that a command ends with when this error stops it."""
+    if isinstance(error, TransientVendorError):
+        return ExitCode.TRANSIENT
+    return ExitCode.USAGE if isinstance(error, _USAGE_ERRORS) else ExitCode.FAILED
+
+
+def print_error(what: str, fix: str = "") -> None:
+    """Two lines on stderr: what was wrong, and what to do about it."""
+    lines = [" ".join(what.split())] + ([f"  -> {' '.join(fix.split())}"] if fix else [])
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def note(text: str) -> None:
+    """A line for a person, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def console() -> Console:
+    """Where tables go: stdout, never cut when it is a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str | None = None,
+    styles: Mapping[str, str] | None = None,
+) -> None:
+    """A table on stdout; numbers are right-aligned, nothing is folded or cut in a pipe.
+
+    Args:
+        columns: headings.
+        rows: cells in the order of the headings; formatted by `text`.
+        title: above it.
+        styles: Rich style by cell text, such as `{"failed": "red"}`.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    body = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for position, heading in enumerate(columns):
+        numeric = any(isinstance(row[position], int | float | Decimal) for row in body)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        cells = []
+        for value in row:
+            cell = escape(text(value))
+            style = (styles or {}).get(str(value))
+            cells.append(f"[{style}]{cell}[/{style}]" if style else cell)
+        table.add_row(*cells)
+    console().print(table)
+
+
+@singledispatch
+def text(value: Any) -> str:
+    """A cell as a person reads it: 1,234; 2024-01-02 09:30 (UTC); decimals without trailing zeros."""
+    return str(value)
+
+
+@text.register(type(None))
+def _(_: None) -> str:
+    return ""
+
+
+@text.register(Enum)
+def _(value: Enum) -> str:
+    return str(value.value)
+
+
+@text.register
+def _(value: int) -> str:
+    return str(value) if isinstance(value, bool) else f"{value:,}"
+
+
+@text.register
+def _(value: float) -> str:
+    return f"{value:,.6g}" if math.isfinite(value) else str(value)
+
+
+@text.register
+def _(value: Decimal) -> str:
+    return _plain(value)
+
+
+@text.register
+def _(value: datetime) -> str:
+    shown = value.astimezone(UTC) if value.tzinfo else value
+    return shown.strftime("%Y-%m-%d %H:%M" + (":%S" if shown.second or shown.microsecond else ""))
+
+
+@text.register(list)
+@text.register(tuple)
+def _(value: Sequence[Any]) -> str:
+    return ", ".join(text(item) for item in value)
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them: `12.3 MB`."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def print_json(data: Any) -> None:
+    """Exact JSON on stdout: decimals as text (digit by digit), instants in UTC with `Z`, no NaN."""
+    sys.stdout.write(json.dumps(_jsonable(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _jsonable(value: Any) -> Any:
+    """Containers one by one; what JSON has not, as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or type(value) in {bool, int, str} else _exact(value)
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value.tzinfo else value.isoformat()
+    return _plain(value) if isinstance(value, Decimal) else str(value)
+
+
+def _plain(value: Decimal) -> str:
+    shown = f"{value:f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+def progress(*, quiet: bool = False) -> Progress:
+    """A progress bar with the remaining time, on stderr; silent where stderr is no terminal.
+
+    Args:
+        quiet: show nothing at all.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    errors = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=quiet or not errors.is_terminal,
+    )

@@ -1,0 +1,107 @@
+"""`gb show`: the bars of one series.
+
+Belongs here: choosing a range, printing, and where a picture goes. Does not belong here: drawing (`plot`), reading.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, split_series
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+from gb_pipeline.errors import ConfigError, UnknownSeries
+
+if TYPE_CHECKING:
+    from gb_pipeline.market.resolution import Resolution
+    from gb_pipeline.reading.lake import Lake
+
+_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+# What is shown without a range: so many of the newest bars.
+_NEWEST = 240
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("show")(show)
+
+
+def show(
+    series: Annotated[str, typer.Argument(help="SOURCE:SYMBOL, such as coinbase:BTC-USD.", show_default=False)],
+    resolution: Annotated[
+        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the finest that is stored by default.")
+    ] = None,
+    start: Start = None,
+    end: End = None,
+    limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 20,
+    plot: Annotated[Path | None, typer.Option(help="Draw the bars into this PNG as well.", show_default=False)] = None,
+    candles: Annotated[bool, typer.Option("--candles", help="Draw candles instead of a line.")] = False,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Print the bars of a series, and draw them with --plot.
+
+    Without --start the newest bars are shown.
+    """
+    if candles and plot is None:
+        raise ConfigError("--candles draws nothing without --plot", fix="add --plot bars.png")
+    source, symbol = split_series(series)
+    opened = open_lake(config, lake)
+    length, first, last = _stored(opened, source, symbol, resolution)
+    since, until = _range(length, first, last, start, end)
+    frame = opened.bars([symbol], length, since, until, source=source, columns=list(_COLUMNS))
+    if as_json:
+        print_json(frame.select(_COLUMNS).to_dicts())
+    else:
+        print_table(_COLUMNS, frame.select(_COLUMNS).tail(limit).rows(), title=f"{source}:{symbol} {length} (UTC)")
+        hidden = frame.height - limit
+        note(f"{frame.height:,} bars" + (f", the last {limit} of them shown (--limit, --json)" if hidden > 0 else ""))
+    if plot is not None:
+        from gb_pipeline.cli.plot import plot_bars
+
+        floats = opened.bars([symbol], length, since, until, source=source, columns=list(_COLUMNS), as_float=True)
+        title = f"{source}:{symbol}  {length}  {frame['timestamp'].min()!s:.16} .. {frame['timestamp'].max()!s:.16} UTC"
+        plot_bars(floats, title, plot, candles=candles)
+        note(f"drew {plot}")
+    return ExitCode.OK
+
+
+def _stored(lake: Lake, source: str, symbol: str, text: str | None) -> tuple[Resolution, datetime, datetime]:
+    """The resolution to show and the first and last bar that are stored."""
+    from gb_pipeline.market.resolution import Resolution
+
+    known = lake.symbols()
+    rows = known.filter((known["source"] == source) & (known["symbol"] == symbol))
+    if rows.is_empty():
+        from difflib import get_close_matches
+
+        names = [f"{row['source']}:{row['symbol']}" for row in known.unique(["source", "symbol"]).to_dicts()]
+        near = get_close_matches(f"{source}:{symbol}", names, n=3, cutoff=0.4)
+        raise UnknownSeries(
+            f"nothing is stored as {source}:{symbol}",
+            near=near,
+            fix=f"did you mean {', '.join(near)}?" if near else "`gb status` lists what there is",
+        )
+    found = {Resolution(row["resolution"]): row for row in rows.to_dicts()}
+    length = min(found, key=list(Resolution).index) if text is None else Resolution.parse(text)
+    if length not in found:
+        raise UnknownSeries(
+            f"{source}:{symbol} is not stored as {length}", fix=f"there is {', '.join(sorted(map(str, found)))}"
+        )
+    return length, found[length]["start"], found[length]["end"]
+
+
+def _range(
+    length: Resolution, first: datetime, last: datetime, start: str | None, end: str | None
+) -> tuple[datetime, datetime]:
+    from gb_pipeline.market.window import instant
+
+    # The newest bar is included whichever end of it the catalog names.
+    until = instant(end) if end else last + (length.duration or timedelta(days=31))
+    if start:
+        return instant(start), until
+    return max(first, until - _NEWEST * (length.duration or timedelta(days=31))), until

@@ -1,0 +1,39 @@
+"""`gb sim`: the simulated exchange alone.
+
+Belongs here: arguments. Does not belong here: the exchange (`simulation`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gb_pipeline.cli.output import ExitCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("sim")(sim)
+
+
+def sim(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Pairs to list; two dozen by default.", show_default=False)
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 7,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write the URL here as soon as it answers.", show_default=False)
+    ] = None,
+) -> int:
+    """Run the simulated exchange until Ctrl-C; prints its URL.
+
+    It speaks the REST dialects of Binance, Coinbase and Kraken under http://127.0.0.1:PORT/<the vendor's host>/, and never
+    leaves this machine. Use it as a source: `options: {exchange: binance, base_url: <the URL>}`.
+    """
+    from gb_pipeline.simulation import run
+
+    run(port=port, seed=seed, symbols=symbols or None, ready_file=ready_file)
+    return ExitCode.OK

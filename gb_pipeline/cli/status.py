@@ -1,0 +1,65 @@
+"""`gb status`: how complete every series is.
+
+Belongs here: one question to the catalog, and a table. Does not belong here: counting (`lake.ledger`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table, size
+
+# The catalog's tables `coverage` (one row per session) and `symbol_data` (one row per series).
+QUERY = """
+    select source, symbol, resolution,
+           count(*) filter (where status not in ('closed', 'not_listed')) as sessions,
+           sum(expected)::bigint as expected, sum(actual)::bigint as actual, sum(missing)::bigint as missing,
+           sum(quarantined)::bigint as quarantined,
+           count(*) filter (where status in ('failed', 'refused')) as bad_sessions,
+           min(first_timestamp) as first, max(last_timestamp) as last,
+           coalesce(any_value(bytes), 0)::bigint as bytes
+    from coverage left join symbol_data using (source, symbol, resolution)
+    group by source, symbol, resolution
+    order by source, resolution, symbol
+"""
+_HEADINGS = (
+    "source", "symbol", "resolution", "sessions", "expected", "actual", "missing", "quarantined", "bad sessions",
+    "first (UTC)", "last (UTC)", "size",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status")(status)
+
+
+def status(
+    source: Annotated[str | None, typer.Argument(help="Only this source.", show_default=False)] = None,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Show how complete every series is.
+
+    Bars that the calendar expects, that are stored and that are missing, and where the series begins and ends.
+    """
+    rows = open_lake(config, lake).sql(QUERY).to_dicts()
+    if source is not None:
+        rows = [row for row in rows if row["source"] == source]
+    if as_json:
+        print_json(rows)
+        return ExitCode.OK
+    print_status(rows)
+    if not rows:
+        note(f"nothing is stored{f' from {source}' if source else ''} yet")
+    elif any(row["missing"] for row in rows):
+        note("`gb gaps` says what is missing and why")
+    return ExitCode.OK
+
+
+def print_status(rows: list[dict[str, object]]) -> None:
+    """The table of `gb status`; rows are those of `QUERY`."""
+    print_table(_HEADINGS, [[*list(row.values())[:-1], size(int(str(row["bytes"])))] for row in rows])

@@ -1,0 +1,15 @@
+"""`gb up`: Dagster for a project."""
+
+from __future__ import annotations
+import typer
+from gb_pipeline.cli.options import Config
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up")(up)
+
+
+def up(config: Config = None) -> int:
+    """Start."""
+    return 0
