@@ -81,6 +81,11 @@ class Calendar:
         """Travel to another process as a name, not as a table."""
         return _load, (self.name, self.extended_hours)
 
+    @property
+    def end(self) -> date | None:
+        """First day that the calendar does not know any more; None where it goes on for ever."""
+        return None if self._table is None else self._table.end
+
     def sessions(self, start: date, end: date) -> list[date]:
         """The trading days of [start, end), in order."""
         self._check(start, end)

@@ -1,0 +1,207 @@
+"""How a source's history is cut into Dagster partitions.
+
+Belongs here: partition definitions on a calendar, and the way from a partition's key to sessions and back.
+Does not belong here: assets, runs, anything that reads or writes a lake.
+
+A partition of grain `day` is a session, named by its date; of `month` and `year` it is a calendar period. Three facts of
+Dagster decide the shape:
+
+- a day without a session is an *exclusion*: the documented cron `1-5` would hide Friday until Monday;
+- with exclusions, an `end_offset` invents future days, so a day exists once it has ended, and what ends is not midnight in
+  New York but the market: the definition's zone is a fixed offset in which midnight follows the close within the hour;
+- a month and a year need no exclusions, so theirs has an `end_offset` and the period in progress can be filled daily.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.settings import Grain, SourceSettings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+# Dagster's own recommendation for one asset; its pages and its daemon slow down beyond.
+MOST_PARTITIONS = 100_000
+# One materialisation with its two checks takes Dagster about 50 ms, so this many take more than an hour.
+MANY_SYMBOL_DAYS = 100_000
+MILLISECONDS_PER_PARTITION = 50
+
+_DAY = timedelta(days=1)
+_CRON = {Grain.DAY: "0 0 * * *", Grain.MONTH: "0 0 1 * *", Grain.YEAR: "0 0 1 1 *"}
+_FORMAT = {Grain.DAY: "%Y-%m-%d", Grain.MONTH: "%Y-%m", Grain.YEAR: "%Y"}
+# Zones at fixed offsets that exist: UTC-12 to UTC+14.
+_EASTERNMOST, _WESTERNMOST = 14, -12
+
+
+class ManyPartitionsWarning(UserWarning):
+    """A history so long, cut so finely, that Dagster's own book-keeping will take hours."""
+
+
+@dataclass(frozen=True)
+class Partitioning:
+    """The partitions of one source's bars of one resolution.
+
+    Attributes:
+        calendar: decides the sessions.
+        grain: size of a partition.
+        start: first session that is wanted.
+        end: first session that is not wanted any more; None while it goes on.
+    """
+
+    calendar: Calendar
+    grain: Grain
+    start: date
+    end: date | None = None
+
+    @classmethod
+    def of(cls, source: SourceSettings, resolution: Resolution) -> Partitioning:
+        """The partitions that gb.yaml asks for."""
+        calendar = get_calendar(source.calendar, extended_hours=source.extended_hours)
+        return cls(calendar, source.grain_of(resolution), source.start, source.end)
+
+    @cached_property
+    def definition(self) -> dg.TimeWindowPartitionsDefinition:
+        """For Dagster.
+
+        Raises:
+            ConfigError: the calendar knows no such days, or there would be more than `MOST_PARTITIONS`.
+        """
+        import dagster as dg
+
+        first = _floor(self.start, self.grain)
+        last = None if self.end is None else _ceil(self.end, self.grain)
+        self._refuse_too_many(first, last)
+        return dg.TimeWindowPartitionsDefinition(
+            cron_schedule=_CRON[self.grain],
+            start=_midnight(first),
+            end=None if last is None else _midnight(last),
+            fmt=_FORMAT[self.grain],
+            timezone=self.zone,
+            end_offset=0 if self.grain is Grain.DAY else 1,
+            exclusions=self._exclusions(first, last) if self.grain is Grain.DAY else None,
+        )
+
+    @cached_property
+    def offset(self) -> int:
+        """Hours ahead of UTC at which a day ends within the hour after the close, whatever the season."""
+        if self.calendar.name == "24/7":
+            return 0
+        # Two years hold both kinds of season and every kind of session.
+        until = min(date(2025, 1, 1), self.calendar.end or date.max)
+        sample = self.calendar.schedule(until - 730 * _DAY, until).select("session", "close")
+        latest = max(close - _midnight(day).replace(tzinfo=UTC) for day, close in sample.iter_rows())
+        return max(_WESTERNMOST, min(_EASTERNMOST, (_DAY - latest) // timedelta(hours=1)))
+
+    @property
+    def zone(self) -> str:
+        """`UTC`, or `Etc/GMT-3` for three hours ahead: POSIX counts westwards."""
+        return "UTC" if self.offset == 0 else f"Etc/GMT{-self.offset:+d}"
+
+    def ended(self, session: date) -> datetime:
+        """When the partition of a session (grain `day`) begins to exist: an instant in UTC, at or after the close."""
+        return datetime.combine(session + _DAY, time(), timezone(timedelta(hours=self.offset))).astimezone(UTC)
+
+    def sessions(self, key: str) -> tuple[date, date]:
+        """The days [start, end) of a partition, cut to what the source wants.
+
+        Example:
+            >>> Partitioning(get_calendar("24/7"), Grain.MONTH, date(2024, 1, 15)).sessions("2024-01")
+            (datetime.date(2024, 1, 15), datetime.date(2024, 2, 1))
+        """
+        begin = datetime.strptime(key, _FORMAT[self.grain]).date()  # noqa: DTZ007
+        stop = _next(begin, self.grain)
+        return max(begin, self.start), min(stop, self.end or stop)
+
+    def key(self, session: date) -> str:
+        """The partition that a session lies in."""
+        return _floor(session, self.grain).strftime(_FORMAT[self.grain])
+
+    def ranges(self, keys: Iterable[str]) -> list[tuple[date, date]]:
+        """Days of some partitions, neighbours joined across weekends and holidays, oldest first."""
+        spans = sorted(self.sessions(key) for key in set(keys))
+        cuts = [i for i, (a, b) in enumerate(pairwise(spans), 1) if self.calendar.sessions(a[1], max(a[1], b[0]))]
+        edges = [0, *cuts, len(spans)]
+        return [(spans[a][0], spans[b - 1][1]) for a, b in pairwise(edges) if b > a]
+
+    def count(self, today: date) -> int:
+        """How many partitions there are up to a day."""
+        last = min(today, self.end or today)
+        if last <= self.start:
+            return 0
+        if self.grain is Grain.DAY:
+            return len(self.calendar.sessions(self.start, last))
+        months = (last.year - self.start.year) * 12 + last.month - self.start.month
+        return months + 1 if self.grain is Grain.MONTH else last.year - self.start.year + 1
+
+    def _exclusions(self, first: date, last: date | None) -> list[str | datetime]:
+        closed = self.calendar.closed_days(first, self._horizon(first, last))
+        traded = {day.isoweekday() % 7 for day in self.calendar.sessions(first, self._horizon(first, last))}
+        never = {number for number in range(7) if number not in traded} if traded else set()
+        crons: list[str | datetime] = [f"0 0 * * {number}" for number in sorted(never)]
+        return [*crons, *(_midnight(day) for day in closed if day.isoweekday() % 7 not in never)]
+
+    def _horizon(self, first: date, last: date | None) -> date:
+        """Holidays are listed for two years ahead, which no process of ours outlives; less where the calendar ends."""
+        wanted = last or date(max(date.today().year, first.year) + 2, 1, 1)
+        known = self.calendar.end
+        return wanted if known is None else min(wanted, known)
+
+    def _refuse_too_many(self, first: date, last: date | None) -> None:
+        length = {Grain.DAY: 1, Grain.MONTH: 30, Grain.YEAR: 365}[self.grain]
+        count = ((last or date.today()) - first).days // length
+        if count > MOST_PARTITIONS:
+            raise ConfigError(
+                f"{count:,} partitions of a {self.grain} from {first} on; Dagster carries {MOST_PARTITIONS:,}",
+                fix="write a later start, or `grain: month`",
+            )
+
+
+def warn_if_many(name: str, partitioning: Partitioning, symbols: int, today: date) -> None:
+    """Say so, with numbers, where a history is cut too finely to be loaded in reasonable time.
+
+    Args:
+        name: of the bars, for the message.
+        partitioning: how they are cut.
+        symbols: how many series there are.
+        today: the present.
+    """
+    total = partitioning.count(today) * symbols
+    if partitioning.grain is Grain.DAY and total > MANY_SYMBOL_DAYS:
+        hours = total * MILLISECONDS_PER_PARTITION / 3_600_000
+        warnings.warn(
+            f"{name}: {symbols:,} symbols x {partitioning.count(today):,} days are {total:,} partitions; to record them"
+            f" all takes Dagster about {hours:.1f} hours. `grain: month` in gb.yaml makes it about {hours / 21:.1f}.",
+            ManyPartitionsWarning,
+            stacklevel=2,
+        )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time())
+
+
+def _floor(day: date, grain: Grain) -> date:
+    if grain is Grain.DAY:
+        return day
+    return day.replace(day=1) if grain is Grain.MONTH else day.replace(month=1, day=1)
+
+
+def _next(begin: date, grain: Grain) -> date:
+    if grain is Grain.DAY:
+        return begin + _DAY
+    return (begin + timedelta(days=32 if grain is Grain.MONTH else 366)).replace(day=1)
+
+
+def _ceil(day: date, grain: Grain) -> date:
+    floor = _floor(day, grain)
+    return floor if floor == day else _next(floor, grain)
