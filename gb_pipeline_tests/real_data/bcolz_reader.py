@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numcodecs.blosc import decompress
 
+from gb_pipeline.settings import SourceSettings
+
 # A chunk's file: 16 bytes of bloscpack header (no table of offsets), then one Blosc buffer.
 _HEADER = 16
 COLUMNS = ("day", "open", "high", "low", "close", "volume")
@@ -35,3 +37,25 @@ def write_csv(table: Path, sid: int, path: Path) -> int:
     lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in zip(*columns, strict=True))]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(lines) - 1
+
+
+def source(folder: Path) -> SourceSettings:
+    """zipline's daily bundle as text: integers of a thousandth, days in Unix seconds."""
+    options = {
+        "root": str(folder),
+        "path": "{symbol}.csv",
+        "columns": {"timestamp": "day"},
+        "timestamp_format": "unix_s",
+        "price_scale": 1000,
+    }
+    return SourceSettings.model_validate(
+        {
+            "name": "bundle",
+            "provider": "csv",
+            "start": "2004-01-01",
+            "calendar": "XNYS",
+            "symbols": ["DELL"],
+            "resolutions": ["1d"],
+            "options": options,
+        }
+    )

@@ -145,7 +145,8 @@ _EXCHANGES = {
     "L": "XLON",
     "IL": "XLON",
     "PA": "XPAR",
-    "TA": "XTAE",
+    # Tel Aviv's calendar cannot be built with pandas 3 by exchange_calendars 4.13.
+    "TA": "24/7",
     "V": "XTSE",
 }
 
@@ -205,9 +206,9 @@ def lean_series(root: Path) -> list[Series]:
     for code, ends, folder, market, zone, calendar in (
         ("ESZ13", "_201312.csv", "futures-minute/lean-future-cme-minute/es", "future/cme", "UTC", "CMES"),
         ("ESH14", "_201403.csv", "futures-minute/lean-future-cme-minute/es", "future/cme", "UTC", "CMES"),
-        ("FESXM24", "_202406.csv", "dirty/lean-future-eurex-minute/fesx", "future/eurex", "Europe/Berlin", "XEUR"),
-        ("FESXU24", "_202409.csv", "dirty/lean-future-eurex-minute/fesx", "future/eurex", "Europe/Berlin", "XEUR"),
-        ("FESXZ24", "_202412.csv", "dirty/lean-future-eurex-minute/fesx", "future/eurex", "Europe/Berlin", "XEUR"),
+        ("FESXM24", "_202406.csv", "dirty/lean-future-eurex-minute/fesx", "future/eurex", "Europe/Berlin", "24/5"),
+        ("FESXU24", "_202409.csv", "dirty/lean-future-eurex-minute/fesx", "future/eurex", "Europe/Berlin", "24/5"),
+        ("FESXZ24", "_202412.csv", "dirty/lean-future-eurex-minute/fesx", "future/eurex", "Europe/Berlin", "24/5"),
     ):
         holding = [file for file in sorted((root / folder).glob("*_trade.zip")) if _holds(file, ends)]
         options = {

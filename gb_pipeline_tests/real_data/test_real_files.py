@@ -20,7 +20,6 @@ from gb_pipeline.market.schema import PRICES
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.csv import CsvProvider
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.real_data import bcolz_reader
 from gb_pipeline_tests.real_data.real_series import Series, daily_series, dirty_series, lean_series
 
@@ -110,7 +109,7 @@ async def test_a_zipline_bundle_reads_exactly(market_data: Find, tmp_path: Path)
     bundle = market_data("zipline-bundle/test")
     table = next(bundle.glob("*/daily_equities.bcolz"))
     count = bcolz_reader.write_csv(table, 3, tmp_path / "DELL.csv")
-    source = bundle_source(tmp_path)
+    source = bcolz_reader.source(tmp_path)
     window = Window.of(date(2000, 1, 1), date(2020, 1, 1))
     frame = (await CsvProvider.from_settings(source).fetch_bars(Symbol.equity("DELL"), window, Resolution.DAY)).frame
     assert frame.height == count == 2494
@@ -120,28 +119,6 @@ async def test_a_zipline_bundle_reads_exactly(market_data: Find, tmp_path: Path)
         assert row[0] == datetime.fromtimestamp(day, UTC)
         assert [Decimal(text) for text in row[1:5]] == [Decimal(price).scaleb(-3) for price in prices]
         assert row[5] == str(volume)
-
-
-def bundle_source(folder: Path) -> SourceSettings:
-    """zipline's daily bundle as text: integers of a thousandth, days in Unix seconds."""
-    options = {
-        "root": str(folder),
-        "path": "{symbol}.csv",
-        "columns": {"timestamp": "day"},
-        "timestamp_format": "unix_s",
-        "price_scale": 1000,
-    }
-    return SourceSettings.model_validate(
-        {
-            "name": "bundle",
-            "provider": "csv",
-            "start": "2004-01-01",
-            "calendar": "XNYS",
-            "symbols": ["DELL"],
-            "resolutions": ["1d"],
-            "options": options,
-        }
-    )
 
 
 async def test_twelve_years_of_hours_take_less_than_a_second(market_data: Find) -> None:
