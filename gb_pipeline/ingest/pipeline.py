@@ -266,9 +266,13 @@ class _Run:
 
 def _joined(group: Sequence[Fetch]) -> pl.DataFrame:
     frames = [pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED})]
-    frames += [
-        answer.frame.with_columns(pl.lit(part.symbol.code).alias("symbol"))
-        for part, answer, _ in group
-        if isinstance(answer, Fetched)
-    ]
+    for part, answer, _ in group:
+        if isinstance(answer, Fetched):
+            absent = sorted(set(RECEIVED) - set(answer.frame.columns))
+            if absent:
+                # Joined with others, the column would be there and empty.
+                raise WindowRefused(
+                    f"the answer for {part.symbol} lacks {', '.join(absent)}", fix="a provider fills every column"
+                )
+            frames.append(answer.frame.with_columns(pl.lit(part.symbol.code).alias("symbol")))
     return pl.concat(frames, how="diagonal")
