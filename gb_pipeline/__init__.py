@@ -1,1 +1,101 @@
-"""A market-data lake that a quant can trust, orchestrated by Dagster."""
+"""A market-data lake that a quant can trust.
+
+    >>> from gb_pipeline import Lake
+    >>> bars = Lake.open("data").bars("BTC-USD", "1m", "2024-01-01", "2024-02-01")
+
+Belongs here: the public names, and nothing else. Each is imported when it is first used, so that `import gb_pipeline`
+costs nothing: Polars, Delta Lake and DuckDB load with the first name that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gb_pipeline.errors import (
+        CompactionRefused,
+        ConfigError,
+        GbError,
+        HistoryNotAvailable,
+        InvalidResolution,
+        InvalidSymbol,
+        LakeError,
+        NaiveTimestamp,
+        NoDataInRange,
+        NotEntitled,
+        PermanentVendorError,
+        RateLimited,
+        ReadError,
+        TransientVendorError,
+        UnknownSeries,
+        UnknownSymbol,
+        VendorError,
+        WindowRefused,
+    )
+    from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.market.resolution import Resolution
+    from gb_pipeline.market.schema import Precision
+    from gb_pipeline.market.symbol import AssetClass, Symbol
+    from gb_pipeline.market.window import Window
+    from gb_pipeline.quality.rules import BarRules
+    from gb_pipeline.reading.lake import Lake
+    from gb_pipeline.settings import Settings, SourceSettings
+
+__all__ = [
+    "AssetClass",
+    "BarRules",
+    "CompactionRefused",
+    "ConfigError",
+    "GbError",
+    "HistoryNotAvailable",
+    "InvalidResolution",
+    "InvalidSymbol",
+    "Lake",
+    "LakeError",
+    "LakeStore",
+    "NaiveTimestamp",
+    "NoDataInRange",
+    "NotEntitled",
+    "PermanentVendorError",
+    "Precision",
+    "RateLimited",
+    "ReadError",
+    "Resolution",
+    "Settings",
+    "SourceSettings",
+    "Symbol",
+    "TransientVendorError",
+    "UnknownSeries",
+    "UnknownSymbol",
+    "VendorError",
+    "Window",
+    "WindowRefused",
+]
+
+_HOMES = {
+    "AssetClass": "market.symbol",
+    "BarRules": "quality.rules",
+    "Lake": "reading.lake",
+    "LakeStore": "lake.store",
+    "Precision": "market.schema",
+    "Resolution": "market.resolution",
+    "Settings": "settings",
+    "SourceSettings": "settings",
+    "Symbol": "market.symbol",
+    "Window": "market.window",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home at first use; every name without a home of its own is an error class."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,70 @@
+"""Running a plan.
+
+Belongs here: collecting the parts of a plan into one sorted frame, doing no work that the files already did. Files are
+written in the order of time, so their rows are only checked, and sorted where they are not.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from gb_pipeline.reading.floats import to_floats, to_floats_lazily
+from gb_pipeline.reading.plan import Part, Plan
+
+_ORDER = ["symbol", "timestamp"]
+
+
+def run(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
+    """The rows of a plan, sorted by symbol and timestamp, with these columns in this order."""
+    queries = [part.rows.select(_needed(part, columns)) for part in plan.parts]
+    frames = [
+        _ordered(part, frame, columns)
+        for part, frame in zip(plan.parts, pl.collect_all(queries), strict=True)
+        if frame.height
+    ]
+    if not frames:
+        kinds = pl.Schema({name: plan.schema[name] for name in columns})
+        return to_floats(pl.DataFrame(schema=kinds)) if as_float else pl.DataFrame(schema=kinds)
+    several_sources = len(frames) > 1 and plan.parts[0].symbol is None
+    frame = pl.concat(frames)
+    if several_sources:
+        frame = frame.sort(_ORDER)
+    frame = frame.select(columns)
+    return to_floats(frame) if as_float else frame
+
+
+def run_lazily(plan: Plan, columns: list[str], *, as_float: bool) -> pl.LazyFrame:
+    """The same as a query that has not run."""
+    if not plan.parts:
+        rows = pl.LazyFrame(schema=plan.schema)
+    else:
+        rows = pl.concat([_named(part, plan.schema) for part in plan.parts]).sort(_ORDER)
+    rows = rows.select(columns)
+    kinds = pl.Schema({name: plan.schema[name] for name in columns})
+    return to_floats_lazily(rows, kinds) if as_float else rows
+
+
+def _named(part: Part, schema: pl.Schema) -> pl.LazyFrame:
+    names = [pl.lit(part.source).alias("source")]
+    if part.symbol is not None:
+        names.append(pl.lit(part.symbol).alias("symbol"))
+    return part.rows.with_columns(names).select(schema.names())
+
+
+def _needed(part: Part, columns: list[str]) -> list[str]:
+    """Columns to read: what was asked for, and what the order needs."""
+    keys = ["timestamp"] if part.symbol is not None else _ORDER
+    given = {"source"} | ({"symbol"} if part.symbol is not None else set())
+    return list(dict.fromkeys([*keys, *(name for name in columns if name not in given)]))
+
+
+def _ordered(part: Part, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    """Sorted rows of one part, with the columns that the part's own fields say."""
+    if part.symbol is None:
+        return frame.sort(_ORDER).with_columns(pl.lit(part.source).alias("source"))
+    if not frame["timestamp"].is_sorted():
+        frame = frame.sort("timestamp")
+    names = {"source": part.source, "symbol": part.symbol}
+    return frame.with_columns(
+        pl.lit(value).alias(name) for name, value in names.items() if name in {*columns, "symbol"}
+    )

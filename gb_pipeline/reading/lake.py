@@ -1,0 +1,324 @@
+"""The reading side of a lake, and its public face.
+
+Belongs here: `Lake`. Does not belong here: how files are found (`plan`), what was known when (`as_of`), SQL (`sql`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.lake.report import WriteReport
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import bar_schema
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window, instant
+from gb_pipeline.reading import ledgers, sql
+from gb_pipeline.reading.answer import run, run_lazily
+from gb_pipeline.reading.as_of import as_known
+from gb_pipeline.reading.plan import EARLIEST, LATEST, Plan, Question, check_columns, make_plan, nothing_found
+
+Symbols = Symbol | str | Sequence[Symbol | str]
+Moment = datetime | date | str
+
+
+class Lake:
+    """A lake that can be read: frames, Arrow tables, SQL, and what is known about every session.
+
+    Times are aware datetimes, dates (midnight UTC) or ISO 8601 text; ranges are half-open; an end that is left out is open.
+    Every call answers from the newest commit.
+
+    Example:
+        >>> lake = Lake.open("data")
+        >>> lake.bars("BTC-USD", "1m", "2024-01-02", "2024-01-03", as_float=True)["close"].mean()
+        42011.5
+    """
+
+    def __init__(self, store: LakeStore) -> None:
+        """Use `Lake.open`."""
+        self._store = store
+        self._tables = store.tables
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool = False) -> Lake:
+        """Open the lake in a folder.
+
+        Args:
+            path: the lake's root, the folder that `lake:` names in gb.yaml.
+            create: make the folder if it is not there.
+
+        Raises:
+            ConfigError: there is no such folder, or it holds something else than a lake.
+        """
+        store = LakeStore.at(path)
+        root = store.storage.root
+        if create:
+            root.mkdir(parents=True, exist_ok=True)
+        _refuse_no_lake(root)
+        return cls(store)
+
+    @property
+    def store(self) -> LakeStore:
+        """The write side."""
+        return self._store
+
+    def write_bars(
+        self,
+        source: str,
+        symbols: Symbols,
+        resolution: Resolution | str,
+        window: Window,
+        frame: pl.DataFrame,
+        **options: Any,
+    ) -> WriteReport:
+        """Validate and store bars; see `LakeStore.write_bars`."""
+        return self._store.write_bars(source, symbols, Resolution.parse(resolution), window, frame, **options)
+
+    # --- prices -------------------------------------------------------------------------------------------------------
+
+    def bars(
+        self,
+        symbols: Symbols | None,
+        resolution: Resolution | str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        source: str | None = None,
+        columns: Sequence[str] | None = None,
+        as_of: Moment | None = None,
+        as_float: bool = False,
+    ) -> pl.DataFrame:
+        """Bars as a frame, sorted by symbol and timestamp, each bar once.
+
+        Args:
+            symbols: one or several; None for every symbol of the source. A symbol without a bar in the range is left out
+                as long as another one has some.
+            resolution: such as `1m`.
+            start, end: half-open range of bar opens.
+            source: may be left out where only one source has the symbol.
+            columns: some of `source, symbol, timestamp, open, high, low, close, volume, trade_count, vwap, known_at`, in
+                this order; all by default. Fewer are read faster.
+            as_of: read what was known at this moment: bars that came later are absent, bars that were restated later have
+                their old content.
+            as_float: prices and volumes as Float64, each the float nearest to the stored decimal.
+
+        Returns:
+            `timestamp` and `known_at` Datetime us UTC; numbers Decimal(18,8), or Decimal(38,18) where files of a source
+            with wide precision take part; `trade_count` Int64; `trade_count` and `vwap` null where the vendor has none.
+
+        Raises:
+            UnknownSeries: nothing is stored under this name; `near` lists what resembles it.
+            NoDataInRange: no bar in the range; `available` says what there is.
+            ReadError: several sources have the symbol and none was named.
+            NaiveTimestamp: a time of day without a zone.
+
+        Example:
+            >>> lake.bars(["BTC-USD", "ETH-USD"], "1d", "2024-01-01", columns=["symbol", "timestamp", "close"])
+        """
+        question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
+        frame = run(plan, names, as_float=as_float)
+        if frame.is_empty():
+            raise nothing_found(self._tables, question)
+        return frame
+
+    def scan_bars(
+        self,
+        symbols: Symbols | None,
+        resolution: Resolution | str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        source: str | None = None,
+        columns: Sequence[str] | None = None,
+        as_of: Moment | None = None,
+        as_float: bool = False,
+    ) -> pl.LazyFrame:
+        """The same lazily: filters, columns and aggregations that follow are pushed down into the files.
+
+        The files are those of the commit at the time of the call; collect it before old files are vacuumed. A range
+        without a bar gives an empty frame when it is collected; unknown names are refused at once, as in `bars`.
+
+        Example:
+            >>> lake.scan_bars("BTC-USD", "1m").group_by_dynamic("timestamp", every="1h").agg(pl.col("close").last()).collect()
+        """
+        _, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
+        return run_lazily(plan, names, as_float=as_float)
+
+    def arrow(
+        self,
+        symbols: Symbols | None,
+        resolution: Resolution | str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        source: str | None = None,
+        columns: Sequence[str] | None = None,
+        as_of: Moment | None = None,
+        as_float: bool = False,
+    ) -> pa.Table:
+        """The same as an Arrow table, with timestamps as `timestamp[ns, UTC]`.
+
+        Raises:
+            ReadError: a bar lies outside 1677 to 2262, where nanoseconds of 64 bits end; and what `bars` raises.
+        """
+        question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
+        frame = run(plan, names, as_float=as_float)
+        if frame.is_empty():
+            raise nothing_found(self._tables, question)
+        fields = {field.name: field for field in bar_schema(plan.precision)}
+        types = [_arrow_field(fields[name], as_float=as_float) for name in names]
+        try:
+            return frame.to_arrow().cast(pa.schema(types))
+        except pa.ArrowInvalid as error:
+            raise ReadError(
+                f"some bars cannot have nanoseconds: {error}", fix="use `bars`, whose timestamps are microseconds"
+            ) from None
+
+    def _plan(
+        self,
+        symbols: Symbols | None,
+        resolution: Resolution | str,
+        start: Moment | None,
+        end: Moment | None,
+        source: str | None,
+        columns: Sequence[str] | None,
+        as_of: Moment | None,
+    ) -> tuple[Question, Plan, list[str]]:
+        kind = Resolution.parse(resolution)
+        if kind is Resolution.TICK:
+            raise ReadError("ticks are not bars", fix="name a resolution such as 1m")
+        question = Question(
+            symbols=tuple(_codes(symbols) or ()),
+            resolution=kind,
+            window=_window(start, end),
+            source=source,
+            as_of=None if as_of is None else instant(as_of),
+        )
+        plan = make_plan(self._tables, question)
+        names = check_columns(columns, plan.schema)
+        if question.as_of is not None:
+            plan = as_known(self._tables, question, plan, question.as_of)
+        return question, plan, names
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """One SQL question to DuckDB: the catalog's tables, and one view per bars table (`bars_1m`, `bars_1d`, ...).
+
+        Returns:
+            The rows, timestamps in UTC. The lake is seen as it is now: a catalog that is older is refreshed first.
+
+        Raises:
+            ReadError: DuckDB's own message, or the statement would change something.
+
+        Example:
+            >>> lake.sql("select symbol, max(close) from bars_1m where symbol = 'BTC-USD' group by symbol")
+        """
+        return sql.query(self._store, query)
+
+    # --- about the lake -----------------------------------------------------------------------------------------------
+
+    def coverage(
+        self,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> pl.DataFrame:
+        """One row per source, symbol, resolution and session: `expected, actual, missing, quarantined, warnings, status,
+        fingerprint, first_timestamp, last_timestamp, known_at, precision`. No file of bars is opened.
+
+        Args:
+            start, end: half-open range of sessions.
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
+        """
+        return ledgers.coverage(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+
+    def gaps(
+        self,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> pl.DataFrame:
+        """One row per run of missing bars: `source, symbol, resolution, session, start, end, missing, reason`.
+
+        `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`.
+        """
+        return ledgers.gaps(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+
+    def symbols(self, source: str | None = None, resolution: Resolution | str | None = None) -> pl.DataFrame:
+        """One row per series: `source, symbol, resolution, start, end, record_count, file_path, bytes, created_at,
+        updated_at`; `start` and `end` are the first and last bar, null without one.
+        """
+        return ledgers.symbols_of(self._tables, source, _resolution(resolution))
+
+    def restatements(
+        self,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> pl.DataFrame:
+        """Bars that a vendor changed after they were stored: `old_*`, `new_*`, `first_known`, `replaced_at`, `delay` (us)."""
+        return ledgers.restated(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+
+    def quarantine(
+        self,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> pl.DataFrame:
+        """Refused rows as they were received, with their reasons; `start` and `end` select by the window of the fetch."""
+        return ledgers.quarantined(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+
+
+def _refuse_no_lake(root: Path) -> None:
+    if not root.is_dir():
+        raise ConfigError(f"there is no lake at {root}", fix="fetch some data first, or open it with create=True")
+    if (root / "lake").is_dir() or not any(entry for entry in root.iterdir() if not entry.name.startswith(".")):
+        return
+    fix = "name the folder that holds `lake/`"
+    if root.name == "lake" and (any(root.glob("*/_delta_log"))):
+        fix = f"name its parent: {root.parent}"
+    elif (root / "gb.yaml").is_file():
+        fix = "name the folder that `lake:` in its gb.yaml says"
+    elif {entry.name for entry in root.iterdir()} <= {"state", "catalog.duckdb"}:
+        return
+    raise ConfigError(f"{root} is not a lake", fix=fix)
+
+
+def _codes(symbols: Symbols | None) -> list[str] | None:
+    """Canonical codes, each once; text is taken as it is, so that a wrong spelling is answered with near ones."""
+    if symbols is None:
+        return None
+    chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
+    if not chosen:
+        raise ConfigError("no symbol was named", fix="name at least one, or None for all of the source")
+    return list(dict.fromkeys(str(symbol) for symbol in chosen))
+
+
+def _resolution(resolution: Resolution | str | None) -> Resolution | None:
+    return None if resolution is None else Resolution.parse(resolution)
+
+
+def _window(start: Moment | None, end: Moment | None) -> Window:
+    return Window(EARLIEST if start is None else instant(start), LATEST if end is None else instant(end))
+
+
+def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:
+    if pa.types.is_timestamp(field.type):
+        return field.with_type(pa.timestamp("ns", tz="UTC"))
+    return field.with_type(pa.float64()) if as_float and pa.types.is_decimal(field.type) else field

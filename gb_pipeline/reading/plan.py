@@ -1,0 +1,245 @@
+"""From a question to the files that answer it.
+
+Belongs here: pruning by the log's statistics, uniting standard and wide tables, and the lazy query of each series. No
+folder is ever listed. Does not belong here: running the query (`lake`), and what was known when (`as_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError, NoDataInRange
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision, bar_schema, bar_table, polars_schema
+from gb_pipeline.market.window import Window
+from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
+
+# The first and the last instant that a bar can have; stands for an end that is left open.
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+# The log's statistics are cut to milliseconds: a row may lie this much after what they say.
+_SLACK = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: symbols in their order, each once, of one resolution in a half-open window.
+
+    `symbols` empty means every symbol of the source.
+    """
+
+    symbols: tuple[str, ...]
+    resolution: Resolution
+    window: Window
+    source: str | None = None
+    as_of: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one series, or of all symbols of one source where a file holds many.
+
+    Attributes:
+        source: where they come from.
+        symbol: None where `rows` has a column `symbol`.
+        rows: lazily, every column of the bars' schema except `source`, `period` and what the part's own fields say.
+    """
+
+    source: str
+    symbol: str | None
+    rows: pl.LazyFrame
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts in the order of source and symbol, and the precision that all of them have."""
+
+    parts: tuple[Part, ...]
+    precision: Precision
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns of an answer, in order: all but `period`, which is about the layout."""
+        types = polars_schema(bar_schema(self.precision))
+        return pl.Schema({name: kind for name, kind in types.items() if name != "period"})
+
+
+def make_plan(tables: Tables, question: Question) -> Plan:
+    """Find the files.
+
+    Raises:
+        UnknownSeries: a symbol has no bars of this resolution; the message says what resembles it.
+        ReadError: several sources have a symbol and none was named.
+    """
+    listed = {precision: _listed(tables, question, precision) for precision in Precision}
+    wanted = _series(tables, question, listed)
+    precision = Precision.STANDARD if listed[Precision.WIDE].is_empty() else Precision.WIDE
+    if question.resolution.intraday:
+        parts = [_part(tables, question, listed, precision, source, [symbol]) for source, symbol in wanted]
+    else:
+        sources = dict.fromkeys(source for source, _ in wanted)
+        parts = [
+            _part(tables, question, listed, precision, name, [code for source, code in wanted if source == name])
+            for name in sources
+        ]
+    return Plan(tuple(parts), precision)
+
+
+def _listed(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
+    """Files of one table that may hold such rows, in the order of time; one snapshot."""
+    window = question.window
+    with tables.open(bar_table(question.resolution, precision)) as table:
+        if table is None:
+            return pl.DataFrame(schema={"path": pl.String(), "partition.source": pl.String()})
+        return files(
+            table,
+            source=question.source,
+            symbols=question.symbols or None,
+            between=(window.start, window.end),
+        ).sort("min.timestamp")
+
+
+def _series(tables: Tables, question: Question, listed: dict[Precision, pl.DataFrame]) -> list[tuple[str, str]]:
+    """Source and symbol of every series of the answer, sorted by symbol."""
+    if question.resolution.intraday and question.source is not None and question.symbols:
+        there = {code for found in listed.values() if found.height for code in found["partition.symbol"]}
+        if there.issuperset(question.symbols):
+            return [(question.source, code) for code in sorted(question.symbols)]
+    stored = stored_series(tables, question.resolution, question.symbols or None, question.source)
+    codes = sorted(question.symbols or stored["symbol"].unique().to_list())
+    found = [(source_of(stored, code, question.resolution), code) for code in codes]
+    missing = [code for source, code in found if source is None]
+    if missing:
+        _refuse_unknown(tables, question, missing)
+    return [(source, code) for source, code in found if source is not None]
+
+
+def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) -> None:
+    """Raise for a name that nobody knows; a series that is only empty so far is known."""
+    known = known_series(tables)
+    same = known.filter(pl.col("resolution") == question.resolution.value)
+    if question.source is not None:
+        same = same.filter(pl.col("source") == question.source)
+    for code in missing:
+        if code not in same["symbol"]:
+            raise unknown(known, code, question.resolution, question.source)
+
+
+def _part(
+    tables: Tables,
+    question: Question,
+    listed: dict[Precision, pl.DataFrame],
+    precision: Precision,
+    source: str,
+    symbols: list[str],
+) -> Part:
+    one = symbols[0] if question.resolution.intraday else None
+    key = ["timestamp"] if one else ["symbol", "timestamp"]
+    found = {
+        kind: _rows(tables, question, kind, listed[kind], source, symbols)
+        for kind in Precision
+        if not listed[kind].is_empty()
+    }
+    wide, standard = found.get(Precision.WIDE), found.get(Precision.STANDARD)
+    if wide is None:
+        empty = scan(tables.storage, spec_of(bar_table(question.resolution)), []).drop("source", "period")
+        rows = (empty.drop("symbol") if one else empty) if standard is None else standard
+    elif standard is None:
+        rows = wide
+    else:
+        types = polars_schema(bar_schema(precision))
+        columns = standard.collect_schema().names()
+        older = standard.cast({name: types[name] for name in columns})
+        rows = pl.concat([wide, older.join(wide.select(key), on=key, how="anti")])
+    return Part(source, one, rows)
+
+
+def _rows(
+    tables: Tables, question: Question, precision: Precision, listed: pl.DataFrame, source: str, symbols: list[str]
+) -> pl.LazyFrame:
+    """Rows of one table; filters only where a file may hold more than was asked for."""
+    window = question.window
+    mine = listed.filter(pl.col("partition.source") == source)
+    if question.resolution.intraday:
+        mine = mine.filter(pl.col("partition.symbol") == symbols[0])
+    spec = spec_of(bar_table(question.resolution, precision))
+    hidden = ["source", "period", *(["symbol"] if question.resolution.intraday else [])]
+    rows = scan(tables.storage, spec, mine["path"].to_list()).drop(hidden)
+    low, high = mine["min.timestamp"].min(), mine["max.timestamp"].max()
+    if not question.resolution.intraday:
+        rows = rows.filter(pl.col("symbol").is_in(symbols))
+    if mine["min.timestamp"].null_count() or (low is not None and low < window.start):  # type: ignore[operator]
+        rows = rows.filter(pl.col("timestamp") >= window.start)
+    if mine["max.timestamp"].null_count() or (high is not None and high + _SLACK > window.end):  # type: ignore[operator]
+        rows = rows.filter(pl.col("timestamp") < window.end)
+    return rows
+
+
+def nothing_found(tables: Tables, question: Question) -> NoDataInRange:
+    """The error for a range without a row: what there is instead, and what the ledger says about the range."""
+    symbols = list(question.symbols) or None
+    edges = []
+    for precision in Precision:
+        spec = spec_of(bar_table(question.resolution, precision))
+        with tables.open(spec.name) as table:
+            listed = None if table is None else files(table, source=question.source, symbols=symbols)
+        if listed is None or listed.is_empty():
+            continue
+        rows = scan(tables.storage, spec, listed["path"].to_list())
+        if symbols is not None:
+            rows = rows.filter(pl.col("symbol").is_in(symbols))
+        edges.append(rows.select(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")))
+    spans = pl.concat(edges).collect().drop_nulls() if edges else pl.DataFrame()
+    available = None if spans.is_empty() else (spans["first"].min(), spans["last"].max())
+    asked = f"{', '.join(question.symbols[:5]) or question.source} {question.resolution} in {_span(question.window)}"
+    what = f"no bars of {asked}{_by_ledger(tables, question)}"
+    if question.as_of is not None:
+        what += f" as known at {question.as_of.isoformat()}"
+    if available is None:
+        return NoDataInRange(what, fix="nothing is stored yet: fetch it")
+    first, last = (moment.isoformat() for moment in available)  # type: ignore[union-attr]
+    return NoDataInRange(what, available=available, fix=f"there are bars from {first} to {last}")  # type: ignore[arg-type]
+
+
+def _by_ledger(tables: Tables, question: Question) -> str:
+    """` (2 sessions closed, 1 session failed)`, or nothing where the ledger knows nothing."""
+    window = question.window
+    until = (
+        LATEST.date() if window.end == LATEST else (window.end + timedelta(days=1) - timedelta(microseconds=1)).date()
+    )
+    if window.empty:
+        return ""
+    sessions = ledger.current(
+        tables, question.source, question.resolution, list(question.symbols) or None, (window.start.date(), until)
+    )
+    counts = sessions.group_by("status").len().sort("status").rows()
+    said = ", ".join(f"{n} session{'s' if n > 1 else ''} {status}" for status, n in counts)
+    return f" ({said})" if said else ""
+
+
+def _span(window: Window) -> str:
+    start = "the beginning" if window.start == EARLIEST else window.start.isoformat()
+    end = "the end" if window.end == LATEST else window.end.isoformat()
+    return f"[{start}, {end})"
+
+
+def check_columns(names: Sequence[str] | None, schema: pl.Schema) -> list[str]:
+    """The columns of an answer.
+
+    Raises:
+        ConfigError: a name that bars do not have, none at all, or one twice.
+    """
+    if names is None:
+        return schema.names()
+    chosen = [names] if isinstance(names, str) else list(names)
+    wrong = [name for name in chosen if name not in schema]
+    if wrong or not chosen or len(set(chosen)) < len(chosen):
+        problem = f"bars have no column {wrong[0]!r}" if wrong else "name each column once, and at least one"
+        raise ConfigError(problem, fix=f"choose from {', '.join(schema.names())}")
+    return chosen

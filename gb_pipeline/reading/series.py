@@ -1,0 +1,114 @@
+"""Which series a lake holds, and what to say about one that it does not hold.
+
+Belongs here: finding the source of a symbol, and the errors for unknown names with what resembles them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import polars as pl
+
+from gb_pipeline.errors import ReadError, UnknownSeries
+from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision, bar_table
+
+SERIES = pl.Schema({"source": pl.String(), "symbol": pl.String(), "resolution": pl.String()})
+
+
+def stored_series(
+    tables: Tables, resolution: Resolution, symbols: Sequence[str] | None = None, source: str | None = None
+) -> pl.DataFrame:
+    """`source, symbol` of what is stored in one resolution, sorted.
+
+    Intraday series are answered from the log; of daily and coarser bars, whose files hold many symbols, the symbol
+    column of the files that may hold them is read.
+    """
+    found = [pl.DataFrame(schema={"source": pl.String(), "symbol": pl.String()})]
+    for precision in Precision:
+        spec = spec_of(bar_table(resolution, precision))
+        with tables.open(spec.name) as table:
+            listed = None if table is None else files(table, source=source, symbols=symbols)
+        if listed is None or listed.is_empty():
+            continue
+        if resolution.intraday:
+            pairs = listed.select(
+                pl.col("partition.source").alias("source"), pl.col("partition.symbol").alias("symbol")
+            )
+        else:
+            rows = scan(tables.storage, spec, listed["path"].to_list()).select("source", "symbol")
+            pairs = (rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))).unique().collect()
+        found.append(pairs)
+    return pl.concat(found).unique().sort("source", "symbol")
+
+
+def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
+    """`source, symbol, resolution` of everything stored, and of series that the ledger knows although nothing is stored.
+
+    Args:
+        open_bars: False leaves daily and coarser bars to the ledger, so that no file of bars is opened.
+    """
+    found = [pl.DataFrame(schema=SERIES)]
+    for resolution in Resolution:
+        if resolution.intraday or (open_bars and resolution is not Resolution.TICK):
+            found.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
+    spec = spec_of("sessions")
+    with tables.open(spec.name) as table:
+        paths = [] if table is None else files(table)["path"].to_list()
+    found.append(scan(tables.storage, spec, paths).select(SERIES.names()).unique().collect())
+    return pl.concat(found).unique().sort("source", "symbol", "resolution")
+
+
+def source_of(stored: pl.DataFrame, symbol: str, resolution: Resolution) -> str | None:
+    """The only source of a symbol in `stored_series`, or None where there is none.
+
+    Raises:
+        ReadError: several sources have it.
+    """
+    sources = stored.filter(pl.col("symbol") == symbol)["source"].to_list()
+    if len(sources) > 1:
+        raise ReadError(
+            f"{symbol} {resolution} is stored from {len(sources)} sources: {', '.join(sources)}",
+            fix=f"name one: source={sources[0]!r}",
+        )
+    return sources[0] if sources else None
+
+
+def unknown(known: pl.DataFrame, symbol: str, resolution: Resolution | None, source: str | None) -> UnknownSeries:
+    """The error for a series that is not there: near names, or where else the symbol is."""
+    asked = " ".join(str(part) for part in (source, symbol, resolution) if part is not None)
+    if known.is_empty():
+        return UnknownSeries(
+            f"nothing is stored as {asked}: the lake is empty", fix="fetch something: `gb fetch --help`"
+        )
+    if source is not None and source not in known["source"]:
+        sources = known["source"].unique().sort().to_list()
+        return UnknownSeries(
+            f"the lake has nothing from source {source!r}", near=sources, fix=f"its sources: {', '.join(sources[:20])}"
+        )
+    same = known.filter(pl.col("symbol") == symbol)
+    if not same.is_empty():
+        places = [f"{row[0]} {row[1]} {row[2]}" for row in same.iter_rows()]
+        return UnknownSeries(f"nothing is stored as {asked}", near=places, fix=f"there is {', '.join(places[:10])}")
+    near = near_names(symbol, known["symbol"].unique().sort().to_list())
+    return UnknownSeries(
+        f"nothing is stored as {asked}",
+        near=near,
+        fix=f"did you mean {', '.join(near)}?" if near else "see `gb status` for what there is",
+    )
+
+
+def near_names(symbol: str, names: Sequence[str], limit: int = 5) -> list[str]:
+    """Names that resemble a symbol, the same letters in another spelling (`btc/usd`) first."""
+    bare = {name: _bare(name) for name in names}
+    asked = _bare(symbol)
+    same = [name for name in names if bare[name] == asked]
+    close = difflib.get_close_matches(symbol.upper(), names, n=limit, cutoff=0.6)
+    starts = [name for name in names if asked and bare[name].startswith(asked)]
+    return list(dict.fromkeys([*same, *close, *starts]))[:limit]
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.upper() if letter.isalnum())
