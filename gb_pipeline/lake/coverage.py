@@ -18,7 +18,7 @@ from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import Verdict
 from gb_pipeline.quality.fingerprint import session_fingerprints
-from gb_pipeline.quality.gaps import Gap, GapReason, find_gaps
+from gb_pipeline.quality.gaps import Gap, GapReason, Key, find_gaps
 from gb_pipeline.quality.rules import BarRules
 
 WORST_ROWS = 5
@@ -103,15 +103,27 @@ def session_reports(
     stats = {(r["symbol"], r["session"]): r for r in found.iter_rows(named=True)}
     expected = dict(expectation.grid.group_by("session").len().iter_rows())
     counts = _Counts(verdict, touched, restated, withdrawn)
+    unlisted = {
+        (symbol, session)
+        for symbol in symbols
+        for session in _unlisted(expectation.sessions, listings.get(symbol, (None, None)))
+    }
+    # Stored bars are unique and, unless the source keeps unaligned ones, on the grid: equal counts mean no gap.
+    suspects = [
+        (symbol, session)
+        for symbol in symbols
+        for session in expectation.sessions
+        if (symbol, session) not in unlisted
+        and (rules.allow_unaligned or _actual(stats, (symbol, session)) != expected.get(session, 0))
+    ]
+    gaps = _gaps(suspects, expectation, rows, verdict, rules, failed=failed)
     reports = []
     for symbol in symbols:
-        unlisted = _unlisted(expectation.sessions, listings.get(symbol, (None, None)))
-        gaps = _gaps(symbol, rules, expectation, rows, verdict, stats, expected, unlisted, failed=failed)
         for session in expectation.sessions:
             key = (symbol, session)
             stored = stats.get(key, {"actual": 0, "first": None, "last": None})
-            runs = gaps.get(session, ())
-            listed = session not in unlisted
+            listed = key not in unlisted
+            runs = gaps.get(key, ()) if listed else (_whole_day(session, GapReason.NOT_LISTED),)
             reports.append(
                 SessionReport(
                     symbol=symbol,
@@ -136,34 +148,25 @@ def _unlisted(sessions: Sequence[date], listing: Listing) -> frozenset[date]:
     return frozenset(day for day in sessions if (start and day < start) or (end and day >= end))
 
 
+def _actual(stats: Mapping[Key, Mapping[str, Any]], key: Key) -> int:
+    return int(stats[key]["actual"]) if key in stats else 0
+
+
 def _gaps(
-    symbol: str,
-    rules: BarRules,
+    suspects: Sequence[Key],
     expectation: Expectation,
     rows: pl.DataFrame,
     verdict: Verdict,
-    stats: Mapping[tuple[str, date], Mapping[str, Any]],
-    expected: Mapping[date, int],
-    unlisted: frozenset[date],
+    rules: BarRules,
     *,
     failed: bool,
-) -> dict[date, tuple[Gap, ...]]:
-    # Stored bars are unique and, unless the source keeps unaligned ones, on the grid: equal counts mean no gap.
-    suspects = [
-        session
-        for session in expectation.sessions
-        if session not in unlisted
-        and (rules.allow_unaligned or stats.get((symbol, session), {}).get("actual", 0) != expected.get(session, 0))
-    ]
-    found: dict[date, tuple[Gap, ...]] = {}
-    if suspects:
-        of_symbol = rows.filter((pl.col("symbol") == symbol) & pl.col("session").is_in(suspects))
-        refused = verdict.bad.filter((pl.col("symbol") == symbol) & pl.col("timestamp").is_not_null())["timestamp"]
-        grid = expectation.grid.filter(pl.col("session").is_in(suspects))
-        found = find_gaps(grid, of_symbol["timestamp"], rules.gap_policy, refused=refused, failed=failed)
-    for day in unlisted:
-        found[day] = (_whole_day(day, GapReason.NOT_LISTED),)
-    return found
+) -> dict[Key, tuple[Gap, ...]]:
+    if not suspects:
+        return {}
+    pairs = pl.DataFrame(suspects, schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
+    grid = pairs.join(expectation.grid, on="session", how="inner").sort("symbol", "timestamp")
+    refused = verdict.bad.filter(pl.col("timestamp").is_not_null())
+    return find_gaps(grid, rows, rules.gap_policy, refused=refused, failed=failed)
 
 
 def _whole_day(day: date, reason: GapReason) -> Gap:
@@ -176,7 +179,7 @@ def _closed(symbol: str, day: date) -> SessionReport:
 
 
 def _status(
-    key: tuple[str, date], actual: int, gaps: Sequence[Gap], verdict: Verdict, *, listed: bool, failed: bool
+    key: Key, actual: int, gaps: Sequence[Gap], verdict: Verdict, *, listed: bool, failed: bool
 ) -> SessionStatus:
     if failed:
         return SessionStatus.FAILED
@@ -204,7 +207,7 @@ class _Counts:
         self._warnings = _count_codes(verdict.warnings, "warning")
         self._worst = _worst(verdict)
 
-    def of(self, key: tuple[str, date]) -> dict[str, Any]:
+    def of(self, key: Key) -> dict[str, Any]:
         bad = self._bad.get(key, 0)
         return {
             "received": self._good.get(key, 0) + bad,
@@ -218,14 +221,14 @@ class _Counts:
         }
 
 
-def _count(rows: pl.DataFrame) -> dict[tuple[str, date], int]:
+def _count(rows: pl.DataFrame) -> dict[Key, int]:
     if rows.is_empty():
         return {}
     return {(symbol, session): n for symbol, session, n in rows.group_by("symbol", "session").len().iter_rows()}
 
 
-def _count_codes(rows: pl.DataFrame, code: str) -> dict[tuple[str, date], dict[str, int]]:
-    counts: dict[tuple[str, date], dict[str, int]] = {}
+def _count_codes(rows: pl.DataFrame, code: str) -> dict[Key, dict[str, int]]:
+    counts: dict[Key, dict[str, int]] = {}
     if rows.is_empty():
         return counts
     for symbol, session, name, n in rows.group_by("symbol", "session", code).len().sort(code).iter_rows():
@@ -233,14 +236,14 @@ def _count_codes(rows: pl.DataFrame, code: str) -> dict[tuple[str, date], dict[s
     return counts
 
 
-def _worst(verdict: Verdict) -> dict[tuple[str, date], tuple[dict[str, str], ...]]:
+def _worst(verdict: Verdict) -> dict[Key, tuple[dict[str, str], ...]]:
     bad = verdict.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
     odd = verdict.warnings.rename({"warning": "why"}).with_columns(pl.lit("stored").alias("row"))
     columns = ["symbol", "session", "timestamp", "why", "row"]
     rows = pl.concat([bad.select(columns), odd.select(columns)])
     if rows.is_empty():
         return {}
-    worst: dict[tuple[str, date], tuple[dict[str, str], ...]] = {}
+    worst: dict[Key, tuple[dict[str, str], ...]] = {}
     for key, group in rows.group_by("symbol", "session", maintain_order=True):
         worst[key] = tuple(
             {"timestamp": str(stamp or ""), "why": str(why), "row": str(row)[:300]}

@@ -26,6 +26,10 @@ class GapReason(StrEnum):
     UNKNOWN = "unknown"
 
 
+Key = tuple[str, date]
+_BAR = ["symbol", "timestamp"]
+_SESSION = ["symbol", "session"]
+
 # Gaps that a later fetch may close.
 OPEN_REASONS = frozenset({GapReason.FETCH_FAILED, GapReason.UNKNOWN})
 
@@ -42,85 +46,80 @@ class Gap:
 
 def find_gaps(
     expected: pl.DataFrame,
-    actual: pl.Series,
+    actual: pl.DataFrame,
     policy: GapPolicy,
     *,
-    refused: pl.Series | None = None,
+    refused: pl.DataFrame | None = None,
     failed: bool = False,
-    not_listed: frozenset[date] = frozenset(),
-) -> dict[date, tuple[Gap, ...]]:
-    """Runs of missing bars of one series, by session.
+) -> dict[Key, tuple[Gap, ...]]:
+    """Runs of missing bars of any number of series.
 
     Args:
-        expected: columns `session` (Date), `timestamp` (Datetime us UTC) and `end` (Datetime us UTC), sorted.
-        actual: timestamps that are stored.
+        expected: `symbol`, `session` (Date), `timestamp` and `end` (Datetime us UTC), sorted by symbol and timestamp.
+        actual: `symbol`, `timestamp` of the bars that are stored.
         policy: what an absent bar means at this vendor.
-        refused: timestamps of rows that the vendor did deliver and that were refused: no "no trade".
+        refused: `symbol`, `timestamp` of rows that the vendor did deliver and that were refused: no "no trade".
         failed: the fetch of these sessions failed.
-        not_listed: sessions before the listing or after the delisting.
 
     Returns:
-        Gaps by session, in order of time; sessions without a gap are left out. A run ends where the reason changes.
+        Gaps by (symbol, session), in order of time; sessions without a gap are left out. A run ends where the session or
+        the reason changes.
 
     Example:
-        >>> find_gaps(grid, stored["timestamp"], GapPolicy.NO_TRADE)[date(2024, 1, 2)][0].reason
+        >>> find_gaps(grid, stored, GapPolicy.NO_TRADE)["BTC-USD", date(2024, 1, 2)][0].reason
         <GapReason.NO_TRADE: 'no_trade'>
     """
     indexed = expected.with_row_index("position")
-    missing = indexed.join(actual.alias("timestamp").to_frame(), on="timestamp", how="anti")
+    missing = indexed.join(actual, on=_BAR, how="anti", maintain_order="left")
     if missing.is_empty():
         return {}
-    empty = set(expected["session"].unique()) - set(
-        indexed.join(actual.alias("timestamp").to_frame(), on="timestamp", how="semi")["session"].unique()
-    )
-    marked = missing.sort("position").with_columns(
-        _reason(policy, refused, empty, failed=failed, not_listed=not_listed).alias("reason")
-    )
-    new_run = (
-        (pl.col("position").diff() != 1)
-        | (pl.col("session") != pl.col("session").shift(1))
-        | (pl.col("reason") != pl.col("reason").shift(1))
+    marked = missing.with_columns(_reason(missing, expected, policy, refused, failed=failed))
+    new_run = (pl.col("position").diff() != 1) | pl.any_horizontal(
+        pl.col(name) != pl.col(name).shift(1) for name in ("symbol", "session", "reason")
     )
     runs = (
         marked.with_columns(new_run.fill_null(True).cum_sum().alias("run"))
         .group_by("run", maintain_order=True)
         .agg(
-            pl.col("session", "reason", "timestamp").first(),
-            pl.col("end").last(),
-            pl.len().alias("missing"),
+            pl.col("symbol", "session", "timestamp", "reason").first(), pl.col("end").last(), pl.len().alias("missing")
         )
     )
-    found: dict[date, list[Gap]] = {}
-    for row in runs.iter_rows(named=True):
-        gap = Gap(row["timestamp"], row["end"], row["missing"], GapReason(row["reason"]))
-        found.setdefault(row["session"], []).append(gap)
-    return {session: tuple(gaps) for session, gaps in found.items()}
+    found: dict[Key, list[Gap]] = {}
+    for _, symbol, session, start, reason, end, count in runs.iter_rows():
+        found.setdefault((symbol, session), []).append(Gap(start, end, count, GapReason(reason)))
+    return {key: tuple(gaps) for key, gaps in found.items()}
 
 
 def _reason(
-    policy: GapPolicy, refused: pl.Series | None, empty: set[date], *, failed: bool, not_listed: frozenset[date]
-) -> pl.Expr:
+    missing: pl.DataFrame, expected: pl.DataFrame, policy: GapPolicy, refused: pl.DataFrame | None, *, failed: bool
+) -> pl.Series:
+    """The reason of every missing bar, as a column `reason`."""
     if failed:
-        within = pl.lit(GapReason.FETCH_FAILED.value)
-    else:
-        absent = GapReason.NO_TRADE if policy is GapPolicy.NO_TRADE else GapReason.UNKNOWN
-        was_refused = pl.col("timestamp").is_in(refused.implode()) if refused is not None else pl.lit(False)
-        sessions_refused = (
-            pl.col("session").is_in(list(empty)) & ~was_refused.any().over("session") if empty else pl.lit(False)
-        )
-        within = (
-            pl.when(was_refused)
+        return pl.Series("reason", [GapReason.FETCH_FAILED.value]).new_from_index(0, missing.height)
+    absent = GapReason.NO_TRADE if policy is GapPolicy.NO_TRADE else GapReason.UNKNOWN
+    delivered = missing.select(_BAR).clear() if refused is None else refused.select(_BAR).unique()
+    marked = missing.join(
+        delivered.with_columns(pl.lit(True).alias("delivered")), on=_BAR, how="left", maintain_order="left"
+    )
+    # A session of which the vendor sent nothing at all was answered empty; one refused row is not nothing.
+    bars = expected.group_by("symbol", "session").agg(pl.len().alias("bars"))
+    empty = (pl.len().over(_SESSION) == pl.col("bars")) & ~pl.col("delivered").any().over(_SESSION)
+    return (
+        marked.with_columns(pl.col("delivered").fill_null(False))
+        .join(bars, on=_SESSION, how="left", maintain_order="left")
+        .select(
+            pl.when("delivered")
             .then(pl.lit(GapReason.UNKNOWN.value))
-            .when(sessions_refused)
+            .when(empty)
             .then(pl.lit(GapReason.VENDOR_EMPTY.value))
             .otherwise(pl.lit(absent.value))
+            .alias("reason")
         )
-    if not not_listed:
-        return within
-    return pl.when(pl.col("session").is_in(list(not_listed))).then(pl.lit(GapReason.NOT_LISTED.value)).otherwise(within)
+        .to_series()
+    )
 
 
-def count_by_reason(gaps: Mapping[date, tuple[Gap, ...]]) -> dict[str, int]:
+def count_by_reason(gaps: Mapping[Key, tuple[Gap, ...]]) -> dict[str, int]:
     """Missing bars by reason, over all sessions."""
     counts: dict[str, int] = {}
     for runs in gaps.values():
