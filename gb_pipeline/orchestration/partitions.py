@@ -99,7 +99,7 @@ class Partitioning:
         # Two years hold both kinds of season and every kind of session.
         until = min(date(2025, 1, 1), self.calendar.end or date.max)
         sample = self.calendar.schedule(until - 730 * _DAY, until).select("session", "close")
-        latest = max(close - _midnight(day).replace(tzinfo=UTC) for day, close in sample.iter_rows())
+        latest: timedelta = max(close - _midnight(day).replace(tzinfo=UTC) for day, close in sample.iter_rows())
         return max(_WESTERNMOST, min(_EASTERNMOST, (_DAY - latest) // timedelta(hours=1)))
 
     @property
@@ -118,7 +118,7 @@ class Partitioning:
             >>> Partitioning(get_calendar("24/7"), Grain.MONTH, date(2024, 1, 15)).sessions("2024-01")
             (datetime.date(2024, 1, 15), datetime.date(2024, 2, 1))
         """
-        begin = datetime.strptime(key, _FORMAT[self.grain]).date()  # noqa: DTZ007
+        begin = datetime.strptime(key, _FORMAT[self.grain]).date()
         stop = _next(begin, self.grain)
         return max(begin, self.start), min(stop, self.end or stop)
 

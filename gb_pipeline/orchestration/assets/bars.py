@@ -1,0 +1,116 @@
+"""The series of a dataset: one asset each, all made by one step.
+
+Belongs here: what Dagster must know about the series, and the few lines that connect a run with `ingest`.
+Does not belong here: fetching, judging, storing (`ingest`), and the events (`reporter`).
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+import dagster as dg
+
+from gb_pipeline.ingest.job import Job
+from gb_pipeline.ingest.pipeline import ingest
+from gb_pipeline.market.schema import bar_schema
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.orchestration.dataset import Dataset
+from gb_pipeline.orchestration.outcome import COMPLETE, VALID
+from gb_pipeline.orchestration.reporter import Reporter
+from gb_pipeline.orchestration.resources import LakeResource
+
+
+def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
+    """All series of one source and resolution, any of which can be selected alone."""
+    with warnings.catch_warnings():
+        # Partitions of a check and backfill policies are young; the versions are pinned and an end-to-end test uses both.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        specs, checks = list(series_specs(dataset)), list(check_specs(dataset))
+
+        @dg.multi_asset(
+            name=dataset.name,
+            specs=specs,
+            check_specs=checks,
+            can_subset=True,
+            backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
+            pool=dataset.pool,
+        )
+        def bars(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
+            reporter = Reporter(context, dataset, lake.store)
+            jobs = [
+                Job(dataset.symbols[key], start, end)
+                for key in sorted(context.selected_asset_keys)
+                for start, end in dataset.partitioning.ranges(context.partition_keys)
+            ]
+            ingest(
+                lake.store, dataset.source, dataset.resolution, jobs, run_id=context.run_id, on_outcome=reporter.tell
+            )
+            yield from reporter.finish()
+
+    return bars
+
+
+def series_specs(dataset: Dataset) -> Iterable[dg.AssetSpec]:
+    """One asset per series."""
+    table = f"{dataset.table} (source={dataset.source.name})"
+    columns = column_schema(dataset)
+    for key, symbol in dataset.symbols.items():
+        yield dg.AssetSpec(
+            key,
+            skippable=True,
+            partitions_def=dataset.partitions,
+            group_name=dataset.name,
+            kinds={"delta", "polars"},
+            tags={"vendor": dataset.vendor, "asset_class": symbol.asset_class.value},
+            description=_description(dataset, symbol),
+            metadata={
+                "dagster/column_schema": columns,
+                "dagster/table_name": table,
+                "dagster/storage_kind": "deltalake",
+                "calendar": dataset.source.calendar,
+                "gap_policy": dataset.source.gap_policy.value,
+            },
+        )
+
+
+def check_specs(dataset: Dataset) -> Iterable[dg.AssetCheckSpec]:
+    """Two checks per series: are the rows right, and are they all there."""
+    for key in dataset.symbols:
+        yield dg.AssetCheckSpec(
+            VALID,
+            asset=key,
+            partitions_def=dataset.partitions,
+            description="Every row that the vendor sent obeys the rules of a bar. Some bad rows are kept in quarantine and"
+            " warned about; too many refuse the session, and nothing of it is stored.",
+        )
+        yield dg.AssetCheckSpec(
+            COMPLETE,
+            asset=key,
+            partitions_def=dataset.partitions,
+            description="Every bar that the calendar expects is stored, or its absence has a reason: the market was closed,"
+            " the instrument not listed, nothing traded, or the vendor's well-formed answer was empty.",
+        )
+
+
+def column_schema(dataset: Dataset) -> dg.TableSchema:
+    """The columns of the table, from the one place that declares them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field.name,
+                str(field.type),
+                description=(field.metadata or {}).get(b"comment", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in bar_schema(dataset.source.precision)
+        ]
+    )
+
+
+def _description(dataset: Dataset, symbol: Symbol) -> str:
+    listing = f" on {symbol.exchange}" if symbol.exchange else ""
+    return (
+        f"{symbol.code}{listing}: bars of {dataset.resolution} from `{dataset.source.name}` ({dataset.vendor}), since"
+        f" {dataset.source.start}. A partition is a {dataset.partitioning.grain} of calendar {dataset.source.calendar};"
+        " it is materialised once its rows are committed to the lake."
+    )

@@ -1,0 +1,184 @@
+"""What became of one partition, told to a person who looks at Dagster's pages.
+
+Belongs here: sessions of a partition -> metadata, checks and one sentence. Does not belong here: Dagster's context and event
+log (`reporter`), and deciding what is wrong (`quality`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.ingest.job import Outcome
+from gb_pipeline.lake.report import SessionReport, SessionStatus
+from gb_pipeline.quality.fingerprint import combine
+from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
+
+VALID = "valid"
+COMPLETE = "complete"
+_BAD = frozenset({SessionStatus.FAILED, SessionStatus.REFUSED})
+# Events are kept for ever: tables in them are samples, the whole is in the lake.
+_SAMPLE = 5
+
+
+@dataclass(frozen=True)
+class PartitionOutcome:
+    """One series in one partition.
+
+    Attributes:
+        key: the partition.
+        sessions: reports of its sessions; none where they have not begun.
+        job: the outcome that they are a part of, for facts about the fetch.
+    """
+
+    key: str
+    sessions: tuple[SessionReport, ...]
+    job: Outcome
+
+    @cached_property
+    def failed(self) -> tuple[SessionReport, ...]:
+        """Sessions that are not stored as the vendor has them."""
+        return tuple(session for session in self.sessions if session.status in _BAD)
+
+    @property
+    def refused(self) -> bool:
+        """Whether too many of the vendor's rows were bad."""
+        return any(session.status is SessionStatus.REFUSED for session in self.sessions)
+
+    @property
+    def error(self) -> GbError | None:
+        """Why the fetch failed, if it did."""
+        return self.job.error if any(item.status is SessionStatus.FAILED for item in self.sessions) else None
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Missing bars of all sessions, in order."""
+        return tuple(gap for session in self.sessions for gap in session.gaps if gap.missing)
+
+    @property
+    def open_missing(self) -> int:
+        """Missing bars that nothing explains."""
+        return sum(gap.missing for gap in self.gaps if gap.reason in OPEN_REASONS)
+
+    def total(self, field: str) -> int:
+        """The sum of a number over the sessions."""
+        return sum(getattr(session, field) for session in self.sessions)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not materialised, in one sentence."""
+        if self.refused:
+            codes = ", ".join(f"{name} {count}" for name, count in _added(self.sessions, "reasons").most_common(3))
+            return f"{self.total('quarantined')} of {self.total('received')} rows are bad ({codes})"
+        return self.error.what if self.error is not None else "the fetch failed"
+
+    @property
+    def sentence(self) -> str:
+        """`1,437 of 1,440 bars`, or why there are none."""
+        states = {session.status.value for session in self.sessions}
+        actual, expected = self.total("actual"), self.total("expected")
+        if not actual and len(states) == 1:
+            return states.pop().replace("_", " ")
+        return f"{actual:,} of {expected:,} bars" if self.sessions else "not begun"
+
+    def metadata(self, series_rows: int) -> dict[str, Any]:
+        """What a materialisation shows; numbers are plotted over the partitions.
+
+        Args:
+            series_rows: rows of the whole series.
+        """
+        firsts = [session.first for session in self.sessions if session.first]
+        lasts = [session.last for session in self.sessions if session.last]
+        prints = [(str(item.session), item.fingerprint) for item in self.sessions if item.fingerprint]
+        shown: dict[str, Any] = {
+            "dagster/row_count": series_rows,
+            "dagster/partition_row_count": self.total("actual"),
+            "rows": self.total("actual"),
+            "expected": self.total("expected"),
+            "missing": self.total("missing"),
+            "quarantined": self.total("quarantined"),
+            "restated": self.total("restated"),
+            "withdrawn": self.total("withdrawn"),
+            "suspicious": sum(_added(self.sessions, "warnings").values()),
+            "status": self.sentence,
+            # The vendor answers, and a commit holds, many days at once: these describe the whole job.
+            "latency_ms": round(self.job.latency_ms / max(self.job.calls, 1)),
+            "vendor_bytes": self.job.vendor_bytes,
+            "bytes": self.job.written_bytes,
+        }
+        if firsts and lasts:
+            shown |= {"first_bar": _stamp(min(firsts)), "last_bar": _stamp(max(lasts))}
+        if prints:
+            shown["fingerprint"] = prints[0][1] if len(prints) == 1 else combine(prints)
+        if self.job.version is not None:
+            shown["table_version"] = self.job.version
+        return shown | self._worst()
+
+    def checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
+        """Results by name of the check: passed, severity where it did not, metadata."""
+        return {VALID: self._valid(), COMPLETE: self._complete()}
+
+    def _valid(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        quarantined = self.total("quarantined")
+        severity = dg.AssetCheckSeverity.ERROR if self.refused else dg.AssetCheckSeverity.WARN
+        shown: dict[str, Any] = {"received": self.total("received"), "quarantined": quarantined}
+        for name, codes in (("refused_because", "reasons"), ("suspicious", "warnings")):
+            counts = _added(self.sessions, codes)
+            if counts:
+                shown[name] = ", ".join(f"{code}: {count}" for code, count in counts.most_common())
+        return not self.refused and not quarantined, severity, shown | self._worst()
+
+    def _complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        shown: dict[str, Any] = {"expected": self.total("expected"), "missing": self.total("missing")}
+        if self.error is not None:
+            return False, dg.AssetCheckSeverity.ERROR, shown | {"error": self.error.what, "fix": self.error.fix}
+        shown["unexplained"] = self.open_missing
+        if self.gaps:
+            rows = [
+                {"from": _stamp(gap.start), "to": _stamp(gap.end), "bars": gap.missing, "reason": gap.reason.value}
+                for gap in sorted(self.gaps, key=lambda gap: -gap.missing)[:_SAMPLE]
+            ]
+            shown["largest_gaps"] = table(rows)
+        return self.open_missing == 0, dg.AssetCheckSeverity.WARN, shown
+
+    def _worst(self) -> dict[str, Any]:
+        rows = [dict(row) for session in self.sessions for row in session.worst][:_SAMPLE]
+        return {"worst_rows": table(rows)} if rows else {}
+
+
+def split(keys: Mapping[str, tuple[Any, Any]], job: Outcome) -> list[PartitionOutcome]:
+    """The partitions of a job: those whose days overlap it, in order.
+
+    Args:
+        keys: partitions and their days [start, end).
+        job: sessions of one symbol.
+    """
+    inside = [(key, days) for key, days in keys.items() if days[0] < job.end and days[1] > job.start]
+    return [
+        PartitionOutcome(key, tuple(item for item in job.sessions if start <= item.session < end), job)
+        for key, (start, end) in inside
+    ]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """A table of records with the same columns; at least one."""
+    columns = [dg.TableColumn(name, "int" if isinstance(value, int) else "string") for name, value in rows[0].items()]
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema=dg.TableSchema(columns))
+
+
+def _added(sessions: Iterable[SessionReport], field: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for session in sessions:
+        counts.update(getattr(session, field))
+    return counts
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
