@@ -123,7 +123,8 @@ class Tables:
 
         with self._lock:
             if name in self._handles:
-                self._handles[name].update_incremental()
+                if self._may_have_grown(name):
+                    self._handles[name].update_incremental()
             elif self._is_there(name):
                 self._handles[name] = DeltaTable(self.storage.table(name), storage_options=dict(self.storage.options))
             yield self._handles.get(name)
@@ -187,6 +188,11 @@ class Tables:
             **how,
         )
         return int(table.version())
+
+    def _may_have_grown(self, name: str) -> bool:
+        """Versions count up by one, so a local log without the next one has not grown; listing it takes milliseconds."""
+        following = f"{self._handles[name].version() + 1:020}.json"
+        return bool(self.storage.options) or Path(self.storage.table(name), "_delta_log", following).exists()
 
     def _is_there(self, name: str) -> bool:
         from deltalake import DeltaTable
