@@ -104,7 +104,8 @@ class CcxtProvider:
         base_url = source.options.get("base_url")
         return cls(
             str(source.options.get("exchange", source.name)),
-            base_url=None if base_url is None else str(base_url),
+            # Empty where gb.yaml names a variable that is not set.
+            base_url=str(base_url) if base_url else None,
             policy=Policy.of(source, rate=None, state_dir=state_dir),
             vendor_symbols={
                 symbol.code: item.vendor

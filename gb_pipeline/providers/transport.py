@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import hashlib
 import logging
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -132,9 +133,13 @@ class Transport:
             raise
 
     async def admit(self) -> None:
-        """Wait for one request's turn."""
+        """Wait for one request's turn, in this process and in all that share the state.
+
+        Raises:
+            ConfigError: the shared state cannot be used.
+        """
         # Somebody else may be told to wait longer while this one sleeps.
-        while (hold := self._held_until - time.monotonic()) > 0:  # noqa: ASYNC110
+        while (hold := self._hold_left()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(hold)
         if self.policy.rate is not None:
             if self._limiter is None:
@@ -187,9 +192,26 @@ class Transport:
         asked = _patience(state)
         if asked is None:
             return jitter(state)
-        # A ban is everybody's: all calls of this transport hold, not only the one that was told.
-        self._held_until = max(self._held_until, time.monotonic() + asked)
+        self._hold(asked)
         return asked + min(jitter(state), 1.0)
+
+    def _hold(self, seconds: float) -> None:
+        # A ban is everybody's: all calls under this key hold, not only the one that was told.
+        self._held_until = max(self._held_until, time.time() + seconds)
+        if self.policy.state_dir is not None:
+            file = _state_file(self.policy.state_dir, self.key, "hold")
+            beside = file.with_name(f"{file.name}.{os.getpid()}")
+            beside.write_text(repr(self._held_until), encoding="utf-8")
+            beside.replace(file)
+
+    def _hold_left(self) -> float:
+        until = self._held_until
+        if self.policy.state_dir is not None:
+            with contextlib.suppress(OSError, ValueError):
+                shared = _state_file(self.policy.state_dir, self.key, "hold").read_text(encoding="utf-8")
+                until = max(until, float(shared))
+        # Nobody writes a longer hold; a clock that was set back must not make one.
+        return min(until - time.time(), self.policy.longest_retry_after)
 
     def _remark(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -212,9 +234,7 @@ def _limiter(key: str, rate: RateLimit, state_dir: Path | None) -> Limiter:
     if state_dir is None:
         bucket = InMemoryBucket(rates)
     else:
-        folder = state_dir / "rate_limits"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / (re.sub(r"[^A-Za-z0-9.-]", "_", key) + ".sqlite")
+        file = _state_file(state_dir, key, "sqlite")
         try:
             bucket = SQLiteBucket.init_from_file(rates, db_path=str(file), use_file_lock=True)
             # Without this the file would remember every request ever made; no thread is needed for it.
@@ -224,3 +244,9 @@ def _limiter(key: str, rate: RateLimit, state_dir: Path | None) -> Limiter:
                 f"the pace of {key} cannot be kept in {file}: {error}", fix="delete that file; it holds no data"
             ) from None
     return Limiter(SingleBucketFactory(bucket, schedule_leak=False))
+
+
+def _state_file(state_dir: Path, key: str, kind: str) -> Path:
+    folder = state_dir / "rate_limits"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / (re.sub(r"[^A-Za-z0-9.-]", "_", key) + f".{kind}")

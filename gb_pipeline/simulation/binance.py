@@ -12,7 +12,7 @@ from gb_pipeline.simulation.answer import Answer, integer
 from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
 
-HOSTS = ("api.binance.com", "fapi.binance.com", "dapi.binance.com")
+HOSTS = ("api.binance.com", "fapi.binance.com", "dapi.binance.com", "api.binance.us")
 _MOST_BARS = 1000
 _HOUR_MS = 3_600_000
 

@@ -49,6 +49,9 @@ class Exchange:
     Args:
         seed: the same seed makes the same market.
         symbols: canonical codes; a dozen coins against USDT and USD by default.
+
+    Attributes:
+        page_limit: at most so many bars in one answer, whatever the vendor documents.
     """
 
     def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None) -> None:
@@ -59,6 +62,7 @@ class Exchange:
         self._paths = {item.code: Path(seed, item) for item in listed}
         self._defects: list[Defect] = []
         self._now: int | None = None
+        self.page_limit: int | None = None
         self._lock = threading.Lock()
 
     # --- clock and defects ------------------------------------------------------------------------------------------
@@ -92,7 +96,7 @@ class Exchange:
         """Forget all defects and let the clock run."""
         with self._lock:
             self._defects.clear()
-        self._now = None
+        self._now = self.page_limit = None
 
     # --- bars -------------------------------------------------------------------------------------------------------
 
@@ -110,6 +114,7 @@ class Exchange:
             count_call: whether this answer counts for restatements from a certain call on.
         """
         now = self.now
+        limit = limit if self.page_limit is None else min(limit, self.page_limit)
         last = _bin(np.array([min(now, now if end is None else end) // MINUTE_MS]), interval)[0]
         if start is None:
             first = _step(last, interval, 1 - limit)

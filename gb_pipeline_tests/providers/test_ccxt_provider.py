@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import format_datetime
 from typing import Any
 
@@ -85,14 +87,8 @@ def rows(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
 
 def expected(bars: list[Bar], vendor: str) -> list[tuple[Any, ...]]:
     def digits(text: str) -> str:
-        # Binance prints eight decimals.
-        return (
-            text
-            if vendor != "binance"
-            else (f"{text}." if "." not in text else text).ljust(
-                text.find(".") + 9 if "." in text else len(text) + 9, "0"
-            )
-        )
+        # Binance prints eight decimals, the others what the instrument has.
+        return f"{Decimal(text):.8f}" if vendor == "binance" else text
 
     return [(bar.start, *(digits(value) for value in bar[1:6])) for bar in bars]
 
@@ -293,6 +289,19 @@ async def test_a_page_of_another_time_is_an_error(sim: Simulation, providers: Pr
         await providers("binance").fetch_bars(Symbol.crypto("BTC-USDT"), HOUR, MINUTE)
 
 
+@pytest.mark.parametrize("page_limit", [None, 1000, 333, 100])
+async def test_an_exchange_that_nobody_tried_is_asked_until_nothing_is_missing(
+    sim: Simulation, providers: Providers, page_limit: int | None
+) -> None:
+    sim.plant("gap", "BTC-USDT", start="2024-01-02T00:00Z", end="2024-01-02T03:00Z")
+    sim.plant("gap", "BTC-USDT", start="2024-01-02T20:00Z", end="2024-01-02T21:00Z")
+    whole = expected(served(sim, "BTC-USDT"), "binance")
+    sim.exchange.page_limit = page_limit
+    got = await providers("binanceus").fetch_bars(Symbol.crypto("BTC-USDT"), DAY, MINUTE)
+    assert rows(got.frame) == whole
+    assert got.calls < 30
+
+
 # --- faults -------------------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +351,32 @@ async def test_a_passing_fault_of_the_list_of_markets_does_not_last(
     sim.faults.add(match="exchangeInfo|products$", **fault)
     got = await providers(vendor).fetch_bars(Symbol.crypto(f"BTC-{quote}"), HOUR, MINUTE)
     assert got.frame.height == 60
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_goes_wrong_the_answer_is_exact_or_an_error(
+    sim: Simulation, providers: Providers, seed: int
+) -> None:
+    chance = random.Random(seed)
+    symbols = [Symbol.crypto(f"{base}-USD") for base in ("BTC", "ETH", "DOGE")]
+    sim.plant("gap", "BTC-USD", start="2024-01-02T03:00Z", end="2024-01-02T12:00Z")
+    provider = providers(
+        "coinbase", Policy(timeout=5, retries=chance.choice([0, 1, 3]), shortest_wait=0.001, longest_wait=0.002)
+    )
+    outcomes = []
+    for _ in range(8):
+        for _ in range(chance.randrange(6)):
+            fault = chance.choice(list(PASSING.values()))
+            sim.faults.add(match=chance.choice([CANDLES, "BTC-USD", "products$"]), skip=chance.randrange(8), **fault)
+        got = await asyncio.gather(*(provider.fetch_bars(s, DAY, MINUTE) for s in symbols), return_exceptions=True)
+        sim.faults.clear()
+        for symbol, answer in zip(symbols, got, strict=True):
+            outcomes.append(type(answer).__name__)
+            if not isinstance(answer, BaseException):
+                assert rows(answer.frame) == expected(served(sim, symbol.code), "coinbase")
+            else:
+                assert isinstance(answer, TransientVendorError), answer
+    assert "Fetched" in outcomes
 
 
 LASTING: dict[str, tuple[dict[str, Any], type[VendorError]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,14 @@ async def test_retry_after_is_waited_for() -> None:
     assert vendor.asked[1] - vendor.asked[0] >= 0.2
 
 
-async def test_a_ban_holds_all_calls_of_the_transport() -> None:
-    transport = Transport("x", QUICK)
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_ban_holds_all_calls_of_everybody(tmp_path: Path, shared: bool) -> None:
+    transport = Transport("x", replace(QUICK, state_dir=tmp_path if shared else None))
+    other = Transport("x", transport.policy) if shared else transport
     banned = Vendor(RateLimited("slow down", retry_after=0.2))
     waiting = asyncio.create_task(transport.call(banned))
     await banned.was_asked.wait()
-    await transport.admit()
+    await other.admit()
     assert time.monotonic() - banned.asked[0] >= 0.19
     await waiting
 
