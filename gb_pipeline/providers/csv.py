@@ -138,13 +138,13 @@ class CsvProvider:
         zone = ZoneInfo(options.timezone or "UTC")
         first = window.start.astimezone(zone).date()
         last = (window.end - timedelta(microseconds=1)).astimezone(zone).date()
-        if last < files[0].day:
+        missing = _missing(files, window, zone, self._source.calendar) if options.missing_date == "refuse" else []
+        if last < files[0].day or (missing and missing[0] < files[0].day):
             raise HistoryNotAvailable(
                 f"the files of {symbol} begin on {files[0].day}: {files[0].path}",
                 first=datetime.combine(files[0].day, datetime.min.time(), zone).astimezone(UTC),
                 fix="start the source there, or set the symbol's `listed_from`",
             )
-        missing = _missing(files, window, zone, self._source.calendar) if options.missing_date == "refuse" else []
         if missing:
             raise PermanentVendorError(
                 f"{symbol} has no file for {len(missing)} sessions from {missing[0]} on, beside {files[0].path}",

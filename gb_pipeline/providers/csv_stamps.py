@@ -34,8 +34,11 @@ _CODES = {
     "j": r"[0-9]{3}", "H": r"[0-9]{1,2}", "I": r"[0-9]{1,2}", "M": r"[0-9]{2}", "S": r"[0-5][0-9]", "p": "[AaPp][Mm]",
     "a": "[A-Za-z]{3}", "A": "[A-Za-z]{6,9}", "%": "%",
 }  # fmt: skip
-_ISO_TIMES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S.%f")
-_ISO_DATE = "%Y-%m-%d"
+# Date; hours and minutes, seconds, fraction; then `Z`, or sign, hours and minutes of the offset.
+_ISO = (
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]\s*([0-9]{1,2}:[0-9]{2})(?::([0-5][0-9])(?:\.([0-9]{1,6})0*)?)?"
+    r"\s*(?:(Z)|([+-])([01][0-9])(?::?([0-5][0-9]))?)?)?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,17 @@ def _wall_clock(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, *, intraday: 
         if not form.has_offset:
             return _parse(stamp, form), unknown
         text, offset = _split_offset(stamp)
-        return pl.when(offset.is_not_null()).then(_parse(text, form)), offset
-    text, offset = _split_offset(stamp.str.replace(r"^([0-9]{4}-[0-9][0-9]-[0-9][0-9])[T ]\s*", "$1 "))
-    formats = (*_ISO_TIMES,) if intraday else (*_ISO_TIMES, _ISO_DATE)
-    return pl.coalesce(_parse(text, StampFormat.compile(form)) for form in formats), offset
+        return _parse(text, form), offset
+    return _iso(stamp, intraday=intraday)
+
+
+def _iso(stamp: pl.Expr, *, intraday: bool) -> tuple[pl.Expr, pl.Expr]:
+    parts = stamp.str.extract_groups(_ISO).struct
+    clock = parts.field("2") if intraday else parts.field("2").fill_null("00:00")
+    text = pl.concat_str(parts.field("1"), pl.lit(" "), clock, pl.lit(":"), parts.field("3").fill_null("00"))
+    fraction = parts.field("4").fill_null("").str.pad_end(6, "0").cast(pl.Int64, strict=False).cast(pl.Duration("us"))
+    local = text.str.strptime(_US, "%Y-%m-%d %H:%M:%S", strict=False) + fraction
+    return local, _offset(parts.field("5"), parts.field("6"), parts.field("7"), parts.field("8"))
 
 
 def _parse(text: pl.Expr, form: StampFormat) -> pl.Expr:
@@ -148,12 +158,15 @@ def _parse(text: pl.Expr, form: StampFormat) -> pl.Expr:
 
 
 def _split_offset(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    parts = text.str.extract_groups(_OFFSET)
-    hours = parts.struct.field("4").cast(pl.Int64, strict=False).fill_null(0)
-    minutes = hours * 60 + parts.struct.field("5").cast(pl.Int64, strict=False).fill_null(0)
-    signed = pl.when(parts.struct.field("3") == "-").then(-minutes).otherwise(minutes)
-    written = pl.when(parts.struct.field("1").is_not_null()).then(signed * 60_000_000)
-    return pl.coalesce(parts.struct.field("1"), text), written.cast(pl.Duration("us"))
+    parts = text.str.extract_groups(_OFFSET).struct
+    return parts.field("1"), _offset(parts.field("2"), parts.field("3"), parts.field("4"), parts.field("5"))
+
+
+def _offset(utc: pl.Expr, sign: pl.Expr, hours: pl.Expr, minutes: pl.Expr) -> pl.Expr:
+    """A Duration; null where there is neither `Z` nor a sign."""
+    total = hours.cast(pl.Int64, strict=False) * 60 + minutes.cast(pl.Int64, strict=False).fill_null(0)
+    signed = pl.when(utc.is_not_null()).then(0).when(sign == "-").then(-total).otherwise(total)
+    return (signed * 60_000_000).cast(pl.Duration("us"))
 
 
 def _exact(text: pl.Expr, places: int, low: int, high: int) -> pl.Expr:

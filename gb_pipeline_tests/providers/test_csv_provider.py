@@ -297,10 +297,11 @@ async def test_a_day_that_is_no_session_needs_no_file(tmp_path: Path) -> None:
     assert (await fetch(files, weekend, resolution="1m")).frame.is_empty()
 
 
-async def test_a_window_before_the_first_file_is_before_the_history(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["2024-01-03", "2024-01-04"])
+async def test_a_window_that_starts_before_the_first_file_is_before_the_history(tmp_path: Path, end: str) -> None:
     files = minutes(tmp_path, "20240103")
     with pytest.raises(HistoryNotAvailable) as caught:
-        await fetch(files, session("2024-01-02"), resolution="1m")
+        await fetch(files, Window.of("2024-01-02T05:00:00Z", f"{end}T05:00:00Z"), resolution="1m")
     assert caught.value.first == datetime(2024, 1, 3, 5, tzinfo=UTC)
 
 
