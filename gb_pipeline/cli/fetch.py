@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
-from gb_pipeline.cli.output import ExitCode, print_error, print_json, print_table, progress
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table, progress
 from gb_pipeline.errors import ConfigError, TransientVendorError
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def register(app: typer.Typer) -> None:
 def fetch(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
     symbols: Annotated[
-        list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False
+        ),
     ] = None,
     resolution: Annotated[
         str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
@@ -137,8 +140,10 @@ def _by_symbol(outcomes: list[Outcome]) -> list[dict[str, Any]]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    columns = ("symbol", "sessions", "rows", "expected", "missing", "quarantined", "restated", "changed", "status")
+    columns = ("symbol", "sessions", "rows", "missing", "quarantined", "restated", "status")
     print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
+    changed, sessions = sum(row["changed"] for row in rows), sum(row["sessions"] for row in rows)
+    note(f"{changed:,} of {sessions:,} sessions changed" if changed else "nothing changed")
 
 
 def _tell(outcomes: list[Outcome]) -> ExitCode:

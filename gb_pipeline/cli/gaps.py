@@ -55,7 +55,7 @@ def gaps(
     )
     totals = frame.group_by("reason").agg(pl.col("missing").sum(), pl.len().alias("runs")).sort("reason")
     for name, missing, runs in totals.rows():
-        note(f"{missing:,} bars in {runs:,} runs are {name}: {_MEANINGS.get(name, '')}")
+        note(f"{missing:,} bars in {runs:,} {'run' if runs == 1 else 'runs'} are {name}: {_MEANINGS.get(name, '')}")
     if frame.height > limit:
         note(f"{frame.height - limit:,} runs are not shown (--limit, --json)")
     if frame.is_empty():

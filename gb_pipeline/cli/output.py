@@ -9,9 +9,11 @@ Data goes to stdout; progress, notes and errors go to stderr, so that a pipe car
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -102,15 +104,22 @@ def print_table(
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for position, heading in enumerate(columns):
         numeric = any(isinstance(row[position], int | float | Decimal) for row in body)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        # The first column says what the row is about: it is never folded.
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=position == 0)
+    decimals = [_most_decimals(row[position] for row in body) for position in range(len(columns))]
     for row in body:
         cells = []
-        for value in row:
-            cell = escape(text(value))
+        for value, places in zip(row, decimals, strict=True):
+            cell = escape(f"{value:.{places}f}" if isinstance(value, Decimal) else text(value))
             style = (styles or {}).get(str(value))
             cells.append(f"[{style}]{cell}[/{style}]" if style else cell)
         table.add_row(*cells)
     console().print(table)
+
+
+def _most_decimals(values: Iterable[Any]) -> int:
+    """Decimal places that show every decimal of a column in full, its points below each other."""
+    return max((len(_plain(value).partition(".")[2]) for value in values if isinstance(value, Decimal)), default=0)
 
 
 @singledispatch
@@ -195,8 +204,11 @@ def _plain(value: Decimal) -> str:
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
-def progress(*, quiet: bool = False) -> Progress:
-    """A progress bar with the remaining time, on stderr; silent where stderr is no terminal.
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """A progress bar with the remaining time, on stderr, and above it whatever the package logs meanwhile.
+
+    Where stderr is no terminal, nothing is shown: what matters of it is said at the end.
 
     Args:
         quiet: show nothing at all.
@@ -211,15 +223,32 @@ def progress(*, quiet: bool = False) -> Progress:
         TimeRemainingColumn,
     )
 
-    errors = Console(stderr=True)
-    return Progress(
+    errors = Console(stderr=True, highlight=False)
+    hidden = quiet or not errors.is_terminal
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("eta"),
         TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-        disable=quiet or not errors.is_terminal,
     )
+    with Progress(*columns, console=errors, transient=True, disable=hidden) as bar, _logged_to(errors, hidden=hidden):
+        yield bar
+
+
+@contextmanager
+def _logged_to(errors: Console, *, hidden: bool) -> Iterator[None]:
+    """Repeats of requests, slow vendors: a person wants to see why it takes so long, a pipe does not."""
+
+    class Above(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            errors.print(record.getMessage(), style="dim", markup=False)
+
+    logger = logging.getLogger("gb_pipeline")
+    handler = logging.NullHandler() if hidden else Above()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

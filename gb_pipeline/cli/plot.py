@@ -49,9 +49,7 @@ def plot_bars(frame: pl.DataFrame, title: str, path: Path, *, candles: bool) -> 
         _candles(prices, frame, x)
     else:
         prices.plot(*_broken(frame, x, continuous), color=_LINE, linewidth=1.2)
-    rising = (frame["close"] >= frame["open"]).to_list()
-    width = _width(x)
-    volumes.bar(x, frame["volume"].to_list(), width=width, color=[_UP if up else _DOWN for up in rising], alpha=0.6)
+    _volumes(volumes, frame, x)
     prices.set_title(title, loc="left", fontsize=15, color=_INK)
     prices.set_ylabel("price")
     volumes.set_ylabel("volume")
@@ -125,6 +123,17 @@ def _candles(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
             color=color,
         )
     axis.set_ylim(float(frame["low"].min()) - span * 0.04, float(frame["high"].max()) + span * 0.04)  # type: ignore[arg-type]
+
+
+def _volumes(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
+    volumes = frame["volume"].to_list()
+    if len(x) > MOST_CANDLES:
+        # Bars narrower than a pixel would show a pattern that is not in the data.
+        axis.fill_between(x, volumes, step="mid", color=_LINE, alpha=0.6, linewidth=0)
+    else:
+        colors = [_UP if rising else _DOWN for rising in (frame["close"] >= frame["open"]).to_list()]
+        axis.bar(x, volumes, width=_width(x), color=colors, alpha=0.6)
+    axis.set_ylim(bottom=0)
 
 
 def _style(axis: Axes) -> None:

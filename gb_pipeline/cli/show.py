@@ -75,6 +75,7 @@ def _stored(lake: Lake, source: str, symbol: str, text: str | None) -> tuple[Res
     from gb_pipeline.market.resolution import Resolution
 
     known = lake.symbols()
+    known = known.filter(known["record_count"] > 0)
     rows = known.filter((known["source"] == source) & (known["symbol"] == symbol))
     if rows.is_empty():
         from difflib import get_close_matches
@@ -100,8 +101,7 @@ def _range(
 ) -> tuple[datetime, datetime]:
     from gb_pipeline.market.window import instant
 
-    # The newest bar is included whichever end of it the catalog names.
-    until = instant(end) if end else last + (length.duration or timedelta(days=31))
+    until = instant(end) if end else last + (length.duration or timedelta(days=1))
     if start:
         return instant(start), until
     return max(first, until - _NEWEST * (length.duration or timedelta(days=31))), until

@@ -5,7 +5,7 @@ Belongs here: one question to the catalog, and a table. Does not belong here: co
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,10 +25,7 @@ QUERY = """
     group by source, symbol, resolution
     order by source, resolution, symbol
 """
-_HEADINGS = (
-    "source", "symbol", "resolution", "sessions", "expected", "actual", "missing", "quarantined", "bad sessions",
-    "first (UTC)", "last (UTC)", "size",
-)  # fmt: skip
+_HEADINGS = ("series", "", "sessions", "expected", "actual", "missing", "refused", "first (UTC)", "last (UTC)", "size")
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +57,21 @@ def status(
     return ExitCode.OK
 
 
-def print_status(rows: list[dict[str, object]]) -> None:
+def print_status(rows: list[dict[str, Any]]) -> None:
     """The table of `gb status`; rows are those of `QUERY`."""
-    print_table(_HEADINGS, [[*list(row.values())[:-1], size(int(str(row["bytes"])))] for row in rows])
+    body = [
+        (
+            f"{row['source']}:{row['symbol']}",
+            row["resolution"],
+            row["sessions"],
+            row["expected"],
+            row["actual"],
+            row["missing"],
+            row["quarantined"],
+            row["first"],
+            row["last"],
+            size(row["bytes"]),
+        )
+        for row in rows
+    ]
+    print_table(_HEADINGS, body)
