@@ -181,7 +181,12 @@ CORPORATE_ACTIONS = pa.schema(
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
     """The same columns as Polars types, in the same order."""
-    return pl.Schema(pl.DataFrame(pa.Table.from_batches([], schema=schema)).schema)
+    return pl.Schema(_polars_types(schema))
+
+
+@cache
+def _polars_types(schema: pa.Schema) -> tuple[tuple[str, pl.DataType], ...]:
+    return tuple(pl.DataFrame(pa.Table.from_batches([], schema=schema)).schema.items())
 
 
 def empty(schema: pa.Schema) -> pl.DataFrame:
