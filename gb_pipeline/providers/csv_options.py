@@ -125,6 +125,8 @@ class CsvOptions(BaseModel):
         unknown = sorted(set(re.findall(r"\{([^{}]*)\}", value or "")) - set(PLACEHOLDERS))
         if unknown:
             raise ValueError(f"unknown placeholder {unknown[0]!r}; use {', '.join(PLACEHOLDERS)}")
+        if "**" in (value or "").partition("{date}")[2]:
+            raise ValueError("`**` cannot follow {date}")
         return value
 
     @field_validator("timezone")

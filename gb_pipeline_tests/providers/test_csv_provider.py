@@ -340,6 +340,7 @@ async def test_an_archive_without_the_contract_says_no_rows_if_another_has_it(tm
     [
         ({"pathh": "x"}, "pathh"),
         ({"path": "{ticket}.csv"}, "ticket"),
+        ({"path": "{date}/**/{symbol}.csv"}, "cannot follow"),
         ({"timezone": "New York"}, "IANA"),
         ({"price_scale": 32}, "power of ten"),
         ({"delimiter": "||"}, "one character"),
