@@ -9,7 +9,7 @@ or Dagster's pages do not show them; its number is only known after it was writt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 import polars as pl
@@ -64,7 +64,7 @@ class Reporter:
         self._bad += [(job.symbol.code, outcome) for outcome in outcomes if outcome.failed]
         self._seen += len(outcomes)
 
-    def finish(self) -> Iterator[dg.Output[None]]:
+    def finish(self) -> None:
         """Raise where anything is not stored: Dagster shows the partitions of a failed run that have no event as failed.
 
         Raises:
@@ -72,7 +72,6 @@ class Reporter:
         """
         if not self._bad:
             return
-            yield
         rows = [{"symbol": code, "partition": item.key, "reason": item.reason} for code, item in self._bad[:_LISTED]]
         first = rows[0]
         raise dg.Failure(

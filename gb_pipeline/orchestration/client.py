@@ -1,0 +1,241 @@
+"""Asking and commanding a running Dagster, as its own web page does.
+
+Belongs here: GraphQL documents and the plain values that come back. Does not belong here: starting Dagster (`instance`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gb_pipeline.errors import GbError
+
+T = TypeVar("T")
+
+# How often a wait looks again.
+POLL_SECONDS = 0.5
+_UNFINISHED = {"REQUESTED", "CANCELING", "FAILING"}
+_LAUNCH = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+  ... on UnauthorizedError { message } ... on InvalidSubsetError { message } ... on PartitionKeysNotFoundError { message }
+  ... on PartitionSetNotFoundError { message } ... on RunConflict { message } ... on PresetNotFoundError { message } } }"""
+_BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename
+  ... on BackfillNotFoundError { message } ... on PythonError { message }
+  ... on PartitionBackfill { status error { message }
+    runs(limit: 1000) { id runId status startTime endTime tags { key value } }
+    assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
+      assetKey { path } numPartitionsTargeted numPartitionsInProgress numPartitionsMaterialized numPartitionsFailed } } }
+  } } }"""
+_STATS = """query($keys: [AssetKeyInput!]!) { assetNodes(assetKeys: $keys) { assetKey { path }
+  partitionStats { numPartitions numMaterialized numFailed numMaterializing } } }"""
+_STATUSES = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { __typename ... on AssetNode {
+  partitionKeys assetPartitionStatuses { ... on TimePartitionStatuses { ranges { startKey endKey status } } } } } }"""
+_CHECKS = """query($key: AssetKeyInput!, $name: String!, $limit: Int!) {
+  assetCheckExecutions(assetKey: $key, checkName: $name, limit: $limit) { partition status runId
+  evaluation { success severity partition metadataEntries { label ... on IntMetadataEntry { intValue }
+    ... on TextMetadataEntry { text } } } } }"""
+
+
+class DagsterError(GbError):
+    """Dagster refused what it was asked for, or did not get ready in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A backfill now.
+
+    Attributes:
+        id: Dagster's own.
+        status: `COMPLETED_SUCCESS`, `COMPLETED_FAILED`, `REQUESTED`, ...
+        targeted, materialized, failed, running: numbers of partitions over all assets.
+        runs: its runs: `id`, `status`, `tags` as a dict.
+        error: what the daemon stumbled over, if it did.
+    """
+
+    id: str
+    status: str
+    targeted: int
+    materialized: int
+    failed: int
+    running: int
+    runs: tuple[dict[str, Any], ...]
+    error: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status not in _UNFINISHED
+
+
+class DagsterClient:
+    """GraphQL of one webserver.
+
+    Example:
+        >>> DagsterClient("http://127.0.0.1:3000").graphql("{ version }")["version"]
+        '1.13.27'
+    """
+
+    def __init__(self, url: str) -> None:
+        """Nothing is sent yet."""
+        import httpx
+
+        self.url = url
+        # Loopback: never through a proxy of the environment.
+        self._http = httpx.Client(base_url=url, timeout=120, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def graphql(self, document: str, **variables: Any) -> dict[str, Any]:
+        """The `data` of an answer.
+
+        Raises:
+            DagsterError: there was no answer, or it holds errors.
+        """
+        import httpx
+
+        try:
+            response = self._http.post("/graphql", json={"query": document, "variables": variables})
+            answer = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise DagsterError(f"Dagster at {self.url} does not answer: {error}", fix="see its log") from error
+        if answer.get("errors"):
+            raise DagsterError(f"Dagster refused a query: {answer['errors'][0].get('message')}")
+        return dict(answer["data"])
+
+    def launch_backfill(self, assets: Iterable[Sequence[str]], partitions: Sequence[str]) -> str:
+        """Launch a backfill of some assets over some partitions, like the button on the page.
+
+        Args:
+            assets: paths of asset keys.
+            partitions: keys.
+
+        Returns:
+            The backfill's id.
+
+        Raises:
+            DagsterError: Dagster refused it.
+        """
+        selection = [{"path": list(path)} for path in assets]
+        found = self.graphql(_LAUNCH, p={"assetSelection": selection, "partitionNames": list(partitions)})
+        answer = found["launchPartitionBackfill"]
+        if answer["__typename"] != "LaunchBackfillSuccess":
+            raise DagsterError(f"Dagster refused the backfill: {answer.get('message', answer['__typename'])}")
+        return str(answer["backfillId"])
+
+    def backfill(self, backfill_id: str) -> Backfill:
+        """What a backfill has done so far."""
+        found = self.graphql(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+        if found["__typename"] != "PartitionBackfill":
+            raise DagsterError(f"Dagster has no backfill {backfill_id}: {found.get('message')}")
+        counts = (found["assetBackfillData"] or {}).get("assetBackfillStatuses", [])
+
+        def total(name: str) -> int:
+            return sum(item.get(name, 0) for item in counts)
+
+        return Backfill(
+            id=backfill_id,
+            status=found["status"],
+            targeted=total("numPartitionsTargeted"),
+            materialized=total("numPartitionsMaterialized"),
+            failed=total("numPartitionsFailed"),
+            running=total("numPartitionsInProgress"),
+            runs=tuple(run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found["runs"]),
+            error=(found["error"] or {}).get("message", ""),
+        )
+
+    def wait_backfill(
+        self,
+        backfill_id: str,
+        on_progress: Callable[[Backfill], None] | None = None,
+        *,
+        timeout: float = 3600.0,
+        alive: Callable[[], None] | None = None,
+    ) -> Backfill:
+        """Wait until a backfill is finished, well or not.
+
+        Args:
+            backfill_id: from `launch_backfill`.
+            on_progress: called with every look, twice a second.
+            timeout: seconds.
+            alive: raises where waiting on is pointless.
+
+        Raises:
+            DagsterError: it took longer.
+        """
+        return self.wait(
+            lambda: self.backfill(backfill_id),
+            lambda now: now.finished,
+            f"backfill {backfill_id}",
+            timeout,
+            on_progress,
+            alive,
+        )
+
+    def wait(
+        self,
+        look: Callable[[], T],
+        done: Callable[[T], bool],
+        what: str,
+        timeout: float = 120.0,
+        on_progress: Callable[[T], None] | None = None,
+        alive: Callable[[], None] | None = None,
+    ) -> T:
+        """Look until it is done, and return the last look.
+
+        Raises:
+            DagsterError: it took longer than `timeout` seconds.
+        """
+        until = time.monotonic() + timeout
+        while True:
+            if alive is not None:
+                alive()
+            seen = look()
+            if on_progress is not None:
+                on_progress(seen)
+            if done(seen):
+                return seen
+            if time.monotonic() > until:
+                raise DagsterError(f"{what} was not finished after {timeout:.0f} s: {seen}", fix="see Dagster's log")
+            time.sleep(POLL_SECONDS)
+
+    def partition_stats(self, assets: Iterable[Sequence[str]]) -> dict[str, dict[str, int]]:
+        """Numbers of partitions per asset (`a/b/c`): `total`, `materialized`, `failed`, `running`."""
+        found = self.graphql(_STATS, keys=[{"path": list(path)} for path in assets])["assetNodes"]
+        names = {
+            "total": "numPartitions", "materialized": "numMaterialized", "failed": "numFailed", "running": "numMaterializing",
+        }  # fmt: skip
+        return {
+            "/".join(node["assetKey"]["path"]): {
+                ours: (node["partitionStats"] or {}).get(theirs, 0) for ours, theirs in names.items()
+            }
+            for node in found
+        }
+
+    def partition_statuses(self, asset: Sequence[str]) -> dict[str, str]:
+        """Status of every partition that has one: `MATERIALIZED`, `FAILED` or `MATERIALIZING`."""
+        node = self.graphql(_STATUSES, key={"path": list(asset)})["assetNodeOrError"]
+        keys: list[str] = node["partitionKeys"]
+        at = {key: i for i, key in enumerate(keys)}
+        return {
+            key: item["status"]
+            for item in node["assetPartitionStatuses"]["ranges"]
+            for key in keys[at[item["startKey"]] : at[item["endKey"]] + 1]
+        }
+
+    def check_results(self, asset: Sequence[str], check: str, limit: int = 1000) -> dict[str, dict[str, Any]]:
+        """The newest result of a check per partition: `passed`, `severity`, `metadata`."""
+        found = self.graphql(_CHECKS, key={"path": list(asset)}, name=check, limit=limit)["assetCheckExecutions"]
+        results: dict[str, dict[str, Any]] = {}
+        for execution in found:
+            result = execution["evaluation"]
+            if result is not None and result["partition"] is not None:
+                shown = {item["label"]: item.get("intValue", item.get("text")) for item in result["metadataEntries"]}
+                results.setdefault(
+                    result["partition"],
+                    {"passed": result["success"], "severity": result["severity"], "metadata": shown},
+                )
+        return results
