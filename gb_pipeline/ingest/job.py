@@ -6,7 +6,7 @@ Belongs here: the values that `pipeline` passes around.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from gb_pipeline.errors import GbError
@@ -41,6 +41,7 @@ class Outcome:
         vendor_bytes: size of the vendor's answers.
         rows: rows in them.
         written_bytes: size of the data files of the commits that this job shared with others.
+        unplaced: rows of `rows` that belong to no session of the calendar; they are in quarantine.
         version: newest version of the table that this job led to; None when nothing had to be committed.
     """
 
@@ -54,6 +55,7 @@ class Outcome:
     vendor_bytes: int = 0
     rows: int = 0
     written_bytes: int = 0
+    unplaced: int = 0
     version: int | None = None
 
     @property
@@ -71,6 +73,11 @@ class Part:
     symbol: Symbol
     start: date
     end: date
+
+    def split(self, sessions: Sequence[date]) -> tuple[Part, Part]:
+        """Two halves, by the sessions of the part."""
+        middle = sessions[len(sessions) // 2]
+        return replace(self, end=middle), replace(self, start=middle)
 
 
 def cut(jobs: Sequence[Job], rules: BarRules) -> list[Part]:
@@ -101,7 +108,12 @@ class Progress:
     _error: GbError | None = None
     _records: list[FetchRecord] = field(default_factory=list)
     _bytes: int = 0
+    _unplaced: int = 0
     _version: int | None = None
+
+    def expect(self, more: int) -> None:
+        """A part was split: so many more will come."""
+        self.parts += more
 
     @property
     def complete(self) -> bool:
@@ -120,6 +132,8 @@ class Progress:
         self._sessions += sessions
         self._records += [record] if record is not None else []
         self._error = self._error or error
+        if report is not None:
+            self._unplaced += report.unplaced.get(self.job.symbol.code, 0)
         if report is not None and report.version is not None:
             self._bytes += report.bytes
             self._version = max(self._version or 0, report.version)
@@ -137,5 +151,6 @@ class Progress:
             vendor_bytes=sum(record.bytes for record in self._records),
             rows=sum(record.rows for record in self._records),
             written_bytes=self._bytes,
+            unplaced=self._unplaced,
             version=self._version,
         )

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime
+from itertools import chain
 
 import polars as pl
 
-from gb_pipeline.errors import GbError, PermanentVendorError, WindowRefused
+from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, UnknownSymbol, WindowRefused
 from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, cut
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
@@ -132,7 +133,7 @@ class _Run:
 
     async def _fetched(self, provider: Provider) -> AsyncGenerator[Fetch, None]:
         """Every part's answer as it arrives; at most `max_concurrency` are asked for, and as many wait to be stored."""
-        waiting = iter(self._parts)
+        waiting: Iterator[Part] = iter(self._parts)
         running: set[asyncio.Task[Fetch]] = set()
         try:
             while True:
@@ -142,11 +143,25 @@ class _Run:
                     return
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    yield task.result()
+                    item = task.result()
+                    halves = self._halves(item)
+                    if halves:
+                        self._progress[item[0].job].expect(1)
+                        waiting = chain(halves, waiting)
+                        self.store.record_fetches([item[2]] if item[2] is not None else [])
+                    else:
+                        yield item
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    def _halves(self, item: Fetch) -> tuple[Part, ...]:
+        """A window that fails for good may fail because of one of its sessions: find out which."""
+        part, answer, _ = item
+        hopeless = isinstance(answer, UnknownSymbol | NotEntitled) or not isinstance(answer, PermanentVendorError)
+        sessions = [] if hopeless else self.rules.calendar.sessions(part.start, part.end)
+        return part.split(sessions) if len(sessions) > 1 else ()
 
     async def _fetch(self, provider: Provider, part: Part) -> Fetch:
         asked = self._ask(part)

@@ -65,7 +65,7 @@ def record(
         pl.lit(window.end).alias("window_end"),
         pl.lit(run_id, pl.String).alias("run_id"),
         pl.lit(at).alias("quarantined_at"),
-        pl.int_range(pl.len()).over("symbol", "row", "reasons").alias("occurrence"),
+        pl.int_range(pl.len()).over("symbol", "timestamp", "row", "reasons").alias("occurrence"),
     )
     rows = rows.with_columns(_row_ids(rows).alias("row_id"))
     known = read(tables, source, rows["symbol"].unique().to_list()).select("row_id")
@@ -76,10 +76,11 @@ def record(
 
 
 def _row_ids(rows: pl.DataFrame) -> pl.Series:
-    # The same line may stand in a file three times: the third is the third, also when the file is read again.
+    # The same line may stand in a file three times: the third is the third, also when the file is read again. It may
+    # also stand in the files of two days; where its own timestamp cannot be read, the window tells them apart.
+    moment = pl.coalesce("timestamp", "window_start").cast(pl.String)
+    reasons = pl.col("reasons").list.join(",")
     keys = rows.select(
-        pl.concat_str(
-            "source", "symbol", "resolution", pl.col("reasons").list.join(","), "row", "occurrence", separator="\x1f"
-        )
+        pl.concat_str("source", "symbol", "resolution", moment, reasons, "row", "occurrence", separator="\x1f")
     ).to_series()
     return pl.Series([hashlib.sha256(key.encode()).hexdigest() for key in keys], dtype=pl.String())

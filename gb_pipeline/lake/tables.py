@@ -151,9 +151,10 @@ class Tables:
                 },
                 storage_options=dict(self.storage.options),
             )
-        except DeltaError:
+        except (DeltaError, OSError) as error:
+            # Somebody else may have made it a moment ago.
             if not self._is_there(spec.name):
-                raise
+                raise self._unwritable(spec, error) from error
 
     def append(self, spec: TableSpec, frame: pl.DataFrame) -> int:
         """Append rows in one commit; the version it became. Appends never conflict."""
@@ -172,6 +173,7 @@ class Tables:
 
     def _write(self, table: DeltaTable | None, spec: TableSpec, frame: pl.DataFrame, **how: str) -> int:
         from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         if table is None:
             raise LakeError(
@@ -179,15 +181,26 @@ class Tables:
             )
         columns = schema.polars_schema(spec.schema)
         arrow = frame.select(columns.names()).cast(columns).sort(spec.order).to_arrow().cast(spec.schema)
-        write_deltalake(
-            table,
-            arrow,
-            writer_properties=writer_properties(spec),
-            commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
-            storage_options=dict(self.storage.options),
-            **how,
-        )
+        try:
+            write_deltalake(
+                table,
+                arrow,
+                writer_properties=writer_properties(spec),
+                commit_properties=CommitProperties(max_commit_retries=COMMIT_RETRIES),
+                storage_options=dict(self.storage.options),
+                **how,
+            )
+        except CommitFailedError:
+            raise
+        except (DeltaError, OSError) as error:
+            raise self._unwritable(spec, error) from error
         return int(table.version())
+
+    def _unwritable(self, spec: TableSpec, error: Exception) -> LakeError:
+        return LakeError(
+            f"table {spec.name} under {self.storage.root} could not be written: {error}",
+            fix="nothing was committed; check free space and permissions (`gb doctor`), then run it again",
+        )
 
     def _may_have_grown(self, name: str) -> bool:
         """Versions count up by one, so a local log without the next one has not grown; listing it takes milliseconds."""

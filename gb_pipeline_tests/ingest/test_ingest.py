@@ -234,6 +234,27 @@ def test_one_broken_answer_of_a_batch_fails_alone(sim: Simulation, store: LakeSt
     assert pl.read_delta(store.storage.table("bars_1m"))["symbol"].n_unique() == 2
 
 
+def test_one_session_that_cannot_be_had_does_not_take_its_neighbours_along(sim: Simulation, store: LakeStore) -> None:
+    class Holey(Counting):
+        async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
+            if at("2024-01-09T00:00") in window:
+                raise PermanentVendorError("no file for 2024-01-09", fix="add it")
+            return await super().fetch_bars(symbol, window, resolution)
+
+    (outcome,) = ingest(store, source(sim), Resolution.MINUTE, [job(BTC, 20)], provider=Holey())
+    statuses = [session.status.value for session in outcome.sessions]
+    assert statuses == ["complete"] * 7 + ["failed"] + ["complete"] * 12
+    assert isinstance(outcome.error, PermanentVendorError)
+
+
+def test_rows_that_belong_to_no_session_are_counted(sim: Simulation, store: LakeStore) -> None:
+    weekdays = source(sim, calendar="24/5", max_bad_fraction=1.0)
+    saturday = Job(BTC, date(2024, 1, 5), date(2024, 1, 9))
+    (outcome,) = ingest(store, weekdays, Resolution.MINUTE, [saturday])
+    stored = sum(session.actual for session in outcome.sessions)
+    assert (outcome.rows, stored, outcome.unplaced) == (4 * 1440, 2 * 1440, 2 * 1440)
+
+
 def test_a_resolution_that_the_vendor_has_not_is_a_permanent_error(sim: Simulation, store: LakeStore) -> None:
     (outcome,) = ingest(store, source(sim), Resolution.HOUR, [job(BTC)], provider=Counting())
     assert isinstance(outcome.error, PermanentVendorError)

@@ -115,6 +115,13 @@ def test_refused_rows_are_kept_once_with_reasons_however_often_they_come(store: 
     assert kept["run_id"].unique().to_list() == ["r1"]
 
 
+def test_the_same_bad_line_on_two_days_is_two_refusals(store: LakeStore) -> None:
+    for text in ("2024-01-02", "2024-01-03"):
+        line = minutes(text, 2).with_columns(pl.lit("0,-,1,1,1,1").alias("received"))
+        write(store, changed(line, 0, open="-"), day(text), rules=LENIENT)
+    assert quarantine.read(store.tables)["session"].n_unique() == 2
+
+
 def test_a_refused_session_stores_nothing_and_loses_nothing(store: LakeStore) -> None:
     frame = pl.concat([minutes("2024-01-02"), minutes("2024-01-03")])
     for row in range(40):
