@@ -181,14 +181,14 @@ class Settings(_Model):
                 message says where.
         """
         file = _find(path)
-        raw = _read(file)
+        content = _read(file)
+        raw = {key: _interpolate(value, file) for key, value in content.items()}
         sources = raw.get("sources") or {}
         if isinstance(sources, dict):
             raw["sources"] = {
                 name: {"name": name, **body} if isinstance(body, dict) else body for name, body in sources.items()
             }
-        root = Path(os.environ.get("GB_LAKE") or raw.get("lake") or "data").expanduser()
-        raw |= {"path": file, "lake": root if root.is_absolute() else (file.parent / root).resolve()}
+        raw |= {"path": file, "lake": _root(content, file)}
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
@@ -209,6 +209,16 @@ class Settings(_Model):
         return self.sources[name]
 
 
+def lake_folder(path: Path | str | None = None) -> Path:
+    """The root of the lake that a gb.yaml names, which is all that reading needs: no source, no credential is looked at.
+
+    Raises:
+        ConfigError: no such file, or broken YAML.
+    """
+    file = _find(path)
+    return _root(_read(file), file)
+
+
 def _find(path: Path | str | None) -> Path:
     chosen = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
     file = chosen / CONFIG_FILE if chosen.is_dir() else chosen
@@ -226,7 +236,12 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not YAML: {error}", fix="correct the line it names") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
-    return {key: _interpolate(value, file) for key, value in raw.items()}
+    return dict(raw)
+
+
+def _root(content: dict[str, Any], file: Path) -> Path:
+    root = Path(os.environ.get("GB_LAKE") or str(_interpolate(content.get("lake"), file) or "data")).expanduser()
+    return root if root.is_absolute() else (file.parent / root).resolve()
 
 
 # `${NAME}` or `${NAME:-what it is where NAME is unset or empty}`, as shells write it.

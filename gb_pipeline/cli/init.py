@@ -14,8 +14,7 @@ from gb_pipeline.cli.options import Json
 from gb_pipeline.cli.output import ExitCode, note, print_json
 from gb_pipeline.errors import ConfigError
 
-# File in the project -> file in `templates/`.
-FILES = {"gb.yaml": "gb.yaml", "dagster.yaml": "dagster.yaml", ".gitignore": "gitignore"}
+GITIGNORE = ".gitignore"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,15 +46,18 @@ def template(name: str) -> str:
 
 
 def write_project(folder: Path) -> list[Path]:
-    """Write the templates into a folder.
+    """Write gb.yaml, dagster.yaml and .gitignore into a folder.
 
     Returns:
         What was written. An existing .gitignore is left as it is.
 
     Raises:
-        ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written; nothing was written.
+        ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written.
     """
-    present = [name for name in FILES if (folder / name).exists() and name != ".gitignore"]
+    from gb_pipeline.orchestration.instance import template as dagster_template
+
+    texts = {"gb.yaml": template("gb.yaml"), "dagster.yaml": dagster_template(), GITIGNORE: template("gitignore")}
+    present = [name for name in texts if (folder / name).exists() and name != GITIGNORE]
     if present:
         raise ConfigError(
             f"{folder.resolve()} has a {' and a '.join(present)} already", fix="name another folder: gb init FOLDER"
@@ -63,9 +65,9 @@ def write_project(folder: Path) -> list[Path]:
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, source in FILES.items():
+        for name, text in texts.items():
             if not (folder / name).exists():
-                (folder / name).write_text(template(source), encoding="utf-8")
+                (folder / name).write_text(text, encoding="utf-8")
                 written.append(folder / name)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}", fix="name another folder") from None

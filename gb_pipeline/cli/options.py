@@ -54,10 +54,11 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
         ConfigError: neither a lake nor a gb.yaml was found.
     """
     from gb_pipeline.reading.lake import Lake
+    from gb_pipeline.settings import lake_folder
 
     if folder is None and config is None and os.environ.get("GB_LAKE"):
         folder = Path(os.environ["GB_LAKE"])
-    root = folder if folder is not None else load_settings(config).lake
+    root = folder if folder is not None else lake_folder(config)
     if not root.is_dir():
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
     return Lake.open(root)

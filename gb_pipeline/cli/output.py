@@ -69,7 +69,8 @@ def print_error(what: str, fix: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """A line for a person, on stderr."""
+    """A line for a person, on stderr, after whatever stdout holds so far."""
+    sys.stdout.flush()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

@@ -1,8 +1,16 @@
-"""`gb up`: Dagster for a project."""
+"""`gb up`: Dagster for a project.
+
+Belongs here: arguments. Does not belong here: starting and stopping (`orchestration.instance`).
+"""
 
 from __future__ import annotations
+
+from typing import Annotated
+
 import typer
-from gb_pipeline.cli.options import Config
+
+from gb_pipeline.cli.options import Config, load_settings
+from gb_pipeline.cli.output import note
 
 
 def register(app: typer.Typer) -> None:
@@ -10,6 +18,21 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
 
 
-def up(config: Config = None) -> int:
-    """Start."""
-    return 0
+def up(
+    port: Annotated[int, typer.Option(help="Of the page, on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 3000,
+    config: Config = None,
+) -> int:
+    """Run Dagster for gb.yaml until Ctrl-C: web page, schedules, sensors.
+
+    Its history is kept in the folder .dagster beside gb.yaml. A dagster.yaml there is used if there is one; DAGSTER_HOME is
+    not looked at.
+    """
+    from gb_pipeline.cli.running import running, stoppable, until_stopped
+    from gb_pipeline.orchestration.instance import Stack
+
+    settings = load_settings(config)
+    with stoppable(), running(Stack(settings.path, port=port or None)) as stack:
+        series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
+        note(f"{series:,} series of {settings.path}")
+        note(f"Dagster: {stack.url}   log: {stack.log}")
+        until_stopped(stack)
