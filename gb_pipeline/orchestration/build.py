@@ -9,10 +9,16 @@ from datetime import date
 
 import dagster as dg
 
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.orchestration.assets.backtest import backtest_asset, follows_bars
 from gb_pipeline.orchestration.assets.bars import bars_asset
-from gb_pipeline.orchestration.dataset import datasets
+from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_resource
+from gb_pipeline.orchestration.assets.compaction import compaction_asset
+from gb_pipeline.orchestration.dataset import Dataset, datasets
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource
+from gb_pipeline.orchestration.schedules import daily_job, daily_schedule
+from gb_pipeline.orchestration.sensors import catalog_sensor, compaction_sensor
 from gb_pipeline.settings import Settings
 
 
@@ -25,8 +31,30 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     parts = list(datasets(settings))
     for dataset in parts:
         warn_if_many(dataset.name, dataset.partitioning, len(dataset.symbols), date.today())
+    lake = str(settings.lake)
+    backtests = [backtest_asset(_tested(settings), settings.moving_average)] if settings.moving_average else []
     return dg.Definitions(
-        assets=[bars_asset(dataset) for dataset in parts],
-        resources={"lake": LakeResource(root=str(settings.lake))},
+        assets=[
+            *(bars_asset(dataset) for dataset in parts),
+            *(compaction_asset(dataset) for dataset in parts),
+            catalog_asset(settings),
+            *backtests,
+        ],
+        schedules=[daily_schedule(dataset, daily_job(dataset)) for dataset in parts],
+        sensors=[catalog_sensor(lake, parts), compaction_sensor(lake, parts), *map(follows_bars, backtests)],
+        resources={"lake": LakeResource(root=lake), "duckdb": catalog_resource(settings)},
+        # Every run is one step: a process per step would only import everything once more (3 s).
         executor=dg.in_process_executor,
     )
+
+
+def _tested(settings: Settings) -> Dataset:
+    assert settings.moving_average is not None, "asked for"
+    wanted = Dataset(settings.source(settings.moving_average.source), settings.moving_average.resolution)
+    if wanted.resolution not in wanted.source.resolutions:
+        raise ConfigError(
+            f"moving_average wants {wanted.resolution} bars, source {wanted.source.name} has"
+            f" {', '.join(wanted.source.resolutions)}",
+            fix="choose one of them in gb.yaml, or add it to the source's resolutions",
+        )
+    return wanted

@@ -41,7 +41,8 @@ class Dataset:
     @property
     def vendor(self) -> str:
         """Whose patience is limited: the exchange behind ccxt, else the provider."""
-        return str(self.source.options.get("exchange") or self.source.provider)
+        own = self.source.name if self.source.provider == "ccxt" else self.source.provider
+        return str(self.source.options.get("exchange") or own)
 
     @property
     def pool(self) -> str:

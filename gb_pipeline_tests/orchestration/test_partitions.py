@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
@@ -90,7 +91,7 @@ def test_nothing_lies_after_the_end_of_a_source(grain, now):
 
     assert covered[0][0] == date(2023, 12, 20)
     assert covered[-1][1] == date(2024, 2, 5)
-    assert all(a[1] == b[0] for a, b in zip(covered, covered[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(covered))
 
 
 def test_a_first_month_begins_with_the_source():

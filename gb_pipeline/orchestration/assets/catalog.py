@@ -1,0 +1,70 @@
+"""The DuckDB catalog as an asset.
+
+Belongs here: refreshing it and showing what is in it. Does not belong here: what it holds (`lake.catalog`), and when it is
+refreshed (`sensors`).
+"""
+
+from typing import Any
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from gb_pipeline.lake.catalog import CatalogReport, refresh_catalog
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.orchestration.outcome import table
+from gb_pipeline.orchestration.resources import LakeResource
+from gb_pipeline.settings import Settings
+
+CATALOG = dg.AssetKey("catalog")
+# Rows of the preview on the asset's page.
+_PREVIEW = """select source, symbol, resolution, record_count as bars, cast("start" as varchar) as first,
+  cast("end" as varchar) as last, bytes from symbol_data order by source, resolution, symbol limit 25"""
+_OPEN_GAPS = "select count(*) from gaps where reason in ('unknown', 'fetch_failed')"
+
+
+def catalog_resource(settings: Settings) -> DuckDBResource:
+    """The catalog's file for any asset that wants to ask it with SQL: read-only, so that nobody ever locks it."""
+    path = LakeStore.at(settings.lake).storage.catalog
+    return DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
+
+
+def catalog_asset(settings: Settings) -> dg.AssetsDefinition:
+    """One unpartitioned asset, refreshed whole: it is a projection, and quick."""
+
+    @dg.asset(
+        key=CATALOG,
+        group_name="lake",
+        kinds={"duckdb"},
+        pool="catalog",
+        description="What the lake holds, as one DuckDB file: series, files, coverage, gaps, restatements, quarantine, and a"
+        " view of every table. Open it with any DuckDB client. It is refreshed by itself after every ingestion.",
+    )
+    def catalog(lake: LakeResource, duckdb: DuckDBResource) -> dg.MaterializeResult[None]:
+        report = refresh_catalog(lake.store, settings.sources)
+        return dg.MaterializeResult(metadata=_shown(report, duckdb))
+
+    return catalog
+
+
+def _shown(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, Any]:
+    with duckdb.get_connection() as connection:
+        found = connection.execute(_PREVIEW)
+        names = [column[0] for column in found.description]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        open_gaps = connection.execute(_OPEN_GAPS).fetchone()[0]
+    shown: dict[str, Any] = {
+        "dagster/row_count": report.series,
+        "series": report.series,
+        "sessions": report.sessions,
+        "bars": report.rows,
+        "files": report.files,
+        "bytes": report.bytes,
+        "gaps": report.gaps,
+        "open_gaps": open_gaps,
+        "seconds": round(report.seconds, 3),
+        "path": dg.MetadataValue.path(str(report.path)),
+    }
+    if report.unreadable:
+        lines = "\n".join(f"- `{name}`: {reason}" for name, reason in report.unreadable.items())
+        shown["views_left_out"] = dg.MetadataValue.md(lines)
+    return shown | ({"symbol_data": table(rows)} if rows else {})

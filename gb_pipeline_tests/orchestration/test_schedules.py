@@ -1,0 +1,137 @@
+"""The daily schedule: which session it asks for, and when it keeps quiet."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.orchestration.dataset import Dataset
+from gb_pipeline.orchestration.schedules import cron, daily_job, daily_schedule, newest
+from gb_pipeline.settings import SourceSettings
+
+NEW_YORK, UTC, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("UTC"), ZoneInfo("Asia/Tokyo")
+
+
+def dataset(calendar="XNYS", **more) -> Dataset:
+    body = {
+        "name": "src",
+        "provider": "csv",
+        "calendar": calendar,
+        "start": date(2024, 1, 2),
+        "symbols": ["AAPL", "MSFT"],
+    }
+    source = SourceSettings(**body | more)
+    return Dataset(source, source.resolutions[0])
+
+
+def tick(data: Dataset, moment: datetime):
+    schedule = daily_schedule(data, daily_job(data))
+    with dg.build_schedule_context(scheduled_execution_time=moment) as context:
+        return schedule(context)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "expected", "zone"),
+    [
+        ("24/7", "15 0 * * *", "UTC"),
+        ("XNYS", "15 17 * * *", "America/New_York"),
+        ("FX", "15 18 * * *", "America/New_York"),
+        ("XTKS", "15 19 * * *", "Asia/Tokyo"),
+    ],
+)
+def test_it_ticks_once_a_day_in_the_calendars_own_zone(calendar, expected, zone):
+    data = dataset(calendar)
+    schedule = daily_schedule(data, daily_job(data))
+
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (expected, zone)
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("moment", "session"),
+    [
+        (datetime(2024, 1, 8, 17, 15, tzinfo=NEW_YORK), "2024-01-08"),  # a Monday in winter
+        (datetime(2024, 7, 8, 17, 15, tzinfo=NEW_YORK), "2024-07-08"),  # a Monday in summer
+        (datetime(2024, 3, 11, 17, 15, tzinfo=NEW_YORK), "2024-03-11"),  # the Monday after the clock went forward
+        (datetime(2024, 11, 4, 17, 15, tzinfo=NEW_YORK), "2024-11-04"),  # the Monday after it went back
+        (datetime(2024, 7, 3, 17, 15, tzinfo=NEW_YORK), "2024-07-03"),  # a half day
+    ],
+)
+def test_one_run_fetches_the_session_that_has_just_closed_for_all_symbols(moment, session):
+    request = tick(dataset(), moment)
+
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == session
+    assert request.tags["dagster/priority"] == "10"
+    assert daily_job(dataset()).selection == dg.AssetSelection.assets(*dataset().symbols)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2024, 7, 4, 17, 15, tzinfo=NEW_YORK),  # Independence Day
+        datetime(2024, 7, 6, 17, 15, tzinfo=NEW_YORK),  # a Saturday
+        datetime(2024, 7, 7, 17, 15, tzinfo=NEW_YORK),  # a Sunday
+    ],
+)
+def test_a_day_without_a_session_is_skipped_with_the_reason(moment):
+    found = tick(dataset(), moment)
+
+    assert isinstance(found, dg.SkipReason)
+    assert "no session of XNYS ended since" in str(found.skip_message)
+
+
+def test_a_source_that_has_ended_or_not_begun_is_skipped():
+    ended = dataset(end=date(2024, 2, 1))
+    assert isinstance(tick(ended, datetime(2024, 1, 31, 17, 15, tzinfo=NEW_YORK)), dg.RunRequest)
+    assert isinstance(tick(ended, datetime(2024, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason)
+    assert isinstance(tick(ended, datetime(2030, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason)
+    assert isinstance(
+        tick(dataset(start=date(2031, 1, 1)), datetime(2030, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason
+    )
+
+
+def test_a_market_that_never_closes_gets_yesterday():
+    assert tick(dataset("24/7"), datetime(2024, 2, 29, 0, 15, tzinfo=UTC)).partition_key == "2024-02-28"
+
+
+def test_daily_bars_fill_the_month_in_progress_every_day():
+    data = dataset(resolutions=["1d"])
+
+    runs = [tick(data, datetime(2024, 7, day, 17, 15, tzinfo=NEW_YORK)) for day in (8, 9)]
+
+    assert [run.partition_key for run in runs] == ["2024-07", "2024-07"]
+    assert len({run.run_key for run in runs}) == 2
+
+
+@pytest.mark.parametrize(
+    ("calendar", "extended"),
+    [(name, False) for name in ("24/7", "XNYS", "XLON", "XTKS", "FX", "CMES", "XSAU", "XBOM")] + [("XNYS", True)],
+)
+def test_every_session_of_a_year_is_asked_for_exactly_once_and_exists_by_then(calendar, extended):
+    data = dataset(calendar, extended_hours=extended)
+    minute, hour = (int(part) for part in cron(data.partitioning, timedelta(minutes=15)).split()[:2])
+    zone = data.partitioning.calendar.zone
+
+    asked = []
+    for offset in range(366):
+        moment = datetime(2024, 6, 1, hour, minute, tzinfo=zone) + timedelta(days=offset)
+        found = tick(data, moment)
+        if isinstance(found, dg.RunRequest):
+            asked.append(found.partition_key)
+            assert data.partitioning.ended(date.fromisoformat(found.partition_key)) <= moment.astimezone(UTC)
+
+    assert len(asked) == len(set(asked))
+    expected = [str(day) for day in data.partitioning.calendar.sessions(date(2024, 6, 3), date(2025, 5, 30))]
+    assert [day for day in asked if expected[0] <= day <= expected[-1]] == expected
+
+
+def test_the_newest_session_is_none_before_the_first_has_ended():
+    partitioning = dataset().partitioning
+    assert newest(partitioning, datetime(2024, 1, 2, 20, tzinfo=UTC)) is None
+    assert newest(partitioning, datetime(2024, 1, 2, 22, tzinfo=UTC)) == date(2024, 1, 2)
+    assert Resolution.MINUTE in dataset().source.resolutions
