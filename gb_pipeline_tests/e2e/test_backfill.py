@@ -1,0 +1,128 @@
+"""A backfill through the real webserver and daemon: what a user finds after pressing the button."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from gb_pipeline.lake.catalog import catalog_is_stale, open_catalog
+from gb_pipeline.lake.tables import files
+from gb_pipeline.reading.lake import Lake
+
+SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
+BAD, ODD, GAP = ("SOL-USDT", "2024-01-12"), ("ETH-USDT", "2024-01-09"), ("XRP-USDT", "2024-01-20")
+
+
+def test_six_symbols_and_thirty_days_are_two_runs(first):
+    ranges = [
+        (run["tags"]["dagster/asset_partition_range_start"], run["tags"]["dagster/asset_partition_range_end"])
+        for run in first.runs
+    ]
+
+    assert sorted(ranges) == [("2024-01-01", "2024-01-15"), ("2024-01-16", "2024-01-30")]
+    assert sorted(run["status"] for run in first.runs) == ["FAILURE", "SUCCESS"]  # the bad day's run says so
+    assert (first.status, first.targeted, first.materialized, first.failed) == ("COMPLETED_FAILED", 180, 179, 1)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_the_planted_bad_day_is_the_only_red_one(project, first, symbol):
+    statuses = project.stack.client.partition_statuses(["sim", "bars_1m", symbol])
+
+    red = {BAD[1]} if symbol == BAD[0] else set()
+    assert statuses == {day: "FAILED" if day in red else "MATERIALIZED" for day in DAYS}
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_every_day_has_its_check_results(project, first, symbol):
+    valid = project.stack.client.check_results(["sim", "bars_1m", symbol], "valid")
+    complete = project.stack.client.check_results(["sim", "bars_1m", symbol], "complete")
+
+    assert sorted(valid) == sorted(complete) == DAYS
+    found = {
+        (symbol, day, name, result["severity"])
+        for name, results in (("valid", valid), ("complete", complete))
+        for day, result in results.items()
+        if not result["passed"]
+    }
+    planted = {
+        # 20 of 1,440 rows are more than one in a hundred; the refused day's bars are missing as well.
+        (*BAD, "valid", "ERROR"), (*BAD, "complete", "WARN"),
+        # One bad row is kept apart, its minute is a hole.
+        (*ODD, "valid", "WARN"), (*ODD, "complete", "WARN"),
+        (*GAP, "complete", "WARN"),
+    }  # fmt: skip
+    assert found == {item for item in planted if item[0] == symbol}
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_the_lake_holds_what_the_exchange_served_digit_by_digit(project, market, first, symbol):
+    stored = Lake.open(project.folder / "data").bars(symbol, "1m", source="sim").sort("timestamp")
+
+    served = [row for day in DAYS if (symbol, day) != BAD for row in market.klines(symbol, day)]
+    if symbol == ODD[0]:
+        served = [row for row in served if row[3] != "99999.00000000"]
+    assert stored["timestamp"].dt.epoch("ms").to_list() == [row[0] for row in served]
+    for position, name in enumerate(["open", "high", "low", "close", "volume"], 1):
+        assert stored[name].to_list() == [Decimal(row[position]) for row in served], name
+    assert stored["trade_count"].null_count() in {0, stored.height}
+
+
+def test_rows_that_were_refused_are_kept_apart_as_they_came(project, first):
+    refused = Lake.open(project.folder / "data").quarantine()
+
+    counts = dict(refused.group_by("symbol").len().iter_rows())
+    assert counts[ODD[0]] == 1
+    # The whole refused session is there, good rows included.
+    assert counts[BAD[0]] >= 20
+    assert set(counts) == {ODD[0], BAD[0]}
+
+
+def test_the_catalog_was_refreshed_without_being_asked(settled):
+    runs = [run for run in settled.runs() if run["jobName"] == "catalog_refresh"]
+
+    assert [run["status"] for run in runs] == ["SUCCESS"]
+    with open_catalog(settled.store.storage.catalog) as catalog:
+        found = dict(catalog.execute("select symbol, record_count from symbol_data where source = 'sim'").fetchall())
+    expected = dict.fromkeys(SYMBOLS, 30 * 1440)
+    expected[BAD[0]] -= 1440
+    expected[ODD[0]] -= 1
+    expected[GAP[0]] -= 7
+    assert found == expected
+
+
+def test_the_newest_days_backtests_ran_without_being_asked(settled):
+    stats = settled.stack.client.partition_stats([["sim", "moving_average", symbol] for symbol in SYMBOLS])
+
+    assert all(item["materialized"] == 1 and item["failed"] == 0 for item in stats.values())
+    assert set(settled.stack.client.partition_statuses(["sim", "moving_average", "BTC-USDT"])) == {"2024-01-30"}
+
+
+def test_the_same_backfill_again_commits_nothing(second):
+    assert (second.again.materialized, second.again.failed) == (179, 1)
+    assert len(second.again.runs) == 2
+    assert second.after == second.before
+
+
+def test_every_call_to_the_vendor_left_its_row_in_the_ledger(project, second):
+    with project.store.tables.open("fetches") as table:
+        rows = files(table, source="sim")["num_records"].sum()
+    assert rows == 2 * len(SYMBOLS) * 2  # both backfills: two runs, one window per symbol each
+
+
+def test_a_run_that_was_killed_is_started_again_and_nothing_is_lost_or_doubled(project, second):
+    assert len(second.killed) == 1
+    assert (second.doomed.materialized, second.doomed.failed) == (40, 0)
+    statuses = [run["status"] for run in project.runs() if run["tags"].get("dagster/backfill") == second.doomed.id]
+    assert sorted(statuses) == ["FAILURE", "SUCCESS", "SUCCESS"]
+
+    bars = Lake.open(project.folder / "data").bars(["LTC-USD", "BCH-USD"], "1m", source="doomed")
+    counts = bars.group_by("symbol").agg(pl.len(), pl.col("timestamp").n_unique().alias("unique")).sort("symbol")
+    assert counts.rows() == [("BCH-USD", 20 * 1440, 20 * 1440), ("LTC-USD", 20 * 1440, 20 * 1440)]
+
+
+def test_the_catalog_follows_again(project, second):
+    client = project.stack.client
+    client.wait(lambda: catalog_is_stale(project.store), lambda stale: not stale, "the catalog", 120)
