@@ -36,4 +36,5 @@ def sim(
     from gb_pipeline.simulation import run
 
     run(port=port, seed=seed, symbols=symbols or None, ready_file=ready_file)
-    return ExitCode.OK
+    # The server takes Ctrl-C itself; for whoever asks, this was one.
+    return ExitCode.INTERRUPTED

@@ -1,0 +1,113 @@
+"""`gb fetch`: what arrives, what is said about it, and how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gb_pipeline.lake.catalog import catalog_is_stale
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline_tests.cli.console import Gb
+
+DAY = ("--start", "2024-01-02")
+
+
+def test_a_day_is_stored_told_and_in_the_catalog(gb: Gb, project: Path) -> None:
+    told = gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
+    assert told.code == 0
+    assert "1,440" in told.out
+    assert "complete" in told.out
+    assert "1 of 1 sessions changed" in told.err
+    assert not catalog_is_stale(LakeStore.at(project / "data"))
+
+
+def test_the_same_day_again_changes_nothing(gb: Gb, project: Path) -> None:
+    gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
+    again = gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
+    assert (again.code, "nothing changed" in again.err) == (0, True)
+
+
+def test_json_says_per_symbol_what_became_of_it(gb: Gb, project: Path) -> None:
+    told = gb("fetch", "sim", *DAY, "--end", "2024-01-04", "--json", "--config", project)
+    assert told.code == 0
+    assert told.json["resolution"] == "1m"
+    rows = {row["symbol"]: row for row in told.json["symbols"]}
+    assert rows["ETH-USDT"]["missing"] == 12
+    assert rows["ETH-USDT"]["status"] == "partial"
+    assert rows["BTC-USDT"]["quarantined"] == 1
+    assert rows["BTC-USDT"]["rows"] == 2 * 1440 - 1
+
+
+def test_months_are_one_line_per_symbol_and_another_resolution_can_be_named(gb: Gb, project: Path) -> None:
+    told = gb(
+        "fetch", "sim", "btc/usdt", "-r", "1h", "--start", "2024-01-30", "--end", "2024-03-02", "--json", "-c", project
+    )
+    [row] = told.json["symbols"]
+    assert (row["symbol"], row["sessions"], row["rows"]) == ("BTC-USDT", 32, 32 * 24)
+
+
+def test_without_a_network_it_ends_with_three_and_two_lines(
+    gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GB_SIM_URL", "http://127.0.0.1:9")
+    told = gb("fetch", "sim", "BTC-USDT", "ETH-USDT", *DAY, "--json", "--config", project)
+    assert told.code == 3
+    what, fix = told.err.splitlines()
+    assert "cannot be reached" in what
+    assert fix.startswith("  -> ")
+    assert {row["status"] for row in told.json["symbols"]} == {"failed"}
+
+
+def test_a_symbol_that_the_vendor_does_not_list_ends_with_one(gb: Gb, project: Path) -> None:
+    told = gb("fetch", "sim", "NOPE-USDT", *DAY, "--config", project)
+    assert told.code == 1
+    assert "does not list NOPE-USDT" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fetch", "nope"), "no source 'nope'"),
+        (("fetch", "sim", "BTC-USDT", "--start", "2024-13-01"), "--start: '2024-13-01' is not a date"),
+        (("fetch", "sim", "--start", "2024-01-02", "--end", "2024-01-02"), "is not after"),
+        (("fetch", "sim", "--start", "2199-01-01"), "has not begun"),
+        (("fetch", "sim", "../../etc"), "canonical code"),
+        (("fetch", "sim", "-r", "7m"), "'7m' is not a resolution"),
+        (("fetch",), "Missing argument"),
+        (("fetch", "sim", "--nope"), "No such option"),
+        (("nope",), "No such command 'nope'"),
+    ],
+)
+def test_unusable_arguments_end_with_two_and_two_lines(
+    gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(project)
+    told = gb(*arguments)
+    assert (told.code, told.out) == (2, "")
+    what, fix = told.err.splitlines()
+    assert says in what
+    assert fix.startswith("  -> ")
+    assert not (project / "data").exists()
+
+
+def test_a_session_that_is_refused_ends_with_one_and_says_why(gb: Gb, project: Path) -> None:
+    file = project / "own" / "BTC-USDT.csv"
+    file.parent.mkdir()
+    file.write_text("timestamp,open,high,low,close,volume\n2024-01-02,5,1,9,5,1\n", encoding="utf-8")
+    (project / "gb.yaml").write_text(
+        "sources:\n  own:\n    provider: csv\n    asset_class: crypto\n    start: 2024-01-01\n    symbols: [BTC-USDT]\n"
+        f"    resolutions: [1d]\n    options: {{root: {project}/own, path: '{{symbol}}.csv'}}\n",
+        encoding="utf-8",
+    )
+    told = gb("fetch", "own", *DAY, "--config", project)
+    assert told.code == 1
+    assert "BTC-USDT 2024-01-02 was refused" in told.err
+    assert "high_not_highest" in told.err
+
+
+def test_an_unset_variable_of_gb_yaml_is_named(gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GB_SIM_URL")
+    told = gb("fetch", "sim", *DAY, "--config", project)
+    assert told.code == 2
+    assert "GB_SIM_URL" in told.err

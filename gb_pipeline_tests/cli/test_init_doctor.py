@@ -1,0 +1,92 @@
+"""`gb init` and `gb doctor`: a project begins, and somebody looks whether it can work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gb_pipeline.settings import Settings
+from gb_pipeline_tests.cli.console import PROJECT, Gb
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_new_project_loads(gb: Gb, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    written = gb("init", folder, "--json").json["written"]
+    assert {Path(path).name for path in written} == {"gb.yaml", "dagster.yaml", ".gitignore"}
+    assert set(Settings.load(folder).sources) == {"coinbase", "kraken"}
+
+
+def test_nothing_is_overwritten(gb: Gb, tmp_path: Path) -> None:
+    (tmp_path / "gb.yaml").write_text("mine", encoding="utf-8")
+    told = gb("init", tmp_path)
+    assert told.code == 2
+    assert "already" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["gb.yaml"]
+    assert (tmp_path / "gb.yaml").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_refused(gb: Gb, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert gb("init", tmp_path / "file" / "new").code == 2
+
+
+def test_the_default_project_is_the_template() -> None:
+    template = ROOT / "gb_pipeline" / "cli" / "templates" / "gb.yaml"
+    assert (ROOT / "gb.yaml").read_text(encoding="utf-8") == template.read_text(encoding="utf-8")
+
+
+def test_the_default_project_is_in_order_without_a_network(
+    gb: Gb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GB_LAKE", str(tmp_path / "lake"))
+    findings = gb("doctor", "--json", "--config", ROOT).json
+    assert {item["verdict"] for item in findings} <= {"ok", "warn"}
+    assert {"python", "packages", "gb.yaml", "lake", "disk", "source coinbase", "source kraken"} <= {
+        item["check"] for item in findings
+    }
+
+
+def test_a_stored_lake_is_in_order(gb: Gb, stored: Path) -> None:
+    told = gb("doctor", "--config", stored)
+    assert told.code == 0
+    assert "bars_1m: version" in told.out
+    assert "everything is in place" in told.err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("provider: ccxt", "provider: nope"), "no provider 'nope'"),
+        (("exchange: binance", "exchange: nope"), "nope"),
+        (("start: 2024-01-01", "calendar: XNYX\n    start: 2024-01-01"), "XNYX"),
+        (("resolutions: [1m, 1h]", "resolutions: [1d]\n    asset_class: equity"), "does not have"),
+        (("start: 2024-01-01", "start: soon"), "sources.sim.start"),
+        (("start:", "strat:"), "strat"),
+        (("lake: data", "lake: gb.yaml"), "cannot be written"),
+    ],
+)
+def test_what_cannot_work_is_found(gb: Gb, project: Path, change: tuple[str, str], says: str) -> None:
+    (project / "gb.yaml").write_text(PROJECT.replace(*change), encoding="utf-8")
+    told = gb("doctor", "--json", "--config", project)
+    assert told.code == 1
+    assert says in " ".join(item["detail"] for item in told.json if item["verdict"] == "fail")
+
+
+def test_credentials_are_counted_and_never_shown(gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2-hunter2")
+    text = PROJECT.replace("exchange: binance", 'exchange: binance, api_key: "${MY_SECRET}"')
+    (project / "gb.yaml").write_text(text, encoding="utf-8")
+    told = gb("doctor", "--json", "--config", project)
+    assert "hunter2" not in told.out + told.err
+
+
+def test_a_damaged_table_is_found(gb: Gb, project: Path) -> None:
+    gb("fetch", "sim", "BTC-USDT", "--start", "2024-01-02", "--config", project)
+    for entry in (project / "data" / "lake" / "bars_1m" / "_delta_log").glob("*.json"):
+        entry.write_text("{", encoding="utf-8")
+    told = gb("doctor", "--json", "--config", project)
+    assert told.code == 1
+    assert "bars_1m cannot be opened" in told.out

@@ -1,0 +1,103 @@
+"""Exit codes, JSON and tables."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gb_pipeline import errors
+from gb_pipeline.cli.app import run
+from gb_pipeline.cli.output import ExitCode, exit_code, print_error, print_json, print_table, size, text
+from gb_pipeline.market.resolution import Resolution
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.ConfigError, ExitCode.USAGE),
+        (errors.InvalidSymbol, ExitCode.USAGE),
+        (errors.NaiveTimestamp, ExitCode.USAGE),
+        (errors.TransientVendorError, ExitCode.TRANSIENT),
+        (errors.RateLimited, ExitCode.TRANSIENT),
+        (errors.NotEntitled, ExitCode.FAILED),
+        (errors.UnknownSeries, ExitCode.FAILED),
+        (errors.LakeError, ExitCode.FAILED),
+        (errors.GbError, ExitCode.FAILED),
+    ],
+)
+def test_every_error_has_its_exit_code(kind: type[errors.GbError], code: ExitCode) -> None:
+    assert exit_code(kind("what", fix="fix")) is code
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8))
+def test_json_keeps_every_digit(value: Decimal) -> None:
+    from gb_pipeline.cli.output import _jsonable
+
+    assert Decimal(json.loads(json.dumps(_jsonable(value)))) == value
+
+
+def test_json_is_exact_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
+    new_york = timezone(timedelta(hours=-5))
+    print_json(
+        {
+            "price": Decimal("0.10000000"),
+            "at": datetime(2024, 1, 2, 9, 30, tzinfo=new_york),
+            "day": date(2024, 1, 2),
+            "resolution": Resolution.MINUTE,
+            "nan": float("nan"),
+            "rows": [(1, None, True)],
+        }
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "price": "0.1",
+        "at": "2024-01-02T14:30:00Z",
+        "day": "2024-01-02",
+        "resolution": "1m",
+        "nan": None,
+        "rows": [[1, None, True]],
+    }
+
+
+def test_cells_read_well() -> None:
+    cells = [
+        1234567,
+        Decimal("0.50000000"),
+        Decimal("100"),
+        datetime(2024, 1, 2, 9, 30, tzinfo=UTC),
+        None,
+        True,
+        ["a", 2],
+    ]
+    assert [text(cell) for cell in cells] == ["1,234,567", "0.5", "100", "2024-01-02 09:30", "", "True", "a, 2"]
+    assert [size(n) for n in (0, 999, 1000, 12_345_678)] == ["0 B", "999 B", "1.0 kB", "12.3 MB"]
+
+
+def test_points_of_a_column_are_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("price",), [(Decimal("1.50000000"),), (Decimal("22.25000000"),)])
+    one, other = (line.rstrip() for line in capsys.readouterr().out.splitlines() if "." in line)
+    assert one.index(".") == other.index(".")
+    assert one.strip() == "1.50"
+
+
+def test_text_from_a_vendor_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("why",), [("[red]not red[/red]",)])
+    assert "[red]not red[/red]" in capsys.readouterr().out
+
+
+def test_an_error_is_two_lines_however_long_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("broken:\n  line 1\n  line 2", "do\nthis")
+    assert capsys.readouterr().err == "broken: line 1 line 2\n  -> do this\n"
+
+
+def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gb_pipeline.cli.options.load_settings", interrupted)
+    monkeypatch.setattr("gb_pipeline.cli.doctor.load_settings", interrupted)
+    assert run(["doctor"]) == 130
