@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from gb_pipeline.reading.floats import to_floats, to_floats_lazily
+from gb_pipeline.reading.floats import to_floats, to_floats_fast, too_large
 from gb_pipeline.reading.plan import Part, Plan
 
 _ORDER = ["symbol", "timestamp"]
@@ -16,32 +16,47 @@ _ORDER = ["symbol", "timestamp"]
 
 def run(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
     """The rows of a plan, sorted by symbol and timestamp, with these columns in this order."""
-    queries = [part.rows.select(_needed(part, columns)) for part in plan.parts]
     frames = [
         _ordered(part, frame, columns)
-        for part, frame in zip(plan.parts, pl.collect_all(queries), strict=True)
+        for part, frame in zip(plan.parts, _collect(plan, columns, as_float=as_float), strict=True)
         if frame.height
     ]
     if not frames:
-        kinds = pl.Schema({name: plan.schema[name] for name in columns})
-        return to_floats(pl.DataFrame(schema=kinds)) if as_float else pl.DataFrame(schema=kinds)
-    several_sources = len(frames) > 1 and plan.parts[0].symbol is None
-    frame = pl.concat(frames)
-    if several_sources:
+        return run_lazily(Plan((), plan.precision), columns, as_float=as_float).collect()
+    frame = frames[0] if len(frames) == 1 else pl.concat(frames)
+    if len(frames) > 1 and plan.parts[0].symbol is None:
+        # Several sources, each with many symbols.
         frame = frame.sort(_ORDER)
-    frame = frame.select(columns)
-    return to_floats(frame) if as_float else frame
+    return frame.select(columns)
+
+
+def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataFrame]:
+    """Every part's rows: the columns that were asked for, and those that the order needs."""
+    queries = [part.rows.select(_needed(part, columns)) for part in plan.parts]
+    if not as_float:
+        return pl.collect_all(queries)
+    schemas = [pl.Schema({name: plan.schema[name] for name in _needed(part, columns)}) for part in plan.parts]
+    pairs = list(zip(queries, schemas, strict=True))
+    frames = pl.collect_all([to_floats_fast(query, schema) for query, schema in pairs])
+    return [
+        to_floats(query, schema).collect() if too_large(frame, schema) else frame
+        for frame, (query, schema) in zip(frames, pairs, strict=True)
+    ]
+
+
+def _needed(part: Part, columns: list[str]) -> list[str]:
+    keys = ["timestamp"] if part.symbol is not None else _ORDER
+    given = {"source"} | ({"symbol"} if part.symbol is not None else set())
+    return list(dict.fromkeys([*keys, *(name for name in columns if name not in given)]))
 
 
 def run_lazily(plan: Plan, columns: list[str], *, as_float: bool) -> pl.LazyFrame:
     """The same as a query that has not run."""
-    if not plan.parts:
-        rows = pl.LazyFrame(schema=plan.schema)
-    else:
+    rows = pl.LazyFrame(schema=plan.schema)
+    if plan.parts:
         rows = pl.concat([_named(part, plan.schema) for part in plan.parts]).sort(_ORDER)
     rows = rows.select(columns)
-    kinds = pl.Schema({name: plan.schema[name] for name in columns})
-    return to_floats_lazily(rows, kinds) if as_float else rows
+    return to_floats(rows, pl.Schema({name: plan.schema[name] for name in columns})) if as_float else rows
 
 
 def _named(part: Part, schema: pl.Schema) -> pl.LazyFrame:
@@ -49,13 +64,6 @@ def _named(part: Part, schema: pl.Schema) -> pl.LazyFrame:
     if part.symbol is not None:
         names.append(pl.lit(part.symbol).alias("symbol"))
     return part.rows.with_columns(names).select(schema.names())
-
-
-def _needed(part: Part, columns: list[str]) -> list[str]:
-    """Columns to read: what was asked for, and what the order needs."""
-    keys = ["timestamp"] if part.symbol is not None else _ORDER
-    given = {"source"} | ({"symbol"} if part.symbol is not None else set())
-    return list(dict.fromkeys([*keys, *(name for name in columns if name not in given)]))
 
 
 def _ordered(part: Part, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:

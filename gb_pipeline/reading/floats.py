@@ -1,6 +1,6 @@
 """Decimals as floats, for backtests.
 
-Belongs here: the fast way from stored decimals to float64, and the proof that it is exact.
+Belongs here: the fast way from stored decimals to float64, and telling where it would not be exact.
 """
 
 from __future__ import annotations
@@ -9,37 +9,42 @@ import polars as pl
 
 from gb_pipeline.market.schema import Precision
 
-# Up to here every integer is a float64, and dividing it by 1e8 rounds once: to the float that is nearest to the decimal.
-_EXACT_INTEGERS = 2**53
 _STANDARD = Precision.STANDARD.decimal
 _UNIT = 10.0**_STANDARD.scale
+# Integers up to 2**53 are float64 numbers, and dividing one by 1e8 rounds once: to the float nearest to the decimal.
+_EXACT_BELOW = 2.0**53 / _UNIT
 
 
-def decimal_columns(schema: pl.Schema) -> list[str]:
-    """Names of the decimal columns."""
-    return [name for name, kind in schema.items() if kind.is_decimal()]
+def to_floats(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+    """Every decimal column as Float64, each value the float that is nearest to the stored decimal."""
+    return frame.with_columns(pl.col([name for name, kind in schema.items() if kind.is_decimal()]).cast(pl.Float64))
 
 
-def to_floats(frame: pl.DataFrame) -> pl.DataFrame:
-    """Every decimal column as Float64, each value the float that is nearest to the stored decimal.
+def to_floats_fast(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+    """The same in a third of the time, unless `too_large` says otherwise about the result.
 
-    Example:
-        >>> to_floats(pl.DataFrame({"close": [Decimal("42000.01")]}))["close"][0]
-        42000.01
+    Args:
+        frame: with a column `timestamp` that is never null.
     """
-    return frame.with_columns(_nearest(frame[name]) for name in decimal_columns(frame.schema))
+    # Divided by one number, Polars multiplies with its inverse, which is off in the last bit for every ninth value; divided
+    # by a column, it divides. So the number becomes a column.
+    unit = pl.col("timestamp").is_null().cast(pl.Float64) + _UNIT
+    return frame.with_columns(
+        (pl.col(name).to_physical().cast(pl.Int64).cast(pl.Float64) / unit)
+        if kind == _STANDARD
+        else pl.col(name).cast(pl.Float64)
+        for name, kind in schema.items()
+        if kind.is_decimal()
+    )
 
 
-def to_floats_lazily(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
-    """The same for a query that has not run; Polars' own cast is as exact and takes twice as long."""
-    return frame.with_columns(pl.col(decimal_columns(schema)).cast(pl.Float64))
+def too_large(floats: pl.DataFrame, schema: pl.Schema) -> bool:
+    """Whether `to_floats_fast` met a number of more than 53 bits, 90,071,992 or above, which only `to_floats` reads right.
 
-
-def _nearest(series: pl.Series) -> pl.Series:
-    if series.dtype != _STANDARD or not len(series):
-        return series.cast(pl.Float64)
-    units = series.to_physical().cast(pl.Int64)
-    low, high = units.min(), units.max()
-    if low is None or max(-low, high) > _EXACT_INTEGERS:  # type: ignore[operator,type-var]
-        return series.cast(pl.Float64)
-    return units.cast(pl.Float64) / _UNIT
+    Args:
+        floats: what was collected.
+        schema: the types before.
+    """
+    columns = (floats[name] for name, kind in schema.items() if kind == _STANDARD)
+    edges = (edge for column in columns for edge in (column.max(), column.min()))
+    return any(abs(edge) >= _EXACT_BELOW for edge in edges if isinstance(edge, float))

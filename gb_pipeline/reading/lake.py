@@ -23,6 +23,7 @@ from gb_pipeline.market.window import Window, instant
 from gb_pipeline.reading import ledgers, sql
 from gb_pipeline.reading.answer import run, run_lazily
 from gb_pipeline.reading.as_of import as_known
+from gb_pipeline.reading.index import FileIndex
 from gb_pipeline.reading.plan import EARLIEST, LATEST, Plan, Question, check_columns, make_plan, nothing_found
 
 Symbols = Symbol | str | Sequence[Symbol | str]
@@ -44,7 +45,7 @@ class Lake:
     def __init__(self, store: LakeStore) -> None:
         """Use `Lake.open`."""
         self._store = store
-        self._tables = store.tables
+        self._index = FileIndex(store.tables)
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False) -> Lake:
@@ -125,7 +126,7 @@ class Lake:
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
-            raise nothing_found(self._tables, question)
+            raise nothing_found(self._index, question)
         return frame
 
     def scan_bars(
@@ -171,7 +172,7 @@ class Lake:
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
-            raise nothing_found(self._tables, question)
+            raise nothing_found(self._index, question)
         fields = {field.name: field for field in bar_schema(plan.precision)}
         types = [_arrow_field(fields[name], as_float=as_float) for name in names]
         try:
@@ -201,10 +202,10 @@ class Lake:
             source=source,
             as_of=None if as_of is None else instant(as_of),
         )
-        plan = make_plan(self._tables, question)
+        plan = make_plan(self._index, question)
         names = check_columns(columns, plan.schema)
         if question.as_of is not None:
-            plan = as_known(self._tables, question, plan, question.as_of)
+            plan = as_known(self._store.tables, question, plan, question.as_of)
         return question, plan, names
 
     def sql(self, query: str) -> pl.DataFrame:
@@ -240,7 +241,7 @@ class Lake:
         Raises:
             UnknownSeries: a name that the lake does not know.
         """
-        return ledgers.coverage(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.coverage(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
 
     def gaps(
         self,
@@ -254,13 +255,13 @@ class Lake:
 
         `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`.
         """
-        return ledgers.gaps(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.gaps(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
 
     def symbols(self, source: str | None = None, resolution: Resolution | str | None = None) -> pl.DataFrame:
         """One row per series: `source, symbol, resolution, start, end, record_count, file_path, bytes, created_at,
         updated_at`; `start` and `end` are the first and last bar, null without one.
         """
-        return ledgers.symbols_of(self._tables, source, _resolution(resolution))
+        return ledgers.symbols_of(self._index, source, _resolution(resolution))
 
     def restatements(
         self,
@@ -271,7 +272,7 @@ class Lake:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Bars that a vendor changed after they were stored: `old_*`, `new_*`, `first_known`, `replaced_at`, `delay` (us)."""
-        return ledgers.restated(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.restated(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
 
     def quarantine(
         self,
@@ -282,7 +283,7 @@ class Lake:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Refused rows as they were received, with their reasons; `start` and `end` select by the window of the fetch."""
-        return ledgers.quarantined(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.quarantined(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
 
 
 def _refuse_no_lake(root: Path) -> None:

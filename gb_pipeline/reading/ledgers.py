@@ -12,60 +12,62 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from gb_pipeline.lake import catalog_tables, ledger, quarantine, restatements
-from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
+from gb_pipeline.reading.index import FileIndex
 from gb_pipeline.reading.plan import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, unknown
 
 
 def coverage(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
     """See `Lake.coverage`."""
-    return catalog_tables.coverage(_sessions(tables, source, symbols, resolution, window))
+    return catalog_tables.coverage(_sessions(index, source, symbols, resolution, window))
 
 
 def gaps(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
     """See `Lake.gaps`."""
-    return catalog_tables.gaps(_sessions(tables, source, symbols, resolution, window))
+    return catalog_tables.gaps(_sessions(index, source, symbols, resolution, window))
 
 
-def symbols_of(tables: Tables, source: str | None, resolution: Resolution | None) -> pl.DataFrame:
+def symbols_of(index: FileIndex, source: str | None, resolution: Resolution | None) -> pl.DataFrame:
     """See `Lake.symbols`."""
-    listed = catalog_tables.file_list(tables)
-    found = catalog_tables.symbol_data(tables, listed, ledger.current(tables)).drop("exchange", "asset_class")
+    listed = catalog_tables.file_list(index.tables)
+    found = catalog_tables.symbol_data(index.tables, listed, ledger.current(index.tables)).drop(
+        "exchange", "asset_class"
+    )
     return _of(found, source, resolution)
 
 
 def restated(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
     """See `Lake.restatements`."""
-    rows = restatements.read(tables, source, resolution, symbols, _between(window))
-    return _checked(tables, rows, source, symbols, resolution)
+    rows = restatements.read(index.tables, source, resolution, symbols, _between(window))
+    return _checked(index, rows, source, symbols, resolution)
 
 
 def quarantined(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
     """See `Lake.quarantine`."""
-    rows = quarantine.read(tables, source, symbols, None if _between(window) is None else window)
+    rows = quarantine.read(index.tables, source, symbols, None if _between(window) is None else window)
     rows = _of(rows, None, resolution).sort("source", "symbol", "resolution", "timestamp", "quarantined_at")
-    return _checked(tables, rows, source, symbols, resolution)
+    return _checked(index, rows, source, symbols, resolution)
 
 
 def _sessions(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
-    rows = ledger.current(tables, source, resolution, symbols, _days(window))
-    return _checked(tables, rows, source, symbols, resolution)
+    rows = ledger.current(index.tables, source, resolution, symbols, _days(window))
+    return _checked(index, rows, source, symbols, resolution)
 
 
 def _checked(
-    tables: Tables,
+    index: FileIndex,
     rows: pl.DataFrame,
     source: str | None,
     symbols: Sequence[str] | None,
@@ -75,7 +77,7 @@ def _checked(
     silent = [code for code in symbols or () if code not in rows["symbol"]]
     if rows.height and not silent:
         return rows
-    known = known_series(tables, open_bars=False)
+    known = known_series(index, open_bars=False)
     there = _of(known, source, resolution)
     if source is not None and there.is_empty():
         raise unknown(known, ", ".join(symbols or ()), resolution, source)

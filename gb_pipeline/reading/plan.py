@@ -14,17 +14,16 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, NoDataInRange
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.lake.tables import scan, spec_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, bar_table, polars_schema
 from gb_pipeline.market.window import Window
+from gb_pipeline.reading.index import SLACK, File, FileIndex
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
 
 # The first and the last instant that a bar can have; stands for an end that is left open.
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-# The log's statistics are cut to milliseconds: a row may lie this much after what they say.
-_SLACK = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -70,59 +69,64 @@ class Plan:
         return pl.Schema({name: kind for name, kind in types.items() if name != "period"})
 
 
-def make_plan(tables: Tables, question: Question) -> Plan:
+def make_plan(index: FileIndex, question: Question) -> Plan:
     """Find the files.
 
     Raises:
         UnknownSeries: a symbol has no bars of this resolution; the message says what resembles it.
         ReadError: several sources have a symbol and none was named.
     """
-    listed = {precision: _listed(tables, question, precision) for precision in Precision}
-    wanted = _series(tables, question, listed)
-    precision = Precision.STANDARD if listed[Precision.WIDE].is_empty() else Precision.WIDE
+    listed = {precision: _listed(index, question, precision) for precision in Precision}
+    wanted = _series(index, question, listed)
+    precision = Precision.WIDE if listed[Precision.WIDE] else Precision.STANDARD
     if question.resolution.intraday:
-        parts = [_part(tables, question, listed, precision, source, [symbol]) for source, symbol in wanted]
+        parts = [_part(index, question, listed, precision, source, [symbol]) for source, symbol in wanted]
     else:
         sources = dict.fromkeys(source for source, _ in wanted)
         parts = [
-            _part(tables, question, listed, precision, name, [code for source, code in wanted if source == name])
+            _part(index, question, listed, precision, name, [code for source, code in wanted if source == name])
             for name in sources
         ]
     return Plan(tuple(parts), precision)
 
 
-def _listed(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
-    """Files of one table that may hold such rows, in the order of time; one snapshot."""
-    window = question.window
-    with tables.open(bar_table(question.resolution, precision)) as table:
-        if table is None:
-            return pl.DataFrame(schema={"path": pl.String(), "partition.source": pl.String()})
-        return files(
-            table,
-            source=question.source,
-            symbols=question.symbols or None,
-            between=(window.start, window.end),
-        ).sort("min.timestamp")
+# Files in the order of time, by source and symbol; the symbol is None where files hold many.
+_Listed = dict[tuple[str, str | None], list[File]]
 
 
-def _series(tables: Tables, question: Question, listed: dict[Precision, pl.DataFrame]) -> list[tuple[str, str]]:
+def _listed(index: FileIndex, question: Question, precision: Precision) -> _Listed:
+    """Files of one table that may hold such rows; one snapshot."""
+    found = index.find(
+        question.resolution,
+        precision,
+        source=question.source,
+        symbols=question.symbols or None,
+        window=question.window,
+    )
+    listed: _Listed = {}
+    for file in found:
+        listed.setdefault((file.source, file.symbol), []).append(file)
+    return listed
+
+
+def _series(index: FileIndex, question: Question, listed: dict[Precision, _Listed]) -> list[tuple[str, str]]:
     """Source and symbol of every series of the answer, sorted by symbol."""
     if question.resolution.intraday and question.source is not None and question.symbols:
-        there = {code for found in listed.values() if found.height for code in found["partition.symbol"]}
+        there = {code for found in listed.values() for _, code in found}
         if there.issuperset(question.symbols):
             return [(question.source, code) for code in sorted(question.symbols)]
-    stored = stored_series(tables, question.resolution, question.symbols or None, question.source)
+    stored = stored_series(index, question.resolution, question.symbols or None, question.source)
     codes = sorted(question.symbols or stored["symbol"].unique().to_list())
     found = [(source_of(stored, code, question.resolution), code) for code in codes]
     missing = [code for source, code in found if source is None]
     if missing:
-        _refuse_unknown(tables, question, missing)
+        _refuse_unknown(index, question, missing)
     return [(source, code) for source, code in found if source is not None]
 
 
-def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) -> None:
+def _refuse_unknown(index: FileIndex, question: Question, missing: Sequence[str]) -> None:
     """Raise for a name that nobody knows; a series that is only empty so far is known."""
-    known = known_series(tables)
+    known = known_series(index)
     same = known.filter(pl.col("resolution") == question.resolution.value)
     if question.source is not None:
         same = same.filter(pl.col("source") == question.source)
@@ -132,73 +136,57 @@ def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) 
 
 
 def _part(
-    tables: Tables,
+    index: FileIndex,
     question: Question,
-    listed: dict[Precision, pl.DataFrame],
+    listed: dict[Precision, _Listed],
     precision: Precision,
     source: str,
     symbols: list[str],
 ) -> Part:
     one = symbols[0] if question.resolution.intraday else None
     key = ["timestamp"] if one else ["symbol", "timestamp"]
-    found = {
-        kind: _rows(tables, question, kind, listed[kind], source, symbols)
-        for kind in Precision
-        if not listed[kind].is_empty()
-    }
-    wide, standard = found.get(Precision.WIDE), found.get(Precision.STANDARD)
-    if wide is None:
-        empty = scan(tables.storage, spec_of(bar_table(question.resolution)), []).drop("source", "period")
-        rows = (empty.drop("symbol") if one else empty) if standard is None else standard
-    elif standard is None:
-        rows = wide
-    else:
-        types = polars_schema(bar_schema(precision))
-        columns = standard.collect_schema().names()
-        older = standard.cast({name: types[name] for name in columns})
-        rows = pl.concat([wide, older.join(wide.select(key), on=key, how="anti")])
-    return Part(source, one, rows)
+    standard = _rows(index, question, Precision.STANDARD, listed[Precision.STANDARD].get((source, one), []), symbols)
+    if precision is Precision.STANDARD:
+        return Part(source, one, standard)
+    wide = _rows(index, question, precision, listed[precision].get((source, one), []), symbols)
+    types = polars_schema(bar_schema(precision))
+    older = standard.cast({name: types[name] for name in standard.collect_schema().names()})
+    return Part(source, one, pl.concat([wide, older.join(wide.select(key), on=key, how="anti")]))
 
 
 def _rows(
-    tables: Tables, question: Question, precision: Precision, listed: pl.DataFrame, source: str, symbols: list[str]
+    index: FileIndex, question: Question, precision: Precision, found: list[File], symbols: list[str]
 ) -> pl.LazyFrame:
     """Rows of one table; filters only where a file may hold more than was asked for."""
-    window = question.window
-    mine = listed.filter(pl.col("partition.source") == source)
-    if question.resolution.intraday:
-        mine = mine.filter(pl.col("partition.symbol") == symbols[0])
-    spec = spec_of(bar_table(question.resolution, precision))
-    hidden = ["source", "period", *(["symbol"] if question.resolution.intraday else [])]
-    rows = scan(tables.storage, spec, mine["path"].to_list()).drop(hidden)
-    low, high = mine["min.timestamp"].min(), mine["max.timestamp"].max()
-    if not question.resolution.intraday:
+    window, intraday = question.window, question.resolution.intraday
+    rows = scan(index.tables.storage, spec_of(bar_table(question.resolution, precision)), [file.path for file in found])
+    rows = rows.drop("source", "period", *(["symbol"] if intraday else []))
+    if not intraday:
         rows = rows.filter(pl.col("symbol").is_in(symbols))
-    if mine["min.timestamp"].null_count() or (low is not None and low < window.start):  # type: ignore[operator]
+    if any(file.first is None or file.first < window.start for file in found):
         rows = rows.filter(pl.col("timestamp") >= window.start)
-    if mine["max.timestamp"].null_count() or (high is not None and high + _SLACK > window.end):  # type: ignore[operator]
+    if any(file.last is None or file.last + SLACK > window.end for file in found):
         rows = rows.filter(pl.col("timestamp") < window.end)
     return rows
 
 
-def nothing_found(tables: Tables, question: Question) -> NoDataInRange:
+def nothing_found(index: FileIndex, question: Question) -> NoDataInRange:
     """The error for a range without a row: what there is instead, and what the ledger says about the range."""
     symbols = list(question.symbols) or None
     edges = []
     for precision in Precision:
         spec = spec_of(bar_table(question.resolution, precision))
-        with tables.open(spec.name) as table:
-            listed = None if table is None else files(table, source=question.source, symbols=symbols)
-        if listed is None or listed.is_empty():
+        listed = index.find(question.resolution, precision, source=question.source, symbols=symbols)
+        if not listed:
             continue
-        rows = scan(tables.storage, spec, listed["path"].to_list())
+        rows = scan(index.tables.storage, spec, [file.path for file in listed])
         if symbols is not None:
             rows = rows.filter(pl.col("symbol").is_in(symbols))
         edges.append(rows.select(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")))
     spans = pl.concat(edges).collect().drop_nulls() if edges else pl.DataFrame()
     available = None if spans.is_empty() else (spans["first"].min(), spans["last"].max())
     asked = f"{', '.join(question.symbols[:5]) or question.source} {question.resolution} in {_span(question.window)}"
-    what = f"no bars of {asked}{_by_ledger(tables, question)}"
+    what = f"no bars of {asked}{_by_ledger(index, question)}"
     if question.as_of is not None:
         what += f" as known at {question.as_of.isoformat()}"
     if available is None:
@@ -207,7 +195,7 @@ def nothing_found(tables: Tables, question: Question) -> NoDataInRange:
     return NoDataInRange(what, available=available, fix=f"there are bars from {first} to {last}")  # type: ignore[arg-type]
 
 
-def _by_ledger(tables: Tables, question: Question) -> str:
+def _by_ledger(index: FileIndex, question: Question) -> str:
     """` (2 sessions closed, 1 session failed)`, or nothing where the ledger knows nothing."""
     window = question.window
     until = (
@@ -216,7 +204,7 @@ def _by_ledger(tables: Tables, question: Question) -> str:
     if window.empty:
         return ""
     sessions = ledger.current(
-        tables, question.source, question.resolution, list(question.symbols) or None, (window.start.date(), until)
+        index.tables, question.source, question.resolution, list(question.symbols) or None, (window.start.date(), until)
     )
     counts = sessions.group_by("status").len().sort("status").rows()
     said = ", ".join(f"{n} session{'s' if n > 1 else ''} {status}" for status, n in counts)

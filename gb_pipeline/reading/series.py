@@ -11,40 +11,37 @@ from collections.abc import Sequence
 import polars as pl
 
 from gb_pipeline.errors import ReadError, UnknownSeries
-from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.lake.tables import files, scan, spec_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
+from gb_pipeline.reading.index import FileIndex
 
 SERIES = pl.Schema({"source": pl.String(), "symbol": pl.String(), "resolution": pl.String()})
 
 
 def stored_series(
-    tables: Tables, resolution: Resolution, symbols: Sequence[str] | None = None, source: str | None = None
+    index: FileIndex, resolution: Resolution, symbols: Sequence[str] | None = None, source: str | None = None
 ) -> pl.DataFrame:
     """`source, symbol` of what is stored in one resolution, sorted.
 
     Intraday series are answered from the log; of daily and coarser bars, whose files hold many symbols, the symbol
     column of the files that may hold them is read.
     """
-    found = [pl.DataFrame(schema={"source": pl.String(), "symbol": pl.String()})]
+    kinds = {"source": pl.String(), "symbol": pl.String()}
+    found = [pl.DataFrame(schema=kinds)]
     for precision in Precision:
-        spec = spec_of(bar_table(resolution, precision))
-        with tables.open(spec.name) as table:
-            listed = None if table is None else files(table, source=source, symbols=symbols)
-        if listed is None or listed.is_empty():
-            continue
+        listed = index.find(resolution, precision, source=source, symbols=symbols)
         if resolution.intraday:
-            pairs = listed.select(
-                pl.col("partition.source").alias("source"), pl.col("partition.symbol").alias("symbol")
-            )
+            pairs = pl.DataFrame(list({(file.source, file.symbol) for file in listed}), schema=kinds, orient="row")
         else:
-            rows = scan(tables.storage, spec, listed["path"].to_list()).select("source", "symbol")
+            spec = spec_of(bar_table(resolution, precision))
+            rows = scan(index.tables.storage, spec, [file.path for file in listed]).select("source", "symbol")
             pairs = (rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))).unique().collect()
         found.append(pairs)
     return pl.concat(found).unique().sort("source", "symbol")
 
 
-def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
+def known_series(index: FileIndex, *, open_bars: bool = True) -> pl.DataFrame:
     """`source, symbol, resolution` of everything stored, and of series that the ledger knows although nothing is stored.
 
     Args:
@@ -53,11 +50,11 @@ def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
     found = [pl.DataFrame(schema=SERIES)]
     for resolution in Resolution:
         if resolution.intraday or (open_bars and resolution is not Resolution.TICK):
-            found.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
+            found.append(stored_series(index, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
     spec = spec_of("sessions")
-    with tables.open(spec.name) as table:
+    with index.tables.open(spec.name) as table:
         paths = [] if table is None else files(table)["path"].to_list()
-    found.append(scan(tables.storage, spec, paths).select(SERIES.names()).unique().collect())
+    found.append(scan(index.tables.storage, spec, paths).select(SERIES.names()).unique().collect())
     return pl.concat(found).unique().sort("source", "symbol", "resolution")
 
 
