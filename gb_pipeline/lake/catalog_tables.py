@@ -13,7 +13,8 @@ from urllib.parse import unquote
 import polars as pl
 
 from gb_pipeline.lake import fetches, quarantine
-from gb_pipeline.lake.tables import Tables, files
+from gb_pipeline.lake.files import files
+from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SESSIONS, bar_table
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.lake.specs import TableSpec, spec_of
 from gb_pipeline.lake.storage import Storage
-from gb_pipeline.lake.tables import TableSpec, spec_of
 from gb_pipeline.market.schema import Precision, bar_schema
 
 _KEYS = ("source", "symbol", "timestamp")

@@ -19,7 +19,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from gb_pipeline.errors import CompactionRefused, LakeError
-from gb_pipeline.lake.tables import COMMIT_RETRIES, ROW_GROUP_ROWS, Tables, TableSpec, files, scan, spec_of
+from gb_pipeline.lake.files import files, scan
+from gb_pipeline.lake.specs import ROW_GROUP_ROWS, TableSpec, packed_columns, spec_of
+from gb_pipeline.lake.tables import COMMIT_RETRIES, Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, polars_schema
 from gb_pipeline.quality.fingerprint import combine, session_fingerprints
@@ -173,7 +175,7 @@ def _write(tables: Tables, spec: TableSpec, rows: pl.DataFrame, partition: Parti
     path = f"{folder}/compacted-{uuid.uuid4()}.zstd.parquet"
     target = Path(tables.storage.table(spec.name), path)
     columns = [name for name in polars_schema(spec.schema).names() if name not in hive]
-    numeric = [field.name for field in spec.schema if field.name in columns and _packable(field.type)]
+    numeric = packed_columns(spec)
     arrow = rows.select(columns).to_arrow().cast(_without(spec.schema, hive))
     pq.write_table(
         arrow,
@@ -194,12 +196,6 @@ def _write(tables: Tables, spec: TableSpec, rows: pl.DataFrame, partition: Parti
     }
     size = target.stat().st_size
     return path, AddAction(path, size, hive, int(time.time() * 1000), False, json.dumps(stats))
-
-
-def _packable(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_timestamp(kind) or types.is_int64(kind) or (types.is_decimal(kind) and kind.precision <= 18))
 
 
 def _without(schema: Any, hive: dict[str, str | None]) -> Any:

@@ -12,8 +12,10 @@ from enum import StrEnum
 
 import polars as pl
 
-from gb_pipeline.lake.tables import Tables, files, scan, spec_of
-from gb_pipeline.market.schema import FETCHES, empty, polars_schema
+from gb_pipeline.lake.files import ledger_rows
+from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.lake.tables import Tables
+from gb_pipeline.market.schema import FETCHES, polars_schema
 
 
 class FetchOutcome(StrEnum):
@@ -54,14 +56,4 @@ def record(tables: Tables, records: Sequence[FetchRecord]) -> None:
 
 def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:
     """All recorded fetches of a source; columns of `market.schema.FETCHES`, oldest first."""
-    spec = spec_of("fetches")
-    with tables.open(spec.name) as table:
-        if table is None:
-            return empty(FETCHES)
-        paths = files(table, source=source, symbols=symbols)["path"].to_list()
-    rows = scan(tables.storage, spec, paths)
-    if source is not None:
-        rows = rows.filter(pl.col("source") == source)
-    if symbols is not None:
-        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
-    return rows.sort("fetched_at").collect()
+    return ledger_rows(tables, "fetches", source=source, symbols=symbols).sort("fetched_at").collect()

@@ -11,9 +11,11 @@ from datetime import date
 
 import polars as pl
 
-from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.lake.files import ledger_rows
+from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import SESSIONS, Precision, empty, polars_schema
+from gb_pipeline.market.schema import SESSIONS, Precision, polars_schema
 
 KEYS = ("source", "symbol", "resolution", "session")
 # What may differ although nothing happened.
@@ -42,20 +44,9 @@ def current(
     Returns:
         Columns of `market.schema.SESSIONS`, sorted by key.
     """
-    spec = spec_of("sessions")
-    with tables.open(spec.name) as table:
-        if table is None:
-            return empty(SESSIONS)
-        found = files(table, source=source, symbols=symbols, between=between, key="session")
+    rows = ledger_rows(tables, "sessions", source=source, symbols=symbols, between=between, key="session")
     if resolution is not None:
-        found = found.filter(pl.col("partition.resolution") == resolution.value)
-    rows = scan(tables.storage, spec, found["path"].to_list())
-    if source is not None:
-        rows = rows.filter(pl.col("source") == source)
-    if symbols is not None:
-        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
-    if between is not None:
-        rows = rows.filter((pl.col("session") >= between[0]) & (pl.col("session") < between[1]))
+        rows = rows.filter(pl.col("resolution") == resolution.value)
     return valid(rows).collect()
 
 

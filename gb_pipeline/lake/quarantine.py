@@ -12,9 +12,10 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.lake.files import ledger_rows
+from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import QUARANTINE, empty
 from gb_pipeline.market.window import Window
 
 
@@ -22,16 +23,7 @@ def read(
     tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None, window: Window | None = None
 ) -> pl.DataFrame:
     """Refused rows whose fetch window overlaps a window; columns of `market.schema.QUARANTINE`."""
-    spec = spec_of("quarantine")
-    with tables.open(spec.name) as table:
-        if table is None:
-            return empty(QUARANTINE)
-        paths = files(table, source=source, symbols=symbols)["path"].to_list()
-    rows = scan(tables.storage, spec, paths)
-    if source is not None:
-        rows = rows.filter(pl.col("source") == source)
-    if symbols is not None:
-        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
+    rows = ledger_rows(tables, "quarantine", source=source, symbols=symbols)
     if window is not None:
         rows = rows.filter((pl.col("window_start") < window.end) & (pl.col("window_end") > window.start))
     return rows.unique("row_id", keep="first", maintain_order=True).collect()

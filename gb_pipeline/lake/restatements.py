@@ -11,9 +11,11 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.lake.tables import Tables, files, scan, spec_of
+from gb_pipeline.lake.files import ledger_rows
+from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, empty, polars_schema, restatement_schema
+from gb_pipeline.market.schema import CONTENT, polars_schema
 
 _KEY = ("symbol", "timestamp", "first_known")
 
@@ -26,20 +28,9 @@ def read(
     between: tuple[datetime, datetime] | None = None,
 ) -> pl.DataFrame:
     """Recorded restatements; `between` is a half-open range of bar timestamps. Sorted by series and timestamp."""
-    spec = spec_of("restatements")
-    with tables.open(spec.name) as table:
-        if table is None:
-            return empty(restatement_schema())
-        paths = files(table, source=source, symbols=symbols, between=between)["path"].to_list()
-    rows = scan(tables.storage, spec, paths)
-    if source is not None:
-        rows = rows.filter(pl.col("source") == source)
+    rows = ledger_rows(tables, "restatements", source=source, symbols=symbols, between=between)
     if resolution is not None:
         rows = rows.filter(pl.col("resolution") == resolution.value)
-    if symbols is not None:
-        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
-    if between is not None:
-        rows = rows.filter((pl.col("timestamp") >= between[0]) & (pl.col("timestamp") < between[1]))
     return rows.sort("source", "resolution", "symbol", "timestamp", "replaced_at").collect()
 
 

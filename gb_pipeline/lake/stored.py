@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.tables import Tables, bar_spec, files, scan
+from gb_pipeline.lake.files import files, scan
+from gb_pipeline.lake.specs import bar_spec
+from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window

@@ -22,10 +22,12 @@ import polars as pl
 
 from gb_pipeline.lake import ledger, quarantine, restatements
 from gb_pipeline.lake.coverage import Expectation, Listing, expect, ledger_rows, session_reports
+from gb_pipeline.lake.files import files
 from gb_pipeline.lake.merge import KEY, Merge, merge
 from gb_pipeline.lake.report import SessionReport, WriteReport
+from gb_pipeline.lake.specs import bar_spec
 from gb_pipeline.lake.stored import read_window, refuse_narrower
-from gb_pipeline.lake.tables import Tables, bar_spec, files, retry_on_conflict
+from gb_pipeline.lake.tables import Tables, retry_on_conflict
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.symbol import Symbol

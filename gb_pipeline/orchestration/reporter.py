@@ -18,8 +18,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 
 from gb_pipeline.ingest.job import Outcome
+from gb_pipeline.lake.files import files, scan
+from gb_pipeline.lake.specs import bar_spec
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.tables import bar_spec, files, scan
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.outcome import PartitionOutcome, split, table
 
@@ -57,6 +58,13 @@ class Reporter:
                     key, description=outcome.sentence, metadata=outcome.metadata(rows), partition=outcome.key
                 )
             )
+        for outcome in outcomes:
+            if outcome.failed:
+                # The page of a red day would be blank otherwise.
+                seen = dg.AssetObservation(
+                    key, description=outcome.reason, metadata=outcome.failure(), partition=outcome.key
+                )
+                self._context.log_event(seen)
         targets = self._targets(key, [outcome.key for outcome in fine])
         for outcome in outcomes:
             for check in self._evaluations(key, outcome, targets.get(outcome.key)):

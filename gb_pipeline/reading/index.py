@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from gb_pipeline.lake.tables import Tables, files
+from gb_pipeline.lake.files import files
+from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
 from gb_pipeline.market.window import Window

@@ -14,7 +14,8 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, NoDataInRange
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.tables import scan, spec_of
+from gb_pipeline.lake.files import scan
+from gb_pipeline.lake.specs import spec_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, bar_table, polars_schema
 from gb_pipeline.market.window import Window

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from gb_pipeline.errors import ReadError, UnknownSeries
-from gb_pipeline.lake.tables import files, scan, spec_of
+from gb_pipeline.lake.files import files, scan
+from gb_pipeline.lake.specs import spec_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
 from gb_pipeline.reading.index import FileIndex

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from gb_pipeline.lake.catalog import catalog_is_stale, open_catalog
-from gb_pipeline.lake.tables import files
+from gb_pipeline.lake.files import files
 from gb_pipeline.reading.lake import Lake
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]

@@ -11,8 +11,8 @@ import pytest
 
 from gb_pipeline.errors import CompactionRefused, LakeError
 from gb_pipeline.lake import compaction
+from gb_pipeline.lake.specs import ROW_GROUP_ROWS
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.tables import ROW_GROUP_ROWS
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules

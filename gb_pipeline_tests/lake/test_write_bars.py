@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gb_pipeline.errors import LakeError, WindowRefused
 from gb_pipeline.lake import ledger, quarantine, restatements
 from gb_pipeline.lake.report import SessionStatus, WriteReport
+from gb_pipeline.lake.specs import TableSpec
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.tables import TableSpec
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
