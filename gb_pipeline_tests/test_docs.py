@@ -1,0 +1,150 @@
+"""README and guides: every block of code in them runs, every name, setting and link in them exists.
+
+A block's first line decides: ```` ```python ```` and ```` ```bash ```` are run, in order, in one folder per page;
+```` ```yaml gb.yaml ```` is written to that file first; `proven-by=` names the test that runs what is too large for here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from gb_pipeline import settings
+from gb_pipeline.providers.csv_options import CsvOptions
+from gb_pipeline.simulation import Simulation
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Shown, not run: output, and pieces of other projects' files.
+SHOWN = {"text", "toml"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; `argument` is what stands behind its language."""
+
+    language: str
+    argument: str
+    body: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [Block(m[1], m[2] or "", m[3], text[: m.start()].count("\n") + 2) for m in BLOCK.finditer(text)]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[Simulation]:
+    codes = ["BTC-USD", "ETH-USD", "BTC-USDT", "BTC-USDT-PERP", "ETH-USDT-PERP"]
+    with Simulation(symbols=codes) as simulation:
+        yield simulation
+
+
+def on_loopback(text: str, url: str) -> str:
+    """The same gb.yaml with its exchanges simulated: no test leaves the machine."""
+    content = yaml.safe_load(text)
+    for source in content["sources"].values():
+        if source["provider"] == "ccxt":
+            source.setdefault("options", {})["base_url"] = url
+    return yaml.safe_dump(content)
+
+
+def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulation, folder: Path) -> None:
+    where = f"{name(page)}:{block.line}"
+    if block.argument.startswith("proven-by="):
+        assert (ROOT / block.argument.removeprefix("proven-by=")).exists(), where
+    elif block.argument:
+        file = folder / block.argument
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            on_loopback(block.body, exchange.url) if file.name == "gb.yaml" else block.body, encoding="utf-8"
+        )
+        if file.name == "gb.yaml":
+            settings.Settings.load(file)
+    elif block.language == "python":
+        # The line numbers of a traceback are those of the page.
+        exec(compile("\n" * (block.line - 1) + block.body, where, "exec"), names)
+    elif block.language == "bash":
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        command = ["bash", "-euo", "pipefail", "-c", block.body]
+        done = subprocess.run(
+            command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{where}\n{done.stdout}{done.stderr}"
+    else:
+        assert block.language in SHOWN, f"{where}: nobody runs {block.language}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_runs(page: Path, exchange: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("GB_CONFIG", "GB_LAKE", "GB_SIM_URL", "DAGSTER_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    found = blocks(page)
+    assert found, "a guide without an example"
+    for block in found:
+        run_block(page, block, names, exchange, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    for file, test in re.findall(r"`(gb_pipeline_tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8")):
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def rows(text: str, heading: str) -> dict[str, str]:
+    """Setting to default, as the table under a heading has them."""
+    table = text.split(f"| {heading} | default | meaning |")[1].split("\n\n", maxsplit=1)[0]
+    return {cells[1].strip(" `"): cells[2].strip() for line in table.splitlines()[2:] if (cells := line.split("|"))}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "model", "elsewhere"),
+    [
+        ("README.md", "of a source", settings.SourceSettings, {"name"}),
+        ("README.md", "of a symbol", settings.SymbolSettings, set()),
+        ("README.md", "top level", settings.Settings, {"path"}),
+        ("docs/sources.md", "option of csv", CsvOptions, set()),
+    ],
+)
+def test_every_setting_is_explained_with_its_default(
+    page: str, heading: str, model: type[BaseModel], elsewhere: set[str]
+) -> None:
+    told = rows((ROOT / page).read_text(encoding="utf-8"), heading)
+    assert set(told) == set(model.model_fields) - elsewhere
+    for setting, field in model.model_fields.items():
+        default = field.default
+        if setting in told and isinstance(default, bool | int | float | str) and default != "":
+            assert told[setting] == f"`{str(default).lower() if isinstance(default, bool) else default}`", setting
+
+
+@pytest.mark.parametrize("model", [settings.SourceSettings, settings.SymbolSettings])
+def test_the_default_project_mentions_every_setting(model: type[BaseModel]) -> None:
+    text = (ROOT / "gb.yaml").read_text(encoding="utf-8")
+    for setting in set(model.model_fields) - {"name"}:
+        assert re.search(rf"^[ #-]*{setting}:", text, re.MULTILINE), setting
