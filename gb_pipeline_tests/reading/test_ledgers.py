@@ -1,0 +1,80 @@
+"""Questions about the lake rather than about prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gb_pipeline import BarRules, UnknownSeries
+from gb_pipeline.market.resolution import Resolution
+
+
+@pytest.fixture
+def filled(lake, write):
+    write("sim", "BTC-USD", "2024-01-02", ["1"] * 1440)
+    write("sim", "BTC-USD", "2024-01-03", ["1"] * 1000)
+    write("sim", "BTC-USD", "2024-01-04", ["1"] * 10 + ["-1"], rules=BarRules(max_bad_fraction=1.0))
+    write("yahoo", "AAPL", "2024-01-02", ["1", "2"], resolution="1d", days=2, rules=BarRules(resolution=Resolution.DAY))
+    return lake
+
+
+def test_coverage_has_one_row_per_session(filled):
+    rows = filled.coverage("sim", "BTC-USD", "1m")
+    assert rows.select("actual", "missing", "status", "quarantined").rows() == [
+        (1440, 0, "complete", 0), (1000, 440, "partial", 0), (10, 1430, "partial", 1),
+    ]  # fmt: skip
+    assert filled.coverage(start="2024-01-03", end="2024-01-04")["symbol"].to_list() == ["BTC-USD", "AAPL"]
+    assert filled.coverage(start="2024-01-03T12:00:00Z", end="2024-01-03T13:00:00Z").height == 2
+    assert filled.coverage().height == 5
+
+
+def test_gaps_have_reasons(filled):
+    gap = filled.gaps("sim", start="2024-01-03", end="2024-01-04").row(0, named=True)
+    assert (gap["missing"], gap["reason"]) == (440, "unknown")
+    assert str(gap["start"]) == "2024-01-03 16:40:00+00:00"
+    assert str(gap["end"]) == "2024-01-04 00:00:00+00:00"
+
+
+def test_symbols_counts_every_series(filled):
+    rows = {row["symbol"]: row for row in filled.symbols().iter_rows(named=True)}
+    assert rows["BTC-USD"]["record_count"] == 2450
+    assert rows["AAPL"]["record_count"] == 2
+    assert rows["BTC-USD"]["bytes"] > 0 and Path(rows["BTC-USD"]["file_path"]).is_dir()
+    assert filled.symbols("yahoo")["symbol"].to_list() == ["AAPL"]
+    assert filled.symbols(resolution="1m")["symbol"].to_list() == ["BTC-USD"]
+
+
+def test_quarantine_and_restatements_can_be_asked_for(filled, write):
+    assert "price_not_positive" in filled.quarantine("sim", "BTC-USD")["reasons"].item()
+    assert filled.restatements().is_empty()
+    write("sim", "BTC-USD", "2024-01-02", ["2"] + ["1"] * 1439)
+    row = filled.restatements("sim", "BTC-USD", "1m", "2024-01-02", "2024-01-03").row(0, named=True)
+    assert (row["old_close"], row["new_close"]) == (1, 2)
+
+
+def test_an_unknown_name_is_never_answered_with_nothing(filled):
+    for ask in (filled.coverage, filled.gaps, filled.restatements, filled.quarantine):
+        with pytest.raises(UnknownSeries, match="did you mean BTC-USD"):
+            ask(symbols="btcusd")
+        with pytest.raises(UnknownSeries, match="its sources: sim, yahoo"):
+            ask(source="nobody")
+    assert filled.coverage(symbols="BTC-USD", start="2030-01-01").is_empty()
+
+
+def test_no_bar_file_is_opened(filled):
+    for file in Path(filled.store.storage.root).glob("lake/bars_*/**/*.parquet"):
+        file.write_bytes(b"gone")
+    assert filled.coverage().height == 5
+    assert filled.gaps().height == 2
+    assert filled.symbols().height == 2
+    assert filled.quarantine().height == 1
+    with pytest.raises(UnknownSeries):
+        filled.coverage(symbols="NOPE")
+
+
+def test_an_empty_lake_has_no_sessions(lake):
+    assert lake.coverage().is_empty() and lake.gaps().is_empty() and lake.symbols().is_empty()
+    assert lake.restatements().is_empty() and lake.quarantine().is_empty()
+    with pytest.raises(UnknownSeries, match="the lake is empty"):
+        lake.coverage("sim", "BTC-USD")
