@@ -1,0 +1,60 @@
+"""Run the benchmarks and print a table: `python -m benchmarks [name ...] [--json]`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from importlib import import_module
+from pkgutil import iter_modules
+
+from rich.console import Console
+from rich.table import Table
+
+import benchmarks
+from benchmarks.measurement import Measurement
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named benchmarks, all by default; 1 where a target was missed, 2 for an unknown name."""
+    runs = _found()
+    wanted = [name for name in arguments if name != "--json"] or list(runs)
+    unknown = [name for name in wanted if name not in runs]
+    if unknown:
+        print(f"no benchmark {unknown[0]!r}; there is {', '.join(runs)}", file=sys.stderr)
+        return 2
+    taken: list[Measurement] = []
+    for name in wanted:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        taken += runs[name]()
+    if "--json" in arguments:
+        print(json.dumps([asdict(item) for item in taken], indent=1))
+    else:
+        Console().print(_table(taken))
+    return 1 if any(item.met is False for item in taken) else 0
+
+
+def _found() -> dict[str, Callable[[], Iterable[Measurement]]]:
+    modules = {
+        info.name: import_module(f"benchmarks.{info.name}")
+        for info in iter_modules(benchmarks.__path__)
+        if info.name != "__main__"
+    }
+    return {name: module.measure for name, module in modules.items() if hasattr(module, "measure")}
+
+
+def _table(taken: list[Measurement]) -> Table:
+    table = Table(title=f"gb_pipeline on {os.cpu_count()} cores, medians")
+    for title in ("measured", "result", "target", ""):
+        table.add_column(title, justify="right" if title in {"result", "target"} else "left")
+    for item in taken:
+        value = f"{item.value:,.0f}" if item.value >= 1000 else f"{item.value:.2f}"
+        colour = {True: "green", False: "red", None: "default"}[item.met]
+        table.add_row(item.name, f"[{colour}]{value} {item.unit}[/]", item.target, item.by_hand)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
