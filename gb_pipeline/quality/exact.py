@@ -42,14 +42,14 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
     present = [name for name in (*PRICES, "volume", "vwap", "ask_close") if name in frame.columns]
     texts = pl.DataFrame([_textual(frame[name], kind) for name in present])
     problems = []
-    read = texts.select(
-        *(pl.col(name).cast(kind, strict=False) for name in present),
-        *(_doubtful(name, kind, texts.schema[name]).alias(f"doubtful_{name}") for name in present),
-    )
+    read = texts.select(pl.all().cast(kind, strict=False))
+    doubtful = texts.select(_doubtful(name, kind, texts.schema[name]) for name in present)
     columns = []
     for name in present:
         required = name in PRICES or name == "volume"
-        series, found = _settle(texts[name], read[name], read[f"doubtful_{name}"], precision, required=required)
+        series, found = _settle(
+            texts[name], read[name], read[name].is_null() | doubtful[name], precision, required=required
+        )
         columns.append(series)
         problems += found
     if "trade_count" in frame.columns:
@@ -61,11 +61,10 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
 
 
 def _doubtful(name: str, kind: pl.Decimal, given: pl.DataType) -> pl.Expr:
-    """Rows whose cast is not provably exact: unread, in exponent form, or with more decimals than the scale."""
-    unread = pl.col(name).cast(kind, strict=False).is_null()
+    """Rows whose cast may have rounded: in exponent form, or with more decimals than the scale."""
     if given == kind:
-        return unread
-    return unread | pl.col(name).str.contains(rf"\.[0-9]{{{kind.scale + 1}}}|[eE]").fill_null(False)
+        return pl.lit(False).alias(name)
+    return pl.col(name).str.contains(rf"\.[0-9]{{{kind.scale + 1}}}|[eE]").fill_null(False)
 
 
 def _settle(
