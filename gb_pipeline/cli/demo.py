@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.cli.output import ExitCode, note, print_table, progress
+from gb_pipeline.cli.output import ExitCode, count, note, print_table, progress
 from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _backfill(
         )
     after = _state(store)
     changed = sum(before[0].get(key) != fingerprint for key, fingerprint in after[0].items())
-    told = f"{backfill.materialized:,} partitions in {len(backfill.runs)} runs, "
+    told = f"{count(backfill.materialized, 'partition')} in {count(len(backfill.runs), 'run')}, "
     if before == after:
         note(told + "nothing committed: the lake held all of it already")
     else:
@@ -186,6 +186,6 @@ def _show(settings: Settings) -> None:
     note(f'gb sql "{_SQL}"')
     print_table(answer.columns, answer.rows())
     gaps = lake.gaps().to_dicts()
-    note(f"found: {sum(gap['missing'] for gap in gaps):,} missing bars in {len(gaps)} runs (gb gaps)")
+    note(f"found: {count(sum(gap['missing'] for gap in gaps), 'missing bar')} in {count(len(gaps), 'run')} (gb gaps)")
     for row in lake.quarantine().head(3).to_dicts():
         note(f"refused: {row['symbol']} {row['timestamp']:%Y-%m-%d %H:%M} {', '.join(row['reasons'])}")

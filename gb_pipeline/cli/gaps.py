@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, split_series
-from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
+from gb_pipeline.errors import ConfigError
 
 # What each reason means, and whether it will be asked for again; see `quality.gaps.GapReason`.
 _MEANINGS = {
@@ -39,10 +40,12 @@ def gaps(
     """List runs of missing bars, newest first, each with its reason."""
     import polars as pl
 
-    frame = open_lake(config, lake).sql("select * from gaps order by session desc, source, symbol, resolution, start")
-    if series is not None:
-        source, symbol = split_series(series)
-        frame = frame.filter((pl.col("source") == source) & (pl.col("symbol") == symbol))
+    if reason is not None and reason not in _MEANINGS:
+        raise ConfigError(f"{reason[:40]!r} is no reason", fix=f"use one of {', '.join(_MEANINGS)}")
+    source, symbol = split_series(series) if series is not None else (None, None)
+    frame = open_lake(config, lake).gaps(source, symbol)
+    keys = ["session", "source", "symbol", "resolution", "start"]
+    frame = frame.sort(keys, descending=[True, False, False, False, False])
     if reason is not None:
         frame = frame.filter(pl.col("reason") == reason)
     if as_json:
@@ -55,7 +58,7 @@ def gaps(
     )
     totals = frame.group_by("reason").agg(pl.col("missing").sum(), pl.len().alias("runs")).sort("reason")
     for name, missing, runs in totals.rows():
-        note(f"{missing:,} bars in {runs:,} {'run' if runs == 1 else 'runs'} are {name}: {_MEANINGS.get(name, '')}")
+        note(f"{count(missing, 'bar')} in {count(runs, 'run')} are {name}: {_MEANINGS.get(name, '')}")
     if frame.height > limit:
         note(f"{frame.height - limit:,} runs are not shown (--limit, --json)")
     if frame.is_empty():

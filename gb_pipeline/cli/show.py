@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, split_series
-from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def show(
     else:
         print_table(_COLUMNS, frame.select(_COLUMNS).tail(limit).rows(), title=f"{source}:{symbol} {length} (UTC)")
         hidden = frame.height - limit
-        note(f"{frame.height:,} bars" + (f", the last {limit} of them shown (--limit, --json)" if hidden > 0 else ""))
+        note(count(frame.height, "bar") + (f", the last {limit} of them shown (--limit, --json)" if hidden > 0 else ""))
     if plot is not None:
         from gb_pipeline.cli.plot import plot_bars
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
-from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
 
 _SHOWN = 50
 
@@ -39,5 +39,5 @@ def sql(
         return ExitCode.OK
     print_table(frame.columns, frame.head(limit).rows())
     hidden = frame.height - limit
-    note(f"{frame.height:,} rows" + (f", {hidden:,} of them not shown (--limit, --json)" if hidden > 0 else ""))
+    note(count(frame.height, "row") + (f", {hidden:,} of them not shown (--limit, --json)" if hidden > 0 else ""))
     return ExitCode.OK

@@ -78,7 +78,7 @@ def test_the_demo_stores_everything_once(tmp_path: Path, environment: dict[str, 
     environment["GB_LAKE"] = str(other)
     first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
-    assert "24 partitions in 1 runs, 24 symbol-days changed" in first.stderr
+    assert "24 partitions in 1 run, 24 symbol-days changed" in first.stderr
     lake = Lake.open(tmp_path / "demo" / "data")
     coverage = lake.coverage("sim")
     assert coverage.height == 24

@@ -32,7 +32,7 @@ def test_gaps_have_reasons(gb: Gb, stored: Path) -> None:
     assert (gap["missing"], gap["reason"]) == (12, "unknown")
     shown = gb("gaps", "--config", stored)
     assert "13 bars in 2 runs are unknown" in shown.err
-    assert "nothing is missing" in gb("gaps", "sim:SOL-USDT", "--config", stored).err
+    assert "nothing is missing" in gb("gaps", "sim:BTC-USDT", "--reason", "no_trade", "--config", stored).err
 
 
 def test_sql_answers_in_exact_digits(gb: Gb, stored: Path) -> None:
@@ -83,6 +83,8 @@ def test_show_draws_a_picture(gb: Gb, stored: Path, tmp_path: Path, style: tuple
         (("show", "sim:BTC-USDT", "--plot", "/nope/a.png"), 2, "/nope/a.png"),
         (("show", "sim:BTC-USDT", "--start", "2024-01-02", "--plot", "a.png", "--candles"), 2, "do not fit"),
         (("gaps", "nope"), 2, "SOURCE:SYMBOL"),
+        (("gaps", "sim:BTC-USD"), 1, "BTC-USDT"),
+        (("gaps", "--reason", "boredom"), 2, "no_trade"),
     ],
 )
 def test_questions_without_an_answer_say_what_there_is(
