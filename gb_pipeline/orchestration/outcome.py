@@ -18,6 +18,7 @@ import dagster as dg
 from gb_pipeline.errors import GbError
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.report import SessionReport, SessionStatus
+from gb_pipeline.quality.bars import REFUSED_WITH_SESSION
 from gb_pipeline.quality.fingerprint import combine
 from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
 
@@ -75,8 +76,11 @@ class PartitionOutcome:
     def reason(self) -> str:
         """Why it is not materialised, in one sentence."""
         if self.refused:
-            codes = ", ".join(f"{name} {count}" for name, count in _added(self.sessions, "reasons").most_common(3))
-            return f"{self.total('quarantined')} of {self.total('received')} rows are bad ({codes})"
+            # Good rows of a refused session are set aside with it; they are not what is wrong.
+            codes = _added(self.sessions, "reasons")
+            bad = self.total("quarantined") - codes.pop(REFUSED_WITH_SESSION, 0)
+            told = ", ".join(f"{name} {count}" for name, count in codes.most_common(3))
+            return f"{bad:,} of {self.total('received'):,} rows are bad ({told})"
         return self.error.what if self.error is not None else "the fetch failed"
 
     @property
@@ -98,28 +102,36 @@ class PartitionOutcome:
         lasts = [session.last for session in self.sessions if session.last]
         prints = [(str(item.session), item.fingerprint) for item in self.sessions if item.fingerprint]
         shown: dict[str, Any] = {
-            "dagster/row_count": series_rows,
-            "dagster/partition_row_count": self.total("actual"),
+            "status": self.sentence,
             "rows": self.total("actual"),
             "expected": self.total("expected"),
             "missing": self.total("missing"),
             "quarantined": self.total("quarantined"),
             "restated": self.total("restated"),
-            "withdrawn": self.total("withdrawn"),
             "suspicious": sum(_added(self.sessions, "warnings").values()),
-            "status": self.sentence,
-            # The vendor answers, and a commit holds, many days at once: these describe the whole job.
-            "latency_ms": round(self.job.latency_ms / max(self.job.calls, 1)),
-            "vendor_bytes": self.job.vendor_bytes,
-            "bytes": self.job.written_bytes,
         }
+        if self.total("withdrawn"):
+            shown["withdrawn"] = self.total("withdrawn")
         if firsts and lasts:
             shown |= {"first_bar": _stamp(min(firsts)), "last_bar": _stamp(max(lasts))}
         if prints:
             shown["fingerprint"] = prints[0][1] if len(prints) == 1 else combine(prints)
+        # The vendor answers, and a commit holds, many days at once: these describe the whole job.
+        shown["latency_ms"] = round(self.job.latency_ms / max(self.job.calls, 1))
+        shown["vendor_bytes"] = self.job.vendor_bytes
+        shown["commit_bytes"] = self.job.written_bytes
         if self.job.version is not None:
             shown["table_version"] = self.job.version
+        shown["dagster/partition_row_count"] = self.total("actual")
+        shown["dagster/row_count"] = series_rows
         return shown | self._worst()
+
+    def failure(self) -> dict[str, Any]:
+        """What an observation of a partition shows that is not materialised: why, and what can be done."""
+        shown: dict[str, Any] = {"status": "not stored", "reason": self.reason}
+        if self.error is not None and self.error.fix:
+            shown["fix"] = self.error.fix
+        return shown | {"received": self.total("received"), "quarantined": self.total("quarantined")} | self._worst()
 
     def checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
         """Results by name of the check: passed, severity where it did not, metadata."""

@@ -31,7 +31,7 @@ def backtest_asset(dataset: Dataset, settings: MovingAverageSettings) -> dg.Asse
         specs = list(_specs(dataset, settings))
 
         @dg.multi_asset(
-            name=f"{dataset.name}_{KIND}",
+            name=f"{dataset.source.name}_{KIND}",
             specs=specs,
             can_subset=True,
             backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
@@ -72,7 +72,7 @@ def _specs(dataset: Dataset, settings: MovingAverageSettings) -> Iterable[dg.Ass
             deps=[dg.AssetDep(key, partition_mapping=history)],
             partitions_def=dataset.partitions,
             automation_condition=condition,
-            group_name=f"{dataset.name}_{KIND}",
+            group_name=f"{dataset.source.name}_{KIND}",
             kinds={"polars"},
             description=f"{symbol.code}: long while the average of {settings.fast} closes lies above that of {settings.slow},"
             " else out of the market. No costs. An example of an asset that is built on the lake.",

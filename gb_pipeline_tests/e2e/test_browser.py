@@ -1,0 +1,70 @@
+"""The pages that a user looks at, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+README_IMAGE = Path(__file__).resolve().parents[2] / "docs" / "images" / "dagster.png"
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory) -> Path:
+    """Where pictures go: `GB_SCREENSHOTS`, else a temporary folder; never into the repository."""
+    folder = Path(os.environ.get("GB_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+async def test_the_asset_graph_shows_every_series(settled, browser, screenshots):
+    async with browser() as page:
+        await page.open(f"{settled.stack.url}/asset-groups")
+        text = await page.text_with("sim_bars_1m", "doomed_bars_1m", "lake")
+        await page.picture(screenshots / "asset-graph.png")
+
+    assert "failed to load" not in text.lower()
+
+
+async def test_a_series_page_shows_its_days(settled, browser, screenshots):
+    async with browser() as page:
+        await page.open(f"{settled.stack.url}/assets/sim/bars_1m/SOL-USDT?view=partitions&partition=2024-01-30")
+        text = await page.text_with("fingerprint", "first_bar", "quarantined", "Materialized (29)", "Failed (1)")
+        await page.picture(screenshots / "partitions.png")
+
+    assert "1,440 of 1,440 bars" in text
+    if os.environ.get("GB_UPDATE_README") == "1":
+        README_IMAGE.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(screenshots / "partitions.png", README_IMAGE)
+
+
+async def test_a_red_day_says_why(settled, browser, screenshots):
+    async with browser() as page:
+        await page.open(f"{settled.stack.url}/assets/sim/bars_1m/SOL-USDT?view=partitions&partition=2024-01-12")
+        await page.text_with("failed, and did not materialize this asset", "View all historical events")
+        await page.picture(screenshots / "red-day.png")
+        await page.open(f"{settled.stack.url}/runs/{_failed_run(settled)}")
+        await page.text_with("1 of 90 partitions are not stored", "SOL-USDT", "20 of 1,440 rows are bad")
+        await page.picture(screenshots / "red-run.png")
+
+
+async def test_a_backtest_shows_its_equity(settled, browser, screenshots):
+    async with browser() as page:
+        await page.open(f"{settled.stack.url}/assets/sim/moving_average/BTC-USDT?view=partitions&partition=2024-01-30")
+        await page.text_with("equity", "return_percent", "trades")
+        await page.click("[Show Markdown]", until="img[src^='data:image/png']")
+        assert await page.evaluate("document.querySelector(\"img[src^='data:image/png']\").naturalWidth") == 512
+        await page.picture(screenshots / "equity.png")
+
+
+async def test_the_checks_of_a_series_have_words_and_plots(settled, browser, screenshots):
+    async with browser() as page:
+        await page.open(f"{settled.stack.url}/assets/sim/bars_1m/XRP-USDT?view=checks")
+        await page.text_with("complete", "valid", "unexplained", "Every bar that the calendar expects")
+        await page.picture(screenshots / "checks.png")
+
+
+def _failed_run(project) -> str:
+    return next(run["runId"] for run in project.runs() if run["status"] == "FAILURE" and "doomed" not in str(run))
