@@ -1,0 +1,149 @@
+"""Writers that die at any moment, and writers that get in each other's way: no row is lost, no row is there twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from gb_pipeline.lake import ledger, restatements
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.quality.fingerprint import session_fingerprints
+from gb_pipeline_tests.faults.writing_days import SYMBOL, bars, write
+
+FIRST = date(2024, 1, 1)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def days(count: int, start: int = 0) -> list[date]:
+    return [FIRST + timedelta(days=start + number) for number in range(count)]
+
+
+def start(root: Path, edition: int, chosen: Sequence[date]) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "gb_pipeline_tests.faults.writing_days",
+        str(root),
+        str(edition),
+        *map(str, chosen),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+
+
+def says(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == word
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    says(process, "done")
+    assert process.wait() == 0
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def stored(store: LakeStore) -> pl.DataFrame:
+    return pl.read_delta(store.storage.table("bars_1m")).sort("timestamp")
+
+
+def volumes(chosen: Sequence[date], edition: int) -> list[str]:
+    return pl.concat([bars(day, edition) for day in chosen])["volume"].to_list()
+
+
+def expect_whole(store: LakeStore, chosen: Sequence[date], edition: int) -> None:
+    """The lake holds exactly this edition of these days, and its ledger describes exactly that."""
+    rows = stored(store)
+    assert rows["timestamp"].is_unique().all()
+    wanted = pl.Series(volumes(chosen, edition)).str.to_decimal(scale=8).to_list()
+    assert rows["volume"].to_list() == wanted
+    described = ledger.current(store.tables)
+    assert described["status"].unique().to_list() == ["complete"]
+    by_session = rows.with_columns(pl.col("timestamp").dt.date().alias("session"))
+    prints = session_fingerprints(by_session, "sim", Resolution.MINUTE, Precision.STANDARD)
+    assert dict(zip(described["session"], described["fingerprint"], strict=True)) == {
+        session: value for (_, session), value in prints.items()
+    }
+
+
+def expect_unbroken_history(store: LakeStore) -> None:
+    """What replaced a bar's content is the next content known of it: no moment is without an answer, none has two."""
+    history = restatements.read(store.tables).select("timestamp", "first_known", "replaced_at")
+    now = stored(store).select("timestamp", pl.col("known_at").alias("first_known"))
+    chain = pl.concat([history, now.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("replaced_at"))])
+    chain = chain.sort("timestamp", "first_known")
+    following = pl.col("first_known").shift(-1).over("timestamp")
+    assert chain.filter(following.is_not_null() & (pl.col("replaced_at") != following)).is_empty()
+    assert chain.select(pl.struct("timestamp", "first_known").is_unique().all()).item()
+
+
+def test_a_writer_killed_ten_times_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    chance = random.Random(20240101)
+    store = LakeStore.at(tmp_path)
+    chosen = days(6)
+    write(str(tmp_path), 0, chosen)
+    killed = 0
+    for edition in range(1, 11):
+        process = start(tmp_path, edition, chosen)
+        says(process, "ready")
+        try:
+            # Somewhere in its work: a commit takes some 20 ms, and the whole edition less than a second.
+            process.wait(timeout=chance.uniform(0.02, 0.8))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        assert process.stdout is not None
+        process.stdout.close()
+        rows = stored(store)
+        assert (rows.height, rows["timestamp"].is_unique().all()) == (6 * 1440, True)
+        if edition % 3 == 0:
+            write(str(tmp_path), edition, chosen)
+            expect_whole(store, chosen, edition)
+    assert killed >= 3, "the kills came too late to mean anything"
+    write(str(tmp_path), 11, chosen)
+    expect_whole(store, chosen, 11)
+    expect_unbroken_history(store)
+
+
+def test_eight_processes_write_different_days_of_one_symbol_at_once(tmp_path: Path) -> None:
+    processes = [start(tmp_path, 1, days(4, start=4 * number)) for number in range(8)]
+    for process in processes:
+        says(process, "ready")
+    for process in processes:
+        finish(process)
+    expect_whole(LakeStore.at(tmp_path), days(32), 1)
+
+
+def test_four_processes_write_the_same_days_at_once(tmp_path: Path) -> None:
+    store = LakeStore.at(tmp_path)
+    write(str(tmp_path), 1, days(3))
+    processes = [start(tmp_path, 2, days(3)) for _ in range(4)]
+    for process in processes:
+        says(process, "ready")
+    for process in processes:
+        finish(process)
+    expect_whole(store, days(3), 2)
+    expect_unbroken_history(store)
+    assert restatements.read(store.tables).height == 3 * 1440
+    assert restatements.read(store.tables)["symbol"].unique().to_list() == [SYMBOL]
+
+
+def test_compaction_and_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    store = LakeStore.at(tmp_path)
+    write(str(tmp_path), 1, days(10))
+    process = start(tmp_path, 1, days(10, start=10))
+    says(process, "ready")
+    compacted = 0
+    while process.poll() is None:
+        compacted += store.compact("bars_1m", "sim", SYMBOL, "2024").version is not None
+    finish(process)
+    expect_whole(store, days(20), 1)
+    assert compacted
