@@ -69,10 +69,16 @@ def _named(part: Part, schema: pl.Schema) -> pl.LazyFrame:
 def _ordered(part: Part, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     """Sorted rows of one part, with the columns that the part's own fields say."""
     if part.symbol is None:
-        return frame.sort(_ORDER).with_columns(pl.lit(part.source).alias("source"))
+        return (frame if _is_sorted(frame) else frame.sort(_ORDER)).with_columns(pl.lit(part.source).alias("source"))
     if not frame["timestamp"].is_sorted():
         frame = frame.sort("timestamp")
     names = {"source": part.source, "symbol": part.symbol}
     return frame.with_columns(
         pl.lit(value).alias(name) for name, value in names.items() if name in {*columns, "symbol"}
     )
+
+
+def _is_sorted(frame: pl.DataFrame) -> bool:
+    symbol, timestamp = pl.col("symbol"), pl.col("timestamp")
+    later = (symbol > symbol.shift()) | ((symbol == symbol.shift()) & (timestamp >= timestamp.shift()))
+    return bool(frame.select(later.all()).item())

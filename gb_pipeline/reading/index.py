@@ -18,8 +18,8 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
 from gb_pipeline.market.window import Window
 
-# The log's statistics are cut to milliseconds: a row may lie this much after what they say.
-SLACK = timedelta(milliseconds=1)
+# The log's statistics are cut to milliseconds: a row may lie less than this after what they say.
+_SLACK = timedelta(milliseconds=1)
 
 
 class File(NamedTuple):
@@ -28,7 +28,8 @@ class File(NamedTuple):
     Attributes:
         path: relative to the table, as the log spells it.
         symbol: None where the file holds many symbols, from `first_symbol` to `last_symbol`.
-        first, last: timestamps; None where the log has no statistics.
+        first: timestamp of the first row; None where the log has no statistics.
+        until: no row is at or after it; None where the log has no statistics.
     """
 
     path: str
@@ -37,7 +38,15 @@ class File(NamedTuple):
     first_symbol: str | None
     last_symbol: str | None
     first: datetime | None
-    last: datetime | None
+    until: datetime | None
+
+
+_COLUMNS = pl.Schema(
+    {
+        **dict.fromkeys(("path", "source", "symbol", "first_symbol", "last_symbol"), pl.String()),
+        **dict.fromkeys(("first", "until"), pl.Datetime("us", "UTC")),
+    }
+)
 
 
 class FileIndex:
@@ -58,22 +67,24 @@ class FileIndex:
         window: Window | None = None,
     ) -> list[File]:
         """Files of one table that may hold such rows, in the order of time; the table's newest commit."""
-        listed = self._list(bar_table(resolution, precision))
-        if source is not None:
-            listed = listed.filter(pl.col("source") == source)
+        listed = self.listed(bar_table(resolution, precision))
+        wanted = [] if source is None else [pl.col("source") == source]
         if symbols is not None and resolution.intraday:
-            listed = listed.filter(pl.col("symbol").is_in(list(symbols)))
-        found = [File(*row) for row in listed.iter_rows()]
+            wanted.append(pl.col("symbol").is_in(list(symbols)))
         if window is not None:
-            found = [file for file in found if _touches(file, window)]
+            # A file without statistics may hold anything.
+            wanted.append((pl.col("first") < window.end).fill_null(True))
+            wanted.append((pl.col("until") > window.start).fill_null(True))
+        found = [File(*row) for row in listed.filter(pl.lit(True), *wanted).iter_rows()]
         if symbols is not None and not resolution.intraday:
             found = [file for file in found if any(_may_hold(file, code) for code in symbols)]
         return found
 
-    def _list(self, name: str) -> pl.DataFrame:
+    def listed(self, name: str) -> pl.DataFrame:
+        """Every file of one table, columns as the fields of `File`, in the order of time."""
         with self.tables.open(name) as table:
             if table is None:
-                return pl.DataFrame(schema=dict.fromkeys(File._fields, pl.String()))
+                return pl.DataFrame(schema=_COLUMNS)
             version = int(table.version())
             held = self._held.get(name)
             if held is not None and held[0] == version:
@@ -88,14 +99,11 @@ class FileIndex:
                 for field, column in codes.items()
             ),
             pl.col("min.timestamp").alias("first"),
-            pl.col("max.timestamp").alias("last"),
-        ).sort("first", "path")
+            (pl.col("max.timestamp") + _SLACK).alias("until"),
+        )
+        listed = listed.select(_COLUMNS.names()).cast(_COLUMNS).sort("first", "path")
         self._held[name] = (version, listed)
         return listed
-
-
-def _touches(file: File, window: Window) -> bool:
-    return (file.first is None or file.first < window.end) and (file.last is None or file.last + SLACK > window.start)
 
 
 def _may_hold(file: File, code: str) -> bool:

@@ -19,7 +19,7 @@ from gb_pipeline.lake.specs import spec_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, bar_table, polars_schema
 from gb_pipeline.market.window import Window
-from gb_pipeline.reading.index import SLACK, File, FileIndex
+from gb_pipeline.reading.index import File, FileIndex
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
 
 # The first and the last instant that a bar can have; stands for an end that is left open.
@@ -80,17 +80,18 @@ def make_plan(index: FileIndex, question: Question) -> Plan:
     listed = {precision: _listed(index, question, precision) for precision in Precision}
     wanted = _series(index, question, listed)
     precision = Precision.WIDE if listed[Precision.WIDE] else Precision.STANDARD
-    if question.resolution.intraday:
-        parts = [_part(index, question, listed, precision, source, [symbol]) for source, symbol in wanted]
-    else:
-        sources = dict.fromkeys(source for source, _ in wanted)
-        parts = [
-            _part(index, question, listed, precision, name, [code for source, code in wanted if source == name])
-            for name in sources
-        ]
+    if question.resolution.intraday and len(wanted) <= _FEW:
+        return Plan(tuple(_one(index, question, listed, precision, *series) for series in wanted), precision)
+    sources = dict.fromkeys(source for source, _ in wanted)
+    parts = [
+        _many(index, question, listed, precision, name, [code for source, code in wanted if source == name])
+        for name in sources
+    ]
     return Plan(tuple(parts), precision)
 
 
+# Up to so many series are read by a query each, whose rows need no sorting and no column for the symbol.
+_FEW = 8
 # Files in the order of time, by source and symbol; the symbol is None where files hold many.
 _Listed = dict[tuple[str, str | None], list[File]]
 
@@ -136,7 +137,23 @@ def _refuse_unknown(index: FileIndex, question: Question, missing: Sequence[str]
             raise unknown(known, code, question.resolution, question.source)
 
 
-def _part(
+def _one(
+    index: FileIndex,
+    question: Question,
+    listed: dict[Precision, _Listed],
+    precision: Precision,
+    source: str,
+    symbol: str,
+) -> Part:
+    """One series that has its own files: they say the symbol, which is therefore not read."""
+    rows = {
+        kind: _rows(index, question, kind, found.get((source, symbol), [])).drop("symbol")
+        for kind, found in listed.items()
+    }
+    return Part(source, symbol, _united(rows, precision, ["timestamp"]))
+
+
+def _many(
     index: FileIndex,
     question: Question,
     listed: dict[Precision, _Listed],
@@ -144,31 +161,37 @@ def _part(
     source: str,
     symbols: list[str],
 ) -> Part:
-    one = symbols[0] if question.resolution.intraday else None
-    key = ["timestamp"] if one else ["symbol", "timestamp"]
-    standard = _rows(index, question, Precision.STANDARD, listed[Precision.STANDARD].get((source, one), []), symbols)
-    if precision is Precision.STANDARD:
-        return Part(source, one, standard)
-    wide = _rows(index, question, precision, listed[precision].get((source, one), []), symbols)
-    types = polars_schema(bar_schema(precision))
-    older = standard.cast({name: types[name] for name in standard.collect_schema().names()})
-    return Part(source, one, pl.concat([wide, older.join(wide.select(key), on=key, how="anti")]))
+    """Many series in one query: hundreds of small ones would cost more than what is in them."""
+    intraday = question.resolution.intraday
+    keys = [(source, code) for code in symbols] if intraday else [(source, None)]
+    rows = {}
+    for kind, found in listed.items():
+        rows[kind] = _rows(index, question, kind, [file for key in keys for file in found.get(key, [])])
+        if not intraday:
+            rows[kind] = rows[kind].filter(pl.col("symbol").is_in(symbols))
+    return Part(source, None, _united(rows, precision, ["symbol", "timestamp"]))
 
 
-def _rows(
-    index: FileIndex, question: Question, precision: Precision, found: list[File], symbols: list[str]
-) -> pl.LazyFrame:
-    """Rows of one table; filters only where a file may hold more than was asked for."""
-    window, intraday = question.window, question.resolution.intraday
+def _rows(index: FileIndex, question: Question, precision: Precision, found: list[File]) -> pl.LazyFrame:
+    """Rows of one table, filtered by time only where a file may hold more than was asked for."""
+    window = question.window
     rows = scan(index.tables.storage, spec_of(bar_table(question.resolution, precision)), [file.path for file in found])
-    rows = rows.drop("source", "period", *(["symbol"] if intraday else []))
-    if not intraday:
-        rows = rows.filter(pl.col("symbol").is_in(symbols))
+    rows = rows.drop("source", "period")
     if any(file.first is None or file.first < window.start for file in found):
         rows = rows.filter(pl.col("timestamp") >= window.start)
-    if any(file.last is None or file.last + SLACK > window.end for file in found):
+    if any(file.until is None or file.until > window.end for file in found):
         rows = rows.filter(pl.col("timestamp") < window.end)
     return rows
+
+
+def _united(rows: dict[Precision, pl.LazyFrame], precision: Precision, key: list[str]) -> pl.LazyFrame:
+    """Both tables in the types of the precision; a wide row takes the place of its standard sibling."""
+    standard = rows[Precision.STANDARD]
+    if precision is Precision.STANDARD:
+        return standard
+    types, wide = polars_schema(bar_schema(precision)), rows[precision]
+    older = standard.cast({name: types[name] for name in standard.collect_schema().names()})
+    return pl.concat([wide, older.join(wide.select(key), on=key, how="anti")])
 
 
 def nothing_found(index: FileIndex, question: Question) -> NoDataInRange:

@@ -31,15 +31,18 @@ def stored_series(
     kinds = {"source": pl.String(), "symbol": pl.String()}
     found = [pl.DataFrame(schema=kinds)]
     for precision in Precision:
-        listed = index.find(resolution, precision, source=source, symbols=symbols)
+        name = bar_table(resolution, precision)
         if resolution.intraday:
-            pairs = pl.DataFrame(list({(file.source, file.symbol) for file in listed}), schema=kinds, orient="row")
+            pairs = index.listed(name).select("source", "symbol").unique()
         else:
-            spec = spec_of(bar_table(resolution, precision))
-            rows = scan(index.tables.storage, spec, [file.path for file in listed]).select("source", "symbol")
+            paths = [file.path for file in index.find(resolution, precision, source=source, symbols=symbols)]
+            rows = scan(index.tables.storage, spec_of(name), paths).select("source", "symbol")
             pairs = (rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))).unique().collect()
         found.append(pairs)
-    return pl.concat(found).unique().sort("source", "symbol")
+    wanted = [] if source is None else [pl.col("source") == source]
+    if symbols is not None:
+        wanted.append(pl.col("symbol").is_in(list(symbols)))
+    return pl.concat(found).filter(pl.lit(True), *wanted).unique().sort("source", "symbol")
 
 
 def known_series(index: FileIndex, *, open_bars: bool = True) -> pl.DataFrame:

@@ -246,3 +246,29 @@ def test_only_a_lake_opens_as_one(tmp_path, lake, write):
     with pytest.raises(ConfigError, match="is a file"):
         Lake.open(tmp_path / "other" / "notes.txt")
     assert Lake.open(tmp_path / "new", create=True).symbols().is_empty()
+
+
+def test_many_series_are_read_as_one_and_say_the_same(lake, received):
+    codes = [f"S{number:02}-USD" for number in range(12)]
+    for day in ("2024-01-03", "2024-01-02"):
+        frames = [received(day, [str(i + 1) for i in range(20)]).with_columns(symbol=pl.lit(code)) for code in codes]
+        lake.write_bars("sim", codes, "1m", Window.of(day, day[:-1] + str(int(day[-1]) + 1)), pl.concat(frames))
+    every = lake.bars(None, "1m", as_float=True)
+    assert every.height == 12 * 40
+    assert every.equals(pl.concat([lake.bars(code, "1m", as_float=True) for code in codes]))
+    part = lake.bars(codes[1:11], "1m", "2024-01-02T00:10:00Z", "2024-01-03T00:05:00Z", columns=["symbol", "close"])
+    assert part["symbol"].to_list() == [code for code in codes[1:11] for _ in range(15)]
+    assert lake.scan_bars(None, "1m", as_float=True).collect().equals(every)
+
+
+def test_many_series_of_both_precisions_and_of_the_past(lake, received, write):
+    codes = [f"S{number:02}-USD" for number in range(10)]
+    known = {"known_at": datetime(2024, 6, 1, tzinfo=UTC)}
+    for code in codes:
+        write("sim", code, "2024-01-02", ["1", "2"], **known)
+    write("sim", "S03-USD", "2024-01-02", ["1", "0.000000000000000001"], rules=WIDE)
+    write("sim", "S04-USD", "2024-01-02", ["1", "3"])
+    now, then = lake.bars(None, "1m"), lake.bars(None, "1m", as_of="2024-06-02")
+    assert now.height == then.height == 20
+    assert sorted(set(now["close"].cast(pl.Float64))) == [1e-18, 1.0, 2.0, 3.0]
+    assert then["close"].cast(pl.Float64).to_list() == [1.0, 2.0] * 10
