@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 1
+FORMAT = 2
 # What a killed build left behind is removed by a later one.
 _ABANDONED_SECONDS = 3600
+# Delta's id of a table, which a table of the same name made anew does not share, and its version.
+_State = dict[str, tuple[str, int]]
 _META = pl.Schema(
     {
         "table": pl.String(),
+        "table_id": pl.String(),
         "version": pl.Int64(),
         "made_at": pl.Datetime("us", "UTC"),
         "root": pl.String(),
@@ -100,9 +103,10 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
             raise LakeError(f"no catalog can be written: {error}", fix="make the lake's folder writable") from None
         try:
             made = build(connection, store, _instruments(store.storage, sources))
+            state = _read_meta(connection, store.storage)
         finally:
             connection.close()
-        newest = not _newer(_versions(target, store.storage), made.versions)
+        newest = not _newer(_made_from(target, store.storage), state)
         if newest:
             beside.replace(target)
     finally:
@@ -118,7 +122,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
     tables = store.tables
     began = time.perf_counter()
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
-    versions = table_versions(store)
+    state = _state(store)
     listed = contents.file_list(tables)
     sessions = ledger.current(tables)
     frames = {
@@ -129,7 +133,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
         "restatements": restatements.read(tables),
         "quarantine": contents.quarantine_summary(tables),
         "fetches": contents.fetch_summary(tables),
-        "catalog_meta": _meta(versions, store.storage),
+        "catalog_meta": _meta(state, store.storage),
     }
     for name, frame in frames.items():
         connection.register("incoming", frame.to_arrow())
@@ -144,7 +148,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
             unreadable[name] = str(error).split("\n", 1)[0]
     return CatalogReport(
         path=store.storage.catalog,
-        versions=versions,
+        versions={name: version for name, (_, version) in state.items()},
         series=frames["symbol_data"].height,
         sessions=sessions.height,
         gaps=frames["gaps"].height,
@@ -162,17 +166,21 @@ def catalog_is_stale(store: LakeStore) -> bool:
 
     Only the logs' newest versions are looked at: milliseconds, however large the lake.
     """
-    return _versions(store.storage.catalog, store.storage) != table_versions(store)
+    return _made_from(store.storage.catalog, store.storage) != _state(store)
 
 
 def table_versions(store: LakeStore) -> dict[str, int]:
     """The newest Delta version of every table of the lake."""
-    versions = {}
+    return {name: version for name, (_, version) in _state(store).items()}
+
+
+def _state(store: LakeStore) -> _State:
+    state = {}
     for name in store.tables.existing():
         with store.tables.open(name) as table:
             if table is not None:
-                versions[name] = int(table.version())
-    return versions
+                state[name] = (str(table.metadata().id), int(table.version()))
+    return state
 
 
 def open_catalog(path: Path) -> DuckDBPyConnection:
@@ -242,39 +250,45 @@ def _instruments(storage: Storage, sources: Mapping[str, SourceSettings] | None)
     return pl.concat([named, previous.join(named, on=contents.SERIES, how="anti")])
 
 
-def _versions(path: Path, storage: Storage) -> dict[str, int] | None:
+def _made_from(path: Path, storage: Storage) -> _State | None:
     """What a catalog was made from; None when it is missing, unreadable, foreign or of another format."""
-    import duckdb
-
     try:
         connection = open_catalog(path)
     except LakeError:
         return None
     try:
-        rows = connection.execute('select "table", version, root, format from catalog_meta').fetchall()
-    except duckdb.Error:
-        return None
+        return _read_meta(connection, storage)
     finally:
         connection.close()
-    if not rows or any(root != str(storage.root) or made != FORMAT for _, _, root, made in rows):
+
+
+def _read_meta(connection: DuckDBPyConnection, storage: Storage) -> _State | None:
+    import duckdb
+
+    try:
+        rows = connection.execute('select "table", table_id, version, root, format from catalog_meta').fetchall()
+    except duckdb.Error:
         return None
-    return {name: version for name, version, _, _ in rows if name}
+    if not rows or any(root != str(storage.root) or made != FORMAT for *_, root, made in rows):
+        return None
+    return {name: (identity, version) for name, identity, version, _, _ in rows if name}
 
 
-def _newer(there: Mapping[str, int] | None, made: Mapping[str, int]) -> bool:
+def _newer(there: _State | None, made: _State | None) -> bool:
     """Whether a catalog in place knows everything that a new one knows, and more."""
-    if there is None or there == made:
+    if there is None or made is None or there == made:
         return False
-    return all(there.get(name, -1) >= version for name, version in made.items())
+    return all(
+        name in there and there[name][0] == table and there[name][1] >= version
+        for name, (table, version) in made.items()
+    )
 
 
-def _meta(versions: Mapping[str, int], storage: Storage) -> pl.DataFrame:
+def _meta(state: _State, storage: Storage) -> pl.DataFrame:
     made_at = datetime.now(UTC)
+    rows = [(name, *what, made_at, str(storage.root), FORMAT) for name, what in state.items()]
     # An empty lake has no table; one row without a name still says where and when.
-    rows = [(name, version, made_at, str(storage.root), FORMAT) for name, version in versions.items()] or [
-        ("", -1, made_at, str(storage.root), FORMAT)
-    ]
-    return pl.DataFrame(rows, schema=_META, orient="row")
+    return pl.DataFrame(rows or [("", "", -1, made_at, str(storage.root), FORMAT)], schema=_META, orient="row")
 
 
 def _remove_abandoned(target: Path) -> None:

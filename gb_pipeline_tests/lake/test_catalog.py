@@ -144,6 +144,21 @@ def test_a_lake_that_was_moved_or_copied_has_a_stale_catalog(store, tmp_path):
     assert ask(copy, "select count(*) from bars_1m") == [(1539,)]
 
 
+def test_a_lake_that_was_made_anew_in_the_same_place_has_a_stale_catalog(store):
+    def fill(symbol: str) -> LakeStore:
+        shutil.rmtree(store.storage.root / "lake")
+        anew = LakeStore.at(store.storage.root)
+        anew.write_bars("sim", symbol, Resolution.MINUTE, day("2024-01-02"), minutes("2024-01-02", symbol=symbol))
+        return anew
+
+    first = fill("BTC-USD")
+    made = refresh_catalog(first)
+    second = fill("ETH-USD")
+    assert catalog_is_stale(second), "although every table has the version that it had before"
+    assert refresh_catalog(second).versions == made.versions
+    assert ask(second, "select symbol from symbol_data") == [("ETH-USD",)]
+
+
 def test_an_empty_lake_has_an_empty_catalog(tmp_path):
     store = LakeStore.at(tmp_path / "new")
     assert refresh_catalog(store).series == 0
