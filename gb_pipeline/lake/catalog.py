@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,18 +97,15 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
     _remove_abandoned(target)
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        try:
-            connection = _connect(beside)
-        except duckdb.Error as error:
-            raise LakeError(f"no catalog can be written: {error}", fix="make the lake's folder writable") from None
-        try:
+        with closing(_connect(beside)) as connection:
             made = build(connection, store, _instruments(store.storage, sources))
             state = _read_meta(connection, store.storage)
-        finally:
-            connection.close()
         newest = not _newer(_made_from(target, store.storage), state)
         if newest:
             beside.replace(target)
+    except duckdb.Error as error:
+        # No space, no permission.
+        raise LakeError(f"no catalog can be written: {error}", fix="make room, or the lake's folder writable") from None
     finally:
         for leftover in (beside, Path(f"{beside}.wal")):
             leftover.unlink(missing_ok=True)
