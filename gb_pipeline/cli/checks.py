@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gb_pipeline.cli.output import count
 from gb_pipeline.errors import GbError
 
 if TYPE_CHECKING:
@@ -75,22 +76,25 @@ def machine() -> Iterator[Finding]:
 def project(settings: Settings) -> Iterator[Finding]:
     """gb.yaml, the lake's folder, the disk and Dagster's home."""
     series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
-    yield Finding("gb.yaml", Verdict.OK, f"{settings.path}: {len(settings.sources)} sources, {series} series")
+    yield Finding("gb.yaml", Verdict.OK, f"{settings.path}: {count(len(settings.sources), 'source')}, {series} series")
     yield _writable("lake", settings.lake)
     yield _space(settings.lake)
-    home = Path(os.environ.get("DAGSTER_HOME") or settings.path.parent / ".dagster")
-    if not home.is_absolute():
-        yield Finding("dagster home", Verdict.FAIL, f"DAGSTER_HOME is relative: {home}", "give an absolute path")
-        return
-    if home.is_dir() and not (home / "dagster.yaml").is_file():
-        yield Finding(
-            "dagster home",
-            Verdict.WARN,
-            f"{home} has no dagster.yaml: Dagster runs with its defaults",
-            "copy the project's dagster.yaml there, or start with `gb up`",
+    yield _writable("dagster home", settings.path.parent / ".dagster", absent="`gb up` makes it")
+    if os.environ.get("DAGSTER_HOME"):
+        yield _other_home(Path(os.environ["DAGSTER_HOME"]))
+
+
+def _other_home(home: Path) -> Finding:
+    """What `dagster dev` would use; `gb up` has its own."""
+    if not home.is_absolute() or not home.is_dir():
+        return Finding(
+            "DAGSTER_HOME", Verdict.FAIL, f"{home} is no absolute folder", "correct it; `gb up` does not need it"
         )
-        return
-    yield _writable("dagster home", home, absent="`gb up` makes it")
+    if not (home / "dagster.yaml").is_file():
+        return Finding(
+            "DAGSTER_HOME", Verdict.WARN, f"{home} has no dagster.yaml", "copy the project's there, or use `gb up`"
+        )
+    return Finding("DAGSTER_HOME", Verdict.OK, f"{home}, for `dagster dev`")
 
 
 def source(item: SourceSettings) -> Iterator[Finding]:
@@ -123,7 +127,7 @@ def lake(root: Path) -> Iterator[Finding]:
         try:
             with store.tables.open(name) as table:
                 files = len(table.file_uris()) if table is not None else 0
-                told = f"{name}: version {table.version() if table is not None else '?'}, {files:,} files"
+                told = f"{name}: version {table.version() if table is not None else '?'}, {count(files, 'file')}"
             yield Finding("tables", Verdict.OK, told)
         except Exception as error:
             # Whatever a damaged log makes delta-rs raise is the finding.
@@ -179,7 +183,7 @@ def _provider(name: str, item: SourceSettings) -> Iterator[Finding]:
         yield Finding(name, Verdict.FAIL, f"{item.provider} does not have {shown}", "correct symbols or resolutions")
     else:
         words = ", ".join(str(resolution) for resolution in item.resolutions)
-        yield Finding(name, Verdict.OK, f"provider {item.provider}: {len(item.symbols)} symbols, {words}")
+        yield Finding(name, Verdict.OK, f"provider {item.provider}: {count(len(item.symbols), 'symbol')}, {words}")
 
 
 def _existing(path: Path) -> Path:

@@ -20,6 +20,7 @@ from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
     from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.orchestration.client import Backfill
     from gb_pipeline.orchestration.instance import Stack
     from gb_pipeline.settings import Settings, SourceSettings
     from gb_pipeline.simulation import Simulation
@@ -139,14 +140,16 @@ def _backfill(
     keys = [day.isoformat() for day in source.rules(length).calendar.sessions(*range_)]
     assets = [[source.name, length.table, code] for code in codes]
     note(f"backfill: {len(codes)} symbols x {len(keys)} days of {length} bars, through Dagster's daemon")
+    done = _materialized(stack, assets)
     with progress() as bar:
         task = bar.add_task("waiting for the daemon", total=len(codes) * len(keys))
-        backfill = stack.wait_backfill(
-            stack.client.launch_backfill(assets, keys),
-            lambda seen: bar.update(
-                task, completed=seen.materialized + seen.failed, description="fetching" if seen.runs else None
-            ),
-        )
+
+        def tell(seen: Backfill) -> None:
+            # The backfill counts once in half a minute, the assets at once.
+            so_far = max(seen.materialized + seen.failed, _materialized(stack, assets) - done)
+            bar.update(task, completed=so_far, description="fetching" if seen.runs else None)
+
+        backfill = stack.wait_backfill(stack.client.launch_backfill(assets, keys), tell)
     if backfill.status != "COMPLETED_SUCCESS":
         raise DemoFailed(
             f"the backfill ended as {backfill.status}: {backfill.failed} of {backfill.targeted} partitions failed"
@@ -160,6 +163,10 @@ def _backfill(
         note(told + "nothing committed: the lake held all of it already")
     else:
         note(told + f"{changed:,} symbol-days changed")
+
+
+def _materialized(stack: Stack, assets: list[list[str]]) -> int:
+    return sum(stats["materialized"] for stats in stack.client.partition_stats(assets).values())
 
 
 def _state(store: LakeStore) -> tuple[dict[tuple[object, ...], str], int]:

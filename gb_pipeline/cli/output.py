@@ -75,13 +75,6 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def console() -> Console:
-    """Where tables go: stdout, never cut when it is a pipe."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-
-
 def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
@@ -98,15 +91,18 @@ def print_table(
         styles: Rich style by cell text, such as `{"failed": "red"}`.
     """
     from rich import box
+    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     body = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.header_style = "bold"
     for position, heading in enumerate(columns):
         numeric = any(isinstance(row[position], int | float | Decimal) for row in body)
-        # The first column says what the row is about: it is never folded.
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=position == 0)
+        # Half a number is a wrong number: text may be folded, numbers and what a row is about are not.
+        whole = numeric or position == 0
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     decimals = [_most_decimals(row[position] for row in body) for position in range(len(columns))]
     for row in body:
         cells = []
@@ -115,7 +111,12 @@ def print_table(
             style = (styles or {}).get(str(value))
             cells.append(f"[{style}]{cell}[/{style}]" if style else cell)
         table.add_row(*cells)
-    console().print(table)
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    # A line that is too long for the terminal is better than a cell that is cut.
+    console.width = max(
+        console.width, console.measure(table, options=console.options.update(max_width=_PIPE_WIDTH)).minimum
+    )
+    console.print(table)
 
 
 def _most_decimals(values: Iterable[Any]) -> int:

@@ -25,7 +25,8 @@ QUERY = """
     group by source, symbol, resolution
     order by source, resolution, symbol
 """
-_HEADINGS = ("series", "", "sessions", "expected", "actual", "missing", "refused", "first (UTC)", "last (UTC)", "size")
+# What fits into 80 columns; --json has the rest.
+_HEADINGS = ("series", "", "expected", "actual", "missing", "first (UTC)", "last (UTC)", "size")
 
 
 def register(app: typer.Typer) -> None:
@@ -63,11 +64,9 @@ def print_status(rows: list[dict[str, Any]]) -> None:
         (
             f"{row['source']}:{row['symbol']}",
             row["resolution"],
-            row["sessions"],
             row["expected"],
             row["actual"],
             row["missing"],
-            row["quarantined"],
             row["first"],
             row["last"],
             size(row["bytes"]),

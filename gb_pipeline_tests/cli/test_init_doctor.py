@@ -90,3 +90,15 @@ def test_a_damaged_table_is_found(gb: Gb, project: Path) -> None:
     told = gb("doctor", "--json", "--config", project)
     assert told.code == 1
     assert "bars_1m cannot be opened" in told.out
+
+
+def test_a_dagster_home_that_cannot_be_one_is_found(
+    gb: Gb, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdicts = {}
+    (tmp_path / "empty").mkdir()
+    for home in ("relative", str(tmp_path / "absent"), str(tmp_path / "empty")):
+        monkeypatch.setenv("DAGSTER_HOME", home)
+        [finding] = [item for item in gb("doctor", "--json", "-c", project).json if item["check"] == "DAGSTER_HOME"]
+        verdicts[Path(home).name] = finding["verdict"]
+    assert verdicts == {"relative": "fail", "absent": "fail", "empty": "warn"}
