@@ -1,0 +1,122 @@
+"""An exchange, a project and processes that ingest from the one into the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from gb_pipeline.ingest.job import Job
+from gb_pipeline.ingest.pipeline import ingest
+from gb_pipeline.lake.ledger import current
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline.settings import Settings
+from gb_pipeline.simulation import Simulation
+
+DRIVER = Path(__file__).with_name("ingesting.py")
+SYMBOLS = ["BTC-USDT", "ETH-USDT"]
+
+
+@dataclass
+class Yard:
+    """A project, and the processes that work on it."""
+
+    folder: Path
+    simulation: Simulation
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def store(self) -> LakeStore:
+        """A fresh look at the lake, as another process has it."""
+        return LakeStore.at(self.folder / "data")
+
+    def ready(self, symbols: str, start: str, end: str) -> Callable[[], subprocess.Popen[bytes]]:
+        """A process that has imported everything; the returned call lets it begin."""
+        mark = self.folder / f"process-{len(self.started)}"
+        paths = [f"{mark}.ready", f"{mark}.go"]
+        command = [sys.executable, str(DRIVER), str(self.folder), symbols, start, end, *paths]
+        with Path(f"{mark}.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.started.append(process)
+
+        def begin() -> subprocess.Popen[bytes]:
+            self.wait(lambda: Path(paths[0]).exists(), process)
+            Path(paths[1]).touch()
+            return process
+
+        return begin
+
+    def wait(self, until: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+        limit = time.monotonic() + seconds
+        while not until():
+            assert process.poll() is None, f"it ended with {process.returncode}: {self.logs()}"
+            assert time.monotonic() < limit, "it takes too long"
+            time.sleep(0.01)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(encoding="utf-8")[-1500:] for path in sorted(self.folder.glob("*.log")))
+
+    def bars(self) -> pl.DataFrame:
+        """Every stored row, doubles included: straight from the table's files."""
+        from gb_pipeline.lake.files import files, scan
+        from gb_pipeline.lake.specs import spec_of
+
+        store, spec = self.store, spec_of("bars_1m")
+        with store.tables.open(spec.name) as table:
+            if table is None:
+                return pl.DataFrame(schema={"symbol": pl.String, "timestamp": pl.Datetime("us", "UTC")})
+            paths = files(table)["path"].to_list()
+        return scan(store.storage, spec, paths).sort("symbol", "timestamp").collect()
+
+    def claims(self) -> pl.DataFrame:
+        """What the ledger says of every session: `symbol, session, actual, fingerprint, status`."""
+        return current(self.store.tables).select("symbol", "session", "actual", "fingerprint", "status")
+
+    def expected(self, symbols: list[str], start: str, end: str) -> pl.DataFrame:
+        """The same days, ingested undisturbed into another lake."""
+        settings = Settings.load(self.folder)
+        source, lake = settings.source("sim"), self.folder / f"undisturbed-{len(list(self.folder.iterdir()))}"
+        jobs = [
+            Job(symbol, date.fromisoformat(start), date.fromisoformat(end))
+            for symbol in source.instruments
+            if symbol.code in symbols
+        ]
+        ingest(LakeStore.at(lake), source, Resolution.MINUTE, jobs)
+        return Lake.open(lake).bars(symbols, "1m", source="sim")
+
+    def assert_same(self, stored: pl.DataFrame, expected: pl.DataFrame) -> None:
+        """Equal but for the moment at which each became known."""
+        names = [name for name in expected.columns if name != "known_at"]
+        assert stored.select(names).equals(expected.select(names))
+
+
+@pytest.fixture
+def yard(tmp_path) -> Iterator[Yard]:
+    with Simulation(seed=11, symbols=SYMBOLS) as simulation:
+        source = {
+            "provider": "ccxt",
+            "options": {"exchange": "binance", "base_url": simulation.url},
+            "asset_class": "crypto",
+            "start": "2024-01-01",
+            "symbols": SYMBOLS,
+            "rate_limit": {"calls": 1000},
+        }
+        (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": {"sim": source}}), encoding="utf-8")
+        made = Yard(tmp_path, simulation)
+        try:
+            yield made
+        finally:
+            for process in made.started:
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
