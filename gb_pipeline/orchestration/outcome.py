@@ -135,7 +135,9 @@ class PartitionOutcome:
 
     def checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
         """Results by name of the check: passed, severity where it did not, metadata."""
-        return {VALID: self._valid(), COMPLETE: self._complete()}
+        # Of an answer that never came nobody can say that it is valid.
+        judged = {} if self.error is not None and not self.total("received") else {VALID: self._valid()}
+        return judged | {COMPLETE: self._complete()}
 
     def _valid(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
         quarantined = self.total("quarantined")

@@ -4,7 +4,6 @@ Belongs here: reading a partition and its history, and showing the result. Does 
 (`moving_average`).
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -24,28 +23,24 @@ KIND = "moving_average"
 
 def backtest_asset(dataset: Dataset, settings: MovingAverageSettings) -> dg.AssetsDefinition:
     """One asset per symbol of a dataset, on the same partitions."""
-    with warnings.catch_warnings():
-        # The mapping's leniency and the backfill policy are young; the versions are pinned.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        specs = list(_specs(dataset, settings))
+    specs = list(_specs(dataset, settings))
 
-        @dg.multi_asset(
-            name=f"{dataset.source.name}_{KIND}",
-            specs=specs,
-            can_subset=True,
-            backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
-        )
-        def moving_average(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
-            for asset in specs:
-                if asset.key not in context.selected_asset_keys:
-                    continue
-                for key in context.partition_keys:
-                    start, end = dataset.partitioning.sessions(key)
-                    symbol = Symbol(asset.key.path[-1])
-                    shown = _shown(_run(lake, dataset, settings, symbol, start, end), f"{symbol} {key}")
-                    context.log_event(dg.AssetMaterialization(asset.key, partition=key, metadata=shown))
-            yield from ()
+    @dg.multi_asset(
+        name=f"{dataset.source.name}_{KIND}",
+        specs=specs,
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
+    )
+    def moving_average(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
+        for asset in specs:
+            if asset.key not in context.selected_asset_keys:
+                continue
+            for key in context.partition_keys:
+                start, end = dataset.partitioning.sessions(key)
+                symbol = Symbol(asset.key.path[-1])
+                shown = _shown(_run(lake, dataset, settings, symbol, start, end), f"{symbol} {key}")
+                context.log_event(dg.AssetMaterialization(asset.key, partition=key, metadata=shown))
+        yield from ()
 
     return moving_average
 

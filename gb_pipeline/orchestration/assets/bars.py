@@ -4,7 +4,6 @@ Belongs here: what Dagster must know about the series, and the few lines that co
 Does not belong here: fetching, judging, storing (`ingest`), and the events (`reporter`).
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 
 import dagster as dg
@@ -21,33 +20,28 @@ from gb_pipeline.orchestration.resources import LakeResource
 
 def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
     """All series of one source and resolution, any of which can be selected alone."""
-    with warnings.catch_warnings():
-        # Partitions of a check and backfill policies are young; the versions are pinned and an end-to-end test uses both.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        specs, checks = list(series_specs(dataset)), list(check_specs(dataset))
 
-        @dg.multi_asset(
-            name=dataset.name,
-            specs=specs,
-            check_specs=checks,
-            can_subset=True,
-            backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
-            pool=dataset.pool,
+    @dg.multi_asset(
+        name=dataset.name,
+        specs=list(series_specs(dataset)),
+        check_specs=list(check_specs(dataset)),
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
+        pool=dataset.pool,
+    )
+    def bars(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
+        reporter = Reporter(context, dataset, lake.store)
+        jobs = [
+            Job(dataset.symbols[key], start, end)
+            for key in sorted(context.selected_asset_keys)
+            for start, end in dataset.partitioning.ranges(context.partition_keys)
+        ]
+        ingest(
+            lake.store, dataset.source, dataset.resolution, jobs, run_id=context.run.run_id, on_outcome=reporter.tell
         )
-        def bars(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
-            reporter = Reporter(context, dataset, lake.store)
-            jobs = [
-                Job(dataset.symbols[key], start, end)
-                for key in sorted(context.selected_asset_keys)
-                for start, end in dataset.partitioning.ranges(context.partition_keys)
-            ]
-            ingest(
-                lake.store, dataset.source, dataset.resolution, jobs, run_id=context.run_id, on_outcome=reporter.tell
-            )
-            reporter.finish()
-            # No outputs: the events are written already, and Dagster would count them twice.
-            yield from ()
+        reporter.finish()
+        # No outputs: the events are written already, and Dagster would count them twice.
+        yield from ()
 
     return bars
 

@@ -1,0 +1,177 @@
+"""Series assets: a day is materialised if and only if its rows are committed, and everything else says why not."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
+DAYS = ("2024-01-01", "2024-01-03")
+
+
+def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to_know(bench):
+    made = bench()
+    result = made.run(BTC, ETH, partitions=DAYS)
+
+    assert result.success
+    assert made.materialized(BTC) == made.materialized(ETH) == {"2024-01-01", "2024-01-02", "2024-01-03"}
+    shown = made.metadata(BTC, "2024-01-02")
+    assert shown["status"] == "1,440 of 1,440 bars"
+    assert (shown["rows"], shown["expected"], shown["missing"], shown["quarantined"]) == (1440, 1440, 0, 0)
+    assert (shown["first_bar"], shown["last_bar"]) == ("2024-01-02 00:00:00Z", "2024-01-02 23:59:00Z")
+    assert (shown["dagster/partition_row_count"], shown["dagster/row_count"]) == (1440, 3 * 1440)
+    assert len(shown["fingerprint"]) == 64
+    assert shown["commit_bytes"] > 0 and shown["vendor_bytes"] > 0
+
+
+def test_every_materialisation_is_counted_once(bench):
+    made = bench()
+    made.run(BTC, partitions=DAYS)
+
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(BTC.split("/")))
+    assert len(made.instance.fetch_materializations(wanted, limit=100).records) == 3
+
+
+def test_the_same_range_again_commits_nothing_but_the_ledger_of_calls(bench):
+    made = bench()
+    made.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
+    made.run(BTC, ETH, partitions=DAYS)
+    before = made.versions()
+
+    result = made.run(BTC, ETH, partitions=DAYS)
+
+    after = made.versions()
+    assert result.success
+    assert after.pop("fetches") > before.pop("fetches")
+    assert after == before
+    assert made.metadata(BTC, "2024-01-02")["commit_bytes"] == 0
+
+
+def test_a_day_with_too_many_bad_rows_is_the_only_one_that_is_not_materialised(bench):
+    made = bench()
+    for minute in range(20):
+        made.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
+
+    result = made.run(BTC, ETH, partitions=DAYS)
+
+    assert not result.success
+    assert made.materialized(BTC) == {"2024-01-01", "2024-01-02", "2024-01-03"}
+    assert made.materialized(ETH) == {"2024-01-01", "2024-01-03"}
+    check = made.checks(result)["ETH-USDT", "2024-01-02", "valid"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    failure = result.failure_data_for_node("sim_bars_1m")
+    assert "1 of 6 partitions are not stored" in str(failure.error.cause or failure.error)
+    assert "20 of 1,440 rows are bad (high_not_highest 20" in str(failure.error.cause or failure.error)
+
+
+def test_a_red_day_has_an_observation_that_says_why(bench):
+    made = bench()
+    for minute in range(20):
+        made.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
+    made.run(ETH, partitions=DAYS)
+
+    records = made.instance.fetch_observations(dg.AssetKey(ETH.split("/")), limit=10).records
+    assert [record.partition_key for record in records] == ["2024-01-02"]
+    shown = records[0].asset_observation.metadata
+    assert shown["reason"].value.startswith("20 of 1,440 rows are bad")
+    assert len(shown["worst_rows"].records) == 5
+
+
+def test_one_bad_row_is_kept_apart_and_warned_about(bench):
+    made = bench()
+    made.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
+
+    result = made.run(ETH, partitions=DAYS)
+
+    assert result.success
+    check = made.checks(result)["ETH-USDT", "2024-01-02", "valid"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.metadata["quarantined"].value == 1
+    assert "high_not_highest: 1" in check.metadata["refused_because"].value
+    assert made.metadata(ETH, "2024-01-02")["rows"] == 1439
+
+
+@pytest.mark.parametrize(("policy", "passed"), [("open", False), ("no_trade", True)])
+def test_a_hole_is_a_warning_unless_the_vendors_habits_explain_it(bench, policy, passed):
+    made = bench(gap_policy=policy)
+    made.simulation.plant("gap", "ETH-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
+
+    result = made.run(ETH, partitions=DAYS)
+
+    assert result.success
+    check = made.checks(result)["ETH-USDT", "2024-01-02", "complete"]
+    assert check.passed is passed
+    assert check.metadata["missing"].value == 5
+    gap = check.metadata["largest_gaps"].records[0].data
+    assert (gap["from"], gap["bars"]) == ("2024-01-02 10:00:00Z", 5)
+
+
+def test_passed_checks_name_the_materialisation_that_they_speak_about(bench):
+    made = bench()
+    result = made.run(BTC, partitions=DAYS)
+
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(BTC.split("/")))
+    stored = {r.partition_key: r.storage_id for r in made.instance.fetch_materializations(wanted, limit=10).records}
+    targets = {day: item.target_materialization_data for (_, day, _), item in made.checks(result).items()}
+    assert {day: target.storage_id for day, target in targets.items() if target} == stored
+
+
+def test_a_vendor_that_is_down_leaves_the_days_red_and_the_other_symbol_green(bench):
+    made = bench()
+    made.simulation.faults.add(match="symbol=ETHUSDT", status=503, times=-1)
+
+    result = made.run(BTC, ETH, partitions=DAYS)
+
+    assert not result.success
+    assert len(made.materialized(BTC)) == 3
+    assert made.materialized(ETH) == set()
+    checks = made.checks(result)
+    assert ("ETH-USDT", "2024-01-01", "valid") not in checks  # nothing came that could be valid
+    check = checks["ETH-USDT", "2024-01-01", "complete"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert check.metadata["error"].value
+
+
+def test_days_before_the_listing_are_materialised_without_rows(bench):
+    made = bench(symbols=["BTC-USDT", {"code": "ETH-USDT", "listed_from": "2024-01-03"}])
+
+    result = made.run(ETH, partitions=DAYS)
+
+    assert result.success
+    assert len(made.materialized(ETH)) == 3
+    assert made.metadata(ETH, "2024-01-01")["status"] == "not listed"
+    assert made.metadata(ETH, "2024-01-01")["rows"] == 0
+    assert all(check.passed for check in made.checks(result).values())
+
+
+def test_daily_bars_come_in_months_whose_fingerprint_holds_every_day(bench):
+    made = bench(resolutions=["1d"], start="2024-01-15")
+    key = "sim/bars_1d/BTC-USDT"
+
+    result = made.run(key, partitions=("2024-01", "2024-02"))
+
+    assert result.success
+    assert made.metadata(key, "2024-01")["rows"] == 17
+    assert made.metadata(key, "2024-02")["rows"] == 29
+    assert made.metadata(key, "2024-02")["dagster/row_count"] == 46
+    assert made.metadata(key, "2024-01")["fingerprint"] != made.metadata(key, "2024-02")["fingerprint"]
+
+
+def test_a_restated_bar_is_counted_on_its_day(bench):
+    made = bench()
+    made.run(BTC, partitions=DAYS)
+    made.simulation.plant("restatement", "BTC-USDT", start="2024-01-02T10:00:00Z", values={"volume": "7.5"})
+
+    made.run(BTC, partitions=DAYS)
+
+    assert made.metadata(BTC, "2024-01-02")["restated"] == 1
+    assert made.metadata(BTC, "2024-01-03")["restated"] == 0
+
+
+def test_scattered_days_are_fetched_and_nothing_between_them(bench):
+    made = bench()
+    made.run(BTC, partitions="2024-01-02")
+    made.run(BTC, partitions="2024-02-05")
+
+    assert made.materialized(BTC) == {"2024-01-02", "2024-02-05"}
+    assert made.metadata(BTC, "2024-02-05")["dagster/row_count"] == 2 * 1440
