@@ -85,6 +85,14 @@ class DagsterClient:
         # Loopback: never through a proxy of the environment.
         self._http = httpx.Client(base_url=url, timeout=120, trust_env=False)
 
+    def __enter__(self) -> DagsterClient:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()

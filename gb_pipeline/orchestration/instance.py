@@ -39,8 +39,9 @@ _START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 # Writers of the lake's single files: two at once would only repeat each other's work.
 _ALONE = ("catalog", "compaction")
-_READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { __typename
-  ... on PythonError { message } } } } } instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
+_READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
+  locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
 
 
 def template() -> str:
@@ -282,7 +283,9 @@ class Stack:
         for entry in entries:
             problem = entry["locationOrLoadError"] or {}
             if problem.get("__typename") == "PythonError":
-                raise DagsterError(f"the definitions do not load: {problem['message']}", fix=f"see {self.log}")
+                # The last of the chain is what our own code said.
+                said = [problem["message"], *(link["error"]["message"] for link in problem["errorChain"])][-1]
+                raise DagsterError(f"the definitions do not load: {said.strip()}", fix=f"see {self.log}")
         return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
 
     def _healthy(self) -> bool:

@@ -1,0 +1,139 @@
+"""The definitions as a whole: what a gb.yaml turns into, and how fast."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.orchestration.build import build_definitions
+from gb_pipeline.orchestration.instance import template
+from gb_pipeline.orchestration.partitions import ManyPartitionsWarning
+from gb_pipeline.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SNAPSHOT = Path(__file__).with_name("asset_graph.json")
+
+
+def settings(folder: Path, **body) -> Settings:
+    base = {
+        "sources": {
+            "crypto": {
+                "provider": "ccxt",
+                "options": {"exchange": "binance", "apiKey": "very-secret"},
+                "asset_class": "crypto",
+                "start": "2024-01-01",
+                "symbols": ["BTC-USDT", "ETH-USDT"],
+                "resolutions": ["1m", "1d"],
+            },
+            "stocks": {
+                "provider": "csv",
+                "calendar": "XNYS",
+                "start": "2020-01-02",
+                "end": "2024-01-01",
+                "symbols": ["AAPL"],
+                "resolutions": ["1d"],
+                "grain": "year",
+            },
+        },
+        "moving_average": {"source": "crypto"},
+    }
+    (folder / "gb.yaml").write_text(yaml.safe_dump(base | body), encoding="utf-8")
+    return Settings.load(folder)
+
+
+def graph(definitions: dg.Definitions) -> dict[str, object]:
+    """Everything that a change of gb_pipeline could change by accident."""
+    found: dict[str, object] = {}
+    for spec in definitions.resolve_all_asset_specs():
+        partitions = spec.partitions_def
+        found[spec.key.to_user_string()] = {
+            "group": spec.group_name,
+            "kinds": sorted(spec.kinds),
+            "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            "partitions": None if partitions is None else f"{partitions.cron_schedule} {partitions.fmt}",
+            "skippable": spec.skippable,
+            "automated": spec.automation_condition is not None,
+        }
+    repository = definitions.get_repository_def()
+    found["checks"] = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)
+    found["schedules"] = {item.name: [item.cron_schedule, item.execution_timezone] for item in repository.schedule_defs}
+    found["sensors"] = sorted(item.name for item in repository.sensor_defs)
+    found["jobs"] = sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__"))
+    return found
+
+
+def test_the_asset_graph_is_the_recorded_one(tmp_path, pytestconfig):
+    """After an intended change: delete the file, run again, and read the difference."""
+    found = graph(build_definitions(settings(tmp_path)))
+
+    if not SNAPSHOT.exists():
+        SNAPSHOT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    assert found == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_all_series_of_a_dataset_share_one_partitions_definition_and_one_step(tmp_path):
+    definitions = build_definitions(settings(tmp_path))
+
+    assets = definitions.resolve_assets_def(dg.AssetKey(["crypto", "bars_1m", "BTC-USDT"]))
+    assert {key.path[-1] for key in assets.keys} == {"BTC-USDT", "ETH-USDT"}
+    assert len({id(spec.partitions_def) for spec in assets.specs}) == 1
+    assert assets.can_subset
+    assert assets.backfill_policy.max_partitions_per_run == 100
+    assert assets.op.pool == "vendor_binance"
+
+
+def test_no_credential_gets_into_the_definitions(tmp_path):
+    definitions = build_definitions(settings(tmp_path))
+
+    snapshot = repr(definitions.get_repository_def().asset_graph) + repr(list(definitions.resolve_all_asset_specs()))
+    assert "very-secret" not in snapshot
+
+
+def test_five_hundred_symbols_load_in_less_than_five_seconds_and_a_day_of_all_is_one_run(tmp_path):
+    source = {
+        "provider": "csv",
+        "start": "2024-01-01",
+        "symbols": [f"S{number:03d}" for number in range(500)],
+        "grain": "month",
+    }
+    made = settings(tmp_path, sources={"many": source}, moving_average=None)
+    program = (
+        "import time; began = time.perf_counter()\n"
+        "from gb_pipeline.definitions import defs\n"
+        "repository = defs.get_repository_def()\n"
+        "from dagster._core.remote_representation.external_data import RepositorySnap\n"
+        "RepositorySnap.from_def(repository)\n"
+        "print(time.perf_counter() - began)"
+    )
+    command = [sys.executable, "-c", program]
+    # The machine may be busy with other tests: one good try of three says what the code needs.
+    tries = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True) for _ in range(3))
+    assert any(float(run.stdout) < 5.0 for run in tries)
+
+    definitions = build_definitions(made)
+    job = definitions.resolve_job_def("many_bars_1m_daily")
+    assert len(job.nodes) == 1
+    assert len(job.asset_layer.selected_asset_keys) == 500
+
+
+def test_a_history_that_dagster_would_choke_on_is_warned_about_when_the_definitions_load(tmp_path):
+    source = {"provider": "csv", "start": "2000-01-01", "symbols": [f"S{number:03d}" for number in range(50)]}
+
+    with pytest.warns(ManyPartitionsWarning, match="`grain: month`"):
+        build_definitions(settings(tmp_path, sources={"many": source}, moving_average=None))
+
+
+def test_a_backtest_of_bars_that_nobody_fetches_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="moving_average wants 5m bars, source crypto has 1m, 1d"):
+        build_definitions(settings(tmp_path, moving_average={"source": "crypto", "resolution": "5m"}))
+
+
+def test_the_top_of_the_repository_runs_dagster_like_the_package_does():
+    assert (REPOSITORY / "dagster.yaml").read_text(encoding="utf-8") == template()
