@@ -5,10 +5,15 @@ a run that is killed has claimed nothing that is not there. Does not belong here
 
 `context.log_event` writes at once, also from the thread that stores. Passed checks name the materialisation they speak about,
 or Dagster's pages do not show them; its number is only known after it was written, hence one query per series and job.
+
+Dagster opens and closes a SQLite connection for every statement, and SQLite folds its journal back into the database
+whenever the last one closes. Connections that stay open for the length of the run, and do nothing, halve the time: 59 to 32
+milliseconds for a day with its two checks.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
@@ -16,6 +21,7 @@ import polars as pl
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as Target,
 )
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.files import files, scan
@@ -45,6 +51,24 @@ class Reporter:
         self._seen = 0
         self._rows: dict[str, int] = {}
         self._rows_at: int | None = None
+        self._idle: list[sqlite3.Connection] = []
+
+    def __enter__(self) -> Reporter:
+        """Keep the event log's files open."""
+        storage = self._context.instance.event_log_storage
+        if not isinstance(storage, SqliteEventLogStorage):
+            return self
+        for shard in ("index", self._context.run.run_id):
+            connection = sqlite3.connect(storage.path_for_shard(shard), check_same_thread=False)
+            self._idle.append(connection)
+            # Only the first statement really opens the file.
+            connection.execute("select count(*) from sqlite_master").fetchone()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let them go."""
+        for connection in self._idle:
+            connection.close()
 
     def tell(self, job: Outcome) -> None:
         """Write what became of a job that is stored."""

@@ -30,15 +30,14 @@ def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
         pool=dataset.pool,
     )
     def bars(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
-        reporter = Reporter(context, dataset, lake.store)
         jobs = [
             Job(dataset.symbols[key], start, end)
             for key in sorted(context.selected_asset_keys)
             for start, end in dataset.partitioning.ranges(context.partition_keys)
         ]
-        ingest(
-            lake.store, dataset.source, dataset.resolution, jobs, run_id=context.run.run_id, on_outcome=reporter.tell
-        )
+        with Reporter(context, dataset, lake.store) as reporter:
+            run, source, tell = context.run.run_id, dataset.source, reporter.tell
+            ingest(lake.store, source, dataset.resolution, jobs, run_id=run, on_outcome=tell)
         reporter.finish()
         # No outputs: the events are written already, and Dagster would count them twice.
         yield from ()
