@@ -23,6 +23,13 @@ def _absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays in one process, and so do all tests that share the one running Dagster."""
+    for item in items:
+        group = "e2e" if item.path.parent.name == "e2e" else str(item.path.relative_to(_REPOSITORY))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def market_data() -> Callable[[str], Path]:
     """`market_data("sessions/xnys.csv")`: a file or folder of real market data, read where it lies.
