@@ -72,8 +72,8 @@ def record(
         same = there.join(rows.select(*_KEY, *content), on=[*_KEY, *content], how="semi", nulls_equal=True)
         fresh = rows.join(same, on=_KEY, how="anti")
         if not fresh.is_empty():
-            others = there.join(fresh, on=_KEY, how="anti")
-            tables.replace(table, spec, pl.concat([others, fresh]), _predicate(source, resolution, symbols, low, high))  # type: ignore[arg-type]
+            rows = pl.concat([there.join(fresh, on=_KEY, how="anti"), fresh]).sort(spec.order)
+            tables.replace(table, spec, rows, _predicate(source, resolution, symbols, low, high))  # type: ignore[arg-type]
     return pl.concat([same, fresh]).select("symbol", "timestamp", pl.col("replaced_at").alias("known_at"))
 
 

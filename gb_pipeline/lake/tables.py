@@ -92,10 +92,14 @@ class Tables:
         """Append rows in one commit; the version it became. Appends never conflict."""
         self.ensure(spec)
         with self.open(spec.name) as table:
-            return self._write(table, spec, frame, mode="append")
+            return self._write(table, spec, frame.sort(spec.order), mode="append")
 
     def replace(self, table: DeltaTable, spec: TableSpec, frame: pl.DataFrame, predicate: str) -> int:
         """Replace the rows that match the predicate, in one commit on top of the opened version.
+
+        Args:
+            frame: columns of the spec, in the order of the spec: bars are sorted already, and sorting a year again takes
+                as long as hashing it.
 
         Raises:
             CommitFailedError: somebody else changed rows that match the predicate since it was opened (deltalake's own
@@ -112,7 +116,7 @@ class Tables:
                 f"table {spec.name} vanished from {self.storage.root}", fix="restore the folder, or start anew"
             )
         columns = schema.polars_schema(spec.schema)
-        arrow = frame.select(columns.names()).cast(columns).sort(spec.order).to_arrow().cast(spec.schema)
+        arrow = frame.select(columns.names()).cast(columns).to_arrow().cast(spec.schema)
         try:
             write_deltalake(
                 table,

@@ -141,10 +141,10 @@ class _Writer:
         symbols = touched["symbol"].unique().sort().to_list()
         low, high = touched["timestamp"].min(), touched["timestamp"].max()
         replaced = rows.filter(pl.col("symbol").is_in(symbols) & pl.col("timestamp").is_between(low, high))
-        period = "%Y-%m" if self.rules.resolution is Resolution.SECOND else "%Y"
-        replaced = replaced.with_columns(
-            pl.lit(self.source).alias("source"), pl.col("timestamp").dt.strftime(period).alias("period")
-        )
+        form = "%Y-%m" if self.rules.resolution is Resolution.SECOND else "%Y"
+        within_one = low.strftime(form) == high.strftime(form)  # type: ignore[union-attr]
+        period = pl.lit(low.strftime(form)) if within_one else pl.col("timestamp").dt.strftime(form)  # type: ignore[union-attr]
+        replaced = replaced.with_columns(pl.lit(self.source).alias("source"), period.alias("period"))
         names = ", ".join(f"'{name}'" for name in symbols)
         periods = ", ".join(f"'{name}'" for name in replaced["period"].unique().sort())
         predicate = (
