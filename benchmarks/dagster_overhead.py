@@ -34,9 +34,13 @@ def measure() -> Iterator[Measurement]:
     logging.disable(logging.DEBUG)
     symbols = DEFAULT_SYMBOLS[:SYMBOLS]
     with Simulation(symbols=symbols) as exchange, TemporaryDirectory(prefix="gb-benchmark-") as folder:
-        settings = _settings(Path(folder), exchange.url, symbols)
-        plain = _seconds_plain(settings, Path(folder, "plain"))
-        run, load, events = _seconds_dagster(settings, Path(folder))
+        plain, run, load = float("inf"), float("inf"), float("inf")
+        # The quickest of three: a busy machine adds, and never takes away.
+        for turn in range(3):
+            settings = _settings(Path(folder, str(turn)), exchange.url, symbols)
+            plain = min(plain, _seconds_plain(settings, Path(folder, str(turn), "plain")))
+            took, loaded, events = _seconds_dagster(settings, Path(folder, str(turn)))
+            run, load = min(run, took), min(load, loaded)
     days = SYMBOLS * DAYS
     added = (run - plain) / days * 1000
     yield Measurement(
@@ -68,6 +72,7 @@ def _seconds_dagster(settings: Settings, folder: Path) -> tuple[float, float, in
     tags = {"dagster/asset_partition_range_start": str(START)}
     tags["dagster/asset_partition_range_end"] = str(END - timedelta(days=1))
     keys = [dg.AssetKey(["sim", "bars_1m", symbol.code]) for symbol in settings.source("sim").instruments]
+    folder.mkdir(exist_ok=True)
     with dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}}) as instance:
         began = time.perf_counter()
         result = job.execute_in_process(instance=instance, asset_selection=keys, tags=tags)

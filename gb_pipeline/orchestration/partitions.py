@@ -147,8 +147,9 @@ class Partitioning:
         closed = self.calendar.closed_days(first, self._horizon(first, last))
         traded = {day.isoweekday() % 7 for day in self.calendar.sessions(first, self._horizon(first, last))}
         never = {number for number in range(7) if number not in traded} if traded else set()
-        crons: list[str | datetime] = [f"0 0 * * {number}" for number in sorted(never)]
-        return [*crons, *(_midnight(day) for day in closed if day.isoweekday() % 7 not in never)]
+        # One rule for all of them: every rule is evaluated for every day.
+        rule: list[str | datetime] = [f"0 0 * * {','.join(map(str, sorted(never)))}"] if never else []
+        return [*rule, *(_midnight(day) for day in closed if day.isoweekday() % 7 not in never)]
 
     def _horizon(self, first: date, last: date | None) -> date:
         """Holidays are listed for two years ahead, which no process of ours outlives; less where the calendar ends."""

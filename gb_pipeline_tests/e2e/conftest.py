@@ -141,6 +141,7 @@ def market(tmp_path_factory) -> Iterator[Market]:
 def project(market, tmp_path_factory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project")
     common = {"provider": "ccxt", "asset_class": "crypto", "start": DAYS[0], "end": "2024-01-31", "max_concurrency": 6}
+    _write_stocks(folder / "stocks")
     settings = {
         "lake": "data",
         "sources": {
@@ -159,6 +160,15 @@ def project(market, tmp_path_factory) -> Iterator[Project]:
                 "partitions_per_run": 10,
                 "rate_limit": {"calls": 25},
             },
+            "stocks": {
+                "provider": "csv",
+                "options": {"path": "stocks/{symbol}.csv"},
+                "calendar": "XNYS",
+                "start": "2024-01-02",
+                "end": "2024-02-01",
+                "resolutions": ["1h"],
+                "symbols": ["AAPL", "MSFT"],
+            },
         },
         "moving_average": {"source": "sim", "fast": 30, "slow": 120},
     }
@@ -171,16 +181,44 @@ def project(market, tmp_path_factory) -> Iterator[Project]:
         stack.stop()
 
 
+def _write_stocks(folder: Path) -> None:
+    """Hourly bars of the sessions from Friday to Wednesday around Martin Luther King's day."""
+    folder.mkdir()
+    rows = [
+        f"{day}T{hour}:00:00Z,10.{hour},11.00,9.50,10.50,1000"
+        for day in ("2024-01-12", "2024-01-16", "2024-01-17")
+        for hour in range(14, 21)
+    ]
+    for symbol in ("AAPL", "MSFT"):
+        text = "\n".join(["timestamp,open,high,low,close,volume", *rows])
+        (folder / f"{symbol}.csv").write_text(text, encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
-def first(project) -> Backfill:
-    """The backfill of all symbols over all days, launched as the page does it."""
-    launched = project.stack.client.launch_backfill(project.keys(), DAYS)
+def launched(project) -> tuple[str, str]:
+    """Two backfills, of the exchange and of the files, launched as the page does it."""
+    client = project.stack.client
+    exchange = client.launch_backfill(project.keys(), DAYS)
+    stocks = [["stocks", "bars_1h", symbol] for symbol in ("AAPL", "MSFT")]
+    files_ = client.launch_backfill(stocks, ["2024-01-12", "2024-01-16", "2024-01-17"])
     project.stack.start_daemon()
-    return project.stack.wait_backfill(launched, timeout=180)
+    return exchange, files_
 
 
 @pytest.fixture(scope="session")
-def settled(project, first) -> Project:
+def first(project, launched) -> Backfill:
+    """The backfill of all symbols over all days."""
+    return project.stack.wait_backfill(launched[0], timeout=180)
+
+
+@pytest.fixture(scope="session")
+def stocks(project, launched) -> Backfill:
+    """The backfill of the files."""
+    return project.stack.wait_backfill(launched[1], timeout=180)
+
+
+@pytest.fixture(scope="session")
+def settled(project, first, stocks) -> Project:
     """The project after everything that happens by itself has happened: the catalog, and the newest day's backtests."""
 
     def done(runs: list[dict]) -> bool:

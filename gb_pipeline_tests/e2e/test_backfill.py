@@ -70,6 +70,20 @@ def test_the_lake_holds_what_the_exchange_served_digit_by_digit(project, market,
     assert stored["trade_count"].null_count() in {0, stored.height}
 
 
+def test_sessions_around_a_holiday_are_one_run_on_the_exchanges_own_calendar(project, stocks):
+    assert (stocks.status, stocks.materialized, stocks.failed) == ("COMPLETED_SUCCESS", 6, 0)
+    tags = stocks.runs[0]["tags"]
+    assert len(stocks.runs) == 1
+    assert tags["dagster/asset_partition_range_start"] == "2024-01-12"
+    assert tags["dagster/asset_partition_range_end"] == "2024-01-17"
+    bars = Lake.open(project.folder / "data").bars(["AAPL", "MSFT"], "1h", source="stocks")
+    assert bars.height == 2 * 3 * 7
+    results = project.stack.client.check_results(["stocks", "bars_1h", "AAPL"], "complete")
+    assert {day: result["passed"] for day, result in results.items()} == dict.fromkeys(
+        ["2024-01-12", "2024-01-16", "2024-01-17"], True
+    )
+
+
 def test_rows_that_were_refused_are_kept_apart_as_they_came(project, first):
     refused = Lake.open(project.folder / "data").quarantine()
 

@@ -31,11 +31,13 @@ def compaction_key(dataset: Dataset) -> dg.AssetKey:
 
 def periods(dataset: Dataset) -> dg.TimeWindowPartitionsDefinition:
     """The closed periods of the dataset's table."""
-    start = dataset.source.start
+    start, zone = dataset.source.start, dataset.partitioning.zone
+    # The zone of the bars: Dagster refuses a backfill over partitions of two zones that depend on each other.
     if dataset.resolution is Resolution.SECOND:
         first = datetime(start.year, start.month, 1)
-        return dg.TimeWindowPartitionsDefinition(cron_schedule="0 0 1 * *", start=first, fmt="%Y-%m")
-    return dg.TimeWindowPartitionsDefinition(cron_schedule="0 0 1 1 *", start=datetime(start.year, 1, 1), fmt="%Y")
+        return dg.TimeWindowPartitionsDefinition(cron_schedule="0 0 1 * *", start=first, fmt="%Y-%m", timezone=zone)
+    first = datetime(start.year, 1, 1)
+    return dg.TimeWindowPartitionsDefinition(cron_schedule="0 0 1 1 *", start=first, fmt="%Y", timezone=zone)
 
 
 def is_closed(period: str, today: date) -> bool:
