@@ -289,13 +289,13 @@ class Page:
     async def text(self) -> str:
         return str(await self.evaluate("document.body.innerText") or "")
 
-    async def text_with(self, *words: str, seconds: float = 60) -> str:
-        """The page's text once it holds all words and has stopped changing."""
+    async def text_with(self, *words: str, without: str = "\0", seconds: float = 60) -> str:
+        """The page's text once it holds all words, not the one that stands for loading, and has stopped changing."""
         until, before = time.monotonic() + seconds, ""
         while True:
             text = await self.text()
             missing = [word for word in words if word.lower() not in text.lower()]
-            if not missing and text == before:
+            if not missing and without not in text and text == before:
                 return text
             assert time.monotonic() < until, f"the page shows no {missing}: {text[:1500]}"
             before = text
