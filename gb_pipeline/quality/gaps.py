@@ -5,7 +5,6 @@ Belongs here: comparing stored bars with the calendar, and giving every run of m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -117,12 +116,3 @@ def _reason(
         )
         .to_series()
     )
-
-
-def count_by_reason(gaps: Mapping[Key, tuple[Gap, ...]]) -> dict[str, int]:
-    """Missing bars by reason, over all sessions."""
-    counts: dict[str, int] = {}
-    for runs in gaps.values():
-        for gap in runs:
-            counts[gap.reason] = counts.get(gap.reason, 0) + gap.missing
-    return counts
