@@ -11,6 +11,7 @@ Does not belong here: catching, retrying or translating errors of other librarie
     ├── VendorError                 the vendor's side
     │   ├── TransientVendorError    the same call may succeed later
     │   │   └── RateLimited         ... after `retry_after` seconds
+    │   │       └── QuotaExhausted  ... at `until`, when the vendor's day begins anew
     │   └── PermanentVendorError    the same call fails for ever
     │       ├── NotEntitled         the plan or the key does not cover it
     │       ├── UnknownSymbol       the vendor does not list it
@@ -83,6 +84,15 @@ class RateLimited(TransientVendorError):
         """Carry the vendor's own waiting time."""
         super().__init__(what, fix=fix)
         self.retry_after = retry_after
+
+
+class QuotaExhausted(RateLimited):
+    """The calls of a vendor's day are used up; nothing failed, the rest is deferred until `until` (UTC)."""
+
+    def __init__(self, what: str, *, until: datetime, retry_after: float | None = None, fix: str = "") -> None:
+        """Carry the moment at which the quota is whole again."""
+        super().__init__(what, retry_after=retry_after, fix=fix)
+        self.until = until
 
 
 class PermanentVendorError(VendorError):

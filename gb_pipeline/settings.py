@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.schema import Adjustment, Precision
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
 
@@ -57,6 +58,22 @@ class RateLimit(_Model):
     seconds: float = Field(default=1.0, gt=0)
 
 
+class DailyQuota(_Model):
+    """At most `calls` requests in one day of the vendor's own time zone."""
+
+    calls: int = Field(gt=0)
+    zone: str = Field(default="UTC", description="time zone in which the vendor's day begins at midnight")
+
+    @field_validator("zone")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no time zone; write America/New_York") from None
+        return value
+
+
 class SourceSettings(_Model):
     """One provider's feed: what to fetch from it and how its answers are to be read."""
 
@@ -81,6 +98,11 @@ class SourceSettings(_Model):
     settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before asking")
     grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
     rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")
+    daily_quota: DailyQuota | None = Field(default=None, description="the vendor's documented one by default")
+    adjustment: Adjustment | None = Field(
+        default=None, description="what was done to the prices, where the provider cannot know: raw, split or all"
+    )
+    keep_raw: bool = Field(default=False, description="keep the vendor's own bytes under <lake>/raw")
     max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
     timeout_seconds: float = Field(default=30.0, gt=0)
     retries: int = Field(default=5, ge=0, description="repeats of a call that failed in passing")
@@ -133,6 +155,7 @@ class SourceSettings(_Model):
             allow_negative_prices=self.allow_negative_prices,
             allow_unaligned=self.allow_unaligned,
             grace=timedelta(seconds=self.grace_seconds),
+            adjustment=self.adjustment or Adjustment.RAW,
         )
 
     def listing(self, symbol: Symbol | str) -> tuple[date | None, date | None]:

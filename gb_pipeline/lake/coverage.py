@@ -285,6 +285,7 @@ def ledger_rows(
             "precision": rules.precision.value,
             "table_version": version,
             "recorded_at": recorded_at,
+            "adjustment": rules.adjustment.value,
         }
         for report in reports
     ]

@@ -81,6 +81,8 @@ def scan(storage: Storage, spec: TableSpec, paths: Sequence[str]) -> pl.LazyFram
         schema={name: columns[name] for name in columns if name not in hive} | hive,
         storage_options=dict(storage.options) or None,
         glob=False,
+        # Files that are older than a nullable column do not have it.
+        missing_columns="insert",
     ).select(columns.names())
 
 

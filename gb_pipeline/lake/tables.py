@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
+import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.specs import TableSpec, table_names, writer_properties
@@ -115,6 +116,7 @@ class Tables:
             raise LakeError(
                 f"table {spec.name} vanished from {self.storage.root}", fix="restore the folder, or start anew"
             )
+        self._evolve(table, spec)
         columns = schema.polars_schema(spec.schema)
         arrow = frame.select(columns.names()).cast(columns).to_arrow().cast(spec.schema)
         try:
@@ -131,6 +133,15 @@ class Tables:
         except (DeltaError, OSError) as error:
             raise self._unwritable(spec, error) from error
         return int(table.version())
+
+    def _evolve(self, table: DeltaTable, spec: TableSpec) -> None:
+        """Give a table that is older than a nullable column that column; rows written before hold null."""
+        from deltalake import Schema
+
+        there = {field.name for field in table.schema().fields}
+        lacking = pa.schema([field for field in spec.schema if field.name not in there])
+        if lacking.names:
+            table.alter.add_columns(Schema.from_arrow(lacking).fields)
 
     def _unwritable(self, spec: TableSpec, error: Exception) -> LakeError:
         return LakeError(

@@ -42,6 +42,14 @@ class Precision(StrEnum):
         return pl.Decimal(*self.digits)
 
 
+class Adjustment(StrEnum):
+    """What a vendor did to the prices that it serves."""
+
+    RAW = "raw"  # as traded
+    SPLIT = "split"  # divided by later splits: a new split changes the whole history
+    ALL = "all"  # for dividends as well
+
+
 def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"comment": meaning})
 
@@ -121,7 +129,7 @@ FETCHES = pa.schema(
         _RESOLUTION,
         *_WINDOW,
         _field("fetched_at", TIMESTAMP, "when the call began"),
-        _field("outcome", pa.string(), "ok, empty or error"),
+        _field("outcome", pa.string(), "ok, empty, error or deferred"),
         _field("rows", pa.int64(), "rows in the answer"),
         _field("calls", pa.int64(), "requests it took, retries included"),
         _field("latency_ms", pa.int64(), "milliseconds until the last byte"),
@@ -130,6 +138,9 @@ FETCHES = pa.schema(
         _field("error", pa.string(), "kind of the error", nullable=True),
         _field("message", pa.string(), "what it said, without credentials", nullable=True),
         _field("run_id", pa.string(), "the run that asked", nullable=True),
+        _field("kind", pa.string(), "bars, corporate_actions or instruments; bars where null", nullable=True),
+        _field("normaliser", pa.string(), "name and version of the code that read the answer", nullable=True),
+        _field("raw", pa.list_(pa.string()), "SHA-256 of each kept body, in the order of the calls", nullable=True),
     ]
 )
 
@@ -163,18 +174,26 @@ SESSIONS = pa.schema(
         _field("precision", pa.string(), "standard or wide: which sibling table holds the rows"),
         _field("table_version", pa.int64(), "Delta version of that table that this describes"),
         _field("recorded_at", TIMESTAMP, "wall clock of the append: the newest row of a session is the valid one"),
+        _field("adjustment", pa.string(), "raw, split or all; raw where null", nullable=True),
     ]
 )
 
+# Append-only and bitemporal: of several rows of one action (source, symbol, ex_date, kind, label) the newest known one holds.
 CORPORATE_ACTIONS = pa.schema(
     [
         *_SERIES,
-        _field("ex_date", pa.date32(), "first session that trades without the right"),
+        _field("ex_date", pa.date32(), "first session that trades without the right; the day itself of a (de)listing"),
         _field("kind", pa.string(), "split, cash_dividend, listing or delisting"),
-        _field("ratio", pa.decimal128(38, 18), "new shares per old share, for splits", nullable=True),
-        _field("amount", pa.decimal128(38, 18), "cash per share, for dividends", nullable=True),
+        _field("label", pa.string(), "the vendor's own type, such as special; tells actions of one day apart"),
+        _field("ratio", pa.decimal128(38, 18), "new shares per old share, for splits; rounded", nullable=True),
+        _field("split_to", pa.decimal128(38, 18), "new shares, exact", nullable=True),
+        _field("split_from", pa.decimal128(38, 18), "old shares, exact", nullable=True),
+        _field("amount", pa.decimal128(38, 18), "cash per share, for dividends, as of the ex date", nullable=True),
         _field("currency", pa.string(), "of the amount", nullable=True),
-        _field("known_at", TIMESTAMP, "when this lake first held it"),
+        _field("declared_date", pa.date32(), "announced", nullable=True),
+        _field("record_date", pa.date32(), "holders of this day have the right", nullable=True),
+        _field("pay_date", pa.date32(), "paid", nullable=True),
+        _field("known_at", TIMESTAMP, "when this lake first held this content"),
     ]
 )
 
@@ -211,4 +230,19 @@ RECEIVED = pl.Schema(
 # Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused), the line or object itself.
 RECEIVED_OPTIONAL = pl.Schema(
     {"trade_count": pl.String(), "vwap": pl.String(), "ask_close": pl.String(), "received": pl.String()}
+)
+# The same for corporate actions: ratios and amounts are text, `to:from` of a split apart.
+ACTIONS_RECEIVED = pl.Schema(
+    {
+        "ex_date": pl.Date(),
+        "kind": pl.String(),
+        "label": pl.String(),
+        "split_to": pl.String(),
+        "split_from": pl.String(),
+        "amount": pl.String(),
+        "currency": pl.String(),
+        "declared_date": pl.Date(),
+        "record_date": pl.Date(),
+        "pay_date": pl.Date(),
+    }
 )

@@ -1,32 +1,42 @@
 """What every provider is to the rest of the package.
 
-Belongs here: the protocol and the answer's type. Does not belong here: anything that knows a vendor.
+Belongs here: the protocols and the answers' types. Does not belong here: anything that knows a vendor.
+
+A provider asks and reads. Reading is a pure function of its own, `normalise`: the same bodies always make the same frame,
+with or without the vendor, which is what `gb replay` stands on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 import polars as pl
 
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
+
+Body = bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A vendor's whole answer for one symbol and window.
+    """A vendor's whole answer for one symbol.
 
     Attributes:
-        frame: columns of `market.schema.RECEIVED`, and any of `RECEIVED_OPTIONAL`; `timestamp` is the bar's open in UTC
-            (null where it cannot be read), numbers are the vendor's own text. No rows means that the vendor's well-formed
-            empty answer was seen; anything else raises.
+        frame: for bars, columns of `market.schema.RECEIVED`, and any of `RECEIVED_OPTIONAL`; `timestamp` is the bar's open in
+            UTC (null where it cannot be read), numbers are the vendor's own text. For corporate actions, columns of
+            `ACTIONS_RECEIVED`. No rows means that the vendor's well-formed empty answer was seen; anything else raises.
         response_hash: SHA-256 over the bodies in the order of the calls.
         bytes: size of the bodies.
         calls: requests it took, retries included.
         latency: seconds until the last byte, without waiting for the rate limit.
+        bodies: what `normalise` read, in its order; empty unless the source keeps raw responses.
     """
 
     frame: pl.DataFrame
@@ -34,16 +44,55 @@ class Fetched:
     bytes: int
     calls: int
     latency: float
+    bodies: tuple[Body, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What a vendor lists, or listed.
+
+    Attributes:
+        symbol: canonical code, asset class and exchange.
+        vendor: the vendor's own spelling.
+        name: what people call it.
+        active: whether it trades now.
+        quote: the currency of its prices, `USDT`, `USD`; empty where the vendor does not say.
+        listed_from: first session, where the vendor says.
+        listed_until: first session without it, where the vendor says.
+        turnover: quote volume of the last 24 hours, where it was asked for and the vendor says.
+    """
+
+    symbol: Symbol
+    vendor: str
+    name: str = ""
+    active: bool = True
+    quote: str = ""
+    listed_from: date | None = None
+    listed_until: date | None = None
+    turnover: Decimal | None = None
 
 
 @runtime_checkable
 class Provider(Protocol):
-    """A vendor. Providers never write, and never return a partial answer: it is whole, or it is a `VendorError`."""
+    """A vendor. Providers never write, and never return a partial answer: it is whole, or it is a `VendorError`.
+
+    Attributes:
+        name: for messages.
+        adjustment: what the vendor did to its prices.
+        normaliser: name and version of `normalise`, such as `massive/1`; a change of what it makes of the same bodies is a
+            new version.
+    """
 
     name: str
+    adjustment: Adjustment
+    normaliser: str
 
     def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
         """Whether the vendor has such bars at all; answered without a request."""
+        ...
+
+    def requests(self, window: Window, resolution: Resolution) -> int:
+        """How many requests `fetch_bars` makes for one symbol and window when nothing goes wrong; for plans."""
         ...
 
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
@@ -54,6 +103,56 @@ class Provider(Protocol):
         """
         ...
 
+    def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_bars` out of the bodies that it received, without the vendor.
+
+        Raises:
+            VendorError: as `fetch_bars` does for such bodies.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class ActionsProvider(Protocol):
+    """A vendor that knows splits, cash dividends or listing dates."""
+
+    async def fetch_corporate_actions(self, symbol: Symbol, start: date, end: date) -> Fetched:
+        """All actions of a symbol with an ex date in [start, end); columns of `market.schema.ACTIONS_RECEIVED`.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
+        ...
+
+
+@runtime_checkable
+class InstrumentsProvider(Protocol):
+    """A vendor that can say what it lists."""
+
+    async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
+        """Everything that the vendor lists, by canonical code; delisted ones included where the vendor tells of them.
+
+        Args:
+            turnover: ask for the turnover as well, which may take more requests.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
+        ...
+
+
+@runtime_checkable
+class SearchProvider(Protocol):
+    """A vendor that has no list but can be asked for a word."""
+
+    async def search(self, text: str) -> list[Instrument]:
+        """What the vendor finds under a name or the beginning of a code.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
         ...

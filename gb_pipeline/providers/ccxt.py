@@ -25,6 +25,7 @@ from gb_pipeline.errors import (
     UnknownSymbol,
 )
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import ccxt_client
@@ -72,6 +73,8 @@ class CcxtProvider:
     ) -> None:
         """Build the client; nothing is sent before the first fetch."""
         self.name = exchange
+        self.adjustment = Adjustment.RAW
+        self.normaliser = "ccxt/1"
         policy = policy or Policy()
         self._transport = Transport(f"ccxt-{exchange}", policy)
         self._client: Any = ccxt_client.build(exchange, self._transport, base_url=base_url)
@@ -118,6 +121,10 @@ class CcxtProvider:
         """Whether the exchange has such bars; whether it lists the symbol shows at the first fetch."""
         return symbol.asset_class in {AssetClass.CRYPTO, AssetClass.FOREX} and self._timeframe(resolution) is not None
 
+    def requests(self, window: Window, resolution: Resolution) -> int:
+        """One per page of the exchange's size."""
+        return len(list(_pages(window, self._quirks.page * _step(resolution))))
+
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
 
@@ -149,9 +156,7 @@ class CcxtProvider:
                     parts.append(frame)
                     tally.accept(body)
         frame = pl.concat(parts, how="vertical") if parts else read_candles([], self._quirks.layout)
-        return Fetched(
-            frame.sort("timestamp", maintain_order=True), tally.response_hash, tally.bytes, tally.calls, tally.latency
-        )
+        return tally.fetched(frame.sort("timestamp", maintain_order=True))
 
     async def instruments(self) -> list[Symbol]:
         """The spot pairs and perpetuals that the exchange lists now.

@@ -27,6 +27,7 @@ from gb_pipeline.errors import (
     VendorError,
 )
 from gb_pipeline.providers.ccxt_quirks import QUIRKS
+from gb_pipeline.providers.http import loopback
 from gb_pipeline.providers.strict_http import broken_body, read_json, retry_after, scrub, status_error
 from gb_pipeline.providers.transport import Transport
 
@@ -101,21 +102,6 @@ def typed_errors(who: str) -> Iterator[None]:
             f"{who} answered something that ccxt cannot read: {type(error).__name__}: {error}",
             fix="the same call may succeed later; if it does not, the vendor changed its protocol: update ccxt",
         ) from error
-
-
-def loopback(url: str) -> str:
-    """The URL without a trailing slash, if it is on 127.0.0.1.
-
-    Raises:
-        ConfigError: it is somewhere else.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname not in {"127.0.0.1", "localhost"} or parts.username or parts.query:
-        raise ConfigError(
-            f"base_url {scrub(url)!r} is not a simulated exchange",
-            fix="write http://127.0.0.1:PORT, or leave it out for the real one",
-        )
-    return f"http://127.0.0.1{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
 def _reroute(node: Any, base: str) -> Any:

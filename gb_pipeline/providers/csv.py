@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, HistoryNotAvailable, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
@@ -54,6 +56,8 @@ class CsvProvider:
     def __init__(self, source: SourceSettings, options: CsvOptions) -> None:
         """Fill the preset in for every resolution, so that a mistake shows before the first fetch."""
         self.name = source.name
+        self.adjustment = source.adjustment or Adjustment.RAW
+        self.normaliser = "csv/1"
         self._source = source
         self._options = options
         self._resolved = {resolution: resolved(options, resolution) for resolution in source.resolutions}
@@ -77,6 +81,11 @@ class CsvProvider:
             return resolution in LEAN_RESOLUTIONS
         return resolution is not Resolution.TICK
 
+    def requests(self, window: Window, resolution: Resolution) -> int:
+        """None: files are read, nobody is asked."""
+        del window, resolution
+        return 0
+
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All rows of the symbol's files whose open lies in the window, sorted by it, equal ones as in the file.
 
@@ -94,6 +103,19 @@ class CsvProvider:
             ConfigError: the options do not fit the symbol or the resolution.
         """
         return await asyncio.to_thread(self._fetch, symbol, window, resolution)
+
+    def normalise(
+        self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[bytes]
+    ) -> pl.DataFrame:
+        """Files are their own raw responses: nothing is kept, and fetching again reads them again.
+
+        Raises:
+            PermanentVendorError: always.
+        """
+        del window, resolution, bodies
+        raise PermanentVendorError(
+            f"{self.name} reads {symbol} from files, of which no copies are kept", fix="fetch again instead"
+        )
 
     async def aclose(self) -> None:
         """Forget the parsed files."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -44,6 +45,18 @@ def scrub(text: str) -> str:
         'GET https://api.example.com/v1/bars failed, token=***'
     """
     return _NAMED_SECRETS.sub(r"\g<name>***", _URL_SECRETS.sub(r"\g<scheme>\g<rest>", text))
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """The text with `***` in place of each secret: some vendors repeat the key in what they answer.
+
+    Example:
+        >>> hide("your key abc123 has no plan", ["abc123"])
+        'your key *** has no plan'
+    """
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:

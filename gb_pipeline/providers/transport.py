@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gb_pipeline.errors import ConfigError, RateLimited, TransientVendorError
-from gb_pipeline.settings import RateLimit, SourceSettings
+from gb_pipeline.providers.base import Fetched
+from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
 
 if TYPE_CHECKING:
+    import polars as pl
     from pyrate_limiter import Limiter
     from tenacity import RetryCallState
 
@@ -38,6 +40,8 @@ class Policy:
         timeout: seconds for one request, from its first to its last byte.
         retries: repeats of a call that failed in passing.
         rate: requests in so many seconds; None sets no pace.
+        quota: requests of one vendor's day; None sets no quota. It holds across processes where `state_dir` is set.
+        keep_raw: whether accepted bodies are handed over with the answer.
         state_dir: folder of the state that all processes on this machine share; the pace holds in this process only where
             it is None.
         shortest_wait: seconds; the first repeat waits a random time up to this, each further one up to twice as long.
@@ -48,18 +52,29 @@ class Policy:
     timeout: float = 30.0
     retries: int = 5
     rate: RateLimit | None = None
+    quota: DailyQuota | None = None
+    keep_raw: bool = False
     state_dir: Path | None = None
     shortest_wait: float = 0.5
     longest_wait: float = 30.0
     longest_retry_after: float = 120.0
 
     @classmethod
-    def of(cls, source: SourceSettings, *, rate: RateLimit | None, state_dir: Path | None) -> Policy:
-        """From gb.yaml, with the vendor's documented pace where the source sets none."""
+    def of(
+        cls,
+        source: SourceSettings,
+        *,
+        rate: RateLimit | None,
+        state_dir: Path | None,
+        quota: DailyQuota | None = None,
+    ) -> Policy:
+        """From gb.yaml, with the vendor's documented pace and quota where the source sets none."""
         return cls(
             timeout=source.timeout_seconds,
             retries=source.retries,
             rate=source.rate_limit or rate,
+            quota=source.daily_quota or quota,
+            keep_raw=source.keep_raw,
             state_dir=state_dir,
         )
 
@@ -67,16 +82,25 @@ class Policy:
 class Tally:
     """What the requests of one fetch added up to."""
 
-    def __init__(self) -> None:
-        """Begin at nothing."""
+    def __init__(self, *, keep: bool = False) -> None:
+        """Begin at nothing; `keep` collects the accepted bodies."""
         self.calls = 0
         self.bytes = 0
         self.latency = 0.0
         self._accepted = hashlib.sha256()
+        self._keep = keep
+        self._bodies: list[bytes] = []
 
     def accept(self, body: str | bytes) -> None:
         """Add a body that was understood to the fingerprint; refused ones do not change it."""
-        self._accepted.update(body.encode() if isinstance(body, str) else body)
+        raw = body.encode() if isinstance(body, str) else body
+        self._accepted.update(raw)
+        if self._keep:
+            self._bodies.append(raw)
+
+    def fetched(self, frame: pl.DataFrame) -> Fetched:
+        """The answer that these requests led to."""
+        return Fetched(frame, self.response_hash, self.bytes, self.calls, self.latency, tuple(self._bodies))
 
     @property
     def response_hash(self) -> str:
@@ -149,7 +173,7 @@ class Transport:
     @contextlib.contextmanager
     def measure(self) -> Iterator[Tally]:
         """Count the requests made in this context, which includes the tasks that it starts."""
-        tally = Tally()
+        tally = Tally(keep=self.policy.keep_raw)
         token = self._tally.set(tally)
         try:
             yield tally

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.schema import Adjustment, Precision
 
 
 class GapPolicy(StrEnum):
@@ -46,6 +46,7 @@ class BarRules:
         allow_negative_prices: zero and negative prices are real for some futures and spreads.
         allow_unaligned: keep bars that start off the grid.
         grace: a bar counts as closed this long after its end.
+        adjustment: what the vendor did to its prices; it is recorded, and a series never changes it.
     """
 
     resolution: Resolution = Resolution.MINUTE
@@ -57,3 +58,4 @@ class BarRules:
     allow_negative_prices: bool = False
     allow_unaligned: bool = False
     grace: timedelta = timedelta(seconds=5)
+    adjustment: Adjustment = Adjustment.RAW
