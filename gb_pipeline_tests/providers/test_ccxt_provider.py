@@ -440,7 +440,7 @@ async def test_silence_and_slowness_end_in_a_time_out(sim: Simulation, providers
     "http://user:pw@127.0.0.1:80", "http://127.0.0.1@example.com", "",
 ])  # fmt: skip
 def test_a_base_url_is_on_loopback(url: str) -> None:
-    with pytest.raises(ConfigError, match="not a simulated exchange") as caught:
+    with pytest.raises(ConfigError, match="not a simulated vendor") as caught:
         CcxtProvider("binance", base_url=url)
     assert "pw" not in str(caught.value)
 

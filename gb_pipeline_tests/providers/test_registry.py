@@ -79,7 +79,7 @@ def test_a_broken_addition_is_named(name: str, says: str) -> None:
 @pytest.mark.parametrize(("options", "says"), [
     ({"exchange": "binanze"}, "did you mean binance"),
     ({"exchnage": "binance"}, "no option exchnage"),
-    ({"base_url": "https://example.com"}, "not a simulated exchange"),
+    ({"base_url": "https://example.com"}, "not a simulated vendor"),
 ])  # fmt: skip
 def test_ccxt_refuses_options_that_make_no_sense(options: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
