@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from gb_pipeline.simulation.answer import Answer, integer
+from gb_pipeline.simulation.answer import Answer, Asked, integer
 from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
 
@@ -17,11 +17,11 @@ _MOST_BARS = 1000
 _HOUR_MS = 3_600_000
 
 
-def answer(exchange: Exchange, host: str, path: str, query: Mapping[str, str]) -> Answer:  # noqa: PLR0911 - one return per endpoint
+def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one return per endpoint
     """The answer to one GET request; error bodies are Binance's own."""
-    endpoint = path.rsplit("/", 1)[-1]
-    perpetual = host.startswith("fapi")
-    listed = {} if host.startswith("dapi") else _listed(exchange, perpetual)
+    endpoint, query = asked.path.rsplit("/", 1)[-1], asked.query
+    perpetual = asked.host.startswith("fapi")
+    listed = {} if asked.host.startswith("dapi") else _listed(exchange, perpetual)
     if endpoint == "ping":
         return Answer.json({})
     if endpoint == "time":

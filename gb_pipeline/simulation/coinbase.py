@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from gb_pipeline.simulation.answer import Answer, integer
+from gb_pipeline.simulation.answer import Answer, Asked, integer
 from gb_pipeline.simulation.exchange import Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
 
@@ -23,8 +23,9 @@ _MOST_BUCKETS = 350
 _MOST_TRADES = 1000
 
 
-def answer(exchange: Exchange, _host: str, path: str, query: Mapping[str, str]) -> Answer:  # noqa: PLR0911 - one return per endpoint
+def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one return per endpoint
     """The answer to one GET request; error bodies are Coinbase's own."""
+    path, query = asked.path, asked.query
     if path == "/api/v3/brokerage/time":
         moment = datetime.fromtimestamp(exchange.now / 1000, UTC)
         return Answer.json(

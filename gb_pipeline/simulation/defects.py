@@ -6,16 +6,20 @@ Does not belong here: faults of the connection (`faults`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import instant
 
 FIELDS = ("open", "high", "low", "close", "volume")
+Row = TypeVar("Row", bound=tuple[Any, ...])
 KINDS = ("gap", "restatement", "late", "bad", "listing")
 
 
@@ -35,6 +39,8 @@ class Defect:
         symbol: canonical code.
         start, end: epoch milliseconds; `end` is one minute after `start` by default.
         values: decimal text by field; in a restatement on the instrument's grid, in a bad row any text.
+        interval: `1m`; of a share's restatement or bad row also `1d`: then `start`'s date names the session, and minutes
+            stay as they are.
         at: epoch milliseconds of the simulated clock.
         from_call: number of the first answer that shows the restated values, from 1.
         repeat: how often a bad row appears in addition to the bar itself.
@@ -50,23 +56,40 @@ class Defect:
     from_call: int = 1
     repeat: int = 0
     shift_ms: int = 0
+    interval: str = "1m"
     calls: int = 0
 
     def covers(self, first_ms: int, last_ms: int) -> bool:
         """Whether a minute that opens within [first_ms, last_ms] is touched."""
         return self.start <= last_ms and first_ms < self.end
 
+    def hides(self, opens: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.bool_]:
+        """Which of the minutes that open then (epoch milliseconds) a gap, a late stretch or a listing hides at `now`."""
+        if self.kind == "listing":
+            return np.asarray(opens < self.start)
+        if self.kind == "late" and self.at is not None and now >= self.at:
+            return np.zeros(len(opens), bool)
+        return np.asarray((opens >= self.start) & (opens < self.end))
+
+    def restates(self, now: int) -> bool:
+        """Whether a restatement shows already."""
+        return (self.at is None or now >= self.at) and self.calls >= self.from_call
+
 
 def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
     """A defect from keyword arguments or JSON.
 
+    Args:
+        kind: one of `KINDS`.
+        symbol: canonical code, as the venue lists it.
+        body: the other attributes of `Defect`.
+
     Raises:
         ConfigError: an unknown kind, name or field.
-        InvalidSymbol: not a symbol.
     """
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is no kind of defect", fix=f"use one of: {', '.join(KINDS)}")
-    allowed = {"start", "end", "values", "at", "from_call", "repeat", "shift_ms"}
+    allowed = {"start", "end", "values", "at", "from_call", "repeat", "shift_ms", "interval"}
     unknown = sorted(set(body) - allowed)
     if unknown or "start" not in body:
         raise ConfigError(
@@ -80,7 +103,7 @@ def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
     end, at = body.get("end"), body.get("at")
     return Defect(
         kind=kind,
-        symbol=Symbol.crypto(symbol).code,
+        symbol=symbol,
         start=start,
         end=start + 60_000 if end is None else milliseconds(end),
         values=values,
@@ -88,4 +111,48 @@ def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
         from_call=int(body.get("from_call", 1)),
         repeat=int(body.get("repeat", 0)),
         shift_ms=int(body.get("shift_ms", 0)),
+        interval=str(body.get("interval", "1m")),
     )
+
+
+def on_grid(text: str, digits: int) -> int:
+    """Decimal text in units of a grid: `on_grid("62000.01", 2)` is 6200001.
+
+    Raises:
+        ConfigError: no number, or one between two points of the grid.
+    """
+    try:
+        units = Decimal(text).scaleb(digits)
+        whole = int(units)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise ConfigError(f"{text!r} is no number", fix="plant a `bad` row to serve such text") from None
+    if whole != units:
+        raise ConfigError(
+            f"{text} is not on the instrument's grid of {digits} decimals", fix="round it, or plant a `bad` row"
+        )
+    return whole
+
+
+def spoiled(rows: list[Row], bad: Iterable[tuple[int, Defect]]) -> list[Row]:
+    """Bars with bad rows among them.
+
+    Args:
+        rows: named tuples with `start` and `FIELDS`.
+        bad: the stamp that each defect hits, and the defect.
+    """
+    planted: dict[int, list[Defect]] = {}
+    for stamp, item in bad:
+        planted.setdefault(stamp, []).append(item)
+    if not planted:
+        return rows
+    result: list[Row] = []
+    for row in rows:
+        bar: Any = row
+        result.append(row)
+        for item in planted.get(bar.start, ()):
+            wrong = bar._replace(start=bar.start + item.shift_ms, **item.values)
+            if item.repeat or item.shift_ms:
+                result += [wrong] * max(1, item.repeat)
+            else:
+                result[-1] = wrong
+    return result

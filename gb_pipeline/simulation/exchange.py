@@ -7,16 +7,16 @@ Does not belong here: any vendor's JSON (one module per vendor) and HTTP (`serve
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.simulation.defects import FIELDS, Defect, defect, milliseconds
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.simulation.clock import Clock
+from gb_pipeline.simulation.defects import Defect, defect, on_grid, spoiled
 from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS, Instrument, instrument
 from gb_pipeline.simulation.market import MINUTE_MS, Ints, Minutes, Path, Trades
 
@@ -49,19 +49,21 @@ class Exchange:
     Args:
         seed: the same seed makes the same market.
         symbols: canonical codes; a dozen coins against USDT and USD by default.
+        clock: the simulated now, where it is shared with another venue.
 
     Attributes:
+        clock: the simulated now.
         page_limit: at most so many bars in one answer, whatever the vendor documents.
     """
 
-    def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None) -> None:
+    def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None, *, clock: Clock | None = None) -> None:
         """List the instruments; nothing is computed yet."""
         self.seed = seed
         listed = [instrument(code) for code in (DEFAULT_SYMBOLS if symbols is None else symbols)]
         self.instruments: dict[str, Instrument] = {item.code: item for item in listed}
         self._paths = {item.code: Path(seed, item) for item in listed}
         self._defects: list[Defect] = []
-        self._now: int | None = None
+        self.clock = Clock() if clock is None else clock
         self.page_limit: int | None = None
         self._lock = threading.Lock()
 
@@ -70,11 +72,11 @@ class Exchange:
     @property
     def now(self) -> int:
         """Epoch milliseconds of the simulated clock: the wall clock, until somebody sets it."""
-        return round(time.time() * 1000) if self._now is None else self._now
+        return self.clock.now
 
     def set_now(self, moment: datetime | date | str | int | None) -> None:
         """Stop the clock at a moment; None lets it follow the wall clock again."""
-        self._now = None if moment is None else milliseconds(moment)
+        self.clock.set_now(moment)
 
     def plant(self, kind: str, symbol: str, **body: Any) -> Defect:
         """Plant a defect; see `defects.Defect` for its arguments.
@@ -82,12 +84,14 @@ class Exchange:
         Raises:
             ConfigError: it makes no sense, or the symbol is not listed.
         """
-        planted = defect(kind, symbol, body)
+        planted = defect(kind, Symbol.crypto(symbol).code, body)
         if planted.symbol not in self.instruments:
             raise ConfigError(f"{planted.symbol} is not listed", fix="start the simulation with it")
+        if planted.interval != "1m":
+            raise ConfigError(f"{planted.symbol} has defects of minutes only", fix="leave interval out")
         if planted.kind == "restatement":
             for name, value in planted.values.items():
-                _units(value, _digits(self.instruments[planted.symbol], name))
+                on_grid(value, _digits(self.instruments[planted.symbol], name))
         with self._lock:
             self._defects.append(planted)
         return planted
@@ -96,7 +100,8 @@ class Exchange:
         """Forget all defects and let the clock run."""
         with self._lock:
             self._defects.clear()
-        self._now = self.page_limit = None
+        self.set_now(None)
+        self.page_limit = None
 
     # --- bars -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +151,7 @@ class Exchange:
         for minute in reversed(list(minutes)) if newest else minutes:
             if len(found) >= limit:
                 break
-            if any(_hides(item, minute * MINUTE_MS, self.now) for item in hidden):
+            if any(item.hides(np.array([minute * MINUTE_MS]), self.now)[0] for item in hidden):
                 continue
             made = _within(self._paths[code].trades(minute), start, end)
             found = made + found if newest else found + made
@@ -183,14 +188,13 @@ class Exchange:
                 item.calls += count_call
                 self._restate(item, bars, now)
             elif item.kind != "bad":
-                opens = bars.minute * MINUTE_MS
-                keep &= ~((opens < item.start) if item.kind == "listing" else _hidden(item, opens, now))
+                keep &= ~item.hides(bars.minute * MINUTE_MS, now)
         bars = _select(bars, keep)
         if interval != "1m":
             bars = _aggregate(bars, _bin(bars.minute, interval))
         rows = self._text(code, bars)
         bad = [item for item in touched if item.kind == "bad"] if interval == "1m" else []
-        return _spoil(rows, bad) if bad else rows
+        return spoiled(rows, [(item.start // MINUTE_MS * MINUTE_MS, item) for item in bad])
 
     def _with_open_bar(self, code: str, bars: Minutes, now: int) -> Minutes:
         # The minute in progress holds the trades so far.
@@ -207,12 +211,12 @@ class Exchange:
         return bars
 
     def _restate(self, item: Defect, bars: Minutes, now: int) -> None:
-        if (item.at is not None and now < item.at) or item.calls < item.from_call:
+        if not item.restates(now):
             return
         at = item.start // MINUTE_MS - int(bars.minute[0])
         if 0 <= at < len(bars.minute):
             for name, value in item.values.items():
-                getattr(bars, name)[at] = _units(value, _digits(self.instruments[item.symbol], name))
+                getattr(bars, name)[at] = on_grid(value, _digits(self.instruments[item.symbol], name))
 
     def _text(self, code: str, bars: Minutes) -> list[Bar]:
         item = self.instruments[code]
@@ -238,19 +242,6 @@ def _digits(item: Instrument, name: str) -> int:
     return item.volume_digits if name == "volume" else item.price_digits
 
 
-def _units(text: str, digits: int) -> int:
-    try:
-        units = Decimal(text).scaleb(digits)
-        whole = int(units)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is no number", fix="plant a `bad` row to serve such text") from None
-    if whole != units:
-        raise ConfigError(
-            f"{text} is not on the instrument's grid of {digits} decimals", fix="round it, or plant a `bad` row"
-        )
-    return whole
-
-
 def _bin(minute: Ints, interval: str) -> Ints:
     if interval == MONTH:
         months = minute.astype("datetime64[m]").astype("datetime64[M]")
@@ -265,16 +256,6 @@ def _step(minute: int, interval: str, count: int) -> int:
         month = np.datetime64(int(minute), "m").astype("datetime64[M]") + count
         return int(month.astype("datetime64[m]").astype(np.int64))
     return int(minute) + count * INTERVALS[interval]
-
-
-def _hidden(item: Defect, opens: Ints, now: int) -> Any:
-    if item.kind == "late" and item.at is not None and now >= item.at:
-        return np.zeros(len(opens), bool)
-    return (opens >= item.start) & (opens < item.end)
-
-
-def _hides(item: Defect, open_ms: int, now: int) -> bool:
-    return open_ms < item.start if item.kind == "listing" else bool(_hidden(item, np.array([open_ms]), now)[0])
 
 
 def _select(bars: Minutes, keep: Any) -> Minutes:
@@ -295,22 +276,6 @@ def _aggregate(bars: Minutes, bins: Ints) -> Minutes:
         np.add.reduceat(bars.volume, edge),
         np.add.reduceat(bars.trades, edge),
     )
-
-
-def _spoil(rows: list[Bar], bad: list[Defect]) -> list[Bar]:
-    result: list[Bar] = []
-    for row in rows:
-        result.append(row)
-        for item in bad:
-            if item.start // MINUTE_MS != row.start // MINUTE_MS:
-                continue
-            values: dict[str, Any] = {name: item.values.get(name, getattr(row, name)) for name in FIELDS}
-            spoiled = row._replace(start=row.start + item.shift_ms, **values)
-            if item.repeat or item.shift_ms:
-                result += [spoiled] * max(1, item.repeat)
-            else:
-                result[-1] = spoiled
-    return result
 
 
 def _within(made: Trades, start: int, end: int) -> list[tuple[int, ...]]:

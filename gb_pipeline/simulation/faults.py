@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.simulation.answer import TROUBLES
 
-ACTIONS = ("answer", "reset", "cut", "truncate", "slow", "hang")
+ACTIONS = ("answer", "reset", "cut", "truncate", "slow", "hang", *TROUBLES)
 
 
 @dataclass(slots=True)
@@ -24,7 +25,8 @@ class Fault:
         match: regular expression, searched in `/host/path?query`; every request by default.
         action: `answer` with status, headers and body (only delays, if none is given), `reset` the connection, `cut`
             the real body in half as if it were whole, `truncate` it after half although its length was announced,
-            `slow` send it in ten pieces over `delay` seconds, `hang` never answer.
+            `slow` send it in ten pieces over `delay` seconds, `hang` never answer, or a trouble of the rows
+            (`answer.TROUBLES`), which the vendor's dialect makes.
         status: HTTP status of the answer.
         headers: its headers, such as Retry-After.
         body: its body; the status' own text by default.

@@ -5,9 +5,7 @@ Belongs here: paths, parameters, JSON layouts, error bodies. Does not belong her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from gb_pipeline.simulation.answer import Answer, integer
+from gb_pipeline.simulation.answer import Answer, Asked, integer
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.instruments import Instrument
 
@@ -18,8 +16,9 @@ _MOST_BARS = 720
 _ASSETS = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP", "LTC": "XLTC", "DOGE": "XXDG", "USD": "ZUSD", "EUR": "ZEUR"}
 
 
-def answer(exchange: Exchange, _host: str, path: str, query: Mapping[str, str]) -> Answer:  # noqa: PLR0911 - one return per endpoint
+def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one return per endpoint
     """The answer to one GET request; errors come with status 200, as from the real one."""
+    path, query = asked.path, asked.query
     listed = {_id(item): item for item in exchange.instruments.values() if not item.perpetual}
     if path == "/0/public/Time":
         return _result({"unixtime": exchange.now // 1000, "rfc1123": ""})

@@ -75,24 +75,43 @@ class Path:
 
     def minutes(self, first: int, count: int) -> Minutes:
         """Bars of the minutes `first .. first + count - 1`, minutes since 1970."""
-        minute = np.arange(first, first + max(count, 0) + 1, dtype=np.int64)
         if count <= 0:
             none = np.empty(0, np.int64)
             return Minutes(none, none, none, none, none, none, none)
+        return self.stretches(np.array([first], np.int64), np.array([count], np.int64))
+
+    def stretches(self, first: Ints, count: Ints) -> Minutes:
+        """Bars of several runs of minutes, computed at once.
+
+        Args:
+            first: int64, the first minute of each run since 1970; runs are sorted and do not overlap.
+            count: int64, minutes of each run, at least 1.
+        """
+        # One minute more than asked in each run: a bar closes where the next one's price begins.
+        size = count + 1
+        start = np.cumsum(size) - size
+        minute = np.arange(int(size.sum()), dtype=np.int64) + np.repeat(first - start, size)
+        inside = np.ones(len(minute), bool)
+        inside[start + count] = False
+        at = np.flatnonzero(inside)
         mood = self._mood(minute)
         mid = self._mid(minute, mood)
         # The last price of a minute is mostly the first of the next: they share the boundary's bounce.
         spread = np.maximum(0.5, 2e-5 * mid)
         edge = mid + spread * self._normal(minute, 101)
         hop = np.where(self._uniform(minute, 102) < 0.3, spread * self._normal(minute, 103), 0.0)
-        opened = np.maximum(2, np.rint(edge + hop)).astype(np.int64)[:-1]
-        closed = np.maximum(2, np.rint(edge)).astype(np.int64)[1:]
-        minute, mood, mid = minute[:-1], mood[:-1], mid[:-1]
+        opened = np.maximum(2, np.rint(edge + hop)).astype(np.int64)[at]
+        closed = np.maximum(2, np.rint(edge)).astype(np.int64)[at + 1]
+        minute, mood, mid = minute[at], mood[at], mid[at]
         reach = 0.55 * _SIGMA * mood * mid
         high = np.maximum(opened, closed) + (reach * np.abs(self._normal(minute, 104))).astype(np.int64)
         low = np.minimum(opened, closed) - (reach * np.abs(self._normal(minute, 105))).astype(np.int64)
         volume, trades = self._volume(minute, mood, mid)
         return Minutes(minute, opened, high, np.maximum(1, low), closed, volume, trades)
+
+    def fractions(self, minute: Ints) -> Ints:
+        """Millionths, 0 to 999999, one per minute: what venues of fractional shares add to a whole volume."""
+        return np.asarray((self._hash(minute, 111) % np.uint64(1_000_000)).astype(np.int64))
 
     def trades(self, minute: int) -> Trades:
         """The trades of one minute: first = open, last = close, extremes = high and low, sizes sum to the volume."""
@@ -148,15 +167,17 @@ class Path:
         return units, np.clip(count.astype(np.int64), 4, np.minimum(units // 2, _MOST_TRADES))
 
     def _octave(self, minute: Ints, octave: int, stream: int) -> Floats:
-        # Neighbouring minutes share lattice points, so each of those is hashed once.
-        cell = minute >> octave
-        first = int(cell[0])
-        lattice = self._normal(np.arange(first, int(cell[-1]) + 2, dtype=np.int64), 200 + stream)
         if octave == 0:
-            return lattice[:-1]
-        index = cell - first
-        left = lattice[index]
-        return np.asarray(left + (lattice[index + 1] - left) * ((minute & ((1 << octave) - 1)) / (1 << octave)))
+            return self._normal(minute, 200 + stream)
+        cell = minute >> octave
+        first, last = int(cell[0]), int(cell[-1])
+        if last - first > 2 * len(cell):
+            left, right = self._normal(cell, 200 + stream), self._normal(cell + 1, 200 + stream)
+        else:
+            # Neighbouring minutes share lattice points, so each of those is hashed once.
+            lattice = self._normal(np.arange(first, last + 2, dtype=np.int64), 200 + stream)
+            left, right = lattice[cell - first], lattice[cell - first + 1]
+        return np.asarray(left + (right - left) * ((minute & ((1 << octave) - 1)) / (1 << octave)))
 
     def _hash(self, at: Ints, stream: int) -> npt.NDArray[np.uint64]:
         salt = (self._key + stream * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF

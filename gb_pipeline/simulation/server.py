@@ -23,25 +23,35 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.errors import ConfigError, GbError
-from gb_pipeline.simulation import binance, coinbase, kraken
-from gb_pipeline.simulation.answer import Answer
+from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kraken, massive, yahoo
+from gb_pipeline.simulation.answer import TROUBLES, Answer, Asked
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.faults import Fault, Faults
+from gb_pipeline.simulation.stock_actions import Action
+from gb_pipeline.simulation.stocks import Stocks
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 LOOPBACK = "127.0.0.1"
-_VENDORS = {host: module.answer for module in (binance, coinbase, kraken) for host in module.HOSTS}
+# Who answers for which host: about pairs from the simulated exchange, or about shares from the simulated share market.
+_CRYPTO: dict[str, Callable[[Exchange, Asked], Answer]] = {
+    host: module.answer for module in (binance, coinbase, kraken) for host in module.HOSTS
+}
+_SHARES: dict[str, Callable[[Stocks, Asked], Answer]] = {
+    host: module.answer for module in (yahoo, alpaca, massive, alpha_vantage) for host in module.HOSTS
+}
 _LOGGED_HEADERS = ("User-Agent", "Accept-Encoding", "Authorization")
 _LOG_LENGTH = 200_000
 
@@ -54,6 +64,13 @@ class Simulation:
         symbols: canonical codes; a dozen coins against USDT and USD by default.
         port: 0 takes a free one.
         host: 127.0.0.1 and nothing else.
+        stocks: tickers; a dozen well-known ones by default.
+
+    Attributes:
+        exchange: the market of pairs.
+        stocks: the market of shares; both have one clock.
+        faults: what happens to connections.
+        requests: the log, oldest first.
 
     Raises:
         ConfigError: another host, or the port is taken.
@@ -65,12 +82,18 @@ class Simulation:
     """
 
     def __init__(
-        self, seed: int = 7, symbols: Sequence[str] | None = None, port: int = 0, host: str = LOOPBACK
+        self,
+        seed: int = 7,
+        symbols: Sequence[str] | None = None,
+        port: int = 0,
+        host: str = LOOPBACK,
+        stocks: Sequence[str] | None = None,
     ) -> None:
         """List the instruments; nothing listens yet."""
         if host != LOOPBACK:
             raise ConfigError(f"the simulated exchange would listen on {host}", fix=f"it only ever binds {LOOPBACK}")
         self.exchange = Exchange(seed, symbols)
+        self.stocks = Stocks(seed, stocks, clock=self.exchange.clock)
         self.faults = Faults()
         self.requests: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
         self._port = port
@@ -117,14 +140,21 @@ class Simulation:
         """`http://127.0.0.1:PORT`."""
         return f"http://{LOOPBACK}:{self._port}"
 
-    def plant(self, kind: str, symbol: str, **body: Any) -> Defect:
-        """Plant a defect of the data; see `defects.Defect`."""
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action:
+        """Plant a defect of the data (`defects.Defect`), of shares also corporate actions (`Stocks.plant`)."""
+        if self.stocks.listing(symbol.upper()) is not None:
+            return self.stocks.plant(kind, symbol, **body)
         return self.exchange.plant(kind, symbol, **body)
+
+    def set_now(self, moment: datetime | date | str | int | None) -> None:
+        """Stop the clock of everything at a moment; None lets it follow the wall clock again."""
+        self.exchange.set_now(moment)
 
     def reset(self) -> None:
         """No faults, no defects, no log, and the wall clock."""
         self.faults.clear()
         self.exchange.reset()
+        self.stocks.reset()
         self.requests.clear()
 
     async def _serve(self, listening: threading.Event | None, *, on_ready: Any = None) -> None:
@@ -157,28 +187,28 @@ class Simulation:
             "query": dict(request.query),
             "headers": {name: request.headers[name] for name in _LOGGED_HEADERS if name in request.headers},
             "at": self.exchange.now,
+            "at_wall": time.time(),
             "status": None,
         }
         self.requests.append(entry)
         fault = self.faults.take(request.path_qs)
-        response = await (self._answer(request) if fault is None else self._fail(request, fault))
+        trouble = fault.action if fault is not None and fault.action in TROUBLES else None
+        asked = await _asked(request, trouble)
+        response = _respond(self._ask(asked)) if fault is None else await self._fail(request, fault, asked)
         entry["status"] = response.status
         return response
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        return _respond(self._ask(request))
-
-    def _ask(self, request: web.Request) -> Answer:
-        _, host, *rest = request.path.split("/", 2)
-        vendor = _VENDORS.get(host)
-        if vendor is None:
-            return Answer.json({"error": f"no such host here: {host}", "hosts": sorted(_VENDORS)}, 404)
-        if request.method != "GET":
+    def _ask(self, asked: Asked) -> Answer:
+        if asked.host in _SHARES:
+            return _SHARES[asked.host](self.stocks, asked)
+        if asked.host not in _CRYPTO:
+            hosts = sorted([*_CRYPTO, *_SHARES])
+            return Answer.json({"error": f"no such host here: {asked.host}", "hosts": hosts}, 404)
+        if asked.method != "GET":
             return Answer.json({"error": "market data is read with GET"}, 405)
-        found: Answer = vendor(self.exchange, host, "/" + "".join(rest), request.query)
-        return found
+        return _CRYPTO[asked.host](self.exchange, asked)
 
-    async def _fail(self, request: web.Request, fault: Fault) -> web.StreamResponse:
+    async def _fail(self, request: web.Request, fault: Fault, asked: Asked) -> web.StreamResponse:
         from aiohttp import web
 
         if fault.action != "slow":
@@ -193,12 +223,11 @@ class Simulation:
             body = f"{status}: simulated" if fault.body is None else fault.body
             headers = {"Content-Type": "text/html" if body.startswith("<") else "application/json", **fault.headers}
             return web.Response(status=status, body=body.encode(), headers=headers)
-        answer = self._ask(request)
-        body_bytes = answer.body.encode()
+        answer = self._ask(asked)
         if fault.action == "cut":
-            return _respond(Answer(answer.status, answer.body[: len(answer.body) // 2], answer.content_type))
+            return _respond(replace(answer, body=answer.body[: len(answer.body) // 2]))
         if fault.action in {"truncate", "slow"}:
-            return await _piecemeal(request, answer, body_bytes, fault)
+            return await _piecemeal(request, answer, fault)
         return _respond(answer)
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -218,7 +247,7 @@ class Simulation:
             case ("DELETE", "faults"):
                 self.faults.clear()
             case ("POST", "plant"):
-                return asdict(self.plant(body.pop("kind"), body.pop("symbol"), **body))
+                return _plain(asdict(self.plant(body.pop("kind"), body.pop("symbol"), **body)))
             case ("POST", "now"):
                 self.exchange.set_now(body["now"])
             case ("POST", "reset"):
@@ -232,6 +261,7 @@ class Simulation:
                     "now": self.exchange.now,
                     "seed": self.exchange.seed,
                     "symbols": list(self.exchange.instruments),
+                    "stocks": [item.code for item in self.stocks.listings()],
                 }
             case _:
                 raise ConfigError(f"no such command: {method} {action}", fix="see gb_pipeline.simulation.server")
@@ -244,6 +274,7 @@ def run(
     *,
     seed: int = 7,
     symbols: Sequence[str] | None = None,
+    stocks: Sequence[str] | None = None,
     ready_file: Path | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, in this process.
@@ -253,12 +284,13 @@ def run(
         port: 0 takes a free one.
         seed: the same seed makes the same market.
         symbols: canonical codes; a dozen coins against USDT and USD by default.
+        stocks: tickers; a dozen well-known ones by default.
         ready_file: the URL is written here as soon as it answers; it is printed in any case.
 
     Raises:
         ConfigError: another host, or the port is taken.
     """
-    simulation = Simulation(seed, symbols, port, host)
+    simulation = Simulation(seed, symbols, port, host, stocks)
 
     def announce() -> None:
         if ready_file is not None:
@@ -289,10 +321,21 @@ def _cannot_listen(port: int, error: BaseException) -> BaseException:
     return error
 
 
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
+
+
 def _respond(answer: Answer) -> web.Response:
     from aiohttp import web
 
-    return web.Response(status=answer.status, text=answer.body, content_type=answer.content_type)
+    headers = dict(answer.headers)
+    return web.Response(status=answer.status, text=answer.body, content_type=answer.content_type, headers=headers)
+
+
+async def _asked(request: web.Request, trouble: str | None) -> Asked:
+    _, host, *rest = request.path.split("/", 2)
+    body = await request.text() if request.method != "GET" else ""
+    return Asked(host, "/" + "".join(rest), request.query, request.headers, request.method, body, trouble)
 
 
 def _reset(request: web.Request) -> None:
@@ -304,12 +347,12 @@ def _reset(request: web.Request) -> None:
     transport.abort()
 
 
-async def _piecemeal(request: web.Request, answer: Answer, body: bytes, fault: Fault) -> web.StreamResponse:
+async def _piecemeal(request: web.Request, answer: Answer, fault: Fault) -> web.StreamResponse:
     from aiohttp import web
 
-    response = web.StreamResponse(
-        status=answer.status, headers={"Content-Type": answer.content_type, "Content-Length": str(len(body))}
-    )
+    body = answer.body.encode()
+    headers = {"Content-Type": answer.content_type, **answer.headers, "Content-Length": str(len(body))}
+    response = web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(request)
     if fault.action == "truncate":
         await response.write(body[: len(body) // 2])

@@ -1,0 +1,223 @@
+"""What a share vendor would answer: bars, corporate actions and listings as they are visible at a moment.
+
+Belongs here: what is planted, and what of it shows when. Does not belong here: arithmetic of bars (`stock_bars`), any
+vendor's layout (one module per vendor), HTTP (`server`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.simulation.clock import Clock
+from gb_pipeline.simulation.defects import Defect, defect, milliseconds, on_grid, spoiled
+from gb_pipeline.simulation.stock_actions import ACTION_KINDS, Action, action, visible
+from gb_pipeline.simulation.stock_bars import SHARE_DIGITS, Splits, StockBar
+from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, listing
+from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local, sessions
+from gb_pipeline.simulation.stock_view import View
+
+# Minutes of the intraday intervals; days, weeks and months are New York's.
+STOCK_INTERVALS = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
+LONG_INTERVALS = ("1d", "1w", "1mo")
+_OPEN = time(9, 30)
+_FOREVER = 2**62
+
+
+class Stocks:
+    """A share market at the simulated now.
+
+    Args:
+        seed: the same seed makes the same market.
+        symbols: tickers; a dozen well-known ones by default.
+        clock: the simulated now, shared with the simulated exchange.
+
+    Attributes:
+        clock: the simulated now.
+    """
+
+    def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None, *, clock: Clock | None = None) -> None:
+        """List the shares; nothing is computed yet."""
+        self.seed = seed
+        self.clock = Clock() if clock is None else clock
+        listed = [listing(code) for code in (DEFAULT_TICKERS if symbols is None else symbols)]
+        self._listed: dict[str, Listing] = {item.code: item for item in listed}
+        self._defects: list[Defect] = []
+        self._actions: list[Action] = []
+        self._lock = threading.Lock()
+
+    @property
+    def now(self) -> int:
+        """Epoch milliseconds of the simulated clock."""
+        return self.clock.now
+
+    def set_now(self, moment: datetime | date | str | int | None) -> None:
+        """Stop the clock at a moment; None lets it follow the wall clock again."""
+        self.clock.set_now(moment)
+
+    # --- what is planted --------------------------------------------------------------------------------------------
+
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action:
+        """Plant a corporate action or a defect.
+
+        Args:
+            kind: `split` (ex_date, to, from_=1, announced: shown by vendors from that moment on), `dividend` (ex_date,
+                amount, label="regular", announced, declared, record, pay; planted again with `at`, the amount is
+                corrected from that moment on), `delisting` (start: first day without trading, announced), `fractional`
+                (start: volumes have millionths of a share from there on), or a kind of `defects.Defect`.
+            symbol: a listed ticker.
+            body: the arguments of the kind.
+
+        Raises:
+            ConfigError: it makes no sense, or the share is not listed.
+        """
+        code = Symbol.equity(symbol).code
+        if code not in self._listed:
+            raise ConfigError(f"{code} is not listed", fix="start the simulation with it")
+        if kind in ACTION_KINDS:
+            acted = action(kind, code, body)
+            with self._lock:
+                self._actions.append(acted)
+            return acted
+        planted = _fractional(code, body) if kind == "fractional" else defect(kind, code, body)
+        if planted.interval not in {"1m", "1d"}:
+            raise ConfigError(f"a {kind} of {code} at {planted.interval}", fix="interval is 1m or 1d")
+        if kind == "restatement":
+            for name, value in planted.values.items():
+                on_grid(value, SHARE_DIGITS if name == "volume" else PRICE_DIGITS)
+        with self._lock:
+            self._defects.append(planted)
+        return planted
+
+    def reset(self) -> None:
+        """Forget all that was planted and let the clock run."""
+        with self._lock:
+            self._defects.clear()
+            self._actions.clear()
+        self.clock.set_now(None)
+
+    # --- what is listed and what happens ----------------------------------------------------------------------------
+
+    def listings(self) -> list[Listing]:
+        """All shares as they are known now, delisted ones with `active` false, by ticker."""
+        return [self._known(item) for _, item in sorted(self._listed.items())]
+
+    def listing(self, code: str) -> Listing | None:
+        """One share as it is known now; None where no such ticker was ever listed."""
+        item = self._listed.get(code)
+        return None if item is None else self._known(item)
+
+    def actions(self, code: str, start: date, end: date) -> list[Action]:
+        """Corporate actions with an ex-date in [start, end) that vendors show now, by ex-date.
+
+        Some vendors show an action only once it happened: ask `happened`.
+        """
+        shown = visible(self._planted_actions(code), self.now)
+        return [item for item in shown if start <= item.ex_date < end]
+
+    def happened(self, item: Action) -> bool:
+        """Whether the market has opened (or would have) on the action's ex-date."""
+        return self.now >= local(item.ex_date, _OPEN)
+
+    def sessions(self, start: date, end: date) -> list[Session]:
+        """The trading days of [start, end) with their hours, also future ones."""
+        table = sessions()
+        return [table.at(position) for position in range(table.from_day(start), table.from_day(end))]
+
+    # --- bars -------------------------------------------------------------------------------------------------------
+
+    def bars(
+        self,
+        code: str,
+        interval: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        extended: bool = False,
+        adjusted: bool = False,
+        limit: int | None = None,
+        aligned: str = "clock",
+        count_call: bool = True,
+    ) -> list[StockBar]:
+        """Bars that open within [start_ms, end_ms), epoch milliseconds, oldest first, the bar in progress included.
+
+        Args:
+            code: a listed ticker.
+            interval: 1m 5m 15m 30m 1h (stamped with their open), 1d 1w 1mo (stamped with 00:00 in New York of the
+                session, the Monday, the first of the month).
+            start_ms: first stamp.
+            end_ms: first stamp that is not wanted any more; nothing later than now is ever shown.
+            extended: from 04:00 to 20:00 in New York instead of the regular hours; intraday only.
+            adjusted: prices divided and volumes multiplied by the splits that have happened until now, as exact text of
+                up to 12 decimals. Raw prices have two.
+            limit: the first so many.
+            aligned: `clock`: hours begin at full hours, the first one of a day holds the open; `session`: they are
+                counted from 04:00, from the open and from the close.
+            count_call: whether this answer counts for restatements from a certain call on.
+
+        Raises:
+            ConfigError: an unknown ticker, interval or alignment.
+        """
+        if code not in self._listed:
+            raise ConfigError(f"{code} is not listed", fix="start the simulation with it")
+        if interval not in STOCK_INTERVALS and interval not in LONG_INTERVALS:
+            known = ", ".join([*STOCK_INTERVALS, *LONG_INTERVALS])
+            raise ConfigError(f"no bars of {interval}", fix=f"use one of {known}")
+        if aligned not in {"clock", "session"}:
+            raise ConfigError(f"no alignment {aligned!r}", fix="use clock or session")
+        splits = self._splits(code)
+        done = tuple(item for item in splits if self.happened(item)) if adjusted else ()
+        ratios = tuple((days_since_epoch(item.ex_date), item.ratio) for item in done)
+        view = self._view(code, splits, count_call=count_call)
+        most = _FOREVER if limit is None else limit
+        if interval in LONG_INTERVALS:
+            rows = view.long(interval, start_ms, end_ms, ratios).where(slice(0, most)).rows()
+        else:
+            rows = []
+            size, from_open = STOCK_INTERVALS[interval], aligned == "session"
+            for part in view.intraday(size, start_ms, end_ms, extended=extended, from_open=from_open):
+                rows += part.where(slice(0, most - len(rows))).adjusted(ratios).rows()
+                if len(rows) >= most:
+                    break
+        return spoiled(rows, view.bad(interval))[:most]
+
+    # --- how --------------------------------------------------------------------------------------------------------
+
+    def _view(self, code: str, splits: Sequence[Action], *, count_call: bool) -> View:
+        with self._lock:
+            defects = [item for item in self._defects if item.symbol == code]
+        ends = [item.ex_date for item in self._planted_actions(code) if item.kind == "delisting"]
+        # Whatever vendors know of it already: trading ends on its day.
+        lived = replace(self._known(self._listed[code]), delisted=min(ends, default=None))
+        ratios: Splits = tuple((days_since_epoch(item.ex_date), item.ratio) for item in splits)
+        return View(self.seed, lived, self.now, ratios, defects, count_call)
+
+    def _known(self, item: Listing) -> Listing:
+        with self._lock:
+            starts = [one.start for one in self._defects if one.kind == "listing" and one.symbol == item.code]
+        if starts:
+            item = replace(item, list_date=datetime.fromtimestamp(max(starts) / 1000, UTC).date())
+        for one in visible(self._planted_actions(item.code), self.now):
+            over = self.now >= local(one.ex_date, time())
+            if one.kind == "delisting" and (over or one.known is not None):
+                item = replace(item, delisted=one.ex_date, active=not over)
+        return item
+
+    def _planted_actions(self, code: str) -> list[Action]:
+        with self._lock:
+            return [item for item in self._actions if item.code == code]
+
+    def _splits(self, code: str) -> list[Action]:
+        made = {item.ex_date: item for item in self._planted_actions(code) if item.kind == "split"}
+        return [item for _, item in sorted(made.items())]
+
+
+def _fractional(code: str, body: Mapping[str, Any]) -> Defect:
+    if set(body) != {"start"}:
+        raise ConfigError(f"fractional volumes of {code} begin somewhere", fix="give start and nothing else")
+    return Defect("fractional", code, milliseconds(body["start"]), _FOREVER)
