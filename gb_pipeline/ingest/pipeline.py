@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from itertools import chain
 
 import polars as pl
@@ -177,7 +178,7 @@ class _Run:
             answer: Fetched | GbError = await provider.fetch_bars(part.symbol, asked, self.resolution)
         except GbError as error:
             answer = error
-        return part, answer, self._record(part, asked, began, time.monotonic() - clock, answer)
+        return part, answer, self._record(part, asked, began, time.monotonic() - clock, provider.normaliser, answer)
 
     def _ask(self, part: Part) -> Window | None:
         """What to ask the vendor for: nothing outside the listing, nothing of the future."""
@@ -191,7 +192,7 @@ class _Run:
         return Window(window.start, min(window.end, self.now()))
 
     def _record(
-        self, part: Part, asked: Window, began: datetime, seconds: float, answer: Fetched | GbError
+        self, part: Part, asked: Window, began: datetime, seconds: float, normaliser: str, answer: Fetched | GbError
     ) -> FetchRecord:
         base = {
             "source": self.source.name,
@@ -201,6 +202,7 @@ class _Run:
             "window_end": asked.end,
             "fetched_at": began,
             "run_id": self.run_id,
+            "normaliser": normaliser,
         }
         if isinstance(answer, GbError):
             kind = type(answer).__name__
@@ -215,6 +217,7 @@ class _Run:
             latency_ms=round(answer.latency * 1000),
             bytes=answer.bytes,
             response_hash=answer.response_hash,
+            raw=tuple(sha256(body).hexdigest() for body in answer.bodies) or None,
         )
 
     # --- storing -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The ledger of vendor calls: what was asked, what came, how long it took.
 
-Belongs here: one row per window that was asked for, whatever became of it. Appended in one commit per batch.
+Belongs here: one row per question, whatever became of it: a window of bars, a range of corporate actions, a list of
+instruments. Appended in one commit per batch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class FetchOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FetchRecord:
-    """One window that a vendor was asked for; fields as in `market.schema.FETCHES`."""
+    """One question to a vendor, whatever became of it; fields as in `market.schema.FETCHES`."""
 
     source: str
     symbol: str
@@ -45,6 +46,9 @@ class FetchRecord:
     error: str | None = None
     message: str | None = None
     run_id: str | None = None
+    kind: str = "bars"
+    normaliser: str | None = None
+    raw: tuple[str, ...] | None = None
 
 
 def record(tables: Tables, records: Sequence[FetchRecord]) -> None:

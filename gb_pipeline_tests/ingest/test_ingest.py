@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from gb_pipeline.lake import fetches, ledger, restatements
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import RECEIVED
+from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
@@ -193,6 +193,8 @@ class Counting:
     """A provider that makes bars itself and counts how many windows are asked for at once."""
 
     name = "counting"
+    adjustment = Adjustment.RAW
+    normaliser = "counting/1"
 
     def __init__(self, broken: str = "") -> None:
         self.broken, self.at_once, self.most, self.lock = broken, 0, 0, threading.Lock()
@@ -210,6 +212,14 @@ class Counting:
         if symbol.code == self.broken:
             frame = frame.drop("volume")
         return Fetched(frame, "0" * 64, 1, 1, 0.0)
+
+    def requests(self, window: Window, resolution: Resolution) -> int:
+        return 1
+
+    def normalise(
+        self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[bytes]
+    ) -> pl.DataFrame:
+        raise AssertionError("nobody asked for that")
 
     async def aclose(self) -> None:
         raise AssertionError("a provider that was given is not closed")
