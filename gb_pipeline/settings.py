@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gb_pipeline.credentials import credentials, opened, sealed
+from gb_pipeline.environment import Environment
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
@@ -107,6 +109,11 @@ class SourceSettings(_Model):
     timeout_seconds: float = Field(default=30.0, gt=0)
     retries: int = Field(default=5, ge=0, description="repeats of a call that failed in passing")
 
+    @field_validator("options", mode="after")
+    @classmethod
+    def _credentials_are_sealed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return sealed(value)
+
     @field_validator("symbols", mode="before")
     @classmethod
     def _codes_or_mappings(cls, value: object) -> object:
@@ -163,6 +170,29 @@ class SourceSettings(_Model):
         settings = self.symbol_settings(symbol)
         return settings.listed_from, settings.listed_until
 
+    def credential(self, option: str) -> str:
+        """The value of an option that is a credential, in the clear: for the request alone, never for a message.
+
+        Args:
+            option: its name, such as `key`; `headers.token` for one in a mapping.
+
+        Raises:
+            ConfigError: it is absent or empty, or no text that a header can carry; the message names the source, the option
+                and the environment variables that it comes from.
+        """
+        return opened(self.name, option, dict(credentials(self.options)).get(option))
+
+    @property
+    def variables(self) -> dict[str, tuple[str, ...]]:
+        """Credentials among the options, and the environment variables that each comes from; none for one written out."""
+        return {option: found.variables for option, found in credentials(self.options)}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all credentials that are set: what must not appear in anything that is said or kept."""
+        found = (credential.get_secret_value() for _, credential in credentials(self.options))
+        return tuple(dict.fromkeys(value for value in found if value))
+
     def grain_of(self, resolution: Resolution) -> Grain:
         """The partition size of one resolution."""
         return self.grain or (Grain.DAY if resolution.intraday else Grain.MONTH)
@@ -197,21 +227,24 @@ class Settings(_Model):
         Args:
             path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
                 the lake's root. A relative root is relative to the file. `${NAME}` and `${NAME:-default}` in any text
-                stand for environment variables, so that no credential has to be in the file.
+                stand for environment variables, or for those of a file `.env` beside gb.yaml, so that no credential has
+                to be in it. A credential whose variable is unset is missed when it is used, not here.
 
         Raises:
-            ConfigError: no such file, broken YAML, an unknown name, an unusable value or an unset variable; the
-                message says where.
+            ConfigError: no such file, broken YAML, an unknown name, an unusable value, the unset variable of anything else
+                than a credential, or a broken `.env`; the message says where.
         """
         file = _find(path)
         content = _read(file)
-        raw = {key: _interpolate(value, file) for key, value in content.items()}
-        sources = raw.get("sources") or {}
-        if isinstance(sources, dict):
-            raw["sources"] = {
-                name: {"name": name, **body} if isinstance(body, dict) else body for name, body in sources.items()
-            }
-        raw |= {"path": file, "lake": _root(content, file)}
+        variables = Environment(file)
+        sources = content.get("sources") or {}
+        raw = {key: variables.fill(value) for key, value in content.items() if key != "sources"}
+        raw["sources"] = (
+            {name: _source(name, body, variables) for name, body in sources.items()}
+            if isinstance(sources, dict)
+            else sources
+        )
+        raw |= {"path": file, "lake": _root(content, file, variables)}
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
@@ -236,10 +269,10 @@ def lake_folder(path: Path | str | None = None) -> Path:
     """The root of the lake that a gb.yaml names, which is all that reading needs: no source, no credential is looked at.
 
     Raises:
-        ConfigError: no such file, or broken YAML.
+        ConfigError: no such file, broken YAML, or a broken `.env` beside it.
     """
     file = _find(path)
-    return _root(_read(file), file)
+    return _root(_read(file), file, Environment(file))
 
 
 def _find(path: Path | str | None) -> Path:
@@ -256,38 +289,33 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}", fix="correct the line it names") from None
+        raise ConfigError(f"{file} is not YAML: {_where(error)}", fix="correct the line it names") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
     return dict(raw)
 
 
-def _root(content: dict[str, Any], file: Path) -> Path:
-    root = Path(os.environ.get("GB_LAKE") or str(_interpolate(content.get("lake"), file) or "data")).expanduser()
+def _root(content: dict[str, Any], file: Path, variables: Environment) -> Path:
+    root = Path(variables.get("GB_LAKE") or str(variables.fill(content.get("lake")) or "data")).expanduser()
     return root if root.is_absolute() else (file.parent / root).resolve()
 
 
-# `${NAME}` or `${NAME:-what it is where NAME is unset or empty}`, as shells write it.
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+def _source(name: Any, body: Any, variables: Environment) -> Any:
+    if not isinstance(body, dict):
+        return body
+    options = {"options": variables.fill_options(body["options"])} if "options" in body else {}
+    rest = {key: variables.fill(value) for key, value in body.items() if key != "options"}
+    return {"name": name, **rest, **options}
 
 
-def _interpolate(value: Any, file: Path) -> Any:
-    """Replace variables in every text below a value; after parsing, so that a variable cannot change the structure."""
-    if isinstance(value, dict):
-        return {key: _interpolate(item, file) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_interpolate(item, file) for item in value]
-    return _VARIABLE.sub(lambda match: _variable(match, file), value) if isinstance(value, str) else value
-
-
-def _variable(match: re.Match[str], file: Path) -> str:
-    found = os.environ.get(match[1]) or match[2]
-    if found is None:
-        raise ConfigError(
-            f"{file} wants the environment variable {match[1]}, which is not set",
-            fix=f"set it, or write ${{{match[1]}:-a default}}",
-        )
-    return found
+def _where(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """What is wrong in which line, without the line: it may hold a credential."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        # An alias or tag that YAML quotes may be a password that begins with * or !.
+        problem = re.sub(r"'[^']{2,}'", "...", error.problem or error.context or "")
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def _explain(file: Path, error: ValidationError) -> str:

@@ -15,14 +15,14 @@ def _no_lake_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GB_LAKE", raising=False)
 
 
-def write(folder: Path, key: str, more: str = "") -> Path:
-    text = f"{more}sources:\n  s:\n    provider: csv\n    start: 2024-01-01\n    symbols: [A]\n    options: {{key: {key}}}\n"
+def write(folder: Path, path: str, more: str = "") -> Path:
+    text = f"{more}sources:\n  s:\n    provider: csv\n    start: 2024-01-01\n    symbols: [A]\n    options: {{path: {path}}}\n"
     (folder / "gb.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
-def key_of(folder: Path) -> object:
-    return Settings.load(folder).source("s").options["key"]
+def path_of(folder: Path) -> object:
+    return Settings.load(folder).source("s").options["path"]
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_variables_are_replaced_in_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, value: object
 ) -> None:
     monkeypatch.setenv("GB_TEST_KEY", "s3cret")
-    assert key_of(write(tmp_path, text)) == value
+    assert path_of(write(tmp_path, text)) == value
 
 
 def test_a_variable_is_a_text_whatever_it_looks_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("1e5", "null", "{a: b}", "x\ny: z", "${GB_TEST_KEY}"):
         monkeypatch.setenv("GB_TEST_KEY", value)
-        assert key_of(write(tmp_path, '"${GB_TEST_KEY}"')) == value
+        assert path_of(write(tmp_path, '"${GB_TEST_KEY}"')) == value
 
 
 def test_an_unset_variable_is_named(tmp_path: Path) -> None:
