@@ -10,7 +10,7 @@ ended: the same window always makes the same requests, and rows outside of a pag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,10 +29,12 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import ccxt_client
-from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.base import Body, Fetched
 from gb_pipeline.providers.ccxt_candles import read_candles
-from gb_pipeline.providers.ccxt_pages import Pages, milliseconds
+from gb_pipeline.providers.ccxt_pages import Page, Pages, pages
 from gb_pipeline.providers.ccxt_quirks import quirks_of
+from gb_pipeline.providers.ccxt_reader import Reader, description
+from gb_pipeline.providers.strict_http import read_json
 from gb_pipeline.providers.transport import Policy, Transport
 from gb_pipeline.settings import SourceSettings
 
@@ -123,7 +125,7 @@ class CcxtProvider:
 
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per page of the exchange's size."""
-        return len(list(_pages(window, self._quirks.page * _step(resolution))))
+        return len(list(pages(window, self._quirks.page * _step(resolution))))
 
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
@@ -141,22 +143,52 @@ class CcxtProvider:
             PermanentVendorError: the exchange has no such resolution.
             TransientVendorError: it failed more often than the policy allows, or answered something else.
         """
-        timeframe = self._timeframe(resolution)
-        if timeframe is None:
-            raise PermanentVendorError(
-                f"{self.name} has no bars of {resolution}", fix=f"use one of {', '.join(self._client.timeframes or ())}"
-            )
+        self._refuse(resolution)
         market = await self._market(symbol)
-        step = _step(resolution)
-        pages = Pages(self._client, self._quirks, self._transport, market=market, timeframe=timeframe, step=step)
+        described = b"" if self._quirks.layout else description(self._client, market)
+        pages = self._pages(symbol, resolution, described)
+        asking = pages.of(window)
         with self._transport.measure() as tally:
-            parts: list[pl.DataFrame] = []
-            for start, stop in _pages(window, self._quirks.page * step):
-                for frame, body in await pages.whole(start, stop):
-                    parts.append(frame)
+            if described:
+                tally.accept(described)
+            try:
+                page = next(asking)
+                while True:
+                    frame, body = await self._ask(pages, page, market, resolution)
                     tally.accept(body)
-        frame = pl.concat(parts, how="vertical") if parts else read_candles([], self._quirks.layout)
-        return tally.fetched(frame.sort("timestamp", maintain_order=True))
+                    page = asking.send(frame)
+            except StopIteration as done:
+                answers = done.value
+        return tally.fetched(self._joined(answers))
+
+    def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_bars` out of the bodies that it received, without the exchange.
+
+        Bodies of exchanges whose layout is not known begin with what ccxt knew of the market (`ccxt_reader`).
+
+        Raises:
+            PermanentVendorError: these bodies do not answer this window.
+            VendorError: as `fetch_bars` does for such bodies.
+        """
+        self._refuse(resolution)
+        left = iter(bodies)
+        pages = self._pages(symbol, resolution, b"" if self._quirks.layout else next(left, b""))
+        asking = pages.of(window)
+        unfit = PermanentVendorError(
+            f"{len(bodies)} bodies are not what {self.name} answers to {symbol} from {window.start} to {window.end}",
+            fix="fetch the window again",
+        )
+        try:
+            page = next(asking)
+            while (body := next(left, None)) is not None:
+                text = body.decode(errors="replace")
+                page = asking.send(pages.read(page, text, read_json(self.name, 200, "", text)))
+            raise unfit
+        except StopIteration as done:
+            answers = done.value
+        if next(left, None) is not None:
+            raise unfit
+        return self._joined(answers)
 
     async def instruments(self) -> list[Symbol]:
         """The spot pairs and perpetuals that the exchange lists now.
@@ -172,6 +204,30 @@ class CcxtProvider:
         self._closed = True
         await self._client.close()
         self._transport.close()
+
+    def _refuse(self, resolution: Resolution) -> None:
+        if self._timeframe(resolution) is None:
+            raise PermanentVendorError(
+                f"{self.name} has no bars of {resolution}", fix=f"use one of {', '.join(self._client.timeframes or ())}"
+            )
+
+    def _pages(self, symbol: Symbol, resolution: Resolution, described: bytes) -> Pages:
+        reader = Reader(self.name, self._quirks.layout, described, self._timeframe(resolution) or "")
+        return Pages(reader, self._quirks, who=self.name, market=symbol.code, step=_step(resolution))
+
+    async def _ask(self, pages: Pages, page: Page, market: str, resolution: Resolution) -> tuple[pl.DataFrame, str]:
+        async def once() -> tuple[pl.DataFrame, str]:
+            with ccxt_client.typed_errors(self.name):
+                rows = await self._client.fetch_ohlcv(market, self._timeframe(resolution), *pages.asked(page))
+            answer, body = ccxt_client.last_answer()
+            return pages.read(page, body, answer, rows), body
+
+        # The doubts are part of what is repeated: a wrong answer may be right the next time.
+        return await self._transport.call(once)
+
+    def _joined(self, answers: list[pl.DataFrame]) -> pl.DataFrame:
+        frame = pl.concat(answers, how="vertical") if answers else read_candles([], self._quirks.layout)
+        return frame.sort("timestamp", maintain_order=True)
 
     # --- symbols ------------------------------------------------------------------------------------------------------
 
@@ -226,14 +282,6 @@ class CcxtProvider:
 def _step(resolution: Resolution) -> int:
     length = resolution.duration
     return _STEPS[resolution] if length is None else round(length.total_seconds() * 1000)
-
-
-def _pages(window: Window, size: int) -> Iterator[tuple[int, int]]:
-    start, end = milliseconds(window.start), milliseconds(window.end)
-    while start < end:
-        stop = min(end, start + size)
-        yield start, stop
-        start = stop
 
 
 def _codes(markets: Any) -> dict[str, str]:

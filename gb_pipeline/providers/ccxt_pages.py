@@ -1,92 +1,107 @@
 """Pages of candles, each whole or an error.
 
-Belongs here: one request for one fixed stretch of time, and the doubts about its answer.
-Does not belong here: symbols and windows (`ccxt`), what a candle looks like (`ccxt_candles`).
+Belongs here: which stretches of time are asked for, and the doubts about each answer; without the asking, so that answers
+which were kept are read by the same code. Does not belong here: requests (`ccxt`), what a candle looks like (`ccxt_candles`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import polars as pl
 
-from gb_pipeline.errors import HistoryNotAvailable, TransientVendorError
-from gb_pipeline.providers import ccxt_client
+from gb_pipeline.errors import HistoryNotAvailable, PermanentVendorError, TransientVendorError
+from gb_pipeline.market.window import Window
 from gb_pipeline.providers.ccxt_candles import read_candles
 from gb_pipeline.providers.ccxt_quirks import Quirks
-from gb_pipeline.providers.transport import Transport
+from gb_pipeline.providers.ccxt_reader import Reader
 
-# Rows of one answer that lie in the page, and the body they came in.
-Answer = tuple[pl.DataFrame, str]
+# Start and end of a page, epoch milliseconds, of which the exchange is asked.
+Page = tuple[int, int]
+# Takes each page's answer and ends with all of them; the pages depend on the answers and on nothing else.
+Asking = Generator[Page, pl.DataFrame, list[pl.DataFrame]]
 
 
 class Pages:
     """The pages of one market at one resolution.
 
     Args:
-        client: a strict client whose markets are loaded.
+        reader: of that market and resolution.
         quirks: of its exchange.
-        transport: repeats what fails in passing.
-        market: ccxt's unified symbol.
-        timeframe: ccxt's name of the resolution.
+        who: the exchange, for messages.
+        market: ccxt's unified symbol, for messages.
         step: milliseconds between two bars.
     """
 
-    def __init__(
-        self, client: Any, quirks: Quirks, transport: Transport, *, market: str, timeframe: str, step: int
-    ) -> None:
-        """Nothing is asked yet."""
-        self._client, self._quirks, self._transport = client, quirks, transport
-        self._who, self._market, self._timeframe, self._step = str(client.id), market, timeframe, step
+    def __init__(self, reader: Reader, quirks: Quirks, *, who: str, market: str, step: int) -> None:
+        """Nothing is asked here: what is yielded has to be."""
+        self._reader, self._quirks, self._who, self._market, self._step = reader, quirks, who, market, step
 
-    async def whole(self, start: int, stop: int) -> list[Answer]:
-        """All bars that open within [start, stop), epoch milliseconds, in one answer or more.
+    def of(self, window: Window) -> Asking:
+        """All bars that open within the window; each page of fixed size is asked for as such."""
+        answers: list[pl.DataFrame] = []
+        for start, stop in pages(window, self._quirks.page * self._step):
+            answers += yield from self._whole(start, stop)
+        return answers
 
-        Raises:
-            HistoryNotAvailable: the exchange only has newer ones.
-            TransientVendorError: it failed more often than the policy allows, or answered something else.
-            PermanentVendorError: it refuses.
-        """
-        answers = [await self._ask(start, stop)]
+    def _whole(self, start: int, stop: int) -> Asking:
+        answers = [(yield start, stop)]
         if self._quirks.trusted:
             return answers
         # Some exchanges serve fewer bars than ccxt says, the oldest or the newest of those asked for.
         while (known := _span(answers)) and known[1] + self._step < stop:
-            more = await self._ask(known[1] + self._step, stop)
-            if more[0].is_empty():
+            more = yield known[1] + self._step, stop
+            if more.is_empty():
                 break
             answers.append(more)
         while (known := _span(answers)) and known[0] > start:
-            more = await self._ask(start, known[0])
-            if more[0].is_empty():
+            more = yield start, known[0]
+            if more.is_empty():
                 break
             answers.append(more)
         return answers
 
-    async def _ask(self, start: int, stop: int) -> Answer:
-        # The doubts are part of what is repeated: a wrong answer may be right the next time.
-        return await self._transport.call(lambda: self._once(start, stop))
+    def asked(self, page: Page) -> tuple[int, int, dict[str, Any]]:
+        """`since`, `limit` and `params` of ccxt's `fetch_ohlcv` for a page."""
+        start, stop = page
+        return start, -(-(stop - start) // self._step), {"until": stop - 1} if self._quirks.until else {}
 
-    async def _once(self, start: int, stop: int) -> Answer:
-        limit = -(-(stop - start) // self._step)
-        until = {"until": stop - 1} if self._quirks.until else {}
-        with ccxt_client.typed_errors(self._who):
-            rows = await self._client.fetch_ohlcv(self._market, self._timeframe, start, limit, until)
-        answer, body = ccxt_client.last_answer()
+    def read(self, page: Page, body: str, answer: Any, understood: list[Any] | None = None) -> pl.DataFrame:
+        """The rows of a page's answer that lie in the page.
+
+        Args:
+            page: what was asked.
+            body: what came.
+            answer: the same, parsed by `strict_http.read_json`.
+            understood: candles that ccxt itself made of it when it came, where it makes any.
+
+        Raises:
+            HistoryNotAvailable: the exchange only has newer ones.
+            PermanentVendorError: what ccxt made of it cannot be made of the body alone.
+            TransientVendorError: it answered something else.
+        """
+        rows = self._reader.rows(body, answer, *self.asked(page))
+        if understood and understood != rows:
+            raise PermanentVendorError(
+                f"ccxt reads more than the last answer of {self._who}",
+                fix="this exchange cannot be read reliably; name another one",
+            )
         frame = self._read(rows)
         if not rows and not _says_nothing(answer):
             raise TransientVendorError(
                 f"{self._who} answered no list of bars of {self._market}: {body[:60]!r}",
                 fix="empty is only believed where the vendor says so; the same call may succeed later",
             )
-        inside = _inside(frame, _moment(start), _moment(stop))
-        self._refuse_other_times(frame["timestamp"], inside, _moment(start))
-        return inside, body
+        start, stop = map(_moment, page)
+        inside = _inside(frame, start, stop)
+        self._refuse_other_times(frame["timestamp"], inside, start)
+        return inside
 
     def _read(self, rows: list[Any]) -> pl.DataFrame:
         try:
-            frame = read_candles(rows, self._quirks.layout)
+            frame = read_candles(rows, self._reader.layout)
             if rows and frame["timestamp"].null_count() == len(rows):
                 raise ValueError("no candle has a time")
             return frame
@@ -134,9 +149,9 @@ def _inside(frame: pl.DataFrame, start: datetime, stop: datetime) -> pl.DataFram
     return frame.filter(opens.is_null() | ((opens >= start) & (opens < stop)))
 
 
-def _span(answers: list[Answer]) -> tuple[int, int] | None:
-    first, last = _ends(pl.concat([frame["timestamp"] for frame, _ in answers]))
-    return None if first is None or last is None else (milliseconds(first), milliseconds(last))
+def _span(answers: list[pl.DataFrame]) -> Page | None:
+    first, last = _ends(pl.concat([frame["timestamp"] for frame in answers]))
+    return None if first is None or last is None else (_milliseconds(first), _milliseconds(last))
 
 
 def _says_nothing(answer: Any, *, name: str = "") -> bool:
@@ -148,6 +163,15 @@ def _says_nothing(answer: Any, *, name: str = "") -> bool:
     return False
 
 
-def milliseconds(moment: datetime) -> int:
-    """Epoch milliseconds, rounded up: no bar opens within a millisecond."""
+def pages(window: Window, size: int) -> Iterator[Page]:
+    """Stretches of `size` milliseconds that fill the window."""
+    start, end = _milliseconds(window.start), _milliseconds(window.end)
+    while start < end:
+        stop = min(end, start + size)
+        yield start, stop
+        start = stop
+
+
+def _milliseconds(moment: datetime) -> int:
+    # Rounded up: no bar opens within a millisecond.
     return -(-round(moment.timestamp() * 1_000_000) // 1000)

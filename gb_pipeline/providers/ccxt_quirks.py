@@ -22,11 +22,13 @@ class Layout:
         timestamp: of the bar's open.
         milliseconds: length of one unit of it: 1 or 1000.
         fields: column of `RECEIVED` or `RECEIVED_OPTIONAL` to position or name.
+        rows: names that lead from the body to the list of candles; `*` is the only list there is.
     """
 
     timestamp: int | str
     milliseconds: int
     fields: Mapping[str, int | str]
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ QUIRKS: Mapping[str, Quirks] = MappingProxyType(
         # 300 buckets a page, and both ends count. Public requests: 10 a second and address; ccxt's own pace is faster.
         "coinbase": Quirks(
             page=299,
-            layout=Layout("start", 1000, {name: name for name in ("open", "high", "low", "close", "volume")}),
+            layout=Layout("start", 1000, {name: name for name in (*_LIST, "volume")}, rows=("candles",)),
             rate=RateLimit(calls=8, seconds=1),
             trusted=True,
         ),
@@ -80,7 +82,7 @@ QUIRKS: Mapping[str, Quirks] = MappingProxyType(
             page=720,
             deep_history=False,
             until=False,
-            layout=Layout(0, 1000, {**_LIST, "vwap": 5, "volume": 6, "trade_count": 7}),
+            layout=Layout(0, 1000, {**_LIST, "vwap": 5, "volume": 6, "trade_count": 7}, rows=("result", "*")),
             rate=RateLimit(calls=1, seconds=1),
             trusted=True,
         ),
