@@ -7,10 +7,15 @@ Does not belong here: any vendor's layout, and the market.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+T = TypeVar("T")
 TROUBLES = ("shuffle_rows", "duplicate_page", "overlap_page", "drop_rows", "endless_next")
+# So many rows of the page before come again where pages overlap.
+_OVERLAP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,31 @@ class Answer:
     def json(cls, value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
         """A JSON answer without spaces, as vendors send it."""
         return cls(status, json.dumps(value, separators=(",", ":")), headers=headers or {})
+
+
+def troubled(trouble: str | None, rows: Sequence[T], before: Callable[[], Sequence[T]]) -> list[T]:
+    """The rows of a page as its trouble makes them, the same every time.
+
+    Args:
+        trouble: one of `TROUBLES`; None and `endless_next` leave the rows as they are.
+        rows: of this page, oldest first.
+        before: gives those of the page before.
+    """
+    match trouble:
+        case "shuffle_rows":
+            # Never by chance in order: the first and the last row change places whatever the others do.
+            mixed = [*rows[-1:], *rows[1:-1], *rows[:1]] if len(rows) > 1 else list(rows)
+            middle = mixed[1:-1]
+            random.Random(len(rows)).shuffle(middle)
+            return [*mixed[:1], *middle, *mixed[-1:]] if len(rows) > 1 else mixed
+        case "duplicate_page":
+            return list(before())
+        case "overlap_page":
+            return [*before()[-_OVERLAP:], *rows]
+        case "drop_rows":
+            third = len(rows) // 3
+            return [*rows[:third], *rows[len(rows) - third :]]
+    return list(rows)
 
 
 def integer(query: Mapping[str, str], name: str) -> int | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer
-from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Exchange, decimal_text
+from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
+from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Bar, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
 
 HOSTS = ("api.binance.com", "fapi.binance.com", "dapi.binance.com", "api.binance.us")
@@ -42,7 +42,7 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
         return _error(-1121, "Invalid symbol.")
     try:
         if endpoint == "klines":
-            return _klines(exchange, item, query, 1500 if perpetual else _MOST_BARS)
+            return _klines(exchange, item, asked, 1500 if perpetual else _MOST_BARS)
         return _trades(exchange, item, query, aggregated=endpoint == "aggTrades")
     except ValueError:
         return _error(-1100, "Illegal characters found in a parameter.")
@@ -94,14 +94,22 @@ def _market(name: str, item: Instrument) -> dict[str, object]:
     return body
 
 
-def _klines(exchange: Exchange, item: Instrument, query: Mapping[str, str], most: int) -> Answer:
+def _klines(exchange: Exchange, item: Instrument, asked: Asked, most: int) -> Answer:
+    query = asked.query
     interval = query.get("interval", "")
     if interval not in INTERVALS and interval != MONTH:
         return _error(-1120, "Invalid interval.")
     limit = integer(query, "limit") or 500
     start, end = integer(query, "startTime"), integer(query, "endTime")
-    rows = exchange.bars(item.code, interval, start, end, min(limit, most))
+    limit = min(limit, most)
+    rows = exchange.bars(item.code, interval, start, end, limit)
     length = INTERVALS.get(interval, 43_200) * 60_000
+
+    def before() -> list[Bar]:
+        until = rows[0].start if rows else start or exchange.now
+        return exchange.bars(item.code, interval, None, until - 1, max(len(rows), 1), count_call=False)
+
+    rows = troubled(asked.trouble, rows, before)
     # Written by hand: a thousand rows of eight decimals, as Binance prints them, in two milliseconds.
     prices, sizes = _zeros(item.price_digits), _zeros(item.volume_digits)
     lines = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer
-from gb_pipeline.simulation.exchange import Exchange, decimal_text
+from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
+from gb_pipeline.simulation.exchange import Bar, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
 
 HOSTS = ("api.coinbase.com",)
@@ -47,7 +47,7 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
         return _invalid(f"ProductID {code} is invalid", 404)
     try:
         if endpoint == "candles":
-            return _candles(exchange, item, query)
+            return _candles(exchange, item, asked)
         if endpoint == "ticker":
             return _ticker(exchange, item, query)
     except ValueError:
@@ -91,7 +91,8 @@ def _product(item: Instrument) -> dict[str, object]:
     }
 
 
-def _candles(exchange: Exchange, item: Instrument, query: Mapping[str, str]) -> Answer:
+def _candles(exchange: Exchange, item: Instrument, asked: Asked) -> Answer:
+    query = asked.query
     interval = _GRANULARITIES.get(query.get("granularity", ""))
     if interval is None:
         return _invalid("granularity is invalid")
@@ -111,7 +112,13 @@ def _candles(exchange: Exchange, item: Instrument, query: Mapping[str, str]) -> 
     }
     if (end - start) / length[interval] > _MOST_BUCKETS:
         return _invalid(f"number of candles requested should be less than {_MOST_BUCKETS}")
-    rows = exchange.bars(item.code, interval, start * 1000, end * 1000, _MOST_BUCKETS)
+    first = start * 1000
+    rows = exchange.bars(item.code, interval, first, end * 1000, _MOST_BUCKETS)
+
+    def before() -> list[Bar]:
+        return exchange.bars(item.code, interval, None, first - 1, max(len(rows), 1), count_call=False)
+
+    rows = troubled(asked.trouble, rows, before)
     # Newest first, low before high, and all of it quoted.
     lines = [
         f'{{"start":"{_seconds(r.start)}","low":"{r.low}","high":"{r.high}","open":"{r.open}","close":"{r.close}",'

@@ -14,7 +14,7 @@ from typing import Any
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.simulation.answer import TROUBLES
 
-ACTIONS = ("answer", "reset", "cut", "truncate", "slow", "hang", *TROUBLES)
+ACTIONS = ("answer", "reset", "cut", "truncate", "slow", "hang", "redirect", "flood", *TROUBLES)
 
 
 @dataclass(slots=True)
@@ -25,13 +25,16 @@ class Fault:
         match: regular expression, searched in `/host/path?query`; every request by default.
         action: `answer` with status, headers and body (only delays, if none is given), `reset` the connection, `cut`
             the real body in half as if it were whole, `truncate` it after half although its length was announced,
-            `slow` send it in ten pieces over `delay` seconds, `hang` never answer, or a trouble of the rows
-            (`answer.TROUBLES`), which the vendor's dialect makes.
+            `slow` send it in ten pieces over `delay` seconds, `hang` never answer, `redirect` to another host
+            (headers' Location, or one that does not exist), `flood` with a list of `size` bytes that is made on the way
+            (compressed, where headers say Content-Encoding gzip), or a trouble of the rows (`answer.TROUBLES`), which the
+            vendor's dialect makes.
         status: HTTP status of the answer.
         headers: its headers, such as Retry-After.
         body: its body; the status' own text by default.
         delay: seconds before the answer.
         times: how many requests it hits; all of them where negative.
+        size: bytes of a flood, before compression.
         skip: how many matching requests it lets pass before.
         hits: how many it has hit.
     """
@@ -42,6 +45,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
     delay: float = 0.0
+    size: int = 2 * 2**30
     times: int = 1
     skip: int = 0
     hits: int = 0

@@ -5,8 +5,8 @@ Belongs here: paths, parameters, JSON layouts, error bodies. Does not belong her
 
 from __future__ import annotations
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer
-from gb_pipeline.simulation.exchange import Exchange
+from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
+from gb_pipeline.simulation.exchange import Bar, Exchange
 from gb_pipeline.simulation.instruments import Instrument
 
 HOSTS = ("api.kraken.com",)
@@ -39,6 +39,12 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
     if interval is None:
         return _error("EGeneral:Invalid arguments")
     bars = exchange.bars(item.code, interval, None, None, _MOST_BARS)
+
+    def before() -> list[Bar]:
+        until = bars[0].start if bars else exchange.now
+        return exchange.bars(item.code, interval, None, until - 1, _MOST_BARS, count_call=False)
+
+    bars = troubled(asked.trouble, bars, before)
     rows = [
         [r.start // 1000, r.open, r.high, r.low, r.close, _vwap(r.high, r.low, item), r.volume, r.trades]
         for r in bars

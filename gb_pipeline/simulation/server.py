@@ -19,14 +19,12 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
-import struct
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +35,8 @@ from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kra
 from gb_pipeline.simulation.answer import TROUBLES, Answer, Asked
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
-from gb_pipeline.simulation.faults import Fault, Faults
+from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
+from gb_pipeline.simulation.faults import Faults
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
 
@@ -65,12 +64,14 @@ class Simulation:
         port: 0 takes a free one.
         host: 127.0.0.1 and nothing else.
         stocks: tickers; a dozen well-known ones by default.
+        tls: serve https, with a certificate that nobody trusts.
 
     Attributes:
         exchange: the market of pairs.
         stocks: the market of shares; both have one clock.
         faults: what happens to connections.
-        requests: the log, oldest first.
+        requests: the log, oldest first: method, path, query, headers, `at` (epoch milliseconds of the simulated clock),
+            `at_wall` (epoch seconds of arrival), status.
 
     Raises:
         ConfigError: another host, or the port is taken.
@@ -88,6 +89,8 @@ class Simulation:
         port: int = 0,
         host: str = LOOPBACK,
         stocks: Sequence[str] | None = None,
+        *,
+        tls: bool = False,
     ) -> None:
         """List the instruments; nothing listens yet."""
         if host != LOOPBACK:
@@ -97,6 +100,7 @@ class Simulation:
         self.faults = Faults()
         self.requests: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
         self._port = port
+        self._tls = untrusted_tls() if tls else None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -137,8 +141,8 @@ class Simulation:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://{LOOPBACK}:{self._port}"
+        """`http://127.0.0.1:PORT`, or `https://...` with TLS."""
+        return f"{'http' if self._tls is None else 'https'}://{LOOPBACK}:{self._port}"
 
     def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action:
         """Plant a defect of the data (`defects.Defect`), of shares also corporate actions (`Stocks.plant`)."""
@@ -166,7 +170,7 @@ class Simulation:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         try:
-            await web.TCPSite(runner, LOOPBACK, self._port, backlog=512).start()
+            await web.TCPSite(runner, LOOPBACK, self._port, backlog=512, ssl_context=self._tls).start()
             self._port = runner.addresses[0][1]
             if on_ready is not None:
                 on_ready()
@@ -194,7 +198,10 @@ class Simulation:
         fault = self.faults.take(request.path_qs)
         trouble = fault.action if fault is not None and fault.action in TROUBLES else None
         asked = await _asked(request, trouble)
-        response = _respond(self._ask(asked)) if fault is None else await self._fail(request, fault, asked)
+        if fault is None:
+            response: web.StreamResponse = respond(self._ask(asked))
+        else:
+            response = await fail(request, fault, lambda: self._ask(asked))
         entry["status"] = response.status
         return response
 
@@ -208,28 +215,6 @@ class Simulation:
             return Answer.json({"error": "market data is read with GET"}, 405)
         return _CRYPTO[asked.host](self.exchange, asked)
 
-    async def _fail(self, request: web.Request, fault: Fault, asked: Asked) -> web.StreamResponse:
-        from aiohttp import web
-
-        if fault.action != "slow":
-            await asyncio.sleep(fault.delay)
-        if fault.action == "hang":
-            await asyncio.sleep(3600)
-        if fault.action == "reset":
-            _reset(request)
-            return web.Response(status=500)
-        if fault.action == "answer" and (fault.status is not None or fault.body is not None):
-            status = fault.status or 200
-            body = f"{status}: simulated" if fault.body is None else fault.body
-            headers = {"Content-Type": "text/html" if body.startswith("<") else "application/json", **fault.headers}
-            return web.Response(status=status, body=body.encode(), headers=headers)
-        answer = self._ask(asked)
-        if fault.action == "cut":
-            return _respond(replace(answer, body=answer.body[: len(answer.body) // 2]))
-        if fault.action in {"truncate", "slow"}:
-            return await _piecemeal(request, answer, fault)
-        return _respond(answer)
-
     async def _control(self, request: web.Request) -> web.Response:
         action = request.path.removeprefix("/_control/")
         try:
@@ -237,8 +222,8 @@ class Simulation:
             body = json.loads(text) if text else {}
             result = self._command(request.method, action, body)
         except (GbError, ValueError, TypeError, KeyError) as error:
-            return _respond(Answer.json({"error": str(error)}, 400))
-        return _respond(Answer.json({"ok": True} if result is None else result, 200))
+            return respond(Answer.json({"error": str(error)}, 400))
+        return respond(Answer.json({"ok": True} if result is None else result, 200))
 
     def _command(self, method: str, action: str, body: dict[str, Any]) -> Any:
         match (method, action):
@@ -325,42 +310,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
 
 
-def _respond(answer: Answer) -> web.Response:
-    from aiohttp import web
-
-    headers = dict(answer.headers)
-    return web.Response(status=answer.status, text=answer.body, content_type=answer.content_type, headers=headers)
-
-
 async def _asked(request: web.Request, trouble: str | None) -> Asked:
     _, host, *rest = request.path.split("/", 2)
     body = await request.text() if request.method != "GET" else ""
     return Asked(host, "/" + "".join(rest), request.query, request.headers, request.method, body, trouble)
-
-
-def _reset(request: web.Request) -> None:
-    transport = request.transport
-    if transport is None:
-        return
-    # Without lingering, closing sends RST instead of FIN.
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-async def _piecemeal(request: web.Request, answer: Answer, fault: Fault) -> web.StreamResponse:
-    from aiohttp import web
-
-    body = answer.body.encode()
-    headers = {"Content-Type": answer.content_type, **answer.headers, "Content-Length": str(len(body))}
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(request)
-    if fault.action == "truncate":
-        await response.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()
-        return response
-    size = max(1, -(-len(body) // 10))
-    for at in range(0, len(body), size):
-        await asyncio.sleep(fault.delay / 10)
-        await response.write(body[at : at + size])
-    return response
