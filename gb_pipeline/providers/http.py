@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ MOST_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer with a status below 300."""
+    """A whole answer with a status below 300, or with one that was asked for."""
 
     status: int
     content_type: str
@@ -74,12 +74,13 @@ class HttpClient:
         self._secrets = tuple(secret for secret in secrets if secret)
         self._client: httpx.AsyncClient | None = None
 
-    async def get(self, url: str, params: Mapping[str, str] | None = None) -> Reply:
+    async def get(self, url: str, params: Mapping[str, str] | None = None, *, accept: Collection[int] = ()) -> Reply:
         """One request, not repeated: `Transport.call` repeats.
 
         Args:
             url: `https://host/path`, with a query or without.
             params: added to the query.
+            accept: statuses of 400 and above that are answers as well, such as 404 for what a vendor does not list.
 
         Raises:
             TransientVendorError: no connection, no trusted certificate, silence, half an answer, a redirect, or a status that
@@ -99,17 +100,19 @@ class HttpClient:
         await self._transport.admit()
         try:
             async with asyncio.timeout(self._transport.policy.timeout):
-                return await self._whole(self._client, self._address(url), params)
+                return await self._whole(self._client, self._address(url), params, accept)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             raise self._unanswered(url, error) from None
 
-    async def get_json(self, url: str, params: Mapping[str, str] | None = None) -> tuple[Any, Reply]:
+    async def get_json(
+        self, url: str, params: Mapping[str, str] | None = None, *, accept: Collection[int] = ()
+    ) -> tuple[Any, Reply]:
         """The same, parsed: numbers with a fraction or exponent stay the vendor's own text.
 
         Raises:
             TransientVendorError: the body is no JSON object or list; otherwise as `get`.
         """
-        reply = await self.get(url, params)
+        reply = await self.get(url, params, accept=accept)
         return read_json(self._who, reply.status, reply.content_type, self._hidden(reply.text)), reply
 
     async def aclose(self) -> None:
@@ -118,7 +121,9 @@ class HttpClient:
             await self._client.aclose()
             self._client = None
 
-    async def _whole(self, client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None) -> Reply:
+    async def _whole(
+        self, client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None, accept: Collection[int]
+    ) -> Reply:
         with self._transport.request() as received:
             async with client.stream("GET", url, params=params) as answer:
                 chunks: list[bytes] = []
@@ -134,6 +139,8 @@ class HttpClient:
                 received(size)
                 body = b"".join(chunks)
                 reply = Reply(answer.status_code, answer.headers.get("content-type", ""), answer.headers, body)
+        if reply.status in accept:
+            return reply
         if reply.status >= 400:
             raise status_error(
                 self._who, reply.status, self._hidden(reply.text), wait=answer.headers.get("retry-after")

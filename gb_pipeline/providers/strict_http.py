@@ -23,6 +23,10 @@ from gb_pipeline.errors import (
 )
 
 _SHOWN = 60
+# A vendor's own explanation is worth more room than the beginning of any body.
+_SHOWN_WORDS = 200
+# Where vendors put what a person should read.
+_WORDS = ("message", "error", "error_message", "msg", "description")
 # RFC 9110: a request time-out, and Cloudflare's "too early" and own 52x codes, which lie above 500 anyway.
 _TRANSIENT = frozenset({408, 425})
 _RATE_LIMITED = frozenset({418, 429})
@@ -133,7 +137,8 @@ def read_json(who: str, status: int, content_type: str, body: str) -> Any:
     """
     try:
         value = json.loads(body, parse_float=str, parse_constant=_refuse)
-    except ValueError:
+    # A hundred thousand opening brackets are no data either.
+    except (ValueError, RecursionError):
         raise broken_body(who, status, content_type, body) from None
     if not isinstance(value, dict | list):
         raise broken_body(who, status, content_type, body)
@@ -144,7 +149,23 @@ def _refuse(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
+def own_words(value: Any) -> str:
+    """What a vendor's parsed error body says to a person, without credentials; empty where it says nothing.
+
+    Example:
+        >>> own_words({"code": 40410000, "message": "asset not found for ZZZZ"})
+        'asset not found for ZZZZ'
+    """
+    said = [value[name] for name in _WORDS if isinstance(value.get(name), str)] if isinstance(value, dict) else []
+    return scrub(" ".join(said[0].split())[:1000])[:_SHOWN_WORDS] if said else ""
+
+
 def _shown(body: str) -> str:
+    try:
+        words = own_words(json.loads(body))
+    except (ValueError, RecursionError):
+        words = ""
     text = " ".join(body.split())
     # Scrubbed before it is cut: half a key is still half a key.
-    return f": {scrub(text[:1000])[:_SHOWN]!r}" if text else ""
+    shown = words or scrub(text[:1000])[:_SHOWN]
+    return f": {shown!r}" if shown else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -40,7 +41,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds
 
 @pytest.mark.parametrize("body", [
     "", " ", "<html><body>busy</body></html>", "[[1, 2", '{"a": [1, 2]', '"text"', "null", "3", "NaN", "[NaN]", "[Infinity]",
-    "\x00", "[1] trailing", "[1]\n[2]",
+    "\x00", "[1] trailing", "[1]\n[2]", "[" * 100_000,
 ])  # fmt: skip
 def test_whatever_is_no_whole_json_object_or_list_is_an_error(body: str) -> None:
     with pytest.raises(TransientVendorError, match="HTTP 200 with text/html"):
@@ -70,3 +71,16 @@ def test_credentials_do_not_get_through(secret: str) -> None:
 def test_what_is_no_credential_stays() -> None:
     text = "GET https://api.example.com/v1/bars failed: BTC-USD, 3 of 5"
     assert scrub(text) == text
+
+
+@pytest.mark.parametrize("name", ["message", "error"])
+def test_a_vendors_own_explanation_is_shown_whole(name: str) -> None:
+    words = "Your plan doesn't include this data timeframe. Please upgrade your plan at https://example.com/pricing"
+    body = json.dumps({"status": "NOT_AUTHORIZED", "request_id": "0" * 32, name: words})
+    assert words in status_error("acme", 403, body).what
+
+
+def test_an_explanation_that_repeats_a_credential_is_shown_without_it() -> None:
+    error = status_error("acme", 401, '{"message": "unknown apikey=S3cr3tS3cr3t"}')
+    assert "S3cr3t" not in str(error)
+    assert "unknown apikey=***" in error.what
