@@ -44,6 +44,11 @@ class Storage:
         return str(self.root / "lake" / name)
 
     @property
+    def raw(self) -> Path:
+        """The folder of kept responses; there only where a source keeps them."""
+        return self.root / "raw"
+
+    @property
     def catalog(self) -> Path:
         """The DuckDB catalog's file; always local, it is a projection."""
         return self.root / "catalog.duckdb"
