@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -20,6 +20,8 @@ _WORDS = frozenset(
 )
 # api_key, api-key, apiKey and APIKey are the same two words.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+# `${NAME}` or `${NAME:-what it is where NAME is unset or empty}`, as shells write it.
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def is_credential(name: str) -> bool:
@@ -37,12 +39,28 @@ class Credential(SecretStr):
 
     Attributes:
         variables: names of the environment variables that it was made of; empty for one that was written out.
+        text: what gb.yaml says, where that names variables; empty for one that was written out.
     """
 
-    def __init__(self, value: str, variables: tuple[str, ...] = ()) -> None:
+    def __init__(self, value: str, text: str = "") -> None:
         """White space around a value is never meant: it comes from files with a line break at their end."""
         super().__init__(value.strip())
-        self.variables = variables
+        self.variables = tuple(dict.fromkeys(match[1] for match in VARIABLE.finditer(text)))
+        self.text = text if self.variables else ""
+
+    @classmethod
+    def of(cls, text: str, get: Callable[[str], str | None]) -> Credential:
+        """From a text with variables; empty where one of them is unset and has no default.
+
+        Args:
+            text: with `${NAME}` in it, or without.
+            get: the value of a variable; None where it is unset.
+        """
+        values = [get(match[1]) or match[2] for match in VARIABLE.finditer(text)]
+        if None in values:
+            return cls("", text)
+        filled = iter(values)
+        return cls(VARIABLE.sub(lambda _: next(filled) or "", text), text)
 
 
 def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +69,19 @@ def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
     Anything with an `env_var_name`, such as Dagster's `EnvVar`, stands for that variable; one that is not set is empty.
     """
     return {name: _seal(value) if is_credential(str(name)) else _inside(value) for name, value in options.items()}
+
+
+def refilled(options: Mapping[str, Any], get: Callable[[str], str | None]) -> dict[str, Any]:
+    """Sealed options with the variables of their credentials looked up again."""
+
+    def again(value: Any) -> Any:
+        if isinstance(value, Credential):
+            return Credential.of(value.text, get) if value.variables else value
+        if isinstance(value, Mapping):
+            return {name: again(item) for name, item in value.items()}
+        return [again(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {name: again(value) for name, value in options.items()}
 
 
 def credentials(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Credential]]:
@@ -108,7 +139,7 @@ def _seal(value: Any) -> Any:
         return Credential(value.get_secret_value())
     # Dagster is not imported here, and its EnvVar refuses to be read as the text that it is.
     name = getattr(value, "env_var_name", None)
-    return Credential(os.environ.get(name, ""), (name,)) if isinstance(name, str) else Credential(str(value))
+    return Credential.of(f"${{{name}}}", os.environ.get) if isinstance(name, str) else Credential(str(value))
 
 
 def _inside(value: Any) -> Any:

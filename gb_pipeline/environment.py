@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gb_pipeline.credentials import Credential, is_credential
+from gb_pipeline.credentials import VARIABLE, Credential, is_credential
 from gb_pipeline.errors import ConfigError
 
 ENV_FILE = ".env"
-# `${NAME}` or `${NAME:-what it is where NAME is unset or empty}`, as shells write it.
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 class Environment:
@@ -49,7 +47,7 @@ class Environment:
             return {key: self.fill(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.fill(item) for item in value]
-        return _VARIABLE.sub(self._needed, value) if isinstance(value, str) else value
+        return VARIABLE.sub(self._needed, value) if isinstance(value, str) else value
 
     def fill_options(self, options: Any) -> Any:
         """The same for a source's options, whose credentials may be unset: they are needed when they are used.
@@ -74,12 +72,7 @@ class Environment:
             return {key: self._sealed(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self._sealed(item) for item in value]
-        if not isinstance(value, str):
-            return value
-        names = [(match[1], match[2]) for match in _VARIABLE.finditer(value)]
-        lacking = any(self.get(name) is None and default is None for name, default in names)
-        text = "" if lacking else _VARIABLE.sub(self._needed, value)
-        return Credential(text, tuple(dict.fromkeys(name for name, _ in names)))
+        return Credential.of(value, self.get) if isinstance(value, str) else value
 
     def _needed(self, match: re.Match[str]) -> str:
         found = self.get(match[1])

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import date, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from gb_pipeline.credentials import credentials, opened, sealed
+from gb_pipeline.credentials import credentials, opened, refilled, sealed
 from gb_pipeline.environment import Environment
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.calendar import get_calendar
@@ -25,6 +36,9 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment, Precision
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
+from gb_pipeline.universe.resolved import Universe
+from gb_pipeline.universe.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
+from gb_pipeline.universe.stays import Stay
 
 CONFIG_FILE = "gb.yaml"
 _NAME = r"^[a-z][a-z0-9_]{0,31}$"
@@ -40,17 +54,6 @@ class Grain(StrEnum):
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SymbolSettings(_Model):
-    """One instrument of a source, where its code alone does not say enough."""
-
-    code: str = Field(description="canonical code, such as BTC-USD")
-    vendor: str | None = Field(default=None, description="the vendor's own spelling, where it cannot be derived")
-    exchange: str = ""
-    asset_class: AssetClass | None = Field(default=None, description="where it differs from the source's")
-    listed_from: date | None = Field(default=None, description="first session; earlier days are `not_listed`")
-    listed_until: date | None = Field(default=None, description="first session without it; later days are `not_listed`")
 
 
 class RateLimit(_Model):
@@ -88,7 +91,7 @@ class SourceSettings(_Model):
     alignment: Alignment = Alignment.CLOCK
     start: date = Field(description="first session of every series of this source")
     end: date | None = Field(default=None, description="first session that is not wanted any more; open by default")
-    symbols: tuple[SymbolSettings, ...] = Field(min_length=1)
+    symbols: tuple[SymbolSettings, ...]
     resolutions: tuple[Resolution, ...] = (Resolution.MINUTE,)
     grain: Grain | None = Field(default=None, description="partition size; a day for intraday bars, else a month")
     partitions_per_run: int = Field(default=100, gt=0, description="a backfill is cut into runs of this many")
@@ -108,6 +111,31 @@ class SourceSettings(_Model):
     max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
     timeout_seconds: float = Field(default=30.0, gt=0)
     retries: int = Field(default=5, ge=0, description="repeats of a call that failed in passing")
+    _universe: Universe = PrivateAttr(default_factory=lambda: Universe(SymbolsSpec()))
+    _index: tuple[object, dict[str, tuple[Symbol, SymbolSettings]]] = PrivateAttr(default_factory=lambda: (None, {}))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _symbols_of_files(cls, data: Any, handler: Any, info: ValidationInfo) -> SourceSettings:
+        if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
+            made: SourceSettings = handler(data)
+            return made
+        spec = SymbolsSpec.model_validate(data["symbols"])
+        # Everything else is checked first: what is read depends on it.
+        made = handler({**data, "symbols": ()})
+        place = info.context or {}
+        universe = Universe.resolve(
+            spec,
+            source=made.name,
+            asset_class=made.asset_class,
+            start=made.start,
+            end=made.end,
+            folder=place.get("folder") or Path.cwd(),
+            lake=place.get("lake"),
+        )
+        made = handler({**data, "symbols": universe.symbols})
+        made._universe = universe
+        return made
 
     @field_validator("options", mode="after")
     @classmethod
@@ -117,9 +145,7 @@ class SourceSettings(_Model):
     @field_validator("symbols", mode="before")
     @classmethod
     def _codes_or_mappings(cls, value: object) -> object:
-        if not isinstance(value, list | tuple):
-            raise ValueError("give a list of codes")
-        return [{"code": str(item)} if isinstance(item, str | int | float) else item for item in value]
+        return codes_or_mappings([] if value is None else value)
 
     @field_validator("resolutions", mode="before")
     @classmethod
@@ -129,9 +155,9 @@ class SourceSettings(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> SourceSettings:
-        codes = [symbol.code for symbol in self.instruments]
-        twice = sorted({code for code in codes if codes.count(code) > 1}) if len(set(codes)) < len(codes) else []
-        if twice:
+        if len(self._indexed()) < len(self.symbols):
+            codes = sorted(Symbol.of(s.code, s.asset_class or self.asset_class).code for s in self.symbols)
+            twice = sorted({code for code, following in pairwise(codes) if code == following})
             raise ValueError(f"symbols listed twice: {', '.join(twice)}")
         if self.end is not None and self.end <= self.start:
             raise ValueError("end must be after start")
@@ -141,14 +167,45 @@ class SourceSettings(_Model):
 
     @property
     def instruments(self) -> tuple[Symbol, ...]:
-        """The symbols in the order of gb.yaml."""
-        return tuple(Symbol.of(s.code, s.asset_class or self.asset_class, s.exchange) for s in self.symbols)
+        """The symbols in the order of gb.yaml, then those of the file that it names; delisted ones included."""
+        return tuple(symbol for symbol, _ in self._indexed().values())
+
+    @property
+    def universe(self) -> Universe:
+        """Where the symbols come from: a list, a file, a vendor's list or a point-in-time list."""
+        return self._universe
+
+    def members(self, on: date) -> tuple[Symbol, ...]:
+        """The symbols that were part of the universe on a day: no more than was known or true on that day.
+
+        Of a point-in-time list, those with a stay that covers the day; of a discovery, those that the refreshes until then
+        had chosen; of everything else, those that were listed. The day of joining is in, the day of leaving is out.
+        """
+        stays = self._universe.stays
+        return tuple(
+            symbol
+            for symbol, settings in self._indexed().values()
+            if (
+                any(stay.covers(on) for stay in stays[symbol.code])
+                if symbol.code in stays
+                else Stay(settings.listed_from, settings.listed_until).covers(on)
+            )
+        )
 
     def symbol_settings(self, symbol: Symbol | str) -> SymbolSettings:
-        """The settings of one symbol; defaults for one that gb.yaml does not name."""
+        """The settings of one symbol; defaults for one that the source does not name."""
         code = str(symbol)
-        known = {instrument.code: item for instrument, item in zip(self.instruments, self.symbols, strict=True)}
-        return known.get(code) or SymbolSettings(code=code)
+        known = self._indexed().get(code)
+        return known[1] if known else SymbolSettings(code=code)
+
+    def _indexed(self) -> dict[str, tuple[Symbol, SymbolSettings]]:
+        # A copy with other symbols brings the index of the original along.
+        made_of, index = self._index
+        if made_of is not self.symbols:
+            symbols = (Symbol.of(s.code, s.asset_class or self.asset_class, s.exchange) for s in self.symbols)
+            index = {symbol.code: (symbol, own) for symbol, own in zip(symbols, self.symbols, strict=True)}
+            self._index = (self.symbols, index)
+        return index
 
     def rules(self, resolution: Resolution) -> BarRules:
         """How bars of this source are judged."""
@@ -181,6 +238,10 @@ class SourceSettings(_Model):
                 and the environment variables that it comes from.
         """
         return opened(self.name, option, dict(credentials(self.options)).get(option))
+
+    def with_variables(self, get: Callable[[str], str | None]) -> SourceSettings:
+        """The same settings with the variables of its credentials looked up again: `get` gives None for an unset one."""
+        return self.model_copy(update={"options": refilled(self.options, get)})
 
     @property
     def variables(self) -> dict[str, tuple[str, ...]]:
@@ -246,7 +307,7 @@ class Settings(_Model):
         )
         raw |= {"path": file, "lake": _root(content, file, variables)}
         try:
-            return cls.model_validate(raw)
+            return cls.model_validate(raw, context={"folder": file.parent, "lake": raw["lake"]})
         except ValidationError as error:
             raise ConfigError(_explain(file, error), fix="correct gb.yaml; the README lists every setting") from None
         except GbError as error:

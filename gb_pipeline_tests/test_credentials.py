@@ -103,6 +103,28 @@ def test_settings_made_in_code_are_sealed_too() -> None:
     assert chosen.credential("key") == chosen.credential("nested.0.token") == HIDDEN
 
 
+def test_variables_can_be_looked_up_again(tmp_path: Path) -> None:
+    chosen = source(tmp_path, '{key: "${GB_TEST_KEY}", secret: literal, headers: {token: "Bearer ${GB_TEST_KEY}"}}')
+    assert chosen.secrets == ("literal",)
+    again = chosen.with_variables(lambda name: HIDDEN if name == "GB_TEST_KEY" else None)
+    assert [again.credential(name) for name in ("key", "secret", "headers.token")] == [
+        HIDDEN, "literal", f"Bearer {HIDDEN}",
+    ]  # fmt: skip
+    assert again.variables == chosen.variables
+    assert again.with_variables(lambda _: None).secrets == ("literal",)
+
+
+def test_dagsters_variable_in_settings_made_in_code_is_that_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster import EnvVar
+
+    options = {"key": EnvVar("GB_TEST_KEY")}
+    chosen = SourceSettings(name="s", provider="csv", start="2024-01-01", symbols=["A"], options=options)
+    with pytest.raises(ConfigError, match="GB_TEST_KEY is not set"):
+        chosen.credential("key")
+    monkeypatch.setenv("GB_TEST_KEY", HIDDEN)
+    assert chosen.with_variables(os.environ.get).credential("key") == HIDDEN
+
+
 def test_env_beside_gb_yaml_is_read_and_the_real_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

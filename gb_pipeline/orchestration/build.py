@@ -18,7 +18,7 @@ from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_reso
 from gb_pipeline.orchestration.assets.compaction import compaction_asset
 from gb_pipeline.orchestration.dataset import Dataset, datasets
 from gb_pipeline.orchestration.partitions import warn_if_many
-from gb_pipeline.orchestration.resources import LakeResource
+from gb_pipeline.orchestration.resources import LakeResource, vendor_resources
 from gb_pipeline.orchestration.schedules import daily_job, daily_schedule
 from gb_pipeline.orchestration.sensors import catalog_sensor, compaction_sensor
 from gb_pipeline.settings import Settings
@@ -53,7 +53,11 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
         ],
         schedules=[daily_schedule(dataset, daily_job(dataset)) for dataset in parts],
         sensors=[catalog_sensor(lake, parts), compaction_sensor(lake, parts), *map(follows_bars, backtests)],
-        resources={"lake": LakeResource(root=lake), "duckdb": catalog_resource(settings)},
+        resources={
+            "lake": LakeResource(root=lake),
+            "duckdb": catalog_resource(settings),
+            **vendor_resources(settings),
+        },
         # Every run is one step: a process per step would only import everything once more (3 s).
         executor=dg.in_process_executor,
     )

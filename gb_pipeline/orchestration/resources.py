@@ -3,13 +3,18 @@
 Belongs here: resources with documented settings that hand out plain objects of the domain. Does not belong here: work.
 """
 
+import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
+from gb_pipeline.environment import ENV_FILE, read_env
+from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.settings import Settings, SourceSettings
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
@@ -31,3 +36,75 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from gb_pipeline.reading.lake import Lake
 
         return Lake.open(self.root)
+
+
+class VendorCredentials(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the credentials of one source are found: names of variables, never values.
+
+    Dagster's page lists the variables under Deployment > Environment variables, whether they are set or not. They are looked
+    up when a run asks for them: an unset one fails the runs of its source, with a message, and nothing else.
+
+    Example:
+        >>> resources = {"alpaca_credentials": VendorCredentials(variables={"ALPACA_KEY": dg.EnvVar("PROD_ALPACA_KEY")})}
+    """
+
+    # Not `str`: Dagster would look such variables up before a run starts, and refuse to start it where one is in `.env`.
+    variables: dict[str, Any] = Field(description="variable that gb.yaml names to the EnvVar that holds its value")
+    folder: str = Field(
+        default="", description="folder of gb.yaml: variables that are not set are looked for in its .env"
+    )
+
+    @classmethod
+    def of(cls, source: SourceSettings, folder: Path) -> "VendorCredentials":
+        """The variables that a source of gb.yaml names."""
+        names = sorted({name for found in source.variables.values() for name in found})
+        return cls(variables={name: dg.EnvVar(name) for name in names}, folder=str(folder))
+
+    def given_to(self, source: SourceSettings) -> SourceSettings:
+        """The settings of a source with the values that its variables have now.
+
+        Raises:
+            ConfigError: a value was given instead of the name of a variable, or `.env` is broken.
+        """
+        written = read_env(Path(self.folder) / ENV_FILE) if self.folder else {}
+
+        def get(name: str) -> str | None:
+            reference = self.variables.get(name, {"env": name})
+            # In a run it is what Dagster stores of an EnvVar; in code it still is one.
+            where = reference.env_var_name if isinstance(reference, dg.EnvVar) else None
+            where = reference.get("env") if isinstance(reference, dict) else where
+            if not isinstance(where, str):
+                raise ConfigError(
+                    f"the credentials of source {source.name} have a value for {name}, which Dagster would keep and show",
+                    fix=f'write the name of a variable: {{"env": "{name}"}}, or dg.EnvVar("{name}") in code',
+                )
+            return os.environ.get(where) or written.get(where) or None
+
+        return source.with_variables(get)
+
+
+def credentials_key(source: SourceSettings) -> str:
+    """The name of a source's resource, `alpaca_credentials`."""
+    return f"{source.name}_credentials"
+
+
+def vendor_resources(settings: Settings) -> dict[str, VendorCredentials]:
+    """One resource per source whose credentials come from variables."""
+    made = {
+        credentials_key(source): VendorCredentials.of(source, settings.path.parent)
+        for source in settings.sources.values()
+    }
+    return {key: resource for key, resource in made.items() if resource.variables}
+
+
+def required_keys(source: SourceSettings) -> set[str]:
+    """Resources of an asset that asks this source's vendor."""
+    return {"lake", *([credentials_key(source)] if any(source.variables.values()) else [])}
+
+
+def ready(context: dg.AssetExecutionContext, source: SourceSettings) -> SourceSettings:
+    """A source's settings with the credentials that this run was given."""
+    if not any(source.variables.values()):
+        return source
+    given: VendorCredentials = getattr(context.resources, credentials_key(source))
+    return given.given_to(source)

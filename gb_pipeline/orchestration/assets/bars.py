@@ -15,7 +15,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.outcome import COMPLETE, VALID
 from gb_pipeline.orchestration.reporter import Reporter
-from gb_pipeline.orchestration.resources import LakeResource
+from gb_pipeline.orchestration.resources import LakeResource, ready, required_keys
 
 
 def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
@@ -28,15 +28,18 @@ def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(dataset.source.partitions_per_run),
         pool=dataset.pool,
+        required_resource_keys=required_keys(dataset.source),
     )
-    def bars(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[None]]:
+    def bars(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        lake: LakeResource = context.resources.lake
+        source = ready(context, dataset.source)
         jobs = [
             Job(dataset.symbols[key], start, end)
             for key in sorted(context.selected_asset_keys)
             for start, end in dataset.partitioning.ranges(context.partition_keys)
         ]
         with Reporter(context, dataset, lake.store) as reporter:
-            run, source, tell = context.run.run_id, dataset.source, reporter.tell
+            run, tell = context.run.run_id, reporter.tell
             ingest(lake.store, source, dataset.resolution, jobs, run_id=run, on_outcome=tell)
         reporter.finish()
         # No outputs: the events are written already, and Dagster would count them twice.
