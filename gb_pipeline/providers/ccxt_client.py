@@ -27,6 +27,7 @@ from gb_pipeline.errors import (
     VendorError,
 )
 from gb_pipeline.providers.ccxt_quirks import QUIRKS
+from gb_pipeline.providers.ccxt_session import strict_session
 from gb_pipeline.providers.http import loopback
 from gb_pipeline.providers.strict_http import broken_body, read_json, retry_after, scrub, status_error
 from gb_pipeline.providers.transport import Transport
@@ -144,12 +145,19 @@ def _reroute(node: Any, base: str) -> Any:
 def _strict(library: Any, transport: Transport, base: str | None, *, raw: bool) -> type:
     class Strict:
         id: str
+        _session: Any = None
 
         def open(self, lazy: bool = False) -> None:
             super().open(lazy)  # type: ignore[misc]
-            session = self.session  # type: ignore[attr-defined]
-            if base is not None and session is not None and not session.trace_configs:
-                session.trace_configs.append(_no_redirects())
+            session = self.session  # type: ignore[has-type]
+            if session is not None and session is not self._session:
+                # ccxt's own session takes answers of any size, and follows redirects to anywhere.
+                session.detach()
+                self.session = self._session = strict_session(
+                    self.tcp_connector,  # type: ignore[attr-defined]
+                    trust_env=base is None,
+                    here_only=base is not None,
+                )
 
         async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
             if base is not None and not url.startswith(base + "/"):
@@ -210,21 +218,6 @@ def _every_candle(client: Any, ohlcvs: Any, market: Any) -> list[Any]:
     return [client.parse_ohlcv(row, market) for row in ohlcvs] if isinstance(ohlcvs, list | tuple) else []
 
 
-def _no_redirects() -> Any:
-    import aiohttp
-
-    async def refuse(_session: Any, _context: Any, redirect: Any) -> None:
-        raise PermanentVendorError(
-            f"the simulated exchange redirects to {scrub(redirect.response.headers.get('Location', ''))}",
-            fix="it must answer by itself",
-        )
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(refuse)
-    trace.freeze()
-    return trace
-
-
 def _unanswered(url: str, base: str | None, cause: BaseException, timeout: float) -> TransientVendorError:
     import aiohttp
 
@@ -239,6 +232,11 @@ def _unanswered(url: str, base: str | None, cause: BaseException, timeout: float
         return TransientVendorError(f"{who} broke off in the middle of its answer", fix=fix)
     if isinstance(cause, aiohttp.ServerDisconnectedError):
         return TransientVendorError(f"{who} closed the connection without an answer", fix=fix)
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return TransientVendorError(
+            f"the certificate of {who} is not trusted: {scrub(str(cause.certificate_error))}",
+            fix="somebody may listen in; check the machine's clock, its certificates and any proxy",
+        )
     inner = getattr(cause, "os_error", cause)
     reason = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
     return TransientVendorError(f"{who} cannot be reached: {scrub(reason)}", fix=fix)

@@ -447,7 +447,7 @@ def test_a_base_url_is_on_loopback(url: str) -> None:
 
 async def test_a_redirect_does_not_leave_loopback(sim: Simulation, providers: Providers) -> None:
     sim.faults.add(match=CANDLES, status=302, headers={"Location": "https://example.com/?key=secret"}, times=-1)
-    with pytest.raises(PermanentVendorError, match=r"redirects to https://example\.com/") as caught:
+    with pytest.raises(TransientVendorError, match=r"redirects to https://example\.com/") as caught:
         await providers("binance").fetch_bars(Symbol.crypto("BTC-USDT"), HOUR, MINUTE)
     assert "secret" not in str(caught.value)
 
