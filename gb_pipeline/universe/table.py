@@ -1,0 +1,182 @@
+"""Small CSV files that people and programs write: strictly read, with the line of every mistake.
+
+Belongs here: header, lines, cells, dates, and writing a file whole or not at all. Does not belong here: what columns mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+from gb_pipeline.errors import ConfigError, GbError
+
+T = TypeVar("T")
+# What a spreadsheet would run when somebody opens the file.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_SHOWN = 5
+
+
+@dataclass
+class Problems:
+    """Mistakes of one file, by line; all are found before the first is told."""
+
+    path: Path
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def at(self, line: int, what: str) -> None:
+        """Remember a mistake."""
+        self.found.append((line, what))
+
+    def tried(self, line: int, make: Callable[[], T]) -> T | None:
+        """What `make` returns; None where it raised, which is remembered."""
+        try:
+            return make()
+        except GbError as error:
+            self.at(line, error.what)
+        except ValueError as error:
+            self.at(line, str(error))
+        return None
+
+    def check(self) -> None:
+        """Raise when there are any.
+
+        Raises:
+            ConfigError: the first five, each with its line.
+        """
+        if self.found:
+            lines = [f"line {line}: {what}" for line, what in sorted(self.found)[:_SHOWN]]
+            more = f"; and {len(self.found) - _SHOWN} more" if len(self.found) > _SHOWN else ""
+            raise ConfigError(f"{self.path}: {'; '.join(lines)}{more}", fix="correct these lines")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: its number, from 1 for the header, and its cells by column, stripped."""
+
+    number: int
+    cells: dict[str, str]
+
+    def get(self, column: str) -> str:
+        """A cell; empty where the file has no such column."""
+        return self.cells.get(column, "")
+
+    def day(self, column: str) -> date | None:
+        """A cell as a date; None where it is empty.
+
+        Raises:
+            ValueError: it is no date as 2024-01-02.
+        """
+        text = self.get(column)
+        if not text:
+            return None
+        if not _ISO.fullmatch(text):
+            raise ValueError(f"{column} {text[:40]!r} is no date; write 2024-01-02")
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{column} {text!r} is no day of the calendar") from None
+
+
+def read_lines(path: Path, problems: Problems, *, needed: Sequence[str], known: Sequence[str] | None) -> Iterator[Line]:
+    """The lines of a file below its header, empty ones left out.
+
+    Args:
+        path: UTF-8, with or without a byte-order mark; commas.
+        problems: takes in lines that have another number of cells than the header, and formulas.
+        needed: columns that must be there.
+        known: columns that may be there; None allows any.
+
+    Raises:
+        ConfigError: no such file, no text, or a header that lacks or repeats a column.
+    """
+    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        _check(path, header, needed, known)
+        for row in rows:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != len(header):
+                problems.at(rows.line_num, f"{len(row)} cells below {len(header)} columns")
+                continue
+            cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+            read = [name for name in header if known is not None or name in needed]
+            wrong = next((name for name in read if unsafe(cells[name])), None)
+            if wrong is not None:
+                problems.at(rows.line_num, f"{wrong} {cells[wrong][:40]!r} would be run as a formula")
+                continue
+            yield Line(rows.line_num, cells)
+    except csv.Error as error:
+        raise ConfigError(f"{path} line {rows.line_num}: {error}", fix="correct this line") from None
+
+
+def unsafe(cell: str) -> bool:
+    """Whether a spreadsheet would run the cell, or a terminal would: formulas and control characters."""
+    return cell.startswith(_FORMULA) or not cell.isprintable()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file by another text at once: a reader sees the old one or the new one, whatever happens meanwhile.
+
+    Links are followed; the file's permissions stay.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    target = path.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        beside = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
+            beside.replace(target)
+        finally:
+            with suppress(FileNotFoundError):
+                beside.unlink()
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror}", fix="make its folder writable") from None
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[str]], *, newline: str = "\n") -> str:
+    """Rows as CSV, quoted where needed; the header first where it is not empty."""
+    made = io.StringIO()
+    csv.writer(made, lineterminator=newline).writerows([*([header] if header else []), *rows])
+    return made.getvalue()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}", fix="check the path; it is relative to gb.yaml") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from None
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path} line {line} is not UTF-8", fix="save it as UTF-8") from None
+
+
+def _check(path: Path, header: list[str], needed: Sequence[str], known: Sequence[str] | None) -> None:
+    absent = [name for name in needed if name not in header]
+    foreign = [name for name in header if known is not None and name not in known]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if absent or foreign or twice:
+        wrong = f"lacks {', '.join(absent)}" if absent else f"has twice {', '.join(twice)}"
+        wrong = f"has {foreign[0]!r}, which means nothing here" if foreign and not absent else wrong
+        columns = f"columns are {', '.join(known)}" if known is not None else f"it needs {', '.join(needed)}"
+        raise ConfigError(f"{path}: the first line {wrong}; it is {', '.join(header)[:120] or 'empty'}", fix=columns)
