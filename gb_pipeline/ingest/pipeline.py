@@ -15,12 +15,12 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from itertools import chain
 
 import polars as pl
 
 from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, UnknownSymbol, WindowRefused
+from gb_pipeline.ingest.calls import answered, failed, keep
 from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, cut
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
@@ -168,17 +168,23 @@ class _Run:
         asked = self._ask(part)
         if asked is None:
             return part, None, None
-        began, clock = self.now(), time.monotonic()
+        row, clock = self._row(provider, part, asked), time.monotonic()
         try:
             if not provider.supports(part.symbol, self.resolution):
                 raise PermanentVendorError(
                     f"{self.source.name} has no {self.resolution} bars of {part.symbol}",
                     fix="choose another resolution for this source in gb.yaml",
                 )
-            answer: Fetched | GbError = await provider.fetch_bars(part.symbol, asked, self.resolution)
+            answer = await provider.fetch_bars(part.symbol, asked, self.resolution)
         except GbError as error:
-            answer = error
-        return part, answer, self._record(part, asked, began, time.monotonic() - clock, provider.normaliser, answer)
+            return part, error, failed(row, error, time.monotonic() - clock)
+        except BaseException as error:
+            # A bug, or everything is being stopped: the vendor was asked all the same.
+            self.store.record_fetches([failed(row, error, time.monotonic() - clock)])
+            raise
+        # In a thread: it waits for the disk. From here on memory holds the rows only.
+        answer, raw = await asyncio.to_thread(keep, self.store, self.source, answer)
+        return part, answer, answered(row, answer, raw)
 
     def _ask(self, part: Part) -> Window | None:
         """What to ask the vendor for: nothing outside the listing, nothing of the future."""
@@ -191,33 +197,17 @@ class _Run:
             return None
         return Window(window.start, min(window.end, self.now()))
 
-    def _record(
-        self, part: Part, asked: Window, began: datetime, seconds: float, normaliser: str, answer: Fetched | GbError
-    ) -> FetchRecord:
-        base = {
-            "source": self.source.name,
-            "symbol": part.symbol.code,
-            "resolution": self.resolution.value,
-            "window_start": asked.start,
-            "window_end": asked.end,
-            "fetched_at": began,
-            "run_id": self.run_id,
-            "normaliser": normaliser,
-        }
-        if isinstance(answer, GbError):
-            kind = type(answer).__name__
-            latency = round(seconds * 1000)
-            return FetchRecord(**base, outcome=FetchOutcome.ERROR, latency_ms=latency, error=kind, message=answer.what)  # type: ignore[arg-type]
-        rows = answer.frame.height
+    def _row(self, provider: Provider, part: Part, asked: Window) -> FetchRecord:
         return FetchRecord(
-            **base,  # type: ignore[arg-type]
-            outcome=FetchOutcome.OK if rows else FetchOutcome.EMPTY,
-            rows=rows,
-            calls=answer.calls,
-            latency_ms=round(answer.latency * 1000),
-            bytes=answer.bytes,
-            response_hash=answer.response_hash,
-            raw=tuple(sha256(body).hexdigest() for body in answer.bodies) or None,
+            source=self.source.name,
+            symbol=part.symbol.code,
+            resolution=self.resolution.value,
+            window_start=asked.start,
+            window_end=asked.end,
+            fetched_at=self.now(),
+            outcome=FetchOutcome.ERROR,
+            run_id=self.run_id,
+            normaliser=provider.normaliser,
         )
 
     # --- storing -----------------------------------------------------------------------------------------------------
@@ -250,7 +240,9 @@ class _Run:
                 window,
                 _joined(group),
                 rules=self.rules,
-                now=self.now(),
+                known_at=self.now(),
+                # What was open when the vendor was asked is open in its answer, however late that is written.
+                now=min((record.fetched_at for _, _, record in group if record is not None), default=self.now()),
                 run_id=self.run_id,
                 listings=self._listings,
             )

@@ -1,0 +1,149 @@
+"""What every question to a vendor leaves behind, whoever asks it.
+
+Belongs here: keeping the bodies of an answer, and its row in the ledger of fetches. Does not belong here: what is done with
+the answer (`pipeline` and others).
+
+The order is a promise: bodies are on disk before a row names them, and before anything that was read from them is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Iterable, Sequence, Sized
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import quote, quote_plus
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
+from gb_pipeline.lake.raw import RawStore
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.providers.base import Fetched
+from gb_pipeline.settings import SourceSettings
+
+T = TypeVar("T", bound="Fetched | Sized")
+# A shorter credential is a word or a number that stands in data as well: it only counts where it stands alone.
+_UNMISTAKABLE = 8
+
+
+async def recorded(
+    store: LakeStore,
+    source: SourceSettings,
+    asking: Awaitable[T],
+    *,
+    kind: str,
+    symbol: str = "",
+    start: datetime | None = None,
+    end: datetime | None = None,
+    normaliser: str | None = None,
+    run_id: str | None = None,
+) -> T:
+    """Await one question that is not about bars, keep its bodies, and leave its row in `fetches`.
+
+    Args:
+        store: where the row goes, and the bodies where the source keeps them.
+        source: who is asked.
+        asking: the call, such as `provider.fetch_corporate_actions(...)` or `provider.instruments()`.
+        kind: `corporate_actions`, `instruments` or `search`.
+        symbol: canonical code; empty where it is about all of them.
+        start: of the range that is asked for; the present by default.
+        end: of that range, exclusive; `start` by default.
+        normaliser: name and version of the code that reads the answer.
+        run_id: of the run that asks.
+
+    Returns:
+        The answer, a `Fetched` without its bodies.
+
+    Raises:
+        VendorError: as the call does; the row is there by then, also when the call dies of a bug.
+        LakeError: bodies or row cannot be written.
+    """
+    began, clock = datetime.now(UTC), time.monotonic()
+    first = start or began
+    row = FetchRecord(
+        source.name, symbol, "", first, end or first, began, FetchOutcome.ERROR,
+        kind=kind, normaliser=normaliser, run_id=run_id,
+    )  # fmt: skip
+    try:
+        answer = await asking
+    except BaseException as error:
+        store.record_fetches([failed(row, error, time.monotonic() - clock)])
+        raise
+    if isinstance(answer, Fetched):
+        lean, raw = await asyncio.to_thread(keep, store, source, answer)
+        store.record_fetches([answered(row, lean, raw)])
+        return lean  # type: ignore[return-value]
+    outcome = FetchOutcome.OK if len(answer) else FetchOutcome.EMPTY
+    latency = round((time.monotonic() - clock) * 1000)
+    store.record_fetches([replace(row, outcome=outcome, rows=len(answer), latency_ms=latency)])
+    return answer
+
+
+def answered(row: FetchRecord, answer: Fetched, raw: Sequence[str]) -> FetchRecord:
+    """The row of a question that was answered."""
+    return replace(
+        row,
+        outcome=FetchOutcome.OK if answer.frame.height else FetchOutcome.EMPTY,
+        rows=answer.frame.height,
+        calls=answer.calls,
+        latency_ms=round(answer.latency * 1000),
+        bytes=answer.bytes,
+        response_hash=answer.response_hash,
+        raw=tuple(raw) or None,
+    )
+
+
+def failed(row: FetchRecord, error: BaseException, seconds: float) -> FetchRecord:
+    """The row of a question that was not answered; of a bug only its kind is told, its text may hold anything."""
+    what = error.what if isinstance(error, GbError) else "the run was stopped"
+    if isinstance(error, Exception) and not isinstance(error, GbError):
+        what = "a bug; the run's log has its traceback"
+    latency = round(seconds * 1000)
+    return replace(row, outcome=FetchOutcome.ERROR, latency_ms=latency, error=type(error).__name__, message=what)
+
+
+def keep(store: LakeStore, source: SourceSettings, answer: Fetched) -> tuple[Fetched, tuple[str, ...]]:
+    """Put the bodies of an answer into the raw store, durably.
+
+    Returns:
+        The answer without its bodies, so that memory holds them no longer than the request took, and the hash of each as
+        it is kept. A credential of the source that a vendor repeats in its answer is kept as `***`.
+
+    Raises:
+        LakeError: they cannot be written.
+    """
+    if not answer.bodies:
+        return answer, ()
+    kept = RawStore(store.storage)
+    secrets = tuple(source.secrets)
+    hashes = tuple(kept.put(without(body, secrets)) for body in answer.bodies)
+    return replace(answer, bodies=()), hashes
+
+
+def without(body: bytes, secrets: Iterable[str]) -> bytes:
+    r"""A body with `***` in place of each credential, as it is, in a URL, or in a JSON text.
+
+    Example:
+        >>> without(b'{"next_url":"https://x/?apiKey=s3cr3t%2Fkey","volume":1}', ["s3cr3t/key"])
+        b'{"next_url":"https://x/?apiKey=***","volume":1}'
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        inside = json.dumps(secret)[1:-1]
+        spellings = {
+            secret,
+            quote(secret),
+            quote(secret, safe=""),
+            quote_plus(secret),
+            inside,
+            inside.replace("/", "\\/"),
+        }
+        for spelling in sorted(filter(None, spellings), key=len, reverse=True):
+            pattern = re.escape(spelling.encode())
+            if len(secret) < _UNMISTAKABLE:
+                pattern = rb"(?<![\w.+-])" + pattern + rb"(?![\w.+-])"
+            body = re.sub(pattern, b"***", body)
+    return body
