@@ -70,7 +70,7 @@ def demo(
         range_ = _range(source, today, days)
         _plant(exchange, source)
         note(f"simulated exchange: {exchange.url}")
-        with running(Stack(settings.path, port=port or None)) as stack:
+        with running(Stack(settings.path, port=port or None), daemon=False) as stack:
             note(f"Dagster: {stack.url}")
             _backfill(stack, settings, source, [symbol.code for symbol in source.instruments[:symbols]], range_)
             _show(settings)
@@ -149,7 +149,10 @@ def _backfill(
             so_far = max(seen.materialized + seen.failed, _materialized(stack, assets) - done)
             bar.update(task, completed=so_far, description="fetching" if seen.runs else None)
 
-        backfill = stack.wait_backfill(stack.client.launch_backfill(assets, keys), tell)
+        # The daemon looks for backfills as it starts, and then only every half minute: it shall find this one at once.
+        launched = stack.client.launch_backfill(assets, keys)
+        stack.start_daemon()
+        backfill = stack.wait_backfill(launched, tell)
     if backfill.status != "COMPLETED_SUCCESS":
         raise DemoFailed(
             f"the backfill ended as {backfill.status}: {backfill.failed} of {backfill.targeted} partitions failed"

@@ -40,14 +40,14 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def running(stack: Stack) -> Iterator[Stack]:
-    """Dagster for the length of a block, saying what is being waited for."""
+def running(stack: Stack, *, daemon: bool = True) -> Iterator[Stack]:
+    """Dagster for the length of a block, saying what is being waited for; without its daemon, the block starts that."""
     from rich.console import Console
 
     errors = Console(stderr=True, highlight=False)
     try:
         with errors.status("starting Dagster") as shown:
-            stack.start(on_wait=lambda what: shown.update(f"starting Dagster: waiting for its {what}"))
+            stack.start(on_wait=lambda what: shown.update(f"starting Dagster: waiting for its {what}"), daemon=daemon)
         yield stack
     finally:
         with errors.status("stopping Dagster"):
