@@ -32,7 +32,7 @@ def read(
 def record(
     tables: Tables,
     source: str,
-    resolution: Resolution,
+    resolution: Resolution | str,
     window: Window,
     bad: pl.DataFrame,
     *,
@@ -42,7 +42,8 @@ def record(
     """Append the rows that are not there yet.
 
     Args:
-        bad: `symbol, session, timestamp, reasons, row` of `quality.bars.Verdict`.
+        resolution: of the bars, or the name of the table that the rows would have gone to.
+        bad: `symbol, session, timestamp, reasons, row` of a verdict.
         at: when they were refused.
 
     Returns:
@@ -52,7 +53,7 @@ def record(
         return 0
     rows = bad.with_columns(
         pl.lit(source).alias("source"),
-        pl.lit(resolution.value).alias("resolution"),
+        pl.lit(str(resolution)).alias("resolution"),
         pl.lit(window.start).alias("window_start"),
         pl.lit(window.end).alias("window_end"),
         pl.lit(run_id, pl.String).alias("run_id"),

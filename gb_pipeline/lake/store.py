@@ -6,12 +6,12 @@ Belongs here: the methods that change a lake. Does not belong here: how (`writer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.lake import compaction, fetches, writer
+from gb_pipeline.lake import actions, compaction, fetches, writer
 from gb_pipeline.lake.coverage import Listing, expect, ledger_rows, session_reports
 from gb_pipeline.lake.ledger import append_changed, current
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
@@ -154,6 +154,57 @@ class LakeStore:
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
         """Append to the ledger of vendor calls, in one commit."""
         fetches.record(self.tables, records)
+
+    def write_actions(
+        self,
+        source: str,
+        symbols: Symbol | str | Sequence[Symbol | str],
+        window: tuple[date, date],
+        frame: pl.DataFrame,
+        *,
+        known_at: datetime | None = None,
+        now: datetime | None = None,
+        run_id: str | None = None,
+    ) -> actions.ActionsReport:
+        """Validate and store every corporate action that a source tells of some symbols. Idempotent.
+
+        What is stored with this content is left alone. What the source says differently now is appended as a new version,
+        and what it no longer returns is marked so; the older versions stay, and `as_of` reads them.
+
+        Args:
+            source: short name of the feed.
+            symbols: whose answer the frame is; one without a row in it has a well-formed empty answer.
+            window: what was asked for, half-open, by ex date; rows outside it are bad.
+            frame: columns of `market.schema.ACTIONS_RECEIVED` (numbers as text), and `symbol` unless there is only one.
+            known_at: since when this is known; now by default.
+            now: the present; the wall clock by default.
+            run_id: kept with refused rows.
+
+        Returns:
+            The report; `version` is None when nothing had to be committed.
+
+        Raises:
+            WindowRefused: the frame has wrong columns or types; nothing was stored.
+            LakeError: others kept changing the same rows, or the lake cannot be written.
+
+        Example:
+            >>> store.write_actions("yahoo", "AAPL", (date(2020, 1, 1), date(2021, 1, 1)), frame).new
+            5
+        """
+        chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
+        if "symbol" not in frame.columns and len(chosen) == 1:
+            frame = frame.with_columns(pl.lit(str(chosen[0])).alias("symbol"))
+        present = instant(now or datetime.now(UTC))
+        return actions.write_actions(
+            self.tables,
+            source,
+            [str(symbol) for symbol in chosen],
+            window,
+            frame,
+            known_at=instant(known_at or present),
+            now=present,
+            run_id=run_id,
+        )
 
     def compaction_candidates(self, *, min_files: int = compaction.MIN_FILES) -> list[compaction.Partition]:
         """Partitions with at least so many files, most files first; answered from the logs alone."""

@@ -194,6 +194,7 @@ CORPORATE_ACTIONS = pa.schema(
         _field("record_date", pa.date32(), "holders of this day have the right", nullable=True),
         _field("pay_date", pa.date32(), "paid", nullable=True),
         _field("known_at", TIMESTAMP, "when this lake first held this content"),
+        _field("withdrawn", pa.bool_(), "true from the moment on at which the vendor no longer says it", nullable=True),
     ]
 )
 
@@ -231,6 +232,9 @@ RECEIVED = pl.Schema(
 RECEIVED_OPTIONAL = pl.Schema(
     {"trade_count": pl.String(), "vwap": pl.String(), "ask_close": pl.String(), "received": pl.String()}
 )
+# The kinds that there are.
+SPLIT, CASH_DIVIDEND, LISTING, DELISTING = "split", "cash_dividend", "listing", "delisting"
+ACTION_KINDS = (SPLIT, CASH_DIVIDEND, LISTING, DELISTING)
 # The same for corporate actions: ratios and amounts are text, `to:from` of a split apart.
 ACTIONS_RECEIVED = pl.Schema(
     {

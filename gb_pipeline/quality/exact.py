@@ -78,7 +78,7 @@ def _settle(
         rows = rows.filter(~_zeros_only(text.gather(rows), values.gather(rows)))
     problems, corrected = [], []
     for row, item in zip(rows, text.gather(rows), strict=True):
-        value, reason = _exactly(item, precision)
+        value, reason = exactly(item, precision)
         corrected.append(value)
         if reason is not None and (required or reason != MISSING):
             problems.append((row, reason))
@@ -92,7 +92,13 @@ def _zeros_only(text: pl.Series, values: pl.Series) -> pl.Series:
     return plain & values.is_not_null() & (text.cast(widest, strict=False) == values.cast(widest)).fill_null(False)
 
 
-def _exactly(item: str | None, precision: Precision) -> tuple[Decimal | None, str | None]:
+def exactly(item: str | None, precision: Precision) -> tuple[Decimal | None, str | None]:
+    """One number as it was written, or the reason why it cannot be stored as it is: nothing is ever rounded.
+
+    Example:
+        >>> exactly("0.485", Precision.WIDE), exactly("1e-19", Precision.WIDE)
+        ((Decimal('0.485'), None), (None, 'too_precise'))
+    """
     stripped = (item or "").strip()
     if not stripped:
         return None, MISSING
@@ -134,7 +140,7 @@ def _integers(text: pl.Series) -> tuple[pl.Series, list[tuple[int, str]]]:
     rows = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
     problems, corrected = [], []
     for row, item in zip(rows, text.gather(rows), strict=True):
-        value, reason = _exactly(item, Precision.STANDARD)
+        value, reason = exactly(item, Precision.STANDARD)
         whole = value is not None and value == value.to_integral_value() and abs(value) <= MAX_INT64
         corrected.append(int(value) if value is not None and whole else None)
         if not whole:
