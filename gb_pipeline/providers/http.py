@@ -7,6 +7,7 @@ Does not belong here: what an answer means (each vendor's module), how often and
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gb_pipeline.errors import ConfigError, PermanentVendorError, TransientVendorError
-from gb_pipeline.providers.strict_http import hide, read_json, scrub, status_error
+from gb_pipeline.providers.strict_http import broken_body, hide, read_json, scrub, status_error
 from gb_pipeline.providers.transport import Transport
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 # A month of one symbol's minutes is 6 MB of JSON; whatever is ten times that is no answer to anything we ask.
 MOST_BYTES = 64 * 2**20
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    record.msg, record.args = scrub(record.getMessage()), ()
+    return True
+
+
+# They log addresses with their queries, which is where some vendors want the key, and where redirects repeat it.
+for _talker in ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
+    logging.getLogger(_talker).addFilter(_without_queries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,11 @@ class HttpClient:
             TransientVendorError: the body is no JSON object or list; otherwise as `get`.
         """
         reply = await self.get(url, params, accept=accept)
-        return read_json(self._who, reply.status, reply.content_type, self._hidden(reply.text)), reply
+        try:
+            # What is read is what the vendor sent: a short key may also be a part of its numbers.
+            return read_json(self._who, reply.status, reply.content_type, reply.text), reply
+        except TransientVendorError:
+            raise broken_body(self._who, reply.status, reply.content_type, self._hidden(reply.text)) from None
 
     async def aclose(self) -> None:
         """Close connections; the client can be used again afterwards."""

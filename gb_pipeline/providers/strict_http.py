@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from gb_pipeline.errors import (
     NotEntitled,
@@ -23,6 +24,7 @@ from gb_pipeline.errors import (
 )
 
 _SHOWN = 60
+_SHORTEST_SECRET = 4
 # A vendor's own explanation is worth more room than the beginning of any body.
 _SHOWN_WORDS = 200
 # Where vendors put what a person should read.
@@ -54,13 +56,23 @@ def scrub(text: str) -> str:
 def hide(text: str, secrets: Iterable[str]) -> str:
     """The text with `***` in place of each secret: some vendors repeat the key in what they answer.
 
+    A secret is found in either case, and as URLs and JSON write it. What is shorter than four characters is no secret.
+
     Example:
         >>> hide("your key abc123 has no plan", ["abc123"])
         'your key *** has no plan'
     """
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+    forms = {
+        form
+        for secret in secrets
+        if len(secret) >= _SHORTEST_SECRET
+        for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
+    }
+    if not forms:
+        return text
+    # The longest first: a key that another one begins with would leave the rest of that one standing.
+    pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+    return re.sub(pattern, "***", text, flags=re.IGNORECASE)
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:

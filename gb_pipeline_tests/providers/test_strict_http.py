@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_pipeline.errors import NotEntitled, PermanentVendorError, RateLimited, TransientVendorError, VendorError
-from gb_pipeline.providers.strict_http import read_json, retry_after, scrub, status_error
+from gb_pipeline.providers.strict_http import hide, read_json, retry_after, scrub, status_error
 
 NOW = datetime(2024, 1, 2, 12, tzinfo=UTC)
 
@@ -66,6 +67,21 @@ def test_credentials_do_not_get_through(secret: str) -> None:
     ):
         assert secret not in scrub(text)
         assert secret not in str(status_error("acme", 500, text))
+
+
+@given(secrets=st.lists(st.text(min_size=4, max_size=30), min_size=1, max_size=3))
+def test_a_secret_is_hidden_in_every_spelling(secrets: list[str]) -> None:
+    for secret in secrets:
+        spellings = (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
+        for spelling in spellings:
+            # Between characters that no secret of this alphabet can be continued by.
+            assert "***" in hide(f"<{spelling}>", secrets)
+            assert spelling.strip("*") == "" or spelling not in hide(spelling, secrets)
+
+
+def test_a_secret_that_another_one_begins_with_does_not_leave_its_rest() -> None:
+    assert hide("key abcd, secret ABCDEF", ["abcd", "abcdef"]) == "key ***, secret ***"
+    assert hide("HTTP 404", ["4", ""]) == "HTTP 404"
 
 
 def test_what_is_no_credential_stays() -> None:
