@@ -39,6 +39,7 @@ class Stocks:
 
     Attributes:
         clock: the simulated now.
+        page_limit: at most so many bars in one answer of a dialect that has pages, whatever the vendor documents.
     """
 
     def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None, *, clock: Clock | None = None) -> None:
@@ -46,6 +47,7 @@ class Stocks:
         self.seed = seed
         self.clock = Clock() if clock is None else clock
         listed = [listing(code) for code in (DEFAULT_TICKERS if symbols is None else symbols)]
+        self.page_limit: int | None = None
         self._listed: dict[str, Listing] = {item.code: item for item in listed}
         self._defects: list[Defect] = []
         self._actions: list[Action] = []
@@ -100,6 +102,7 @@ class Stocks:
             self._defects.clear()
             self._actions.clear()
         self.clock.set_now(None)
+        self.page_limit = None
 
     # --- what is listed and what happens ----------------------------------------------------------------------------
 
