@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import ccxt_client
-from gb_pipeline.providers.base import Body, Fetched
+from gb_pipeline.providers.base import Body, Fetched, Instrument
 from gb_pipeline.providers.ccxt_candles import read_candles
+from gb_pipeline.providers.ccxt_markets import PERPETUAL, by_id, codes_of, instruments_of, turnovers_of
 from gb_pipeline.providers.ccxt_pages import Page, Pages, pages
 from gb_pipeline.providers.ccxt_quirks import quirks_of
 from gb_pipeline.providers.ccxt_reader import Reader, description
@@ -38,7 +40,6 @@ from gb_pipeline.providers.strict_http import read_json
 from gb_pipeline.providers.transport import Policy, Transport
 from gb_pipeline.settings import SourceSettings
 
-_PERPETUAL = "-PERP"
 # Milliseconds between two bars, at least: pages of months are cut as if all were February.
 _STEPS = {Resolution.DAY: 86_400_000, Resolution.WEEK: 7 * 86_400_000, Resolution.MONTH: 28 * 86_400_000}
 _OPTIONS = frozenset({"exchange", "base_url"})
@@ -190,14 +191,30 @@ class CcxtProvider:
             raise unfit
         return self._joined(answers)
 
-    async def instruments(self) -> list[Symbol]:
-        """The spot pairs and perpetuals that the exchange lists now.
+    async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
+        """The spot pairs and perpetuals that the exchange lists now, by canonical code.
+
+        `vendor` is ccxt's own symbol (`BTC/USDT`, `BTC/USDT:USDT`), `name` the exchange's identifier.
+
+        Args:
+            turnover: one more request for pairs, and one for perpetuals where there are any; exchanges that do not tell all
+                turnovers at once tell none.
 
         Raises:
             VendorError: the list cannot be had.
         """
         await self._load(perpetuals=True)
-        return [Symbol.crypto(code, self.name) for code in sorted(self._markets)]
+        markets: dict[str, Any] = self._client.markets
+        turnovers: dict[str, Decimal] = {}
+        if turnover and self._client.has.get("fetchTickers"):
+            kinds = {"swap" if markets[name].get("swap") else "spot" for name in self._markets.values()}
+            for kind in sorted(kinds):
+                turnovers |= await self._transport.call(lambda kind=kind: self._turnovers(kind))  # type: ignore[misc]
+        return instruments_of(self.name, self._markets, markets, turnovers)
+
+    async def _turnovers(self, kind: str) -> dict[str, Decimal]:
+        with ccxt_client.typed_errors(self.name):
+            return turnovers_of(await self._client.fetch_tickers(None, {"type": kind}))
 
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
@@ -236,13 +253,12 @@ class CcxtProvider:
         return name if name in (self._client.timeframes or {}) else None
 
     async def _market(self, symbol: Symbol) -> str:
-        perpetual = symbol.code.endswith(_PERPETUAL)
+        perpetual = symbol.code.endswith(PERPETUAL)
         await self._load(perpetuals=perpetual)
         spelled = self._vendor_symbols.get(symbol.code)
         if spelled is not None:
             found = spelled if spelled in self._client.markets else None
-            by_id = self._client.markets_by_id.get(spelled) or []
-            found = found or (by_id[0]["symbol"] if by_id else None)
+            found = found or by_id(self._client.markets_by_id.get(spelled) or (), perpetual=perpetual)
         else:
             found = self._markets.get(symbol.code)
         if found is None:
@@ -272,7 +288,7 @@ class CcxtProvider:
         with ccxt_client.typed_errors(self.name):
             await self._client.load_markets(True)
         self._client.number = str
-        self._markets = _codes((self._client.markets or {}).values())
+        self._markets = codes_of((self._client.markets or {}).values())
         if not self._markets:
             raise TransientVendorError(
                 f"{self.name} answered that it lists nothing", fix="the same call may succeed later"
@@ -282,17 +298,3 @@ class CcxtProvider:
 def _step(resolution: Resolution) -> int:
     length = resolution.duration
     return _STEPS[resolution] if length is None else round(length.total_seconds() * 1000)
-
-
-def _codes(markets: Any) -> dict[str, str]:
-    codes: dict[str, str] = {}
-    for market in markets:
-        base, quote = market.get("base"), market.get("quote")
-        if not base or not quote:
-            continue
-        if market.get("spot"):
-            codes[f"{base}-{quote}".upper()] = market["symbol"]
-        elif market.get("swap") and (market.get("linear") or f"{base}-{quote}{_PERPETUAL}".upper() not in codes):
-            # Where both exist, the perpetual that settles in its quote currency is meant.
-            codes[f"{base}-{quote}{_PERPETUAL}".upper()] = market["symbol"]
-    return codes

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Bar, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.tickers import DAY_MS, Ticker, tickers
 
 HOSTS = ("api.binance.com", "fapi.binance.com", "dapi.binance.com", "api.binance.us")
 _MOST_BARS = 1000
@@ -32,9 +33,11 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
                 "timezone": "UTC",
                 "serverTime": exchange.now,
                 "rateLimits": [],
-                "symbols": [_market(name, item) for name, item in listed.items()],
+                "symbols": [_market(exchange, name, item) for name, item in listed.items()],
             }
         )
+    if asked.path.endswith("/ticker/24hr") and "symbol" not in query:
+        return Answer.json([_day(exchange, name, made, perpetual) for name, made in tickers(exchange, listed).items()])
     if endpoint not in {"klines", "aggTrades", "trades"}:
         return Answer(404, "<html><title>404 Not Found</title></html>", "text/html")
     item = listed.get(query.get("symbol", ""))
@@ -52,7 +55,7 @@ def _listed(exchange: Exchange, perpetual: bool) -> dict[str, Instrument]:
     # Binance quotes in stable coins, not in dollars.
     return {
         item.base + item.quote: item
-        for item in exchange.instruments.values()
+        for item in exchange.listed()
         if item.perpetual == perpetual and item.quote != "USD"
     }
 
@@ -61,11 +64,31 @@ def _error(code: int, message: str) -> Answer:
     return Answer.json({"code": code, "msg": message}, 400)
 
 
-def _market(name: str, item: Instrument) -> dict[str, object]:
+def _day(exchange: Exchange, name: str, made: Ticker, perpetual: bool) -> dict[str, object]:
+    # Only pairs come with their book: clients tell pairs and perpetuals of one name apart by that.
+    book = {"bidPrice": made.last, "bidQty": "1.00000000", "askPrice": made.last, "askQty": "1.00000000"}
+    return ({} if perpetual else book) | {
+        "symbol": name,
+        "lastPrice": made.last,
+        "openPrice": made.open,
+        "highPrice": made.high,
+        "lowPrice": made.low,
+        "volume": made.volume,
+        "quoteVolume": made.turnover,
+        "openTime": exchange.now - DAY_MS,
+        "closeTime": exchange.now,
+        "firstId": 1,
+        "lastId": made.trades,
+        "count": made.trades,
+    }
+
+
+def _market(exchange: Exchange, name: str, item: Instrument) -> dict[str, object]:
     tick, step = decimal_text(1, item.price_digits), decimal_text(1, item.volume_digits)
     body: dict[str, object] = {
         "symbol": name,
-        "status": "TRADING",
+        # It goes on listing what it has delisted, and serving its candles.
+        "status": "BREAK" if exchange.delisted(item.code) else "TRADING",
         "baseAsset": item.base,
         "baseAssetPrecision": 8,
         "quoteAsset": item.quote,

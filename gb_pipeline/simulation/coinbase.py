@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.exchange import Bar, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.tickers import Ticker, ticker
 
 HOSTS = ("api.coinbase.com",)
 _PRODUCTS = "/api/v3/brokerage/market/products"
@@ -37,7 +38,8 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
         )
     if path == _PRODUCTS:
         futures = query.get("product_type") == "FUTURE"
-        products = [] if futures else [_product(item) for item in exchange.instruments.values() if not item.perpetual]
+        listed = [] if futures else [item for item in exchange.listed() if not item.perpetual]
+        products = [_product(exchange, item, ticker(exchange, item)) for item in listed]
         return Answer.json({"products": products, "num_products": len(products)})
     if not path.startswith(_PRODUCTS + "/"):
         return Answer.json({"error": "NOT_FOUND", "error_details": "no such path", "message": "no such path"}, 404)
@@ -52,18 +54,21 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
             return _ticker(exchange, item, query)
     except ValueError:
         return _invalid("start and end must be UNIX seconds")
-    return Answer.json(_product(item))
+    return Answer.json(_product(exchange, item, ticker(exchange, item)))
 
 
 def _invalid(message: str, status: int = 400) -> Answer:
     return Answer.json({"error": "INVALID_ARGUMENT", "error_details": message, "message": message}, status)
 
 
-def _product(item: Instrument) -> dict[str, object]:
+def _product(exchange: Exchange, item: Instrument, day: Ticker | None) -> dict[str, object]:
     tick = decimal_text(1, item.price_digits)
+    delisted = exchange.delisted(item.code)
     return {
         "product_id": item.code,
-        "price": f"{item.price:.{item.price_digits}f}",
+        "price": day.last if day else "",
+        "volume_24h": day.volume if day else "",
+        "approximate_quote_24h_volume": day.turnover if day else "",
         "base_increment": decimal_text(1, item.volume_digits),
         "quote_increment": tick,
         "price_increment": tick,
@@ -78,9 +83,9 @@ def _product(item: Instrument) -> dict[str, object]:
         "base_display_symbol": item.base,
         "quote_display_symbol": item.quote,
         "product_type": "SPOT",
-        "status": "online",
+        "status": "delisted" if delisted else "online",
         "is_disabled": False,
-        "trading_disabled": False,
+        "trading_disabled": delisted,
         "cancel_only": False,
         "limit_only": False,
         "post_only": False,

@@ -20,7 +20,7 @@ from gb_pipeline.market.window import instant
 
 FIELDS = ("open", "high", "low", "close", "volume")
 Row = TypeVar("Row", bound=tuple[Any, ...])
-KINDS = ("gap", "restatement", "late", "bad", "listing")
+KINDS = ("gap", "restatement", "late", "bad", "listing", "delisting")
 
 
 def milliseconds(value: datetime | date | str | int) -> int:
@@ -35,7 +35,8 @@ class Defect:
     Attributes:
         kind: `gap` (no bars in [start, end)), `late` (the same until the moment `at`), `restatement` (other values at
             `start`, from the moment `at` or from the `from_call`-th answer that holds the bar), `bad` (other values at
-            `start`, or an additional row where `repeat` or `shift_ms` is given), `listing` (nothing before `start`).
+            `start`, or an additional row where `repeat` or `shift_ms` is given), `listing` (nothing before `start`),
+            `delisting` (nothing from `start` on).
         symbol: canonical code.
         start, end: epoch milliseconds; `end` is one minute after `start` by default.
         values: decimal text by field; in a restatement on the instrument's grid, in a bad row any text.
@@ -64,9 +65,11 @@ class Defect:
         return self.start <= last_ms and first_ms < self.end
 
     def hides(self, opens: npt.NDArray[np.int64], now: int) -> npt.NDArray[np.bool_]:
-        """Which of the minutes that open then (epoch milliseconds) a gap, a late stretch or a listing hides at `now`."""
+        """Which of the minutes that open then (epoch milliseconds) are hidden at `now`, by whatever hides minutes."""
         if self.kind == "listing":
             return np.asarray(opens < self.start)
+        if self.kind == "delisting":
+            return np.asarray(opens >= self.start)
         if self.kind == "late" and self.at is not None and now >= self.at:
             return np.zeros(len(opens), bool)
         return np.asarray((opens >= self.start) & (opens < self.end))

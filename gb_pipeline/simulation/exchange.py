@@ -103,6 +103,16 @@ class Exchange:
         self.set_now(None)
         self.page_limit = None
 
+    def listed(self) -> list[Instrument]:
+        """What is listed now, delisted instruments included, as far as the vendor goes on telling of them."""
+        return [item for item in self.instruments.values() if self._listed(item.code, "1m") * MINUTE_MS <= self.now]
+
+    def delisted(self, code: str) -> bool:
+        """Whether an instrument trades no more."""
+        with self._lock:
+            defects = [item for item in self._defects if item.symbol == code and item.kind == "delisting"]
+        return any(item.start <= self.now for item in defects)
+
     # --- bars -------------------------------------------------------------------------------------------------------
 
     def bars(
@@ -145,7 +155,7 @@ class Exchange:
             newest: the last ones instead of the first ones.
         """
         end = min(end, self.now)
-        hidden = self._active(code, start - MINUTE_MS, end, {"gap", "late", "listing"})
+        hidden = self._active(code, start - MINUTE_MS, end, {"gap", "late", "listing", "delisting"})
         found: list[tuple[int, ...]] = []
         minutes: Iterable[int] = range(start // MINUTE_MS, end // MINUTE_MS + 1)
         for minute in reversed(list(minutes)) if newest else minutes:
@@ -171,7 +181,7 @@ class Exchange:
                 for item in self._defects
                 if item.symbol == code
                 and item.kind in kinds
-                and (item.kind == "listing" or item.covers(first_ms, last_ms))
+                and (item.kind in {"listing", "delisting"} or item.covers(first_ms, last_ms))
             ]
 
     def _chunk(self, code: str, interval: str, first: int, stop: int, now: int, *, count_call: bool) -> list[Bar]:
@@ -180,7 +190,7 @@ class Exchange:
             return []
         bars = self._with_open_bar(code, self._paths[code].minutes(first, last - first + 1), now)
         touched = self._active(
-            code, first * MINUTE_MS, last * MINUTE_MS, {"gap", "late", "listing", "restatement", "bad"}
+            code, first * MINUTE_MS, last * MINUTE_MS, {"gap", "late", "listing", "delisting", "restatement", "bad"}
         )
         keep = np.ones(len(bars.minute), bool)
         for item in touched:

@@ -5,9 +5,12 @@ Belongs here: paths, parameters, JSON layouts, error bodies. Does not belong her
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.exchange import Bar, Exchange
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.tickers import Ticker, tickers
 
 HOSTS = ("api.kraken.com",)
 _INTERVALS = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440: "1d", 10080: "1w"}
@@ -19,13 +22,20 @@ _ASSETS = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP", "LTC": "XLTC", "DOGE": "
 def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one return per endpoint
     """The answer to one GET request; errors come with status 200, as from the real one."""
     path, query = asked.path, asked.query
-    listed = {_id(item): item for item in exchange.instruments.values() if not item.perpetual}
+    # It does not know what it has delisted.
+    listed = {_id(item): item for item in exchange.listed() if not item.perpetual and not exchange.delisted(item.code)}
     if path == "/0/public/Time":
         return _result({"unixtime": exchange.now // 1000, "rfc1123": ""})
     if path == "/0/public/AssetPairs":
         return _result({name: _pair(item) for name, item in listed.items()})
     if path == "/0/public/Assets":
         return _result({})
+    if path == "/0/public/Ticker":
+        names = query["pair"].split(",") if "pair" in query else list(listed)
+        if any(name not in listed for name in names):
+            return _error("EQuery:Unknown asset pair")
+        chosen = {name: listed[name] for name in names}
+        return _result({name: _day(made, chosen[name]) for name, made in tickers(exchange, chosen).items()})
     if path != "/0/public/OHLC":
         return _error("EGeneral:Unknown method")
     item = listed.get(query.get("pair", ""))
@@ -68,6 +78,22 @@ def _id(item: Instrument) -> str:
 
 def _vwap(high: str, low: str, item: Instrument) -> str:
     return f"{(float(high) + float(low)) / 2:.{item.price_digits}f}"
+
+
+def _day(made: Ticker, item: Instrument) -> dict[str, object]:
+    """Today's and the last 24 hours' values in pairs, of which the second is what is asked."""
+    average = f"{Decimal(made.turnover) / Decimal(made.volume):.{item.price_digits}f}" if Decimal(made.volume) else "0"
+    return {
+        "a": [made.last, "1", "1.000"],
+        "b": [made.last, "1", "1.000"],
+        "c": [made.last, "0.1"],
+        "v": [made.volume, made.volume],
+        "p": [average, average],
+        "t": [made.trades, made.trades],
+        "l": [made.low, made.low],
+        "h": [made.high, made.high],
+        "o": made.open,
+    }
 
 
 def _pair(item: Instrument) -> dict[str, object]:

@@ -232,7 +232,7 @@ async def test_a_perpetual_is_another_market(sim: Simulation, providers: Provide
     swap = await provider.fetch_bars(Symbol.crypto("BTC/USDT:USDT"), HOUR, MINUTE)
     assert rows(swap.frame) == expected(served(sim, "BTC-USDT-PERP", HOUR), "binance")
     assert rows(spot.frame) == expected(served(sim, "BTC-USDT", HOUR), "binance")
-    assert Symbol.crypto("BTC-USDT-PERP", "binance") in await provider.instruments()
+    assert Symbol.crypto("BTC-USDT-PERP", "binance") in [item.symbol for item in await provider.instruments()]
 
 
 async def test_an_unknown_symbol_comes_with_near_matches(sim: Simulation, providers: Providers) -> None:
