@@ -22,6 +22,7 @@ GROUP = "gb_pipeline.providers"
 _BUILT_IN = {
     "ccxt": "gb_pipeline.providers.ccxt:CcxtProvider",
     "csv": "gb_pipeline.providers.csv:CsvProvider",
+    "massive": "gb_pipeline.providers.massive:MassiveProvider",
 }
 
 
@@ -43,8 +44,7 @@ def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> 
     """
     added = _added()
     if source.provider in _BUILT_IN:
-        module, _, name = _BUILT_IN[source.provider].partition(":")
-        kind: Any = getattr(import_module(module), name)
+        kind: Any = _built_in(source.provider)
     elif source.provider in added:
         kind = _loaded(added[source.provider])
     else:
@@ -56,6 +56,17 @@ def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> 
     return built
 
 
+def _built_in(provider: str) -> Any:
+    module, _, name = _BUILT_IN[provider].partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"provider {provider!r} needs the package {error.name}, which is not installed",
+            fix=f"install it: uv pip install {error.name}",
+        ) from error
+
+
 def _added() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -63,7 +74,8 @@ def _added() -> dict[str, EntryPoint]:
 def _loaded(point: EntryPoint) -> Any:
     try:
         kind = point.load()
-    except (ImportError, AttributeError) as error:
+    # Whatever somebody else's module raises while it is imported is the finding.
+    except Exception as error:
         raise ConfigError(
             f"provider {point.name} ({point.value}) cannot be imported: {error}", fix="install it again"
         ) from error

@@ -1,0 +1,49 @@
+"""Following a vendor from page to page, and never for ever.
+
+Belongs here: the end of what would be endless. Does not belong here: how a vendor names its next page.
+"""
+
+from __future__ import annotations
+
+from gb_pipeline.errors import TransientVendorError
+
+# Vendors may send smaller pages than they were asked for, hardly ever as small as this.
+_SMALLEST_PAGE = 1000
+_SPARE_PAGES = 10
+
+
+class Cursors:
+    """The pages of one list.
+
+    Args:
+        who: the vendor, for messages.
+        rows: most rows that the list can have.
+
+    Example:
+        >>> cursors = Cursors("acme", rows=390)
+        >>> cursors.follow("page 2")
+    """
+
+    def __init__(self, who: str, rows: int) -> None:
+        """Begin at the first page."""
+        self._who = who
+        self._most = _SPARE_PAGES + rows // _SMALLEST_PAGE
+        self._seen: set[str] = set()
+
+    def follow(self, cursor: str) -> None:
+        """Go to the next page.
+
+        Raises:
+            TransientVendorError: it was there before, or there are more pages than so many rows can need.
+        """
+        if cursor in self._seen:
+            raise TransientVendorError(
+                f"{self._who} names a page as the next one that was there before, after {len(self._seen)} pages",
+                fix="the vendor's pages go in circles; the same call may succeed later",
+            )
+        self._seen.add(cursor)
+        if len(self._seen) >= self._most:
+            raise TransientVendorError(
+                f"{self._who} names ever more pages: {len(self._seen)} so far",
+                fix="no list of this kind is so long; the same call may succeed later",
+            )
