@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gb_pipeline.cli.output import count
-from gb_pipeline.errors import GbError
+from gb_pipeline.cli.readiness import readiness
 
 if TYPE_CHECKING:
     from gb_pipeline.settings import Settings, SourceSettings
@@ -29,7 +29,6 @@ _NO_SPACE = 200_000_000
 _PACKAGES = ("polars", "pyarrow", "deltalake", "duckdb", "pandera", "exchange-calendars", "ccxt")
 # They are released separately, and only work together at one patch.
 _DAGSTER = ("dagster", "dagster-webserver", "dagster-graphql")
-_SECRET_WORDS = ("key", "secret", "token", "password", "passphrase")
 
 
 class Verdict(StrEnum):
@@ -97,21 +96,20 @@ def _other_home(home: Path) -> Finding:
     return Finding("DAGSTER_HOME", Verdict.OK, f"{home}, for `dagster dev`")
 
 
-def source(item: SourceSettings) -> Iterator[Finding]:
-    """Provider, symbols, calendar and credentials of one source; no request is sent."""
-    name = f"source {item.name}"
-    try:
-        yield _calendar(name, item)
-    except GbError as error:
-        yield Finding(name, Verdict.FAIL, error.what, error.fix)
-    yield from _provider(name, item)
-    secrets = {key: value for key, value in item.options.items() if any(word in key.lower() for word in _SECRET_WORDS)}
-    empty = sorted(key for key, value in secrets.items() if not value)
-    if empty:
-        yield Finding(name, Verdict.FAIL, f"credentials are empty: {', '.join(empty)}", "set the variables they name")
-    else:
-        told = f"credentials present: {', '.join(sorted(secrets))}" if secrets else "no credentials configured"
-        yield Finding(name, Verdict.OK, told)
+def source(item: SourceSettings, root: Path) -> Finding:
+    """Whether a source could be fetched from now, and why not; no request is sent.
+
+    Args:
+        item: the source.
+        root: the lake, beside which used calls are counted.
+    """
+    from gb_pipeline.lake.storage import Storage
+
+    # What the lake's folder is, or why it cannot be one, is a finding of its own.
+    state = root / "state" if root.is_file() else Storage.at(root).state
+    found = readiness(item, state)
+    verdict = Verdict.FAIL if found.problems else Verdict.WARN if found.waits or found.remarks else Verdict.OK
+    return Finding(f"source {item.name}", verdict, found.sentence, found.fix)
 
 
 def lake(root: Path) -> Iterator[Finding]:
@@ -147,43 +145,6 @@ def _catalog(file: Path) -> Finding:
     except duckdb.Error as error:
         return Finding("catalog", Verdict.FAIL, f"{file} cannot be read: {error}", "delete it; it is written anew")
     return Finding("catalog", Verdict.OK, f"{file}: {rows[0] if rows else 0:,} series")
-
-
-def _calendar(name: str, item: SourceSettings) -> Finding:
-    from datetime import UTC, datetime, timedelta
-
-    from gb_pipeline.market.calendar import get_calendar
-
-    calendar = get_calendar(item.calendar, extended_hours=item.extended_hours)
-    today = datetime.now(UTC).date()
-    sessions = calendar.sessions(min(item.start, today - timedelta(days=14)), today)
-    last = f", last session {sessions[-1]}" if sessions else ""
-    return Finding(name, Verdict.OK, f"calendar {calendar.name}, {len(sessions):,} sessions since {item.start}{last}")
-
-
-def _provider(name: str, item: SourceSettings) -> Iterator[Finding]:
-    import asyncio
-
-    from gb_pipeline.providers.registry import build_provider
-
-    try:
-        provider = build_provider(item)
-    except GbError as error:
-        yield Finding(name, Verdict.FAIL, error.what, error.fix)
-        return
-    lacking = [
-        f"{symbol.code} {resolution}"
-        for symbol in item.instruments
-        for resolution in item.resolutions
-        if not provider.supports(symbol, resolution)
-    ]
-    asyncio.run(provider.aclose())
-    if lacking:
-        shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-        yield Finding(name, Verdict.FAIL, f"{item.provider} does not have {shown}", "correct symbols or resolutions")
-    else:
-        words = ", ".join(str(resolution) for resolution in item.resolutions)
-        yield Finding(name, Verdict.OK, f"provider {item.provider}: {count(len(item.symbols), 'symbol')}, {words}")
 
 
 def _existing(path: Path) -> Path:

@@ -60,5 +60,5 @@ def _examine(config: Config) -> list[Finding]:
         return [*findings, checks.Finding("gb.yaml", checks.Verdict.FAIL, error.what, error.fix)]
     findings += checks.project(settings)
     for source in settings.sources.values():
-        findings += checks.source(source)
+        findings.append(checks.source(source, settings.lake))
     return [*findings, *checks.lake(settings.lake)]

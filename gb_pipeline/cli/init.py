@@ -15,6 +15,9 @@ from gb_pipeline.cli.output import ExitCode, note, print_json
 from gb_pipeline.errors import ConfigError
 
 GITIGNORE = ".gitignore"
+ENV_EXAMPLE = ".env.example"
+# Whoever has these already keeps them.
+_KEPT = {GITIGNORE, ENV_EXAMPLE}
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +29,7 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where to; made if it is not there.")] = Path(),
     as_json: Json = False,
 ) -> int:
-    """Write gb.yaml, dagster.yaml and .gitignore into a folder.
+    """Write gb.yaml, dagster.yaml, .env.example and .gitignore into a folder.
 
     Refuses to overwrite anything.
     """
@@ -46,18 +49,23 @@ def template(name: str) -> str:
 
 
 def write_project(folder: Path) -> list[Path]:
-    """Write gb.yaml, dagster.yaml and .gitignore into a folder.
+    """Write gb.yaml, dagster.yaml, .env.example and .gitignore into a folder.
 
     Returns:
-        What was written. An existing .gitignore is left as it is.
+        What was written. An existing .gitignore or .env.example is left as it is.
 
     Raises:
         ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written.
     """
     from gb_pipeline.orchestration.instance import template as dagster_template
 
-    texts = {"gb.yaml": template("gb.yaml"), "dagster.yaml": dagster_template(), GITIGNORE: template("gitignore")}
-    present = [name for name in texts if (folder / name).exists() and name != GITIGNORE]
+    texts = {
+        "gb.yaml": template("gb.yaml"),
+        "dagster.yaml": dagster_template(),
+        ENV_EXAMPLE: template("env.example"),
+        GITIGNORE: template("gitignore"),
+    }
+    present = [name for name in texts if (folder / name).exists() and name not in _KEPT]
     if present:
         raise ConfigError(
             f"{folder.resolve()} has a {' and a '.join(present)} already", fix="name another folder: gb init FOLDER"

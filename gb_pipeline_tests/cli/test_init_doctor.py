@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_new_project_loads(gb: Gb, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     written = gb("init", folder, "--json").json["written"]
-    assert {Path(path).name for path in written} == {"gb.yaml", "dagster.yaml", ".gitignore"}
+    assert {Path(path).name for path in written} == {"gb.yaml", "dagster.yaml", ".gitignore", ".env.example"}
     assert set(Settings.load(folder).sources) == {"coinbase", "kraken"}
 
 
@@ -81,6 +81,42 @@ def test_credentials_are_counted_and_never_shown(gb: Gb, project: Path, monkeypa
     (project / "gb.yaml").write_text(text, encoding="utf-8")
     told = gb("doctor", "--json", "--config", project)
     assert "hunter2" not in told.out + told.err
+
+
+def doctored(gb: Gb, project: Path, options: str, change: tuple[str, str] = ("", "")) -> dict[str, str]:
+    text = PROJECT.replace('exchange: binance, base_url: "${GB_SIM_URL}"', options).replace(*change)
+    (project / "gb.yaml").write_text(text, encoding="utf-8")
+    [finding] = [item for item in gb("doctor", "--json", "-c", project).json if item["check"] == "source sim"]
+    return dict(finding)
+
+
+def test_a_source_is_ready_or_it_is_said_why_not(gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET_KEY", "hunter2-hunter2")
+    ready = doctored(gb, project, "exchange: binance")
+    assert ready["verdict"] == "ok"
+    assert ready["detail"].startswith("ready: ccxt, 2 symbols of 1m, 1h, calendar 24/7 with ")
+    unset = doctored(gb, project, 'key: "${SET_KEY}", secret: "${UNSET_ONE}", token: "${UNSET_TWO}"', ("24/7", "XNYX"))
+    assert unset["verdict"] == "fail"
+    assert unset["detail"].startswith("not ready: ")
+    for said in ("'secret'", "UNSET_ONE is not set", "'token'", "UNSET_TWO is not set"):
+        assert said in unset["detail"]
+    assert "set UNSET_ONE, or write it into the .env" in unset["fix"]
+    assert "SET_KEY" not in unset["detail"].replace("UNSET", "")
+
+
+def test_every_reason_against_a_source_is_said_at_once(gb: Gb, project: Path) -> None:
+    found = doctored(gb, project, 'key: "${UNSET_ONE}"', ("provider: ccxt", "provider: nope\n    calendar: XNYX"))
+    for said in ("UNSET_ONE is not set", "there is no provider 'nope'", "XNYX"):
+        assert said in found["detail"]
+
+
+def test_a_package_that_is_not_installed_is_named(gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gb_pipeline.providers import registry
+
+    monkeypatch.setitem(registry._BUILT_IN, "needy", "gb_no_such_package:Provider")
+    found = doctored(gb, project, "", ("provider: ccxt", "provider: needy"))
+    assert "needs the package gb_no_such_package, which is not installed" in found["detail"]
+    assert "uv pip install gb_no_such_package" in found["fix"]
 
 
 def test_a_damaged_table_is_found(gb: Gb, project: Path) -> None:

@@ -1,0 +1,154 @@
+"""Whether a source could be fetched from now, for `gb doctor`.
+
+Belongs here: one finding per source, with every reason that speaks against it. Does not belong here: asking a vendor: no
+request is sent, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gb_pipeline.cli.output import count
+from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted
+
+if TYPE_CHECKING:
+    from gb_pipeline.settings import SourceSettings
+
+
+@dataclass
+class Readiness:
+    """What was found out about one source.
+
+    Attributes:
+        facts: what is in order.
+        problems: why nothing can be fetched, each with what to do; some need a change, some need patience.
+        waits: why nothing can be fetched before some moment.
+        remarks: what should be better.
+    """
+
+    facts: list[str] = field(default_factory=list)
+    problems: list[GbError] = field(default_factory=list)
+    waits: list[GbError] = field(default_factory=list)
+    remarks: list[GbError] = field(default_factory=list)
+
+    @property
+    def sentence(self) -> str:
+        """`ready: ...` or `not ready: ...`."""
+        against = self.problems or self.waits
+        if against:
+            return "not ready: " + "; ".join(error.what for error in against)
+        return "; ".join(["ready: " + ", ".join(self.facts), *(error.what for error in self.remarks)])
+
+    @property
+    def fix(self) -> str:
+        """What to do, each thing once."""
+        said = (error.fix for error in self.problems or self.waits or self.remarks)
+        return "; ".join(dict.fromkeys(fix for fix in said if fix))
+
+
+def readiness(source: SourceSettings, state: Path) -> Readiness:
+    """Everything that can be known about a source without asking its vendor.
+
+    Args:
+        source: of gb.yaml.
+        state: the folder in which all processes on this machine count their requests; it need not be there.
+    """
+    found = Readiness()
+    missing = list(_missing(source))
+    found.problems += missing
+    found.problems += _known(source) if missing else _provider(source, state, found)
+    try:
+        found.facts.append(_calendar(source))
+    except GbError as error:
+        found.problems.append(error)
+    _credentials(source, found)
+    return found
+
+
+def _missing(source: SourceSettings) -> Iterator[GbError]:
+    """Credentials that gb.yaml names and that have no value: each variable by its name."""
+    for option in source.variables:
+        try:
+            source.credential(option)
+        except ConfigError as error:
+            yield ConfigError(error.what.removeprefix(f"source {source.name} ").removeprefix("has "), fix=error.fix)
+
+
+def _known(source: SourceSettings) -> list[GbError]:
+    from gb_pipeline.providers.registry import provider_names
+
+    names = provider_names()
+    if source.provider in names:
+        return []
+    return [ConfigError(f"there is no provider {source.provider!r}", fix=f"use one of {', '.join(names)}")]
+
+
+def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbError]:
+    import asyncio
+
+    from gb_pipeline.providers.registry import build_provider
+
+    # Whoever builds a provider over a folder of counts makes the folder; where there is none, nothing is used up.
+    counted = state if (state / "rate_limits").is_dir() else None
+    try:
+        provider = build_provider(source, state_dir=counted)
+    except GbError as error:
+        return [ConfigError(error.what.removeprefix(f"source {source.name}: "), fix=error.fix)]
+    try:
+        lacking = [
+            f"{symbol.code} {resolution}"
+            for symbol in source.instruments
+            for resolution in source.resolutions
+            if not provider.supports(symbol, resolution)
+        ]
+        found.waits += _used_up(provider)
+    except GbError as error:
+        return [error]
+    finally:
+        asyncio.run(provider.aclose())
+    if lacking:
+        shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        return [ConfigError(f"{source.provider} does not have {shown}", fix="correct symbols or resolutions")]
+    words = ", ".join(str(resolution) for resolution in source.resolutions)
+    found.facts.append(f"{source.provider}, {count(len(source.symbols), 'symbol')} of {words}")
+    return []
+
+
+def _used_up(provider: Any) -> list[GbError]:
+    """A quota that is used up for today; a provider that has none says nothing about it."""
+    check = getattr(provider, "check_quota", None)
+    try:
+        if check is not None:
+            check()
+    except QuotaExhausted as error:
+        return [error]
+    return []
+
+
+def _calendar(source: SourceSettings) -> str:
+    from datetime import UTC, datetime, timedelta
+
+    from gb_pipeline.market.calendar import get_calendar
+
+    calendar = get_calendar(source.calendar, extended_hours=source.extended_hours)
+    today = datetime.now(UTC).date()
+    sessions = calendar.sessions(min(source.start, today - timedelta(days=14)), today)
+    last = f", the last {sessions[-1]}" if sessions else ""
+    return f"calendar {calendar.name} with {count(len(sessions), 'session')} since {source.start}{last}"
+
+
+def _credentials(source: SourceSettings, found: Readiness) -> None:
+    named = [f"{option} from {', '.join(names)}" for option, names in source.variables.items() if names]
+    if named:
+        found.facts.append("; ".join(named))
+    for option in (option for option, names in source.variables.items() if not names):
+        variable = f"{source.name}_{option}".upper().replace(".", "_").replace("-", "_")
+        found.remarks.append(
+            ConfigError(
+                f"but {option!r} is written out in gb.yaml",
+                fix=f'write "${{{variable}}}" there and {variable}=... into the .env beside it',
+            )
+        )
