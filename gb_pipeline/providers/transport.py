@@ -1,7 +1,8 @@
 """How every vendor is called: with patience, at a pace, and counted.
 
-Belongs here: time-outs, repeats of what failed in passing, Retry-After, the pace that holds across processes, and the
-counts that end in `Fetched`. Does not belong here: what an answer means (`strict_http`) and how any vendor is asked.
+Belongs here: time-outs, repeats of what failed in passing, Retry-After, and the counts that end in `Fetched`.
+Does not belong here: the state that processes share (`pace`, `quota`), what an answer means (`strict_http`) and how any
+vendor is asked.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import contextlib
 import contextvars
 import hashlib
 import logging
-import os
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from gb_pipeline.errors import ConfigError, RateLimited, TransientVendorError
+from gb_pipeline.errors import QuotaExhausted, RateLimited, TransientVendorError
 from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.pace import Hold, Pace
+from gb_pipeline.providers.quota import QuotaBook
 from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
 
 if TYPE_CHECKING:
     import polars as pl
-    from pyrate_limiter import Limiter
     from tenacity import RetryCallState
 
 T = TypeVar("T")
@@ -46,7 +47,8 @@ class Policy:
             it is None.
         shortest_wait: seconds; the first repeat waits a random time up to this, each further one up to twice as long.
         longest_wait: seconds; no repeat waits longer, unless the vendor says so.
-        longest_retry_after: seconds; a vendor that asks for more patience gets an error instead.
+        longest_retry_after: seconds; a vendor that asks for more patience gets an error instead, and is not asked by anybody
+            until then.
     """
 
     timeout: float = 30.0
@@ -120,8 +122,9 @@ class Transport:
         """Nothing is opened before the first request."""
         self.key = key
         self.policy = policy or Policy()
-        self._limiter: Limiter | None = None
-        self._held_until = 0.0
+        self._pace: Pace | None = None
+        self._hold: Hold | None = None
+        self._book: QuotaBook | None = None
         self._tally: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("tally", default=None)
 
     async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -132,6 +135,7 @@ class Transport:
 
         Raises:
             TransientVendorError: it failed `retries + 1` times, or the vendor asks for too long a pause.
+            QuotaExhausted: the calls of the vendor's day are used up; at once.
             VendorError: anything permanent, at once.
         """
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
@@ -146,7 +150,14 @@ class Transport:
         )
 
         async def attempt() -> T:
-            return await ask()
+            try:
+                return await ask()
+            except QuotaExhausted:
+                raise
+            except RateLimited as error:
+                if error.retry_after is not None:
+                    self._held.extend(error.retry_after)
+                raise
 
         try:
             return await retrying(attempt)
@@ -157,18 +168,46 @@ class Transport:
             raise
 
     async def admit(self) -> None:
-        """Wait for one request's turn, in this process and in all that share the state.
+        """Wait for one request's turn, in this process and in all that share the state, and count it.
+
+        Raises:
+            QuotaExhausted: the calls of the vendor's day are used up.
+            RateLimited: the vendor asked for a pause that is longer than anybody waits.
+            ConfigError: the shared state cannot be used.
+        """
+        if (book := self._quota) is not None:
+            await asyncio.to_thread(book.check)
+        # Somebody else may be told to wait longer while this one sleeps.
+        while (hold := self._held.left()) > 0:
+            if hold > self.policy.longest_retry_after:
+                raise _left_alone(self.key, hold, self._held.file)
+            await asyncio.sleep(hold)
+        if self.policy.rate is not None:
+            self._pace = self._pace or Pace(self.key, self.policy.rate, self.policy.state_dir)
+            await self._pace.turn()
+        if book is not None:
+            await asyncio.to_thread(book.take)
+
+    def quota_left(self) -> int | None:
+        """Requests that the vendor's day still has, for all processes; None where there is no quota.
 
         Raises:
             ConfigError: the shared state cannot be used.
         """
-        # Somebody else may be told to wait longer while this one sleeps.
-        while (hold := self._hold_left()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(hold)
-        if self.policy.rate is not None:
-            if self._limiter is None:
-                self._limiter = _limiter(self.key, self.policy.rate, self.policy.state_dir)
-            await self._limiter.try_acquire_async(self.key)
+        return None if self._quota is None else self._quota.left()
+
+    def exhausted(self, what: str) -> RateLimited:
+        """The error to raise where the vendor itself answers that the day's calls are used up; all processes know then.
+
+        Args:
+            what: what it said, for vendors without a quota of ours; without credentials.
+
+        Raises:
+            ConfigError: the shared state cannot be used.
+        """
+        if self._quota is None:
+            return RateLimited(what, fix="give the source a `daily_quota`, so that the rest is deferred")
+        return self._quota.spend()
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Tally]:
@@ -199,11 +238,26 @@ class Transport:
 
     def close(self) -> None:
         """Close the shared state; the transport can be used again afterwards."""
-        if self._limiter is not None:
-            self._limiter.close()
-            self._limiter = None
+        if self._pace is not None:
+            self._pace.close()
+            self._pace = None
+
+    # The policy may be replaced until the first request, so what depends on it is made when it is needed.
+
+    @property
+    def _held(self) -> Hold:
+        self._hold = self._hold or Hold(self.key, self.policy.state_dir)
+        return self._hold
+
+    @property
+    def _quota(self) -> QuotaBook | None:
+        if self._book is None and self.policy.quota is not None:
+            self._book = QuotaBook(self.key, self.policy.quota, self.policy.state_dir)
+        return self._book
 
     def _worth_repeating(self, error: BaseException) -> bool:
+        if isinstance(error, QuotaExhausted):
+            return False
         if isinstance(error, RateLimited) and error.retry_after is not None:
             return error.retry_after <= self.policy.longest_retry_after
         return isinstance(error, TransientVendorError)
@@ -214,28 +268,7 @@ class Transport:
         # Full jitter: those who failed together do not come back together.
         jitter = wait_random_exponential(multiplier=self.policy.shortest_wait, max=self.policy.longest_wait)
         asked = _patience(state)
-        if asked is None:
-            return jitter(state)
-        self._hold(asked)
-        return asked + min(jitter(state), 1.0)
-
-    def _hold(self, seconds: float) -> None:
-        # A ban is everybody's: all calls under this key hold, not only the one that was told.
-        self._held_until = max(self._held_until, time.time() + seconds)
-        if self.policy.state_dir is not None:
-            file = _state_file(self.policy.state_dir, self.key, "hold")
-            beside = file.with_name(f"{file.name}.{os.getpid()}")
-            beside.write_text(repr(self._held_until), encoding="utf-8")
-            beside.replace(file)
-
-    def _hold_left(self) -> float:
-        until = self._held_until
-        if self.policy.state_dir is not None:
-            with contextlib.suppress(OSError, ValueError):
-                shared = _state_file(self.policy.state_dir, self.key, "hold").read_text(encoding="utf-8")
-                until = max(until, float(shared))
-        # Nobody writes a longer hold; a clock that was set back must not make one.
-        return min(until - time.time(), self.policy.longest_retry_after)
+        return jitter(state) if asked is None else asked + min(jitter(state), 1.0)
 
     def _remark(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -248,29 +281,10 @@ def _patience(state: RetryCallState) -> float | None:
     return error.retry_after if isinstance(error, RateLimited) else None
 
 
-def _limiter(key: str, rate: RateLimit, state_dir: Path | None) -> Limiter:
-    import sqlite3
-
-    from pyrate_limiter import InMemoryBucket, Limiter, Rate, SingleBucketFactory, SQLiteBucket
-
-    rates = [Rate(rate.calls, max(1, round(rate.seconds * 1000)))]
-    bucket: Any
-    if state_dir is None:
-        bucket = InMemoryBucket(rates)
-    else:
-        file = _state_file(state_dir, key, "sqlite")
-        try:
-            bucket = SQLiteBucket.init_from_file(rates, db_path=str(file), use_file_lock=True)
-            # Without this the file would remember every request ever made; no thread is needed for it.
-            bucket.leak(bucket.now())
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigError(
-                f"the pace of {key} cannot be kept in {file}: {error}", fix="delete that file; it holds no data"
-            ) from None
-    return Limiter(SingleBucketFactory(bucket, schedule_leak=False))
-
-
-def _state_file(state_dir: Path, key: str, kind: str) -> Path:
-    folder = state_dir / "rate_limits"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / (re.sub(r"[^A-Za-z0-9.-]", "_", key) + f".{kind}")
+def _left_alone(key: str, seconds: float, file: Path | None) -> RateLimited:
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    return RateLimited(
+        f"{key} asked to be left alone until {until:%Y-%m-%d %H:%M:%S}Z; nothing was sent",
+        retry_after=seconds,
+        fix="wait until then" + (f"; if you know better, delete {file}" if file is not None else ""),
+    )
