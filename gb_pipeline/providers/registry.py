@@ -23,6 +23,7 @@ _BUILT_IN = {
     "ccxt": "gb_pipeline.providers.ccxt:CcxtProvider",
     "csv": "gb_pipeline.providers.csv:CsvProvider",
     "massive": "gb_pipeline.providers.massive:MassiveProvider",
+    "yahoo": "gb_pipeline.providers.yahoo:YahooProvider",
 }
 
 
