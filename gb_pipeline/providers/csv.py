@@ -21,9 +21,10 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.base import Fetched, Instrument
 from gb_pipeline.providers.csv_cache import ParsedFiles, empty_rows
 from gb_pipeline.providers.csv_files import CsvFile, fill, lists, locate
+from gb_pipeline.providers.csv_listing import instruments_of
 from gb_pipeline.providers.csv_options import CsvOptions
 from gb_pipeline.providers.csv_presets import LEAN_RESOLUTIONS, resolved
 from gb_pipeline.settings import SourceSettings
@@ -116,6 +117,15 @@ class CsvProvider:
         raise PermanentVendorError(
             f"{self.name} reads {symbol} from files, of which no copies are kept", fix="fetch again instead"
         )
+
+    async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
+        """Everything that has a file, by canonical code; listing dates and turnovers are not known.
+
+        The codes of `{ticker}` names of pairs are guessed by their last letters (btcusdt is BTC-USDT) where the source has
+        no symbol of that spelling yet.
+        """
+        del turnover
+        return await asyncio.to_thread(instruments_of, self._source, self._resolved)
 
     async def aclose(self) -> None:
         """Forget the parsed files."""
