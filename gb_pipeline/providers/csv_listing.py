@@ -27,6 +27,7 @@ _MONTHS = "FGHJKMNQUVXZ"
 _OF_A_SYMBOL = ("symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry")
 # What pairs without a separator end with, longest first.
 _QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB")
+_FORMS = {"date": "[0-9]{8}", "expiry": "[0-9]{6}", "underlying": "[a-z0-9]+", "ticker": "[a-z0-9]+"}
 _TOKEN = re.compile(r"\{(\w+)\}|(\[[^\]]*\])|(\*)|(\?)|(.)", re.DOTALL)
 
 
@@ -172,7 +173,7 @@ def _form(template: str, resolution: Resolution) -> re.Pattern[str]:
             if name in seen:
                 return f"(?P={name})"
             seen.add(name)
-            return f"(?P<{name}>{'[0-9]{8}' if name == 'date' else '[^/]+'})"
+            return f"(?P<{name}>{_FORMS.get(name, '[^/]+')})"
         if characters is not None:
             inner = characters[1:-1].removeprefix("!").replace("\\", r"\\").replace("[", r"\[")
             return f"[{'^' if characters.startswith('[!') else ''}{inner}]"
