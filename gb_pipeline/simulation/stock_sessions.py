@@ -82,6 +82,11 @@ def local(day: date, moment: time) -> int:
     return int(at_local_time(pl.Series([day]), moment, get_calendar(_CALENDAR).zone).dt.epoch("ms")[0])
 
 
+def midnight(day: date) -> int:
+    """Epoch milliseconds of 00:00 of any day in New York."""
+    return local(day, time())
+
+
 def local_midnights(days: Ints) -> Ints:
     """Epoch milliseconds of 00:00 in New York, of days since 1970."""
     dates = pl.Series(days, dtype=pl.Int64).cast(pl.Int32).cast(pl.Date)

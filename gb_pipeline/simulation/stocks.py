@@ -19,7 +19,7 @@ from gb_pipeline.simulation.defects import Defect, defect, milliseconds, on_grid
 from gb_pipeline.simulation.stock_actions import ACTION_KINDS, Action, action, visible
 from gb_pipeline.simulation.stock_bars import SHARE_DIGITS, Splits, StockBar
 from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, listing
-from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local, sessions
+from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local, midnight, sessions
 from gb_pipeline.simulation.stock_view import View
 
 # Minutes of the intraday intervals; days, weeks and months are New York's.
@@ -206,7 +206,7 @@ class Stocks:
         if starts:
             item = replace(item, list_date=datetime.fromtimestamp(max(starts) / 1000, UTC).date())
         for one in visible(self._planted_actions(item.code), self.now):
-            over = self.now >= local(one.ex_date, time())
+            over = self.now >= midnight(one.ex_date)
             if one.kind == "delisting" and (over or one.known is not None):
                 item = replace(item, delisted=one.ex_date, active=not over)
         return item
