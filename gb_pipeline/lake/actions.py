@@ -57,7 +57,8 @@ class ActionsReport:
         repeated: rows that said the same as another row of the answer.
         reasons: refused rows by code.
         worst: the first few refused rows: `symbol`, `ex_date`, `why`, `row`, as text.
-        doubtful: splits that look like one split under two dates, as text.
+        doubtful: splits that look like one split under two dates, as text, by symbol.
+        by_symbol: the counts of each symbol that has any, under the names of the fields above.
         changed: the rows that were appended, columns of `market.schema.CORPORATE_ACTIONS`.
         version: the table's version after the commit; None when nothing had to be committed.
     """
@@ -74,7 +75,8 @@ class ActionsReport:
     repeated: int
     reasons: Mapping[str, int]
     worst: tuple[Mapping[str, str], ...]
-    doubtful: tuple[str, ...]
+    doubtful: Mapping[str, tuple[str, ...]]
+    by_symbol: Mapping[str, Mapping[str, int]]
     changed: pl.DataFrame
     version: int | None
 
@@ -160,20 +162,28 @@ def _write(
         version = None
         if table is not None and not changes.is_empty():
             version = _commit(tables, table, source, named, rows, changes)
+    bad = Counter((symbol, "quarantined") for symbol in verdict.bad["symbol"])
+    counts += bad + Counter((symbol, "repeated") for symbol in verdict.repeated)
+    total: Counter[str] = Counter()
+    by_symbol: dict[str, Counter[str]] = {}
+    for (symbol, what), number in counts.items():
+        total[what] += number
+        by_symbol.setdefault(symbol, Counter())[what] = number
     return ActionsReport(
         source=source,
         start=window[0],
         end=window[1],
         received=verdict.received,
-        new=counts["new"],
-        restated=counts["restated"],
-        unchanged=counts["unchanged"],
-        withdrawn=counts["withdrawn"],
-        quarantined=verdict.bad.height,
-        repeated=verdict.repeated,
+        new=total["new"],
+        restated=total["restated"],
+        unchanged=total["unchanged"],
+        withdrawn=total["withdrawn"],
+        quarantined=total["quarantined"],
+        repeated=total["repeated"],
         reasons=dict(Counter(reason for reasons in verdict.bad["reasons"].to_list() for reason in reasons)),
         worst=_worst(verdict.bad),
         doubtful=_doubtful(verdict.good),
+        by_symbol=by_symbol,
         changed=changes,
         version=version,
     )
@@ -199,14 +209,14 @@ def _commit(
 
 def _changes(
     source: str, verdict: ActionsVerdict, there: pl.DataFrame, known_at: datetime
-) -> tuple[pl.DataFrame, Counter[str]]:
-    """The rows to append, and how many actions are what."""
+) -> tuple[pl.DataFrame, Counter[tuple[str, str]]]:
+    """The rows to append, and how many actions of which symbol are what."""
     stored = {_key(row): row for row in valid(there, known_at, withdrawn=True).rows(named=True)}
     newest = {_key(row): row["known_at"] for row in there.rows(named=True)}
     # Another writer may have been faster with what is said here: that is no version of its own.
     after = there.filter(pl.col("known_at") > known_at).unique(["source", *KEY], keep="first", maintain_order=True)
     following = {_key(row): row for row in after.rows(named=True)}
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     changes: list[_Action] = []
 
     def append(action: _Action, *, gone: bool = False) -> None:
@@ -222,12 +232,12 @@ def _changes(
             row is not None and not row["withdrawn"] and _said(row) == _said(action)
             for row in (before, following.get(key))
         )
-        counts["unchanged" if same else "new" if before is None else "restated"] += 1
+        counts[key[0], "unchanged" if same else "new" if before is None else "restated"] += 1
         if not same:
             append(action)
     for key, before in stored.items():
         if key not in sent and not before["withdrawn"] and key[:3] not in verdict.refused:
-            counts["withdrawn"] += 1
+            counts[key[0], "withdrawn"] += 1
             append(before, gone=True)
     return pl.DataFrame([{name: row[name] for name in _TYPES} for row in changes], schema=_TYPES), counts
 
@@ -279,17 +289,18 @@ def _said(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in SAID)
 
 
-def _doubtful(good: pl.DataFrame) -> tuple[str, ...]:
+def _doubtful(good: pl.DataFrame) -> dict[str, tuple[str, ...]]:
     """Equal splits of one symbol within two weeks: a date that was moved, and both applied would be one too many."""
     splits = good.filter(pl.col("kind") == SPLIT).sort("symbol", "ex_date")
     pairs = splits.with_columns(
         pl.col("ex_date").shift().over("symbol", "split_to", "split_from", order_by="ex_date").alias("before")
     ).filter(pl.col("ex_date") - pl.col("before") <= _SAME_SPLIT_DAYS)
-    return tuple(
-        f"{row['symbol']}: the same split {_plain(row['split_to'])}:{_plain(row['split_from'])} on"
-        f" {row['before']} and on {row['ex_date']}"
-        for row in pairs.rows(named=True)
-    )
+    found: dict[str, tuple[str, ...]] = {}
+    for row in pairs.rows(named=True):
+        ratio = f"{_plain(row['split_to'])}:{_plain(row['split_from'])}"
+        said = f"the same split {ratio} on {row['before']} and on {row['ex_date']}"
+        found[row["symbol"]] = (*found.get(row["symbol"], ()), said)
+    return found
 
 
 def _worst(bad: pl.DataFrame) -> tuple[Mapping[str, str], ...]:

@@ -54,20 +54,20 @@ BAD = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class ActionsVerdict:
-    """What a judgement found; `received == good.height + bad.height + repeated`.
+    """What a judgement found; `received == good.height + bad.height + len(repeated)`.
 
     Attributes:
         good: columns of `ACTION`, exact, each once; several of one day may have one label.
         bad: columns of `BAD`; `session` is the ex date.
         received: rows of the frame.
-        repeated: rows that say the same as an earlier one, value for value.
+        repeated: symbols of rows that say the same as an earlier one, value for value.
         refused: `(symbol, ex_date, kind)` of bad rows: the vendor has not withdrawn these.
     """
 
     good: pl.DataFrame
     bad: pl.DataFrame
     received: int
-    repeated: int
+    repeated: tuple[str, ...]
     refused: frozenset[tuple[str, date | None, str | None]]
 
 
@@ -87,21 +87,21 @@ def judge_actions(frame: pl.DataFrame, symbols: Collection[str], start: date, en
     good: dict[tuple[Any, ...], dict[str, Any]] = {}
     bad: list[dict[str, Any]] = []
     refused: set[tuple[str, date | None, str | None]] = set()
-    repeated = 0
+    repeated: list[str] = []
     for row in rows:
         action, reasons = _read(row, symbols, start, end)
         if reasons:
             refused.add((row["symbol"], row["ex_date"], row["kind"]))
             bad.append(_refusal(row, reasons))
         elif (said := tuple(action.values())) in good:
-            repeated += 1
+            repeated.append(row["symbol"])
         else:
             good[said] = action
     return ActionsVerdict(
         good=pl.DataFrame(list(good.values()), schema=ACTION),
         bad=pl.DataFrame(bad, schema=BAD),
         received=len(rows),
-        repeated=repeated,
+        repeated=tuple(repeated),
         refused=frozenset(refused),
     )
 

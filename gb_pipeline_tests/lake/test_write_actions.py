@@ -117,6 +117,7 @@ def test_a_vendors_own_numbered_label_is_never_taken(store: LakeStore) -> None:
 def test_the_same_record_twice_counts_once(store: LakeStore) -> None:
     report = write(store, split("2020-08-31", "4"), split("2020-08-31", "4"))
     assert (report.received, report.new, report.repeated) == (2, 1, 1)
+    assert report.by_symbol == {"AAPL": {"new": 1, "repeated": 1}}
 
 
 BAD = {
@@ -204,7 +205,7 @@ def test_two_contents_of_one_moment_are_told_apart(store: LakeStore) -> None:
 
 def test_one_split_under_two_dates_is_pointed_out(store: LakeStore) -> None:
     report = write(store, split("2022-06-22", "10"), split("2022-06-29", "10"), split("2020-01-02", "10"))
-    assert report.doubtful == ("AAPL: the same split 10:1 on 2022-06-22 and on 2022-06-29",)
+    assert report.doubtful == {"AAPL": ("the same split 10:1 on 2022-06-22 and on 2022-06-29",)}
 
 
 def test_thousands_of_symbols_in_one_answer(store: LakeStore) -> None:
