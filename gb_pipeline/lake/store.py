@@ -76,7 +76,7 @@ class LakeStore:
         Raises:
             WindowRefused: the frame has wrong columns or types; nothing was stored. A session with more bad rows than
                 `rules.max_bad_fraction` does not raise: it is reported as `refused`, and all its rows are in quarantine.
-            LakeError: others kept changing the same rows, or the series is stored with another precision.
+            LakeError: others kept changing the same rows, or the series is stored with another precision or adjustment.
 
         Example:
             >>> report = LakeStore.at("data").write_bars("mine", "BTC-USD", Resolution.MINUTE, day, frame)

@@ -38,6 +38,8 @@ class Tables:
     def __init__(self, storage: Storage) -> None:
         """Nothing is opened or created before it is asked for."""
         self.storage = storage
+        # What series were found to hold, by source, resolution and symbol; a series never changes it.
+        self.adjustments: dict[tuple[str, str, str], schema.Adjustment] = {}
         self._handles: dict[str, DeltaTable] = {}
         self._lock = threading.RLock()
 

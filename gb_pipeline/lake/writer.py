@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.lake import ledger, quarantine, restatements
+from gb_pipeline.lake.basis import refuse_other_adjustment
 from gb_pipeline.lake.coverage import Expectation, Listing, expect, ledger_rows, session_reports
 from gb_pipeline.lake.files import files
 from gb_pipeline.lake.merge import KEY, Merge, merge
@@ -56,6 +57,7 @@ def write_bars(
 ) -> WriteReport:
     """See `LakeStore.write_bars`."""
     codes = [str(symbol) for symbol in symbols]
+    refuse_other_adjustment(tables, source, resolution, codes, rules.adjustment)
     verdict = judge(frame, rules, window, now=now)
     quarantine.record(tables, source, resolution, window, verdict.bad, at=now, run_id=run_id)
     if rules.precision is Precision.STANDARD:

@@ -1,0 +1,220 @@
+"""Which splits are in the prices that are stored.
+
+Belongs here: what the lake recorded about a series' adjustment, and from which moment on a vendor that adjusts its history
+had taken a split in. Does not belong here: the arithmetic (`market.adjust`), fetching again (`ingest`), answers (`reading`).
+
+A bar of a split-adjusted series carries the splits that the vendor knew when the bar was fetched, so `known_at` says which
+ones are in it. What the lake knows of a split's beginning at the vendor:
+
+- it was listed when the vendor was first asked about its ex date: it began with the ex date;
+- the vendor was asked on or after the ex date and did not list it, and listed it later: it began between the two answers. Bars
+  that were fetched before the first of them are without it, bars fetched since the second have it. What was fetched between the
+  two is taken to be without it, unless it has been fetched again since: then the vendor has said so with the split in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import actions, fetches
+from gb_pipeline.lake.files import ledger_rows
+from gb_pipeline.lake.tables import Tables
+from gb_pipeline.market.adjust import as_fraction
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import SPLIT, Adjustment
+
+ANSWERED = ("ok", "empty")
+_KEY = ["source", *actions.KEY]
+# An answer of one evening is good for what is fetched until the end of the next day: vendors list splits on their ex dates.
+_GOOD_FOR = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """When a vendor's prices changed: certainly not before `doubtful`, certainly by `certain`."""
+
+    doubtful: datetime
+    certain: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPeriod:
+    """One version of a split, and the time in which the vendor's prices had it.
+
+    Attributes:
+        ex_date: sessions before it are affected.
+        ratio: new shares per old share.
+        begins: when the vendor took it in.
+        ends: when it was corrected or withdrawn; None while it stands.
+    """
+
+    ex_date: date
+    ratio: Fraction
+    begins: Edge
+    ends: Edge | None
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Beginning, and end where there is one."""
+        return (self.begins,) if self.ends is None else (self.begins, self.ends)
+
+
+def stored_adjustments(
+    tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str] | None = None
+) -> dict[str, Adjustment]:
+    """What was done to the prices of each series that holds bars, by symbol.
+
+    Raises:
+        LakeError: a series was written with two kinds.
+    """
+    rows = (
+        ledger_rows(tables, "sessions", source=source, symbols=symbols)
+        .filter(pl.col("resolution") == resolution.value, pl.col("actual") > 0)
+        .select("symbol", pl.col("adjustment").fill_null(Adjustment.RAW.value))
+        .unique()
+        .collect()
+    )
+    found: dict[str, Adjustment] = {}
+    for symbol, kind in rows.rows():
+        if found.setdefault(symbol, Adjustment(kind)) != kind:
+            raise LakeError(
+                f"{source} {symbol} {resolution} is stored with two kinds of prices: {found[symbol]} and {kind}",
+                fix="fetch it under another source name",
+            )
+    return found
+
+
+def refuse_other_adjustment(
+    tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str], adjustment: Adjustment
+) -> None:
+    """A series never changes what was done to its prices.
+
+    Raises:
+        LakeError: one of the symbols is stored with another adjustment.
+    """
+    known = tables.adjustments
+    keys = {symbol: (source, resolution.value, symbol) for symbol in symbols}
+    unknown = [symbol for symbol, key in keys.items() if key not in known]
+    if unknown:
+        found = stored_adjustments(tables, source, resolution, unknown)
+        known.update({keys[symbol]: kind for symbol, kind in found.items()})
+    for symbol, key in keys.items():
+        stored = known.get(key, adjustment)
+        if stored is not adjustment:
+            raise LakeError(
+                f"{source} {symbol} {resolution} is stored with {stored.value} prices, these are {adjustment.value}",
+                fix="fetch them under a source name of their own",
+            )
+
+
+def split_periods(
+    tables: Tables, source: str, symbols: Sequence[str] | None = None, as_of: datetime | None = None
+) -> dict[str, tuple[SplitPeriod, ...]]:
+    """Every version of every split by symbol, as far as it was known at a moment; symbols without a split are absent."""
+    rows = actions.history(tables, source, symbols).filter(pl.col("kind") == SPLIT)
+    if as_of is not None:
+        rows = rows.filter(pl.col("known_at") <= as_of)
+    if rows.is_empty():
+        return {}
+    asked = action_fetches(tables, source, rows["symbol"].unique().to_list(), as_of)
+    found: dict[str, list[SplitPeriod]] = {}
+    for key, versions in rows.sort("known_at").group_by(_KEY, maintain_order=True):
+        symbol = str(key[1])
+        mine = asked.filter(pl.col("symbol") == symbol)
+        found.setdefault(symbol, []).extend(_periods(versions, mine))
+    return {symbol: tuple(sorted(periods, key=_by_date)) for symbol, periods in found.items()}
+
+
+def action_fetches(
+    tables: Tables, source: str, symbols: Sequence[str] | None = None, as_of: datetime | None = None
+) -> pl.DataFrame:
+    """Answered questions about corporate actions: `symbol, window_start, window_end, fetched_at`, oldest first."""
+    rows = (
+        ledger_rows(tables, "fetches", source=source, symbols=symbols)
+        .filter(pl.col("kind") == actions.TABLE, pl.col("outcome").is_in(ANSWERED))
+        .select("symbol", "window_start", "window_end", "fetched_at")
+        .sort("fetched_at")
+    )
+    return (rows if as_of is None else rows.filter(pl.col("fetched_at") <= as_of)).collect()
+
+
+def not_covered(asked: pl.DataFrame, start: date, end: date) -> date | None:
+    """The first day of [start, end] about whose splits the vendor never gave an answer; None where there is none.
+
+    Args:
+        asked: rows of `action_fetches` of one symbol.
+    """
+    day = start
+    spans = sorted(
+        (first.date(), min(last.date(), (at + _GOOD_FOR).date()))
+        for first, last, at in asked.select("window_start", "window_end", "fetched_at").rows()
+    )
+    for first, last in spans:
+        if first <= day < last:
+            day = last
+    return None if day > end else day
+
+
+def confirmations(
+    tables: Tables, source: str, resolution: Resolution, symbol: str, as_of: datetime | None = None
+) -> pl.DataFrame:
+    """Fetches of a series' bars: `window_start, window_end, fetched_at, outcome, error`, oldest first."""
+    rows = fetches.read(tables, source, [symbol]).filter(
+        pl.col("kind").fill_null("bars") == "bars", pl.col("resolution") == resolution.value
+    )
+    if as_of is not None:
+        rows = rows.filter(pl.col("fetched_at") <= as_of)
+    return rows.select("window_start", "window_end", "fetched_at", "outcome", "error")
+
+
+def reached(edge: Edge, known_at: pl.Expr, timestamp: pl.Expr, confirmed: pl.DataFrame) -> pl.Expr:
+    """Whether rows were fetched after a vendor's change.
+
+    Args:
+        known_at, timestamp: columns of the rows.
+        confirmed: `confirmations`; only consulted for an edge in doubt.
+    """
+    certain = known_at >= edge.certain
+    if edge.doubtful >= edge.certain:
+        return certain
+    since = confirmed.filter(pl.col("fetched_at") >= edge.certain, pl.col("outcome").is_in(ANSWERED))
+    again = pl.lit(False)
+    for start, end in since.select("window_start", "window_end").unique().rows():
+        again = again | ((timestamp >= start) & (timestamp < end))
+    return certain | ((known_at >= edge.doubtful) & again)
+
+
+def in_doubt(periods: Sequence[SplitPeriod]) -> bool:
+    """Whether `confirmations` are needed at all."""
+    return any(edge.doubtful < edge.certain for period in periods for edge in period.edges)
+
+
+def _periods(versions: pl.DataFrame, asked: pl.DataFrame) -> Iterator[SplitPeriod]:
+    rows = versions.rows(named=True)
+    edges = [_edge(row["ex_date"], row["known_at"], asked, first=not number) for number, row in enumerate(rows)]
+    for number, row in enumerate(rows):
+        if not row["withdrawn"]:
+            ends = edges[number + 1] if number + 1 < len(rows) else None
+            yield SplitPeriod(row["ex_date"], as_fraction(row["split_to"], row["split_from"]), edges[number], ends)
+
+
+def _edge(ex_date: date, known_at: datetime, asked: pl.DataFrame, *, first: bool) -> Edge:
+    midnight = datetime.combine(ex_date, time(), UTC)
+    earlier = asked.filter(
+        pl.col("fetched_at") <= known_at, pl.col("window_start") <= midnight, pl.col("window_end") > midnight
+    )["fetched_at"].to_list()
+    # The last of them is the answer that this version came with.
+    before = earlier[-2] if len(earlier) > 1 else None
+    if first and (before is None or before < midnight):
+        return Edge(midnight, midnight)
+    return Edge(max(midnight, before or known_at), max(midnight, known_at))
+
+
+def _by_date(period: SplitPeriod) -> tuple[date, datetime]:
+    return period.ex_date, period.begins.certain
