@@ -1,9 +1,12 @@
 """Following a vendor from page to page, and never for ever.
 
-Belongs here: the end of what would be endless. Does not belong here: how a vendor names its next page.
+Belongs here: the end of what would be endless, and pages that do not go on. Does not belong here: how a vendor names its
+next page.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from gb_pipeline.errors import TransientVendorError
 
@@ -47,3 +50,34 @@ class Cursors:
                 f"{self._who} names ever more pages: {len(self._seen)} so far",
                 fix="no list of this kind is so long; the same call may succeed later",
             )
+
+
+class Ascending:
+    """Pages of bars that go on in time.
+
+    A page may begin with bars of the one before, but a page of nothing else stands in the place of bars that never came.
+
+    Args:
+        who: the vendor, for messages.
+    """
+
+    def __init__(self, who: str) -> None:
+        """Begin before all bars."""
+        self._who = who
+        self._newest: int | None = None
+
+    def admit(self, stamps: Sequence[int]) -> None:
+        """Take note of the bars of the next page, in any order; none is fine.
+
+        Raises:
+            TransientVendorError: none of them is newer than those of the pages before.
+        """
+        if not stamps:
+            return
+        newest = max(stamps)
+        if self._newest is not None and newest <= self._newest:
+            raise TransientVendorError(
+                f"{self._who} sent a page of bars that were there before",
+                fix="bars are missing in their place; the same call may succeed later",
+            )
+        self._newest = newest

@@ -179,7 +179,7 @@ class MassiveProvider:
         multiplier, span = _SPANS[resolution]
         path = f"/v2/aggs/ticker/{name}/range/{multiplier}/{span}/"
         asked = {"adjusted": "false", "sort": "asc", "limit": str(_LIMIT)}
-        read = partial(answers.bars, ticker=name, asked=self._asked(window, resolution))
+        read = answers.Bars(name, self._asked(window, resolution)).read
         rows: list[Row] = []
         with self._client.transport.measure() as tally:
             for start, end, most in self._chunks(window, resolution):
@@ -196,11 +196,11 @@ class MassiveProvider:
         Raises:
             VendorError: as `fetch_bars` does for such bodies.
         """
-        name, asked = self._ticker(symbol), self._asked(window, resolution)
+        read = answers.Bars(self._ticker(symbol), self._asked(window, resolution)).read
         rows: list[Row] = []
         for body in bodies:
             payload = read_json(answers.WHO, 200, "", body.decode("utf-8", errors="replace"))
-            rows += answers.bars(answers.checked(payload), name, asked)
+            rows += read(answers.checked(payload))
         return self._frame(rows, symbol, window, resolution)
 
     # --- corporate actions and listings -------------------------------------------------------------------------------

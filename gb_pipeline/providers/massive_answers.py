@@ -26,6 +26,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.ccxt_candles import read_candles
 from gb_pipeline.providers.ccxt_quirks import Layout
+from gb_pipeline.providers.cursors import Ascending
 from gb_pipeline.providers.massive_symbols import canonical_code
 from gb_pipeline.providers.strict_http import own_words
 
@@ -57,40 +58,49 @@ def checked(payload: Any) -> dict[str, Any]:
     raise _refusal(str(payload.get("status", "no status")), own_words(payload))
 
 
-def bars(payload: dict[str, Any], ticker: str, asked: Window) -> list[Row]:
-    """The rows of one page of aggregates, checked to be raw, of this ticker and time, and as many as it says.
+class Bars:
+    """Reads the pages of aggregates of one question, in their order.
 
     Args:
-        payload: a page.
         ticker: that was asked for.
         asked: where its bars begin. Vendors widen what they are asked for, so some rows may lie outside, but never all.
-
-    Raises:
-        PermanentVendorError: prices are adjusted although raw ones were asked for.
-        TransientVendorError: another ticker's rows or another time's, another number of rows than announced, or none without
-            saying so.
     """
-    if payload.get("ticker", ticker) != ticker:
-        raise _broken(f"bars of {str(payload['ticker'])[:20]!r} to a question for {ticker}")
-    if payload.get("adjusted", False) is not False:
-        raise PermanentVendorError(
-            f"{WHO} answered with adjusted prices of {ticker}",
-            fix="raw ones were asked for; this needs another version",
-        )
-    announced = payload.get("resultsCount")
-    if payload.get("results") is None:
-        # A body without rows is the end of a list only where it counts to zero itself.
-        if announced != 0 or payload.get("queryCount", 0) != 0:
-            raise _broken(f"no results, although it counts {payload.get('queryCount')} and {announced}")
-        return []
-    rows = objects(payload)
-    if announced != len(rows):
-        raise _broken(f"{len(rows)} results, although it counts {announced}")
-    stamps = [row["t"] for row in rows if type(row.get("t")) is int]
-    start, end = (moment.timestamp() * 1000 for moment in (asked.start, asked.end))
-    if stamps and not any(start <= stamp < end for stamp in stamps):
-        raise _broken(f"bars of another time than {asked}")
-    return rows
+
+    def __init__(self, ticker: str, asked: Window) -> None:
+        """Begin before the first page."""
+        self._ticker = ticker
+        self._start, self._end = (round(moment.timestamp() * 1000) for moment in (asked.start, asked.end))
+        self._ascending = Ascending(WHO)
+
+    def read(self, payload: dict[str, Any]) -> list[Row]:
+        """The rows of the next page, checked to be raw, of this ticker and time, and as many as it says.
+
+        Raises:
+            PermanentVendorError: prices are adjusted although raw ones were asked for.
+            TransientVendorError: another ticker's rows or another time's, those of the page before, another number of rows
+                than announced, or none without saying so.
+        """
+        if payload.get("ticker", self._ticker) != self._ticker:
+            raise _broken(f"bars of {str(payload['ticker'])[:20]!r} to a question for {self._ticker}")
+        if payload.get("adjusted", False) is not False:
+            raise PermanentVendorError(
+                f"{WHO} answered with adjusted prices of {self._ticker}",
+                fix="raw ones were asked for; this needs another version of gb_pipeline",
+            )
+        announced = payload.get("resultsCount")
+        if payload.get("results") is None:
+            # A body without rows is the end of a list only where it counts to zero itself.
+            if announced != 0 or payload.get("queryCount", 0) != 0:
+                raise _broken(f"no results, although it counts {payload.get('queryCount')} and {announced}")
+            return []
+        rows = objects(payload)
+        if announced != len(rows):
+            raise _broken(f"{len(rows)} results, although it counts {announced}")
+        stamps = [row["t"] for row in rows if type(row.get("t")) is int]
+        if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
+            raise _broken(f"bars of {self._ticker} of another time than it was asked for")
+        self._ascending.admit(stamps)
+        return rows
 
 
 def objects(payload: dict[str, Any]) -> list[Row]:

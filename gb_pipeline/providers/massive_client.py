@@ -144,6 +144,8 @@ class MassiveClient:
             payload, reply = await self._http.get_json(BASE + path, asked)
             # The doubts are part of what is repeated: a wrong answer may be right the next time.
             checked = answers.checked(payload)
-            return read(checked), answers.cursor(checked, prefix), reply.body
+            following = answers.cursor(checked, prefix)
+            # Last: what was read counts as having been there.
+            return read(checked), following, reply.body
 
         return await self.transport.call(once)
