@@ -1,0 +1,312 @@
+"""Where a bar comes from: its file, its fetch, the vendor's own bytes, and whether it follows from them.
+
+Belongs here: putting together what the tables, the ledgers and the raw store know of one bar, or of its absence.
+Does not belong here: printing (`cli.explain`), reading kept answers (`ingest.kept`).
+
+A bar's `known_at` is when this lake first held its content. The fetch that brought it began before that and is the newest
+that did; where responses are kept, it is the newest whose response has the bar. Later fetches that left it as it was
+confirm it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.ingest.kept import Answer, answers, judged, read_again
+from gb_pipeline.lake import fetches, quarantine, restatements
+from gb_pipeline.lake.raw import RawBody, RawStore
+from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, Precision, bar_table
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Provider
+from gb_pipeline.providers.registry import build_provider
+from gb_pipeline.reading.index import FileIndex
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline.settings import SourceSettings
+
+_MOMENT = timedelta(microseconds=1)
+# Runs that overlap are few.
+_LOOKED_AT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a bar lies.
+
+    Attributes:
+        table: the Delta table; `restatements` for content that was replaced since.
+        file: its data file, None for `restatements`.
+        row_group: of the file, counted from 0.
+    """
+
+    table: str
+    file: str | None = None
+    row_group: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A fetch, and what its kept response says of the bar.
+
+    Attributes:
+        answer: what the ledger of fetches has.
+        bodies: each kept body: whether it is there and intact.
+        verdict: what follows from the kept response by today's code: `agrees` with the bar, or `differs`; `absent`, where
+            it has no such bar; `refused`, where that is bad. Else `not kept`, `unreadable`, or `not read` without settings.
+        content: what the response says of the bar, None unless it has a good one.
+        reader: name and version of the code that read it just now.
+        problem: why it was not read, or the reasons of a refusal.
+    """
+
+    answer: Answer
+    bodies: tuple[RawBody, ...]
+    verdict: str
+    content: dict[str, Any] | None = None
+    reader: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that is known of one bar.
+
+    Attributes:
+        source, symbol, resolution, timestamp: the bar, by its open in UTC.
+        as_of: the moment of the question, None for now.
+        bar: content and `known_at`; None where no such bar is stored, or was known.
+        place: where it lies; None without a bar.
+        session: the ledger's newest row of its session; None where it has none.
+        delivered: the fetch that brought it, or without a bar the newest that was answered; None where none is recorded,
+            as of bars that were written by hand.
+        latest: the newest fetch since then, which left the bar as it was: its verdict says whether it still has it.
+        later: how many such fetches there are.
+        asked: the newest fetch that asked for it, whatever its outcome, as a row of `fetches`.
+        restatements: every change of its content, oldest first.
+        quarantine: refused rows of this timestamp.
+    """
+
+    source: str
+    symbol: str
+    resolution: Resolution
+    timestamp: datetime
+    as_of: datetime | None
+    bar: dict[str, Any] | None
+    place: Place | None
+    session: dict[str, Any] | None
+    delivered: Origin | None
+    latest: Origin | None
+    later: int
+    asked: dict[str, Any] | None
+    restatements: list[dict[str, Any]]
+    quarantine: list[dict[str, Any]]
+
+
+def explain(
+    lake: Lake,
+    source: str,
+    symbol: Symbol | str,
+    resolution: Resolution,
+    timestamp: datetime,
+    *,
+    settings: SourceSettings | None = None,
+    provider: Provider | None = None,
+    as_of: datetime | None = None,
+) -> Explanation:
+    """Put together where a bar comes from. Nothing is asked of a vendor.
+
+    Args:
+        lake: the lake.
+        source: short name of the feed.
+        symbol: canonical code.
+        resolution: of the bar.
+        timestamp: its open, aware; a moment within the bar is understood where that resolution divides sessions.
+        settings: of the source, by which kept responses are read; without them they are only looked at.
+        provider: instead of the one that the settings name.
+        as_of: explain what was known at this moment.
+
+    Raises:
+        UnknownSeries: nothing is stored under this name.
+
+    Example:
+        >>> explain(Lake.open("data"), "coinbase", "BTC-USD", Resolution.MINUTE, instant("2024-01-02T09:30Z")).bar["close"]
+        Decimal('45012.34000000')
+    """
+    work = _Explaining(lake, source, str(symbol), resolution, settings, provider, as_of)
+    try:
+        return work.of(timestamp)
+    finally:
+        if provider is None and work.reader is not None:
+            asyncio.run(work.reader.aclose())
+
+
+class _Explaining:
+    def __init__(
+        self,
+        lake: Lake,
+        source: str,
+        symbol: str,
+        resolution: Resolution,
+        settings: SourceSettings | None,
+        reader: Provider | None,
+        as_of: datetime | None,
+    ) -> None:
+        self.lake, self.source, self.symbol, self.resolution = lake, source, symbol, resolution
+        self.settings, self.reader, self.as_of = settings, reader, as_of
+        self.tables = lake.store.tables
+
+    def of(self, moment: datetime) -> Explanation:
+        bar = self._bar(moment)
+        when: datetime = moment if bar is None else bar["timestamp"]
+        here = Window(when, when + _MOMENT)
+        changes = restatements.read(
+            self.tables, self.source, self.resolution, [self.symbol], (here.start, here.end)
+        ).to_dicts()
+        answered = answers(self.tables, self.source, self.resolution, [self.symbol], here)
+        known = [one for one in answered if self.as_of is None or one.fetched_at <= self.as_of]
+        before, later = _apart(known, bar, changes)
+        return Explanation(
+            source=self.source,
+            symbol=self.symbol,
+            resolution=self.resolution,
+            timestamp=when,
+            as_of=self.as_of,
+            bar=bar,
+            place=None if bar is None else self._place(bar),
+            session=self._session(when),
+            delivered=self._origin(before, bar, when),
+            latest=self._look(later[-1], bar, when) if later else None,
+            later=len(later),
+            asked=self._asked(when),
+            restatements=changes,
+            quarantine=self._refused(when),
+        )
+
+    def _bar(self, moment: datetime) -> dict[str, Any] | None:
+        length = self.resolution.duration
+        since = moment if length is None else moment - length + _MOMENT
+        rows = self.lake.scan_bars(
+            self.symbol, self.resolution, since, moment + _MOMENT, source=self.source, as_of=self.as_of
+        ).collect()
+        return rows.row(-1, named=True) if rows.height else None
+
+    def _place(self, bar: dict[str, Any]) -> Place:
+        when = bar["timestamp"]
+        for precision in reversed(Precision):
+            spec = spec_of(bar_table(self.resolution, precision))
+            found = FileIndex(self.tables).find(
+                self.resolution, precision, source=self.source, symbols=[self.symbol],
+                window=Window(when, when + _MOMENT),
+            )  # fmt: skip
+            for file in found:
+                path = Path(self.tables.storage.table(spec.name), unquote(file.path))
+                group = _row_group(path, self.symbol, bar)
+                if group is not None:
+                    return Place(spec.name, str(path), group)
+        return Place("restatements")
+
+    def _session(self, when: datetime) -> dict[str, Any] | None:
+        days = (when - timedelta(days=1)).date(), (when + timedelta(days=2)).date()
+        rows = self.lake.coverage(self.source, self.symbol, self.resolution, *days)
+        if self.settings is not None:
+            calendar = self.settings.rules(self.resolution).calendar
+            day = calendar.session_of(pl.Series([when], dtype=pl.Datetime("us", "UTC")), self.resolution).item()
+            rows = rows.filter(pl.col("session") == day)
+        else:
+            rows = rows.filter((pl.col("first_timestamp") <= when) & (pl.col("last_timestamp") >= when))
+        if rows.is_empty():
+            return None
+        gaps = self.lake.gaps(self.source, self.symbol, self.resolution, *days)
+        reason = gaps.filter((pl.col("start") <= when) & (pl.col("end") > when))["reason"]
+        return rows.row(0, named=True) | {"gap": reason.item(0) if len(reason) else None}
+
+    def _asked(self, when: datetime) -> dict[str, Any] | None:
+        rows = fetches.read(self.tables, self.source, [self.symbol]).filter(
+            (pl.col("resolution") == self.resolution.value)
+            & (pl.col("window_start") <= when)
+            & (pl.col("window_end") > when)
+        )
+        return rows.row(-1, named=True) if rows.height else None
+
+    def _refused(self, when: datetime) -> list[dict[str, Any]]:
+        same = (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
+        rows = quarantine.read(self.tables, self.source, [self.symbol]).filter(same)
+        return rows.sort("quarantined_at").to_dicts()
+
+    # --- kept responses -----------------------------------------------------------------------------------------------
+
+    def _origin(self, before: Sequence[Answer], bar: dict[str, Any] | None, when: datetime) -> Origin | None:
+        newest = [one for one in reversed(before) if one.rows or bar is None][:_LOOKED_AT]
+        looked = [self._look(newest[0], bar, when)] if newest else []
+        # Two runs at once: the one that began last need not be the one that wrote.
+        if looked and looked[0].verdict in {"differs", "absent", "refused"} and bar is not None:
+            looked += [self._look(one, bar, when) for one in newest[1:]]
+        return next((one for one in looked if one.verdict == "agrees"), looked[0] if looked else None)
+
+    def _look(self, answer: Answer, bar: dict[str, Any] | None, when: datetime) -> Origin:
+        raw = RawStore(self.lake.store.storage)
+        found = Origin(answer, tuple(raw.look(name) for name in answer.raw), "not kept")
+        if not answer.raw:
+            return found
+        if self.settings is None:
+            return replace(found, verdict="not read", problem=f"gb.yaml has no source {self.source!r}")
+        try:
+            reader = self.reader = self.reader or build_provider(self.settings)
+            listed = (one for one in self.settings.instruments if one.code == self.symbol)
+            symbol = next(listed, None) or Symbol.of(self.symbol, self.settings.asset_class)
+            frame = read_again(self.lake.store, reader, symbol, self.resolution, answer)
+            verdict = judged(frame, self.settings.rules(self.resolution), answer)
+        except GbError as error:
+            return replace(found, verdict="unreadable", problem=error.what)
+        found = replace(found, reader=reader.normaliser)
+        good = verdict.good.filter(pl.col("timestamp") == when).select(CONTENT)
+        if good.is_empty():
+            bad = verdict.bad.filter(pl.col("timestamp") == when)["reasons"].to_list()
+            said = ", ".join(sorted({reason for reasons in bad for reason in reasons}))
+            return replace(found, verdict="refused" if bad else "absent", problem=said)
+        content = good.row(0, named=True)
+        same = bar is not None and all(content[name] == bar[name] for name in CONTENT)
+        return replace(found, verdict="agrees" if same else "differs", content=content)
+
+
+def _apart(
+    known: Sequence[Answer], bar: dict[str, Any] | None, changes: Sequence[dict[str, Any]]
+) -> tuple[list[Answer], list[Answer]]:
+    """Answers that may have brought the bar, and later ones that left it as it was."""
+    if bar is None:
+        return list(known), []
+    since = bar["known_at"]
+    before = [one for one in known if one.fetched_at <= since]
+    later = [one for one in known if one.fetched_at > since]
+    until = next((change["replaced_at"] for change in changes if change["first_known"] == since), None)
+    if until is not None:
+        # The last that began before the change brought the change.
+        later = [one for one in later if one.fetched_at < until][:-1]
+    return before, later
+
+
+def _row_group(path: Path, symbol: str, bar: dict[str, Any]) -> int | None:
+    """The row group of a bar with this `known_at`; None where the file does not have it."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        names = [name for name in ("symbol", "timestamp", "known_at") if name in file.schema_arrow.names]
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=names)
+            same = pc.and_(pc.equal(rows["timestamp"], bar["timestamp"]), pc.equal(rows["known_at"], bar["known_at"]))
+            if "symbol" in names:
+                same = pc.and_(same, pc.equal(rows["symbol"], symbol))
+            if pc.any(same).as_py():
+                return group
+    return None
