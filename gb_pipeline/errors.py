@@ -16,6 +16,7 @@ Does not belong here: catching, retrying or translating errors of other librarie
     │       ├── NotEntitled         the plan or the key does not cover it
     │       ├── UnknownSymbol       the vendor does not list it
     │       └── HistoryNotAvailable the vendor's history starts at `first`
+    ├── UniverseRefused             a list of symbols that is not believable
     ├── WindowRefused               a frame that cannot be stored as it is
     ├── LakeError                   the lake's tables cannot do what was asked
     │   └── CompactionRefused       the rewritten file is not provably the same
@@ -70,7 +71,9 @@ class NaiveTimestamp(GbError):
 
 
 class VendorError(GbError):
-    """Something went wrong on the vendor's side, or on the way there."""
+    """Something went wrong on the vendor's side, or on the way there; `calls` requests were sent before it was clear."""
+
+    calls: int = 0
 
 
 class TransientVendorError(VendorError):
@@ -114,6 +117,10 @@ class HistoryNotAvailable(PermanentVendorError):
         """Carry the first instant that can be had."""
         super().__init__(what, fix=fix)
         self.first = first
+
+
+class UniverseRefused(GbError):
+    """A vendor's list of symbols that is not believable, such as one that lost most of them; nothing was changed."""
 
 
 class WindowRefused(GbError):
