@@ -227,6 +227,29 @@ class SourceSettings(_Model):
         settings = self.symbol_settings(symbol)
         return settings.listed_from, settings.listed_until
 
+    @property
+    def vendor_symbols(self) -> dict[str, str]:
+        """The vendor's own spelling by canonical code, where the source gives one."""
+        return {code: settings.vendor for code, (_, settings) in self._indexed().items() if settings.vendor}
+
+    def only_options(self, *known: str) -> None:
+        """Refuse options that the provider does not have.
+
+        Raises:
+            ConfigError: naming them, and the ones that there are.
+        """
+        unknown = sorted(set(self.options) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"source {self.name}: {self.provider} has no option {', '.join(unknown)}",
+                fix=f"options are {', '.join(sorted(known))}" if known else "it has no options at all",
+            )
+
+    def option(self, name: str) -> str | None:
+        """An option as text; None where it is absent, or empty as the default of a variable: `${NAME:-}`."""
+        value = self.options.get(name)
+        return None if value is None or value == "" else str(value)
+
     def credential(self, option: str) -> str:
         """The value of an option that is a credential, in the clear: for the request alone, never for a message.
 

@@ -57,9 +57,7 @@ def readiness(source: SourceSettings, state: Path) -> Readiness:
         state: the folder in which all processes on this machine count their requests; it need not be there.
     """
     found = Readiness()
-    missing = list(_missing(source))
-    found.problems += missing
-    found.problems += _known(source) if missing else _provider(source, state, found)
+    found.problems += _provider(source, state, found)
     try:
         found.facts.append(_calendar(source))
     except GbError as error:
@@ -68,35 +66,35 @@ def readiness(source: SourceSettings, state: Path) -> Readiness:
     return found
 
 
-def _missing(source: SourceSettings) -> Iterator[GbError]:
-    """Credentials that gb.yaml names and that have no value: each variable by its name."""
+def _told(source: SourceSettings, error: GbError) -> GbError:
+    what = error.what
+    for known in (f"source {source.name}: ", f"source {source.name} ", "has "):
+        what = what.removeprefix(known)
+    return ConfigError(what, fix=error.fix)
+
+
+def _unset(source: SourceSettings) -> Iterator[GbError]:
+    """What gb.yaml names and nobody set, where there is no provider that could say what it needs."""
     for option in source.variables:
         try:
             source.credential(option)
         except ConfigError as error:
-            yield ConfigError(error.what.removeprefix(f"source {source.name} ").removeprefix("has "), fix=error.fix)
-
-
-def _known(source: SourceSettings) -> list[GbError]:
-    from gb_pipeline.providers.registry import provider_names
-
-    names = provider_names()
-    if source.provider in names:
-        return []
-    return [ConfigError(f"there is no provider {source.provider!r}", fix=f"use one of {', '.join(names)}")]
+            yield error
 
 
 def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbError]:
     import asyncio
 
-    from gb_pipeline.providers.registry import build_provider
+    from gb_pipeline.providers.registry import build_provider, missing_credentials
 
     # Whoever builds a provider over a folder of counts makes the folder; where there is none, nothing is used up.
     counted = state if (state / "rate_limits").is_dir() else None
     try:
+        if missing := missing_credentials(source):
+            return [_told(source, error) for error in missing]
         provider = build_provider(source, state_dir=counted)
     except GbError as error:
-        return [ConfigError(error.what.removeprefix(f"source {source.name}: "), fix=error.fix)]
+        return [_told(source, error), *(_told(source, error) for error in _unset(source))]
     try:
         lacking = [
             f"{symbol.code} {resolution}"

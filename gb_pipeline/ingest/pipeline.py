@@ -3,8 +3,9 @@
 Belongs here: cutting jobs into windows, fetching them concurrently within bounds, writing many symbols in one commit, and
 saying what became of every session. Does not belong here: vendors (`providers`), the write itself (`lake`), Dagster.
 
-Vendor trouble never raises: the sessions it concerns are `failed`, all others are stored. Bugs do raise, after what was
-fetched has been written.
+Vendor trouble never raises: the sessions it concerns are `failed`, all others are stored. Once the calls of the vendor's day
+are used up, what is left is `deferred`: the ledger says nothing new about it. Bugs do raise, after what was fetched has been
+written.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from itertools import chain
 
 import polars as pl
 
-from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, UnknownSymbol, WindowRefused
+from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, QuotaExhausted, UnknownSymbol, WindowRefused
 from gb_pipeline.ingest.calls import answered, failed, keep
 from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, cut
+from gb_pipeline.lake.coverage import deferred_reports
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
 from gb_pipeline.lake.store import LakeStore
@@ -29,7 +31,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
-from gb_pipeline.providers.registry import build_provider
+from gb_pipeline.providers.registry import build_provider, missing_credentials
 from gb_pipeline.settings import SourceSettings
 
 # One commit per so many rows: large enough that commits cost nothing, small enough that memory stays flat.
@@ -66,7 +68,7 @@ def ingest(
         One outcome per job, in the order of the jobs. Nothing raises for vendor trouble.
 
     Raises:
-        ConfigError: the source's provider or calendar cannot be built.
+        ConfigError: the source's provider or calendar cannot be built, or a credential is missing.
         LakeError: the lake cannot be written.
 
     Example:
@@ -101,6 +103,8 @@ class _Run:
         self._progress = [Progress(job, parts[position]) for position, job in enumerate(jobs)]
         self._listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
         self._on_outcome = on_outcome
+        # Whether a row says that the calls of the vendor's day are used up: one says it for all that wait.
+        self._told = False
 
     def now(self) -> datetime:
         return self._now or datetime.now(UTC)
@@ -109,6 +113,9 @@ class _Run:
         for progress in self._progress:
             self._finish(progress)
         if self._parts:
+            # Before anything is asked: without a key every session would fail, one by one.
+            if self._given is None and (missing := missing_credentials(self.source)):
+                raise missing[0]
             provider = self._given or build_provider(self.source, state_dir=self.store.storage.state)
             try:
                 await self._store_everything(provider)
@@ -176,6 +183,10 @@ class _Run:
                     fix="choose another resolution for this source in gb.yaml",
                 )
             answer = await provider.fetch_bars(part.symbol, asked, self.resolution)
+        except QuotaExhausted as error:
+            # The others are put to the provider all the same: it may have their answer already, and sends nothing.
+            told, self._told = self._told, True
+            return part, error, None if told and not error.calls else failed(row, error, time.monotonic() - clock)
         except GbError as error:
             return part, error, failed(row, error, time.monotonic() - clock)
         except BaseException as error:
@@ -221,8 +232,9 @@ class _Run:
             fine = [item for item in group if not isinstance(item[1], GbError)]
             self._write(fine)
             for part, error, record in group:
-                if isinstance(error, GbError):
+                if isinstance(error, GbError) and not isinstance(error, QuotaExhausted):
                     self._fail(part, error, record)
+            self._defer(group)
         self.store.record_fetches([record for _, _, record in batch if record is not None])
         for part, _, _ in batch:
             self._finish(self._progress[part.job])
@@ -266,6 +278,19 @@ class _Run:
             self.source.name, [part.symbol], window, rules=self.rules, now=self.now(), listings=self._listings
         )
         self._progress[part.job].add(reports, record, None, error)
+
+    def _defer(self, group: Sequence[Fetch]) -> None:
+        waiting = [(item[0], item[1], item[2]) for item in group if isinstance(item[1], QuotaExhausted)]
+        if not waiting:
+            return
+        first = waiting[0][0]
+        window = self.rules.calendar.window(first.start, first.end, self.resolution)
+        codes = list(dict.fromkeys(part.symbol.code for part, _, _ in waiting))
+        by_symbol: dict[str, list[SessionReport]] = defaultdict(list)
+        for session in deferred_reports(codes, self.rules, window, self.now(), self._listings):
+            by_symbol[session.symbol].append(session)
+        for part, error, record in waiting:
+            self._progress[part.job].add(by_symbol[part.symbol.code], record, None, error)
 
     def _finish(self, progress: Progress) -> None:
         if progress.complete and not progress.told:

@@ -1,1 +1,81 @@
-"""One file per vendor behind one protocol (`base`), over one transport layer (`transport`). Providers never write."""
+"""One file per vendor behind one protocol (`base`), over one transport layer (`transport`). Providers never write.
+
+    >>> from gb_pipeline.providers import Fetched, HttpClient, Policy, Provider, Transport, read_json
+
+Belongs here: the names that the author of a provider needs, and nothing else; they stay what they are within a major version.
+Each is imported when it is first used. Errors, symbols, windows and settings are names of `gb_pipeline` itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED, RECEIVED_OPTIONAL, Adjustment
+    from gb_pipeline.providers.base import (
+        ActionsProvider,
+        Body,
+        Fetched,
+        Instrument,
+        InstrumentsProvider,
+        Provider,
+        SearchProvider,
+    )
+    from gb_pipeline.providers.cursors import Cursors
+    from gb_pipeline.providers.http import HttpClient, Reply
+    from gb_pipeline.providers.registry import build_provider, provider_names
+    from gb_pipeline.providers.strict_http import broken_body, read_json
+    from gb_pipeline.providers.transport import Policy, Tally, Transport
+    from gb_pipeline.settings import DailyQuota, RateLimit
+
+__all__ = [
+    "ACTIONS_RECEIVED",
+    "RECEIVED",
+    "RECEIVED_OPTIONAL",
+    "ActionsProvider",
+    "Adjustment",
+    "Body",
+    "Cursors",
+    "DailyQuota",
+    "Fetched",
+    "HttpClient",
+    "Instrument",
+    "InstrumentsProvider",
+    "Policy",
+    "Provider",
+    "RateLimit",
+    "Reply",
+    "SearchProvider",
+    "Tally",
+    "Transport",
+    "broken_body",
+    "build_provider",
+    "provider_names",
+    "read_json",
+]
+
+_HOMES = {
+    "market.schema": ("ACTIONS_RECEIVED", "RECEIVED", "RECEIVED_OPTIONAL", "Adjustment"),
+    "providers.cursors": ("Cursors",),
+    "providers.http": ("HttpClient", "Reply"),
+    "providers.registry": ("build_provider", "provider_names"),
+    "providers.strict_http": ("broken_body", "read_json"),
+    "providers.transport": ("Policy", "Tally", "Transport"),
+    "settings": ("DailyQuota", "RateLimit"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home at first use; what has no home of its own is in `base`."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"gb_pipeline.{_HOME_OF.get(name, 'providers.base')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -3,7 +3,7 @@
 Belongs here: names, and building one from gb.yaml. Does not belong here: what a provider does with its settings.
 
 Other packages add theirs under the entry-point group `gb_pipeline.providers`: a name and a class with
-`from_settings(source, *, state_dir) -> Provider`.
+`from_settings(source, *, state_dir) -> Provider`, and, where it needs them, `credentials = ("key",)`.
 """
 
 from __future__ import annotations
@@ -43,18 +43,38 @@ def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> 
     Raises:
         ConfigError: there is no such provider, it cannot be imported, or it refuses the settings.
     """
+    built: Provider = _kind(source).from_settings(source, state_dir=state_dir)
+    return built
+
+
+def missing_credentials(source: SourceSettings) -> tuple[ConfigError, ...]:
+    """What is missing before a request can be sent: credentials that gb.yaml names, or that the provider cannot do without.
+
+    A provider tells of them with `credentials`, names of options, on its class. Building one does not need them: plans are
+    made and kept answers are read without a key.
+
+    Raises:
+        ConfigError: there is no such provider, or it cannot be imported.
+    """
+    found = []
+    for option in dict.fromkeys((*source.variables, *getattr(_kind(source), "credentials", ()))):
+        try:
+            source.credential(option)
+        except ConfigError as error:
+            found.append(error)
+    return tuple(found)
+
+
+def _kind(source: SourceSettings) -> Any:
     added = _added()
     if source.provider in _BUILT_IN:
-        kind: Any = _built_in(source.provider)
-    elif source.provider in added:
-        kind = _loaded(added[source.provider])
-    else:
-        raise ConfigError(
-            f"source {source.name}: there is no provider {source.provider!r}",
-            fix=f"use one of {', '.join(provider_names())}",
-        )
-    built: Provider = kind.from_settings(source, state_dir=state_dir)
-    return built
+        return _built_in(source.provider)
+    if source.provider in added:
+        return _loaded(added[source.provider])
+    raise ConfigError(
+        f"source {source.name}: there is no provider {source.provider!r}",
+        fix=f"use one of {', '.join(provider_names())}",
+    )
 
 
 def _built_in(provider: str) -> Any:
