@@ -113,9 +113,9 @@ def _query(asked: Asked) -> _Query:
 def _page(stocks: Stocks, query: _Query) -> tuple[_Query, int, _Query | None]:
     """The part of a query that its limit of base aggregates is enough for, how many those are, and the rest."""
     kind = "1m" if query.interval in _STEPS else "1d"
-    base = [
-        bar.start for bar in stocks.bars(query.ticker, kind, query.start, query.end, extended=True, count_call=False)
-    ]
+    most = query.limit + 1 if query.ascending else None
+    found = stocks.bars(query.ticker, kind, query.start, query.end, extended=True, limit=most, count_call=False)
+    base = [bar.start for bar in found]
     if len(base) <= query.limit:
         return query, len(base), None
     if query.ascending:
