@@ -15,12 +15,21 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import chain
 
 import polars as pl
 
-from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, QuotaExhausted, UnknownSymbol, WindowRefused
+from gb_pipeline.errors import (
+    ConfigError,
+    GbError,
+    NotEntitled,
+    PermanentVendorError,
+    QuotaExhausted,
+    UnknownSymbol,
+    WindowRefused,
+)
 from gb_pipeline.ingest.calls import answered, failed, keep
 from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, cut
 from gb_pipeline.lake.coverage import deferred_reports
@@ -28,7 +37,7 @@ from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import RECEIVED
+from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
 from gb_pipeline.providers.registry import build_provider, missing_credentials
@@ -103,6 +112,8 @@ class _Run:
         self._progress = [Progress(job, parts[position]) for position, job in enumerate(jobs)]
         self._listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
         self._on_outcome = on_outcome
+        # Symbols of which nothing may be stored, and why: their splits are not known, or not settled.
+        self._held: dict[str, GbError] = {}
         # Whether a row says that the calls of the vendor's day are used up: one says it for all that wait.
         self._told = False
 
@@ -118,11 +129,31 @@ class _Run:
                 raise missing[0]
             provider = self._given or build_provider(self.source, state_dir=self.store.storage.state)
             try:
+                await self._prepare(provider)
                 await self._store_everything(provider)
             finally:
                 if self._given is None:
                     await provider.aclose()
         return [progress.outcome() for progress in self._progress]
+
+    async def _prepare(self, provider: Provider) -> None:
+        """Say what was done to the prices; where splits change a vendor's history, settle them before anything is stored."""
+        from gb_pipeline.ingest.splits import prepare
+
+        adjustment = provider.adjustment
+        if self.source.adjustment not in {None, adjustment}:
+            raise ConfigError(
+                f"source {self.source.name}: {provider.name} serves {adjustment.value} prices, not {self.source.adjustment}",
+                fix="leave `adjustment` out: the provider knows",
+            )
+        self.rules = replace(self.rules, adjustment=adjustment)
+        if adjustment is Adjustment.SPLIT:
+            symbols = {part.symbol.code: part.symbol for part in self._parts}
+            start = min(part.start for part in self._parts)
+            settled = await prepare(
+                self.store, self.source, provider, list(symbols.values()), start, run_id=self.run_id, now=self.now
+            )
+            self._held = {code: error for code, item in settled.items() if (error := item.error or item.deferred)}
 
     async def _store_everything(self, provider: Provider) -> None:
         batch: list[Fetch] = []
@@ -166,8 +197,12 @@ class _Run:
 
     def _halves(self, item: Fetch) -> tuple[Part, ...]:
         """A window that fails for good may fail because of one of its sessions: find out which."""
-        part, answer, _ = item
-        hopeless = isinstance(answer, UnknownSymbol | NotEntitled) or not isinstance(answer, PermanentVendorError)
+        part, answer, record = item
+        hopeless = (
+            record is None
+            or isinstance(answer, UnknownSymbol | NotEntitled)
+            or not isinstance(answer, PermanentVendorError)
+        )
         sessions = [] if hopeless else self.rules.calendar.sessions(part.start, part.end)
         return part.split(sessions) if len(sessions) > 1 else ()
 
@@ -175,6 +210,8 @@ class _Run:
         asked = self._ask(part)
         if asked is None:
             return part, None, None
+        if part.symbol.code in self._held:
+            return part, self._held[part.symbol.code], None
         row, clock = self._row(provider, part, asked), time.monotonic()
         try:
             if not provider.supports(part.symbol, self.resolution):
@@ -297,6 +334,34 @@ class _Run:
             progress.told = True
             if self._on_outcome is not None:
                 self._on_outcome(progress.outcome())
+
+
+class _Refetch(_Run):
+    """The same, for history that a split changed: the splits are known and settled by the caller."""
+
+    clock: Callable[[], datetime]
+
+    def now(self) -> datetime:
+        return self.clock()
+
+    async def _prepare(self, provider: Provider) -> None:
+        self.rules = replace(self.rules, adjustment=provider.adjustment)
+
+
+async def refetch(
+    store: LakeStore,
+    source: SourceSettings,
+    resolution: Resolution,
+    jobs: Sequence[Job],
+    *,
+    provider: Provider,
+    run_id: str | None,
+    now: Callable[[], datetime],
+) -> list[Outcome]:
+    """Fetch stored sessions again within a running event loop; see `ingest`."""
+    run = _Refetch(store, source, resolution, jobs, provider, run_id, None, None)
+    run.clock = now
+    return await run.all()
 
 
 def _joined(group: Sequence[Fetch]) -> pl.DataFrame:

@@ -14,7 +14,7 @@ ones are in it. What the lake knows of a split's beginning at the vendor:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
@@ -188,6 +188,46 @@ def reached(edge: Edge, known_at: pl.Expr, timestamp: pl.Expr, confirmed: pl.Dat
     for start, end in since.select("window_start", "window_end").unique().rows():
         again = again | ((timestamp >= start) & (timestamp < end))
     return certain | ((known_at >= edge.doubtful) & again)
+
+
+def split_factors(
+    rows: pl.DataFrame, periods: Sequence[SplitPeriod], confirmed: pl.DataFrame, today: date
+) -> tuple[pl.Series, list[tuple[Fraction, Fraction]]]:
+    """For every row, which splits are in its prices, and which ones belong into them by now.
+
+    Args:
+        rows: `session`, `timestamp` and `known_at` of one series.
+        periods: its splits.
+        confirmed: `confirmations`; may be empty where nothing is `in_doubt`.
+        today: splits with a later ex date have not happened yet.
+
+    Returns:
+        For each row a position (UInt32) in a list of two products of ratios: carried, due.
+    """
+    session, known_at, timestamp = (pl.col(name) for name in ("session", "known_at", "timestamp"))
+    due = [period for period in periods if period.ends is None and period.ex_date <= today]
+    masks = [(session.is_null()).alias("unplaced")]
+    for number, period in enumerate(periods):
+        inside = (session < period.ex_date) & reached(period.begins, known_at, timestamp, confirmed)
+        if period.ends is not None:
+            inside = inside & ~reached(period.ends, known_at, timestamp, confirmed)
+        masks.append(inside.alias(f"carried {number}"))
+    masks += [(session < period.ex_date).alias(f"due {number}") for number, period in enumerate(due)]
+    flags = rows.select(mask.fill_null(False) for mask in masks)
+    distinct = flags.unique(maintain_order=True)
+    products = []
+    for _, *flag in distinct.rows():
+        carried = _product(p.ratio for p, on in zip(periods, flag, strict=False) if on)
+        products.append((carried, _product(p.ratio for p, on in zip(due, flag[len(periods) :], strict=True) if on)))
+    coded = flags.join(distinct.with_row_index("code"), on=flags.columns, how="left", maintain_order="left")
+    return coded["code"], products
+
+
+def _product(ratios: Iterable[Fraction]) -> Fraction:
+    product = Fraction(1)
+    for ratio in ratios:
+        product *= ratio
+    return product
 
 
 def in_doubt(periods: Sequence[SplitPeriod]) -> bool:

@@ -1,0 +1,103 @@
+"""A split at a vendor that adjusts its history: every earlier bar changes, and is fetched again.
+
+Belongs here: fetching again what `lake.stale` finds, before anything newer is stored, so that a series never mixes prices of
+before and after a split longer than the fetching takes. Old and new content are recorded as any other restatement.
+Does not belong here: asking for the splits (`actions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+
+from gb_pipeline.errors import GbError, LakeError, TransientVendorError
+from gb_pipeline.ingest.actions import ActionsOutcome, Now, Refetch, actions_of, ask_actions
+from gb_pipeline.ingest.job import Job
+from gb_pipeline.lake.stale import split_adjusted, stale_sessions
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.providers.base import ActionsProvider, Provider
+from gb_pipeline.settings import SourceSettings
+
+
+async def prepare(
+    store: LakeStore,
+    source: SourceSettings,
+    provider: Provider,
+    symbols: Sequence[Symbol],
+    start: date,
+    *,
+    run_id: str | None,
+    now: Now,
+) -> dict[str, ActionsOutcome]:
+    """What has to happen before bars of a split-adjusting vendor may be stored: know its splits, and settle them.
+
+    Returns:
+        Outcomes by symbol; of one that has an error or is deferred nothing may be stored. Empty where the provider knows
+        no corporate actions: then nobody can tell, and the series says so by having no recorded fetch of them.
+    """
+    if not isinstance(provider, ActionsProvider):
+        return {}
+    first = min(start, source.start)
+    until = now().date() + timedelta(days=1)
+    known = actions_of(source, provider)
+    asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id, now=now)
+    settled = await settle(store, source, provider, asked, run_id=run_id, now=now)
+    return {outcome.symbol.code: outcome for outcome in settled}
+
+
+async def settle(
+    store: LakeStore,
+    source: SourceSettings,
+    provider: Provider,
+    outcomes: Sequence[ActionsOutcome],
+    *,
+    run_id: str | None,
+    now: Now,
+) -> list[ActionsOutcome]:
+    """Fetch again what splits made stale, and say so in the outcomes."""
+    from gb_pipeline.ingest.pipeline import refetch
+
+    fine = {outcome.symbol.code: outcome for outcome in outcomes if outcome.error is None and outcome.deferred is None}
+    for resolution in split_adjusted(store.tables, source.name) if fine else ():
+        stale = stale_sessions(store.tables, source.name, resolution, list(fine), now())
+        stale = stale.filter(~stale["lost"])
+        jobs, splits = [], []
+        for (code,), rows in stale.group_by("symbol", maintain_order=True):
+            sessions = rows["session"].to_list()
+            symbol = fine[str(code)].symbol
+            jobs.append(Job(symbol, min(sessions), max(sessions) + timedelta(days=1)))
+            splits.append(tuple(rows["splits"].explode().unique().drop_nulls().sort().to_list()))
+        done = await refetch(store, source, resolution, jobs, provider=provider, run_id=run_id, now=now)
+        for outcome, days in zip(done, splits, strict=True):
+            code = outcome.symbol.code
+            fine[code] = replace(fine[code], refetched=(*fine[code].refetched, Refetch(resolution, days, outcome)))
+        for code, error in _unsettled(store, source, resolution, fine, now).items():
+            fine[code] = replace(fine[code], error=fine[code].error or error)
+    return [fine.get(outcome.symbol.code, outcome) for outcome in outcomes]
+
+
+def _unsettled(
+    store: LakeStore, source: SourceSettings, resolution: object, fine: dict[str, ActionsOutcome], now: Now
+) -> dict[str, GbError]:
+    """Symbols whose stored bars are still of before a split, although the vendor has them, and why."""
+    found: dict[str, GbError] = {}
+    for code, outcome in fine.items():
+        again = [item.outcome for item in outcome.refetched if item.resolution is resolution]
+        if not again:
+            continue
+        stale = stale_sessions(store.tables, source.name, outcome.refetched[-1].resolution, [code], now())
+        left = stale.filter(~stale["lost"])["session"].to_list()
+        if not left:
+            continue
+        reason = next((item.error or item.deferred for item in again if item.error or item.deferred), None)
+        what = f"{source.name} {code} {resolution}: {len(left)} sessions from {left[0]} on are of before a split"
+        fix = "nothing newer is stored until they can be fetched again; run it again"
+        if isinstance(reason, TransientVendorError):
+            reason.what, reason.fix = f"{what}: {reason.what}", reason.fix or fix
+            found[code] = reason
+        else:
+            said = f": {reason.what}" if reason is not None else ", and the vendor's answer still has them so"
+            found[code] = LakeError(what + said, fix=fix)
+    return found
