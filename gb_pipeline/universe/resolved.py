@@ -27,6 +27,7 @@ class Universe:
         path: the file that it was read from, which need not exist yet; None for a list alone.
         symbols: listed ones in the order of gb.yaml, then the file's.
         stays: of those that have any; the others are members for as long as they are listed.
+        found: codes that the file, the discovery or the point-in-time list holds, whether they are listed as well or not.
         entries: what discovery found.
     """
 
@@ -34,6 +35,7 @@ class Universe:
     path: Path | None = None
     symbols: tuple[SymbolSettings, ...] = ()
     stays: Mapping[str, tuple[Stay, ...]] = field(default_factory=dict)
+    found: frozenset[str] = frozenset()
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -88,4 +90,5 @@ class Universe:
             stays = discovered.stays_of(entries)
             found = discovered.symbols_of(entries)
         symbols = (*spec.listed, *(item for item in found if item.code not in listed))
-        return cls(spec, path, symbols, {code: stays[code] for code in stays if code not in listed}, entries)
+        own = {code: stays[code] for code in stays if code not in listed}
+        return cls(spec, path, symbols, own, frozenset(item.code for item in found), entries)

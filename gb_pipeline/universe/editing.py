@@ -1,0 +1,124 @@
+"""Adding symbols to a source, and taking them out, wherever its symbols are written down.
+
+Belongs here: which file changes and how. Does not belong here: asking the vendor, and what is stored: data always stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.market.symbol import AssetClass
+from gb_pipeline.universe import symbol_file, yaml_edit
+from gb_pipeline.universe.resolved import Universe
+from gb_pipeline.universe.spec import canonical
+from gb_pipeline.universe.table import write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What was changed: the file, where in it, and the codes that were not as asked before."""
+
+    path: Path
+    where: str
+    codes: tuple[str, ...]
+
+
+def add(config: Path, source: str, universe: Universe, codes: Sequence[str]) -> Edited:
+    """Give a source symbols that it has not.
+
+    They go into its file of symbols where it has one, and else into the list of gb.yaml: what a discovery or a
+    point-in-time list does not hold stands there. What was excluded is excluded no more.
+
+    Args:
+        config: gb.yaml.
+        source: its name.
+        universe: the source's.
+        codes: canonical, none of them a symbol of the source.
+
+    Raises:
+        ConfigError: the file cannot be changed.
+    """
+    if universe.kind == "file" and universe.path is not None:
+        symbol_file.add(universe.path, codes)
+        return Edited(universe.path, "", tuple(codes))
+    text = _text(config)
+    symbols = _symbols(text, source)
+    keys: tuple[str, ...] = ("sources", source, "symbols")
+    if isinstance(symbols, dict):
+        way = universe.kind
+        excluded = (symbols.get(way) or {}).get("exclude") if way in {"discover", "members"} else None
+        if isinstance(excluded, list):
+            back = [number for number, item in enumerate(excluded) if str(item).strip().upper() in codes]
+            text = yaml_edit.remove(text, (*keys, way, "exclude"), back) if back else text
+        keys = (*keys, "list")
+    write_whole(config, yaml_edit.add(text, keys, codes))
+    return Edited(config, ".".join(keys), tuple(codes))
+
+
+def remove(
+    config: Path, source: str, universe: Universe, asset_class: AssetClass, codes: Sequence[str]
+) -> list[Edited]:
+    """Take symbols out of a source; of a discovery or a point-in-time list they are excluded from then on.
+
+    Args:
+        config: gb.yaml.
+        source: its name.
+        universe: the source's.
+        asset_class: the source's.
+        codes: canonical, all of them symbols of the source.
+
+    Raises:
+        ConfigError: the file cannot be changed, or gb.yaml names them by a variable.
+    """
+    text = before = _text(config)
+    symbols = _symbols(text, source)
+    keys: tuple[str, ...] = ("sources", source, "symbols")
+    listed = (*keys, "list") if isinstance(symbols, dict) else keys
+    items = (symbols.get("list") if isinstance(symbols, dict) else symbols) or []
+    read = ((number, _code(item, asset_class)) for number, item in enumerate(items))
+    spelled = {number: code for number, code in read if code is not None and code in codes}
+    elsewhere = tuple(code for code in codes if code in universe.found)
+    unknown = sorted(set(codes) - set(spelled.values()) - set(elsewhere))
+    if unknown:
+        raise ConfigError(
+            f"{config} does not spell out {', '.join(unknown)}: a variable may stand for it", fix="edit gb.yaml by hand"
+        )
+    edited = []
+    if spelled:
+        text = yaml_edit.remove(text, listed, list(spelled))
+        edited.append(Edited(config, ".".join(listed), tuple(spelled.values())))
+    if elsewhere and universe.kind == "file" and universe.path is not None:
+        symbol_file.remove(universe.path, elsewhere, asset_class)
+        edited.append(Edited(universe.path, "", elsewhere))
+    elif elsewhere:
+        text = yaml_edit.add(text, (*keys, universe.kind, "exclude"), elsewhere)
+        edited.append(Edited(config, ".".join((*keys, universe.kind, "exclude")), elsewhere))
+    if text != before:
+        write_whole(config, text)
+    return edited
+
+
+def _text(config: Path) -> str:
+    """gb.yaml as it is, line ends included."""
+    return config.read_bytes().decode("utf-8")
+
+
+def _symbols(text: str, source: str) -> Any:
+    body = yaml.safe_load(text)["sources"][source]
+    return body.get("symbols")
+
+
+def _code(item: Any, asset_class: AssetClass) -> str | None:
+    """The canonical code that an item of a list stands for; None where a variable does."""
+    code = item.get("code") if isinstance(item, dict) else item
+    kind = item.get("asset_class") if isinstance(item, dict) else None
+    try:
+        return canonical(str(code), AssetClass(kind or asset_class)).code
+    except (GbError, ValueError):
+        return None

@@ -1,0 +1,170 @@
+"""Adding codes to a list in gb.yaml, and taking them out, without touching anything else in the file.
+
+Belongs here: where in the text a list stands, and the few characters that change. Every comment, space and quote stays as it
+was written. Does not belong here: which list (`editing`).
+
+The edited text is read again and must say exactly what was meant; if it does not (anchors, merge keys), it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from gb_pipeline.errors import ConfigError
+
+Keys = tuple[str, ...]
+
+
+def add(text: str, keys: Keys, codes: Sequence[str]) -> str:
+    """The text with codes appended to the list under `keys`, which is made where it is not there.
+
+    Args:
+        text: of a YAML file.
+        keys: from the top: `("sources", "coinbase", "symbols")`. All but the last one must be there.
+        codes: as they should be read; quoted where YAML would read something else.
+
+    Raises:
+        ConfigError: the list cannot be edited without changing something else.
+    """
+    wanted = yaml.safe_load(text)
+    parent = _at(wanted, keys[:-1])
+    if not isinstance(parent, dict):
+        raise _by_hand(keys)
+    parent[keys[-1]] = [*(parent.get(keys[-1]) or []), *codes]
+    written = [_scalar(code) for code in codes]
+    node = _node(text, keys)
+    if node is None:
+        return _checked(_with_key(text, keys, written), wanted, keys)
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+        # `symbols:` with nothing, or a word for nothing, behind it.
+        start, end = node.start_mark.index, node.end_mark.index
+        space = "" if text[:start].endswith(" ") else " "
+        return _checked(text[:start] + space + f"[{', '.join(written)}]" + text[end:], wanted, keys)
+    if not isinstance(node, yaml.SequenceNode):
+        raise _by_hand(keys)
+    if node.flow_style:
+        if node.value:
+            at = node.value[-1].end_mark.index
+            changed = text[:at] + "".join(f", {item}" for item in written) + text[at:]
+        else:
+            at = node.start_mark.index + 1
+            changed = text[:at] + ", ".join(written) + text[at:]
+    else:
+        at = _end_of_line(text, _leaf(node.value[-1]).end_mark.index)
+        indent, newline = " " * node.start_mark.column, _newline(text)
+        changed = text[:at] + "".join(f"{newline}{indent}- {item}" for item in written) + text[at:]
+    return _checked(changed, wanted, keys)
+
+
+def remove(text: str, keys: Keys, positions: Sequence[int]) -> str:
+    """The text without some items of the list under `keys`; a comment on an item's own line goes with it.
+
+    Raises:
+        ConfigError: the list cannot be edited without changing something else.
+    """
+    wanted = yaml.safe_load(text)
+    parent, gone = _at(wanted, keys[:-1]), set(positions)
+    parent[keys[-1]] = [item for number, item in enumerate(parent[keys[-1]]) if number not in gone]
+    node = _node(text, keys)
+    if not isinstance(node, yaml.SequenceNode):
+        raise _by_hand(keys)
+    if node.flow_style:
+        changed = _without_flow(text, node, gone)
+    elif len(gone) == len(node.value):
+        # A list without items has to say so.
+        first, last = node.start_mark.index, _end_of_line(text, _leaf(node.value[-1]).end_mark.index)
+        key_end = len(text[:first].rstrip())
+        changed = text[:key_end] + " []" + text[last:]
+    else:
+        changed = text
+        for number in sorted(gone, reverse=True):
+            item = node.value[number]
+            start = changed.rfind("\n", 0, item.start_mark.index) + 1
+            end = _end_of_line(changed, _leaf(item).end_mark.index)
+            end += len(re.match(r"\r?\n?", changed[end:])[0])  # type: ignore[index]
+            changed = changed[:start] + changed[end:]
+    return _checked(changed, wanted, keys)
+
+
+def _without_flow(text: str, node: yaml.SequenceNode, gone: set[int]) -> str:
+    for number in sorted(gone, reverse=True):
+        item = node.value[number]
+        start, end = item.start_mark.index, item.end_mark.index
+        behind = re.match(r"\s*,[ \t]*", text[end:])
+        if behind is not None:
+            end += len(behind[0])
+        else:
+            # The last one: the comma before it goes.
+            before = re.search(r",\s*$", text[:start])
+            start = before.start() if before is not None else start
+        text = text[:start] + text[end:]
+    return text
+
+
+def _with_key(text: str, keys: Keys, written: list[str]) -> str:
+    parent = _node(text, keys[:-1])
+    if not isinstance(parent, yaml.MappingNode):
+        raise _by_hand(keys)
+    item = f"{keys[-1]}: [{', '.join(written)}]"
+    if parent.flow_style:
+        at = parent.start_mark.index + 1
+        return text[:at] + item + (", " if parent.value else "") + text[at:]
+    at = parent.start_mark.index
+    return text[:at] + item + _newline(text) + " " * parent.start_mark.column + text[at:]
+
+
+def _checked(changed: str, wanted: Any, keys: Keys) -> str:
+    try:
+        said = yaml.safe_load(changed)
+    except yaml.YAMLError:
+        raise _by_hand(keys) from None
+    if said != wanted:
+        raise _by_hand(keys)
+    return changed
+
+
+def _by_hand(keys: Keys) -> ConfigError:
+    return ConfigError(
+        f"{'.'.join(keys)} cannot be changed without changing something else", fix="edit gb.yaml by hand"
+    )
+
+
+def _at(data: Any, keys: Keys) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _node(text: str, keys: Keys) -> yaml.Node | None:
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key in keys:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for name, value in node.value if name.value == key), None)
+    return node
+
+
+def _leaf(node: yaml.Node) -> yaml.Node:
+    """The last thing that is written of a node: the end of a block is where the next token begins, comments included."""
+    while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return node
+
+
+def _end_of_line(text: str, at: int) -> int:
+    found = re.search(r"\r?\n", text[at:])
+    return at + found.start() if found else len(text)
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _scalar(code: str) -> str:
+    """A code as it has to be written: ON, NO, 0700 and 1E5 in quotes."""
+    return code if yaml.safe_load(f"[{code}]") == [code] else f"'{code}'"
