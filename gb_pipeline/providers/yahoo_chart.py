@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, localcontext
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -194,10 +195,13 @@ def _number(value: Any) -> float:
 
 def _rounds_to(value: Any, single: np.float32) -> bool:
     """Whether the text is the float's own value, rounded: 266.040009 is 266.0400085449219."""
-    if not isinstance(value, str) or not np.isfinite(single) or "e" in value.lower():
+    if not isinstance(value, str) or not np.isfinite(single):
         return False
-    decimals = len(value.partition(".")[2])
-    return decimals <= 12 and np.format_float_positional(np.float64(single), precision=decimals, unique=False) == value
+    sent, own = Decimal(value), Decimal(float(single))
+    digits = sent.as_tuple()
+    with localcontext() as context:
+        context.prec = 200
+        return len(digits.digits) <= 20 and own.quantize(Decimal(1).scaleb(int(digits.exponent))) == sent
 
 
 def _as_sent(value: Any) -> str | None:

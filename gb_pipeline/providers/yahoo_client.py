@@ -34,7 +34,7 @@ _MOST_REDIRECTS = 5
 _BARE_SECONDS = 300.0
 _CRUMB = "/v1/test/getcrumb"
 _LONGEST_CRUMB = 64
-# Refused cookies: the one case for which yfinance's other way to a cookie is the remedy.
+# Refused cookies, where Yahoo itself says so: the one case for which yfinance's other way to a cookie is the remedy.
 _COOKIE_REFUSED = frozenset({401, 403})
 _NETWORK = "check the network, and Yahoo's status; the same call may succeed later"
 
@@ -175,10 +175,10 @@ class YahooClient:
         if wanted != call.url:
             return response
         call.tries += 1
-        if status < 400 or (status in _COOKIE_REFUSED and call.tries == 1):
+        known = refusal(status, response.text) if status >= 400 else None
+        if status < 400 or (status in _COOKIE_REFUSED and known is not None and call.tries == 1):
             return response
         wait = response.headers.get("retry-after")
-        known = refusal(status, response.text)
         if isinstance(known, RateLimited):
             known.retry_after = retry_after(wait)
         raise self._patience(known or status_error(WHO, status, response.text, wait=wait))

@@ -82,7 +82,9 @@ def chart(
     events = _events(stocks, listed, asked.query.get("events", ""), start, end)
     if events:
         found["events"] = events
-    found["indicators"] = _indicators(rows, daily=interval not in _STEPS)
+    # Shares are whole, also after a split; only planted fractions show.
+    whole = any(item.kind == "split" for item in _happened(stocks, listed))
+    found["indicators"] = _indicators(rows, daily=interval not in _STEPS, whole=whole)
     return found
 
 
@@ -133,16 +135,24 @@ def _with_quote(rows: list[Row], live: StockBar | None, interval: str, traded: i
     return [*rows, (traded, quote)]
 
 
-def _indicators(rows: list[Row], *, daily: bool) -> dict[str, Any]:
+def _indicators(rows: list[Row], *, daily: bool, whole: bool) -> dict[str, Any]:
     names = ("open", "high", "low", "close")
     quote: dict[str, Any] = {
         name: [None if bar is None else _single(getattr(bar, name)) for _, bar in rows] for name in names
     }
-    quote["volume"] = [None if bar is None else round(float(bar.volume)) for _, bar in rows]
+    quote["volume"] = [None if bar is None else _volume(bar.volume, whole=whole) for _, bar in rows]
     found: dict[str, Any] = {"quote": [quote if rows else {}]}
     if daily:
         found["adjclose"] = [{"adjclose": quote["close"]} if rows else {}]
     return found
+
+
+def _volume(text: str, *, whole: bool) -> int | float | str:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return round(value) if whole or value.is_integer() else value
 
 
 def _single(text: str) -> float | str:
@@ -159,11 +169,7 @@ def _single(text: str) -> float | str:
 def _events(stocks: Stocks, listed: Listing, wanted: str, start: int, end: int) -> dict[str, Any]:
     kinds = set(wanted.replace("|", ",").split(","))
     days = _day(start) - timedelta(days=1), _day(end) + timedelta(days=1)
-    happened = [
-        item
-        for item in stocks.actions(listed.code, date.min, _day(stocks.now // 1000) + timedelta(days=1))
-        if stocks.happened(item)
-    ]
+    happened = _happened(stocks, listed)
     splits = [item for item in happened if item.kind == "split"]
     events: dict[str, Any] = {}
     for item in happened:
@@ -183,6 +189,11 @@ def _events(stocks: Stocks, listed: Listing, wanted: str, start: int, end: int) 
                 "splitRatio": f"{item.to}:{item.from_}",
             }
     return events
+
+
+def _happened(stocks: Stocks, listed: Listing) -> list[Action]:
+    tomorrow = _day(stocks.now // 1000) + timedelta(days=1)
+    return [item for item in stocks.actions(listed.code, date.min, tomorrow) if stocks.happened(item)]
 
 
 def _adjusted(dividend: Action, splits: list[Action]) -> float:
