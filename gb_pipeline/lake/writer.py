@@ -59,7 +59,9 @@ def write_bars(
     codes = [str(symbol) for symbol in symbols]
     refuse_other_adjustment(tables, source, resolution, codes, rules.adjustment)
     verdict = judge(frame, rules, window, now=now)
-    quarantine.record(tables, source, resolution, window, verdict.bad, at=now, run_id=run_id)
+    # An answer is judged as of its question and written later; content from elsewhere may be known since long ago.
+    refused_at = max(now, known_at)
+    quarantine.record(tables, source, resolution, window, verdict.bad, at=refused_at, run_id=run_id)
     if rules.precision is Precision.STANDARD:
         refuse_narrower(tables, source, resolution, codes)
     writer = _Writer(tables, source, codes, rules, window, verdict, known_at, listings, expect(rules, window, now))
