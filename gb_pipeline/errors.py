@@ -27,7 +27,7 @@ Does not belong here: catching, retrying or translating errors of other librarie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 
@@ -52,6 +52,11 @@ class GbError(Exception):
     def __str__(self) -> str:
         """Both lines: what, and what to do."""
         return f"{self.what}\n  -> {self.fix}" if self.fix else self.what
+
+    def reword(self, change: Callable[[str], str]) -> None:
+        """Change both lines, and what `repr` shows: for whoever knows what must not be said."""
+        self.what, self.fix = change(self.what), change(self.fix)
+        self.args = (self.what,)
 
 
 class ConfigError(GbError):

@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
-from gb_pipeline.errors import GbError
+from gb_pipeline.errors import GbError, QuotaExhausted, VendorError
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.strict_http import unsaid
 from gb_pipeline.settings import SourceSettings
 
 T = TypeVar("T", bound="Fetched | Sized")
@@ -69,7 +70,8 @@ async def recorded(
         kind=kind, normaliser=normaliser, run_id=run_id,
     )  # fmt: skip
     try:
-        answer = await asking
+        with unsaid(source.secrets):
+            answer = await asking
     except BaseException as error:
         store.record_fetches([failed(row, error, time.monotonic() - clock)])
         raise
@@ -102,8 +104,14 @@ def failed(row: FetchRecord, error: BaseException, seconds: float) -> FetchRecor
     what = error.what if isinstance(error, GbError) else "the run was stopped"
     if isinstance(error, Exception) and not isinstance(error, GbError):
         what = "a bug; the run's log has its traceback"
-    latency = round(seconds * 1000)
-    return replace(row, outcome=FetchOutcome.ERROR, latency_ms=latency, error=type(error).__name__, message=what)
+    return replace(
+        row,
+        outcome=FetchOutcome.DEFERRED if isinstance(error, QuotaExhausted) else FetchOutcome.ERROR,
+        calls=error.calls if isinstance(error, VendorError) else 0,
+        latency_ms=round(seconds * 1000),
+        error=type(error).__name__,
+        message=what,
+    )
 
 
 def keep(store: LakeStore, source: SourceSettings, answer: Fetched) -> tuple[Fetched, tuple[str, ...]]:

@@ -41,6 +41,7 @@ from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
 from gb_pipeline.providers.registry import build_provider, missing_credentials
+from gb_pipeline.providers.strict_http import unsaid
 from gb_pipeline.settings import SourceSettings
 
 # One commit per so many rows: large enough that commits cost nothing, small enough that memory stays flat.
@@ -219,7 +220,8 @@ class _Run:
                     f"{self.source.name} has no {self.resolution} bars of {part.symbol}",
                     fix="choose another resolution for this source in gb.yaml",
                 )
-            answer = await provider.fetch_bars(part.symbol, asked, self.resolution)
+            with unsaid(self.source.secrets):
+                answer = await provider.fetch_bars(part.symbol, asked, self.resolution)
         except QuotaExhausted as error:
             # The others are put to the provider all the same: it may have their answer already, and sends nothing.
             told, self._told = self._told, True

@@ -83,6 +83,7 @@ class HttpClient:
         self._base = loopback(base_url) if base_url else None
         self._headers = dict(headers or {})
         self._secrets = tuple(secret for secret in secrets if secret)
+        transport.secrets = tuple(dict.fromkeys((*transport.secrets, *self._secrets)))
         self._client: httpx.AsyncClient | None = None
 
     async def get(self, url: str, params: Mapping[str, str] | None = None, *, accept: Collection[int] = ()) -> Reply:

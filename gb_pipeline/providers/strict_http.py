@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from gb_pipeline.errors import (
+    GbError,
     NotEntitled,
     PermanentVendorError,
     RateLimited,
@@ -73,6 +75,23 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     # The longest first: a key that another one begins with would leave the rest of that one standing.
     pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
     return re.sub(pattern, "***", text, flags=re.IGNORECASE)
+
+
+@contextmanager
+def unsaid(secrets: Iterable[str]) -> Iterator[None]:
+    """Errors of this package that leave the block say `***` in place of each secret, whoever made their texts.
+
+    Example:
+        >>> with unsaid(["abc123"]):
+        ...     raise NotEntitled("we have detected your API key as abc123")
+        Traceback (most recent call last):
+        gb_pipeline.errors.NotEntitled: we have detected your API key as ***
+    """
+    try:
+        yield
+    except GbError as error:
+        error.reword(lambda text: hide(text, secrets))
+        raise
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:

@@ -19,10 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gb_pipeline.errors import QuotaExhausted, RateLimited, TransientVendorError
+from gb_pipeline.errors import QuotaExhausted, RateLimited, TransientVendorError, VendorError
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.providers.pace import Hold, Pace
 from gb_pipeline.providers.quota import QuotaBook
+from gb_pipeline.providers.strict_http import unsaid
 from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class Transport:
         """Nothing is opened before the first request."""
         self.key = key
         self.policy = policy or Policy()
+        # What no error and no log may say; `HttpClient` adds the ones that it is given.
+        self.secrets: tuple[str, ...] = ()
         self._pace: Pace | None = None
         self._hold: Hold | None = None
         self._book: QuotaBook | None = None
@@ -151,7 +154,9 @@ class Transport:
 
         async def attempt() -> T:
             try:
-                return await ask()
+                # Before anything is logged: providers make errors of the vendor's own words, which may hold the key.
+                with unsaid(self.secrets):
+                    return await ask()
             except QuotaExhausted:
                 raise
             except RateLimited as error:
@@ -211,11 +216,15 @@ class Transport:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Tally]:
-        """Count the requests made in this context, which includes the tasks that it starts."""
+        """Count the requests made in this context, which includes the tasks that it starts; also those of an error."""
         tally = Tally(keep=self.policy.keep_raw)
         token = self._tally.set(tally)
         try:
             yield tally
+        except VendorError as error:
+            # What was asked in vain was asked all the same.
+            error.calls = tally.calls
+            raise
         finally:
             self._tally.reset(token)
 

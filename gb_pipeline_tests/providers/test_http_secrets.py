@@ -63,6 +63,25 @@ async def test_no_error_and_no_log_shows_the_key(vendor: str, path: str, caplog:
         assert form.lower() not in said.lower()
 
 
+async def test_an_error_that_a_provider_makes_of_the_vendors_words_does_not_say_the_key(
+    vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asked = HttpClient("acme", transport := Transport("acme", Policy(retries=1, shortest_wait=0.01)), base_url=vendor,
+                       headers={"Authorization": f"Bearer {KEY}"}, secrets=[KEY])  # fmt: skip
+
+    async def ask() -> None:
+        value, _ = await asked.get_json("https://api.acme.test/200/x")
+        raise TransientVendorError(f"acme says: {value['says']}", fix=value["says"])
+
+    with pytest.raises(TransientVendorError) as caught:
+        await transport.call(ask)
+    await asked.aclose()
+    assert "acme says" in caplog.text
+    assert "acme says" in str(caught.value)
+    assert KEY not in caplog.text + str(caught.value) + repr(caught.value)
+
+
 async def test_a_short_key_does_not_change_the_vendors_numbers(vendor: str) -> None:
     asked = client(vendor, "1234")
     value, _ = await asked.get_json("https://api.acme.test/200/x")
