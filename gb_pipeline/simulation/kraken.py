@@ -54,11 +54,10 @@ def answer(exchange: Exchange, asked: Asked) -> Answer:  # noqa: PLR0911 - one r
         until = bars[0].start if bars else exchange.now
         return exchange.bars(item.code, interval, None, until - 1, _MOST_BARS, count_call=False)
 
-    bars = troubled(asked.trouble, bars, before)
+    newer = [bar for bar in bars if since is None or bar.start // 1000 > since]
     rows = [
         [r.start // 1000, r.open, r.high, r.low, r.close, _vwap(r.high, r.low, item), r.volume, r.trades]
-        for r in bars
-        if since is None or r.start // 1000 > since
+        for r in troubled(asked.trouble, newer, before)
     ]
     last = bars[-2].start // 1000 if len(bars) > 1 else 0
     return _result({_id(item): rows, "last": last})

@@ -162,8 +162,8 @@ def test_a_thousand_bars_take_milliseconds(sim: Simulation) -> None:
     url = f"{sim.url}/api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000&startTime="
     with httpx.Client() as client:
         client.get(f"{url}{DAY_MS}")
-        begun = time.perf_counter()
+        begun = time.process_time()
         for page in range(20):
             assert len(client.get(f"{url}{DAY_MS + page * 60_000_000}").json()) == 1000
-    # Six milliseconds a page on the machine this was written on; the bound leaves room for a busy one.
-    assert (time.perf_counter() - begun) / 20 < 0.06
+    # Nine milliseconds a page for both sides together, on the machine this was written on.
+    assert (time.process_time() - begun) / 20 < 0.06

@@ -1,0 +1,174 @@
+"""The vendors of the fault matrix: how each is asked through gb.yaml, and what the simulation knows to be true.
+
+Belongs here: facts about vendors. Does not belong here: faults and what must become of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from gb_pipeline.errors import PermanentVendorError, RateLimited, TransientVendorError, UnknownSymbol, VendorError
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.settings import SourceSettings
+from gb_pipeline.simulation import Simulation
+
+# Open, high, low, close and volume of one bar, by its epoch milliseconds.
+Truth = dict[int, tuple[Decimal, ...]]
+DAY = date(2024, 6, 11)
+# Plain names that no vendor spells in a special way, one or two for every case of the matrix.
+CODES = [f"Q{first}{second}" for first in "AB" for second in "ABCDEFGHIJKLMNOPQRSTUVWY"]
+PAIRS = [f"{code}-{quote}" for code in CODES for quote in ("USDT", "USD")]
+SHARES = [*CODES, "BRK.B"]
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """One vendor.
+
+    Attributes:
+        name: of the source, too.
+        settings: of the source, as in gb.yaml; base_url is added.
+        rows: regular expression of the requests for rows.
+        spelling: the vendor's own name of a symbol, as it stands in those requests.
+        errors: bodies with status 200 that say that something is wrong, and what becomes of them.
+        quote: the currency of its pairs; empty for shares.
+        resolution: of the bars that are asked for; a session of them is one request.
+        paged: one of which a session takes several requests, where there is one.
+        page_limit: makes several pages out of one session, at vendors of shares that have pages.
+        adjusted: prices are adjusted for splits by the vendor.
+        whole_shares: volumes are whole numbers, whatever was traded.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    rows: str
+    spelling: Callable[[Symbol], str]
+    errors: tuple[tuple[str, type[VendorError]], ...]
+    quote: str = ""
+    resolution: Resolution = Resolution.MINUTE_5
+    paged: Resolution = Resolution.MINUTE
+    page_limit: int | None = None
+    adjusted: bool = False
+    whole_shares: bool = False
+
+    @property
+    def shares(self) -> bool:
+        """Whether it is a vendor of shares."""
+        return not self.quote
+
+    def symbols(self, count: int) -> list[Symbol]:
+        """So many symbols that it lists."""
+        if self.shares:
+            return [Symbol.equity(code) for code in CODES[:count]]
+        return [Symbol.crypto(f"{code}-{self.quote}") for code in CODES[:count]]
+
+    def source(self, sim: Simulation, **settings: Any) -> SourceSettings:
+        """The source in gb.yaml."""
+        body = {
+            "name": self.name,
+            "start": "2024-01-01",
+            "retries": 1,
+            "timeout_seconds": 20,
+            "max_concurrency": 8,
+            **self.settings,
+            **settings,
+        }
+        body["options"] = {"base_url": sim.url, **body.get("options", {})}
+        return SourceSettings.model_validate(body)
+
+    def asks(self, symbol: Symbol) -> str:
+        """Regular expression of the requests for one symbol's rows."""
+        name = re.escape(self.spelling(symbol))
+        return rf"(?:{self.rows}).*\b{name}\b|\b{name}\b.*(?:{self.rows})"
+
+    def window(self, day: date = DAY) -> Window:
+        """The UTC day that holds the session."""
+        return Window.of(day, day + timedelta(days=1))
+
+    def truth(self, sim: Simulation, symbol: Symbol, resolution: Resolution, day: date = DAY) -> Truth:
+        """What the vendor has for a session, at the simulated now."""
+        start, end = (round(moment.timestamp() * 1000) for moment in (self.window(day).start, self.window(day).end))
+        interval = resolution.value
+        if self.shares:
+            bars: Any = sim.stocks.bars(symbol.code, interval, start, end, adjusted=self.adjusted, count_call=False)
+        else:
+            bars = sim.exchange.bars(symbol.code, interval, start, end - 1, 1_000_000, count_call=False)
+        rows = {bar.start: tuple(Decimal(value) for value in bar[1:6]) for bar in bars}
+        return {stamp: (*row[:4], row[4] // 1) for stamp, row in rows.items()} if self.whole_shares else rows
+
+
+def _crypto(exchange: str, **more: Any) -> dict[str, Any]:
+    return {"provider": "ccxt", "options": {"exchange": exchange}, "asset_class": "crypto", **more}
+
+
+VENDORS = [
+    Vendor(
+        name="binance",
+        settings=_crypto("binance"),
+        quote="USDT",
+        rows="klines",
+        spelling=lambda symbol: symbol.code.replace("-", ""),
+        errors=(
+            ('{"code":-1003,"msg":"Too much request weight used"}', RateLimited),
+            ('{"code":-1000,"msg":"An unknown error occurred"}', VendorError),
+            ('{"message":"maintenance"}', TransientVendorError),
+        ),
+    ),
+    Vendor(
+        name="coinbase",
+        settings=_crypto("coinbase"),
+        quote="USD",
+        rows="candles",
+        spelling=lambda symbol: symbol.code,
+        errors=(
+            ('{"error":"INTERNAL","message":"try again"}', VendorError),
+            ('{"message":"maintenance"}', TransientVendorError),
+        ),
+    ),
+    Vendor(
+        name="kraken",
+        settings=_crypto("kraken"),
+        quote="USD",
+        rows="OHLC",
+        spelling=lambda symbol: symbol.code.replace("-USD", "ZUSD"),
+        errors=(
+            ('{"error":["EService:Unavailable"]}', TransientVendorError),
+            ('{"error":["EAPI:Rate limit exceeded"]}', RateLimited),
+            ('{"error":["EGeneral:Permission denied"]}', PermanentVendorError),
+            ('{"error":[],"result":{}}', TransientVendorError),
+        ),
+        # Only the newest 720 bars can be had: of minutes not even a day.
+        paged=Resolution.MINUTE_5,
+    ),
+    Vendor(
+        name="yahoo",
+        settings={"provider": "yahoo", "calendar": "XNYS", "alignment": "session"},
+        rows="v8/finance/chart",
+        spelling=lambda symbol: symbol.code.replace(".", "-"),
+        errors=(
+            (
+                '{"chart":{"result":null,"error":{"code":"Internal Server Error","description":"try again"}}}',
+                TransientVendorError,
+            ),
+            (
+                '{"finance":{"result":null,"error":{"code":"Too Many Requests","description":"Too Many Requests"}}}',
+                RateLimited,
+            ),
+            (
+                '{"chart":{"result":null,"error":{"code":"Not Found","description":"No data found, symbol may be delisted"}}}',
+                UnknownSymbol,
+            ),
+            ('{"chart":{"result":[],"error":null}}', TransientVendorError),
+            ('{"message":"maintenance"}', TransientVendorError),
+        ),
+        adjusted=True,
+        whole_shares=True,
+    ),
+]
