@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import reduce
 
 import polars as pl
 
-from gb_pipeline.errors import GbError
+from gb_pipeline.errors import GbError, LakeError
 from gb_pipeline.ingest.job import Job, Part, cut
 from gb_pipeline.ingest.kept import Answer, answers, judged, read_again
+from gb_pipeline.lake.basis import split_periods
 from gb_pipeline.lake.fetches import FetchOutcome
 from gb_pipeline.lake.specs import bar_spec
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stored import COLUMNS, read_window
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, bar_schema, polars_schema
+from gb_pipeline.market.schema import CONTENT, Adjustment, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.providers.registry import build_provider
@@ -168,7 +169,7 @@ class _Part:
     ) -> None:
         self.store, self.source, self.resolution, self.part = store, source, resolution, part
         self.provider, self.found = provider, found
-        self.rules = source.rules(resolution)
+        self.rules = replace(source.rules(resolution), adjustment=provider.adjustment)
         self.window = self.rules.calendar.window(part.start, part.end, resolution)
         self.asked = [one for one in asked if _overlap(one.window, self.window)]
         self.seen: list[Window] = []
@@ -269,6 +270,13 @@ class _Part:
         asked = winner.answer.window
         window = Window(max(asked.start, self.window.start), min(asked.end, self.window.end))
         code = self.part.symbol.code
+        if self.rules.adjustment is Adjustment.SPLIT and (day := self._split_since(winner.answer)) is not None:
+            error = LakeError(
+                f"{code} {asked}: what was kept is of before the split of {day}",
+                fix="fetch it again instead: the vendor's prices have the split",
+            )
+            self.found.problems.append(error)
+            return
         report = self.store.write_bars(
             self.source.name,
             [self.part.symbol],
@@ -284,6 +292,13 @@ class _Part:
         )
         self.found.restated += report.restated
         self.found.written += report.stored
+
+    def _split_since(self, answer: Answer) -> date | None:
+        """Ex date of a split that changed these prices at the vendor after this answer."""
+        code = self.part.symbol.code
+        periods = split_periods(self.store.tables, self.source.name, [code]).get(code, ())
+        since = [item.ex_date for item in periods if any(edge.certain > answer.fetched_at for edge in item.edges)]
+        return next((day for day in since if answer.window.start.date() < day), None)
 
 
 def _overlap(one: Window, other: Window) -> bool:
