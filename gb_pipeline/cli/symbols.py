@@ -22,6 +22,7 @@ from gb_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from gb_pipeline.providers.base import Instrument
     from gb_pipeline.settings import Settings, SourceSettings
+    from gb_pipeline.universe.editing import Edited
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)]
 Codes = Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="Canonical codes.", show_default=False)]
@@ -140,23 +141,19 @@ def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: 
         if answer is not None and any(item is None for item in answer.values()):
             return _unknown(source, [code for code, item in answer.items() if item is None])
         checked = answer is not None
-    edited = editing.add(settings.path, source, chosen.universe, new) if new else None
+    edited = editing.add(settings.path, source, chosen.universe, chosen.asset_class, new) if new else []
     if as_json:
-        path, where = (edited.path, edited.where) if edited is not None else (None, None)
         already = [code for code in asked if code in have]
-        print_json(
-            {"source": source, "added": new, "already": already, "checked": checked, "file": path, "where": where}
-        )
+        changed = _changed(edited)
+        print_json({"source": source, "added": new, "already": already, "checked": checked, "changed": changed})
         return ExitCode.OK
     if new and check and not checked:
         note(f"{chosen.provider} has neither a list nor a search: nobody knows yet whether it has them")
     for code in asked:
         note(f"{code} is a symbol of {source} already" if code in have else f"{code} added")
-    if edited is not None:
-        note(
-            f"{edited.path}{f': {edited.where}' if edited.where else ''}; fetch with `gb fetch {source} {' '.join(new)}`"
-        )
-        note(_RELOAD)
+    _tell(edited)
+    if new:
+        note(f"`gb fetch {source} {' '.join(new)}` fetches {'it' if len(new) == 1 else 'them'}; {_RELOAD}")
     return ExitCode.OK
 
 
@@ -191,7 +188,7 @@ def _remove(source: str, symbols: list[str], config: Config, as_json: bool) -> i
                 "source": source,
                 "removed": asked,
                 "stored_bars": {code: stored[code] for code in asked},
-                "changed": [{"file": item.path, "where": item.where, "codes": item.codes} for item in edited],
+                "changed": _changed(edited),
             }
         )
         return ExitCode.OK
@@ -201,8 +198,7 @@ def _remove(source: str, symbols: list[str], config: Config, as_json: bool) -> i
             f"{code} removed; "
             + (f"{count(bars, 'stored bar')} stay{'s' if bars == 1 else ''}" if bars else "none stored")
         )
-    for item in edited:
-        note(f"{item.path}{f': {item.where}' if item.where else ''}")
+    _tell(edited)
     return ExitCode.OK
 
 
@@ -258,6 +254,15 @@ def _alone(config: Config) -> Iterator[None]:
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / "settings.lock"):
         yield
+
+
+def _changed(edited: list[Edited]) -> list[dict[str, Any]]:
+    return [{"file": item.path, "where": item.where, "codes": item.codes} for item in edited]
+
+
+def _tell(edited: list[Edited]) -> None:
+    for item in edited:
+        note(f"changed {item.path}{f': {item.where}' if item.where else ''}")
 
 
 def _rows(source: SourceSettings, day: date | None) -> list[dict[str, Any]]:

@@ -22,14 +22,14 @@ from gb_pipeline.universe.table import write_whole
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What was changed: the file, where in it, and the codes that were not as asked before."""
+    """What was changed: the file, where in it (empty for a file of symbols), and which codes."""
 
     path: Path
     where: str
     codes: tuple[str, ...]
 
 
-def add(config: Path, source: str, universe: Universe, codes: Sequence[str]) -> Edited:
+def add(config: Path, source: str, universe: Universe, asset_class: AssetClass, codes: Sequence[str]) -> list[Edited]:
     """Give a source symbols that it has not.
 
     They go into its file of symbols where it has one, and else into the list of gb.yaml: what a discovery or a
@@ -39,6 +39,7 @@ def add(config: Path, source: str, universe: Universe, codes: Sequence[str]) -> 
         config: gb.yaml.
         source: its name.
         universe: the source's.
+        asset_class: the source's.
         codes: canonical, none of them a symbol of the source.
 
     Raises:
@@ -46,19 +47,25 @@ def add(config: Path, source: str, universe: Universe, codes: Sequence[str]) -> 
     """
     if universe.kind == "file" and universe.path is not None:
         symbol_file.add(universe.path, codes)
-        return Edited(universe.path, "", tuple(codes))
+        return [Edited(universe.path, "", tuple(codes))]
     text = _text(config)
     symbols = _symbols(text, source)
     keys: tuple[str, ...] = ("sources", source, "symbols")
-    if isinstance(symbols, dict):
-        way = universe.kind
-        excluded = (symbols.get(way) or {}).get("exclude") if way in {"discover", "members"} else None
-        if isinstance(excluded, list):
-            back = [number for number, item in enumerate(excluded) if str(item).strip().upper() in codes]
-            text = yaml_edit.remove(text, (*keys, way, "exclude"), back) if back else text
-        keys = (*keys, "list")
-    write_whole(config, yaml_edit.add(text, keys, codes))
-    return Edited(config, ".".join(keys), tuple(codes))
+    if not isinstance(symbols, dict):
+        write_whole(config, yaml_edit.add(text, keys, codes))
+        return [Edited(config, ".".join(keys), tuple(codes))]
+    edited = []
+    if hidden := [code for code in codes if code in universe.hidden]:
+        way = (*keys, universe.kind, "exclude")
+        excluded = symbols[universe.kind]["exclude"]
+        back = [number for number, item in enumerate(excluded) if _code(item, asset_class) in hidden]
+        text = yaml_edit.remove(text, way, back)
+        edited.append(Edited(config, ".".join(way), tuple(hidden)))
+    if rest := [code for code in codes if code not in hidden]:
+        text = yaml_edit.add(text, (*keys, "list"), rest)
+        edited.append(Edited(config, ".".join((*keys, "list")), tuple(rest)))
+    write_whole(config, text)
+    return edited
 
 
 def remove(

@@ -22,7 +22,7 @@ def read(path: Path, spec: MemberList, asset_class: AssetClass) -> dict[str, tup
 
     Args:
         path: CSV with a header; other columns than those of `spec` are left alone.
-        spec: names of the columns; an empty first day means that the beginning is not known.
+        spec: names of the columns (what it excludes is read as well); an empty first day means that the beginning is not known.
         asset_class: of all codes.
 
     Raises:
@@ -42,8 +42,7 @@ def read(path: Path, spec: MemberList, asset_class: AssetClass) -> dict[str, tup
             problems.at(line.number, f"{code} is in already, by line {clash}")
         before.append((stay, line.number))
     problems.check()
-    unwanted = set(spec.exclude)
-    return by_code((code, stay) for code, stays in found.items() if code not in unwanted for stay, _ in stays)
+    return by_code((code, stay) for code, stays in found.items() for stay, _ in stays)
 
 
 def _stay(line: Line, spec: MemberList, asset_class: AssetClass) -> tuple[str, Stay]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.universe import discovered, memberships, symbol_file
 from gb_pipeline.universe.discovered import Entry
-from gb_pipeline.universe.spec import SymbolSettings, SymbolsSpec, canonical
+from gb_pipeline.universe.spec import Discovery, SymbolSettings, SymbolsSpec, canonical
 from gb_pipeline.universe.stays import Stay
 
 
@@ -28,6 +28,7 @@ class Universe:
         symbols: listed ones in the order of gb.yaml, then the file's.
         stays: of those that have any; the others are members for as long as they are listed.
         found: codes that the file, the discovery or the point-in-time list holds, whether they are listed as well or not.
+        hidden: codes that it would hold if they were not excluded.
         entries: what discovery found.
     """
 
@@ -36,6 +37,7 @@ class Universe:
     symbols: tuple[SymbolSettings, ...] = ()
     stays: Mapping[str, tuple[Stay, ...]] = field(default_factory=dict)
     found: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -85,10 +87,13 @@ class Universe:
             found = tuple(SymbolSettings(code=code) for code in stays)
         elif spec.discover is not None and lake is not None:
             path = discovered.universe_file(lake, source)
-            unwanted = set(spec.discover.exclude)
-            entries = tuple(entry for entry in discovered.read(path) if entry.code not in unwanted)
+            entries = discovered.read(path)
             stays = discovered.stays_of(entries)
             found = discovered.symbols_of(entries)
+        excluded = {*(spec.members or spec.discover or Discovery()).exclude}
+        hidden = frozenset(item.code for item in found if item.code in excluded)
+        found = tuple(item for item in found if item.code not in hidden)
         symbols = (*spec.listed, *(item for item in found if item.code not in listed))
-        own = {code: stays[code] for code in stays if code not in listed}
-        return cls(spec, path, symbols, own, frozenset(item.code for item in found), entries)
+        own = {code: stays[code] for code in stays if code not in listed and code not in hidden}
+        entries = tuple(entry for entry in entries if entry.code not in hidden)
+        return cls(spec, path, symbols, own, frozenset(item.code for item in found), hidden, entries)
