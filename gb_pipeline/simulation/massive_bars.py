@@ -73,7 +73,7 @@ def aggregates(stocks: Stocks, asked: Asked) -> Answer:
 
     sent = troubled(asked.trouble, rows, before)
     if following is None and asked.trouble == "endless_next":
-        following = replace(query, start=query.end, end=query.end + _MINUTE_MS)
+        following = replace(query, start=query.end, end=query.end)
     link = None if following is None else _link(asked, replace(following, back=page.start, page=query.page + 1))
     # Rows that got lost on the way are still counted.
     count = len(rows) if asked.trouble == "drop_rows" else len(sent)
