@@ -124,7 +124,7 @@ def _tell(found: list[Replayed], *, write: bool) -> ExitCode:
         return ExitCode.FAILED
     problems = any(item.problems for item in found)
     if not differences:
-        note(f"{count(answers, 'answer')} say what is stored")
+        note(f"{count(answers, 'kept answer')} read again: what {'it says' if answers == 1 else 'they say'} is stored")
         return ExitCode.FAILED if problems else ExitCode.OK
     note(f"{count(differences, 'bar')} differ{'s' if differences == 1 else ''} from the kept responses")
     if write:
