@@ -20,7 +20,8 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window, instant
-from gb_pipeline.reading import ledgers, sql
+from gb_pipeline.reading import actions, ledgers, sql
+from gb_pipeline.reading.adjusted import adjusted, parse_adjustment
 from gb_pipeline.reading.answer import run, run_lazily
 from gb_pipeline.reading.as_of import as_known
 from gb_pipeline.reading.index import FileIndex
@@ -95,6 +96,7 @@ class Lake:
         columns: Sequence[str] | None = None,
         as_of: Moment | None = None,
         as_float: bool = False,
+        adjustment: str | None = None,
     ) -> pl.DataFrame:
         """Bars as a frame, sorted by symbol and timestamp, each bar once.
 
@@ -109,6 +111,11 @@ class Lake:
             as_of: read what was known at this moment: bars that came later are absent, bars that were restated later have
                 their old content.
             as_float: prices and volumes as Float64, each the float nearest to the stored decimal.
+            adjustment: what is done to prices and volumes. None gives them as they are stored (`Lake.symbols` and the
+                catalog's `adjustment` say how), and refuses an answer in which a split has reached only some of the bars.
+                `raw` gives prices as traded, `split` prices that all splits known so far are in (known at `as_of`, where
+                it is given), both by the vendor's own splits and exact where eight decimals hold the result, else rounded
+                half to even. A bar of an ex date or later is never touched by that split.
 
         Returns:
             `timestamp` and `known_at` Datetime us UTC; numbers Decimal(18,8), or Decimal(38,18) where files of a source
@@ -117,13 +124,14 @@ class Lake:
         Raises:
             UnknownSeries: nothing is stored under this name; `near` lists what resembles it.
             NoDataInRange: no bar in the range; `available` says what there is.
-            ReadError: several sources have the symbol and none was named.
+            ReadError: several sources have the symbol and none was named; or `adjustment` cannot be had, as nobody asked
+                the vendor for corporate actions, for example.
             NaiveTimestamp: a time of day without a zone.
 
         Example:
             >>> lake.bars(["BTC-USD", "ETH-USD"], "1d", "2024-01-01", columns=["symbol", "timestamp", "close"])
         """
-        question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
+        question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
             raise nothing_found(self._index, question)
@@ -140,6 +148,7 @@ class Lake:
         columns: Sequence[str] | None = None,
         as_of: Moment | None = None,
         as_float: bool = False,
+        adjustment: str | None = None,
     ) -> pl.LazyFrame:
         """The same lazily: filters, columns and aggregations that follow are pushed down into the files.
 
@@ -149,7 +158,7 @@ class Lake:
         Example:
             >>> lake.scan_bars("BTC-USD", "1m").group_by_dynamic("timestamp", every="1h").agg(pl.col("close").last()).collect()
         """
-        _, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
+        _, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         return run_lazily(plan, names, as_float=as_float)
 
     def arrow(
@@ -163,13 +172,14 @@ class Lake:
         columns: Sequence[str] | None = None,
         as_of: Moment | None = None,
         as_float: bool = False,
+        adjustment: str | None = None,
     ) -> pa.Table:
         """The same as an Arrow table, with timestamps as `timestamp[ns, UTC]`.
 
         Raises:
             ReadError: a bar lies outside 1677 to 2262, where nanoseconds of 64 bits end; and what `bars` raises.
         """
-        question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of)
+        question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
             raise nothing_found(self._index, question)
@@ -191,6 +201,7 @@ class Lake:
         source: str | None,
         columns: Sequence[str] | None,
         as_of: Moment | None,
+        adjustment: str | None,
     ) -> tuple[Question, Plan, list[str]]:
         kind = Resolution.parse(resolution)
         if kind is Resolution.TICK:
@@ -206,6 +217,7 @@ class Lake:
         names = check_columns(columns, plan.schema)
         if question.as_of is not None:
             plan = as_known(self._store.tables, question, plan, question.as_of)
+        plan = adjusted(self._store.tables, question, plan, parse_adjustment(adjustment))
         return question, plan, names
 
     def sql(self, query: str) -> pl.DataFrame:
@@ -262,6 +274,44 @@ class Lake:
         updated_at`; `start` and `end` are the first and last bar, null without one.
         """
         return ledgers.symbols_of(self._index, source, _resolution(resolution))
+
+    def corporate_actions(
+        self,
+        symbol: Symbols | None = None,
+        *,
+        source: str | None = None,
+        kind: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        as_of: Moment | None = None,
+        withdrawn: bool = False,
+    ) -> pl.DataFrame:
+        """Splits, cash dividends, listings and delistings, one row each, as the vendor says them now or said them then.
+
+        Args:
+            symbol: one or several; all by default.
+            kind: `split`, `cash_dividend`, `listing` or `delisting`.
+            start, end: half-open range of ex dates.
+            as_of: as they were known at this moment, before later corrections.
+            withdrawn: also those that the vendor no longer returned by then, with true in the column of that name.
+
+        Returns:
+            `source, symbol, ex_date` (Date), `kind, label, ratio` (new shares per old share, rounded at the 18th decimal),
+            `split_to, split_from` (exact), `amount` (Decimal(38,18), cash per share as of the ex date), `currency,
+            declared_date, record_date, pay_date, known_at` (Datetime us UTC), `withdrawn`; sorted by source, symbol and ex
+            date. No row means that the vendor was asked and had none.
+
+        Raises:
+            UnknownSeries: nobody ever asked for the corporate actions of a symbol that is named.
+            ConfigError: there is no such kind.
+
+        Example:
+            >>> lake.corporate_actions("AAPL", kind="split").select("ex_date", "split_to", "split_from")
+        """
+        moment = None if as_of is None else instant(as_of)
+        return actions.found(
+            self._index, _codes(symbol), source, kind, _window(start, end), moment, withdrawn=withdrawn
+        )
 
     def restatements(
         self,

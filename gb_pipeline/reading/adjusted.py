@@ -1,0 +1,290 @@
+"""Prices as traded, or split-adjusted, out of whatever is stored.
+
+Belongs here: `adjustment` of `Lake.bars`: which splits each stored bar carries, which it should, and refusing an answer that
+would mix both. Does not belong here: the arithmetic (`market.adjust`), and what the lake knows of splits (`lake.basis`).
+
+Every factor comes from the vendor's own splits, as they were known at the moment that is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.actions import TABLE
+from gb_pipeline.lake.basis import (
+    SplitPeriod,
+    action_fetches,
+    confirmations,
+    in_doubt,
+    not_covered,
+    split_factors,
+    split_periods,
+    stored_adjustments,
+)
+from gb_pipeline.lake.tables import Tables
+from gb_pipeline.market.adjust import factor_columns, rescale
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.reading.plan import LATEST, Part, Plan, Question
+
+_ASKED = (Adjustment.RAW, Adjustment.SPLIT)
+_NONE = pl.DataFrame()
+
+
+def parse_adjustment(text: str | Adjustment | None) -> Adjustment | None:
+    """`raw`, `split`, or None for prices as they are stored.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text is None:
+        return None
+    if str(text) not in {kind.value for kind in _ASKED}:
+        raise ConfigError(
+            f"{str(text)[:40]!r} is no adjustment of an answer",
+            fix="use raw, split, or leave it out for what is stored",
+        )
+    return Adjustment(str(text))
+
+
+def adjusted(tables: Tables, question: Question, plan: Plan, asked: Adjustment | None) -> Plan:
+    """The plan with each part's prices and volumes as they are asked for.
+
+    Args:
+        asked: None leaves them as they are stored, and refuses to answer where a split has reached only some of them.
+
+    Raises:
+        ReadError: whether a series was split is not known, it cannot be un-adjusted, or its bars are of before and after a
+            split.
+    """
+    if asked is None and not _knows_actions(tables):
+        return plan
+    return replace(plan, parts=tuple(_part(tables, question, part, asked) for part in plan.parts))
+
+
+def _knows_actions(tables: Tables) -> bool:
+    with tables.open(TABLE) as table:
+        return table is not None
+
+
+def _part(tables: Tables, question: Question, part: Part, asked: Adjustment | None) -> Part:
+    codes = [part.symbol] if part.symbol is not None else list(question.symbols) or None
+    if asked is None:
+        # Most series have no split at all; they are not looked at any closer.
+        split = split_periods(tables, part.source, codes, question.as_of)
+        first = question.window.start.date()
+        codes = [code for code, periods in split.items() if any(period.ex_date > first for period in periods)]
+        if not codes:
+            return part
+    stored = stored_adjustments(tables, part.source, question.resolution, codes)
+    wanted = [code for code, kind in stored.items() if _differs(part.source, code, kind, asked)]
+    series = {}
+    for code in wanted:
+        made = _series(tables, question, part.source, code, stored[code], asked)
+        if made is not None:
+            series[code] = made
+    if not series:
+        return part
+    if asked is None:
+        for code, made in series.items():
+            made.refuse_mixture(_rows_of(part, code))
+        return part
+    columns = part.rows.collect_schema()
+
+    def convert(frame: pl.DataFrame) -> pl.DataFrame:
+        return _converted(frame, part.symbol, series)
+
+    rows = part.rows.map_batches(
+        convert, schema=columns, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
+    )
+    return replace(part, rows=rows)
+
+
+def _differs(source: str, code: str, stored: Adjustment, asked: Adjustment | None) -> bool:
+    """Whether there is anything to do or to check."""
+    if stored is Adjustment.ALL and asked is not None:
+        raise ReadError(
+            f"{source} {code} is stored adjusted for dividends as well, which cannot be undone exactly",
+            fix="fetch it from a vendor that serves prices as traded",
+        )
+    # Split-adjusted bars may be of before and of after a split, whatever is asked for.
+    return stored is Adjustment.SPLIT or (stored is Adjustment.RAW and asked is Adjustment.SPLIT)
+
+
+def _rows_of(part: Part, code: str) -> pl.DataFrame:
+    rows = part.rows if part.symbol is not None else part.rows.filter(pl.col("symbol") == code)
+    return rows.select("timestamp", "known_at").collect()
+
+
+def _converted(frame: pl.DataFrame, symbol: str | None, series: Mapping[str, _Series]) -> pl.DataFrame:
+    if frame.is_empty():
+        return frame
+    if symbol is not None:
+        return series[symbol].convert(frame)
+    # Stretches of one symbol, in whatever order they come.
+    parts = [frame.filter(~pl.col("symbol").is_in(list(series)))]
+    for code, one in series.items():
+        mine = frame.filter(pl.col("symbol") == code)
+        parts.append(one.convert(mine) if mine.height else mine)
+    return pl.concat(parts)
+
+
+def _series(
+    tables: Tables, question: Question, source: str, code: str, stored: Adjustment, asked: Adjustment | None
+) -> _Series | None:
+    """What is needed to convert one series; None where none of its bars is concerned."""
+    as_of = question.as_of
+    today = (as_of or datetime.now(UTC)).date()
+    sessions = _sessions(tables, question, source, code)
+    if sessions.is_empty():
+        return None
+    periods = split_periods(tables, source, [code], as_of).get(code, ())
+    if asked is not None and not (stored is asked is Adjustment.SPLIT):
+        _refuse_unknown(tables, question, source, code, stored, sessions)
+    first = sessions["session"].min()
+    mine = tuple(period for period in periods if period.ex_date > first)  # type: ignore[operator]
+    if not mine:
+        return None
+    confirmed = _NONE
+    if in_doubt(mine):
+        confirmed = confirmations(tables, source, question.resolution, code, as_of)
+    return _Series(source, code, question.resolution, stored, asked, mine, confirmed, sessions, today)
+
+
+def _sessions(tables: Tables, question: Question, source: str, code: str) -> pl.DataFrame:
+    """Stored sessions of a series, and the two beside the window: bars between them would belong to nobody knows which."""
+    rows = ledger.current(tables, source, question.resolution, [code]).filter(pl.col("actual") > 0)
+    window = question.window
+    margin = timedelta(days=8)
+    start = max(window.start.date(), date.min + margin) - margin
+    rows = rows.filter(pl.col("session") >= start)
+    if window.end < LATEST - margin:
+        rows = rows.filter(pl.col("session") <= (window.end + margin).date())
+    return rows.select("session", "first_timestamp", "last_timestamp", "known_at")
+
+
+def _refuse_unknown(
+    tables: Tables, question: Question, source: str, code: str, stored: Adjustment, sessions: pl.DataFrame
+) -> None:
+    """Raise unless the vendor has told of every split that may concern the sessions of the window."""
+    window, as_of = question.window, question.as_of
+    inside = sessions.filter((pl.col("first_timestamp") < window.end) & (pl.col("last_timestamp") >= window.start))
+    days = [inside["session"].min(), inside["session"].max()]
+    if stored is Adjustment.SPLIT:
+        # Whatever happened until a bar was fetched is in its prices.
+        days += [min(moment, as_of or moment).date() for moment in inside["known_at"]]
+    known = [day for day in days if isinstance(day, date)]
+    if not known:
+        return
+    asked = action_fetches(tables, source, [code], as_of)
+    missing = not_covered(asked, min(known), max(known))
+    if missing is None:
+        return
+    said = "its corporate actions were never fetched"
+    if not asked.is_empty():
+        said = f"its corporate actions are not known on {missing}"
+    raise ReadError(
+        f"whether {source} {code} was split between {min(known)} and {max(known)} is not known: {said}",
+        fix=f"fetch them: gb actions fetch {source} {code}",
+    )
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One series, its splits, and how its prices are to be."""
+
+    source: str
+    code: str
+    resolution: Resolution
+    stored: Adjustment
+    asked: Adjustment | None
+    periods: Sequence[SplitPeriod]
+    confirmed: pl.DataFrame
+    sessions: pl.DataFrame
+    today: date
+
+    def convert(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows of the series with their prices and volumes changed."""
+        codes, products = self._factors(frame)
+        divisors = [self._divisor(carried, due) for carried, due in products]
+        if all(divisor == 1 for divisor in divisors):
+            return frame
+        factors = pl.DataFrame(factor_columns(divisors))
+        return rescale(frame.hstack(factors.select(pl.all().gather(codes))), back=False)
+
+    def refuse_mixture(self, rows: pl.DataFrame) -> None:
+        """Raise where bars of before and after a split would be one answer."""
+        if rows.is_empty():
+            return
+        codes, products = self._factors(rows)
+        lacking = {products[code][1] / products[code][0] for code in codes.unique()}
+        if len(lacking) > 1:
+            stale = [code for code, (carried, due) in enumerate(products) if carried != due]
+            row = rows.filter(codes.is_in(stale))["timestamp"].sort()[0]
+            raise ReadError(
+                f"{self.source} {self.code} {self.resolution}: bars from {row} on were fetched before a split that others"
+                " carry",
+                fix="read them with adjustment='split' or 'raw', or fetch that range again",
+            )
+
+    def _divisor(self, carried: Fraction, due: Fraction) -> Fraction:
+        """What prices are divided by: new shares per old share."""
+        if self.stored is Adjustment.RAW:
+            return due
+        return 1 / carried if self.asked is Adjustment.RAW else due / carried
+
+    def _factors(self, frame: pl.DataFrame) -> tuple[pl.Series, list[tuple[Fraction, Fraction]]]:
+        rows = frame.select("timestamp", "known_at").with_columns(self._session(frame["timestamp"]))
+        return split_factors(rows, self.periods, self.confirmed, self.today)
+
+    def _session(self, stamps: pl.Series) -> pl.Series:
+        """The session of each bar, as exactly as splits need it: before or after each ex date."""
+        if not self.resolution.intraday:
+            return self._labels(stamps)
+        edges = self.sessions.drop_nulls().sort("first_timestamp")
+        found = edges["first_timestamp"].search_sorted(stamps, side="right").cast(pl.Int64) - 1
+        session = edges["session"].gather(found.clip(0)).rename("session")
+        # Every stored bar lies between the first and the last one of its session, as soon as its write has ended.
+        beyond = (found < 0) | (stamps > edges["last_timestamp"].gather(found.clip(0)))
+        if beyond.any():
+            self._refuse_unplaced(stamps.filter(beyond), edges)
+        return session
+
+    def _refuse_unplaced(self, stamps: pl.Series, edges: pl.DataFrame) -> None:
+        for period in self.periods:
+            before = edges.filter(pl.col("session") < period.ex_date)["last_timestamp"].max()
+            after = edges.filter(pl.col("session") >= period.ex_date)["first_timestamp"].min()
+            lost = stamps
+            if before is not None:
+                lost = lost.filter(lost > before)
+            if after is not None:
+                lost = lost.filter(lost < after)
+            if len(lost):
+                raise ReadError(
+                    f"to which side of the split of {period.ex_date} the bar of {self.code} at {lost[0]} belongs is not"
+                    " recorded: a write is under way or was killed",
+                    fix="read again in a moment, or fetch that session again",
+                )
+
+    def _labels(self, stamps: pl.Series) -> pl.Series:
+        days = stamps.dt.date().rename("session")
+        if self.resolution is Resolution.DAY:
+            return days
+        every = {Resolution.WEEK: "1w", Resolution.MONTH: "1mo"}[self.resolution]
+        ends = days.dt.offset_by(every)
+        for period in self.periods:
+            across = (days < period.ex_date) & (ends > period.ex_date) & (self.asked is not None)
+            if across.any():
+                raise ReadError(
+                    f"the bar of {self.resolution} of {self.code} at {days.filter(across)[0]} holds prices of before and"
+                    f" after the split of {period.ex_date}",
+                    fix="read daily bars, and resample them once they are adjusted",
+                )
+        return days
