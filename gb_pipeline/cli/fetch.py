@@ -15,6 +15,7 @@ import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
 from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table, progress
+from gb_pipeline.cli.symbols import no_symbols
 from gb_pipeline.errors import ConfigError, TransientVendorError
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from gb_pipeline.market.resolution import Resolution
     from gb_pipeline.settings import SourceSettings
 
-_STYLES = {"complete": "green", "unchanged": "green", "partial": "yellow", "refused": "red", "failed": "red"}
+_STYLES = {
+    "complete": "green", "unchanged": "green", "partial": "yellow", "deferred": "yellow", "refused": "red", "failed": "red",
+}  # fmt: skip
 # The worst state of any session is the state of the series.
-_BY_GRAVITY = ("failed", "refused", "partial", "empty", "complete", "not_listed", "closed")
+_BY_GRAVITY = ("failed", "refused", "deferred", "partial", "empty", "complete", "not_listed", "closed")
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +57,8 @@ def fetch(
 
     It is the code that Dagster's assets run, and refreshes the catalog afterwards. Fetching again is harmless: what is
     stored is compared, and only differences are written. Ends with 1 when a session was refused or the vendor refuses for
-    good, and with 3 when it failed in passing.
+    good, and with 3 when it failed in passing or the calls of the vendor's day are used up: what is left is deferred then,
+    and the same command goes on with it another day.
     """
     from gb_pipeline.ingest.pipeline import ingest
     from gb_pipeline.lake.catalog import refresh_catalog
@@ -65,6 +69,8 @@ def fetch(
     length = _resolution(chosen, resolution)
     jobs = _jobs(chosen, symbols or [], start, end)
     store = LakeStore.at(settings.lake)
+    if not jobs:
+        note(f"{source} has no symbols yet: {no_symbols(chosen)}")
     with progress(quiet=as_json) as bar:
         task = bar.add_task(f"{source} {length}", total=len(jobs))
         outcomes = ingest(store, chosen, length, jobs, on_outcome=lambda _: bar.advance(task))
@@ -120,9 +126,11 @@ def _by_symbol(outcomes: list[Outcome]) -> list[dict[str, Any]]:
             {
                 "symbol": outcome.symbol.code, "sessions": 0, "received": 0, "rows": 0, "expected": 0, "missing": 0,
                 "quarantined": 0, "restated": 0, "changed": 0, "states": Counter(), "error": None,
+                "deferred_until": None,
             },
         )  # fmt: skip
         row["error"] = row["error"] or (outcome.error.what if outcome.error else None)
+        row["deferred_until"] = row["deferred_until"] or outcome.deferred_until
         for session in outcome.sessions:
             row["sessions"] += 1
             row["received"] += session.received
@@ -164,6 +172,10 @@ def _tell(outcomes: list[Outcome]) -> ExitCode:
         )
     if len(refused) > 5:
         print_error(f"... and {len(refused) - 5} more sessions were refused")
+    deferred = [outcome for outcome in outcomes if outcome.deferred is not None]
+    if deferred and (why := deferred[0].deferred) is not None:
+        count = sum(session.status.value == "deferred" for outcome in deferred for session in outcome.sessions)
+        print_error(f"{count:,} sessions are deferred until {why.until:%Y-%m-%d %H:%M}Z: {why.what}", why.fix)
     if refused or any(not isinstance(error, TransientVendorError) for error in errors):
         return ExitCode.FAILED
-    return ExitCode.TRANSIENT if errors else ExitCode.OK
+    return ExitCode.TRANSIENT if errors or deferred else ExitCode.OK

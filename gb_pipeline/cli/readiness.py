@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.output import count
+from gb_pipeline.cli.symbols import no_symbols
 from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbE
         return [ConfigError(f"{source.provider} does not have {shown}", fix="correct symbols or resolutions")]
     words = ", ".join(str(resolution) for resolution in source.resolutions)
     found.facts.append(f"{source.provider}, {count(len(source.symbols), 'symbol')} of {words}")
+    if not source.symbols:
+        found.remarks.append(ConfigError("it has no symbols yet", fix=no_symbols(source)))
     return []
 
 

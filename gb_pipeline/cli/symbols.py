@@ -72,7 +72,7 @@ def list_symbols(
     print_table(used, [[row[name] for name in used] for row in rows])
     note(f"{count(len(rows), 'symbol')}{f' on {day}' if day else ''}")
     if not rows and day is None:
-        note(_no_symbols(chosen))
+        note(no_symbols(chosen))
     return ExitCode.OK
 
 
@@ -295,7 +295,8 @@ def _told(item: Instrument) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _no_symbols(source: SourceSettings) -> str:
+def no_symbols(source: SourceSettings) -> str:
+    """What to do about a source without symbols."""
     if source.universe.spec.discover is not None:
         return f"`gb symbols refresh {source.name}` asks the vendor for them"
     return f"`gb symbols add {source.name} SYMBOL` adds one"

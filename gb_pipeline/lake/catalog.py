@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 2
+FORMAT = 3
 # What a killed build left behind is removed by a later one.
 _ABANDONED_SECONDS = 3600
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
@@ -237,13 +237,16 @@ def _instruments(storage: Storage, sources: Mapping[str, SourceSettings] | None)
         connection = open_catalog(storage.catalog)
     except LakeError:
         return named
-    query = "select source, symbol, resolution, exchange, asset_class from symbol_data where asset_class is not null"
+    query = "select * from symbol_data where asset_class is not null"
     try:
-        previous = pl.DataFrame(connection.sql(query).to_arrow_table(), schema=contents.INSTRUMENTS)
+        found = pl.DataFrame(connection.sql(query).to_arrow_table())
     except duckdb.Error:
         return named
     finally:
         connection.close()
+    # That of an older release may know less.
+    columns = (pl.col(name) if name in found.columns else pl.lit(None).alias(name) for name in contents.INSTRUMENTS)
+    previous = found.select(columns).cast(contents.INSTRUMENTS)
     return pl.concat([named, previous.join(named, on=contents.SERIES, how="anti")])
 
 

@@ -67,9 +67,17 @@ SYMBOL_DATA = pl.Schema(
         "bytes": pl.Int64(),
         "created_at": _MOMENT,
         "updated_at": _MOMENT,
+        "listed_from": pl.Date(),
+        "listed_until": pl.Date(),
     }
 )
-INSTRUMENTS = pl.Schema(dict.fromkeys((*SERIES, "exchange", "asset_class"), pl.String()))
+INSTRUMENTS = pl.Schema(
+    {
+        **dict.fromkeys((*SERIES, "exchange", "asset_class"), pl.String()),
+        "listed_from": pl.Date(),
+        "listed_until": pl.Date(),
+    }
+)
 
 
 def bar_tables(tables: Tables) -> list[str]:
@@ -224,9 +232,9 @@ def _folders(tables: Tables) -> pl.Expr:
 
 
 def instruments_of(sources: Mapping[str, SourceSettings]) -> pl.DataFrame:
-    """Exchange and asset class of every series that the settings name; columns of `INSTRUMENTS`."""
+    """Exchange, asset class and listing of every series that the settings name; columns of `INSTRUMENTS`."""
     rows = [
-        (name, symbol.code, resolution.value, symbol.exchange, symbol.asset_class.value)
+        (name, symbol.code, resolution.value, symbol.exchange, symbol.asset_class.value, *settings.listing(symbol))
         for name, settings in sources.items()
         for symbol in settings.instruments
         for resolution in settings.resolutions

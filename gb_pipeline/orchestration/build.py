@@ -30,7 +30,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     Raises:
         ConfigError: something in gb.yaml cannot work; the message says what.
     """
-    parts = list(datasets(settings))
+    # A source whose symbols nobody has asked for yet has nothing to show.
+    parts = [dataset for dataset in datasets(settings) if dataset.symbols]
     for dataset in parts:
         warn_if_many(dataset.name, dataset.partitioning, len(dataset.symbols), date.today())
     with warnings.catch_warnings():
@@ -43,7 +44,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions:
     lake = str(settings.lake)
-    backtests = [backtest_asset(_tested(settings), settings.moving_average)] if settings.moving_average else []
+    wish = settings.moving_average
+    backtests = [backtest_asset(tested, wish)] if wish and (tested := _tested(settings)).symbols else []
     return dg.Definitions(
         assets=[
             *(bars_asset(dataset) for dataset in parts),
