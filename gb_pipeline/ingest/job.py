@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
-from gb_pipeline.errors import GbError
+from gb_pipeline.errors import GbError, QuotaExhausted
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
 from gb_pipeline.market.symbol import Symbol
@@ -36,6 +36,7 @@ class Outcome:
     Attributes:
         sessions: one report per day of [start, end), closed days included, in order; days that have not begun are absent.
         error: why some of the sessions are `failed`; None when every answer arrived.
+        deferred: why some of them are `deferred`: the calls of the vendor's day are used up; nothing failed.
         latency_ms: milliseconds that the vendor took.
         calls: requests it took.
         vendor_bytes: size of the vendor's answers.
@@ -50,6 +51,7 @@ class Outcome:
     end: date
     sessions: tuple[SessionReport, ...] = ()
     error: GbError | None = None
+    deferred: QuotaExhausted | None = None
     latency_ms: int = 0
     calls: int = 0
     vendor_bytes: int = 0
@@ -60,9 +62,15 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether every session is stored as the vendor has it: none failed, none refused."""
+        """Whether every session is stored as the vendor has it: none failed, none refused, none deferred."""
         bad = {SessionStatus.FAILED, SessionStatus.REFUSED}
-        return self.error is None and not any(session.status in bad for session in self.sessions)
+        bad_session = any(session.status in bad for session in self.sessions)
+        return self.error is None and self.deferred is None and not bad_session
+
+    @property
+    def deferred_until(self) -> datetime | None:
+        """When the vendor can be asked for the deferred sessions, in UTC; None where there are none."""
+        return None if self.deferred is None else self.deferred.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class Progress:
     _done: int = 0
     _sessions: list[SessionReport] = field(default_factory=list)
     _error: GbError | None = None
+    _deferred: QuotaExhausted | None = None
     _records: list[FetchRecord] = field(default_factory=list)
     _bytes: int = 0
     _unplaced: int = 0
@@ -131,7 +140,10 @@ class Progress:
         self._done += 1
         self._sessions += sessions
         self._records += [record] if record is not None else []
-        self._error = self._error or error
+        if isinstance(error, QuotaExhausted):
+            self._deferred = self._deferred or error
+        else:
+            self._error = self._error or error
         if report is not None:
             self._unplaced += report.unplaced.get(self.job.symbol.code, 0)
         if report is not None and report.version is not None:
@@ -146,6 +158,7 @@ class Progress:
             end=self.job.end,
             sessions=tuple(sorted(self._sessions, key=lambda session: session.session)),
             error=self._error,
+            deferred=self._deferred,
             latency_ms=sum(record.latency_ms for record in self._records),
             calls=sum(record.calls for record in self._records),
             vendor_bytes=sum(record.bytes for record in self._records),

@@ -143,6 +143,24 @@ def session_reports(
     return sorted(reports, key=lambda report: (report.symbol, report.session))
 
 
+def deferred_reports(
+    symbols: Sequence[str], rules: BarRules, window: Window, now: datetime, listings: Mapping[str, Listing]
+) -> list[SessionReport]:
+    """One report per symbol and day of a window that was not asked for; it claims nothing that an answer would tell."""
+    begun = Window(window.start, min(window.end, now)) if window.start < now else None
+    if begun is None:
+        return []
+    expectation = expect(rules, begun, now)
+    reports = []
+    for symbol in symbols:
+        unlisted = _unlisted(expectation.sessions, listings.get(symbol, (None, None)))
+        for session in expectation.sessions:
+            status = SessionStatus.NOT_LISTED if session in unlisted else SessionStatus.DEFERRED
+            reports.append(SessionReport(symbol, session, status))
+        reports += [_closed(symbol, day) for day in expectation.closed]
+    return sorted(reports, key=lambda report: (report.symbol, report.session))
+
+
 def _unlisted(sessions: Sequence[date], listing: Listing) -> frozenset[date]:
     start, end = listing
     return frozenset(day for day in sessions if (start and day < start) or (end and day >= end))

@@ -20,11 +20,15 @@ from gb_pipeline.market.schema import FETCHES, polars_schema
 
 
 class FetchOutcome(StrEnum):
-    """How a fetch ended; `empty` means that the vendor's well-formed empty answer was seen."""
+    """How a fetch ended; `empty` means that the vendor's well-formed empty answer was seen.
+
+    `deferred`: the calls of the vendor's day were used up. What waited behind it was never asked for and leaves no row.
+    """
 
     OK = "ok"
     EMPTY = "empty"
     ERROR = "error"
+    DEFERRED = "deferred"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,11 @@ from gb_pipeline.quality.gaps import Gap
 
 
 class SessionStatus(StrEnum):
-    """The state of one series in one session."""
+    """The state of one series in one session.
+
+    `deferred` is never stored: nothing is known of the session that was not known before, because the calls of the vendor's
+    day are used up.
+    """
 
     COMPLETE = "complete"
     PARTIAL = "partial"
@@ -25,6 +29,7 @@ class SessionStatus(StrEnum):
     NOT_LISTED = "not_listed"
     REFUSED = "refused"
     FAILED = "failed"
+    DEFERRED = "deferred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class SessionReport:
     Attributes:
         symbol: canonical code.
         session: the trading day.
-        status: its state now; `refused` and `failed` say that the write changed nothing here.
+        status: its state now; `refused`, `failed` and `deferred` say that nothing was changed here.
         expected, actual, missing: bars that the calendar expects, that are stored, and that are not.
         received: rows that the vendor sent for this session.
         quarantined: rows of them that were refused.
