@@ -82,13 +82,18 @@ def _whole(value: Any) -> int | None:
 
 def _text(values: Iterable[Any]) -> pl.Series:
     listed = list(values)
-    try:
-        return pl.Series(listed, dtype=pl.String, strict=True)
-    except (TypeError, pl.exceptions.PolarsError):
-        return pl.Series([_spelled(value) for value in listed], dtype=pl.String)
+    kinds = set(map(type, listed))
+    # Some vendors write whole numbers without quotes; a column of nothing else, or of these and texts, is spelled fast.
+    if kinds == {int}:
+        listed = list(map(str, listed))
+    elif not kinds <= {str, type(None)}:
+        listed = [value if type(value) is str else _spelled(value) for value in listed]
+    return pl.Series(listed, dtype=pl.String)
 
 
 def _spelled(value: Any) -> str | None:
+    if type(value) is int:
+        return str(value)
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)
