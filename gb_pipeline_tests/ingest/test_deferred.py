@@ -154,11 +154,13 @@ def test_a_failure_beside_it_stays_a_failure(sim: Simulation, store: LakeStore) 
 def test_hundreds_that_wait_cost_one_row_and_no_time(sim: Simulation, store: LakeStore) -> None:
     codes = [f"Q{number}-USDT" for number in range(400)]
     settings = source(sim, 1, symbols=codes)
+    fetch(store, settings, codes[:1])
     began = datetime.now(UTC)
     outcomes = fetch(store, settings, codes)
 
     assert {outcome.sessions[0].status for outcome in outcomes} == {SessionStatus.DEFERRED}
-    assert fetches.read(store.tables).height == 1
+    assert fetches.read(store.tables).height == 2
+    assert len(sim.requests) == 1
     assert datetime.now(UTC) - began < timedelta(seconds=15)
 
 
