@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
 from gb_pipeline.ingest.actions import ActionsOutcome, Now, Refetch, actions_of, ask_actions
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.lake.stale import split_adjusted, stale_sessions
+from gb_pipeline.lake.stale import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import ActionsProvider, Provider
@@ -39,7 +39,7 @@ async def prepare(
     """
     if not isinstance(provider, ActionsProvider):
         return {}
-    first = min(start, source.start)
+    first = min(start, source.start, first_stored(store.tables, source.name, [item.code for item in symbols]) or start)
     until = now().date() + timedelta(days=1)
     known = actions_of(source, provider)
     asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id, now=now)

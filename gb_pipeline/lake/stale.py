@@ -6,7 +6,7 @@ Belongs here: finding them in the ledgers; no file of bars is opened. Does not b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import polars as pl
 
@@ -29,6 +29,13 @@ def split_adjusted(tables: Tables, source: str) -> tuple[Resolution, ...]:
     )
     found = set(rows.select("resolution").unique().collect()["resolution"])
     return tuple(resolution for resolution in Resolution if resolution.value in found)
+
+
+def first_stored(tables: Tables, source: str, symbols: Sequence[str]) -> date | None:
+    """The first session of which bars of any of these symbols are stored."""
+    rows = ledger_rows(tables, "sessions", source=source, symbols=symbols).filter(pl.col("actual") > 0)
+    found = rows.select(pl.col("session").min()).collect().item()
+    return found if isinstance(found, date) else None
 
 
 def stale_sessions(

@@ -167,6 +167,9 @@ def _sessions(tables: Tables, question: Question, source: str, code: str) -> pl.
     rows = rows.filter(pl.col("session") >= start)
     if window.end < LATEST - margin:
         rows = rows.filter(pl.col("session") <= (window.end + margin).date())
+    if question.as_of is not None:
+        # Nobody knew a bar of a day that had not begun.
+        rows = rows.filter(pl.col("session") <= question.as_of.date() + timedelta(days=1))
     return rows.select("session", "first_timestamp", "last_timestamp", "known_at")
 
 
