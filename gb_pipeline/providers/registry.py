@@ -20,6 +20,7 @@ from gb_pipeline.settings import SourceSettings
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.
 _BUILT_IN = {
+    "alpaca": "gb_pipeline.providers.alpaca:AlpacaProvider",
     "ccxt": "gb_pipeline.providers.ccxt:CcxtProvider",
     "csv": "gb_pipeline.providers.csv:CsvProvider",
     "massive": "gb_pipeline.providers.massive:MassiveProvider",
