@@ -51,7 +51,7 @@ def actions(chart: Chart, start: date, end: date) -> pl.DataFrame:
         rows = list(splits)
         for name, label in _SHARE_KINDS:
             rows += [_dividend(chart, event, label, ratios) for event in _events(chart, name)]
-    except (LookupError, TypeError, ValueError, ArithmeticError, OverflowError):
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         raise TransientVendorError(
             f"{WHO} answered an event of {chart.meta.get('symbol')} that cannot be read",
             fix="the same call may succeed later; if it does not, the vendor changed its protocol",
@@ -122,7 +122,7 @@ def _dividend(chart: Chart, event: dict[str, Any], label: str, splits: list[tupl
         "kind": "cash_dividend",
         "label": label,
         "amount": as_paid(_positive(str(amount)), later),
-        "currency": event.get("currency") or chart.meta.get("currency"),
+        "currency": str(event.get("currency") or chart.meta.get("currency") or "") or None,
     }
 
 

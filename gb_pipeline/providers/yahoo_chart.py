@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
-from typing import Any
+from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -58,8 +58,15 @@ class Chart:
         return _moment(self.meta.get("firstTradeDate"))
 
     def local_date(self, stamp: int) -> date:
-        """The exchange's date of an epoch second."""
-        return datetime.fromtimestamp(stamp, self.zone).date()
+        """The exchange's date of an epoch second.
+
+        Raises:
+            ValueError: it is none.
+        """
+        moment = _moment(stamp)
+        if moment is None:
+            raise ValueError(f"{str(stamp)[:30]} is no time")
+        return moment.astimezone(self.zone).date()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,7 @@ def _rows(result: dict[str, Any]) -> pl.DataFrame:
     quotes = result["indicators"]["quote"]
     quote = quotes[0] if quotes else {}
     stamps = result.get("timestamp") or []
-    if not all(type(stamp) is int and abs(stamp) < _LATEST for stamp in stamps):
+    if not all(map(_is_time, stamps)):
         raise ValueError("a time is no whole number of seconds")
     columns = {name: quote.get(name) or [] if not stamps else quote[name] for name in (*PRICES, "volume")}
     if any(len(column) != len(stamps) for column in columns.values()):
@@ -210,8 +217,12 @@ def _as_sent(value: Any) -> str | None:
     return json.dumps(value)
 
 
+def _is_time(value: Any) -> TypeGuard[int]:
+    return type(value) is int and abs(value) < _LATEST
+
+
 def _moment(value: Any) -> datetime | None:
-    return datetime.fromtimestamp(value, UTC) if type(value) is int and abs(value) < _LATEST else None
+    return datetime.fromtimestamp(value, UTC) if _is_time(value) else None
 
 
 # --- which rows are bars ----------------------------------------------------------------------------------------------
@@ -229,7 +240,7 @@ def _period(chart: Chart) -> tuple[int, int] | None:
     if not isinstance(regular, dict):
         return None
     start, end = regular.get("start"), regular.get("end")
-    return (start, end) if type(start) is int and type(end) is int else None
+    return (start, end) if _is_time(start) and _is_time(end) else None
 
 
 def _instant() -> pl.Expr:
@@ -265,7 +276,7 @@ def _without_quote(chart: Chart, rows: pl.DataFrame, resolution: Resolution) -> 
 def _without_unfinished(chart: Chart, rows: pl.DataFrame, page: Page, resolution: Resolution) -> pl.DataFrame:
     """Without a bar that is over by the clock and not yet by a delayed feed."""
     traded, period = chart.meta.get("regularMarketTime"), _period(chart)
-    if rows.is_empty() or type(traded) is not int or period is None or not period[0] <= traded < period[1]:
+    if rows.is_empty() or not _is_time(traded) or period is None or not period[0] <= traded < period[1]:
         return rows
     last = rows["stamp"].item(-1)
     ends = min(last + _step(resolution), period[1]) if resolution.intraday else period[1]
@@ -297,7 +308,7 @@ def _spans(periods: Any) -> list[tuple[int, int]]:
         return _spans(periods["regular"])
     if isinstance(periods, dict):
         start, end = periods.get("start"), periods.get("end")
-        return [(start, end)] if type(start) is int and type(end) is int else []
+        return [(start, end)] if _is_time(start) and _is_time(end) else []
     return [span for part in periods for span in _spans(part)] if isinstance(periods, list) else []
 
 

@@ -20,11 +20,12 @@ from gb_pipeline.errors import (
     VendorError,
 )
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import RECEIVED
+from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.market.window import Window
+from gb_pipeline.market.window import Window, instant
 from gb_pipeline.providers.yahoo import YahooProvider
-from gb_pipeline.providers.yahoo_chart import float32_text
+from gb_pipeline.providers.yahoo_actions import actions
+from gb_pipeline.providers.yahoo_chart import Page, bars, float32_text, read_chart
 from gb_pipeline_tests.providers.yahoo_bodies import Row, body, seconds
 
 AAPL = Symbol.equity("AAPL")
@@ -332,6 +333,50 @@ def test_infinite_numbers_in_columns_that_nobody_reads_do_no_harm() -> None:
         b'"indicators": {', b'"indicators": {"adjclose": [Infinity], '
     )
     assert read(answer, window=("2024-03-05", "2024-03-06")).height == 1
+
+
+WHOLE = json.loads(
+    body(
+        [*GRID, flat("2024-03-05T11:00:07-05:00")],
+        interval="1h",
+        traded="2024-03-05T11:00:07-05:00",
+        regular=SESSION,
+        periods=[SESSION],
+        meta={"firstTradeDate": seconds("2001-01-02T09:30-05:00")},
+        events={
+            "splits": {"1": {"date": seconds(SESSION[0]), "numerator": 4, "denominator": 1, "splitRatio": "4:1"}},
+            "dividends": {"1": {"date": seconds(SESSION[0]), "amount": 0.25, "currency": "USD"}},
+        },
+    )
+)
+
+
+def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for key, value in inner for place in _places(value, (*path, key)))]
+
+
+_JUNK = st.sampled_from(
+    [None, True, -1, 10**18, 10**40, 1e300, "x", "", "1", [], [None], {}, {"start": 1}, [[[]]], "1e999"]
+)
+
+
+@given(st.sampled_from([place for place in _places(WHOLE) if place]), _JUNK)
+def test_whatever_stands_in_a_place_of_an_answer_it_is_read_or_refused(place: tuple[Any, ...], junk: Any) -> None:
+    document = json.loads(json.dumps(WHOLE))
+    node = document
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = junk
+    try:
+        chart = read_chart(json.dumps(document).encode(), "AAPL", HOUR)
+        page = Page(
+            instant("2024-03-05"), instant("2024-03-06"), (seconds("2024-03-05T00:00Z"), seconds("2024-03-06T00:00Z"))
+        )
+        assert bars(chart, page, HOUR).schema == RECEIVED
+        assert actions(chart, date(2020, 1, 1), date(2025, 1, 1)).schema == ACTIONS_RECEIVED
+    except VendorError as error:
+        assert error.fix
 
 
 def test_decades_of_days_are_one_page() -> None:
