@@ -43,7 +43,6 @@ class Vendor:
         paged: one of which a session takes several requests, where there is one.
         page_limit: makes several pages out of one session, at vendors of shares that have pages.
         adjusted: prices are adjusted for splits by the vendor.
-        whole_shares: volumes are whole numbers, whatever was traded.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Vendor:
     paged: Resolution = Resolution.MINUTE
     page_limit: int | None = None
     adjusted: bool = False
-    whole_shares: bool = False
 
     @property
     def shares(self) -> bool:
@@ -74,6 +72,7 @@ class Vendor:
         body = {
             "name": self.name,
             "start": "2024-01-01",
+            "symbols": [],
             "retries": 1,
             "timeout_seconds": 20,
             "max_concurrency": 8,
@@ -100,8 +99,7 @@ class Vendor:
             bars: Any = sim.stocks.bars(symbol.code, interval, start, end, adjusted=self.adjusted, count_call=False)
         else:
             bars = sim.exchange.bars(symbol.code, interval, start, end - 1, 1_000_000, count_call=False)
-        rows = {bar.start: tuple(Decimal(value) for value in bar[1:6]) for bar in bars}
-        return {stamp: (*row[:4], row[4] // 1) for stamp, row in rows.items()} if self.whole_shares else rows
+        return {bar.start: tuple(Decimal(value) for value in bar[1:6]) for bar in bars}
 
 
 def _crypto(exchange: str, **more: Any) -> dict[str, Any]:
@@ -150,7 +148,8 @@ VENDORS = [
     Vendor(
         name="yahoo",
         settings={"provider": "yahoo", "calendar": "XNYS", "alignment": "session"},
-        rows="v8/finance/chart",
+        # Splits come from the same path, by the day.
+        rows=r"interval=[15]m",
         spelling=lambda symbol: symbol.code.replace(".", "-"),
         errors=(
             (
@@ -169,6 +168,5 @@ VENDORS = [
             ('{"message":"maintenance"}', TransientVendorError),
         ),
         adjusted=True,
-        whole_shares=True,
     ),
 ]
