@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import actions, ledger, restatements
 from gb_pipeline.lake import catalog_tables as contents
-from gb_pipeline.lake import ledger, restatements
-from gb_pipeline.lake.catalog_views import view_statements
+from gb_pipeline.lake.catalog_views import HISTORY, history_statement, view_statements
 from gb_pipeline.lake.storage import Storage
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 3
+FORMAT = 4
 # What a killed build left behind is removed by a later one.
 _ABANDONED_SECONDS = 3600
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
@@ -129,6 +129,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
         "gaps": contents.gaps(sessions),
         "restatements": restatements.read(tables),
         "quarantine": contents.quarantine_summary(tables),
+        "corporate_actions": actions.read(tables),
         "fetches": contents.fetch_summary(tables),
         "catalog_meta": _meta(state, store.storage),
     }
@@ -138,7 +139,9 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
         connection.unregister("incoming")
     connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
     unreadable = {}
-    for name, statement in view_statements(store.storage, listed, contents.bar_tables(tables)).items():
+    statements = view_statements(store.storage, listed, contents.bar_tables(tables))
+    statements[HISTORY] = history_statement(store.storage, contents.action_files(tables))
+    for name, statement in statements.items():
         try:
             connection.execute(statement)
         except duckdb.Error as error:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from gb_pipeline.lake import fetches, quarantine
+from gb_pipeline.lake import actions, fetches, quarantine
 from gb_pipeline.lake.files import files
 from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
@@ -67,6 +67,7 @@ SYMBOL_DATA = pl.Schema(
         "bytes": pl.Int64(),
         "created_at": _MOMENT,
         "updated_at": _MOMENT,
+        "adjustment": pl.String(),
         "listed_from": pl.Date(),
         "listed_until": pl.Date(),
     }
@@ -89,6 +90,13 @@ def file_list(tables: Tables) -> pl.DataFrame:
     """Every data file of every bars table, as the logs list them; columns of `FILES`, in the order of table and path."""
     listed = [_files_of(tables, name) for name in bar_tables(tables)]
     return pl.concat(listed).sort("table", "path") if listed else pl.DataFrame(schema=FILES)
+
+
+def action_files(tables: Tables) -> list[str]:
+    """Addresses of the data files of `corporate_actions`."""
+    with tables.open(actions.TABLE) as table:
+        paths = [] if table is None else files(table)["path"].to_list()
+    return [f"{tables.storage.table(actions.TABLE)}/{unquote(path)}" for path in paths]
 
 
 def _files_of(tables: Tables, name: str) -> pl.DataFrame:
@@ -143,6 +151,7 @@ def symbol_data(
     An intraday series of one precision is counted by its files: `record_count`, `start` and `end` are what the log says
     (to the millisecond). Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
     ledger of sessions; `bytes` of a file of many symbols are shared out by rows. `file_path` is the folder of the files.
+    `adjustment` says what was done to the prices, `raw` or `split`; null without a bar.
 
     Args:
         listed: `file_list(tables)`.
@@ -156,6 +165,8 @@ def symbol_data(
         (pl.col("precision") == "wide").any().alias("wide"),
         pl.col("known_at").min().alias("created_at"),
         pl.col("known_at").max().alias("updated_at"),
+        # A series never changes it; rows without bars may be of before anything was known.
+        pl.col("adjustment").filter(pl.col("actual") > 0).fill_null("raw").first().alias("adjustment"),
     )
     stored = _by_files(listed)
     shared = _shared_files(listed, known)
@@ -260,11 +271,15 @@ def quarantine_summary(tables: Tables) -> pl.DataFrame:
 
 
 def fetch_summary(tables: Tables) -> pl.DataFrame:
-    """Vendor calls by series and outcome: how many, how much, how long, and the newest error."""
+    """Vendor calls by series, kind and outcome: how many, how much, how long, and the newest error.
+
+    Kinds are `bars`, `corporate_actions`, `instruments`; the latter two have an empty resolution.
+    """
     last_error = pl.col("message").filter(pl.col("message").is_not_null()).last()
     return (
         fetches.read(tables)
-        .group_by(*SERIES, "outcome")
+        .with_columns(pl.col("kind").fill_null("bars"))
+        .group_by(*SERIES, "kind", "outcome")
         .agg(
             pl.len().cast(pl.Int64).alias("fetches"),
             pl.col("rows", "calls", "bytes").sum(),
@@ -273,5 +288,5 @@ def fetch_summary(tables: Tables) -> pl.DataFrame:
             pl.col("fetched_at").max().alias("last_fetched_at"),
             last_error.alias("last_message"),
         )
-        .sort(*SERIES, "outcome")
+        .sort(*SERIES, "kind", "outcome")
     )

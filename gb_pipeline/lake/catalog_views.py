@@ -4,6 +4,7 @@ Belongs here: SQL that shows the bars tables to any DuckDB client, over the exac
 
 `bars_<resolution>` is what `Lake.bars` answers: where a source stores wide decimals, the view unites both precisions and a
 wide row takes the place of its standard sibling. `bars_<resolution>_wide` is the wide table alone.
+`corporate_action_history` has every version of every corporate action; the table `corporate_actions` those that hold now.
 """
 
 from __future__ import annotations
@@ -16,6 +17,18 @@ from gb_pipeline.lake.storage import Storage
 from gb_pipeline.market.schema import Precision, bar_schema
 
 _KEYS = ("source", "symbol", "timestamp")
+
+
+HISTORY = "corporate_action_history"
+
+
+def history_statement(storage: Storage, paths: list[str]) -> str:
+    """`create view` of every version of every corporate action.
+
+    Args:
+        paths: the table's files, as addresses.
+    """
+    return f"create view {HISTORY} as {_select(storage, spec_of('corporate_actions'), paths)}"
 
 
 def view_statements(storage: Storage, listed: pl.DataFrame, tables: list[str]) -> dict[str, str]:
@@ -68,7 +81,8 @@ def _type(kind: pa.DataType) -> str:
         return f"decimal({kind.precision}, {kind.scale})"
     if pa.types.is_timestamp(kind):
         return "timestamp with time zone"
-    return "bigint" if pa.types.is_int64(kind) else "varchar"
+    others = {pa.int64(): "bigint", pa.date32(): "date", pa.bool_(): "boolean"}
+    return others.get(kind, "varchar")
 
 
 def _text(value: str) -> str:

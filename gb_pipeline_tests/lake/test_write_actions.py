@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline.errors import WindowRefused
+from gb_pipeline import Lake
+from gb_pipeline.errors import ConfigError, UnknownSeries, WindowRefused
 from gb_pipeline.lake import actions, quarantine
 from gb_pipeline.lake.actions import ActionsReport
 from gb_pipeline.lake.store import LakeStore
@@ -248,3 +249,44 @@ def test_writers_of_the_same_actions_at_once_lose_and_double_nothing(store: Lake
     repeats = rows.sort(*key).filter(pl.col("amount") == pl.col("amount").shift().over("ex_date"))
     assert repeats.is_empty()
     assert said(store, None, "amount") == [(Decimal(f"0.5{month}"),) for month in range(1, 6)]
+
+
+def test_the_catalog_has_what_holds_and_every_version(store: LakeStore) -> None:
+    lake = Lake(store)
+    assert lake.sql("select * from corporate_actions").is_empty()
+    assert lake.sql("select * from corporate_action_history").is_empty()
+    write(store, dividend("2024-02-09", "0.24"), split("2020-08-31", "4"), split("2020-08-30", "4"))
+    write(store, dividend("2024-02-09", "0.25"), split("2020-08-31", "4"), at=T0 + DAY)
+    held = lake.sql("select ex_date, kind, amount, withdrawn from corporate_actions order by ex_date")
+    assert held.rows() == [
+        (date(2020, 8, 31), "split", None, False),
+        (date(2024, 2, 9), "cash_dividend", Decimal("0.25"), False),
+    ]
+    versions = lake.sql(
+        "select amount, known_at from corporate_action_history where kind = 'cash_dividend' order by known_at"
+    )
+    assert versions.rows() == [(Decimal("0.24"), T0), (Decimal("0.25"), T0 + DAY)]
+    assert lake.sql("select count(*) from corporate_action_history where withdrawn").item() == 1
+    empty, full = (lake.sql(f"describe {name}") for name in ("corporate_actions", "corporate_action_history"))
+    assert dict(empty.select("column_name", "column_type").rows()) == dict(
+        full.select("column_name", "column_type").rows()
+    )
+
+
+def test_actions_are_found_by_symbol_kind_and_date_and_a_symbol_nobody_asked_for_is_no_empty_answer(
+    store: LakeStore,
+) -> None:
+    write(store, dividend("2024-02-09", "0.24"), split("2020-08-31", "4"), split("2020-08-31", "2", symbol="MSFT"))
+    lake = Lake(store)
+    assert lake.corporate_actions().height == 3
+    assert lake.corporate_actions("AAPL", kind="split")["split_to"].to_list() == [Decimal(4)]
+    assert lake.corporate_actions("AAPL", start="2020-09-01")["kind"].to_list() == ["cash_dividend"]
+    assert lake.corporate_actions("AAPL", end="2020-08-31").is_empty()
+    assert lake.corporate_actions(as_of=T0 - DAY).is_empty()
+    with pytest.raises(UnknownSeries, match="nobody ever asked") as caught:
+        lake.corporate_actions("APPL")
+    assert caught.value.near == ("AAPL",)
+    with pytest.raises(UnknownSeries):
+        lake.corporate_actions("AAPL", source="other")
+    with pytest.raises(ConfigError, match="no kind"):
+        lake.corporate_actions(kind="dividend")
