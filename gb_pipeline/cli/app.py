@@ -13,7 +13,22 @@ from typing import Annotated
 
 import typer
 
-from gb_pipeline.cli import demo, doctor, explain, fetch, gaps, init, replay, show, sim, sql, status, symbols, up
+from gb_pipeline.cli import (
+    actions,
+    demo,
+    doctor,
+    explain,
+    fetch,
+    gaps,
+    init,
+    replay,
+    show,
+    sim,
+    sql,
+    status,
+    symbols,
+    up,
+)
 from gb_pipeline.cli.output import ExitCode, exit_code, print_error
 from gb_pipeline.errors import GbError
 
@@ -28,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, up, init, symbols, fetch, status, gaps, show, explain, replay, sql, sim, doctor):
+for module in (demo, up, init, symbols, fetch, actions, status, gaps, show, explain, replay, sql, sim, doctor):
     module.register(app)
 
 
