@@ -1,0 +1,172 @@
+"""`gb actions`: splits, dividends, listings and delistings.
+
+Belongs here: arguments, tables, exit codes. Does not belong here: asking vendors (`ingest`), reading (`reading`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake, parse_day, split_series
+from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table
+from gb_pipeline.errors import TransientVendorError
+
+if TYPE_CHECKING:
+    from gb_pipeline.ingest.actions import ActionsOutcome
+
+_COUNTS = ("received", "new", "restated", "withdrawn", "quarantined")
+_COLUMNS = (
+    "source", "symbol", "ex_date", "kind", "label", "split_to", "split_from", "amount", "currency", "pay_date", "known_at",
+)  # fmt: skip
+_STYLES = {"stored": "green", "failed": "red", "deferred": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(
+        name="actions",
+        help="Splits, cash dividends, listings and delistings: fetch them, and show them.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    group.command("fetch")(fetch)
+    group.command("show")(show)
+    app.add_typer(group)
+
+
+def fetch(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False
+        ),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First ex date, as 2024-01-02; the source's start by default.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="First ex date without; whatever has been announced by default.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Fetch corporate actions of some symbols into the lake.
+
+    Fetching again is harmless: what a vendor says differently becomes a new version beside the old one. Where a vendor has
+    divided its history by a new split (yahoo), the stored bars are fetched again. Ends with 1 when a vendor refuses for good
+    or rows were refused, and with 3 when it failed in passing or its quota is used up.
+    """
+    from gb_pipeline.ingest.actions import ingest_actions
+    from gb_pipeline.lake.catalog import refresh_catalog
+    from gb_pipeline.lake.store import LakeStore
+
+    settings = load_settings(config)
+    chosen = settings.source(source)
+    store = LakeStore.at(settings.lake)
+    first = parse_day(start, "--start") if start else None
+    last = parse_day(end, "--end") if end else None
+    outcomes = ingest_actions(store, chosen, symbols or None, first, last)
+    if store.tables.existing():
+        refresh_catalog(store, settings.sources)
+    rows = [_row(outcome) for outcome in outcomes]
+    if as_json:
+        print_json({"source": source, "symbols": rows})
+    else:
+        columns = ("symbol", *_COUNTS, "refetched", "status")
+        print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
+    return _tell(outcomes)
+
+
+def show(
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SYMBOL]...", help="AAPL, or yahoo:AAPL; all by default.", show_default=False),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only from this source.", show_default=False)] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only split, cash_dividend, listing or delisting.", show_default=False)
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First ex date, as 2024-01-02.")] = None,
+    end: Annotated[str | None, typer.Option(help="First ex date without.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="As they were known at this moment, as 2024-01-02T09:30Z.")
+    ] = None,
+    withdrawn: Annotated[
+        bool, typer.Option("--withdrawn", help="Also those that the vendor no longer returns.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Rows to print, newest ex dates; --json prints all.", min=1)] = 50,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Show corporate actions that the lake holds, as they are known now or were known at a moment."""
+    import polars as pl
+
+    codes, named = [], source
+    for text in symbols or []:
+        if ":" in text:
+            named, code = split_series(text)
+            codes.append(code)
+        else:
+            codes.append(text.upper())
+    frame = open_lake(config, lake).corporate_actions(
+        codes or None, source=named, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn
+    )
+    if as_json:
+        print_json(frame.to_dicts())
+        return ExitCode.OK
+    columns = (*_COLUMNS, "withdrawn") if withdrawn else _COLUMNS
+    newest = frame.sort("ex_date", "source", "symbol", descending=[True, False, False]).head(limit)
+    print_table(columns, newest.select(pl.col(columns)).rows())
+    hidden = frame.height - newest.height
+    note(count(frame.height, "action") + (f", the newest {limit} of them shown (--limit, --json)" if hidden else ""))
+    return ExitCode.OK
+
+
+def _row(outcome: ActionsOutcome) -> dict[str, Any]:
+    status = "failed" if outcome.error else "deferred" if outcome.deferred else "stored"
+    return {
+        "symbol": outcome.symbol.code,
+        "start": outcome.start,
+        "end": outcome.end,
+        **{name: getattr(outcome, name) for name in _COUNTS},
+        "unchanged": outcome.unchanged,
+        "refetched": [f"{item.outcome.start} {item.resolution}" for item in outcome.refetched],
+        "restated_by_split": list(outcome.restated_by_split),
+        "doubtful": list(outcome.doubtful),
+        "worst": list(outcome.worst),
+        "status": status,
+        "error": outcome.error.what if outcome.error else None,
+        "deferred_until": outcome.deferred_until,
+    }
+
+
+def _tell(outcomes: list[ActionsOutcome]) -> ExitCode:
+    """Say what went wrong, each thing once, and choose the exit code."""
+    for outcome in outcomes:
+        code = outcome.symbol.code
+        if outcome.restated_by_split:
+            days = ", ".join(map(str, outcome.restated_by_split))
+            note(f"{code}: the split of {days} changed the vendor's history; what was stored has been fetched again")
+        for doubt in outcome.doubtful:
+            note(f"{code}: {doubt}; one of them may be withdrawn later")
+    errors = {item.error.what: item.error for item in outcomes if item.error is not None}
+    for what, error in errors.items():
+        print_error(what, error.fix)
+    refused = [item for item in outcomes if item.quarantined]
+    for item in refused[:5]:
+        why = item.worst[0]["why"] if item.worst else "see the table"
+        print_error(
+            f"{item.symbol.code}: {count(item.quarantined, 'action')} refused: {why}",
+            "they are in the table `quarantine`; see docs/quality.md",
+        )
+    waiting = next((item.deferred for item in outcomes if item.deferred is not None), None)
+    if waiting is not None:
+        print_error(waiting.what, waiting.fix or f"deferred until {waiting.until:%Y-%m-%d %H:%M} UTC")
+    if refused or any(not isinstance(error, TransientVendorError) for error in errors.values()):
+        return ExitCode.FAILED
+    return ExitCode.TRANSIENT if errors or waiting is not None else ExitCode.OK
