@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -40,6 +40,8 @@ _SAME_INTERVAL = {"1h": {"1h", "60m"}}
 _LONGEST_DELAY = timedelta(minutes=30)
 # The row that holds the beginning of what was asked for, and the quote after its end.
 _STRAY_ROWS = 2
+# So many steps without a single one of half an hour are no accident.
+_SEVERAL = 6
 _LATEST = 4_102_444_800  # the year 2100: a later second is no time
 
 
@@ -127,6 +129,7 @@ def bars(chart: Chart, page: Page, resolution: Resolution, *, extended: bool = F
         TransientVendorError: the answer is about another time.
     """
     _refuse_other_times(chart, page)
+    _refuse_hours_for_half_hours(chart, resolution)
     rows = chart.rows.sort("stamp", maintain_order=True)
     # No price at all: nothing traded. One that is missing among others is the quality layer's to judge.
     rows = rows.filter(~pl.all_horizontal(pl.col(name).is_null() for name in PRICES))
@@ -322,6 +325,18 @@ def _refuse_other_times(chart: Chart, page: Page) -> None:
         raise TransientVendorError(
             f"{WHO} answered bars of {_moment(stray.item(0)):%Y-%m-%d %H:%M} when asked for {page.start:%Y-%m-%d %H:%M}",
             fix="the same call may succeed later",
+        )
+
+
+def _refuse_hours_for_half_hours(chart: Chart, resolution: Resolution) -> None:
+    """Yahoo was seen to answer 60m when asked for 30m, and to call it 30m."""
+    if resolution is not Resolution.MINUTE_30:
+        return
+    apart = chart.rows["stamp"].unique().sort().diff().drop_nulls()
+    if len(apart) >= _SEVERAL and cast("int", apart.min()) > _step(resolution):
+        raise TransientVendorError(
+            f"{WHO} answered hours when asked for half hours of {chart.meta.get('symbol')}",
+            fix="the same call may succeed later; if it does not, use another resolution",
         )
 
 

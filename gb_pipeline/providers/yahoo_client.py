@@ -16,7 +16,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -110,14 +110,12 @@ class YahooClient:
     def _answered(self, call: _Call, params: dict[str, str]) -> Reply:
         _CALL.set(call)
         data = self._yfinance()
-        from yfinance.exceptions import YFException, YFRateLimitError
+        from yfinance.exceptions import YFException
 
         try:
             response = data.get(call.url, params=params, timeout=call.limit)
         except GbError:
             raise
-        except YFRateLimitError:
-            raise self._patience(RateLimited(f"{WHO} answered HTTP 429", fix="lower `rate_limit`, or wait")) from None
         except (YFException, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             # Its way to a cookie reads web pages.
             raise TransientVendorError(
@@ -143,6 +141,11 @@ class YahooClient:
         except RuntimeError:
             turn.close()
             raise _closed() from None
+        while not waiting.done():
+            # A loop that ends just now takes the question and never answers it.
+            wait([waiting], timeout=1.0)
+            if call.loop.is_closed():
+                raise _closed()
         try:
             waiting.result()
         except CancelledError:
@@ -167,10 +170,10 @@ class YahooClient:
     def _judged(self, call: _Call, response: Any, wanted: str) -> Any:
         """The answer as yfinance may see it, or an error of ours."""
         status, path = response.status_code, urlsplit(wanted).path
-        if path == _CRUMB and status != 429:
+        if path == _CRUMB:
             crumb = response.text
             if status >= 400 or not 0 < len(crumb) <= _LONGEST_CRUMB or set(crumb) & set("<>{} \n"):
-                # yfinance would take the text of any error for the crumb, and send it from then on.
+                # yfinance would take the text of any error for the crumb, "Too Many Requests" too, and send it from then on.
                 raise OSError(f"no crumb: HTTP {status}")
         if wanted != call.url:
             return response
@@ -178,10 +181,10 @@ class YahooClient:
         known = refusal(status, response.text) if status >= 400 else None
         if status < 400 or (status in _COOKIE_REFUSED and known is not None and call.tries == 1):
             return response
-        wait = response.headers.get("retry-after")
+        asked = response.headers.get("retry-after")
         if isinstance(known, RateLimited):
-            known.retry_after = retry_after(wait)
-        raise self._patience(known or status_error(WHO, status, response.text, wait=wait))
+            known.retry_after = retry_after(asked)
+        raise self._patience(known or status_error(WHO, status, response.text, wait=asked))
 
     def _unanswered(self, url: str, error: Exception, limit: float) -> TransientVendorError:
         from curl_cffi.requests import exceptions as curl
@@ -210,7 +213,6 @@ def _closed() -> PermanentVendorError:
 def _private_data(session: Any) -> Any:
     """yfinance's way to Yahoo, but of this client alone and without a trace on the disk."""
     from yfinance.data import YfData
-    from yfinance.exceptions import YFRateLimitError
 
     class PrivateData(YfData):  # type: ignore[misc]
         bare_until = 0.0
@@ -237,7 +239,7 @@ def _private_data(session: Any) -> Any:
                 return None, self._cookie_strategy
             try:
                 crumb, strategy = super()._get_cookie_and_crumb(timeout)
-            except (YFRateLimitError, OSError):
+            except OSError:
                 self.bare_until = time.monotonic() + _BARE_SECONDS
                 raise
             if crumb is None:

@@ -290,6 +290,15 @@ def test_a_chart_of_another_time_is_an_error() -> None:
         read(body(rows), window=("2024-03-05", "2024-03-06"))
 
 
+def test_hours_that_yahoo_calls_half_hours_are_refused() -> None:
+    rows = [flat(f"2024-03-05T{hour:02}:30-05:00") for hour in range(9, 16)]
+    window, half = ("2024-03-05", "2024-03-06"), Resolution.MINUTE_30
+    with pytest.raises(TransientVendorError, match="half hours"):
+        read(body(rows, interval="30m"), window=window, resolution=half)
+    honest = [*rows, flat("2024-03-05T10:00-05:00", None, None)]
+    assert read(body(honest, interval="30m"), window=window, resolution=half).height == 7
+
+
 def test_pairs_with_the_dollar_may_come_under_their_short_name() -> None:
     answer = body([flat("2024-03-05T00:00+00:00")], symbol="JPY=X", zone="Europe/London")
     assert read(answer, window=("2024-03-05", "2024-03-06"), symbol=Symbol.forex("USD-JPY")).height == 1

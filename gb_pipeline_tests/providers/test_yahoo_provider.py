@@ -562,6 +562,20 @@ async def test_a_chart_needs_no_cookie_and_no_crumb(sim: Simulation, trouble: di
     await provider.aclose()
 
 
+async def test_the_text_of_an_error_never_becomes_a_crumb(sim: Simulation, provider: YahooProvider, judge: Any) -> None:
+    sim.faults.add(match="getcrumb", status=429, body="Too Many Requests", times=2)
+    judge("AAPL", interval="1d")
+    judge("KO", interval="1d")
+    assert "Too Many Requests" in [entry["query"].get("crumb") for entry in asked(sim)]
+    sim.requests.clear()
+    await provider.fetch_bars(AAPL, WEEK, Resolution.DAY)
+    provider._client._data.bare_until = 0.0
+    await provider.fetch_bars(KO, WEEK, Resolution.DAY)
+    crumbs = [entry["query"].get("crumb") for entry in asked(sim)]
+    assert "Too Many Requests" not in crumbs
+    assert crumbs[1] is not None
+
+
 async def test_each_provider_has_its_own_session_and_no_ticker_takes_it(sim: Simulation, judge: Any) -> None:
     with Simulation(seed=8, stocks=["AAPL"]) as other:
         other.set_now(NOW)
