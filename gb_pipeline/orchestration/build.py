@@ -17,10 +17,12 @@ from gb_pipeline.orchestration.assets.bars import bars_asset
 from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_resource
 from gb_pipeline.orchestration.assets.compaction import compaction_asset
 from gb_pipeline.orchestration.dataset import Dataset, datasets
+from gb_pipeline.orchestration.deferred import deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource, vendor_resources
 from gb_pipeline.orchestration.schedules import daily_job, daily_schedule
 from gb_pipeline.orchestration.sensors import catalog_sensor, compaction_sensor
+from gb_pipeline.providers.registry import daily_quota
 from gb_pipeline.settings import Settings
 
 
@@ -54,7 +56,12 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
             *backtests,
         ],
         schedules=[daily_schedule(dataset, daily_job(dataset)) for dataset in parts],
-        sensors=[catalog_sensor(lake, parts), compaction_sensor(lake, parts), *map(follows_bars, backtests)],
+        sensors=[
+            catalog_sensor(lake, parts),
+            compaction_sensor(lake, parts),
+            *(deferred_sensor(dataset) for dataset in parts if _has_quota(dataset)),
+            *map(follows_bars, backtests),
+        ],
         resources={
             "lake": LakeResource(root=lake),
             "duckdb": catalog_resource(settings),
@@ -63,6 +70,14 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
         # Every run is one step: a process per step would only import everything once more (3 s).
         executor=dg.in_process_executor,
     )
+
+
+def _has_quota(dataset: Dataset) -> bool:
+    try:
+        return daily_quota(dataset.source) is not None
+    except ConfigError:
+        # A provider that is not installed fails its own runs, not the page of all others.
+        return dataset.source.daily_quota is not None
 
 
 def _tested(settings: Settings) -> Dataset:

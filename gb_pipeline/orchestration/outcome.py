@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from gb_pipeline.errors import GbError
+from gb_pipeline.errors import GbError, QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.report import SessionReport, SessionStatus
 from gb_pipeline.quality.bars import REFUSED_WITH_SESSION
@@ -24,6 +24,10 @@ from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
 
 VALID = "valid"
 COMPLETE = "complete"
+# On runs of which something is deferred: the dataset, and until when.
+DEFERRED_TAG = "gb/deferred"
+UNTIL_TAG = "gb/deferred_until"
+UNTIL_FORMAT = "%Y-%m-%dT%H:%MZ"
 _BAD = frozenset({SessionStatus.FAILED, SessionStatus.REFUSED})
 # Events are kept for ever: tables in them are samples, the whole is in the lake.
 _SAMPLE = 5
@@ -47,6 +51,12 @@ class PartitionOutcome:
     def failed(self) -> tuple[SessionReport, ...]:
         """Sessions that are not stored as the vendor has them."""
         return tuple(session for session in self.sessions if session.status in _BAD)
+
+    @property
+    def deferred(self) -> QuotaExhausted | None:
+        """Why something of it waits for another day of the vendor's, if it does and nothing failed."""
+        waits = any(session.status is SessionStatus.DEFERRED for session in self.sessions)
+        return self.job.deferred if waits and not self.failed else None
 
     @property
     def refused(self) -> bool:
@@ -133,8 +143,20 @@ class PartitionOutcome:
             shown["fix"] = self.error.fix
         return shown | {"received": self.total("received"), "quarantined": self.total("quarantined")} | self._worst()
 
+    def postponement(self, why: QuotaExhausted) -> dict[str, Any]:
+        """What an observation of a deferred partition shows."""
+        return {
+            "status": "deferred",
+            "until": dg.MetadataValue.timestamp(why.until),
+            "reason": why.what,
+            "fix": why.fix,
+        }
+
     def checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
         """Results by name of the check: passed, severity where it did not, metadata."""
+        if self.deferred is not None:
+            # Nothing is known that was not known before.
+            return {}
         # Of an answer that never came nobody can say that it is valid.
         judged = {} if self.error is not None and not self.total("received") else {VALID: self._valid()}
         return judged | {COMPLETE: self._complete()}
@@ -179,6 +201,11 @@ def split(keys: Mapping[str, tuple[Any, Any]], job: Outcome) -> list[PartitionOu
         PartitionOutcome(key, tuple(item for item in job.sessions if start <= item.session < end), job)
         for key, (start, end) in inside
     ]
+
+
+def postponed(why: QuotaExhausted) -> str:
+    """`deferred until 2026-11-21 05:00Z: 25 of 25 calls used (...)`."""
+    return f"deferred until {why.until:%Y-%m-%d %H:%M}Z: {why.what}"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

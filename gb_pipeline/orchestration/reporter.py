@@ -23,12 +23,21 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from gb_pipeline.errors import QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.files import files, scan
 from gb_pipeline.lake.specs import bar_spec
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.dataset import Dataset
-from gb_pipeline.orchestration.outcome import PartitionOutcome, split, table
+from gb_pipeline.orchestration.outcome import (
+    DEFERRED_TAG,
+    UNTIL_FORMAT,
+    UNTIL_TAG,
+    PartitionOutcome,
+    postponed,
+    split,
+    table,
+)
 
 # A failure's own list: enough to see the pattern, the rest is red on the partitions page.
 _LISTED = 50
@@ -49,6 +58,7 @@ class Reporter:
         self._keys = {key: dataset.partitioning.sessions(key) for key in context.partition_keys}
         self._bad: list[tuple[str, PartitionOutcome]] = []
         self._seen = 0
+        self._postponed = False
         self._rows: dict[str, int] = {}
         self._rows_at: int | None = None
         self._idle: list[sqlite3.Connection] = []
@@ -74,7 +84,7 @@ class Reporter:
         """Write what became of a job that is stored."""
         key = self._dataset.key(job.symbol)
         outcomes = split(self._keys, job)
-        fine = [outcome for outcome in outcomes if not outcome.failed]
+        fine = [outcome for outcome in outcomes if not outcome.failed and outcome.deferred is None]
         rows = self._series_rows(job)
         for outcome in fine:
             self._context.log_event(
@@ -83,6 +93,12 @@ class Reporter:
                 )
             )
         for outcome in outcomes:
+            if (why := outcome.deferred) is not None:
+                seen = dg.AssetObservation(
+                    key, description=postponed(why), metadata=outcome.postponement(why), partition=outcome.key
+                )
+                self._context.log_event(seen)
+                self._postpone(why)
             if outcome.failed:
                 # The page of a red day would be blank otherwise.
                 seen = dg.AssetObservation(
@@ -95,6 +111,15 @@ class Reporter:
                 self._context.log_event(check)
         self._bad += [(job.symbol.code, outcome) for outcome in outcomes if outcome.failed]
         self._seen += len(outcomes)
+
+    def _postpone(self, why: QuotaExhausted) -> None:
+        if self._postponed:
+            return
+        self._postponed = True
+        # The tags are how the sensor finds the run again, and what its page says of it.
+        tags = {DEFERRED_TAG: self._dataset.name, UNTIL_TAG: why.until.strftime(UNTIL_FORMAT)}
+        self._context.instance.add_run_tags(self._context.run.run_id, tags)
+        self._context.log.warning(f"{postponed(why)}; what is left of this run waits until then")
 
     def finish(self) -> None:
         """Raise where anything is not stored: Dagster shows the partitions of a failed run that have no event as failed.

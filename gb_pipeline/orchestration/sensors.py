@@ -63,9 +63,9 @@ def catalog_sensor(lake: str, parts: Sequence[Dataset]) -> dg.SensorDefinition:
             return dg.SkipReason("the lake is empty")
         if not catalog_is_stale(store):
             return dg.SkipReason("the catalog says what the lake holds")
-        if _under_way(context.instance, [CATALOG], CATALOG_JOB):
+        if under_way(context.instance, [CATALOG], CATALOG_JOB):
             return dg.SkipReason("a refresh is under way")
-        fetching = [at for part in parts for at in _under_way(context.instance, part.symbols, daily_name(part))]
+        fetching = [at for part in parts for at in under_way(context.instance, part.symbols, daily_name(part))]
         waited = time.time() - max(_modified(store), min(fetching, default=0.0))
         if fetching and waited < LONGEST_STALE_SECONDS:
             return dg.SkipReason(f"{len(fetching)} runs are fetching")
@@ -100,8 +100,8 @@ def compaction_sensor(lake: str, parts: Sequence[Dataset]) -> dg.SensorDefinitio
         requests: list[dg.RunRequest] = []
         for dataset in parts:
             job = jobs[dataset.name].name
-            fetching = _under_way(context.instance, dataset.symbols, daily_name(dataset))
-            if not fetching and not _under_way(context.instance, [compaction_key(dataset)], job):
+            fetching = under_way(context.instance, dataset.symbols, daily_name(dataset))
+            if not fetching and not under_way(context.instance, [compaction_key(dataset)], job):
                 requests += _requests(dataset, job, crowded(store, dataset))
         if not requests:
             return dg.SkipReason("no closed period consists of many files")
@@ -131,7 +131,7 @@ def _job(name: str, key: dg.AssetKey, description: str) -> UnresolvedAssetJobDef
     return dg.define_asset_job(name, selection=dg.AssetSelection.assets(key), description=description)
 
 
-def _under_way(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], job: str) -> list[float]:
+def under_way(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], job: str) -> list[float]:
     """When the runs were created that have not ended and make some of these assets; `job` is the one of a schedule or sensor."""
     found = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))
     return [

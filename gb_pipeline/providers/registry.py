@@ -15,7 +15,7 @@ from typing import Any
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.providers.base import Provider
-from gb_pipeline.settings import SourceSettings
+from gb_pipeline.settings import DailyQuota, SourceSettings
 
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.
@@ -64,6 +64,18 @@ def missing_credentials(source: SourceSettings) -> tuple[ConfigError, ...]:
         except ConfigError as error:
             found.append(error)
     return tuple(found)
+
+
+def daily_quota(source: SourceSettings) -> DailyQuota | None:
+    """The quota that holds for a source: its own, else the vendor's documented one; None where there is none.
+
+    A provider tells of it with `quota`, a `DailyQuota`, on its class.
+
+    Raises:
+        ConfigError: there is no such provider, or it cannot be imported.
+    """
+    own: DailyQuota | None = source.daily_quota or getattr(_kind(source), "quota", None)
+    return own
 
 
 def _kind(source: SourceSettings) -> Any:

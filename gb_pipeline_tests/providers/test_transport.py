@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -95,30 +94,6 @@ async def test_the_pace_holds_within_a_process() -> None:
 
 def _most_within(stamps: list[float], seconds: float) -> int:
     return max(sum(1 for other in stamps if stamp <= other < stamp + seconds) for stamp in stamps)
-
-
-def _paced(state_dir: str, count: int) -> list[float]:
-    async def work() -> list[float]:
-        transport = Transport("shared", Policy(rate=RateLimit(calls=10, seconds=0.5), state_dir=Path(state_dir)))
-        stamps = []
-        for _ in range(count):
-            await transport.admit()
-            stamps.append(time.time())
-        transport.close()
-        return stamps
-
-    return asyncio.run(work())
-
-
-def test_the_pace_holds_across_processes(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        parts = pool.starmap(_paced, [(str(tmp_path), 12)] * 3, chunksize=1)
-        pool.close()
-        pool.join()
-    stamps = sorted(stamp for part in parts for stamp in part)
-    assert len(stamps) == 36
-    # Ten in half a second, by the moment of admission; the stamp is taken a little later.
-    assert _most_within(stamps, 0.45) <= 10
 
 
 async def test_a_broken_pace_file_is_named(tmp_path: Path) -> None:
