@@ -24,6 +24,7 @@ from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.providers.strict_http import unsaid
+from gb_pipeline.providers.transport import counted
 from gb_pipeline.settings import SourceSettings
 
 T = TypeVar("T", bound="Fetched | Sized")
@@ -70,18 +71,20 @@ async def recorded(
         kind=kind, normaliser=normaliser, run_id=run_id,
     )  # fmt: skip
     try:
-        with unsaid(source.secrets):
+        with unsaid(source.secrets), counted() as tally:
             answer = await asking
     except BaseException as error:
-        store.record_fetches([failed(row, error, time.monotonic() - clock)])
+        row = failed(row, error, time.monotonic() - clock)
+        store.record_fetches([replace(row, calls=row.calls or tally.calls, bytes=tally.bytes)])
         raise
     if isinstance(answer, Fetched):
         lean, raw = await asyncio.to_thread(keep, store, source, answer)
         store.record_fetches([answered(row, lean, raw)])
         return lean  # type: ignore[return-value]
     outcome = FetchOutcome.OK if len(answer) else FetchOutcome.EMPTY
-    latency = round((time.monotonic() - clock) * 1000)
-    store.record_fetches([replace(row, outcome=outcome, rows=len(answer), latency_ms=latency)])
+    latency = round(tally.latency * 1000)
+    row = replace(row, outcome=outcome, rows=len(answer), calls=tally.calls, bytes=tally.bytes, latency_ms=latency)
+    store.record_fetches([row])
     return answer
 
 

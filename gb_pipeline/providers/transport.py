@@ -111,6 +111,21 @@ class Tally:
         return self._accepted.hexdigest()
 
 
+# Who counts the requests of answers that do not say how many they took, such as lists.
+_COUNTED: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("counted", default=None)
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Tally]:
+    """Count the requests of all vendors in this context, but for those that `Transport.measure` counts."""
+    tally = Tally()
+    token = _COUNTED.set(tally)
+    try:
+        yield tally
+    finally:
+        _COUNTED.reset(token)
+
+
 class Transport:
     """The shared way to one vendor.
 
@@ -231,7 +246,7 @@ class Transport:
     @contextlib.contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
         """Time one request; the function that it yields takes the size of a body in bytes."""
-        tally = self._tally.get()
+        tally = self._tally.get() or _COUNTED.get()
         begun = time.perf_counter()
 
         def received(size: int) -> None:

@@ -493,7 +493,15 @@ def test_an_identifier_that_stands_for_a_pair_and_a_perpetual_means_the_one_that
     assert served(pair) != served(perpetual)
 
 
-def test_everything_that_was_asked_for_is_in_the_ledger(binance: Project) -> None:
+def test_what_was_asked_is_in_the_ledger_with_its_requests(binance: Project, sim: Simulation) -> None:
+    binance.write("binance", {"quote": "USDT", "top": 5})
     binance.refresh()
-    row = fetches.read(binance.store.tables, "s").row(0, named=True)
-    assert (row["kind"], row["symbol"], row["outcome"], row["rows"]) == ("instruments", "*", "ok", 7)
+    sim.faults.add(match="fapi.*exchangeInfo", status=503)
+    with pytest.raises(TransientVendorError):
+        binance.refresh()
+    done, failed = fetches.read(binance.store.tables, "s").to_dicts()
+    # Pairs, both kinds of perpetuals, and two lists of turnovers.
+    assert [done[name] for name in ("kind", "symbol", "outcome", "rows", "calls")] == ["instruments", "*", "ok", 7, 5]
+    assert (failed["kind"], failed["outcome"], failed["error"]) == ("instruments", "error", "TransientVendorError")
+    assert failed["calls"] >= 1
+    assert done["bytes"] > 1000
