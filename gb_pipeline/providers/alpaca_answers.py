@@ -31,7 +31,7 @@ _BARS = Layout(
     rows=("bars",),
 )
 # A missing price is null, and refused later.
-_ABSENT = dict.fromkeys(["t", *_BARS.fields.values()])
+_ABSENT: Row = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"
@@ -69,9 +69,7 @@ class Bars:
         by_symbol = _named(payload, "bars")
         if others := set(by_symbol) - {self._symbol}:
             raise _broken(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
-        rows = by_symbol.get(self._symbol) or []
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise _broken(f"no list of bars of {self._symbol}")
+        rows = _objects(by_symbol.get(self._symbol), f"bars of {self._symbol}")
         rows = [_ABSENT | row | {"t": _milliseconds(row.get("t"))} for row in rows]
         stamps = [row["t"] for row in rows if row["t"] is not None]
         if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
@@ -110,7 +108,7 @@ def actions(payload: Any, symbol: str) -> list[Row]:
     lists = _named(payload, "corporate_actions")
     found = []
     for kind in ACTION_TYPES.values():
-        for row in _objects(lists.get(kind) or []):
+        for row in _objects(lists.get(kind), kind):
             if row.get("symbol") != symbol:
                 raise _broken(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
             found.append(_dividend(row) if kind == "cash_dividends" else _split(row, kind))
@@ -130,7 +128,7 @@ def instruments(payload: Any, asset_class: AssetClass) -> list[Instrument]:
     """
     if not isinstance(payload, list):
         raise _broken(f"no list of assets{_said(payload)}")
-    return [item for row in _objects(payload) if (item := _instrument(row, asset_class)) is not None]
+    return [item for row in _objects(payload, "assets") if (item := _instrument(row, asset_class)) is not None]
 
 
 def _instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
@@ -198,9 +196,11 @@ def _named(payload: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def _objects(rows: Any) -> list[Row]:
+def _objects(rows: Any, name: str) -> list[Row]:
+    if rows is None:
+        return []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _broken("something else in place of a list of records")
+        raise _broken(f"no list of {name}")
     return rows
 
 

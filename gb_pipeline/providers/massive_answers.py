@@ -41,7 +41,7 @@ _BARS = Layout(
     rows=("results",),
 )
 # Old and over-the-counter bars come without a mean price or a number of trades; a missing price is null, and refused later.
-_ABSENT = dict.fromkeys(["t", *_BARS.fields.values()])
+_ABSENT: Row = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
 _BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"
 
 
