@@ -22,8 +22,9 @@ from gb_pipeline.quality.suspicion import suspicious
 
 REFUSED_WITH_SESSION = "refused_with_session"
 CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplicate"
-# What a vendor sends as a matter of course says nothing about the rest of its answer.
-HARMLESS = frozenset({STILL_OPEN})
+# What a vendor sends as a matter of course says nothing about the rest of its answer: the bar in progress, and bars that it
+# says twice in the same words, where pages or files overlap.
+HARMLESS = frozenset({STILL_OPEN, DUPLICATE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,18 +122,17 @@ def test_what_is_written_another_way_is_the_same_data(files: Files, text: str) -
 
 def test_of_identical_lines_one_is_stored(files: Files) -> None:
     files.write(HEADER + "".join([*LINES, LINES[3], *LINES[10:14]]))
-    outcome = files.ingest(max_bad_fraction=0.5)
-    assert (outcome.error, session(outcome).actual, session(outcome).reasons) == (None, 24, {"duplicate": 5})
+    outcome = files.ingest()
+    assert (outcome.error, session(outcome).status, session(outcome).reasons) == (
+        None, SessionStatus.COMPLETE, {"duplicate": 5},
+    )  # fmt: skip
     assert files.stored == TRUTH
 
 
-def test_files_that_overlap_are_refused_until_somebody_says_that_they_may(files: Files) -> None:
+def test_files_that_overlap_are_stored_once(files: Files) -> None:
     files.write(HEADER + "".join(LINES[:14]), "BTC-USD_1.csv")
     files.write(HEADER + "".join(LINES[10:]), "BTC-USD_2.csv")
-    assert session(files.ingest(path="{symbol}_*.csv")).status is SessionStatus.REFUSED
-    assert files.stored == {}
-    outcome = files.ingest(path="{symbol}_*.csv", max_bad_fraction=0.5)
-    assert session(outcome).status is SessionStatus.COMPLETE
+    assert session(files.ingest(path="{symbol}_*.csv")).status is SessionStatus.COMPLETE
     assert files.stored == TRUTH
 
 

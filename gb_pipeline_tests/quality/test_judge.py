@@ -88,6 +88,13 @@ def test_of_identical_repeats_the_first_stays() -> None:
     assert verdict.good.height == 10
 
 
+def test_repeats_say_nothing_about_the_rest_and_contradictions_do() -> None:
+    frame = minutes("2024-01-02", 10)
+    assert judge(pl.concat([frame, frame]), BarRules(), WINDOW).good.height == 10
+    contradicted = pl.concat([frame, changed(frame, 3, volume="9")[3:4]])
+    assert judge(contradicted, BarRules(), WINDOW).good.is_empty()
+
+
 def test_of_rows_that_contradict_each_other_none_is_believed() -> None:
     frame = minutes("2024-01-02", 10)
     verdict = judge(pl.concat([frame, changed(frame, 3, volume="9")[3:4]]), LENIENT, WINDOW)
