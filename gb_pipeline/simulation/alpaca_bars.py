@@ -106,7 +106,7 @@ def _query(stocks: Stocks, query: Mapping[str, str]) -> _Query:
         end=end,
         adjusted=adjustment == "split",
         ascending=(query.get("sort") or "asc") == "asc",
-        limit=min(limit, PAGE),
+        limit=min(limit, PAGE, stocks.page_limit or PAGE),
         iex=feed == "iex",
     )
 

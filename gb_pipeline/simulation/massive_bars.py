@@ -60,7 +60,7 @@ def aggregates(stocks: Stocks, asked: Asked) -> Answer:
     Raises:
         ValueError: a parameter that the vendor refuses; the text says why.
     """
-    query = _query(asked)
+    query = _query(stocks, asked)
     if stocks.listing(query.ticker) is None:
         return _answer(query, [], 0, None)
     page, base, following = _page(stocks, query)
@@ -80,7 +80,7 @@ def aggregates(stocks: Stocks, asked: Asked) -> Answer:
     return _answer(query, sent, count, link, base)
 
 
-def _query(asked: Asked) -> _Query:
+def _query(stocks: Stocks, asked: Asked) -> _Query:
     matched = PATH.fullmatch(asked.path)
     assert matched is not None
     ticker, multiplier, span, first, last = matched.groups()
@@ -104,7 +104,7 @@ def _query(asked: Asked) -> _Query:
         end,
         adjusted=params.get("adjusted", "true") == "true",
         ascending=params.get("sort", "asc") != "desc",
-        limit=min(limit, PAGE),
+        limit=min(limit, PAGE, stocks.page_limit or PAGE),
         back=int(params["back"]) if "back" in params else None,
         page=int(params.get("page", 0)),
     )

@@ -12,7 +12,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from gb_pipeline.errors import PermanentVendorError, RateLimited, TransientVendorError, UnknownSymbol, VendorError
+from gb_pipeline.errors import (
+    NotEntitled,
+    PermanentVendorError,
+    RateLimited,
+    TransientVendorError,
+    UnknownSymbol,
+    VendorError,
+)
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
@@ -168,5 +175,32 @@ VENDORS = [
             ('{"message":"maintenance"}', TransientVendorError),
         ),
         adjusted=True,
+    ),
+    Vendor(
+        name="alpaca",
+        settings={"provider": "alpaca", "options": {"key": "AKTESTPLUS", "secret": "a secret"}, "calendar": "XNYS"},
+        rows="v2/stocks/bars",
+        spelling=lambda symbol: symbol.code,
+        errors=(
+            ('{"message":"internal server error"}', TransientVendorError),
+            ('{"code":42910000,"message":"too many requests."}', VendorError),
+            ('{"bars":{"QAZ":[]},"next_page_token":null}', TransientVendorError),
+            ('{"bars":{}}', TransientVendorError),
+        ),
+        page_limit=100,
+    ),
+    Vendor(
+        name="massive",
+        settings={"provider": "massive", "options": {"key": "a key"}, "calendar": "XNYS"},
+        rows="v2/aggs",
+        spelling=lambda symbol: symbol.code,
+        errors=(
+            ('{"status":"ERROR","request_id":"1","error":"Something went wrong"}', TransientVendorError),
+            ('{"status":"ERROR","error":"You\'ve exceeded the maximum requests per minute"}', RateLimited),
+            ('{"status":"NOT_AUTHORIZED","message":"You are not entitled to this data."}', NotEntitled),
+            ('{"status":"OK"}', TransientVendorError),
+            ('{"status":"OK","queryCount":390,"resultsCount":78}', TransientVendorError),
+        ),
+        page_limit=100,
     ),
 ]
