@@ -41,13 +41,23 @@ _NETWORK = "check the network, and Yahoo's status; the same call may succeed lat
 
 @dataclass(slots=True)
 class _Call:
-    """One question with all the requests that it takes; `left` is what remains of its seconds."""
+    """One question with all the requests that it takes.
+
+    Attributes:
+        url: what is asked; other requests are for cookies.
+        loop: where the shared pace lives.
+        left: what remains of its seconds.
+        limit: seconds that it had.
+        tries: requests for the url so far.
+        given_up: nobody waits for the answer any more.
+    """
 
     url: str
     loop: asyncio.AbstractEventLoop
     left: float
     limit: float
     tries: int = 0
+    given_up: bool = False
 
 
 _CALL: contextvars.ContextVar[_Call] = contextvars.ContextVar("yahoo_call")
@@ -96,7 +106,11 @@ class YahooClient:
         context = contextvars.copy_context()
         if self._closed:
             raise _closed()
-        return await call.loop.run_in_executor(self._threads, context.run, self._answered, call, dict(params))
+        try:
+            return await call.loop.run_in_executor(self._threads, context.run, self._answered, call, dict(params))
+        except asyncio.CancelledError:
+            call.given_up = True
+            raise
 
     async def aclose(self) -> None:
         """End it; requests under way are not waited for."""
@@ -133,7 +147,7 @@ class YahooClient:
 
     def _admit(self, call: _Call) -> None:
         """Wait for one request's turn, on the event loop that the shared pace lives in."""
-        if self._closed:
+        if self._closed or call.given_up:
             raise _closed()
         turn = self._transport.admit()
         try:

@@ -704,6 +704,15 @@ async def test_a_closed_provider_says_so(sim: Simulation) -> None:
         await provider.fetch_bars(AAPL, WEEK, Resolution.DAY)
 
 
+async def test_a_fetch_that_is_given_up_asks_nothing_more(sim: Simulation, provider: YahooProvider) -> None:
+    sim.faults.add(match="fc.yahoo", delay=0.5)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(provider.fetch_bars(AAPL, WEEK, Resolution.DAY), 0.2)
+    # The thread of the first one is done once the second one has its cookie.
+    assert (await provider.fetch_bars(KO, WEEK, Resolution.DAY)).frame.height == 5
+    assert not asked(sim, f"{CHART}/AAPL")
+
+
 async def test_a_fetch_that_is_given_up_leaves_the_provider_usable(sim: Simulation, provider: YahooProvider) -> None:
     await provider.fetch_bars(AAPL, WEEK, Resolution.DAY)
     sim.faults.add(match=CHART, action="hang")
