@@ -6,6 +6,7 @@ Belongs here: choosing a range, printing, and where a picture goes. Does not bel
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,12 @@ def show(
     end: End = None,
     limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 20,
     plot: Annotated[Path | None, typer.Option(help="Draw the bars into this PNG as well.", show_default=False)] = None,
+    adjustment: Annotated[
+        str | None,
+        typer.Option(
+            help="raw: as traded; split: adjusted for splits; as they are stored by default.", show_default=False
+        ),
+    ] = None,
     candles: Annotated[bool, typer.Option("--candles", help="Draw candles instead of a line.")] = False,
     config: Config = None,
     lake: LakeFolder = None,
@@ -53,7 +60,10 @@ def show(
     opened = open_lake(config, lake)
     length, first, last = _stored(opened, source, symbol, resolution)
     since, until = _range(length, first, last, start, end)
-    frame = opened.bars([symbol], length, since, until, source=source, columns=list(_COLUMNS))
+    read = partial(
+        opened.bars, [symbol], length, since, until, source=source, columns=list(_COLUMNS), adjustment=adjustment
+    )
+    frame = read()
     if as_json:
         print_json(frame.select(_COLUMNS).to_dicts())
     else:
@@ -63,7 +73,7 @@ def show(
     if plot is not None:
         from gb_pipeline.cli.plot import plot_bars
 
-        floats = opened.bars([symbol], length, since, until, source=source, columns=list(_COLUMNS), as_float=True)
+        floats = read(as_float=True)
         title = f"{source}:{symbol}  {length}  {frame['timestamp'].min()!s:.16} .. {frame['timestamp'].max()!s:.16} UTC"
         plot_bars(floats, title, plot, candles=candles)
         note(f"drew {plot}")

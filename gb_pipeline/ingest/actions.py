@@ -27,7 +27,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
-from gb_pipeline.providers.registry import build_provider
+from gb_pipeline.providers.registry import build_provider, missing_credentials
 from gb_pipeline.settings import SourceSettings
 
 # Dividends are announced up to years ahead; what is not announced yet costs nothing to ask for.
@@ -133,7 +133,7 @@ def ingest_actions(
         One outcome per symbol, in their order. Nothing raises for vendor trouble.
 
     Raises:
-        ConfigError: the provider cannot be built, or knows no corporate actions.
+        ConfigError: the provider cannot be built, knows no corporate actions, or a credential is missing.
         LakeError: the lake cannot be written.
 
     Example:
@@ -148,6 +148,10 @@ def ingest_actions(
     last = end or present().date() + AHEAD
     if last <= first:
         raise ConfigError(f"the range {first} .. {last} of ex dates is empty", fix="end is the first day without")
+
+    # Before anything is asked: without a key every symbol would fail, one by one.
+    if provider is None and (missing := missing_credentials(source)):
+        raise missing[0]
 
     async def run() -> list[ActionsOutcome]:
         from gb_pipeline.ingest.splits import settle
