@@ -38,7 +38,7 @@ from gb_pipeline.providers.alpaca import AlpacaProvider
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.settings import SourceSettings
-from gb_pipeline.simulation import Simulation, alpaca_bars
+from gb_pipeline.simulation import Simulation
 
 AAPL, ODD = Symbol.equity("AAPL"), Symbol.equity("ODD")
 HOUR = Window.of("2024-01-02T15:00Z", "2024-01-02T16:00Z")
@@ -300,10 +300,8 @@ async def test_a_time_that_cannot_be_read_is_left_to_the_quality_layer(
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
-async def test_every_page_is_followed_with_the_same_question(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(alpaca_bars, "PAGE", 25)
+async def test_every_page_is_followed_with_the_same_question(sim: Simulation, providers: Providers) -> None:
+    sim.stocks.page_limit = 25
     fetched = await providers().fetch_bars(AAPL, HOUR, MINUTE)
     assert rows(fetched.frame) == served(sim, HOUR)
     assert fetched.calls == 3
@@ -323,9 +321,9 @@ async def test_pages_that_go_in_circles_or_never_end_are_an_error(sim: Simulatio
 
 
 async def test_a_page_that_came_before_is_an_error_where_the_vendors_client_takes_it_twice(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch
+    sim: Simulation, providers: Providers
 ) -> None:
-    monkeypatch.setattr(alpaca_bars, "PAGE", 20)
+    sim.stocks.page_limit = 20
     sim.faults.add(match="page_token=.", action="duplicate_page")
     twice = vendors_own(sim)["AAPL"]
     assert len({bar["t"] for bar in twice}) < len(twice)
@@ -336,9 +334,9 @@ async def test_a_page_that_came_before_is_an_error_where_the_vendors_client_take
 
 @pytest.mark.parametrize("trouble", ["overlap_page", "shuffle_rows"])
 async def test_pages_that_overlap_or_are_out_of_order_lose_nothing(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch, trouble: str
+    sim: Simulation, providers: Providers, trouble: str
 ) -> None:
-    monkeypatch.setattr(alpaca_bars, "PAGE", 20)
+    sim.stocks.page_limit = 20
     sim.faults.add(match=BARS, action=trouble, times=-1)
     found = rows((await providers().fetch_bars(AAPL, HOUR, MINUTE)).frame)
     assert found == sorted(found)
@@ -349,10 +347,8 @@ async def test_pages_that_overlap_or_are_out_of_order_lose_nothing(
 # --- reading again ----------------------------------------------------------------------------------------------------
 
 
-async def test_kept_bodies_make_the_same_frame_without_vendor_and_keys(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(alpaca_bars, "PAGE", 100)
+async def test_kept_bodies_make_the_same_frame_without_vendor_and_keys(sim: Simulation, providers: Providers) -> None:
+    sim.stocks.page_limit = 100
     nyse = get_calendar("XNYS")
     keeping = Policy(timeout=5, keep_raw=True)
     for resolution, window in ((MINUTE, SESSION), (Resolution.WEEK, Window.of("2024-01-02", "2024-03-02"))):

@@ -35,7 +35,7 @@ from gb_pipeline.providers.massive_symbols import canonical_code, ticker
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.settings import SourceSettings
-from gb_pipeline.simulation import Simulation, massive_bars
+from gb_pipeline.simulation import Simulation
 
 AAPL = Symbol.equity("AAPL")
 HOUR = Window.of("2024-01-02T15:00Z", "2024-01-02T16:00Z")
@@ -318,9 +318,9 @@ async def test_pages_that_go_in_circles_or_never_end_are_an_error(sim: Simulatio
 
 
 async def test_a_page_that_came_before_is_an_error_where_the_vendors_client_takes_it_twice(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch
+    sim: Simulation, providers: Providers
 ) -> None:
-    monkeypatch.setattr(massive_bars, "PAGE", 20)
+    sim.stocks.page_limit = 20
     sim.faults.add(match="cursor=", action="duplicate_page", times=-1)
     assert len({bar.timestamp for bar in vendors_own(sim)}) < 60 <= len(vendors_own(sim))
     with pytest.raises(TransientVendorError, match="there before"):
@@ -329,9 +329,9 @@ async def test_a_page_that_came_before_is_an_error_where_the_vendors_client_take
 
 @pytest.mark.parametrize("trouble", ["overlap_page", "shuffle_rows"])
 async def test_pages_that_overlap_or_are_out_of_order_lose_nothing(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch, trouble: str
+    sim: Simulation, providers: Providers, trouble: str
 ) -> None:
-    monkeypatch.setattr(massive_bars, "PAGE", 20)
+    sim.stocks.page_limit = 20
     sim.faults.add(match=AGGS, action=trouble, times=-1)
     found = rows((await providers().fetch_bars(AAPL, HOUR, MINUTE)).frame)
     assert found == sorted(found)
@@ -342,10 +342,8 @@ async def test_pages_that_overlap_or_are_out_of_order_lose_nothing(
 # --- reading again ----------------------------------------------------------------------------------------------------
 
 
-async def test_kept_bodies_make_the_same_frame_without_vendor_and_key(
-    sim: Simulation, providers: Providers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(massive_bars, "PAGE", 100)
+async def test_kept_bodies_make_the_same_frame_without_vendor_and_key(sim: Simulation, providers: Providers) -> None:
+    sim.stocks.page_limit = 100
     nyse = get_calendar("XNYS")
     keeping = Policy(timeout=5, keep_raw=True)
     for resolution, window in ((MINUTE, SESSION), (Resolution.DAY, Window.of("2024-01-02", "2024-03-02"))):

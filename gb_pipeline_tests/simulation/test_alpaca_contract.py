@@ -25,7 +25,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.alpaca import AlpacaProvider
 from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider
 from gb_pipeline.providers.transport import Policy
-from gb_pipeline.simulation import Simulation, alpaca_bars
+from gb_pipeline.simulation import Simulation
 
 AAPL, KO = Symbol.equity("AAPL"), Symbol.equity("KO")
 # Twelve sessions of 04:00 to 20:00, one of them until 17:00: two pages of 10,000 minutes.
@@ -101,14 +101,14 @@ async def test_pages_of_several_symbols_are_the_same_for_both(
     (30, TimeFrameUnit.Minute, Resolution.MINUTE_30), (1, TimeFrameUnit.Hour, Resolution.HOUR),
 ])  # fmt: skip
 async def test_longer_intraday_bars_are_the_same_for_both(
+    sim: Simulation,
     client: StockHistoricalDataClient,
     provider: AlpacaProvider,
-    monkeypatch: pytest.MonkeyPatch,
     amount: int,
     unit: TimeFrameUnit,
     resolution: Resolution,
 ) -> None:
-    monkeypatch.setattr(alpaca_bars, "PAGE", 100)
+    sim.stocks.page_limit = 100
     window = Window.of("2024-03-08T05:00Z", "2024-03-12T04:00Z")
     bars = client.get_stock_bars(asked(["AAPL"], TimeFrame(amount, unit), window.start, window.end))["AAPL"]
     assert ours((await provider.fetch_bars(AAPL, window, resolution)).frame) == judged(bars)

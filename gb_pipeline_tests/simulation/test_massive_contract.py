@@ -19,7 +19,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider
 from gb_pipeline.providers.massive import MassiveProvider
 from gb_pipeline.providers.transport import Policy
-from gb_pipeline.simulation import Simulation, massive_bars
+from gb_pipeline.simulation import Simulation
 
 AAPL = Symbol.equity("AAPL")
 # Both ends of a page of 5,000 minutes lie within, and so does a half day on Friday the 24th.
@@ -71,12 +71,12 @@ def test_the_provider_keeps_every_promise(provider: MassiveProvider) -> None:
 
 
 async def test_a_month_of_minutes_in_pages_is_the_same_for_both(
-    sim: Simulation, client: massive.RESTClient, provider: MassiveProvider, monkeypatch: pytest.MonkeyPatch
+    sim: Simulation, client: massive.RESTClient, provider: MassiveProvider
 ) -> None:
     bars = list(client.list_aggs("AAPL", 1, "minute", "2023-11-01", "2023-11-30", adjusted=False, limit=5000))
     assert len(sim.requests) == 4, "three pages lead to the next one"
     # A vendor may send smaller pages than it was asked for.
-    monkeypatch.setattr(massive_bars, "PAGE", 5000)
+    sim.stocks.page_limit = 5000
     fetched = await provider.fetch_bars(AAPL, NOVEMBER, Resolution.MINUTE)
     assert fetched.calls == 4
     assert ours(fetched.frame) == judged(bars)
