@@ -9,6 +9,8 @@ that was asked for is not documented. Neither are weeks of coins, which begin on
 are no sessions from 17:00 to 17:00; all of these can be made of shorter bars.
 
 Hours of shares begin on the clock, so the one that holds the open also holds trades from before it.
+
+A plan with delayed data answers DELAYED and leaves the newest minutes out: its sources need `settle_minutes` above the delay.
 """
 
 from __future__ import annotations
