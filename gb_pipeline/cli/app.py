@@ -21,6 +21,7 @@ from gb_pipeline.cli import (
     fetch,
     gaps,
     init,
+    live_check,
     replay,
     show,
     sim,
@@ -43,7 +44,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, up, init, symbols, fetch, actions, status, gaps, show, explain, replay, sql, sim, doctor):
+for module in (
+    demo,
+    up,
+    init,
+    symbols,
+    fetch,
+    actions,
+    status,
+    gaps,
+    show,
+    explain,
+    replay,
+    sql,
+    sim,
+    doctor,
+    live_check,
+):
     module.register(app)
 
 

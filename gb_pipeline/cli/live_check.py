@@ -1,0 +1,150 @@
+"""`gb live-check`: does the real vendor still keep its promises?
+
+Belongs here: arguments, refusing to leave the machine in a test, a table of what was seen. Does not belong here: the promises
+(`ingest.contract`).
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
+from gb_pipeline.cli.output import ExitCode, exit_code, note, print_error, print_json, print_table
+from gb_pipeline.errors import ConfigError, GbError, VendorError
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from gb_pipeline.ingest.contract import Check
+    from gb_pipeline.market.resolution import Resolution
+    from gb_pipeline.market.symbol import Symbol
+    from gb_pipeline.settings import SourceSettings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("live-check")(live_check)
+
+
+def live_check(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    symbol: Annotated[
+        str | None, typer.Argument(metavar="[SYMBOL]", help="The source's first one by default.", show_default=False)
+    ] = None,
+    resolution: Annotated[
+        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
+    ] = None,
+    day: Annotated[str | None, typer.Option(help="A session, as 2024-01-02; the newest closed one by default.")] = None,
+    bars_only: Annotated[
+        bool, typer.Option("--bars-only", help="Do not ask for corporate actions and the vendor's list.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Ask the real vendor for one recent session, and compare what comes with what its provider promises.
+
+    Stores nothing; the calls count for pace and quota as any others do. Ends with 1 when a promise is broken or the vendor
+    refuses, and with 3 when it failed in passing.
+    """
+    import asyncio
+
+    settings = load_settings(config)
+    chosen = settings.source(source)
+    _stay_on_loopback(chosen)
+    instrument, length = _symbol(chosen, symbol), _resolution(chosen, resolution)
+    session = _session(chosen, day)
+    note(f"{source}:{instrument.code}, {length} bars of {session}")
+    checks, error = asyncio.run(_checks(chosen, settings.lake, instrument, length, session, bars_only))
+    if as_json:
+        print_json([{"check": item.name, "verdict": item.verdict, "seen": item.seen} for item in checks])
+    else:
+        styles = {"ok": "green", "look": "yellow", "broken": "red"}
+        print_table(("", "promise", "seen"), [(c.verdict.value, c.name, c.seen) for c in checks], styles=styles)
+    broken = [item for item in checks if item.verdict.value == "broken"]
+    if error is not None:
+        print_error(error.what, error.fix)
+        return ExitCode.FAILED if broken else exit_code(error)
+    note(f"{len(broken)} of {len(checks)} promises are broken" if broken else "every promise is kept")
+    return ExitCode.FAILED if broken else ExitCode.OK
+
+
+def _stay_on_loopback(source: SourceSettings) -> None:
+    from gb_pipeline.providers.http import loopback
+
+    # Tests never leave the machine, whatever they run and whoever they start.
+    if "PYTEST_CURRENT_TEST" in os.environ:
+        base_url = source.option("base_url")
+        if base_url is None:
+            raise ConfigError(
+                f"source {source.name} is a real vendor, and this is a test",
+                fix="give it the base_url of a simulated one, or run the command by hand",
+            )
+        loopback(base_url)
+
+
+def _symbol(source: SourceSettings, text: str | None) -> Symbol:
+    from gb_pipeline.market.symbol import Symbol
+
+    if text is not None:
+        asked = Symbol.of(text, source.asset_class)
+        return next((known for known in source.instruments if known.code == asked.code), asked)
+    if not source.instruments:
+        raise ConfigError(f"source {source.name} has no symbols yet", fix="name one: gb live-check SOURCE SYMBOL")
+    return source.instruments[0]
+
+
+def _resolution(source: SourceSettings, text: str | None) -> Resolution:
+    from gb_pipeline.market.resolution import Resolution
+
+    return source.resolutions[0] if text is None else Resolution.parse(text)
+
+
+def _session(source: SourceSettings, text: str | None) -> date:
+    from datetime import timedelta
+
+    from gb_pipeline.ingest.contract import recent_session
+    from gb_pipeline.market.resolution import Resolution
+
+    if text is None:
+        return recent_session(source, datetime.now(UTC))
+    asked = parse_day(text, "--day")
+    if not source.rules(Resolution.DAY).calendar.sessions(asked, asked + timedelta(days=1)):
+        raise ConfigError(f"{asked} is no session of {source.calendar}", fix="choose a trading day")
+    return asked
+
+
+async def _checks(
+    source: SourceSettings, lake: Path, symbol: Symbol, resolution: Resolution, session: date, bars_only: bool
+) -> tuple[list[Check], GbError | None]:
+    """What was seen, and the error that ended it."""
+    from gb_pipeline.ingest import contract
+    from gb_pipeline.lake.storage import Storage
+    from gb_pipeline.providers.registry import build_provider, missing_credentials
+    from gb_pipeline.providers.strict_http import unsaid
+
+    if missing := missing_credentials(source):
+        raise missing[0]
+    # So that bodies are handed over, and reading them again can be compared; they are not kept.
+    kept = source.model_copy(update={"keep_raw": True})
+    provider = build_provider(kept, state_dir=Storage.at(lake).state)
+    checks: list[Check] = []
+    try:
+        with unsaid(source.secrets):
+            if not provider.supports(symbol, resolution):
+                raise ConfigError(
+                    f"{provider.name} has no {resolution} bars of {symbol}", fix="choose another resolution"
+                )
+            checks += await contract.check_bars(provider, kept, symbol, resolution, session)
+            if not bars_only:
+                async for check in contract.check_more(provider, symbol, session):
+                    checks.append(check)
+    except VendorError as error:
+        return checks, error
+    finally:
+        await provider.aclose()
+    return checks, None
