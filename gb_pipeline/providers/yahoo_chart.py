@@ -25,7 +25,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, RECEIVED
 from gb_pipeline.providers.base import Body
 from gb_pipeline.providers.strict_http import broken_body
-from gb_pipeline.providers.yahoo_errors import WHO, refusal
+from gb_pipeline.providers.yahoo_errors import WHO, refusal_in
 
 INTERVALS = {
     Resolution.MINUTE: "1m",
@@ -98,7 +98,7 @@ def read_chart(body: Body, vendor: str, resolution: Resolution) -> Chart:
         document = json.loads(text, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
         raise broken_body(WHO, 200, "text", text) from None
-    refused = refusal(200, text)
+    refused = refusal_in(200, document)
     if refused is not None:
         raise refused
     try:

@@ -69,14 +69,17 @@ def refusal(status: int, body: str) -> VendorError | None:
         'UnknownSymbol'
     """
     try:
-        document = json.loads(body)
+        return refusal_in(status, json.loads(body))
     except (ValueError, RecursionError):
         return None
+
+
+def refusal_in(status: int, document: Any) -> VendorError | None:
+    """The same for an answer that is parsed already."""
     found = _error_object(document)
     if found is None:
         return None
-    code, description = str(found.get("code") or ""), str(found.get("description") or "")
-    return _typed(status, code, description)
+    return _typed(status, str(found.get("code") or ""), str(found.get("description") or ""))
 
 
 def _error_object(document: Any) -> dict[str, Any] | None:
