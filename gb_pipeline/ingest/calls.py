@@ -30,6 +30,8 @@ from gb_pipeline.settings import SourceSettings
 T = TypeVar("T", bound="Fetched | Sized")
 # A shorter credential is a word or a number that stands in data as well: it only counts where it stands alone.
 _UNMISTAKABLE = 8
+# What stands in a kept body in place of a credential.
+HIDDEN = b"***"
 
 
 async def recorded(
@@ -156,5 +158,5 @@ def without(body: bytes, secrets: Iterable[str]) -> bytes:
             pattern = re.escape(spelling.encode())
             if len(secret) < _UNMISTAKABLE:
                 pattern = rb"(?<![\w.+-])" + pattern + rb"(?![\w.+-])"
-            body = re.sub(pattern, b"***", body)
+            body = re.sub(pattern, HIDDEN, body)
     return body

@@ -6,6 +6,7 @@ from a difference (`replay`), or telling a person of it (`reading.explain`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from datetime import datetime
 import polars as pl
 
 from gb_pipeline.errors import LakeError, PermanentVendorError
+from gb_pipeline.ingest.calls import HIDDEN
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.fetches import FetchOutcome
 from gb_pipeline.lake.raw import RawStore
@@ -89,7 +91,7 @@ def read_again(
     """The frame that a provider makes of the kept bodies of an answer; columns as of `fetch_bars`.
 
     Raises:
-        LakeError: nothing was kept of it, or a body is missing or damaged.
+        LakeError: nothing was kept of it, a body is missing or damaged, or they are not those that came.
         VendorError: the provider cannot read these bodies.
     """
     if not of.raw:
@@ -99,6 +101,13 @@ def read_again(
         )
     raw = RawStore(store.storage)
     bodies = [raw.get(name) for name in of.raw]
+    together = hashlib.sha256(b"".join(bodies)).hexdigest()
+    if of.response_hash not in {None, together} and not any(HIDDEN in body for body in bodies):
+        raise LakeError(
+            f"the {len(bodies)} responses kept of the fetch of {of.symbol} at {of.fetched_at:%Y-%m-%d %H:%M:%S} are not "
+            "all that it received",
+            fix="fetch the window again",
+        )
     try:
         return provider.normalise(symbol, of.window, resolution, bodies)
     except (LookupError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,9 @@ def _rename(project: Path, old: str, new: str) -> None:
 
     store = LakeStore.at(project / "data")
     row = fetches.read(store.tables).to_dicts()[0]
-    row |= {"raw": tuple(new if one == old else one for one in row["raw"]), "outcome": fetches.FetchOutcome.OK}
+    names = tuple(new if one == old else one for one in row["raw"])
+    together = b"".join(RawStore(store.storage).get(one) for one in names)
+    row |= {"raw": names, "response_hash": sha256(together).hexdigest(), "outcome": fetches.FetchOutcome.OK}
     with store.tables.open("fetches") as table:
         assert table is not None
         table.delete()

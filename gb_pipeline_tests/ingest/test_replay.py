@@ -177,7 +177,7 @@ def test_where_a_newer_answer_was_not_kept_older_ones_prove_nothing(sim: Simulat
     assert bars(store).filter(pl.col("timestamp") == at("2024-01-02T10:00"))["volume"].item() == 7.5
 
 
-@pytest.mark.parametrize("harm", ["missing", "damaged", "unreadable"])
+@pytest.mark.parametrize("harm", ["missing", "damaged", "incomplete", "unreadable"])
 def test_a_response_that_cannot_be_read_is_a_problem_and_changes_nothing(
     sim: Simulation, store: LakeStore, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +188,13 @@ def test_a_response_that_cannot_be_read_is_a_problem_and_changes_nothing(
         path.unlink()
     elif harm == "damaged":
         path.write_bytes(b"x")
+    elif harm == "incomplete":
+        row = fetches.read(store.tables).to_dicts()[0]
+        row |= {"raw": tuple(row["raw"][:-1]), "outcome": fetches.FetchOutcome.OK}
+        with store.tables.open("fetches") as table:
+            assert table is not None
+            table.delete()
+        store.record_fetches([fetches.FetchRecord(**row)])
     else:
         monkeypatch.setattr(CcxtProvider, "_joined", lambda self, parts: parts["nothing"])
     found = again(store, sim, write=True, days=1)
