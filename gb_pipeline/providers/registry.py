@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.providers.base import Provider
+from gb_pipeline.market.symbol import AssetClass
+from gb_pipeline.providers.base import ActionsProvider, Provider
 from gb_pipeline.settings import DailyQuota, SourceSettings
 
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.
 _BUILT_IN = {
     "alpaca": "gb_pipeline.providers.alpaca:AlpacaProvider",
+    "alpha_vantage": "gb_pipeline.providers.alpha_vantage:AlphaVantageProvider",
     "ccxt": "gb_pipeline.providers.ccxt:CcxtProvider",
     "csv": "gb_pipeline.providers.csv:CsvProvider",
     "massive": "gb_pipeline.providers.massive:MassiveProvider",
@@ -64,6 +66,17 @@ def missing_credentials(source: SourceSettings) -> tuple[ConfigError, ...]:
         except ConfigError as error:
             found.append(error)
     return tuple(found)
+
+
+def has_actions(source: SourceSettings) -> bool:
+    """Whether a source's vendor knows corporate actions of its instruments: only shares have them. Nothing is built.
+
+    Raises:
+        ConfigError: there is no such provider, or it cannot be imported.
+    """
+    shares = any(symbol.asset_class is AssetClass.EQUITY for symbol in source.instruments)
+    kind = _kind(source)
+    return shares and isinstance(kind, type) and issubclass(kind, ActionsProvider)
 
 
 def daily_quota(source: SourceSettings) -> DailyQuota | None:
