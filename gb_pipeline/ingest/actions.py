@@ -25,7 +25,7 @@ from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, Adjustment
-from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
 from gb_pipeline.providers.registry import build_provider, missing_credentials
 from gb_pipeline.settings import SourceSettings
@@ -123,7 +123,7 @@ def ingest_actions(
     Args:
         store: where to.
         source: whose actions.
-        symbols: all of the source by default.
+        symbols: all shares of the source by default: nothing else has corporate actions.
         start, end: half-open range of ex dates: from the source's start to what has been announced by default.
         provider: instead of the one that the settings name; it is not closed.
         run_id: kept with refused rows and fetches.
@@ -142,7 +142,9 @@ def ingest_actions(
     """
     known = {symbol.code: symbol for symbol in source.instruments}
     asked = [Symbol.of(str(item), source.asset_class) for item in symbols or ()]
-    chosen = [known.get(item.code, item) for item in asked] if symbols is not None else list(known.values())
+    chosen = [known.get(item.code, item) for item in asked]
+    if symbols is None:
+        chosen = shares(list(known.values()))
     present: Now = (lambda: now) if now is not None else (lambda: datetime.now(UTC))
     first = start or source.start
     last = end or present().date() + AHEAD
@@ -169,6 +171,11 @@ def ingest_actions(
                 await client.aclose()
 
     return asyncio.run(run())
+
+
+def shares(symbols: Sequence[Symbol]) -> list[Symbol]:
+    """Those that can have corporate actions."""
+    return [symbol for symbol in symbols if symbol.asset_class is AssetClass.EQUITY]
 
 
 def actions_of(source: SourceSettings, provider: Provider) -> ActionsProvider:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
-from gb_pipeline.ingest.actions import ActionsOutcome, Now, Refetch, actions_of, ask_actions
+from gb_pipeline.ingest.actions import ActionsOutcome, Now, Refetch, actions_of, ask_actions, shares
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.lake.stale import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.lake.store import LakeStore
@@ -34,10 +34,11 @@ async def prepare(
     """What has to happen before bars of a split-adjusting vendor may be stored: know its splits, and settle them.
 
     Returns:
-        Outcomes by symbol; of one that has an error or is deferred nothing may be stored. Empty where the provider knows
-        no corporate actions: then nobody can tell, and the series says so by having no recorded fetch of them.
+        Outcomes by symbol; of one that has an error or is deferred nothing may be stored. What is no share has none. Empty
+        where the provider knows no corporate actions: then nobody can tell, and no fetch of them is recorded.
     """
-    if not isinstance(provider, ActionsProvider):
+    symbols = shares(symbols)
+    if not symbols or not isinstance(provider, ActionsProvider):
         return {}
     first = min(start, source.start, first_stored(store.tables, source.name, [item.code for item in symbols]) or start)
     until = now().date() + timedelta(days=1)

@@ -12,6 +12,7 @@ from datetime import date
 import dagster as dg
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.orchestration.assets.actions import actions_asset, actions_key
 from gb_pipeline.orchestration.assets.backtest import backtest_asset, follows_bars
 from gb_pipeline.orchestration.assets.bars import bars_asset
 from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_resource
@@ -20,9 +21,9 @@ from gb_pipeline.orchestration.dataset import Dataset, datasets
 from gb_pipeline.orchestration.deferred import deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource, vendor_resources
-from gb_pipeline.orchestration.schedules import daily_job, daily_schedule
+from gb_pipeline.orchestration.schedules import actions_job, actions_schedule, daily_job, daily_schedule
 from gb_pipeline.orchestration.sensors import catalog_sensor, compaction_sensor
-from gb_pipeline.providers.registry import daily_quota
+from gb_pipeline.providers.registry import daily_quota, has_actions
 from gb_pipeline.settings import Settings
 
 
@@ -48,14 +49,23 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
     lake = str(settings.lake)
     wish = settings.moving_average
     backtests = [backtest_asset(tested, wish)] if wish and (tested := _tested(settings)).symbols else []
+    firsts = {dataset.source.name: dataset for dataset in reversed(parts)}
+    acting = [dataset for dataset in parts if dataset is firsts[dataset.source.name] and _has_actions(dataset)]
     return dg.Definitions(
         assets=[
             *(bars_asset(dataset) for dataset in parts),
+            *(actions_asset(dataset) for dataset in acting),
             *(compaction_asset(dataset) for dataset in parts),
             catalog_asset(settings),
             *backtests,
         ],
-        schedules=[daily_schedule(dataset, daily_job(dataset)) for dataset in parts],
+        schedules=[
+            *(daily_schedule(dataset, daily_job(dataset)) for dataset in parts),
+            *(
+                actions_schedule(dataset, actions_job(dataset, actions_key(dataset)), running=not _has_quota(dataset))
+                for dataset in acting
+            ),
+        ],
         sensors=[
             catalog_sensor(lake, parts),
             compaction_sensor(lake, parts),
@@ -70,6 +80,13 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
         # Every run is one step: a process per step would only import everything once more (3 s).
         executor=dg.in_process_executor,
     )
+
+
+def _has_actions(dataset: Dataset) -> bool:
+    try:
+        return has_actions(dataset.source)
+    except ConfigError:
+        return False
 
 
 def _has_quota(dataset: Dataset) -> bool:

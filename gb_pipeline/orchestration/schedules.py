@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A new session is wanted before the next hundred old ones of a backfill.
 PRIORITY = "10"
 _DAY = timedelta(days=1)
+_AFTER_BARS = timedelta(hours=1)
 # Longer than any holiday.
 _LOOK_BACK = 20 * _DAY
 
@@ -67,6 +68,38 @@ def daily_schedule(dataset: Dataset, job: UnresolvedAssetJobDefinition) -> dg.Sc
         )
 
     return daily
+
+
+def actions_job(dataset: Dataset, key: dg.AssetKey) -> UnresolvedAssetJobDefinition:
+    """The job that asks for the corporate actions of a source."""
+    return dg.define_asset_job(
+        f"{dataset.source.name}_corporate_actions_daily",
+        selection=dg.AssetSelection.assets(key),
+        description=f"Corporate actions of every share of {dataset.source.name}.",
+    )
+
+
+def actions_schedule(
+    dataset: Dataset, job: UnresolvedAssetJobDefinition, *, running: bool = True
+) -> dg.ScheduleDefinition:
+    """Every day, an hour after the bars: what is announced in the evening is known before the next session opens.
+
+    Args:
+        dataset: any of the source's datasets.
+        job: `actions_job`.
+        running: whether it runs unless somebody stops it.
+    """
+    settle = timedelta(minutes=dataset.source.settle_minutes) + _AFTER_BARS
+    status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+    why = "" if running else " It is stopped by default: the vendor's calls of a day are few, and bars need them."
+    return dg.ScheduleDefinition(
+        name=job.name,
+        job=job,
+        cron_schedule=cron(dataset.partitioning, settle),
+        execution_timezone=dataset.partitioning.calendar.zone.key,
+        default_status=status,
+        description=f"Asks for the corporate actions of every share of {dataset.source.name}.{why}",
+    )
 
 
 def newest(partitioning: Partitioning, now: datetime) -> date | None:

@@ -41,6 +41,13 @@ def settings(folder: Path, **body) -> Settings:
                 "resolutions": ["1d"],
                 "grain": "year",
             },
+            "yahoo": {
+                "provider": "yahoo",
+                "calendar": "XNYS",
+                "start": "2024-01-02",
+                "symbols": ["AAPL"],
+                "resolutions": ["1d", "1h"],
+            },
         },
         "moving_average": {"source": "crypto"},
     }

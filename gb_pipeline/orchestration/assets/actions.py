@@ -1,0 +1,200 @@
+"""Corporate actions of a source as one asset: splits, dividends, listings and delistings of all its shares.
+
+Belongs here: what Dagster must know about it, and what its page shows. Does not belong here: asking and storing (`ingest`).
+
+It has no partitions: a vendor is asked for everything each time, so that corrections of old actions are found.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from gb_pipeline.ingest.actions import ActionsOutcome, ingest_actions
+from gb_pipeline.lake import actions
+from gb_pipeline.market.schema import CORPORATE_ACTIONS
+from gb_pipeline.orchestration.dataset import Dataset
+from gb_pipeline.orchestration.outcome import postponed, table
+from gb_pipeline.orchestration.resources import LakeResource, ready, required_keys
+
+ANSWERED = "answered"
+VALID = "valid"
+_LISTED = 20
+
+
+def actions_key(dataset: Dataset) -> dg.AssetKey:
+    """`[source, "corporate_actions"]`."""
+    return dg.AssetKey([dataset.source.name, actions.TABLE])
+
+
+def actions_asset(dataset: Dataset) -> dg.AssetsDefinition:
+    """One unpartitioned asset per source.
+
+    Args:
+        dataset: any of the source's datasets.
+    """
+    key, source = actions_key(dataset), dataset.source
+
+    @dg.multi_asset(
+        name=f"{source.name}_{actions.TABLE}",
+        specs=[_spec(dataset)],
+        check_specs=list(_checks(key)),
+        can_subset=True,
+        pool=dataset.pool,
+        required_resource_keys=required_keys(source),
+    )
+    def corporate_actions(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+        lake: LakeResource = context.resources.lake
+        outcomes = ingest_actions(lake.store, ready(context, source), run_id=context.run.run_id)
+        waiting = next((item.deferred for item in outcomes if item.deferred is not None), None)
+        stored = [item for item in outcomes if item.deferred is None and item.error is None]
+        if stored:
+            held = actions.read(lake.store.tables, source.name).height
+            context.log_event(dg.AssetMaterialization(key, metadata=shown(outcomes, held)))
+        elif waiting is not None:
+            # Neither materialised nor failed: nothing was asked.
+            context.log_event(dg.AssetObservation(key, description=postponed(waiting)))
+        if stored or waiting is None:
+            for evaluation in _evaluations(context, key, outcomes):
+                context.log_event(evaluation)
+        failed = [item for item in outcomes if item.error is not None]
+        if failed and not stored:
+            raise dg.Failure(
+                f"no symbol of {source.name} could be had; the first: {failed[0].symbol.code}: {_why(failed[0])}",
+                metadata={"not_stored": table(_failures(failed))},
+                allow_retries=False,
+            )
+        # No outputs: the events are written already, and Dagster would count them twice.
+        yield from ()
+
+    return corporate_actions
+
+
+def shown(outcomes: Sequence[ActionsOutcome], held: int) -> dict[str, Any]:
+    """What a materialisation shows; numbers are plotted over time.
+
+    Args:
+        held: actions of the source that the lake holds now.
+    """
+    names = ("received", "new", "restated", "withdrawn", "quarantined")
+    found: dict[str, Any] = {"symbols": len(outcomes), "actions": held}
+    found |= {name: sum(getattr(item, name) for item in outcomes) for name in names}
+    found["failed"] = sum(item.error is not None for item in outcomes)
+    found["deferred"] = sum(item.deferred is not None for item in outcomes)
+    asked = [item for item in outcomes if item.calls]
+    found["calls"] = sum(item.calls for item in asked)
+    found["latency_ms"] = round(sum(item.latency_ms for item in asked) / max(found["calls"], 1))
+    found["vendor_bytes"] = sum(item.vendor_bytes for item in asked)
+    found["dagster/row_count"] = held
+    versions = [item.version for item in outcomes if item.version is not None]
+    if versions:
+        found["table_version"] = max(versions)
+    again = [
+        {
+            "symbol": item.symbol.code,
+            "resolution": refetch.resolution.value,
+            "from": str(refetch.outcome.start),
+            "until": str(refetch.outcome.end),
+            "splits": ", ".join(map(str, refetch.splits)),
+            "restated": sum(session.restated for session in refetch.outcome.sessions),
+        }
+        for item in outcomes
+        for refetch in item.refetched
+    ]
+    if again:
+        found["fetched_again"] = table(again[:_LISTED])
+    return found | _worst(outcomes)
+
+
+def _spec(dataset: Dataset) -> dg.AssetSpec:
+    source = dataset.source
+    return dg.AssetSpec(
+        actions_key(dataset),
+        skippable=True,
+        group_name=source.name,
+        kinds={"delta", "polars"},
+        tags={"vendor": dataset.vendor},
+        description=f"Splits, cash dividends, listings and delistings of the shares of `{source.name}` ({dataset.vendor}), as"
+        " the vendor tells them, with every correction kept. A new split of a vendor that adjusts its prices has the stored"
+        " bars fetched again.",
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                columns=[
+                    dg.TableColumn(
+                        field.name,
+                        str(field.type),
+                        description=(field.metadata or {}).get(b"comment", b"").decode(),
+                        constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                    )
+                    for field in CORPORATE_ACTIONS
+                ]
+            ),
+            "dagster/table_name": f"{actions.TABLE} (source={source.name})",
+            "dagster/storage_kind": "deltalake",
+        },
+    )
+
+
+def _checks(key: dg.AssetKey) -> Iterator[dg.AssetCheckSpec]:
+    yield dg.AssetCheckSpec(
+        ANSWERED,
+        asset=key,
+        description="The vendor answered for every share, and where a split changed its prices, the stored bars have been"
+        " fetched again.",
+    )
+    yield dg.AssetCheckSpec(
+        VALID,
+        asset=key,
+        description="Every action that the vendor sent has a date, and exact numbers above zero. The others are in quarantine."
+        " A split that stands there under two dates is pointed out.",
+    )
+
+
+def _evaluations(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, outcomes: Sequence[ActionsOutcome]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    failed = [item for item in outcomes if item.error is not None]
+    refused = sum(item.quarantined for item in outcomes)
+    doubts = [f"{item.symbol.code}: {doubt}" for item in outcomes for doubt in item.doubtful]
+    answered: dict[str, Any] = {"symbols": len(outcomes), "failed": len(failed)}
+    if failed:
+        answered["not_stored"] = table(_failures(failed))
+    valid: dict[str, Any] = {"quarantined": refused} | _worst(outcomes)
+    if doubts:
+        valid["doubtful"] = dg.MetadataValue.md("\n".join(f"- {doubt}" for doubt in doubts[:_LISTED]))
+    results = ((ANSWERED, not failed, dg.AssetCheckSeverity.ERROR, answered),) + (
+        ((VALID, not refused and not doubts, dg.AssetCheckSeverity.WARN, valid),) if len(failed) < len(outcomes) else ()
+    )
+    for name, passed, severity, metadata in results:
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=name,
+            passed=passed,
+            severity=severity,
+            metadata=metadata,
+            target_materialization_data=_target(context, key),
+        )
+
+
+def _target(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Any:
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+        AssetCheckEvaluationTargetMaterializationData as Target,
+    )
+
+    records = context.instance.fetch_materializations(key, limit=1).records
+    if not records or records[0].run_id != context.run.run_id:
+        return None
+    return Target(storage_id=records[0].storage_id, run_id=records[0].run_id, timestamp=records[0].timestamp)
+
+
+def _failures(failed: Sequence[ActionsOutcome]) -> list[dict[str, Any]]:
+    return [{"symbol": item.symbol.code, "reason": _why(item)} for item in failed[:_LISTED]]
+
+
+def _why(item: ActionsOutcome) -> str:
+    return item.error.what if item.error is not None else ""
+
+
+def _worst(outcomes: Sequence[ActionsOutcome]) -> dict[str, Any]:
+    rows = [row for item in outcomes for row in item.worst][:_LISTED]
+    return {"worst_rows": table(rows)} if rows else {}
