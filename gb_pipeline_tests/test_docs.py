@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from gb_pipeline import settings
 from gb_pipeline.providers.csv_options import CsvOptions
 from gb_pipeline.simulation import Simulation
+from gb_pipeline.universe.spec import Discovery
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -130,6 +131,7 @@ def rows(text: str, heading: str) -> dict[str, str]:
         ("README.md", "of a symbol", settings.SymbolSettings, set()),
         ("README.md", "top level", settings.Settings, {"path"}),
         ("docs/sources.md", "option of csv", CsvOptions, set()),
+        ("docs/sources.md", "condition of discover", Discovery, set()),
     ],
 )
 def test_every_setting_is_explained_with_its_default(
