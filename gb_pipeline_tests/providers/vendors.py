@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from gb_pipeline.errors import (
+    HistoryNotAvailable,
     NotEntitled,
     PermanentVendorError,
     RateLimited,
@@ -202,5 +203,35 @@ VENDORS = [
             ('{"status":"OK","queryCount":390,"resultsCount":78}', TransientVendorError),
         ),
         page_limit=100,
+    ),
+    Vendor(
+        name="alpha_vantage",
+        settings={
+            "provider": "alpha_vantage",
+            "options": {"key": "a key"},
+            "calendar": "XNYS",
+            # One day's calls are not enough for all that can go wrong.
+            "daily_quota": {"calls": 100_000},
+        },
+        rows="TIME_SERIES_INTRADAY",
+        spelling=lambda symbol: symbol.code.replace(".", "-"),
+        errors=(
+            (
+                '{"Information":"Please consider spreading out your free API requests (1 request per second)."}',
+                RateLimited,
+            ),
+            (
+                '{"Note":"Thank you for using Alpha Vantage! Our standard API call frequency is 5 calls per minute."}',
+                RateLimited,
+            ),
+            (
+                '{"Information":"This is a premium endpoint. You may subscribe to any of the premium plans"}',
+                NotEntitled,
+            ),
+            ('{"Error Message":"the parameter apikey is invalid or missing."}', NotEntitled),
+            ('{"Error Message":"Invalid API call. Please retry"}', HistoryNotAvailable),
+            ('{"Meta Data":{}}', TransientVendorError),
+            ("timestamp,open,high", TransientVendorError),
+        ),
     ),
 ]
