@@ -111,13 +111,12 @@ class Tally:
         return self._accepted.hexdigest()
 
 
-# Who counts the requests of answers that do not say how many they took, such as lists.
 _COUNTED: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("counted", default=None)
 
 
 @contextlib.contextmanager
 def counted() -> Iterator[Tally]:
-    """Count the requests of all vendors in this context, but for those that `Transport.measure` counts."""
+    """Count the requests of all vendors in this context, for answers that do not say how many they took."""
     tally = Tally()
     token = _COUNTED.set(tally)
     try:
@@ -246,17 +245,17 @@ class Transport:
     @contextlib.contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
         """Time one request; the function that it yields takes the size of a body in bytes."""
-        tally = self._tally.get() or _COUNTED.get()
+        tallies = [tally for tally in (self._tally.get(), _COUNTED.get()) if tally is not None]
         begun = time.perf_counter()
 
         def received(size: int) -> None:
-            if tally is not None:
+            for tally in tallies:
                 tally.bytes += size
 
         try:
             yield received
         finally:
-            if tally is not None:
+            for tally in tallies:
                 tally.calls += 1
                 tally.latency += time.perf_counter() - begun
 
