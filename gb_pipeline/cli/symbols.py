@@ -135,12 +135,13 @@ def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: 
     asked = _canonical(chosen, symbols)
     have = {symbol.code for symbol in chosen.instruments}
     new = [code for code in asked if code not in have]
-    checked = False
+    checked, ended = False, []
     if new and check:
         answer = _checked(LakeStore.at(settings.lake), chosen, new)
         if answer is not None and any(item is None for item in answer.values()):
             return _unknown(source, [code for code, item in answer.items() if item is None])
         checked = answer is not None
+        ended = [item for item in (answer or {}).values() if item is not None and not item.active]
     edited = editing.add(settings.path, source, chosen.universe, chosen.asset_class, new) if new else []
     if as_json:
         already = [code for code in asked if code in have]
@@ -151,6 +152,9 @@ def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: 
         note(f"{chosen.provider} has neither a list nor a search: nobody knows yet whether it has them")
     for code in asked:
         note(f"{code} is a symbol of {source} already" if code in have else f"{code} added")
+    for item in ended:
+        since = f" since {item.listed_until}: write that as its listed_until" if item.listed_until else ""
+        note(f"{item.symbol} does not trade any more{since}")
     _tell(edited)
     if new:
         note(f"`gb fetch {source} {' '.join(new)}` fetches {'it' if len(new) == 1 else 'them'}; {_RELOAD}")
@@ -251,9 +255,16 @@ def _alone(config: Config) -> Iterator[None]:
     from gb_pipeline.settings import lake_folder
 
     state = Storage.at(lake_folder(config)).state
-    state.mkdir(parents=True, exist_ok=True)
-    with FileLock(state / "settings.lock"):
+    lock = FileLock(state / "settings.lock")
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise ConfigError(f"{lock.lock_file} cannot be made: {error.strerror}", fix="make it writable") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _changed(edited: list[Edited]) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def refresh(
             list meets the conditions.
         UniverseRefused: the list lost more than half of what was known.
         VendorError: the list could not be had.
-        LakeError: another refresh of this source takes too long.
+        LakeError: another refresh of this source takes too long, or the lake cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -82,8 +82,8 @@ def refresh(
             fix="write `symbols: {discover: {...}}` in gb.yaml; docs/sources.md says how",
         )
     lock = store.storage.state / f"universe_{source.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=_PATIENCE_SECONDS):
             return _refresh(store, source, wish, provider, force, now or datetime.now(UTC))
     except Timeout:
@@ -91,6 +91,8 @@ def refresh(
             f"another refresh of {source.name} has been at work for {_PATIENCE_SECONDS / 60:.0f} minutes",
             fix="wait for it, or stop it",
         ) from None
+    except OSError as error:
+        raise LakeError(f"{lock} cannot be made: {error.strerror}", fix="make the lake's folder writable") from None
 
 
 def _refresh(

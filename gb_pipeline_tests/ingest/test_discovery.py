@@ -250,6 +250,32 @@ def test_a_new_listing_joins_with_the_day_that_the_vendor_tells(binance: Project
     assert binance.source.listing("BTC-USDT-PERP") == (date(2019, 9, 8), None)
 
 
+@pytest.mark.parametrize(
+    ("vendor", "options", "until"),
+    [
+        ("massive", {"key": "demo"}, date(2024, 3, 12)),
+        ("alpaca", {"key": "demo", "secret": "demo"}, date(2024, 3, 13)),
+        ("alpha_vantage", {"key": "demo"}, date(2024, 3, 12)),
+    ],
+)
+def test_vendors_of_shares_tell_of_delistings_each_in_its_own_way(
+    tmp_path: Path, sim: Simulation, vendor: str, options: dict[str, str], until: date
+) -> None:
+    project = Project(tmp_path, sim, "binance", {"quote": "USD"})
+    source = {
+        "provider": vendor, "options": options | {"base_url": sim.url}, "calendar": "XNYS", "start": date(2024, 3, 1),
+        "symbols": {"discover": {"quote": "USD"}}, "resolutions": ["1d"], "retries": 0,
+    }  # fmt: skip
+    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": {"s": source}}), encoding="utf-8")
+    done = project.refresh(day=8)
+    assert done.chosen == done.known == 12
+    sim.plant("delisting", "IBM", start="2024-03-12", announced="2024-03-11")
+    assert kinds(project.refresh(day=13)) == [("IBM", "left"), ("IBM", "delisted")]
+    # Alpaca says that it trades no more, and not since when.
+    assert project.source.listing("IBM")[1] == until
+    assert fetches.read(project.store.tables, "s")["calls"].to_list() == [2, 2]
+
+
 # --- what is not believed -----------------------------------------------------------------------------------------------
 
 
