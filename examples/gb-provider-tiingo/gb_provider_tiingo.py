@@ -141,6 +141,10 @@ class TiingoProvider:
                 found.append(Instrument(symbol, ticker, str(row.get("name", "")), bool(row.get("isActive")), "USD"))
         return found
 
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._transport.quota_left()
+
     async def aclose(self) -> None:
         """Close connections and the shared state."""
         if self._http is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.output import count
 from gb_pipeline.cli.symbols import no_symbols
-from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted
+from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
@@ -103,7 +103,7 @@ def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbE
             for resolution in source.resolutions
             if not provider.supports(symbol, resolution)
         ]
-        found.waits += _used_up(provider)
+        _quota(source, provider, found)
     except GbError as error:
         return [error]
     finally:
@@ -118,15 +118,27 @@ def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbE
     return []
 
 
-def _used_up(provider: Any) -> list[GbError]:
-    """A quota that is used up for today; a provider that has none says nothing about it."""
-    check = getattr(provider, "check_quota", None)
-    try:
-        if check is not None:
-            check()
-    except QuotaExhausted as error:
-        return [error]
-    return []
+def _quota(source: SourceSettings, provider: Any, found: Readiness) -> None:
+    """What is left of the vendor's day, where it has one; not every provider tells."""
+    from datetime import UTC, datetime
+
+    from gb_pipeline.providers.quota import QuotaBook
+    from gb_pipeline.providers.registry import daily_quota
+
+    quota = daily_quota(source)
+    left = provider.quota_left() if quota is not None and hasattr(provider, "quota_left") else None
+    if quota is None or left is None:
+        return
+    if left:
+        found.facts.append(f"{left} of {quota.calls} calls left today")
+        return
+    until = QuotaBook(source.name, quota, None).until(datetime.now(UTC))
+    found.waits.append(
+        ConfigError(
+            f"all {quota.calls} calls of today are used ({quota.zone})",
+            fix=f"it goes on after {until:%Y-%m-%d %H:%M}Z; with a larger plan, raise `daily_quota`",
+        )
+    )
 
 
 def _calendar(source: SourceSettings) -> str:

@@ -90,6 +90,8 @@ class AlpacaProvider:
         True
     """
 
+    credentials = ("key", "secret")
+
     def __init__(
         self,
         key: str | Callable[[], str],
@@ -268,6 +270,10 @@ class AlpacaProvider:
             listed = answers.instruments(await self._client.assets(kind, status), self._asset_class)
             found |= {item.symbol.code: item for item in listed}
         return [item for _, item in sorted(found.items())]
+
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._client.transport.quota_left()
 
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""

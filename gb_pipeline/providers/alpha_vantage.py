@@ -262,6 +262,10 @@ class AlphaVantageProvider:
         with self._client[1].measure():
             return await self._search(text)
 
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._client[1].quota_left()
+
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
         if self._made is not None:

@@ -81,6 +81,10 @@ class Provider(Protocol):
         adjustment: what the vendor did to its prices.
         normaliser: name and version of `normalise`, such as `massive/1`; a change of what it makes of the same bodies is a
             new version.
+
+    A class may say more of itself: `credentials`, names of options without which nothing can be sent, such as `("key",)`, and
+    `quota`, the `DailyQuota` of the vendor's documentation. An instance may tell with `quota_left()` how many calls the
+    vendor's day still has.
     """
 
     name: str

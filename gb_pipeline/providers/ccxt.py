@@ -216,6 +216,10 @@ class CcxtProvider:
         with ccxt_client.typed_errors(self.name):
             return turnovers_of(await self._client.fetch_tickers(None, {"type": kind}))
 
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._transport.quota_left()
+
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
         self._closed = True

@@ -85,6 +85,8 @@ class MassiveProvider:
         True
     """
 
+    credentials = ("key",)
+
     def __init__(
         self,
         key: str | Callable[[], str],
@@ -252,6 +254,10 @@ class MassiveProvider:
                     if item is not None and (active or _newer(item, found.get(item.symbol.code))):
                         found[item.symbol.code] = item
         return [item for _, item in sorted(found.items())]
+
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._client.transport.quota_left()
 
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""

@@ -221,6 +221,10 @@ class YahooProvider:
 
         return await self._transport.call(ask)
 
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._transport.quota_left()
+
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
         await self._client.aclose()

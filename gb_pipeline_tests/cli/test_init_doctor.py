@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from gb_pipeline.providers import Transport
 from gb_pipeline.settings import Settings
 from gb_pipeline_tests.cli.console import PROJECT, Gb
 
@@ -102,6 +104,60 @@ def test_a_source_is_ready_or_it_is_said_why_not(gb: Gb, project: Path, monkeypa
         assert said in unset["detail"]
     assert "set UNSET_ONE, or write it into the .env" in unset["fix"]
     assert "SET_KEY" not in unset["detail"].replace("UNSET", "")
+
+
+SHARES = ("asset_class: crypto", "calendar: XNYS")
+
+
+@pytest.mark.parametrize(("provider", "needs"), [("massive", 1), ("alpaca", 2), ("alpha_vantage", 1)])
+def test_a_key_that_the_vendor_needs_and_gb_yaml_does_not_name_is_missed(
+    gb: Gb, project: Path, provider: str, needs: int
+) -> None:
+    text = (
+        PROJECT.replace("provider: ccxt", f"provider: {provider}")
+        .replace(*SHARES)
+        .replace("BTC-USDT, ETH-USDT", "AAPL")
+    )
+    (project / "gb.yaml").write_text(text.replace("exchange: binance, ", ""), encoding="utf-8")
+    [found] = [item for item in gb("doctor", "--json", "-c", project).json if item["check"] == "source sim"]
+    assert found["verdict"] == "fail"
+    assert found["detail"].count("is missing") == needs
+    assert 'write options: {key: "${SIM_KEY}"}' in found["fix"]
+
+
+def test_a_key_that_is_written_out_works_and_is_warned_about(gb: Gb, project: Path) -> None:
+    text = PROJECT.replace("provider: ccxt", "provider: massive").replace(*SHARES).replace("BTC-USDT, ETH-USDT", "AAPL")
+    (project / "gb.yaml").write_text(text.replace("exchange: binance,", "key: hunter2-hunter2,"), encoding="utf-8")
+    told = gb("doctor", "--json", "-c", project)
+    [found] = [item for item in told.json if item["check"] == "source sim"]
+    assert (found["verdict"], found["detail"][:6]) == ("warn", "ready:")
+    assert "'key' is written out in gb.yaml" in found["detail"]
+    assert "${SIM_KEY}" in found["fix"]
+    assert "hunter2" not in told.out + told.err
+
+
+def test_what_is_left_of_a_vendors_day_is_said_and_nothing_is_counted_by_looking(gb: Gb, project: Path) -> None:
+    from gb_pipeline.providers.transport import Policy
+    from gb_pipeline.settings import DailyQuota
+
+    text = PROJECT.replace("retries: 0", "daily_quota: {calls: 2, zone: America/New_York}")
+    (project / "gb.yaml").write_text(text, encoding="utf-8")
+    state = project / "data" / "state"
+
+    def found() -> dict[str, str]:
+        [finding] = [item for item in gb("doctor", "--json", "-c", project).json if item["check"] == "source sim"]
+        return dict(finding)
+
+    assert "2 of 2 calls left today" in found()["detail"]
+    assert not state.exists()
+    transport = Transport("ccxt-binance", Policy(quota=DailyQuota(calls=2, zone="America/New_York"), state_dir=state))
+    asyncio.run(transport.admit())
+    assert "1 of 2 calls left today" in found()["detail"]
+    asyncio.run(transport.admit())
+    used_up = found()
+    assert used_up["verdict"] == "warn"
+    assert used_up["detail"] == "not ready: all 2 calls of today are used (America/New_York)"
+    assert "it goes on after" in used_up["fix"]
 
 
 def test_every_reason_against_a_source_is_said_at_once(gb: Gb, project: Path) -> None:
