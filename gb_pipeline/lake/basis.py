@@ -90,6 +90,18 @@ def stored_adjustments(
     return found
 
 
+def remembered_adjustments(
+    tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]
+) -> dict[str, Adjustment]:
+    """The same, asking the ledger only once about each series that holds bars: it never changes its adjustment."""
+    keys = {symbol: (source, resolution.value, symbol) for symbol in symbols}
+    unknown = [symbol for symbol, key in keys.items() if key not in tables.adjustments]
+    if unknown:
+        found = stored_adjustments(tables, source, resolution, unknown)
+        tables.adjustments.update({keys[symbol]: kind for symbol, kind in found.items()})
+    return {symbol: tables.adjustments[key] for symbol, key in keys.items() if key in tables.adjustments}
+
+
 def refuse_other_adjustment(
     tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str], adjustment: Adjustment
 ) -> None:
@@ -98,19 +110,26 @@ def refuse_other_adjustment(
     Raises:
         LakeError: one of the symbols is stored with another adjustment.
     """
-    known = tables.adjustments
-    keys = {symbol: (source, resolution.value, symbol) for symbol in symbols}
-    unknown = [symbol for symbol, key in keys.items() if key not in known]
-    if unknown:
-        found = stored_adjustments(tables, source, resolution, unknown)
-        known.update({keys[symbol]: kind for symbol, kind in found.items()})
-    for symbol, key in keys.items():
-        stored = known.get(key, adjustment)
+    for symbol, stored in remembered_adjustments(tables, source, resolution, symbols).items():
         if stored is not adjustment:
             raise LakeError(
                 f"{source} {symbol} {resolution} is stored with {stored.value} prices, these are {adjustment.value}",
                 fix="fetch them under a source name of their own",
             )
+
+
+def last_splits(tables: Tables, source: str) -> dict[str, date]:
+    """The newest ex date of a split that was ever told, by symbol; read once per version of the table."""
+    with tables.open(actions.TABLE) as table:
+        if table is None:
+            return {}
+        version = int(table.version())
+        held = tables.last_splits.get(source)
+        if held is None or held[0] != version:
+            rows = actions.history(tables, source).filter(pl.col("kind") == SPLIT)
+            newest = rows.group_by("symbol").agg(pl.col("ex_date").max()).rows()
+            held = tables.last_splits[source] = (version, dict(newest))
+        return held[1]
 
 
 def split_periods(
@@ -123,11 +142,11 @@ def split_periods(
     if rows.is_empty():
         return {}
     asked = action_fetches(tables, source, rows["symbol"].unique().to_list(), as_of)
+    by_symbol = asked.partition_by("symbol", as_dict=True)
     found: dict[str, list[SplitPeriod]] = {}
     for key, versions in rows.sort("known_at").group_by(_KEY, maintain_order=True):
         symbol = str(key[1])
-        mine = asked.filter(pl.col("symbol") == symbol)
-        found.setdefault(symbol, []).extend(_periods(versions, mine))
+        found.setdefault(symbol, []).extend(_periods(versions, by_symbol.get((symbol,), asked.clear())))
     return {symbol: tuple(sorted(periods, key=_by_date)) for symbol, periods in found.items()}
 
 

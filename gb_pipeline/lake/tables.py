@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,6 +41,8 @@ class Tables:
         self.storage = storage
         # What series were found to hold, by source, resolution and symbol; a series never changes it.
         self.adjustments: dict[tuple[str, str, str], schema.Adjustment] = {}
+        # The newest split of each symbol by source, and the version of `corporate_actions` that says so.
+        self.last_splits: dict[str, tuple[int, dict[str, date]]] = {}
         self._handles: dict[str, DeltaTable] = {}
         self._lock = threading.RLock()
 

@@ -8,7 +8,7 @@ Every factor comes from the vendor's own splits, as they were known at the momen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -17,13 +17,14 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, ReadError
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.actions import TABLE
 from gb_pipeline.lake.basis import (
     SplitPeriod,
     action_fetches,
     confirmations,
     in_doubt,
+    last_splits,
     not_covered,
+    remembered_adjustments,
     split_factors,
     split_periods,
     stored_adjustments,
@@ -64,45 +65,41 @@ def adjusted(tables: Tables, question: Question, plan: Plan, asked: Adjustment |
         ReadError: whether a series was split is not known, it cannot be un-adjusted, or its bars are of before and after a
             split.
     """
-    if asked is None and not _knows_actions(tables):
-        return plan
     return replace(plan, parts=tuple(_part(tables, question, part, asked) for part in plan.parts))
-
-
-def _knows_actions(tables: Tables) -> bool:
-    with tables.open(TABLE) as table:
-        return table is not None
 
 
 def _part(tables: Tables, question: Question, part: Part, asked: Adjustment | None) -> Part:
     codes = [part.symbol] if part.symbol is not None else list(question.symbols) or None
     if asked is None:
         # Most series have no split at all; they are not looked at any closer.
-        split = split_periods(tables, part.source, codes, question.as_of)
         first = question.window.start.date()
-        codes = [code for code, periods in split.items() if any(period.ex_date > first for period in periods)]
+        later = [code for code, day in last_splits(tables, part.source).items() if day > first]
+        codes = [code for code in later if codes is None or code in codes]
         if not codes:
             return part
-    stored = stored_adjustments(tables, part.source, question.resolution, codes)
+    if codes is None:
+        stored = stored_adjustments(tables, part.source, question.resolution)
+    else:
+        stored = remembered_adjustments(tables, part.source, question.resolution, codes)
     wanted = [code for code, kind in stored.items() if _differs(part.source, code, kind, asked)]
-    series = {}
-    for code in wanted:
-        made = _series(tables, question, part.source, code, stored[code], asked)
-        if made is not None:
-            series[code] = made
-    if not series:
-        return part
+    known = _Known.of(tables, question, part.source, wanted)
+    series = {code: made for code in wanted if (made := known.series(code, stored[code], asked)) is not None}
     if asked is None:
         for code, made in series.items():
             made.refuse_mixture(_rows_of(part, code))
         return part
-    columns = part.rows.collect_schema()
+    if not series and codes is not None and set(codes) <= set(stored):
+        return part
 
     def convert(frame: pl.DataFrame) -> pl.DataFrame:
-        return _converted(frame, part.symbol, series)
+        return _converted(frame, part, series, set(stored))
 
     rows = part.rows.map_batches(
-        convert, schema=columns, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
+        convert,
+        schema=part.rows.collect_schema(),
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
     )
     return replace(part, rows=rows)
 
@@ -123,58 +120,86 @@ def _rows_of(part: Part, code: str) -> pl.DataFrame:
     return rows.select("timestamp", "known_at").collect()
 
 
-def _converted(frame: pl.DataFrame, symbol: str | None, series: Mapping[str, _Series]) -> pl.DataFrame:
-    if frame.is_empty():
-        return frame
-    if symbol is not None:
-        return series[symbol].convert(frame)
+def _converted(
+    frame: pl.DataFrame, part: Part, series: Mapping[str, _Series], recorded: Collection[str]
+) -> pl.DataFrame:
+    codes = frame["symbol"].unique().to_list() if part.symbol is None else [part.symbol]
+    for code in codes if frame.height else ():
+        if code not in recorded:
+            raise ReadError(
+                f"what was done to the prices of {part.source} {code} is not recorded: a write is under way or was killed",
+                fix="read again in a moment, or fetch the newest session again",
+            )
+    if part.symbol is not None:
+        return series[part.symbol].convert(frame) if part.symbol in series and frame.height else frame
     # Stretches of one symbol, in whatever order they come.
     parts = [frame.filter(~pl.col("symbol").is_in(list(series)))]
-    for code, one in series.items():
-        mine = frame.filter(pl.col("symbol") == code)
-        parts.append(one.convert(mine) if mine.height else mine)
-    return pl.concat(parts)
+    mine = frame.filter(pl.col("symbol").is_in(list(series))).partition_by("symbol", as_dict=True, maintain_order=True)
+    return pl.concat([*parts, *(series[str(code)].convert(rows) for (code,), rows in mine.items())])
 
 
-def _series(
-    tables: Tables, question: Question, source: str, code: str, stored: Adjustment, asked: Adjustment | None
-) -> _Series | None:
-    """What is needed to convert one series; None where none of its bars is concerned."""
-    as_of = question.as_of
-    today = (as_of or datetime.now(UTC)).date()
-    sessions = _sessions(tables, question, source, code)
-    if sessions.is_empty():
-        return None
-    periods = split_periods(tables, source, [code], as_of).get(code, ())
-    if asked is not None and not (stored is asked is Adjustment.SPLIT):
-        _refuse_unknown(tables, question, source, code, stored, sessions)
-    first = sessions["session"].min()
-    mine = tuple(period for period in periods if period.ex_date > first)  # type: ignore[operator]
-    if not mine:
-        return None
-    confirmed = _NONE
-    if in_doubt(mine):
-        confirmed = confirmations(tables, source, question.resolution, code, as_of)
-    return _Series(source, code, question.resolution, stored, asked, mine, confirmed, sessions, today)
+@dataclass(frozen=True)
+class _Known:
+    """What the ledgers say about some series of one source, read once for all of them."""
+
+    tables: Tables
+    question: Question
+    source: str
+    sessions: Mapping[tuple[object, ...], pl.DataFrame]
+    asked: Mapping[tuple[object, ...], pl.DataFrame]
+    periods: Mapping[str, Sequence[SplitPeriod]]
+
+    @classmethod
+    def of(cls, tables: Tables, question: Question, source: str, codes: Sequence[str]) -> _Known:
+        if not codes:
+            return cls(tables, question, source, {}, {}, {})
+        sessions = _sessions(tables, question, source, codes)
+        asked = action_fetches(tables, source, codes, question.as_of)
+        return cls(
+            tables,
+            question,
+            source,
+            sessions.partition_by("symbol", as_dict=True),
+            asked.partition_by("symbol", as_dict=True),
+            split_periods(tables, source, codes, question.as_of),
+        )
+
+    def series(self, code: str, stored: Adjustment, asked: Adjustment | None) -> _Series | None:
+        """What is needed to convert one series; None where none of its bars is concerned."""
+        as_of = self.question.as_of
+        sessions = self.sessions.get((code,))
+        if sessions is None:
+            return None
+        if asked is not None and not (stored is asked is Adjustment.SPLIT):
+            answers = self.asked.get((code,), pl.DataFrame())
+            _refuse_unknown(self.question, self.source, code, stored, sessions, answers)
+        first = sessions["session"].min()
+        mine = tuple(period for period in self.periods.get(code, ()) if period.ex_date > first)  # type: ignore[operator]
+        if not mine:
+            return None
+        confirmed = _NONE
+        if in_doubt(mine):
+            confirmed = confirmations(self.tables, self.source, self.question.resolution, code, as_of)
+        today = (as_of or datetime.now(UTC)).date()
+        return _Series(self.source, code, self.question.resolution, stored, asked, mine, confirmed, sessions, today)
 
 
-def _sessions(tables: Tables, question: Question, source: str, code: str) -> pl.DataFrame:
-    """Stored sessions of a series, and the two beside the window: bars between them would belong to nobody knows which."""
-    rows = ledger.current(tables, source, question.resolution, [code]).filter(pl.col("actual") > 0)
-    window = question.window
+def _sessions(tables: Tables, question: Question, source: str, codes: Sequence[str]) -> pl.DataFrame:
+    """Stored sessions of the window, and of some days beside it: bars between two sessions would belong to neither."""
     margin = timedelta(days=8)
+    window = question.window
     start = max(window.start.date(), date.min + margin) - margin
-    rows = rows.filter(pl.col("session") >= start)
-    if window.end < LATEST - margin:
-        rows = rows.filter(pl.col("session") <= (window.end + margin).date())
+    until = (min(window.end, LATEST - 2 * margin) + margin).date()
+    rows = ledger.current(tables, source, question.resolution, codes, (start, until))
+    rows = rows.filter(pl.col("actual") > 0)
     if question.as_of is not None:
         # Nobody knew a bar of a day that had not begun.
         rows = rows.filter(pl.col("session") <= question.as_of.date() + timedelta(days=1))
-    return rows.select("session", "first_timestamp", "last_timestamp", "known_at")
+    return rows.select("symbol", "session", "first_timestamp", "last_timestamp", "known_at")
 
 
 def _refuse_unknown(
-    tables: Tables, question: Question, source: str, code: str, stored: Adjustment, sessions: pl.DataFrame
+    question: Question, source: str, code: str, stored: Adjustment, sessions: pl.DataFrame, asked: pl.DataFrame
 ) -> None:
     """Raise unless the vendor has told of every split that may concern the sessions of the window."""
     window, as_of = question.window, question.as_of
@@ -186,8 +211,7 @@ def _refuse_unknown(
     known = [day for day in days if isinstance(day, date)]
     if not known:
         return
-    asked = action_fetches(tables, source, [code], as_of)
-    missing = not_covered(asked, min(known), max(known))
+    missing = not_covered(asked, min(known), max(known)) if asked.height else min(known)
     if missing is None:
         return
     said = "its corporate actions were never fetched"
