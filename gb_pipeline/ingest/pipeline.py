@@ -264,17 +264,22 @@ class _Run:
 
     def _store(self, batch: Sequence[Fetch]) -> None:
         """Write a batch: one commit for all symbols of a window, then tell of every job that is complete."""
+        # Before any bar: what is stored has a fetch that brought it, wherever this process may die.
+        self.store.record_fetches([record for _, _, record in batch if record is not None])
         groups: dict[tuple[date, date], list[Fetch]] = defaultdict(list)
         for item in batch:
             groups[item[0].start, item[0].end].append(item)
         for group in groups.values():
             fine = [item for item in group if not isinstance(item[1], GbError)]
             self._write(fine)
-            for part, error, record in group:
-                if isinstance(error, GbError) and not isinstance(error, QuotaExhausted):
-                    self._fail(part, error, record)
+            self._fail(
+                [
+                    (part, error, record)
+                    for part, error, record in group
+                    if isinstance(error, GbError) and not isinstance(error, QuotaExhausted)
+                ]
+            )
             self._defer(group)
-        self.store.record_fetches([record for _, _, record in batch if record is not None])
         for part, _, _ in batch:
             self._finish(self._progress[part.job])
 
@@ -303,7 +308,7 @@ class _Run:
                 for item in group:
                     self._write([item])
                 return
-            self._fail(part, refusal, group[0][2])
+            self._fail([(part, refusal, group[0][2])])
             return
         by_symbol: dict[str, list[SessionReport]] = defaultdict(list)
         for session in report.sessions:
@@ -311,12 +316,24 @@ class _Run:
         for done, _, record in group:
             self._progress[done.job].add(by_symbol[done.symbol.code], record, report)
 
-    def _fail(self, part: Part, error: GbError, record: FetchRecord | None) -> None:
-        window = self.rules.calendar.window(part.start, part.end, self.resolution)
-        reports = self.store.record_failure(
-            self.source.name, [part.symbol], window, rules=self.rules, now=self.now(), listings=self._listings
-        )
-        self._progress[part.job].add(reports, record, None, error)
+    def _fail(self, group: Sequence[tuple[Part, GbError, FetchRecord | None]]) -> None:
+        """One commit for all symbols of a window: a vendor that is down fails for hundreds at once."""
+        if not group:
+            return
+        first = group[0][0]
+        window = self.rules.calendar.window(first.start, first.end, self.resolution)
+        by_symbol: dict[str, list[SessionReport]] = defaultdict(list)
+        for session in self.store.record_failure(
+            self.source.name,
+            list(dict.fromkeys(part.symbol.code for part, _, _ in group)),
+            window,
+            rules=self.rules,
+            now=self.now(),
+            listings=self._listings,
+        ):
+            by_symbol[session.symbol].append(session)
+        for part, error, record in group:
+            self._progress[part.job].add(by_symbol[part.symbol.code], record, None, error)
 
     def _defer(self, group: Sequence[Fetch]) -> None:
         waiting = [(item[0], item[1], item[2]) for item in group if isinstance(item[1], QuotaExhausted)]
