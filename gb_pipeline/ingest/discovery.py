@@ -81,18 +81,23 @@ def refresh(
             f"the symbols of {source.name} are not discovered",
             fix="write `symbols: {discover: {...}}` in gb.yaml; docs/sources.md says how",
         )
-    lock = store.storage.state / f"universe_{source.name}.lock"
+    lock = FileLock(store.storage.state / f"universe_{source.name}.lock", timeout=_PATIENCE_SECONDS)
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=_PATIENCE_SECONDS):
-            return _refresh(store, source, wish, provider, force, now or datetime.now(UTC))
+        store.storage.state.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         raise LakeError(
             f"another refresh of {source.name} has been at work for {_PATIENCE_SECONDS / 60:.0f} minutes",
             fix="wait for it, or stop it",
         ) from None
     except OSError as error:
-        raise LakeError(f"{lock} cannot be made: {error.strerror}", fix="make the lake's folder writable") from None
+        raise LakeError(
+            f"{lock.lock_file} cannot be made: {error.strerror}", fix="make the lake's folder writable"
+        ) from None
+    try:
+        return _refresh(store, source, wish, provider, force, now or datetime.now(UTC))
+    finally:
+        lock.release()
 
 
 def _refresh(

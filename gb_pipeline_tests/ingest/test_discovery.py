@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline.errors import ConfigError, TransientVendorError, UniverseRefused, VendorError
+from gb_pipeline.errors import ConfigError, LakeError, TransientVendorError, UniverseRefused, VendorError
 from gb_pipeline.ingest.discovery import Refreshed, choose, refresh
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.ingest.pipeline import ingest
@@ -531,3 +531,13 @@ def test_what_was_asked_is_in_the_ledger_with_its_requests(binance: Project, sim
     assert (failed["kind"], failed["outcome"], failed["error"]) == ("instruments", "error", "TransientVendorError")
     assert failed["calls"] >= 1
     assert done["bytes"] > 1000
+
+
+def test_a_lake_that_cannot_be_written_is_said_before_anybody_is_asked(tmp_path: Path, sim: Simulation) -> None:
+    project = Project(tmp_path, sim, "binance", {"quote": "USDT"})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/state").write_text("a file where a folder should be", encoding="utf-8")
+    before = len(sim.requests)
+    with pytest.raises(LakeError, match="cannot be made"):
+        project.refresh()
+    assert len(sim.requests) == before
