@@ -38,7 +38,6 @@ from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
 from gb_pipeline.universe.resolved import Universe
 from gb_pipeline.universe.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
-from gb_pipeline.universe.stays import Stay
 
 CONFIG_FILE = "gb.yaml"
 _NAME = r"^[a-z][a-z0-9_]{0,31}$"
@@ -181,16 +180,7 @@ class SourceSettings(_Model):
         Of a point-in-time list, those with a stay that covers the day; of a discovery, those that the refreshes until then
         had chosen; of everything else, those that were listed. The day of joining is in, the day of leaving is out.
         """
-        stays = self._universe.stays
-        return tuple(
-            symbol
-            for symbol, settings in self._indexed().values()
-            if (
-                any(stay.covers(on) for stay in stays[symbol.code])
-                if symbol.code in stays
-                else Stay(settings.listed_from, settings.listed_until).covers(on)
-            )
-        )
+        return self._universe.members(on, self._indexed().values())
 
     def symbol_settings(self, symbol: Symbol | str) -> SymbolSettings:
         """The settings of one symbol; defaults for one that the source does not name."""

@@ -6,12 +6,12 @@ Does not belong here: the files' layouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from gb_pipeline.market.symbol import AssetClass
+from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.universe import discovered, memberships, symbol_file
 from gb_pipeline.universe.discovered import Entry
 from gb_pipeline.universe.spec import Discovery, SymbolSettings, SymbolsSpec, canonical
@@ -44,6 +44,16 @@ class Universe:
     def kind(self) -> str:
         """`list`, `file`, `discover` or `members`."""
         return next((kind for kind in ("file", "discover", "members") if getattr(self.spec, kind) is not None), "list")
+
+    def members(self, on: date, symbols: Iterable[tuple[Symbol, SymbolSettings]]) -> tuple[Symbol, ...]:
+        """Those of the source's symbols that were in on a day: by their stays, or else by their listing."""
+        return tuple(
+            symbol
+            for symbol, own in symbols
+            if any(
+                stay.covers(on) for stay in self.stays.get(symbol.code) or (Stay(own.listed_from, own.listed_until),)
+            )
+        )
 
     @classmethod
     def resolve(
