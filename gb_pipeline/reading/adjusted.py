@@ -30,7 +30,7 @@ from gb_pipeline.lake.basis import (
     stored_adjustments,
 )
 from gb_pipeline.lake.tables import Tables
-from gb_pipeline.market.adjust import factor_columns, rescale
+from gb_pipeline.market.adjust import FACTOR, factor_columns, rescale
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.reading.plan import LATEST, Part, Plan, Question
@@ -131,11 +131,16 @@ def _converted(
                 fix="read again in a moment, or fetch the newest session again",
             )
     if part.symbol is not None:
-        return series[part.symbol].convert(frame) if part.symbol in series and frame.height else frame
-    # Stretches of one symbol, in whatever order they come.
-    parts = [frame.filter(~pl.col("symbol").is_in(list(series)))]
+        factors = series[part.symbol].factors(frame) if part.symbol in series and frame.height else None
+        return frame if factors is None else rescale(frame.hstack(factors), back=False)
+    one = [pl.lit(1, kind).alias(name) for name, kind in FACTOR.items()]
+    parts = [frame.filter(~pl.col("symbol").is_in(list(series))).with_columns(one)]
     mine = frame.filter(pl.col("symbol").is_in(list(series))).partition_by("symbol", as_dict=True, maintain_order=True)
-    return pl.concat([*parts, *(series[str(code)].convert(rows) for (code,), rows in mine.items())])
+    for (code,), rows in mine.items():
+        factors = series[str(code)].factors(rows)
+        parts.append(rows.with_columns(one) if factors is None else rows.hstack(factors))
+    # One act for all series: hundreds of small ones would cost more than what is in them.
+    return rescale(pl.concat(parts), back=False)
 
 
 @dataclass(frozen=True)
@@ -237,14 +242,13 @@ class _Series:
     sessions: pl.DataFrame
     today: date
 
-    def convert(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows of the series with their prices and volumes changed."""
+    def factors(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """What the prices of each row are to be divided by, columns of `FACTOR`; None where nothing is to be done."""
         codes, products = self._factors(frame)
         divisors = [self._divisor(carried, due) for carried, due in products]
         if all(divisor == 1 for divisor in divisors):
-            return frame
-        factors = pl.DataFrame(factor_columns(divisors))
-        return rescale(frame.hstack(factors.select(pl.all().gather(codes))), back=False)
+            return None
+        return pl.DataFrame(factor_columns(divisors)).select(pl.all().gather(codes))
 
     def refuse_mixture(self, rows: pl.DataFrame) -> None:
         """Raise where bars of before and after a split would be one answer."""
