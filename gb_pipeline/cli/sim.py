@@ -22,6 +22,9 @@ def sim(
     symbols: Annotated[
         list[str] | None, typer.Argument(help="Pairs to list; two dozen by default.", show_default=False)
     ] = None,
+    stocks: Annotated[
+        str | None, typer.Option(help="Tickers to list, comma-separated; a dozen by default.", show_default=False)
+    ] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 7,
     ready_file: Annotated[
@@ -30,11 +33,13 @@ def sim(
 ) -> int:
     """Run the simulated exchange until Ctrl-C; prints its URL.
 
-    It speaks the REST dialects of Binance, Coinbase and Kraken under http://127.0.0.1:PORT/<the vendor's host>/, and never
-    leaves this machine. Use it as a source: `options: {exchange: binance, base_url: <the URL>}`.
+    It speaks the REST dialects of Binance, Coinbase and Kraken, and of Yahoo, Alpaca, Massive and Alpha Vantage, under
+    http://127.0.0.1:PORT/<the vendor's host>/, and never leaves this machine. Use it as a source with the option `base_url`:
+    `options: {exchange: binance, base_url: <the URL>}`. Any credentials will do.
     """
     from gb_pipeline.simulation import run
 
-    run(port=port, seed=seed, symbols=symbols or None, ready_file=ready_file)
+    tickers = [code for code in stocks.split(",") if code] if stocks else None
+    run(port=port, seed=seed, symbols=symbols or None, stocks=tickers, ready_file=ready_file)
     # The server takes Ctrl-C itself; for whoever asks, this was one.
     return ExitCode.INTERRUPTED

@@ -23,11 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--symbols", help="comma-separated codes, such as BTC-USDT,ETH-USD")
+    parser.add_argument("--stocks", help="comma-separated tickers, such as AAPL,BRK.B")
     parser.add_argument("--ready-file", type=Path, help="the URL is written here as soon as it answers")
     chosen = parser.parse_args(arguments)
-    symbols = [code for code in chosen.symbols.split(",") if code] if chosen.symbols else None
+    symbols, stocks = (
+        [code for code in text.split(",") if code] if text else None for text in (chosen.symbols, chosen.stocks)
+    )
     try:
-        run(chosen.host, chosen.port, seed=chosen.seed, symbols=symbols, ready_file=chosen.ready_file)
+        run(chosen.host, chosen.port, seed=chosen.seed, symbols=symbols, stocks=stocks, ready_file=chosen.ready_file)
     except GbError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -47,6 +47,7 @@ from gb_pipeline_tests.providers.vendors import DAY, PAIRS, SHARES, VENDORS, Tru
 NOW = "2024-06-13T01:00:00Z"
 # Requests of one case; whoever needs more is going round in circles.
 MOST_REQUESTS = 100
+SHARE_VENDORS = [vendor for vendor in VENDORS if vendor.shares]
 
 
 @pytest.fixture(scope="module")
@@ -434,11 +435,10 @@ def test_fractions_and_exponents_are_exact(vendor: Vendor, sim: Simulation, tmp_
         assert list(run.stored[exponent.code].values()).count((*[Decimal("123.45")] * 4, Decimal(1500))) == 5
 
 
+@pytest.mark.parametrize("vendor", SHARE_VENDORS, ids=lambda vendor: vendor.name, indirect=True)
 def test_a_split_between_two_fetches_leaves_what_the_vendor_serves(
     vendor: Vendor, sim: Simulation, tmp_path: Path
 ) -> None:
-    if not vendor.shares:
-        pytest.skip("coins do not split")
     (symbol,) = vendor.symbols(1)
     run = Run(vendor, sim, tmp_path)
     run.ingest(symbol)
@@ -451,9 +451,8 @@ def test_a_split_between_two_fetches_leaves_what_the_vendor_serves(
     assert restatements.read(run.store.tables).height == (len(before) if vendor.adjusted else 0)
 
 
+@pytest.mark.parametrize("vendor", SHARE_VENDORS, ids=lambda vendor: vendor.name, indirect=True)
 def test_a_holiday_is_neither_asked_for_nor_missed(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    if not vendor.shares:
-        pytest.skip("coins have no holidays")
     sim.set_now("2024-06-21T01:00Z")
     (symbol,) = vendor.symbols(1)
     run = Run(vendor, sim, tmp_path)
@@ -469,9 +468,8 @@ def test_a_holiday_is_neither_asked_for_nor_missed(vendor: Vendor, sim: Simulati
     assert run.fetched(symbol) == [("ok", outcome.rows, None)]
 
 
+@pytest.mark.parametrize("vendor", SHARE_VENDORS, ids=lambda vendor: vendor.name, indirect=True)
 async def test_a_holiday_asked_for_is_a_well_formed_nothing(vendor: Vendor, sim: Simulation) -> None:
-    if not vendor.shares:
-        pytest.skip("coins have no holidays")
     sim.set_now("2024-06-21T01:00Z")
     (symbol,) = vendor.symbols(1)
     provider = build_provider(vendor.source(sim))

@@ -144,14 +144,16 @@ def test_a_fault_lets_pass_what_it_shall_skip(sim: Simulation) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_runs_as_a_process_and_ends_when_told(tmp_path: Path, number: int) -> None:
     ready = tmp_path / "url"
-    command = [sys.executable, "-m", "gb_pipeline.simulation", "--symbols", "BTC-USD", "--ready-file", str(ready)]
+    command = [sys.executable, "-m", "gb_pipeline.simulation", "--symbols", "BTC-USD", "--stocks", "KO,BRK.B"]
+    command += ["--ready-file", str(ready)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             deadline = time.monotonic() + 30
             while not ready.exists() and time.monotonic() < deadline and process.poll() is None:
                 os.sched_yield()
             url = ready.read_text(encoding="utf-8")
-            assert httpx.get(f"{url}/_control/ping").json()["symbols"] == ["BTC-USD"]
+            listed = httpx.get(f"{url}/_control/ping").json()
+            assert (listed["symbols"], listed["stocks"]) == (["BTC-USD"], ["BRK.B", "KO"])
         finally:
             process.send_signal(number)
         out, err = process.communicate(timeout=10)
