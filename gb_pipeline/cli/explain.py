@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake, split_series
-from gb_pipeline.cli.output import ExitCode, count, print_json, print_table, size, text
+from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table, size, text
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def explain(
 
 
 def _settings(config: Path | None, lake: Path | None, source: str) -> SourceSettings | None:
-    """Of the source, where there is a gb.yaml that has it; a lake alone can be explained as well."""
+    """Of the source, where there is a usable gb.yaml that has it; a lake alone can be explained as well."""
     try:
         return load_settings(config).sources.get(source)
-    except ConfigError:
-        if config is None and (lake is not None or os.environ.get("GB_LAKE")):
-            return None
-        raise
+    except ConfigError as error:
+        if config is not None or (lake is None and not os.environ.get("GB_LAKE")):
+            note(f"kept responses are not read: {error.what}")
+        return None
 
 
 def _resolution(lake: Lake, source: str, symbol: str, asked: str | None) -> Resolution:

@@ -31,7 +31,7 @@ from gb_pipeline.errors import (
     WindowRefused,
 )
 from gb_pipeline.ingest.calls import answered, failed, keep
-from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, cut
+from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, asked, cut
 from gb_pipeline.lake.coverage import deferred_reports
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
@@ -208,12 +208,12 @@ class _Run:
         return part.split(sessions) if len(sessions) > 1 else ()
 
     async def _fetch(self, provider: Provider, part: Part) -> Fetch:
-        asked = self._ask(part)
-        if asked is None:
+        window = asked(part, self.rules, self._listings[part.symbol.code], self.now())
+        if window is None:
             return part, None, None
         if part.symbol.code in self._held:
             return part, self._held[part.symbol.code], None
-        row, clock = self._row(provider, part, asked), time.monotonic()
+        row, clock = self._row(provider, part, window), time.monotonic()
         try:
             if not provider.supports(part.symbol, self.resolution):
                 raise PermanentVendorError(
@@ -221,7 +221,7 @@ class _Run:
                     fix="choose another resolution for this source in gb.yaml",
                 )
             with unsaid(self.source.secrets):
-                answer = await provider.fetch_bars(part.symbol, asked, self.resolution)
+                answer = await provider.fetch_bars(part.symbol, window, self.resolution)
         except QuotaExhausted as error:
             # The others are put to the provider all the same: it may have their answer already, and sends nothing.
             told, self._told = self._told, True
@@ -235,17 +235,6 @@ class _Run:
         # In a thread: it waits for the disk. From here on memory holds the rows only.
         answer, raw = await asyncio.to_thread(keep, self.store, self.source, answer)
         return part, answer, answered(row, answer, raw)
-
-    def _ask(self, part: Part) -> Window | None:
-        """What to ask the vendor for: nothing outside the listing, nothing of the future."""
-        start, end = self._listings[part.symbol.code]
-        first, last = max(part.start, start or part.start), min(part.end, end or part.end)
-        if first >= last:
-            return None
-        window = self.rules.calendar.window(first, last, self.resolution)
-        if window.empty or window.start >= self.now():
-            return None
-        return Window(window.start, min(window.end, self.now()))
 
     def _row(self, provider: Provider, part: Part, asked: Window) -> FetchRecord:
         return FetchRecord(

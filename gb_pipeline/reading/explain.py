@@ -259,7 +259,7 @@ class _Explaining:
         if not answer.raw:
             return found
         if self.settings is None:
-            return replace(found, verdict="not read", problem=f"gb.yaml has no source {self.source!r}")
+            return replace(found, verdict="not read", problem=f"no gb.yaml tells how {self.source} is read")
         try:
             reader = self.reader = self.reader or build_provider(self.settings)
             listed = (one for one in self.settings.instruments if one.code == self.symbol)

@@ -47,6 +47,14 @@ def test_a_lake_alone_is_explained_too(gb: Gb, kept: Path, tmp_path: Path, monke
     assert (told.code, told.json["delivered"]["verdict"]) == (0, "not read")
 
 
+def test_a_gb_yaml_that_wants_what_is_not_there_keeps_nobody_from_asking(
+    gb: Gb, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GB_SIM_URL")
+    told = gb("explain", "sim:BTC-USDT", "2024-01-02T10:00Z", "-c", kept)
+    assert (told.code, "not read" in told.out, "GB_SIM_URL" in told.err) == (0, True, True)
+
+
 def test_what_is_not_there_or_damaged_ends_with_one(gb: Gb, kept: Path) -> None:
     nothing = gb("explain", "sim:BTC-USDT", "2024-01-05T10:00Z", "-c", kept)
     assert (nothing.code, "there is none" in nothing.out) == (1, True)

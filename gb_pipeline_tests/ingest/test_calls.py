@@ -127,6 +127,20 @@ def test_bodies_that_cannot_be_kept_stop_the_run_before_anything_is_said_of_them
     assert fetches.read(store.tables).is_empty()
 
 
+def test_a_bar_that_is_stored_has_a_fetch_wherever_the_run_dies(
+    store: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **named: object) -> None:
+        raise LakeError("the disk is full")
+
+    monkeypatch.setattr(LakeStore, "write_bars", full)
+    with pytest.raises(LakeError):
+        ingest(store, source(), Resolution.MINUTE, jobs(BTC), provider=Echo())
+    (row,) = fetches.read(store.tables).to_dicts()
+    assert (row["outcome"], row["rows"]) == ("ok", 1440)
+    assert RawStore(store.storage).look(row["raw"][0]).state == "intact"
+
+
 def test_every_call_leaves_a_row_also_the_one_that_dies_and_those_it_takes_along(store: LakeStore) -> None:
     class Waiting(Echo):
         async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
