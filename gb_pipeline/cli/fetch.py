@@ -66,8 +66,8 @@ def fetch(
 
     settings = load_settings(config)
     chosen = settings.source(source)
-    length = _resolution(chosen, resolution)
-    jobs = _jobs(chosen, symbols or [], start, end)
+    length = fetched_resolution(chosen, resolution)
+    jobs = jobs_of(chosen, symbols or [], start, end)
     store = LakeStore.at(settings.lake)
     if not jobs:
         note(f"{source} has no symbols yet: {no_symbols(chosen)}")
@@ -84,7 +84,12 @@ def fetch(
     return _tell(outcomes)
 
 
-def _resolution(source: SourceSettings, text: str | None) -> Resolution:
+def fetched_resolution(source: SourceSettings, text: str | None) -> Resolution:
+    """What `--resolution` names; the source's first one by default.
+
+    Raises:
+        InvalidResolution: it names none.
+    """
     from gb_pipeline.market.resolution import Resolution
 
     if text is None:
@@ -92,7 +97,13 @@ def _resolution(source: SourceSettings, text: str | None) -> Resolution:
     return Resolution.parse(text)
 
 
-def _jobs(source: SourceSettings, symbols: list[str], start: str | None, end: str | None) -> list[Job]:
+def jobs_of(source: SourceSettings, symbols: list[str], start: str | None, end: str | None) -> list[Job]:
+    """What SYMBOL..., `--start` and `--end` name, month by month.
+
+    Raises:
+        ConfigError: a day that is none or has not begun, or the wrong order.
+        InvalidSymbol: a code that cannot be one.
+    """
     from gb_pipeline.ingest.job import Job
     from gb_pipeline.market.symbol import Symbol
 

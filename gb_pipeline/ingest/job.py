@@ -13,6 +13,7 @@ from gb_pipeline.errors import GbError, QuotaExhausted
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
 
 # Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
@@ -102,6 +103,18 @@ def cut(jobs: Sequence[Job], rules: BarRules) -> list[Part]:
             parts.append(Part(position, job.symbol, start, end))
             start = end
     return sorted(parts, key=lambda part: (part.start, part.end, part.job))
+
+
+def asked(part: Part, rules: BarRules, listing: tuple[date | None, date | None], now: datetime) -> Window | None:
+    """What to ask the vendor for: nothing outside the listing, nothing of the future; None where nothing is left."""
+    start, end = listing
+    first, last = max(part.start, start or part.start), min(part.end, end or part.end)
+    if first >= last:
+        return None
+    window = rules.calendar.window(first, last, rules.resolution)
+    if window.empty or window.start >= now:
+        return None
+    return Window(window.start, min(window.end, now))
 
 
 @dataclass

@@ -30,7 +30,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers import alpaca_answers as answers
 from gb_pipeline.providers import new_york
 from gb_pipeline.providers.alpaca_answers import Row
-from gb_pipeline.providers.alpaca_client import AlpacaClient
+from gb_pipeline.providers.alpaca_client import RATE, AlpacaClient
 from gb_pipeline.providers.base import Body, Fetched, Instrument
 from gb_pipeline.providers.http import loopback
 from gb_pipeline.providers.strict_http import read_json
@@ -164,6 +164,11 @@ class AlpacaProvider:
         if resolution not in _TIMEFRAMES or symbol.asset_class not in _CLASSES or symbol.code.endswith("-PERP"):
             return False
         return symbol.asset_class is AssetClass.EQUITY or resolution.intraday
+
+    @property
+    def policy(self) -> Policy:
+        """Patience and pace that hold; for plans."""
+        return self._policy.paced(None if self._base_url else RATE)
 
     def requests(self, window: Window, resolution: Resolution) -> int:
         """At most so many: one per 10,000 bars, if there is one in every minute from 04:00 to 20:00 of every weekday."""

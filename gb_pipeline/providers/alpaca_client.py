@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -51,8 +50,7 @@ class AlpacaClient:
 
     def __init__(self, key: str, secret: str, policy: Policy, base_url: str | None) -> None:
         """Nothing is sent yet."""
-        if policy.rate is None and base_url is None:
-            policy = replace(policy, rate=RATE)
+        policy = policy.paced(None if base_url else RATE)
         # All who use one key share its pace; the key itself is nobody's file name.
         self.transport = Transport(f"alpaca-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
         self._trading = _PAPER if key.startswith(_PAPER_KEY) else _LIVE

@@ -152,6 +152,11 @@ class AlphaVantageProvider:
         """Whether the vendor has such bars, and they are what our resolution means; see the module's first lines."""
         return symbol.asset_class is AssetClass.EQUITY and (resolution in _INTERVALS or resolution in _FUNCTIONS)
 
+    @property
+    def policy(self) -> Policy:
+        """Patience and pace that hold; for plans."""
+        return self._policy
+
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per month of intraday bars; one for anything longer."""
         return self.requests_together([window], resolution)
@@ -278,12 +283,15 @@ class AlphaVantageProvider:
     def _client(self) -> tuple[HttpClient, Transport, str]:
         if self._made is None:
             key = self._key if isinstance(self._key, str) else self._key()
-            # Each key has its own day; its digest tells them apart without telling what it is.
-            digest = hashlib.sha256(key.encode()).hexdigest()[:8]
-            place = "alpha_vantage" if self._base_url is None else "alpha_vantage-simulated"
-            transport = Transport(f"{place}-{digest}", self._policy)
+            transport = self._transport(key)
             self._made = HttpClient(answers.WHO, transport, base_url=self._base_url, secrets=[key]), transport, key
         return self._made
+
+    def _transport(self, key: str) -> Transport:
+        # Each key has its own day; its digest tells them apart without telling what it is.
+        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+        place = "alpha_vantage" if self._base_url is None else "alpha_vantage-simulated"
+        return Transport(f"{place}-{digest}", self._policy)
 
     def _spelled(self, symbol: Symbol) -> str:
         return self._vendor_symbols.get(symbol.code) or answers.spelling(symbol.code)

@@ -124,6 +124,16 @@ class CcxtProvider:
         """Whether the exchange has such bars; whether it lists the symbol shows at the first fetch."""
         return symbol.asset_class in {AssetClass.CRYPTO, AssetClass.FOREX} and self._timeframe(resolution) is not None
 
+    @property
+    def policy(self) -> Policy:
+        """Patience and pace that hold; for plans."""
+        return self._transport.policy
+
+    @property
+    def setup_requests(self) -> int:
+        """Requests for the list of markets, before the first bars; for plans."""
+        return self._quirks.setup
+
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per page of the exchange's size."""
         return len(list(pages(window, self._quirks.page * _step(resolution))))

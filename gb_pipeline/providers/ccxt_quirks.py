@@ -40,6 +40,7 @@ class Quirks:
         deep_history: False where only the newest `page` bars can be had.
         until: whether `fetch_ohlcv` understands `until`.
         layout: the raw candle, where it is known; it spares ccxt's slower parsing and keeps trade counts.
+        setup: requests that the list of markets takes.
         rate: a pace that the vendor documents for requests without a key.
         trusted: whether page size and end of window were tried; others are asked again for what seems to be missing.
         config: what the client is built with.
@@ -52,6 +53,7 @@ class Quirks:
     layout: Layout | None = None
     rate: RateLimit | None = None
     trusted: bool = False
+    setup: int = 1
     config: Mapping[str, Any] = field(default_factory=dict)
     perpetuals: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,6 +78,8 @@ QUIRKS: Mapping[str, Quirks] = MappingProxyType(
             layout=Layout("start", 1000, {name: name for name in (*_LIST, "volume")}, rows=("candles",)),
             rate=RateLimit(calls=8, seconds=1),
             trusted=True,
+            # Spot and futures are two lists, whatever is wanted.
+            setup=2,
         ),
         # Returns the newest 720 bars whatever `since` says (docs.kraken.com, get-ohlc-data), without an error.
         "kraken": Quirks(

@@ -35,7 +35,7 @@ from gb_pipeline.providers import new_york
 from gb_pipeline.providers.base import Body, Fetched, Instrument
 from gb_pipeline.providers.http import loopback
 from gb_pipeline.providers.massive_answers import Row
-from gb_pipeline.providers.massive_client import MassiveClient
+from gb_pipeline.providers.massive_client import RATE, MassiveClient
 from gb_pipeline.providers.massive_symbols import ticker
 from gb_pipeline.providers.strict_http import read_json
 from gb_pipeline.providers.transport import Policy, Tally
@@ -153,6 +153,11 @@ class MassiveProvider:
         if symbol.asset_class is AssetClass.CRYPTO:
             return resolution is not Resolution.WEEK
         return symbol.asset_class is AssetClass.EQUITY or resolution.intraday
+
+    @property
+    def policy(self) -> Policy:
+        """Patience and pace that hold; for plans."""
+        return self._policy.paced(None if self._base_url else RATE)
 
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per month of intraday bars; one for anything longer."""

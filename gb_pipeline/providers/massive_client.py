@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from gb_pipeline.errors import UnknownSymbol
@@ -46,8 +45,7 @@ class MassiveClient:
 
     def __init__(self, key: str, policy: Policy, base_url: str | None) -> None:
         """Nothing is sent yet."""
-        if policy.rate is None and base_url is None:
-            policy = replace(policy, rate=RATE)
+        policy = policy.paced(None if base_url else RATE)
         # All who use one key share its pace; the key itself is nobody's file name.
         self.transport = Transport(f"massive-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
         self._http = HttpClient(

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -80,6 +80,10 @@ class Policy:
             keep_raw=source.keep_raw,
             state_dir=state_dir,
         )
+
+    def paced(self, rate: RateLimit | None) -> Policy:
+        """The same with the vendor's documented pace, unless there is one already."""
+        return self if rate is None or self.rate is not None else replace(self, rate=rate)
 
 
 class Tally:

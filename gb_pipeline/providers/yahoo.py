@@ -136,6 +136,16 @@ class YahooProvider:
         underived = symbol.asset_class in {AssetClass.FUTURE, AssetClass.PREDICTION} or symbol.code.endswith("-PERP")
         return symbol.code in self._vendor_symbols or not underived
 
+    @property
+    def policy(self) -> Policy:
+        """Patience and pace that hold; for plans."""
+        return self._transport.policy
+
+    @property
+    def setup_requests(self) -> int:
+        """A cookie and what goes with it, before the first bars; for plans."""
+        return 2
+
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per page: seven days of minutes, sixty of 5m to 30m, everything of a day; two more in a life, for cookies."""
         return len(_pages(window, resolution))

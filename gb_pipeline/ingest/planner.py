@@ -1,0 +1,232 @@
+"""What a backfill would take, before anything is fetched.
+
+Belongs here: calls, rows, time and quota of jobs that `pipeline` would run. Does not belong here: running them, printing them.
+
+Calls are those of the same parts that `ingest` cuts, so plan and fetch cannot disagree about what is asked for; repeats after
+failures are not foreseen. Rows are what the calendar expects: a vendor that publishes no bar where nothing traded sends
+fewer. A provider may know more than the protocol demands, and tells with attributes of these names:
+
+    policy               patience and pace that hold (`providers.transport.Policy`)
+    requests_together    requests for several windows of one symbol, where one answer serves many
+    setup_requests       requests that an instance makes once, whatever it is asked
+    quota_left           calls that the vendor's day still has
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError, PermanentVendorError
+from gb_pipeline.ingest.job import Job, asked, cut
+from gb_pipeline.lake import fetches
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Provider
+from gb_pipeline.providers.registry import build_provider, daily_quota
+from gb_pipeline.providers.transport import Policy
+from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
+
+# Of a call that was never measured: a vendor across an ocean takes about so long.
+ASSUMED_LATENCY = 0.5
+# Calls that are looked at to know how long one takes.
+_RECENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a daily quota makes of a plan.
+
+    Attributes:
+        calls: of one day.
+        zone: in which the day begins at midnight.
+        left: calls that today still has.
+        known: whether that was counted; otherwise a whole day is assumed.
+        ends: the vendor's day on which the last call is made.
+    """
+
+    calls: int
+    zone: str
+    left: int
+    known: bool
+    ends: date
+
+    @property
+    def used(self) -> int:
+        """Calls that today has had."""
+        return self.calls - self.left
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What some jobs would take.
+
+    Attributes:
+        source: of gb.yaml.
+        resolution: of the bars.
+        symbols: series.
+        windows: questions that are not empty, each of one or more calls.
+        calls: requests, without repeats.
+        rows: bars that the calendar expects.
+        seconds: of asking; days of waiting for a quota are not in it.
+        latency: seconds of one call.
+        measured: calls of which that is the median; 0 where it is assumed.
+        at_once: windows that are fetched at the same time.
+        rate: the pace that holds; None where there is none.
+        budget: where the calls of a day are limited.
+    """
+
+    source: str
+    resolution: Resolution
+    symbols: int
+    windows: int
+    calls: int
+    rows: int
+    seconds: float
+    latency: float
+    measured: int
+    at_once: int
+    rate: RateLimit | None
+    budget: Budget | None
+
+
+def plan(
+    store: LakeStore,
+    source: SourceSettings,
+    resolution: Resolution,
+    jobs: Sequence[Job],
+    *,
+    provider: Provider | None = None,
+    now: datetime | None = None,
+) -> Plan:
+    """What `ingest` would do with the same arguments. No request is sent and nothing is written.
+
+    Args:
+        store: whose ledger of fetches tells how long a call takes, and whose state how many of the day are used.
+        source: who would be asked.
+        resolution: of the bars.
+        jobs: symbols and ranges of sessions.
+        provider: instead of the one that the settings name.
+        now: the present; the wall clock by default.
+
+    Raises:
+        PermanentVendorError: the vendor has no such bars of one of the symbols.
+        ConfigError: the source's provider or calendar cannot be built.
+
+    Example:
+        >>> plan(LakeStore.at("data"), settings.source("coinbase"), Resolution.MINUTE, jobs).calls
+        2978
+    """
+    present = now or datetime.now(UTC)
+    chosen = provider or build_provider(source, state_dir=store.storage.state)
+    windows = _windows(source, resolution, jobs, present)
+    for symbol in windows:
+        if not chosen.supports(symbol, resolution):
+            raise PermanentVendorError(
+                f"{source.name} has no {resolution} bars of {symbol}",
+                fix="choose another resolution for this source in gb.yaml",
+            )
+    count = sum(map(len, windows.values()))
+    calls = sum(_requests(chosen, asked_for, resolution) for asked_for in windows.values())
+    calls += getattr(chosen, "setup_requests", 0) if count else 0
+    # Where splits change a vendor's history, `ingest` asks for them first.
+    calls += len(windows) if chosen.adjustment is Adjustment.SPLIT else 0
+    policy: Policy | None = getattr(chosen, "policy", None)
+    rate = policy.rate if policy is not None else source.rate_limit
+    latency, measured = _latency(store, source, resolution)
+    return Plan(
+        source=source.name,
+        resolution=resolution,
+        symbols=len(windows),
+        windows=count,
+        calls=calls,
+        rows=_rows(source, resolution, windows),
+        seconds=_seconds(calls, latency, min(source.max_concurrency, max(count, 1)), rate),
+        latency=latency,
+        measured=measured,
+        at_once=source.max_concurrency,
+        rate=rate,
+        budget=_budget(chosen, daily_quota(source), calls, present),
+    )
+
+
+def _windows(
+    source: SourceSettings, resolution: Resolution, jobs: Sequence[Job], now: datetime
+) -> dict[Symbol, list[Window]]:
+    rules = source.rules(resolution)
+    listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
+    windows: dict[Symbol, list[Window]] = defaultdict(list)
+    for part in cut(jobs, rules):
+        window = asked(part, rules, listings[part.symbol.code], now)
+        if window is not None:
+            windows[part.symbol].append(window)
+    return dict(windows)
+
+
+def _requests(provider: Provider, windows: Sequence[Window], resolution: Resolution) -> int:
+    together: Callable[[Sequence[Window], Resolution], int] | None = getattr(provider, "requests_together", None)
+    if together is not None:
+        return together(windows, resolution)
+    return sum(provider.requests(window, resolution) for window in windows)
+
+
+def _rows(source: SourceSettings, resolution: Resolution, windows: dict[Symbol, list[Window]]) -> int:
+    rules = source.rules(resolution)
+    times: dict[Window, int] = defaultdict(int)
+    for asked_for in windows.values():
+        for window in asked_for:
+            times[window] += 1
+    margin = timedelta(days=2 if resolution.intraday else 0)
+    rows = 0
+    for window, count in times.items():
+        until = window.end.date() + margin + timedelta(days=1)
+        grid = rules.calendar.expected(window.start.date() - margin, until, resolution, rules.alignment)
+        inside = (pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end)
+        rows += count * grid.filter(inside).height
+    return rows
+
+
+def _latency(store: LakeStore, source: SourceSettings, resolution: Resolution) -> tuple[float, int]:
+    """Median seconds of one call of newer fetches, and how many fetches that is of."""
+    if "fetches" not in store.tables.existing():
+        return ASSUMED_LATENCY, 0
+    rows = fetches.read(store.tables, source.name)
+    answered = (pl.col("outcome") == "ok") & (pl.col("calls") > 0) & (pl.col("resolution") == resolution.value)
+    each = rows.filter(answered).tail(_RECENT).select(pl.col("latency_ms") / pl.col("calls") / 1000).to_series()
+    median = each.median()
+    return (float(median), len(each)) if isinstance(median, float) else (ASSUMED_LATENCY, 0)
+
+
+def _seconds(calls: int, latency: float, at_once: int, rate: RateLimit | None) -> float:
+    """The slower of the vendor and the pace; the first windowful of calls does not wait."""
+    asking = calls * latency / at_once
+    waiting = 0.0 if rate is None else max(0, math.ceil(calls / rate.calls) - 1) * rate.seconds
+    return max(asking, waiting + (latency if calls else 0.0))
+
+
+def _budget(provider: Provider, quota: DailyQuota | None, calls: int, now: datetime) -> Budget | None:
+    if quota is None:
+        return None
+    left = _left(provider)
+    today = now.astimezone(ZoneInfo(quota.zone)).date()
+    available = quota.calls if left is None else left
+    days = max(0, math.ceil((calls - available) / quota.calls))
+    return Budget(quota.calls, quota.zone, available, left is not None, today + timedelta(days=days))
+
+
+def _left(provider: Provider) -> int | None:
+    counted: Callable[[], int | None] | None = getattr(provider, "quota_left", None)
+    try:
+        return counted() if counted is not None else None
+    except ConfigError:
+        # Without a key nobody knows whose day it is; a plan can be made all the same.
+        return None

@@ -1,0 +1,171 @@
+"""A plan says what a fetch takes, and the simulated vendor counts whether that is so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.ingest.job import Job
+from gb_pipeline.ingest.pipeline import ingest
+from gb_pipeline.ingest.planner import ASSUMED_LATENCY, plan
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.settings import SourceSettings
+from gb_pipeline.simulation import Simulation
+
+NOW = datetime(2024, 6, 20, 1, tzinfo=UTC)
+SHARES = {"provider": "", "calendar": "XNYS", "symbols": ["AAPL", "KO"]}
+VENDORS: dict[str, dict[str, Any]] = {
+    exchange: {"provider": "ccxt", "options": {"exchange": exchange}, "asset_class": "crypto", "symbols": symbols}
+    for exchange, symbols in {
+        "binance": ["BTC-USDT", "ETH-USDT"],
+        "coinbase": ["BTC-USD", "ETH-USD"],
+        "kraken": ["BTC-USD", "ETH-USD"],
+    }.items()
+} | {
+    "yahoo": SHARES | {"provider": "yahoo", "alignment": "session"},
+    "alpaca": SHARES | {"provider": "alpaca", "options": {"key": "AKTESTPLUS", "secret": "a secret"}},
+    "massive": SHARES | {"provider": "massive", "options": {"key": "a key"}},
+    "alpha_vantage": SHARES | {"provider": "alpha_vantage", "options": {"key": "a key"}},
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Simulation]:
+    pairs = [f"{base}-{quote}" for base in ("BTC", "ETH") for quote in ("USDT", "USD")]
+    with Simulation(seed=7, symbols=pairs, stocks=["AAPL", "KO"]) as simulation:
+        yield simulation
+
+
+@pytest.fixture
+def sim(running: Simulation) -> Simulation:
+    running.reset()
+    running.set_now(NOW)
+    for code in ("AAPL", "KO"):
+        running.plant("listing", code, start="2024-01-02T05:00:00Z")
+    return running
+
+
+def source(sim: Simulation, name: str, **settings: Any) -> SourceSettings:
+    body = {"name": name, "start": "2024-01-02", "retries": 0, **VENDORS[name], **settings}
+    body["options"] = {"base_url": sim.url, **body.get("options", {})}
+    return SourceSettings.model_validate(body)
+
+
+def jobs(chosen: SourceSettings, *edges: date) -> list[Job]:
+    return [Job(symbol, first, last) for first, last in pairwise(edges) for symbol in chosen.instruments]
+
+
+@pytest.mark.parametrize("resolution", [Resolution.MINUTE_5, Resolution.DAY])
+@pytest.mark.parametrize("name", VENDORS)
+def test_the_vendor_counts_as_many_calls_as_were_planned(
+    sim: Simulation, tmp_path: Path, name: str, resolution: Resolution
+) -> None:
+    store, chosen = LakeStore.at(tmp_path), source(sim, name)
+    # Three parts, the first two of one month; kraken has the last 720 bars only.
+    late = name == "kraken" and resolution is Resolution.MINUTE_5
+    edges = (
+        [date(2024, 6, 18), date(2024, 6, 19)] if late else [date(2024, 5, 20), date(2024, 5, 28), date(2024, 6, 11)]
+    )
+    wanted = jobs(chosen, *edges)
+
+    made = plan(store, chosen, resolution, wanted, now=NOW)
+    assert len(sim.requests) == 0
+    assert not store.tables.existing()
+
+    outcomes = ingest(store, chosen, resolution, wanted, now=NOW)
+    assert all(outcome.ok for outcome in outcomes), [outcome.error for outcome in outcomes if outcome.error]
+    assert made.calls == len(sim.requests)
+    assert made.rows == sum(session.expected for outcome in outcomes for session in outcome.sessions)
+    assert made.rows == sum(outcome.rows for outcome in outcomes)
+
+
+def test_how_long_a_call_takes_is_what_it_took(sim: Simulation, tmp_path: Path) -> None:
+    store, chosen = LakeStore.at(tmp_path), source(sim, "binance")
+    wanted = jobs(chosen, date(2024, 6, 3), date(2024, 6, 5))
+    before = plan(store, chosen, Resolution.HOUR, wanted, now=NOW)
+    assert (before.latency, before.measured) == (ASSUMED_LATENCY, 0)
+    sim.faults.add(match="klines", delay=0.05, times=-1)
+    ingest(store, chosen, Resolution.HOUR, wanted, now=NOW)
+    after = plan(store, chosen, Resolution.HOUR, wanted, now=NOW)
+    assert after.measured == 2
+    assert 0.05 <= after.latency < ASSUMED_LATENCY
+
+
+def test_the_slower_of_vendor_and_pace_decides(sim: Simulation, tmp_path: Path) -> None:
+    store = LakeStore.at(tmp_path)
+    slow = source(sim, "massive", rate_limit={"calls": 5, "seconds": 60})
+    wanted = jobs(slow, *[date(2024, month, 1) for month in range(1, 7)])
+    made = plan(store, slow, Resolution.MINUTE, wanted, now=NOW)
+    assert made.rate == slow.rate_limit
+    assert made.calls >= 10
+    # The first five need no waiting.
+    assert made.seconds == pytest.approx((-(-made.calls // 5) - 1) * 60 + ASSUMED_LATENCY)
+    quick = source(sim, "massive", max_concurrency=2)
+    assert plan(store, quick, Resolution.MINUTE, wanted, now=NOW).seconds == pytest.approx(
+        made.calls * ASSUMED_LATENCY / 2
+    )
+
+
+def test_a_quota_says_on_which_day_it_ends(sim: Simulation, tmp_path: Path) -> None:
+    store = LakeStore.at(tmp_path)
+    chosen = source(sim, "alpha_vantage", daily_quota={"calls": 4, "zone": "America/New_York"})
+    wanted = jobs(chosen, *[date(2024, month, 1) for month in range(1, 7)])
+    now = datetime.now(UTC)
+    budget = plan(store, chosen, Resolution.MINUTE_5, wanted, now=now).budget
+    assert budget is not None
+    assert (budget.calls, budget.used, budget.left, budget.known) == (4, 0, 4, True)
+    made = plan(store, chosen, Resolution.MINUTE_5, wanted, now=now)
+    assert made.calls == 10
+    assert (budget.ends - now.date()).days in {1, 2}  # 4 + 4 + 2, from New York's today
+
+    ingest(store, chosen, Resolution.MINUTE_5, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)), now=NOW)
+    later = plan(store, chosen, Resolution.MINUTE_5, wanted, now=now).budget
+    assert later is not None
+    assert (later.used, later.left) == (2, 2)
+    one = plan(store, chosen, Resolution.DAY, wanted[:1], now=now).budget
+    assert one is not None
+    assert one.ends < later.ends
+
+
+def test_a_plan_needs_no_key(sim: Simulation, tmp_path: Path) -> None:
+    for name in ("alpha_vantage", "alpaca", "massive"):
+        chosen = source(sim, name)
+        chosen = chosen.model_copy(update={"options": {"base_url": sim.url}})
+        made = plan(
+            LakeStore.at(tmp_path), chosen, Resolution.DAY, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)), now=NOW
+        )
+        assert made.calls == 2
+        if made.budget is not None:
+            assert (made.budget.known, made.budget.left) == (False, 25)
+
+
+def test_what_is_not_listed_or_yet_to_come_is_not_planned(sim: Simulation, tmp_path: Path) -> None:
+    listed = [{"code": "AAPL", "listed_until": "2024-06-04"}, "KO"]
+    chosen = source(sim, "alpaca", symbols=listed)
+    made = plan(
+        LakeStore.at(tmp_path), chosen, Resolution.HOUR, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)), now=NOW
+    )
+    assert (made.symbols, made.windows, made.rows) == (2, 2, 3 * 7)
+    future = plan(
+        LakeStore.at(tmp_path), chosen, Resolution.HOUR, jobs(chosen, date(2024, 7, 1), date(2024, 7, 5)), now=NOW
+    )
+    assert (future.calls, future.rows, future.seconds) == (0, 0, 0)
+
+
+def test_bars_that_the_vendor_has_not_are_refused_before_anything_is_asked(sim: Simulation, tmp_path: Path) -> None:
+    chosen = source(sim, "alpha_vantage")
+    with pytest.raises(PermanentVendorError, match="has no 1h bars"):
+        plan(
+            LakeStore.at(tmp_path),
+            chosen,
+            Resolution.HOUR,
+            [Job(Symbol.equity("KO"), date(2024, 6, 3), date(2024, 6, 5))],
+        )
