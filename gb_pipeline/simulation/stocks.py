@@ -173,6 +173,8 @@ class Stocks:
             raise ConfigError(f"no bars of {interval}", fix=f"use one of {known}")
         if aligned not in {"clock", "session"}:
             raise ConfigError(f"no alignment {aligned!r}", fix="use clock or session")
+        # What lies beyond all sessions need not fit into 64 bits.
+        start_ms, end_ms = (max(-_FOREVER, min(moment, _FOREVER)) for moment in (start_ms, end_ms))
         splits = self._splits(code)
         done = tuple(item for item in splits if self.happened(item)) if adjusted else ()
         ratios = tuple((days_since_epoch(item.ex_date), item.ratio) for item in done)

@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.window import instant
@@ -240,6 +242,41 @@ def test_a_limit_gives_the_first_ones_and_any_part_is_part_of_the_whole(stocks: 
     middle = stocks.bars("AAPL", "1m", whole[500].start, whole[900].start)
     assert middle == whole[500:900]
     assert bars(stocks, "1d", "2024-06-03", "2024-06-03") == []
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_any_question_is_answered_out_of_the_same_market(data: st.DataObject) -> None:
+    stocks = Stocks(data.draw(st.integers(0, 9)), ["AAPL"])
+    stocks.set_now("2024-12-01")
+    day = st.dates(date(2024, 2, 20), date(2024, 4, 10))
+    for ex_date, to, from_ in data.draw(st.lists(st.tuples(day, st.integers(1, 20), st.integers(1, 20)), max_size=3)):
+        stocks.plant("split", "AAPL", ex_date=ex_date, to=to, from_=from_)
+    interval = data.draw(st.sampled_from(["1m", "15m", "1h", "1d", "1w", "1mo"]))
+    how: dict[str, Any] = {"adjusted": data.draw(st.booleans()), "extended": data.draw(st.booleans())}
+    first, second = sorted((ms(str(data.draw(day))), ms(str(data.draw(day)))))
+    whole = stocks.bars("AAPL", interval, ms("2024-01-25"), ms("2024-04-20"), **how)
+    part = stocks.bars("AAPL", interval, first, second, **how)
+    assert part == [bar for bar in whole if first <= bar.start < second]
+    assert stocks.bars("AAPL", interval, first, second, limit=7, **how) == part[:7]
+    assert stocks.bars("AAPL", interval, second, first, **how) == []
+    stamps = [bar.start for bar in whole]
+    assert stamps == sorted(set(stamps))
+    for bar in part:
+        low, high = Decimal(bar.low), Decimal(bar.high)
+        assert 0 < low <= min(Decimal(bar.open), Decimal(bar.close))
+        assert max(Decimal(bar.open), Decimal(bar.close)) <= high
+        assert Decimal(bar.volume) > 0
+    # Days that are remembered are those that their minutes make.
+    stocks.plant("restatement", "AAPL", start="2024-03-01T15:00Z", values={"volume": "1"}, from_call=10**9)
+    assert stocks.bars("AAPL", interval, first, second, **how) == part
+
+
+def test_questions_from_beyond_time_are_answered(stocks: Stocks) -> None:
+    assert bars(stocks, "1d", "1900-01-01", "1999-12-31") == []
+    days = stocks.bars("AAPL", "1w", -(10**30), 10**30)
+    assert (days[0].start, days[-1].start) == (ms("2000-01-03T05:00Z"), ms("2024-07-29T04:00Z"))
+    assert stocks.bars("AAPL", "1m", 10**25, 10**30) == []
 
 
 def test_a_month_of_minutes_takes_milliseconds(stocks: Stocks) -> None:
