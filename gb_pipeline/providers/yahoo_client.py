@@ -319,9 +319,8 @@ def _session(client: YahooClient) -> Any:
                         f"{WHO} answered more than {MOST_BYTES // 2**20} MB and was cut off",
                         fix="ask for a shorter window; if it happens again, the vendor is broken",
                     ) from None
-                typed = client._unanswered(url, error, call.limit)
-                if url == call.url or isinstance(error, curl.exceptions.SSLError):
-                    raise typed from None
+                if url == call.url:
+                    raise client._unanswered(url, error, call.limit) from None
                 # yfinance can do without this one.
                 raise
             finally:
