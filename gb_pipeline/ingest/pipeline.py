@@ -149,8 +149,13 @@ class _Run:
             )
         self.rules = replace(self.rules, adjustment=adjustment)
         if adjustment is Adjustment.SPLIT:
-            symbols = {part.symbol.code: part.symbol for part in self._parts}
-            start = min(part.start for part in self._parts)
+            begun = [
+                part
+                for part in self._parts
+                if asked(part, self.rules, self._listings[part.symbol.code], self.now()) is not None
+            ]
+            symbols = {part.symbol.code: part.symbol for part in begun}
+            start = min((part.start for part in begun), default=self.source.start)
             settled = await prepare(
                 self.store, self.source, provider, list(symbols.values()), start, run_id=self.run_id, now=self.now
             )

@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, PermanentVendorError
+from gb_pipeline.ingest.actions import shares
 from gb_pipeline.ingest.job import Job, asked, cut
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
@@ -139,7 +140,7 @@ def plan(
     calls = sum(_requests(chosen, asked_for, resolution) for asked_for in windows.values())
     calls += getattr(chosen, "setup_requests", 0) if count else 0
     # Where splits change a vendor's history, `ingest` asks for them first.
-    calls += len(windows) if chosen.adjustment is Adjustment.SPLIT else 0
+    calls += len(shares(list(windows))) if chosen.adjustment is Adjustment.SPLIT else 0
     policy: Policy | None = getattr(chosen, "policy", None)
     rate = policy.rate if policy is not None else source.rate_limit
     latency, measured = _latency(store, source, resolution)
