@@ -215,6 +215,8 @@ async def test_a_window_within_bars_gets_the_bars_that_open_in_it(sim: Simulatio
     fetched = await providers().fetch_bars(AAPL, window, Resolution.MINUTE_15)
     assert rows(fetched.frame) == served(sim, window, "15m")
     assert [str(stamp.time()) for stamp in fetched.frame["timestamp"]] == ["15:15:00", "15:30:00", "15:45:00"]
+    # Full hours are asked for: bars of several minutes may be counted from where the question begins.
+    assert sim.requests[0]["path"].endswith("/range/15/minute/1704207600000/1704211199999")
 
 
 @pytest.mark.parametrize(("resolution", "interval", "dates"), [
@@ -401,7 +403,8 @@ ROOTS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=5).filter(
 @given(root=ROOTS, series=st.sampled_from(["", "A", "K", "PRA"]))
 def test_preferred_shares_are_found_under_both_spellings(root: str, series: str) -> None:
     code = f"{root}.PR{series}"
-    assert canonical_code(ticker(Symbol.equity(code)), AssetClass.EQUITY) == code
+    assert ticker(Symbol.equity(code)) == f"{root}p{series}"
+    assert canonical_code(f"{root}p{series}", AssetClass.EQUITY) == code
 
 
 @pytest.mark.parametrize("code", ["AAPL", "BRK.B", "BF.A", "P", "PRK", "AACT.U", "ABC.WS"])
