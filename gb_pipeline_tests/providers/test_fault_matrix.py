@@ -192,9 +192,10 @@ ON_THE_WAY = {
         {"action": "flood", "headers": {"Content-Encoding": "gzip"}}, PermanentVendorError, passes=False
     ),
 }
+# Nothing is asked twice here, and nobody is hurt once: that would only be waiting for longer.
 TOO_SLOW = {
-    "a slow body": Trouble({"action": "slow", "delay": 60}),
-    "no answer": Trouble({"action": "hang"}),
+    "a slow body": Trouble({"action": "slow", "delay": 60}, passes=False),
+    "no answer": Trouble({"action": "hang"}, passes=False),
 }
 
 
@@ -247,7 +248,7 @@ def on_the_way(
 
 @pytest.fixture(scope="module")
 def too_slow(vendor: Vendor, running: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Hurt:
-    return hurt(TOO_SLOW, vendor, running, tmp_path_factory, timeout_seconds=1)
+    return hurt(TOO_SLOW, vendor, running, tmp_path_factory, timeout_seconds=2, retries=0)
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY)
@@ -259,7 +260,7 @@ def test_what_goes_wrong_on_the_way_is_an_error_and_what_passes_leaves_exact_dat
 
 
 @pytest.mark.parametrize("name", TOO_SLOW)
-def test_what_takes_too_long_is_an_error_and_what_passes_leaves_exact_data(too_slow: Hurt, name: str) -> None:
+def test_what_takes_too_long_is_an_error(too_slow: Hurt, name: str) -> None:
     too_slow.check(name, TOO_SLOW[name])
 
 
@@ -280,7 +281,7 @@ def test_errors_with_a_good_status_are_errors(
 
 def test_a_vendor_that_asks_for_patience_gets_it(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
     in_seconds, until_date = vendor.symbols(2)
-    until = datetime.fromtimestamp(int(time.time()) + 2, UTC)
+    until = datetime.fromtimestamp(int(time.time()) + 1, UTC)
     sim.faults.add(match=vendor.asks(in_seconds), status=429, headers={"Retry-After": "1"})
     sim.faults.add(
         match=vendor.asks(until_date), status=429, headers={"Retry-After": format_datetime(until, usegmt=True)}
