@@ -108,7 +108,7 @@ def _look(
 
 def _requests(instance: dg.DagsterInstance, dataset: Dataset, run_id: str, until: datetime) -> Iterator[dg.RunRequest]:
     """Neighbouring partitions of the same series make one run; what came meanwhile is left out."""
-    missing = _missing(instance, run_id)
+    missing = _missing(instance, dataset, run_id)
     position = {key: index for index, key in enumerate(dataset.partitions.get_partition_keys())}
     for keys, series in _ranges(missing, position, dataset.source.partitions_per_run):
         names = hashlib.sha256(repr(series).encode()).hexdigest()[:12]
@@ -120,8 +120,8 @@ def _requests(instance: dg.DagsterInstance, dataset: Dataset, run_id: str, until
         )
 
 
-def _missing(instance: dg.DagsterInstance, run_id: str) -> dict[str, set[dg.AssetKey]]:
-    """Series by partition that a run deferred and that nobody has materialised since."""
+def _missing(instance: dg.DagsterInstance, dataset: Dataset, run_id: str) -> dict[str, set[dg.AssetKey]]:
+    """Series by partition that a run deferred, that nobody has materialised since, and that gb.yaml still wants."""
     deferred: dict[dg.AssetKey, dict[str, float]] = {}
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):
         event = entry.dagster_event
@@ -130,6 +130,8 @@ def _missing(instance: dg.DagsterInstance, run_id: str) -> dict[str, set[dg.Asse
             deferred.setdefault(seen.asset_key, {})[seen.partition] = entry.timestamp
     missing: dict[str, set[dg.AssetKey]] = {}
     for key, partitions in deferred.items():
+        if key not in dataset.symbols:
+            continue
         wanted = dg.AssetRecordsFilter(
             asset_key=key, asset_partitions=list(partitions), after_timestamp=min(partitions.values())
         )
@@ -142,7 +144,7 @@ def _missing(instance: dg.DagsterInstance, run_id: str) -> dict[str, set[dg.Asse
 def _ranges(
     missing: Mapping[str, set[dg.AssetKey]], position: Mapping[str, int], most: int
 ) -> Iterator[tuple[Sequence[str], Sequence[dg.AssetKey]]]:
-    # A partition that gb.yaml no longer wants has no position.
+    # A partition that lies outside the source's days by now has no position.
     keys = sorted((key for key in missing if key in position), key=position.__getitem__)
     numbered = enumerate(keys)
     for (_, series), group in groupby(

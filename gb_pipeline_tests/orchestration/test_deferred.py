@@ -40,7 +40,7 @@ def midnight_passes(made) -> None:
         made.instance.add_run_tags(run.run_id, {UNTIL_TAG: past.strftime(UNTIL_FORMAT)})
 
 
-def test_a_used_up_day_fails_nothing_and_claims_nothing(made):
+def test_a_used_up_day_fails_nothing_claims_nothing_and_says_until_when(made):
     result = made.run(BTC, ETH, partitions=DAYS)
 
     assert result.success
@@ -49,10 +49,7 @@ def test_a_used_up_day_fails_nothing_and_claims_nothing(made):
     assert {symbol for symbol, _, _ in made.checks(result)} == {"BTC-USDT"}
     assert ledger.current(made.store.tables)["symbol"].unique().to_list() == ["BTC-USDT"]
 
-
-def test_each_deferred_day_says_until_when_and_why(made):
-    result = made.run(BTC, ETH, partitions=DAYS)
-
+    # Each deferred day says until when, and why.
     records = made.instance.fetch_observations(dg.AssetKey(ETH.split("/")), limit=10).records
     assert sorted(record.partition_key for record in records) == ["2024-01-01", "2024-01-02", "2024-01-03"]
     seen = records[0].asset_observation
@@ -98,6 +95,11 @@ def test_deferred_days_are_requested_once_the_next_day_has_begun(made):
     requests, reason, cursor = tick(made)
     assert requests == []
     assert "1 runs are deferred until" in reason
+    # What it was told stays in its cursor.
+    [(run_id, until)] = json.loads(cursor)["waiting"].items()
+    assert datetime.strptime(until, UNTIL_FORMAT).replace(tzinfo=UTC) > datetime.now(UTC)
+    assert tick(made, cursor)[0] == []
+    assert len(tick(made, json.dumps(json.loads(cursor) | {"waiting": {run_id: "2024-01-01T05:00Z"}}))[0]) == 1
 
     midnight_passes(made)
     [request], _, cursor = tick(made)  # as if the sensor had first looked now
@@ -109,18 +111,6 @@ def test_deferred_days_are_requested_once_the_next_day_has_begun(made):
     assert made.run(ETH, partitions=DAYS).success
     assert made.materialized(ETH) == {"2024-01-01", "2024-01-02", "2024-01-03"}
     assert tick(made, cursor)[1] == "nothing of sim_bars_1h is deferred"
-
-
-def test_the_cursor_waits_for_the_moment_that_it_was_told(made):
-    made.run(BTC, ETH, partitions=DAYS)
-    _, _, cursor = tick(made)
-    state = json.loads(cursor)
-    [(run_id, until)] = state["waiting"].items()
-    assert datetime.strptime(until, UNTIL_FORMAT).replace(tzinfo=UTC) > datetime.now(UTC)
-    assert tick(made, cursor)[0] == []
-
-    state["waiting"] = {run_id: "2024-01-01T05:00Z"}
-    assert len(tick(made, json.dumps(state))[0]) == 1
 
 
 def test_what_came_meanwhile_is_not_fetched_again(made):
@@ -150,6 +140,17 @@ def test_a_deferral_of_a_deferral_waits_for_the_day_after_and_does_not_storm(mad
     state = json.loads(cursor) | {"seen": {}, "waiting": {}}
     [again], *_ = tick(made, json.dumps(state))
     assert again.asset_selection == first.asset_selection
+
+
+def test_a_series_that_is_no_longer_wanted_is_not_requested(bench):
+    old = bench(resolutions=["1h"], daily_quota={"calls": 1}, max_concurrency=1)
+    old.run(BTC, ETH, partitions=("2024-01-01", "2024-01-04"))
+    midnight_passes(old)
+    made = bench(resolutions=["1h"], daily_quota={"calls": 1}, symbols=["BTC-USDT"], start="2024-01-03")
+
+    [request], _, _ = tick(made)
+    assert [key.path[-1] for key in request.asset_selection] == ["BTC-USDT"]
+    assert request.tags["dagster/asset_partition_range_start"] == "2024-01-03"
 
 
 def test_nothing_is_requested_while_the_dataset_is_fetched(made):
