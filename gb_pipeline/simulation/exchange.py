@@ -7,7 +7,7 @@ Does not belong here: any vendor's JSON (one module per vendor) and HTTP (`serve
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -28,6 +28,10 @@ INTERVALS = {
 MONTH = "1M"
 # 1970-01-05, the first Monday, in minutes.
 _MONDAY = 4 * 1440
+# So many minutes are computed at once, so that years of long bars do not take gigabytes.
+_MOST_MINUTES = 500_000
+# Milliseconds; moments beyond are no dates of numpy's, and nobody's.
+_FOREVER = 10**14
 
 
 class Bar(NamedTuple):
@@ -129,6 +133,7 @@ class Exchange:
             count_call: whether this answer counts for restatements from a certain call on.
         """
         now = self.now
+        start, end = (None if moment is None else max(-_FOREVER, min(moment, _FOREVER)) for moment in (start, end))
         limit = limit if self.page_limit is None else min(limit, self.page_limit)
         last = _bin(np.array([min(now, now if end is None else end) // MINUTE_MS]), interval)[0]
         if start is None:
@@ -139,7 +144,8 @@ class Exchange:
         first = max(first, self._listed(code, interval))
         rows: list[Bar] = []
         while first <= last and len(rows) < limit:
-            stop = min(_step(first, interval, limit - len(rows)), _step(last, interval, 1))
+            count = min(limit - len(rows), max(1, _MOST_MINUTES // INTERVALS.get(interval, 43_200)))
+            stop = min(_step(first, interval, count), _step(last, interval, 1))
             rows += self._chunk(code, interval, int(first), int(stop), now, count_call=count_call)
             first = stop
         return rows[:limit]
@@ -154,11 +160,11 @@ class Exchange:
             limit: most trades.
             newest: the last ones instead of the first ones.
         """
-        end = min(end, self.now)
+        start, end = max(-_FOREVER, start), min(end, self.now)
         hidden = self._active(code, start - MINUTE_MS, end, {"gap", "late", "listing", "delisting"})
         found: list[tuple[int, ...]] = []
-        minutes: Iterable[int] = range(start // MINUTE_MS, end // MINUTE_MS + 1)
-        for minute in reversed(list(minutes)) if newest else minutes:
+        minutes = range(start // MINUTE_MS, end // MINUTE_MS + 1)
+        for minute in reversed(minutes) if newest else minutes:
             if len(found) >= limit:
                 break
             if any(item.hides(np.array([minute * MINUTE_MS]), self.now)[0] for item in hidden):

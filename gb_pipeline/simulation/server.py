@@ -206,14 +206,18 @@ class Simulation:
         return response
 
     def _ask(self, asked: Asked) -> Answer:
-        if asked.host in _SHARES:
-            return _SHARES[asked.host](self.stocks, asked)
-        if asked.host not in _CRYPTO:
-            hosts = sorted([*_CRYPTO, *_SHARES])
-            return Answer.json({"error": f"no such host here: {asked.host}", "hosts": hosts}, 404)
-        if asked.method != "GET":
+        try:
+            if asked.host in _SHARES:
+                return _SHARES[asked.host](self.stocks, asked)
+            if asked.host in _CRYPTO and asked.method == "GET":
+                return _CRYPTO[asked.host](self.exchange, asked)
+        except (OverflowError, ValueError, OSError) as error:
+            # Moments that no calendar has; whatever else goes wrong is a bug and shows as one.
+            return Answer.json({"error": f"no answer to such numbers: {error}"}, 400)
+        if asked.host in _CRYPTO:
             return Answer.json({"error": "market data is read with GET"}, 405)
-        return _CRYPTO[asked.host](self.exchange, asked)
+        hosts = sorted([*_CRYPTO, *_SHARES])
+        return Answer.json({"error": f"no such host here: {asked.host}", "hosts": hosts}, 404)
 
     async def _control(self, request: web.Request) -> web.Response:
         action = request.path.removeprefix("/_control/")
