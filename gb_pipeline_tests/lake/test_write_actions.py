@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -290,3 +292,31 @@ def test_actions_are_found_by_symbol_kind_and_date_and_a_symbol_nobody_asked_for
         lake.corporate_actions("AAPL", source="other")
     with pytest.raises(ConfigError, match="no kind"):
         lake.corporate_actions(kind="dividend")
+
+
+def test_names_with_quotes_are_names(store: LakeStore) -> None:
+    rows = [dividend("2024-02-09", "0.24", symbol="O'NEIL"), dividend("2024-02-09", "1")]
+    for at in (T0, T0 + DAY):
+        report = store.write_actions("it's", ["O'NEIL", "AAPL"], EVER, received(*rows), known_at=at)
+    assert (report.unchanged, report.version) == (2, None)
+    corrected = received(dividend("2024-02-09", "0.3", symbol="O'NEIL"))
+    assert store.write_actions("it's", ["O'NEIL"], EVER, corrected, known_at=T0 + 2 * DAY).restated == 1
+    assert actions.read(store.tables, "it's")["amount"].to_list() == [Decimal(1), Decimal("0.3")]
+
+
+def test_real_consolidations_of_another_vendor_keep_their_ratio(
+    store: LakeStore, market_data: Callable[[str], Path]
+) -> None:
+    text = market_data("corporate-actions/databento-corporate-actions.jsonl").read_text(encoding="utf-8")
+    records = [json.loads(line, parse_float=str) for line in text.splitlines()]
+    rows = [
+        split(record["ex_date"], record["ratio_new"], record["ratio_old"], symbol=f"S{number}")
+        for number, record in enumerate(records)
+        if record["event"] == "RSPLT"
+    ]
+    report = store.write_actions("databento", [row["symbol"] for row in rows], EVER, received(*rows))
+    assert (report.new, report.quarantined) == (len(rows), 0)
+    first = actions.read(store.tables, "databento").row(0, named=True)
+    # Bowmo Inc., a thousand old shares for one.
+    assert (first["ex_date"], first["split_to"], first["split_from"]) == (date(2023, 10, 10), Decimal(1), Decimal(1000))
+    assert first["ratio"] == Decimal("0.001")
