@@ -42,9 +42,8 @@ from gb_pipeline.providers import (
 
 WHO = "Tiingo"
 BASE = "https://api.tiingo.com/tiingo"
-# Of the free plan; `rate_limit` and `daily_quota` of a source set those of another one.
+# Of the free plan, as is the class's quota; `rate_limit` and `daily_quota` of a source set those of another one.
 RATE = RateLimit(calls=50, seconds=3600)
-QUOTA = DailyQuota(calls=1000)
 
 
 class TiingoProvider:
@@ -59,6 +58,7 @@ class TiingoProvider:
 
     # Options without which no request can be sent: `gb doctor` looks at them.
     credentials = ("key",)
+    quota = DailyQuota(calls=1000)
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class TiingoProvider:
         """From gb.yaml: `options: {key: "${TIINGO_KEY}"}`."""
         source.only_options("key", "base_url")
         base_url = source.option("base_url")
-        # Nobody counts on loopback, except for what the source asks for itself.
-        pace: dict[str, Any] = {"rate": None} if base_url else {"rate": RATE, "quota": QUOTA}
+        # There is no pace to keep on loopback, unless the source sets one itself.
+        rate = None if base_url else RATE
         return cls(
             partial(source.credential, "key"),
             base_url=base_url,
-            policy=Policy.of(source, state_dir=state_dir, **pace),
+            policy=Policy.of(source, rate=rate, quota=cls.quota, state_dir=state_dir),
             vendor_symbols=source.vendor_symbols,
         )
 

