@@ -103,6 +103,8 @@ def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbE
             for resolution in source.resolutions
             if not provider.supports(symbol, resolution)
         ]
+        words = ", ".join(str(resolution) for resolution in source.resolutions)
+        found.facts.append(f"{source.provider}, {count(len(source.symbols), 'symbol')} of {words}")
         _quota(source, provider, found)
     except GbError as error:
         return [error]
@@ -111,8 +113,6 @@ def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbE
     if lacking:
         shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
         return [ConfigError(f"{source.provider} does not have {shown}", fix="correct symbols or resolutions")]
-    words = ", ".join(str(resolution) for resolution in source.resolutions)
-    found.facts.append(f"{source.provider}, {count(len(source.symbols), 'symbol')} of {words}")
     if not source.symbols:
         found.remarks.append(ConfigError("it has no symbols yet", fix=no_symbols(source)))
     return []

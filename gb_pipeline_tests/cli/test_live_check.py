@@ -26,6 +26,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "kraken": {"provider": "ccxt", "options": {}, "symbols": ["BTC-USD"], **COINS, "resolutions": ["1d"]},
     "massive": {"provider": "massive", "options": {"key": "some-key"}, **SHARES},
     "alpaca": {"provider": "alpaca", "options": {"key": "some-key", "secret": "some-secret"}, **SHARES},
+    "alpha_vantage": {"provider": "alpha_vantage", "options": {"key": "some-key"}, **SHARES, "resolutions": ["1d"]},
     "yahoo": {"provider": "yahoo", "options": {}, **SHARES, "adjustment": "split"},
 }
 DAY = "2024-06-11"
@@ -64,7 +65,7 @@ def test_simulated_vendors_keep_every_promise(check: Seen, source: str, resoluti
     assert [name for name, item in seen.items() if isinstance(item, dict) and item["verdict"] == "broken"] == []
     assert seen["normalise"]["verdict"] == seen["stamps"]["verdict"] == seen["columns"]["verdict"] == "ok"
     assert "bars that calendar" in seen["calendar"]["seen"]
-    if source in {"massive", "alpaca"}:
+    if source in {"massive", "alpaca", "alpha_vantage"}:
         assert "AAPL is among them" in seen["instruments"]["seen"]
         assert seen["actions"]["verdict"] == "ok"
 

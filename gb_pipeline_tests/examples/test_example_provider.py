@@ -127,7 +127,9 @@ def test_doctor_knows_which_credential_it_needs(gb: Gb) -> None:
         ]
         return dict(found)
 
-    assert finding()["detail"].startswith("ready: tiingo, 2 symbols of 1d")
+    assert finding()["detail"].startswith(
+        "ready: tiingo, 2 symbols of 1d, 1000 of 1000 calls left today, calendar XNYS"
+    )
     missing = finding(key=None)
     assert missing["verdict"] == "fail"
     assert "TIINGO_KEY is not set" in missing["detail"]
