@@ -32,6 +32,7 @@ from gb_pipeline.errors import (
 )
 from gb_pipeline.ingest.calls import answered, failed, keep
 from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, asked, cut
+from gb_pipeline.ingest.splits import prepare, without_overtaken
 from gb_pipeline.lake.coverage import deferred_reports
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
@@ -139,8 +140,6 @@ class _Run:
 
     async def _prepare(self, provider: Provider) -> None:
         """Say what was done to the prices; where splits change a vendor's history, settle them before anything is stored."""
-        from gb_pipeline.ingest.splits import prepare
-
         adjustment = provider.adjustment
         if self.source.adjustment not in {None, adjustment}:
             raise ConfigError(
@@ -258,6 +257,8 @@ class _Run:
 
     def _store(self, batch: Sequence[Fetch]) -> None:
         """Write a batch: one commit for all symbols of a window, then tell of every job that is complete."""
+        if self.rules.adjustment is Adjustment.SPLIT:
+            batch = without_overtaken(self.store, self.source, batch)
         # Before any bar: what is stored has a fetch that brought it, wherever this process may die.
         self.store.record_fetches([record for _, _, record in batch if record is not None])
         groups: dict[tuple[date, date], list[Fetch]] = defaultdict(list)

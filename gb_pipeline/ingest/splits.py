@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
 from gb_pipeline.ingest.actions import ActionsOutcome, Now, Refetch, actions_of, ask_actions, shares
-from gb_pipeline.ingest.job import Job
+from gb_pipeline.ingest.calls import failed
+from gb_pipeline.ingest.job import Job, Part
+from gb_pipeline.lake.basis import last_splits, split_periods
+from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.stale import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.base import ActionsProvider, Provider
+from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
 from gb_pipeline.settings import SourceSettings
+
+# What was asked, what came, and the row that says so.
+Bars = tuple[Part, "Fetched | GbError | None", "FetchRecord | None"]
 
 
 async def prepare(
@@ -46,6 +52,36 @@ async def prepare(
     asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id, now=now)
     settled = await settle(store, source, provider, asked, run_id=run_id, now=now)
     return {outcome.symbol.code: outcome for outcome in settled}
+
+
+def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[Bars]) -> list[Bars]:
+    """Answers, with an error in place of each of which another process has learned of a split since it was asked for.
+
+    It may lack the split, and stored now it would count as newer than that.
+    """
+    asked: dict[str, datetime] = {}
+    for part, answer, record in batch:
+        if isinstance(answer, Fetched) and record is not None:
+            asked[part.symbol.code] = min(asked.get(part.symbol.code, record.fetched_at), record.fetched_at)
+    if not last_splits(store.tables, source.name).keys() & asked.keys():
+        return list(batch)
+    periods = split_periods(store.tables, source.name, list(asked))
+    late = {
+        code
+        for code, mine in periods.items()
+        if any(edge.certain > asked[code] for period in mine for edge in period.edges)
+    }
+    kept: list[Bars] = []
+    for part, answer, record in batch:
+        code = part.symbol.code
+        if code in late and isinstance(answer, Fetched) and record is not None:
+            error = TransientVendorError(
+                f"{source.name} {code}: a split became known while its bars were on their way", fix="run it again"
+            )
+            kept.append((part, error, failed(record, error, record.latency_ms / 1000)))
+        else:
+            kept.append((part, answer, record))
+    return kept
 
 
 async def settle(

@@ -21,9 +21,13 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, Adjustment
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.yahoo import YahooProvider
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
+from gb_pipeline_tests.actions import received, split
 from gb_pipeline_tests.bars import at, day, minutes
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
@@ -287,6 +291,45 @@ def test_a_split_that_takes_effect_between_the_two_questions_of_one_run_is_settl
     bars = fetches.read(store.tables, "yahoo", ["AAPL"]).filter(pl.col("kind") == "bars").height
     fetch(sim, store, date(2024, 6, 11), date(2024, 6, 12), TUESDAY)
     assert fetches.read(store.tables, "yahoo", ["AAPL"]).filter(pl.col("kind") == "bars").height == bars + 1
+
+
+class Overtaken:
+    """While its bars are on their way, another process learns of the split."""
+
+    def __init__(self, provider: YahooProvider, store: LakeStore) -> None:
+        self.provider, self.store = provider, store
+        self.name, self.adjustment, self.normaliser = provider.name, provider.adjustment, provider.normaliser
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.provider, name)
+
+    async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
+        answer = await self.provider.fetch_bars(symbol, window, resolution)
+        told = received(split("2024-06-10", "4", label="split"))
+        other = LakeStore(self.store.storage)
+        learned, until = at("2024-06-10T13:31"), at("2024-06-11T00:00")
+        other.write_actions("yahoo", "AAPL", (START, until.date()), told, known_at=learned)
+        row = fetches.FetchRecord(
+            "yahoo", "AAPL", "", FRIDAY, until, learned, fetches.FetchOutcome.OK, kind="corporate_actions"
+        )
+        other.record_fetches([row])
+        return answer
+
+
+def test_bars_that_a_split_overtook_on_their_way_are_not_taken_for_newer_ones(
+    sim: Simulation, store: LakeStore
+) -> None:
+    history(sim, store)
+    before_open = at("2024-06-10T13:00")
+    sim.set_now(before_open)
+    provider = Overtaken(YahooProvider(base_url=sim.url), store)
+    jobs = [Job(AAPL, date(2024, 6, 6), date(2024, 6, 8))]
+    (outcome,) = ingest(store, source(sim), Resolution.DAY, jobs, provider=provider, now=before_open)  # type: ignore[arg-type]
+    assert outcome.error is not None and "a split became known" in outcome.error.what
+    newest = fetches.read(store.tables, "yahoo", ["AAPL"]).filter(pl.col("kind") == "bars").row(-1, named=True)
+    assert (newest["outcome"], newest["error"]) == ("error", "TransientVendorError")
+    fetch(sim, store, EX_DATE, EX_DATE + DAY, MONDAY)
+    assert served(store, "AAPL", adjustment="raw") == traded(sim, "AAPL", START, EX_DATE + DAY)
 
 
 def _without_actions(sim: Simulation, store: LakeStore, now: datetime) -> Outcome:
