@@ -13,7 +13,7 @@ import ssl
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -32,7 +32,7 @@ ELSEWHERE = "https://elsewhere.invalid"
 _FLOOD_ROWS = b'{"t":1704067200000,"o":"1.0","c":"1.0"},' * 25_000
 
 
-async def fail(request: web.Request, fault: Fault, ask: Callable[[], Answer]) -> web.StreamResponse:  # noqa: PLR0911 - one return per fault
+async def fail(request: web.Request, fault: Fault, ask: Callable[[], Awaitable[Answer]]) -> web.StreamResponse:  # noqa: PLR0911 - one return per fault
     """Answer a request as its fault says.
 
     Args:
@@ -61,11 +61,11 @@ async def fail(request: web.Request, fault: Fault, ask: Callable[[], Answer]) ->
             headers = {"Content-Type": "text/html" if body.startswith("<") else "application/json", **fault.headers}
             return web.Response(status=status, body=body.encode(), headers=headers)
         case "cut":
-            answer = ask()
+            answer = await ask()
             return respond(replace(answer, body=answer.body[: len(answer.body) // 2]))
         case "truncate" | "slow":
-            return await _piecemeal(request, ask(), fault)
-    return respond(ask())
+            return await _piecemeal(request, await ask(), fault)
+    return respond(await ask())
 
 
 def respond(answer: Answer) -> web.Response:

@@ -5,6 +5,7 @@ Belongs here: the sessions' table and looking into it. Does not belong here: pri
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from functools import lru_cache
@@ -20,6 +21,7 @@ from gb_pipeline.simulation.market import MINUTE_MS, Ints
 _CALENDAR = "XNYS"
 _EPOCH = date(1970, 1, 1)
 _FIRST = date(1980, 1, 1)
+_MAKING = threading.Lock()
 
 
 class Session(NamedTuple):
@@ -60,9 +62,15 @@ class SessionTable:
         return Session(_EPOCH + timedelta(days=int(self.day[position])), int(self.midnight[position]), *hours)
 
 
-@lru_cache(maxsize=1)
 def sessions() -> SessionTable:
     """The table, made once per process at the first question (1 s)."""
+    # Questions come from several threads, and the calendars are built by a library that does not expect them.
+    with _MAKING:
+        return _made()
+
+
+@lru_cache(maxsize=1)
+def _made() -> SessionTable:
     regular, extended = get_calendar(_CALENDAR), get_calendar(_CALENDAR, extended_hours=True)
     assert regular.end is not None
     hours, outer = (calendar.schedule(_FIRST, regular.end) for calendar in (regular, extended))
