@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # A request arrives later than it was admitted, by a moment that differs: without this much more room than the vendor asks
 # for, it would now and then see one request too many. Limits of a minute or more need no more than a second.
-_ROOM = 0.06
+_ROOM = 0.08
 _MOST_ROOM_SECONDS = 1.0
 _NEVER_STALE_MS = 20.0
 # pyrate-limiter's file lock looks every 50 ms, in which twenty requests of a fast vendor would fit.

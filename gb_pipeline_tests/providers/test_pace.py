@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import time
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from gb_pipeline.providers.transport import Policy, Transport
 from gb_pipeline.settings import RateLimit
 from gb_pipeline.simulation import Simulation
 
-PROCESSES, CALLS, SECONDS, WINDOWS = 4, 20, 2.0, 4
+PROCESSES, CALLS, SECONDS, WINDOWS = 4, 20, 3.0, 3
 _START: list[Barrier] = []
 
 
@@ -30,9 +31,12 @@ def _ask(url: str, state_dir: str) -> None:
     """What one process of an ingestion does: several symbols at once, one vendor key; more than can be had in the time."""
 
     async def work() -> None:
-        rate = RateLimit(calls=CALLS, seconds=SECONDS)
-        transport = Transport("the key", Policy(rate=rate, state_dir=Path(state_dir)))
+        transport = Transport("the key", Policy(state_dir=Path(state_dir)))
         client = HttpClient("binance", transport, base_url=url)
+        # Connections are open before the vendor counts: to open one takes a busy machine longer than any room that is left.
+        await asyncio.gather(*(client.get("https://api.binance.com/api/v3/ping") for _ in range(CALLS)))
+        transport.policy = replace(transport.policy, rate=RateLimit(calls=CALLS, seconds=SECONDS))
+        await asyncio.to_thread(_START[0].wait)
         asking = [client.get("https://api.binance.com/api/v3/time") for _ in range(CALLS * WINDOWS)]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDS * (WINDOWS + 0.2)):
@@ -40,7 +44,6 @@ def _ask(url: str, state_dir: str) -> None:
         await client.aclose()
         transport.close()
 
-    _START[0].wait()
     asyncio.run(work())
 
 
@@ -53,7 +56,7 @@ def test_four_processes_with_one_key_never_exceed_the_limit_and_use_nine_tenths_
         pool.starmap(_ask, [(vendor.url, str(tmp_path))] * PROCESSES, chunksize=1)
         pool.close()
         pool.join()
-        arrived = sorted(request["at"] / 1000 for request in vendor.requests)
+        arrived = sorted(request["at"] / 1000 for request in vendor.requests if request["path"].endswith("time"))
 
     most = max(sum(1 for other in arrived if first <= other < first + SECONDS) for first in arrived)
     assert most <= CALLS
