@@ -205,7 +205,9 @@ class Hurt(Run):
     def __init__(self, troubles: dict[str, Trouble], *given: Any, **settings: Any) -> None:
         super().__init__(*given)
         symbols = self.vendor.symbols(2 * len(troubles) + 1)
-        self.well = symbols.pop()
+        # Spelled differently by every vendor of shares.
+        self.well = Symbol.equity("BRK.B") if self.vendor.shares else symbols[-1]
+        symbols.pop()
         self.cases = {name: (symbols[2 * at], symbols[2 * at + 1]) for at, name in enumerate(troubles)}
         self.faults: dict[str, tuple[Fault, Fault]] = {}
         for name, trouble in troubles.items():
