@@ -1,7 +1,7 @@
 """Alpha Vantage: US shares, for those who have 25 calls a day.
 
-Belongs here: symbols and windows to requests, and remembering answers. Does not belong here: what an answer says
-(`alpha_vantage_answers`), repeats, pace and quota (`transport`).
+Belongs here: symbols and windows to questions. Does not belong here: what an answer says (`alpha_vantage_answers`),
+remembering answers (`alpha_vantage_client`), repeats, pace and quota (`transport`).
 
 One call is a month of intraday bars, or the whole history of longer ones, or all listings. An instance remembers what it was
 answered: many windows, and many symbols' listings, cost one call.
@@ -13,9 +13,6 @@ as traded; intraday ones are asked for unadjusted.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -33,12 +30,12 @@ from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import alpha_vantage_answers as answers
 from gb_pipeline.providers import new_york
+from gb_pipeline.providers.alpha_vantage_client import AlphaVantageClient, Asked
 from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http import HttpClient, loopback
-from gb_pipeline.providers.transport import Policy, Tally, Transport
+from gb_pipeline.providers.http import loopback
+from gb_pipeline.providers.transport import Policy
 from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
 
-_URL = "https://www.alphavantage.co/query"
 _OPTIONS = frozenset({"key", "base_url"})
 _INTERVALS = {
     Resolution.MINUTE: "1min",
@@ -54,11 +51,8 @@ _FUNCTIONS = {
 # Asked for by name where the whole history is for those who pay.
 _COMPACT_ROWS = 100
 _INSTANT = timedelta(microseconds=1)
-# Twenty years of days are 2 MB, a month of minutes 3 MB: so many of them are kept.
-_REMEMBERED_BYTES = 128 * 2**20
 # What a free key may ask, by the vendor's own words: one request a second, 25 a day.
 _RATE = RateLimit(calls=1, seconds=1)
-Asked = tuple[tuple[str, str], ...]
 
 
 class AlphaVantageProvider:
@@ -107,9 +101,7 @@ class AlphaVantageProvider:
         self._policy = replace(policy, rate=rate, quota=policy.quota or self.quota)
         self._extended, self._hours = extended, hours
         self._vendor_symbols = dict(vendor_symbols or {})
-        self._made: tuple[HttpClient, Transport, str] | None = None
-        self._remembered: OrderedDict[Asked, bytes] = OrderedDict()
-        self._asking: dict[Asked, asyncio.Lock] = {}
+        self._made: AlphaVantageClient | None = None
         self._compact = False
 
     @classmethod
@@ -193,11 +185,11 @@ class AlphaVantageProvider:
         name = self._spelled(symbol)
         interval = _INTERVALS.get(resolution)
         frames = []
-        _, transport, key = self._client
-        with transport.measure() as tally:
+        client = self._client
+        with client.transport.measure() as tally:
             for asked in self._questions(name, window, resolution):
                 body = await self._bars(asked, symbol, name)
-                frame = answers.bars(body, name, interval=interval, secrets=[key])
+                frame = answers.bars(body, name, interval=interval, secrets=[client.key])
                 tally.accept(body)
                 if self._compact and resolution is Resolution.DAY:
                     _refuse_cut(frame, window, symbol)
@@ -230,16 +222,16 @@ class AlphaVantageProvider:
                 f"{answers.WHO} has no corporate actions of {symbol}", fix="only shares have them"
             )
         name = self._spelled(symbol)
-        _, transport, key = self._client
-        with transport.measure() as tally:
+        client = self._client
+        with client.transport.measure() as tally:
             # Of a symbol that it does not know it says that nothing ever happened.
-            item = (await self._listings(tally)).get(symbol.code)
+            item = (await client.listings(tally)).get(symbol.code)
             if item is None:
                 raise _unknown(symbol)
             frames = [answers.listing(item)]
             for function, read in (("SPLITS", answers.splits), ("DIVIDENDS", answers.dividends)):
-                body = await self._answer((("function", function), ("symbol", name)))
-                frames.append(read(answers.payload(body, secrets=[key]), name))
+                body = await client.answer((("function", function), ("symbol", name)))
+                frames.append(read(answers.payload(body, secrets=[client.key]), name))
                 tally.accept(body)
         inside = (pl.col("ex_date") >= start) & (pl.col("ex_date") < end)
         return tally.fetched(pl.concat(frames).filter(inside).sort("ex_date", "kind", maintain_order=True))
@@ -254,9 +246,9 @@ class AlphaVantageProvider:
             VendorError: the list cannot be had.
         """
         del turnover
-        _, transport, _ = self._client
-        with transport.measure() as tally:
-            return [item for _, item in sorted((await self._listings(tally)).items())]
+        client = self._client
+        with client.transport.measure() as tally:
+            return [item for _, item in sorted((await client.listings(tally)).items())]
 
     async def search(self, text: str) -> list[Instrument]:
         """What the vendor finds in the United States, best first.
@@ -264,34 +256,26 @@ class AlphaVantageProvider:
         Raises:
             VendorError: one of its kinds.
         """
-        with self._client[1].measure():
-            return await self._search(text)
+        with self._client.transport.measure():
+            return await self._client.search(text)
 
     def quota_left(self) -> int | None:
         """Calls that the vendor's day still has, for all processes; None where there is no quota."""
-        return self._client[1].quota_left()
+        return self._client.transport.quota_left()
 
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
         if self._made is not None:
-            await self._made[0].aclose()
-            self._made[1].close()
+            await self._made.aclose()
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
     @property
-    def _client(self) -> tuple[HttpClient, Transport, str]:
+    def _client(self) -> AlphaVantageClient:
         if self._made is None:
             key = self._key if isinstance(self._key, str) else self._key()
-            transport = self._transport(key)
-            self._made = HttpClient(answers.WHO, transport, base_url=self._base_url, secrets=[key]), transport, key
+            self._made = AlphaVantageClient(key, self._policy, self._base_url)
         return self._made
-
-    def _transport(self, key: str) -> Transport:
-        # Each key has its own day; its digest tells them apart without telling what it is.
-        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
-        place = "alpha_vantage" if self._base_url is None else "alpha_vantage-simulated"
-        return Transport(f"{place}-{digest}", self._policy)
 
     def _spelled(self, symbol: Symbol) -> str:
         return self._vendor_symbols.get(symbol.code) or answers.spelling(symbol.code)
@@ -314,13 +298,13 @@ class AlphaVantageProvider:
 
     async def _bars(self, asked: Asked, symbol: Symbol, name: str) -> bytes:
         try:
-            return await self._answer(asked)
+            return await self._client.answer(asked)
         except NotEntitled:
             # The whole history of days is for those who pay; the last hundred are for all.
             if ("outputsize", "full") not in asked or ("function", "TIME_SERIES_DAILY") not in asked:
                 raise
             compact = tuple((key, "compact" if key == "outputsize" else value) for key, value in asked)
-            body = await self._answer(compact)
+            body = await self._client.answer(compact)
             self._compact = True
             return body
         except answers.NotServed as error:
@@ -330,7 +314,7 @@ class AlphaVantageProvider:
         self, error: PermanentVendorError, asked: Mapping[str, str], symbol: Symbol, name: str
     ) -> PermanentVendorError:
         """The vendor does not say whether it knows the symbol; its search does."""
-        found = await self._search(name)
+        found = await self._client.search(name)
         if all(item.vendor.upper() != name.upper() and item.symbol.code != symbol.code for item in found):
             return _unknown(symbol)
         if "month" in asked:
@@ -339,36 +323,6 @@ class AlphaVantageProvider:
                 fix="begin later, or choose another source",
             )
         return error
-
-    async def _search(self, text: str) -> list[Instrument]:
-        body = await self._answer((("function", "SYMBOL_SEARCH"), ("keywords", text)))
-        return answers.matches(answers.payload(body, secrets=[self._client[2]]))
-
-    async def _listings(self, tally: Tally) -> dict[str, Instrument]:
-        found: dict[str, Instrument] = {}
-        # Active ones last: of a code that was given again the newest owner counts.
-        for state in ("delisted", "active"):
-            body = await self._answer((("function", "LISTING_STATUS"), ("state", state)))
-            for item in sorted(answers.listings(body), key=lambda item: item.listed_until or date.min):
-                found[item.symbol.code] = item
-            tally.accept(body)
-        return found
-
-    async def _answer(self, asked: Asked) -> bytes:
-        """The body of a question, remembered; questions at the same time are one request."""
-        async with self._asking.setdefault(asked, asyncio.Lock()):
-            if asked not in self._remembered:
-                self._remembered[asked] = await self._client[1].call(partial(self._request, asked))
-                while sum(map(len, self._remembered.values())) > _REMEMBERED_BYTES and len(self._remembered) > 1:
-                    self._remembered.popitem(last=False)
-            self._remembered.move_to_end(asked)
-            return self._remembered[asked]
-
-    async def _request(self, asked: Asked) -> bytes:
-        client, transport, key = self._client
-        reply = await client.get(_URL, {**dict(asked), "apikey": key})
-        _check(reply.body, dict(asked), transport, key)
-        return reply.body
 
     def _frame(self, frames: Sequence[pl.DataFrame], window: Window, resolution: Resolution) -> pl.DataFrame:
         frame = pl.concat([pl.DataFrame(schema=RECEIVED), *frames])
@@ -381,25 +335,6 @@ class AlphaVantageProvider:
         elif resolution.intraday:
             frame = new_york.in_hours(frame, self._hours, resolution)
         return new_york.in_window(frame, window).sort("timestamp", maintain_order=True)
-
-
-def _check(body: bytes, asked: Mapping[str, str], transport: Transport, key: str) -> None:
-    """Read an answer as far as it takes to know that it is one: what is not is asked for again, or remembered by nobody.
-
-    Raises:
-        VendorError: it is none.
-    """
-    try:
-        if asked["function"] == "LISTING_STATUS":
-            answers.listings(body, secrets=[key])
-        elif "TIME_SERIES" in asked["function"]:
-            frame = answers.bars(body, asked["symbol"], interval=asked.get("interval"), secrets=[key])
-            if "month" in asked:
-                answers.of_month(frame, asked["month"])
-        else:
-            answers.payload(body, secrets=[key])
-    except answers.QuotaSaid as error:
-        raise transport.exhausted(error.what) from None
 
 
 def _months(window: Window) -> list[str]:
