@@ -134,27 +134,16 @@ class AlpacaProvider:
         Raises:
             ConfigError: an unknown option or feed; a missing key is an error of the first request.
         """
-        unknown = sorted(set(source.options) - _OPTIONS)
-        if unknown:
-            raise ConfigError(
-                f"source {source.name}: alpaca has no option {', '.join(unknown)}",
-                fix=f"options are {', '.join(sorted(_OPTIONS))}",
-            )
-        base_url = source.options.get("base_url")
+        source.only_options(*_OPTIONS)
         return cls(
             partial(source.credential, "key"),
             partial(source.credential, "secret"),
-            feed=str(source.options.get("feed") or "sip"),
-            # Empty where gb.yaml names a variable that is not set.
-            base_url=str(base_url) if base_url else None,
+            feed=source.option("feed") or "sip",
+            base_url=source.option("base_url"),
             policy=Policy.of(source, rate=None, state_dir=state_dir),
             hours=new_york.regular_hours(source),
             asset_class=source.asset_class,
-            vendor_symbols={
-                symbol.code: item.vendor
-                for symbol, item in zip(source.instruments, source.symbols, strict=True)
-                if item.vendor
-            },
+            vendor_symbols=source.vendor_symbols,
         )
 
     # --- bars ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.errors import (
-    ConfigError,
     PermanentVendorError,
     TransientVendorError,
     UnknownSymbol,
@@ -101,23 +100,12 @@ class CcxtProvider:
         Raises:
             ConfigError: an unknown option or exchange.
         """
-        unknown = sorted(set(source.options) - _OPTIONS)
-        if unknown:
-            raise ConfigError(
-                f"source {source.name}: ccxt has no option {', '.join(unknown)}",
-                fix=f"options are {', '.join(sorted(_OPTIONS))}",
-            )
-        base_url = source.options.get("base_url")
+        source.only_options(*_OPTIONS)
         return cls(
-            str(source.options.get("exchange", source.name)),
-            # Empty where gb.yaml names a variable that is not set.
-            base_url=str(base_url) if base_url else None,
+            source.option("exchange") or source.name,
+            base_url=source.option("base_url"),
             policy=Policy.of(source, rate=None, state_dir=state_dir),
-            vendor_symbols={
-                symbol.code: item.vendor
-                for symbol, item in zip(source.instruments, source.symbols, strict=True)
-                if item.vendor
-            },
+            vendor_symbols=source.vendor_symbols,
         )
 
     def supports(self, symbol: Symbol, resolution: Resolution) -> bool:

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, PermanentVendorError
+from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
@@ -123,25 +123,14 @@ class MassiveProvider:
         Raises:
             ConfigError: an unknown option; a missing key is an error of the first request.
         """
-        unknown = sorted(set(source.options) - _OPTIONS)
-        if unknown:
-            raise ConfigError(
-                f"source {source.name}: massive has no option {', '.join(unknown)}",
-                fix=f"options are {', '.join(sorted(_OPTIONS))}",
-            )
-        base_url = source.options.get("base_url")
+        source.only_options(*_OPTIONS)
         return cls(
             partial(source.credential, "key"),
-            # Empty where gb.yaml names a variable that is not set.
-            base_url=str(base_url) if base_url else None,
+            base_url=source.option("base_url"),
             policy=Policy.of(source, rate=None, state_dir=state_dir),
             hours=new_york.regular_hours(source),
             asset_class=source.asset_class,
-            vendor_symbols={
-                symbol.code: item.vendor
-                for symbol, item in zip(source.instruments, source.symbols, strict=True)
-                if item.vendor
-            },
+            vendor_symbols=source.vendor_symbols,
         )
 
     # --- bars ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, HistoryNotAvailable, PermanentVendorError
+from gb_pipeline.errors import HistoryNotAvailable, PermanentVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -110,22 +110,12 @@ class YahooProvider:
         Raises:
             ConfigError: an unknown option.
         """
-        unknown = sorted(set(source.options) - _OPTIONS)
-        if unknown:
-            raise ConfigError(
-                f"source {source.name}: yahoo has no option {', '.join(unknown)}",
-                fix=f"options are {', '.join(sorted(_OPTIONS))}",
-            )
-        # Empty where gb.yaml names a variable that is not set.
-        base_url = str(source.options.get("base_url") or "") or None
+        source.only_options(*_OPTIONS)
+        base_url = source.option("base_url")
         return cls(
             base_url=base_url,
             policy=Policy.of(source, rate=None if base_url else _PACE, state_dir=state_dir),
-            vendor_symbols={
-                symbol.code: item.vendor
-                for symbol, item in zip(source.instruments, source.symbols, strict=True)
-                if item.vendor
-            },
+            vendor_symbols=source.vendor_symbols,
             extended_hours=source.extended_hours,
         )
 

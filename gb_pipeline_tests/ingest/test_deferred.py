@@ -106,7 +106,9 @@ def test_the_ledger_of_sessions_is_as_it_was(sim: Simulation, store: LakeStore) 
 
 
 def test_a_call_that_was_made_before_the_quota_ended_leaves_its_row(sim: Simulation, store: LakeStore) -> None:
-    (outcome,) = fetch(store, source(sim, 2), CODES[:1], days=90)  # three pages of a thousand hours; the markets are nobody's
+    (outcome,) = fetch(
+        store, source(sim, 2), CODES[:1], days=90
+    )  # three pages of a thousand hours; the markets are nobody's
 
     assert outcome.deferred is not None
     assert len(sim.requests) == 2
