@@ -24,8 +24,10 @@ def _absent(reason: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays in one process, and so do all tests that share the one running Dagster."""
+    """A file stays in one process, unless it says how it can be parted; so do all tests that share the one running Dagster."""
     for item in items:
+        if item.get_closest_marker("xdist_group") is not None:
+            continue
         group = "e2e" if item.path.parent.name == "e2e" else str(item.path.relative_to(_REPOSITORY))
         item.add_marker(pytest.mark.xdist_group(group))
 

@@ -47,7 +47,14 @@ from gb_pipeline_tests.providers.vendors import DAY, PAIRS, SHARES, VENDORS, Tru
 NOW = "2024-06-13T01:00:00Z"
 # Requests of one case; whoever needs more is going round in circles.
 MOST_REQUESTS = 100
-SHARE_VENDORS = [vendor for vendor in VENDORS if vendor.shares]
+# The longest file of the suite: vendors of pairs and vendors of shares may run at the same time.
+ALL = [
+    pytest.param(
+        vendor, id=vendor.name, marks=pytest.mark.xdist_group(f"faults of {'shares' if vendor.shares else 'pairs'}")
+    )
+    for vendor in VENDORS
+]
+OF_SHARES = [param for vendor, param in zip(VENDORS, ALL, strict=True) if vendor.shares]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +83,7 @@ def _hasty() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=VENDORS, ids=lambda vendor: vendor.name)
+@pytest.fixture(scope="module", params=ALL)
 def vendor(request: pytest.FixtureRequest) -> Vendor:
     chosen: Vendor = request.param
     return chosen
@@ -438,7 +445,7 @@ def test_fractions_and_exponents_are_exact(vendor: Vendor, sim: Simulation, tmp_
         assert list(run.stored[exponent.code].values()).count((*[Decimal("123.45")] * 4, Decimal(1500))) == 5
 
 
-@pytest.mark.parametrize("vendor", SHARE_VENDORS, ids=lambda vendor: vendor.name, indirect=True)
+@pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
 def test_a_split_between_two_fetches_leaves_what_the_vendor_serves(
     vendor: Vendor, sim: Simulation, tmp_path: Path
 ) -> None:
@@ -454,7 +461,7 @@ def test_a_split_between_two_fetches_leaves_what_the_vendor_serves(
     assert restatements.read(run.store.tables).height == (len(before) if vendor.adjusted else 0)
 
 
-@pytest.mark.parametrize("vendor", SHARE_VENDORS, ids=lambda vendor: vendor.name, indirect=True)
+@pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
 def test_a_holiday_is_neither_asked_for_nor_missed(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
     sim.set_now("2024-06-21T01:00Z")
     (symbol,) = vendor.symbols(1)
@@ -471,7 +478,7 @@ def test_a_holiday_is_neither_asked_for_nor_missed(vendor: Vendor, sim: Simulati
     assert run.fetched(symbol) == [("ok", outcome.rows, None)]
 
 
-@pytest.mark.parametrize("vendor", SHARE_VENDORS, ids=lambda vendor: vendor.name, indirect=True)
+@pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
 async def test_a_holiday_asked_for_is_a_well_formed_nothing(vendor: Vendor, sim: Simulation) -> None:
     sim.set_now("2024-06-21T01:00Z")
     (symbol,) = vendor.symbols(1)
