@@ -14,7 +14,7 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_jso
 from gb_pipeline.errors import TransientVendorError
 
 if TYPE_CHECKING:
-    from gb_pipeline.ingest.actions import ActionsOutcome
+    from gb_pipeline.ingest.asking import ActionsOutcome
 
 _COUNTS = ("received", "new", "restated", "withdrawn", "quarantined")
 _COLUMNS = (

@@ -156,7 +156,14 @@ class _Run:
             symbols = {part.symbol.code: part.symbol for part in begun}
             start = min((part.start for part in begun), default=self.source.start)
             settled = await prepare(
-                self.store, self.source, provider, list(symbols.values()), start, run_id=self.run_id, now=self.now
+                self.store,
+                self.source,
+                provider,
+                list(symbols.values()),
+                start,
+                refetch,
+                run_id=self.run_id,
+                now=self.now,
             )
             self._held = {code: error for code, item in settled.items() if (error := item.error or item.deferred)}
 

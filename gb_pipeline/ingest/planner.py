@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, PermanentVendorError
-from gb_pipeline.ingest.actions import shares
+from gb_pipeline.ingest.asking import shares
 from gb_pipeline.ingest.job import Job, asked, cut
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore

@@ -2,7 +2,7 @@
 
 Belongs here: fetching again what `lake.stale` finds, before anything newer is stored, so that a series never mixes prices of
 before and after a split longer than the fetching takes. Old and new content are recorded as any other restatement.
-Does not belong here: asking for the splits (`actions`).
+Does not belong here: asking for the splits (`asking`), and fetching as such (`pipeline`), which is handed in.
 """
 
 from __future__ import annotations
@@ -10,18 +10,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from typing import Protocol
 
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
-from gb_pipeline.ingest.actions import ActionsOutcome, Now, Refetch, actions_of, ask_actions, shares
+from gb_pipeline.ingest.asking import ActionsOutcome, Now, Refetch, actions_of, ask_actions, shares
 from gb_pipeline.ingest.calls import failed
-from gb_pipeline.ingest.job import Job, Part
+from gb_pipeline.ingest.job import Job, Outcome, Part
 from gb_pipeline.lake.basis import last_splits, split_periods
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.stale import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
 from gb_pipeline.settings import SourceSettings
+
+
+class Refetcher(Protocol):
+    """`pipeline.refetch`: fetches stored sessions again, within a running event loop."""
+
+    async def __call__(
+        self,
+        store: LakeStore,
+        source: SourceSettings,
+        resolution: Resolution,
+        jobs: Sequence[Job],
+        *,
+        provider: Provider,
+        run_id: str | None,
+        now: Now,
+    ) -> list[Outcome]:
+        """One outcome per job, in the order of the jobs."""
+        ...
+
 
 # What was asked, what came, and the row that says so.
 Bars = tuple[Part, "Fetched | GbError | None", "FetchRecord | None"]
@@ -33,6 +54,7 @@ async def prepare(
     provider: Provider,
     symbols: Sequence[Symbol],
     start: date,
+    refetch: Refetcher,
     *,
     run_id: str | None,
     now: Now,
@@ -50,7 +72,7 @@ async def prepare(
     until = now().date() + timedelta(days=1)
     known = actions_of(source, provider)
     asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id, now=now)
-    settled = await settle(store, source, provider, asked, run_id=run_id, now=now)
+    settled = await settle(store, source, provider, asked, refetch, run_id=run_id, now=now)
     return {outcome.symbol.code: outcome for outcome in settled}
 
 
@@ -89,13 +111,12 @@ async def settle(
     source: SourceSettings,
     provider: Provider,
     outcomes: Sequence[ActionsOutcome],
+    refetch: Refetcher,
     *,
     run_id: str | None,
     now: Now,
 ) -> list[ActionsOutcome]:
     """Fetch again what splits made stale, and say so in the outcomes."""
-    from gb_pipeline.ingest.pipeline import refetch
-
     fine = {outcome.symbol.code: outcome for outcome in outcomes if outcome.error is None and outcome.deferred is None}
     for resolution in split_adjusted(store.tables, source.name) if fine else ():
         stale = stale_sessions(store.tables, source.name, resolution, list(fine), now())

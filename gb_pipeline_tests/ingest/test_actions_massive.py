@@ -13,7 +13,8 @@ import pytest
 
 from gb_pipeline import Lake
 from gb_pipeline.errors import ConfigError, QuotaExhausted, ReadError, TransientVendorError, UnknownSymbol
-from gb_pipeline.ingest.actions import ActionsOutcome, ingest_actions
+from gb_pipeline.ingest.actions import ingest_actions
+from gb_pipeline.ingest.asking import ActionsOutcome
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches

@@ -10,7 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from gb_pipeline.ingest.actions import ActionsOutcome, ingest_actions
+from gb_pipeline.ingest.actions import ingest_actions
+from gb_pipeline.ingest.asking import ActionsOutcome
 from gb_pipeline.lake import actions
 from gb_pipeline.market.schema import CORPORATE_ACTIONS
 from gb_pipeline.orchestration.dataset import Dataset
