@@ -1,65 +1,43 @@
-"""Whatever goes wrong at any vendor: exact data or a typed error, never an empty or partial answer taken for truth.
+"""Whatever goes wrong on the way to any vendor: exact data or a typed error, never an empty or partial answer taken for truth.
 
 Every case runs the whole way from gb.yaml through the provider into a lake, with two symbols: one that is hurt for good,
 and one that is hurt once. All cases of a vendor share one run, so that each also shows that the others are left alone.
-Every question leaves a row in `fetches`.
+Every question leaves a row in `fetches`. What the data itself does is in `test_fault_matrix_data`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from gb_pipeline.errors import (
     HistoryNotAvailable,
-    NoDataInRange,
     NotEntitled,
     PermanentVendorError,
     RateLimited,
     TransientVendorError,
-    UnknownSeries,
     VendorError,
 )
-from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.ingest.pipeline import ingest
-from gb_pipeline.lake import fetches, restatements
-from gb_pipeline.lake.report import SessionStatus
-from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.registry import build_provider
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 from gb_pipeline.simulation.faults import Fault
-from gb_pipeline_tests.providers.vendors import DAY, PAIRS, SHARES, VENDORS, Truth, Vendor
+from gb_pipeline_tests.providers.matrix import ALL, NOW, Run, hasty
+from gb_pipeline_tests.providers.vendors import PAIRS, SHARES, Vendor
 
-NOW = "2024-06-13T01:00:00Z"
 # Requests of one case; whoever needs more is going round in circles.
 MOST_REQUESTS = 100
-# The longest file of the suite: vendors of pairs and vendors of shares may run at the same time.
-ALL = [
-    pytest.param(
-        vendor, id=vendor.name, marks=pytest.mark.xdist_group(f"faults of {'shares' if vendor.shares else 'pairs'}")
-    )
-    for vendor in VENDORS
-]
-OF_SHARES = [param for vendor, param in zip(VENDORS, ALL, strict=True) if vendor.shares]
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Simulation]:
-    with Simulation(seed=7, symbols=PAIRS, stocks=SHARES) as simulation:
+    with hasty(), Simulation(seed=7, symbols=PAIRS, stocks=SHARES) as simulation:
         yield simulation
 
 
@@ -68,19 +46,6 @@ def elsewhere() -> Iterator[Simulation]:
     """Another host, to which nobody may be led."""
     with Simulation(symbols=[], stocks=[]) as simulation:
         yield simulation
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hasty() -> Iterator[None]:
-    """Repeats come at once: how long they wait is specified elsewhere."""
-    made = Policy.of
-
-    def of(*given: Any, **named: Any) -> Policy:
-        return replace(made(*given, **named), shortest_wait=0.001, longest_wait=0.002)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Policy, "of", of)
-        yield
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -94,69 +59,6 @@ def sim(running: Simulation) -> Simulation:
     running.reset()
     running.set_now(NOW)
     return running
-
-
-class Run:
-    """What one or several ingestions of one vendor led to, in a lake of their own."""
-
-    def __init__(self, vendor: Vendor, sim: Simulation, root: Path, resolution: Resolution | None = None) -> None:
-        self.vendor, self.sim = vendor, sim
-        self.store = LakeStore.at(root)
-        self.resolution = resolution or vendor.resolution
-        self.outcomes: dict[str, Outcome] = {}
-        self.truths: dict[str, Truth] = {}
-        self.runs = 0
-
-    def ingest(self, *symbols: Symbol, day: date = DAY, days: int = 1, **settings: Any) -> Outcome:
-        """Run it; the outcome of the first symbol."""
-        source = self.vendor.source(self.sim, symbols=[symbol.code for symbol in symbols], **settings)
-        jobs = [Job(symbol, day, day + timedelta(days=days)) for symbol in symbols]
-        # Calls are told apart by their time.
-        self.runs += 1
-        now = datetime.fromtimestamp(self.sim.stocks.now / 1000 + self.runs / 1000, UTC)
-        outcomes = ingest(self.store, source, self.resolution, jobs, now=now)
-        self.outcomes |= {symbol.code: outcome for symbol, outcome in zip(symbols, outcomes, strict=True)}
-        self.truths |= {symbol.code: self.vendor.truth(self.sim, symbol, self.resolution, day) for symbol in symbols}
-        vars(self).pop("stored", None)
-        return outcomes[0]
-
-    @cached_property
-    def stored(self) -> dict[str, Truth]:
-        """All bars of the lake, by symbol."""
-        try:
-            known = Lake(self.store).bars(None, self.resolution, source=self.vendor.name)
-        except (UnknownSeries, NoDataInRange):
-            return {}
-        rows = known.select("symbol", pl.col("timestamp").dt.epoch("ms"), "open", "high", "low", "close", "volume")
-        found: dict[str, Truth] = {}
-        for code, stamp, *values in rows.iter_rows():
-            found.setdefault(code, {})[stamp] = tuple(values)
-        return found
-
-    def fetched(self, symbol: Symbol, kind: str = "bars") -> list[tuple[str, int, str | None]]:
-        """The rows of `fetches` of a kind: outcome, rows, error."""
-        rows = fetches.read(self.store.tables, symbols=[symbol.code]).filter(pl.col("kind") == kind)
-        return rows.select("outcome", "rows", "error").rows()
-
-    def check_exact(self, symbol: Symbol) -> None:
-        outcome, truth = self.outcomes[symbol.code], self.truths[symbol.code]
-        assert outcome.error is None
-        assert truth
-        assert self.stored.get(symbol.code) == truth
-        assert outcome.sessions[0].status is SessionStatus.COMPLETE
-        assert self.fetched(symbol)[-1] == ("ok", outcome.rows, None)
-
-    def check_error(self, symbol: Symbol, kind: type[VendorError]) -> None:
-        outcome = self.outcomes[symbol.code]
-        assert isinstance(outcome.error, kind), outcome.error
-        assert outcome.error.what
-        assert outcome.error.fix
-        assert symbol.code not in self.stored
-        assert [session.status for session in outcome.sessions] == [SessionStatus.FAILED]
-        # A vendor of adjusted prices is asked for splits first, and for no bars where it does not answer.
-        bars, actions = self.fetched(symbol), self.fetched(symbol, "corporate_actions")
-        assert (bars or actions)[-1] == ("error", 0, type(outcome.error).__name__)
-        assert all(row[0] == "error" for row in bars)
 
 
 # --- on the way -----------------------------------------------------------------------------------------------------------
@@ -370,119 +272,3 @@ def test_a_wrong_page_is_made_right_or_is_an_error(pages: Run, vendor: Vendor, t
     name = vendor.spelling(symbol)
     asked = [entry for entry in pages.sim.requests if name in str(entry["path"]) + str(entry["query"])]
     assert len(asked) < MOST_REQUESTS
-
-
-# --- what the data itself does ------------------------------------------------------------------------------------------
-
-
-def test_the_bar_in_progress_is_not_stored(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    (symbol,) = vendor.symbols(1)
-    sim.set_now(f"{DAY}T15:02:20Z")
-    run = Run(vendor, sim, tmp_path)
-    assert run.ingest(symbol).error is None
-    assert run.resolution.duration is not None
-    step, now = round(run.resolution.duration.total_seconds() * 1000), sim.stocks.now
-    closed = {stamp: row for stamp, row in run.truths[symbol.code].items() if stamp + step <= now}
-    assert 0 < len(closed) == len(run.truths[symbol.code]) - 1
-    assert run.stored[symbol.code] == closed
-    sim.set_now(NOW)
-    assert run.ingest(symbol).sessions[0].restated == 0
-    run.check_exact(symbol)
-
-
-def test_a_restated_bar_is_taken_over_and_counted(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    (symbol,) = vendor.symbols(1)
-    run = Run(vendor, sim, tmp_path)
-    assert run.ingest(symbol).sessions[0].restated == 0
-    before = run.stored[symbol.code]
-    sim.plant("restatement", symbol.code, start=f"{DAY}T15:00Z", values={"volume": "123456789"})
-    assert run.ingest(symbol).sessions[0].restated == 1
-    run.check_exact(symbol)
-    assert sum(run.stored[symbol.code][stamp] != row for stamp, row in before.items()) == 1
-
-
-def test_history_that_begins_later_is_what_there_is(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    within, after = vendor.symbols(2)
-    sim.plant("listing", within.code, start=f"{DAY}T15:00Z")
-    sim.plant("listing", after.code, start=f"{DAY + timedelta(days=1)}T00:00Z")
-    run = Run(vendor, sim, tmp_path)
-    run.ingest(within, after)
-    assert run.outcomes[within.code].error is None
-    assert run.stored[within.code] == run.truths[within.code]
-    assert run.outcomes[within.code].sessions[0].status is SessionStatus.PARTIAL
-    assert after.code not in run.stored
-    error = run.outcomes[after.code].error
-    assert error is None or isinstance(error, HistoryNotAvailable)
-    assert run.fetched(after)[-1] == (("empty", 0, None) if error is None else ("error", 0, "HistoryNotAvailable"))
-
-
-def test_a_day_without_trades_is_empty_and_not_an_error(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    (symbol,) = vendor.symbols(1)
-    sim.plant("gap", symbol.code, start=f"{DAY}T00:00Z", end=f"{DAY + timedelta(days=1)}T04:00Z")
-    run = Run(vendor, sim, tmp_path)
-    assert run.ingest(symbol).error is None
-    assert run.truths[symbol.code] == {}
-    assert symbol.code not in run.stored
-    assert run.outcomes[symbol.code].sessions[0].status is SessionStatus.EMPTY
-    assert run.fetched(symbol) == [("empty", 0, None)]
-
-
-def test_fractions_and_exponents_are_exact(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    fraction, exponent = vendor.symbols(2)
-    if vendor.shares:
-        sim.plant("fractional", fraction.code, start=f"{DAY}T15:00Z")
-    prices = dict.fromkeys(("open", "high", "low", "close"), "1.2345E+2")
-    for minute in range(5):
-        # In an aggregate every minute counts.
-        stamp = f"{DAY}T15:{minute:02}Z"
-        sim.plant("bad", exponent.code, start=stamp, values={**prices, "volume": "1.5e3"})
-    run = Run(vendor, sim, tmp_path, vendor.paged)
-    run.ingest(fraction, exponent)
-    run.check_exact(fraction)
-    assert any(row[4] % 1 for row in run.stored[fraction.code].values())
-    run.check_exact(exponent)
-    if vendor.paged is Resolution.MINUTE:
-        assert list(run.stored[exponent.code].values()).count((*[Decimal("123.45")] * 4, Decimal(1500))) == 5
-
-
-@pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
-def test_a_split_between_two_fetches_leaves_what_the_vendor_serves(
-    vendor: Vendor, sim: Simulation, tmp_path: Path
-) -> None:
-    (symbol,) = vendor.symbols(1)
-    run = Run(vendor, sim, tmp_path)
-    run.ingest(symbol)
-    before = run.stored[symbol.code]
-    sim.plant("split", symbol.code, ex_date=str(DAY + timedelta(days=1)), to="4")
-    run.ingest(symbol)
-    run.check_exact(symbol)
-    assert (run.stored[symbol.code] != before) == vendor.adjusted
-    # Whoever reads as of yesterday still gets what was true then.
-    assert restatements.read(run.store.tables).height == (len(before) if vendor.adjusted else 0)
-
-
-@pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
-def test_a_holiday_is_neither_asked_for_nor_missed(vendor: Vendor, sim: Simulation, tmp_path: Path) -> None:
-    sim.set_now("2024-06-21T01:00Z")
-    (symbol,) = vendor.symbols(1)
-    run = Run(vendor, sim, tmp_path)
-    outcome = run.ingest(symbol, day=date(2024, 6, 18), days=3)
-    assert [session.status for session in outcome.sessions] == [
-        SessionStatus.COMPLETE, SessionStatus.CLOSED, SessionStatus.COMPLETE,
-    ]  # fmt: skip
-    assert run.stored[symbol.code] == {
-        stamp: row
-        for day in (18, 19, 20)
-        for stamp, row in vendor.truth(sim, symbol, run.resolution, date(2024, 6, day)).items()
-    }
-    assert run.fetched(symbol) == [("ok", outcome.rows, None)]
-
-
-@pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
-async def test_a_holiday_asked_for_is_a_well_formed_nothing(vendor: Vendor, sim: Simulation) -> None:
-    sim.set_now("2024-06-21T01:00Z")
-    (symbol,) = vendor.symbols(1)
-    provider = build_provider(vendor.source(sim))
-    answer = await provider.fetch_bars(symbol, vendor.window(date(2024, 6, 19)), vendor.resolution)
-    assert (answer.frame.height, answer.calls > 0) == (0, True)
-    await provider.aclose()

@@ -1,0 +1,116 @@
+"""The machinery of the fault matrix: one run of a vendor, from gb.yaml into a lake, and what must be true afterwards.
+
+Belongs here: what both halves of the matrix use. Does not belong here: facts about vendors (`vendors`), faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from gb_pipeline.errors import NoDataInRange, UnknownSeries, VendorError
+from gb_pipeline.ingest.job import Job, Outcome
+from gb_pipeline.ingest.pipeline import ingest
+from gb_pipeline.lake import fetches
+from gb_pipeline.lake.report import SessionStatus
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.providers.transport import Policy
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline.simulation import Simulation
+from gb_pipeline_tests.providers.vendors import DAY, VENDORS, Truth, Vendor
+
+NOW = "2024-06-13T01:00:00Z"
+# The longest files of the suite: vendors of pairs and vendors of shares may run at the same time.
+ALL = [
+    pytest.param(
+        vendor, id=vendor.name, marks=pytest.mark.xdist_group(f"faults of {'shares' if vendor.shares else 'pairs'}")
+    )
+    for vendor in VENDORS
+]
+OF_SHARES = [param for vendor, param in zip(VENDORS, ALL, strict=True) if vendor.shares]
+
+
+@contextmanager
+def hasty() -> Iterator[None]:
+    """Repeats come at once: how long they wait is specified elsewhere."""
+    made = Policy.of
+
+    def of(*given: Any, **named: Any) -> Policy:
+        return replace(made(*given, **named), shortest_wait=0.001, longest_wait=0.002)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Policy, "of", of)
+        yield
+
+
+class Run:
+    """What one or several ingestions of one vendor led to, in a lake of their own."""
+
+    def __init__(self, vendor: Vendor, sim: Simulation, root: Path, resolution: Resolution | None = None) -> None:
+        self.vendor, self.sim = vendor, sim
+        self.store = LakeStore.at(root)
+        self.resolution = resolution or vendor.resolution
+        self.outcomes: dict[str, Outcome] = {}
+        self.truths: dict[str, Truth] = {}
+        self.runs = 0
+
+    def ingest(self, *symbols: Symbol, day: date = DAY, days: int = 1, **settings: Any) -> Outcome:
+        """Run it; the outcome of the first symbol."""
+        source = self.vendor.source(self.sim, symbols=[symbol.code for symbol in symbols], **settings)
+        jobs = [Job(symbol, day, day + timedelta(days=days)) for symbol in symbols]
+        # Calls are told apart by their time.
+        self.runs += 1
+        now = datetime.fromtimestamp(self.sim.stocks.now / 1000 + self.runs / 1000, UTC)
+        outcomes = ingest(self.store, source, self.resolution, jobs, now=now)
+        self.outcomes |= {symbol.code: outcome for symbol, outcome in zip(symbols, outcomes, strict=True)}
+        self.truths |= {symbol.code: self.vendor.truth(self.sim, symbol, self.resolution, day) for symbol in symbols}
+        vars(self).pop("stored", None)
+        return outcomes[0]
+
+    @cached_property
+    def stored(self) -> dict[str, Truth]:
+        """All bars of the lake, by symbol."""
+        try:
+            known = Lake(self.store).bars(None, self.resolution, source=self.vendor.name)
+        except (UnknownSeries, NoDataInRange):
+            return {}
+        rows = known.select("symbol", pl.col("timestamp").dt.epoch("ms"), "open", "high", "low", "close", "volume")
+        found: dict[str, Truth] = {}
+        for code, stamp, *values in rows.iter_rows():
+            found.setdefault(code, {})[stamp] = tuple(values)
+        return found
+
+    def fetched(self, symbol: Symbol, kind: str = "bars") -> list[tuple[str, int, str | None]]:
+        """The rows of `fetches` of a kind: outcome, rows, error."""
+        rows = fetches.read(self.store.tables, symbols=[symbol.code]).filter(pl.col("kind") == kind)
+        return rows.select("outcome", "rows", "error").rows()
+
+    def check_exact(self, symbol: Symbol) -> None:
+        outcome, truth = self.outcomes[symbol.code], self.truths[symbol.code]
+        assert outcome.error is None
+        assert truth
+        assert self.stored.get(symbol.code) == truth
+        assert outcome.sessions[0].status is SessionStatus.COMPLETE
+        assert self.fetched(symbol)[-1] == ("ok", outcome.rows, None)
+
+    def check_error(self, symbol: Symbol, kind: type[VendorError]) -> None:
+        outcome = self.outcomes[symbol.code]
+        assert isinstance(outcome.error, kind), outcome.error
+        assert outcome.error.what
+        assert outcome.error.fix
+        assert symbol.code not in self.stored
+        assert [session.status for session in outcome.sessions] == [SessionStatus.FAILED]
+        # A vendor of adjusted prices is asked for splits first, and for no bars where it does not answer.
+        bars, actions = self.fetched(symbol), self.fetched(symbol, "corporate_actions")
+        assert (bars or actions)[-1] == ("error", 0, type(outcome.error).__name__)
+        assert all(row[0] == "error" for row in bars)
