@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel
 
 from gb_pipeline import settings
-from gb_pipeline.providers.csv_options import CsvOptions
+from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.simulation import Simulation
 from gb_pipeline.universe.spec import Discovery
 

@@ -21,12 +21,12 @@ from gb_pipeline.settings import DailyQuota, SourceSettings
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.
 _BUILT_IN = {
-    "alpaca": "gb_pipeline.providers.alpaca:AlpacaProvider",
-    "alpha_vantage": "gb_pipeline.providers.alpha_vantage:AlphaVantageProvider",
-    "ccxt": "gb_pipeline.providers.ccxt:CcxtProvider",
-    "csv": "gb_pipeline.providers.csv:CsvProvider",
-    "massive": "gb_pipeline.providers.massive:MassiveProvider",
-    "yahoo": "gb_pipeline.providers.yahoo:YahooProvider",
+    "alpaca": "gb_pipeline.providers.alpaca.provider:AlpacaProvider",
+    "alpha_vantage": "gb_pipeline.providers.alpha_vantage.provider:AlphaVantageProvider",
+    "ccxt": "gb_pipeline.providers.ccxt.provider:CcxtProvider",
+    "csv": "gb_pipeline.providers.csv.provider:CsvProvider",
+    "massive": "gb_pipeline.providers.massive.provider:MassiveProvider",
+    "yahoo": "gb_pipeline.providers.yahoo.provider:YahooProvider",
 }
 
 

@@ -22,8 +22,8 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, PRICES, Adjustment
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers import massive_answers
 from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.massive import answers as massive_answers
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.actions import received, split

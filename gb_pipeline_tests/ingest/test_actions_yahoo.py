@@ -24,7 +24,7 @@ from gb_pipeline.market.schema import PRICES, Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
-from gb_pipeline.providers.yahoo import YahooProvider
+from gb_pipeline.providers.yahoo.provider import YahooProvider
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation

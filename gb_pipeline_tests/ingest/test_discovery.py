@@ -31,7 +31,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.ccxt import CcxtProvider
+from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import Settings, SourceSettings
 from gb_pipeline.simulation import Simulation

@@ -20,7 +20,7 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.ccxt import CcxtProvider
+from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import at

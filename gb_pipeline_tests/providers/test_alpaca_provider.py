@@ -33,8 +33,8 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window, instant
-from gb_pipeline.providers import alpaca_answers
-from gb_pipeline.providers.alpaca import AlpacaProvider
+from gb_pipeline.providers.alpaca import answers as alpaca_answers
+from gb_pipeline.providers.alpaca.provider import AlpacaProvider
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.settings import SourceSettings

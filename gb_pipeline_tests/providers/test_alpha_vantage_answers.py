@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gb_pipeline.errors import NotEntitled, RateLimited, TransientVendorError, VendorError
-from gb_pipeline.providers import alpha_vantage_answers as answers
+from gb_pipeline.providers.alpha_vantage import answers
 
 KEY = "S3CRETKEY1234567"
 

@@ -16,7 +16,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
-from gb_pipeline.providers.ccxt import CcxtProvider
+from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.simulation import Simulation
 

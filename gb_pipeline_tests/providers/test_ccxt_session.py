@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gb_pipeline.errors import PermanentVendorError, TransientVendorError
-from gb_pipeline.providers.ccxt_session import strict_session
+from gb_pipeline.providers.ccxt.session import strict_session
 from gb_pipeline.providers.http import MOST_BYTES
 from gb_pipeline.simulation import Simulation
 

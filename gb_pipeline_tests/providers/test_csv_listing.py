@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.providers.base import Instrument, InstrumentsProvider
-from gb_pipeline.providers.csv import CsvProvider
+from gb_pipeline.providers.csv.provider import CsvProvider
 from gb_pipeline.settings import SourceSettings
 
 

@@ -26,7 +26,7 @@ from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
-from gb_pipeline.providers.csv import CsvProvider
+from gb_pipeline.providers.csv.provider import CsvProvider
 from gb_pipeline.settings import SourceSettings
 
 HEADER = "timestamp,open,high,low,close,volume\n"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
-from gb_pipeline.providers.csv_options import CsvOptions
-from gb_pipeline.providers.csv_presets import resolved
-from gb_pipeline.providers.csv_rows import parse
+from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.presets import resolved
+from gb_pipeline.providers.csv.rows import parse
 
 HEADER = "timestamp,open,high,low,close,volume"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.providers.csv_options import CsvOptions
-from gb_pipeline.providers.csv_stamps import bar_opens
+from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.stamps import bar_opens
 
 
 def opens(

@@ -29,9 +29,9 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window, instant
-from gb_pipeline.providers import massive_answers
-from gb_pipeline.providers.massive import MassiveProvider
-from gb_pipeline.providers.massive_symbols import canonical_code, ticker
+from gb_pipeline.providers.massive import answers as massive_answers
+from gb_pipeline.providers.massive.provider import MassiveProvider
+from gb_pipeline.providers.massive.symbols import canonical_code, ticker
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.settings import SourceSettings

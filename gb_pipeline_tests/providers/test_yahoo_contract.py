@@ -18,7 +18,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.yahoo import YahooProvider
+from gb_pipeline.providers.yahoo.provider import YahooProvider
 from gb_pipeline.simulation import Simulation
 
 # pandas tells yfinance about its own plans.

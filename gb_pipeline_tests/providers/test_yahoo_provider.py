@@ -43,9 +43,9 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import ActionsProvider, Provider, SearchProvider
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.providers.transport import Policy
-from gb_pipeline.providers.yahoo import YahooProvider
-from gb_pipeline.providers.yahoo_client import YahooClient
-from gb_pipeline.providers.yahoo_symbols import instrument, vendor_code
+from gb_pipeline.providers.yahoo.client import YahooClient
+from gb_pipeline.providers.yahoo.provider import YahooProvider
+from gb_pipeline.providers.yahoo.symbols import instrument, vendor_code
 from gb_pipeline.settings import RateLimit, SourceSettings
 from gb_pipeline.simulation import Simulation
 
@@ -613,7 +613,7 @@ import asyncio, sys, yfinance
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.yahoo import YahooProvider
+from gb_pipeline.providers.yahoo.provider import YahooProvider
 
 async def main():
     provider = YahooProvider(base_url=sys.argv[1])

@@ -17,7 +17,7 @@ from gb_pipeline.lake import fetches
 from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.ccxt import CcxtProvider
+from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.reading.explain import Explanation, explain
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import SourceSettings

@@ -19,7 +19,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.csv import CsvProvider
+from gb_pipeline.providers.csv.provider import CsvProvider
 from gb_pipeline_tests.real_data import bcolz_reader
 from gb_pipeline_tests.real_data.real_series import Series, daily_series, dirty_series, lean_series
 

@@ -22,7 +22,7 @@ from alpaca.trading.requests import GetAssetsRequest
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.alpaca import AlpacaProvider
+from gb_pipeline.providers.alpaca.provider import AlpacaProvider
 from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.simulation import Simulation

@@ -1,0 +1,349 @@
+"""Alpha Vantage: US shares, for those who have 25 calls a day.
+
+Belongs here: symbols and windows to questions. Does not belong here: what an answer says (`answers`),
+remembering answers (`client`), repeats, pace and quota (`transport`).
+
+One call is a month of intraday bars, or the whole history of longer ones, or all listings. An instance remembers what it was
+answered: many windows, and many symbols' listings, cost one call.
+
+Answers are asked for as JSON: half a body is none there, while half a table of CSV is a table. Hours are not offered: whether
+those of the regular session begin on the clock or at the open is not documented, and shorter bars make them. Daily bars are
+as traded; intraday ones are asked for unadjusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.errors import HistoryNotAvailable, NotEntitled, PermanentVendorError, UnknownSymbol
+from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import RECEIVED, Adjustment
+from gb_pipeline.market.symbol import AssetClass, Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers import new_york
+from gb_pipeline.providers.alpha_vantage import answers
+from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Asked
+from gb_pipeline.providers.base import Body, Fetched, Instrument
+from gb_pipeline.providers.http import loopback
+from gb_pipeline.providers.transport import Policy
+from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
+
+_OPTIONS = frozenset({"key", "base_url"})
+_INTERVALS = {
+    Resolution.MINUTE: "1min",
+    Resolution.MINUTE_5: "5min",
+    Resolution.MINUTE_15: "15min",
+    Resolution.MINUTE_30: "30min",
+}
+_FUNCTIONS = {
+    Resolution.DAY: "TIME_SERIES_DAILY",
+    Resolution.WEEK: "TIME_SERIES_WEEKLY",
+    Resolution.MONTH: "TIME_SERIES_MONTHLY",
+}
+# Asked for by name where the whole history is for those who pay.
+_COMPACT_ROWS = 100
+_INSTANT = timedelta(microseconds=1)
+# What a free key may ask, by the vendor's own words: one request a second, 25 a day.
+_RATE = RateLimit(calls=1, seconds=1)
+
+
+class AlphaVantageProvider:
+    """Alpha Vantage's query interface.
+
+    An instance serves any number of symbols at once, within one event loop; close it with `aclose`.
+
+    Args:
+        key: API key, or what gives it: plans and kept answers are read without one, so it is only missed by a request.
+        base_url: `http://127.0.0.1:PORT` of a simulated vendor; the real one by default.
+        policy: patience, pace and quota; one request a second where the policy sets no pace, and no pace on loopback. The
+            quota of a free key where it sets none, also on loopback.
+        extended: ask for intraday bars from 04:00 to 20:00 in New York instead of the regular session.
+        hours: regular hours, to which intraday bars are cut; all that come by default.
+        vendor_symbols: canonical code to the vendor's spelling, where it cannot be derived.
+
+    Raises:
+        ConfigError: base_url is not on loopback.
+
+    Example:
+        >>> provider = AlphaVantageProvider("my key")
+        >>> provider.supports(Symbol.equity("AAPL"), Resolution.DAY)
+        True
+    """
+
+    quota = DailyQuota(calls=25, zone="America/New_York")
+    credentials = ("key",)
+
+    def __init__(
+        self,
+        key: str | Callable[[], str],
+        *,
+        base_url: str | None = None,
+        policy: Policy | None = None,
+        extended: bool = False,
+        hours: Calendar | None = None,
+        vendor_symbols: Mapping[str, str] | None = None,
+    ) -> None:
+        """Nothing is sent before the first fetch."""
+        self.name = "alpha_vantage"
+        self.adjustment = Adjustment.RAW
+        self.normaliser = "alpha_vantage/1"
+        self._key, self._base_url = key, loopback(base_url) if base_url else None
+        policy = policy or Policy()
+        rate = policy.rate or (_RATE if base_url is None else None)
+        self._policy = replace(policy, rate=rate, quota=policy.quota or self.quota)
+        self._extended, self._hours = extended, hours
+        self._vendor_symbols = dict(vendor_symbols or {})
+        self._made: AlphaVantageClient | None = None
+        self._compact = False
+
+    @classmethod
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> AlphaVantageProvider:
+        """From gb.yaml: `options: {key: "${ALPHA_VANTAGE_API_KEY}", base_url: http://127.0.0.1:PORT}`; the latter is optional.
+
+        Intraday bars are those of the calendar's regular hours, unless the source has `extended_hours`.
+
+        Args:
+            source: the source.
+            state_dir: folder of the pace and the day's count that all processes on this machine share.
+
+        Raises:
+            ConfigError: an unknown option; a missing key is an error of the first request.
+        """
+        source.only_options(*_OPTIONS)
+        return cls(
+            partial(source.credential, "key"),
+            base_url=source.option("base_url"),
+            policy=Policy.of(source, rate=None, state_dir=state_dir),
+            extended=source.extended_hours,
+            hours=new_york.regular_hours(source),
+            vendor_symbols=source.vendor_symbols,
+        )
+
+    # --- bars ---------------------------------------------------------------------------------------------------------
+
+    def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
+        """Whether the vendor has such bars, and they are what our resolution means; see the module's first lines."""
+        return symbol.asset_class is AssetClass.EQUITY and (resolution in _INTERVALS or resolution in _FUNCTIONS)
+
+    @property
+    def policy(self) -> Policy:
+        """Patience and pace that hold; for plans."""
+        return self._policy
+
+    def requests(self, window: Window, resolution: Resolution) -> int:
+        """One per month of intraday bars; one for anything longer."""
+        return self.requests_together([window], resolution)
+
+    def requests_together(self, windows: Sequence[Window], resolution: Resolution) -> int:
+        """How many requests one instance makes for several windows of one symbol: what it was answered it remembers."""
+        wanted = [window for window in windows if not window.empty]
+        if resolution not in _INTERVALS:
+            return min(len(wanted), 1)
+        return len({month for window in wanted for month in _months(window)})
+
+    async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
+        """All bars whose open lies in the window, sorted, in the vendor's own digits.
+
+        The bar in progress is kept for the quality layer to judge; minutes without trades have no bar.
+
+        Args:
+            symbol: `AAPL`, `BRK.B`, or a listing elsewhere in the vendor's spelling, `TSCO.LON`.
+            window: any length; `requests` says what it costs.
+            resolution: one that `supports` says yes to.
+
+        Raises:
+            QuotaExhausted: the calls of the vendor's day are used up.
+            UnknownSymbol: the vendor refuses the call, and its search does not find the symbol.
+            HistoryNotAvailable: the plan only has the last hundred days, or the vendor has nothing of such a month.
+            NotEntitled: the key, or its plan.
+            PermanentVendorError: no such bars.
+            TransientVendorError: it failed more often than the policy allows, or answered something else.
+        """
+        if not self.supports(symbol, resolution):
+            raise PermanentVendorError(
+                f"{answers.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
+            )
+        name = self._spelled(symbol)
+        interval = _INTERVALS.get(resolution)
+        frames = []
+        client = self._client
+        with client.transport.measure() as tally:
+            for asked in self._questions(name, window, resolution):
+                body = await self._bars(asked, symbol, name)
+                frame = answers.bars(body, name, interval=interval, secrets=[client.key])
+                tally.accept(body)
+                if self._compact and resolution is Resolution.DAY:
+                    _refuse_cut(frame, window, symbol)
+                frames.append(frame)
+        return tally.fetched(self._frame(frames, window, resolution))
+
+    def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_bars` out of the bodies that it received, JSON or CSV, without the vendor.
+
+        Raises:
+            VendorError: as `fetch_bars` does for such bodies.
+        """
+        name, interval = self._spelled(symbol), _INTERVALS.get(resolution)
+        return self._frame([answers.bars(body, name, interval=interval) for body in bodies], window, resolution)
+
+    # --- corporate actions and listings -------------------------------------------------------------------------------
+
+    async def fetch_corporate_actions(self, symbol: Symbol, start: date, end: date) -> Fetched:
+        """Splits, cash dividends, listing and delisting of a share with an ex date in [start, end).
+
+        Four calls for the first symbol, two for every other one: the two lists of listings are remembered. The day of a
+        delisting is the one that the vendor names; whether it is the last with trades it does not say.
+
+        Raises:
+            UnknownSymbol: the vendor lists no such symbol, active or not.
+            VendorError: one of its kinds.
+        """
+        if symbol.asset_class is not AssetClass.EQUITY:
+            raise PermanentVendorError(
+                f"{answers.WHO} has no corporate actions of {symbol}", fix="only shares have them"
+            )
+        name = self._spelled(symbol)
+        client = self._client
+        with client.transport.measure() as tally:
+            # Of a symbol that it does not know it says that nothing ever happened.
+            item = (await client.listings(tally)).get(symbol.code)
+            if item is None:
+                raise _unknown(symbol)
+            frames = [answers.listing(item)]
+            for function, read in (("SPLITS", answers.splits), ("DIVIDENDS", answers.dividends)):
+                body = await client.answer((("function", function), ("symbol", name)))
+                frames.append(read(answers.payload(body, secrets=[client.key]), name))
+                tally.accept(body)
+        inside = (pl.col("ex_date") >= start) & (pl.col("ex_date") < end)
+        return tally.fetched(pl.concat(frames).filter(inside).sort("ex_date", "kind", maintain_order=True))
+
+    async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
+        """Every share and fund of the US venues, active or delisted, by canonical code; of a reused code the newest owner.
+
+        Args:
+            turnover: has no effect: the vendor's list has none.
+
+        Raises:
+            VendorError: the list cannot be had.
+        """
+        del turnover
+        client = self._client
+        with client.transport.measure() as tally:
+            return [item for _, item in sorted((await client.listings(tally)).items())]
+
+    async def search(self, text: str) -> list[Instrument]:
+        """What the vendor finds in the United States, best first.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
+        with self._client.transport.measure():
+            return await self._client.search(text)
+
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
+        return self._client.transport.quota_left()
+
+    async def aclose(self) -> None:
+        """Close connections. The provider can not be used afterwards."""
+        if self._made is not None:
+            await self._made.aclose()
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> AlphaVantageClient:
+        if self._made is None:
+            key = self._key if isinstance(self._key, str) else self._key()
+            self._made = AlphaVantageClient(key, self._policy, self._base_url)
+        return self._made
+
+    def _spelled(self, symbol: Symbol) -> str:
+        return self._vendor_symbols.get(symbol.code) or answers.spelling(symbol.code)
+
+    def _questions(self, name: str, window: Window, resolution: Resolution) -> list[Asked]:
+        if window.empty:
+            return []
+        if resolution not in _INTERVALS:
+            size = (("outputsize", "compact" if self._compact else "full"),) if resolution is Resolution.DAY else ()
+            return [(("function", _FUNCTIONS[resolution]), ("symbol", name), *size)]
+        asked = (
+            ("function", "TIME_SERIES_INTRADAY"),
+            ("symbol", name),
+            ("interval", _INTERVALS[resolution]),
+            ("adjusted", "false"),
+            ("extended_hours", str(self._extended).lower()),
+            ("outputsize", "full"),
+        )
+        return [(*asked, ("month", month)) for month in _months(window)]
+
+    async def _bars(self, asked: Asked, symbol: Symbol, name: str) -> bytes:
+        try:
+            return await self._client.answer(asked)
+        except NotEntitled:
+            # The whole history of days is for those who pay; the last hundred are for all.
+            if ("outputsize", "full") not in asked or ("function", "TIME_SERIES_DAILY") not in asked:
+                raise
+            compact = tuple((key, "compact" if key == "outputsize" else value) for key, value in asked)
+            body = await self._client.answer(compact)
+            self._compact = True
+            return body
+        except answers.NotServed as error:
+            raise await self._why(error, dict(asked), symbol, name) from None
+
+    async def _why(
+        self, error: PermanentVendorError, asked: Mapping[str, str], symbol: Symbol, name: str
+    ) -> PermanentVendorError:
+        """The vendor does not say whether it knows the symbol; its search does."""
+        found = await self._client.search(name)
+        if all(item.vendor.upper() != name.upper() and item.symbol.code != symbol.code for item in found):
+            return _unknown(symbol)
+        if "month" in asked:
+            return HistoryNotAvailable(
+                f"{answers.WHO} has no bars of {symbol} in {asked['month']}",
+                fix="begin later, or choose another source",
+            )
+        return error
+
+    def _frame(self, frames: Sequence[pl.DataFrame], window: Window, resolution: Resolution) -> pl.DataFrame:
+        frame = pl.concat([pl.DataFrame(schema=RECEIVED), *frames])
+        stamp = pl.col("timestamp")
+        if resolution is Resolution.WEEK:
+            # Stamped with the last session of the week, and of the month.
+            frame = frame.with_columns(stamp.dt.truncate("1w"))
+        elif resolution is Resolution.MONTH:
+            frame = frame.with_columns(stamp.dt.truncate("1mo"))
+        elif resolution.intraday:
+            frame = new_york.in_hours(frame, self._hours, resolution)
+        return new_york.in_window(frame, window).sort("timestamp", maintain_order=True)
+
+
+def _months(window: Window) -> list[str]:
+    """Months of New York that the window touches, as `2024-01`, oldest first."""
+    first, last = (moment.astimezone(new_york.NEW_YORK).date() for moment in (window.start, window.end - _INSTANT))
+    count = (last.year - first.year) * 12 + last.month - first.month
+    return [
+        f"{first.year + (first.month - 1 + n) // 12}-{(first.month - 1 + n) % 12 + 1:02d}" for n in range(count + 1)
+    ]
+
+
+def _refuse_cut(frame: pl.DataFrame, window: Window, symbol: Symbol) -> None:
+    oldest: Any = frame["timestamp"].min()
+    if frame.height >= _COMPACT_ROWS and isinstance(oldest, datetime) and oldest > window.start:
+        raise HistoryNotAvailable(
+            f"{answers.WHO} serves this key the last {_COMPACT_ROWS} days of {symbol} only, from {oldest.date()} on",
+            first=oldest,
+            fix="the whole history needs a paid plan; or choose another source for what is older",
+        )
+
+
+def _unknown(symbol: Symbol) -> UnknownSymbol:
+    return UnknownSymbol(f"{answers.WHO} does not list {symbol}", fix="look for it: gb symbols search")

@@ -1,0 +1,184 @@
+"""Which instruments a folder has files of: path templates read backwards.
+
+Belongs here: names of files and archive members to symbols. Does not belong here: opening files for their bars.
+
+A template loses something on its way to a name (`{ticker}` makes btcusd of BTC-USD), so whatever is read out of a name is
+put back into the template: only what leads to that very file is told of.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.symbol import AssetClass, Symbol
+from gb_pipeline.providers.base import Instrument
+from gb_pipeline.providers.csv.files import fill, locate
+from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.settings import SourceSettings
+
+log = logging.getLogger(__name__)
+_MONTHS = "FGHJKMNQUVXZ"
+_OF_A_SYMBOL = ("symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry")
+# What pairs without a separator end with, longest first.
+_QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB")
+_FORMS = {"date": "[0-9]{8}", "expiry": "[0-9]{6}", "underlying": "[a-z0-9]+", "ticker": "[a-z0-9]+"}
+_TOKEN = re.compile(r"\{(\w+)\}|(\[[^\]]*\])|(\*)|(\?)|(.)", re.DOTALL)
+
+
+def instruments_of(source: SourceSettings, options: dict[Resolution, CsvOptions]) -> list[Instrument]:
+    """Every instrument that has a file, by canonical code.
+
+    Args:
+        source: its asset class, and the symbols that it knows already: their codes are found again.
+        options: of each resolution, presets filled in.
+    """
+    found: dict[str, Instrument] = {}
+    unread: list[str] = []
+    for resolution, own in options.items():
+        for symbol, vendor in _listed(source, own, resolution, unread):
+            found.setdefault(symbol.code, Instrument(symbol, vendor))
+    if unread:
+        shown = ", ".join(sorted(set(unread))[:5])
+        log.warning("%s: names of %d files say no symbol: %s", source.name, len(set(unread)), shown)
+    return [found[code] for code in sorted(found)]
+
+
+def _listed(
+    source: SourceSettings, options: CsvOptions, resolution: Resolution, unread: list[str]
+) -> Iterator[tuple[Symbol, str]]:
+    template, member, root = options.path or "", options.member or "", options.root.expanduser().absolute()
+    known = [(symbol, source.symbol_settings(symbol).vendor or symbol.code) for symbol in source.instruments]
+    for symbol, vendor in known:
+        try:
+            pattern = fill(template, symbol, vendor, resolution)
+        except GbError:
+            continue
+        if locate(pattern, root) and not (member and _of_a_symbol(member)):
+            yield symbol, vendor
+    if not _of_a_symbol(template) and not _of_a_symbol(member):
+        # The file's name says nothing.
+        return
+    seen: set[tuple[str, ...]] = set()
+    base = Path(Path(template).anchor) if Path(template).is_absolute() else root
+    relative = str(Path(template).relative_to(Path(template).anchor)) if Path(template).is_absolute() else template
+    path_form = _form(relative, resolution)
+    for file in locate(_spread(template), root):
+        inside = path_form.fullmatch(file.path.relative_to(base).as_posix())
+        if inside is None:
+            continue
+        for parts in _with_members(file.path, inside.groupdict(), member, resolution):
+            key = tuple(parts.get(name, "") for name in _OF_A_SYMBOL)
+            if key in seen:
+                continue
+            seen.add(key)
+            made = _symbol(parts, source, dict(known))
+            if made is None or not _leads_back(template, *made, resolution, base, file.path):
+                unread.append(str(file.path))
+            else:
+                yield made
+
+
+def _with_members(path: Path, parts: dict[str, str], member: str, resolution: Resolution) -> Iterator[dict[str, str]]:
+    if not _of_a_symbol(member):
+        yield parts
+        return
+    form = _form(member, resolution)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return
+    for name in names:
+        found = form.fullmatch(name) or form.fullmatch(name.rpartition("/")[2])
+        if found is not None:
+            yield parts | found.groupdict()
+
+
+def _symbol(parts: dict[str, str], source: SourceSettings, known: dict[Symbol, str]) -> tuple[Symbol, str] | None:
+    """The symbol that these parts of a name stand for, and the vendor's spelling that leads to them."""
+    if "symbol" in parts:
+        text = vendor = parts["symbol"]
+    elif "symbol_lower" in parts:
+        text = vendor = parts["symbol_lower"].upper()
+    elif "vendor" in parts:
+        text = vendor = parts["vendor"]
+    elif "underlying" in parts and "expiry" in parts:
+        if not re.fullmatch(r"[0-9]{4}(?:0[1-9]|1[0-2])", parts["expiry"]):
+            return None
+        year, month = parts["expiry"][2:4], int(parts["expiry"][4:])
+        text = vendor = f"{parts['underlying'].upper()}{_MONTHS[month - 1]}{year}"
+    elif "ticker" in parts:
+        vendor = parts["ticker"]
+        same = [pair for pair in known.items() if re.sub(r"[^a-z0-9]", "", pair[1].lower()) == vendor]
+        if same:
+            return same[0]
+        text = _pair(vendor.upper()) if source.asset_class is AssetClass.CRYPTO else vendor.upper()
+    else:
+        return None
+    spelled = next((symbol for symbol, own in known.items() if own == vendor), None)
+    if spelled is not None:
+        return spelled, vendor
+    try:
+        return Symbol.of(text, source.asset_class), vendor
+    except GbError:
+        return None
+
+
+def _pair(text: str) -> str:
+    """`BTCUSD` as `BTC-USD`; as it is where no well-known currency ends it."""
+    quote = next((quote for quote in _QUOTES if text.endswith(quote) and text != quote), None)
+    return f"{text.removesuffix(quote)}-{quote}" if quote else text
+
+
+def _leads_back(template: str, symbol: Symbol, vendor: str, resolution: Resolution, base: Path, path: Path) -> bool:
+    try:
+        pattern = fill(template, symbol, vendor, resolution)
+    except GbError:
+        return False
+    relative = str(Path(pattern).relative_to(Path(pattern).anchor)) if Path(pattern).is_absolute() else pattern
+    return _form(relative, resolution).fullmatch(path.relative_to(base).as_posix()) is not None
+
+
+def _of_a_symbol(template: str) -> bool:
+    return any(f"{{{name}}}" in template for name in _OF_A_SYMBOL)
+
+
+def _spread(template: str) -> str:
+    """The template as a glob of everybody's files, `{date}` left in place."""
+    parts = []
+    for part in Path(template).parts:
+        wide = re.sub(r"\{(?!date\})\w+\}", "*", part)
+        parts.append(wide if wide == "**" and part == "**" else re.sub(r"\*+", "*", wide))
+    return str(Path(*parts))
+
+
+def _form(template: str, resolution: Resolution) -> re.Pattern[str]:
+    """A regular expression of the names that a template makes, with a group per placeholder."""
+    # Each placeholder by its own way, so that the forms are those of `fill`.
+    sample = Symbol.future("ESZ26")
+    words = {name: fill(f"{{{name}}}", sample, "", resolution) for name in ("resolution", "resolution_name")}
+    seen: set[str] = set()
+
+    def one(match: re.Match[str]) -> str:
+        name, characters, star, mark, other = match.groups()
+        if name in words:
+            return re.escape(words[name])
+        if name is not None:
+            if name in seen:
+                return f"(?P={name})"
+            seen.add(name)
+            return f"(?P<{name}>{_FORMS.get(name, '[^/]+')})"
+        if characters is not None:
+            inner = characters[1:-1].removeprefix("!").replace("\\", r"\\").replace("[", r"\[")
+            return f"[{'^' if characters.startswith('[!') else ''}{inner}]"
+        # What is not a star's own belongs to the placeholder beside it.
+        return "[^/]*?" if star else "[^/]" if mark else re.escape(other)
+
+    parts = ["(?:[^/]+/)*" if part == "**" else _TOKEN.sub(one, part) + "/" for part in Path(template).parts]
+    return re.compile("".join(parts).removesuffix("/"))

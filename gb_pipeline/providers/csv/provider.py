@@ -1,0 +1,212 @@
+"""Bars from delimited text files on disk: any vendor's export, a LEAN data folder, one's own recordings.
+
+Belongs here: which rows of which files answer a question. Does not belong here: options (`options`), layouts
+(`presets`), files (`files`, `cache`), lines (`rows`), time stamps (`stamps`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError, HistoryNotAvailable, PermanentVendorError, UnknownSymbol
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Fetched, Instrument
+from gb_pipeline.providers.csv.cache import ParsedFiles, empty_rows
+from gb_pipeline.providers.csv.files import CsvFile, fill, lists, locate
+from gb_pipeline.providers.csv.listing import instruments_of
+from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, resolved
+from gb_pipeline.settings import SourceSettings
+
+_DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
+_OF_A_SYMBOL = ("{symbol", "{vendor}", "{ticker}", "{underlying}", "{expiry}")
+
+
+class CsvProvider:
+    """A `Provider` that reads files.
+
+    Numbers come out as the text in the file; with a `price_scale` as that text divided by a power of ten, exactly.
+    Every data line comes out in exactly one of any windows that touch without overlapping and cover the file: a line
+    whose stamp cannot be read goes with the readable line before it (the first lines: with the one after them).
+
+    Args:
+        source: name, vendor spellings, resolutions and, where files carry dates, the calendar of a source.
+        options: what the files look like.
+
+    Raises:
+        ConfigError: options that cannot work: an unknown LEAN market, one path for several resolutions or symbols.
+
+    Example:
+        >>> source = SourceSettings(name="own", provider="csv", start="2024-01-01", symbols=["AAPL"],
+        ...                         options={"path": "{symbol}.csv", "timezone": "America/New_York"})
+        >>> CsvProvider.from_settings(source).supports(Symbol.equity("AAPL"), Resolution.MINUTE)
+        True
+    """
+
+    def __init__(self, source: SourceSettings, options: CsvOptions) -> None:
+        """Fill the preset in for every resolution, so that a mistake shows before the first fetch."""
+        self.name = source.name
+        self.adjustment = source.adjustment or Adjustment.RAW
+        self.normaliser = "csv/1"
+        self._source = source
+        self._options = options
+        self._resolved = {resolution: resolved(options, resolution) for resolution in source.resolutions}
+        self._files = ParsedFiles()
+        self._refuse_shared_paths()
+
+    @classmethod
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> CsvProvider:
+        """The provider of a source of gb.yaml; `options.root` is relative to the working directory, `state_dir` unused.
+
+        Raises:
+            ConfigError: unusable options; the message names source and option.
+        """
+        del state_dir
+        return cls(source, CsvOptions.read(source.options, f"options of source {source.name!r}"))
+
+    def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
+        """Everything but ticks; LEAN folders hold seconds, minutes, hours and days."""
+        del symbol
+        if self._options.preset == "lean":
+            return resolution in LEAN_RESOLUTIONS
+        return resolution is not Resolution.TICK
+
+    def requests(self, window: Window, resolution: Resolution) -> int:
+        """None: files are read, nobody is asked."""
+        del window, resolution
+        return 0
+
+    async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
+        """All rows of the symbol's files whose open lies in the window, sorted by it, equal ones as in the file.
+
+        Returns:
+            `timestamp` is null where a stamp cannot be read; such rows stand behind the row that they go with.
+            `response_hash` is the SHA-256 over the SHA-256 of each file; `bytes` and `calls` count these files,
+            whether they were read now or remembered.
+
+        Raises:
+            UnknownSymbol: no file matches, or no archive has the member.
+            HistoryNotAvailable: the first dated file is younger than the window.
+            PermanentVendorError: a session's dated file is missing, a file or archive cannot be read, lacks a column,
+                is in another encoding, or holds not one readable stamp.
+            TransientVendorError: a file changed while it was read.
+            ConfigError: the options do not fit the symbol or the resolution.
+        """
+        return await asyncio.to_thread(self._fetch, symbol, window, resolution)
+
+    def normalise(
+        self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[bytes]
+    ) -> pl.DataFrame:
+        """Files are their own raw responses: nothing is kept, and fetching again reads them again.
+
+        Raises:
+            PermanentVendorError: always.
+        """
+        del window, resolution, bodies
+        raise PermanentVendorError(
+            f"{self.name} reads {symbol} from files, of which no copies are kept", fix="fetch again instead"
+        )
+
+    async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
+        """Everything that has a file, by canonical code; listing dates and turnovers are not known.
+
+        The codes of `{ticker}` names of pairs are guessed by their last letters (btcusdt is BTC-USDT) where the source has
+        no symbol of that spelling yet.
+        """
+        del turnover
+        return await asyncio.to_thread(instruments_of, self._source, self._resolved)
+
+    async def aclose(self) -> None:
+        """Forget the parsed files."""
+        self._files.clear()
+
+    def _fetch(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
+        began = time.perf_counter()
+        options = self._resolved.get(resolution) or resolved(self._options, resolution)
+        vendor = self._source.symbol_settings(symbol).vendor or symbol.code
+        pattern = fill(options.path or "", symbol, vendor, resolution)
+        member = fill(options.member, symbol, vendor, resolution) if options.member else None
+        root = options.root.expanduser().absolute()
+        files = locate(pattern, root)
+        if not files:
+            raise UnknownSymbol(
+                f"there is no file for {symbol} of source {self.name!r}: {root / pattern}",
+                fix="check `root`, `path` and the symbol's `vendor` spelling",
+            )
+        chosen = self._chosen(files, window, options, symbol)
+        parsed = [self._files.get(file, member, options, resolution) for file in chosen]
+        # An archive without the member says `no rows` only if another one has it: else the pattern may be wrong.
+        if not any(item.found for item in parsed) and not any(lists(file, member) for file in files):
+            raise UnknownSymbol(
+                f"no archive of {symbol} has a member {member!r}: {(chosen or files)[-1].path} holds "
+                f"{', '.join(parsed[-1].members[:5]) if parsed else 'others'}",
+                fix="check the option `member` and the symbol's code",
+            )
+        inside = (pl.col("anchor") >= window.start) & (pl.col("anchor") < window.end)
+        frame = pl.concat([empty_rows(options), *(item.frame.filter(inside) for item in parsed)])
+        return Fetched(
+            frame=frame.sort("anchor", maintain_order=True).drop("anchor"),
+            response_hash=hashlib.sha256(b"".join(item.digest for item in parsed)).hexdigest(),
+            bytes=sum(item.bytes for item in parsed),
+            calls=len(parsed),
+            latency=time.perf_counter() - began,
+        )
+
+    def _chosen(self, files: list[CsvFile], window: Window, options: CsvOptions, symbol: Symbol) -> list[CsvFile]:
+        """The files that may hold rows of the window; a day more at each end, for bars stamped at their close."""
+        if files[0].day is None or window.empty:
+            return files
+        zone = ZoneInfo(options.timezone or "UTC")
+        first = window.start.astimezone(zone).date()
+        last = (window.end - timedelta(microseconds=1)).astimezone(zone).date()
+        missing = _missing(files, window, zone, self._source.calendar) if options.missing_date == "refuse" else []
+        if last < files[0].day or (missing and missing[0] < files[0].day):
+            raise HistoryNotAvailable(
+                f"the files of {symbol} begin on {files[0].day}: {files[0].path}",
+                first=datetime.combine(files[0].day, datetime.min.time(), zone).astimezone(UTC),
+                fix="start the source there, or set the symbol's `listed_from`",
+            )
+        if missing:
+            raise PermanentVendorError(
+                f"{symbol} has no file for {len(missing)} sessions from {missing[0]} on, beside {files[0].path}",
+                fix=f"add it, check that {self._source.calendar} is the calendar, or set `missing_date: empty`",
+            )
+        return [file for file in files if file.day and first - _DAY <= file.day <= last + _DAY]
+
+    def _refuse_shared_paths(self) -> None:
+        paths = [f"{options.path} {options.member or ''}" for options in self._resolved.values()]
+        if len(set(paths)) < len(paths) and not any("{resolution" in path for path in paths):
+            raise ConfigError(
+                f"source {self.name!r} has {len(paths)} resolutions in one path {self._options.path!r}",
+                fix="put {resolution} or {resolution_name} into `path`, or make one source per resolution",
+            )
+        if len(self._source.symbols) > 1 and not all(any(part in path for part in _OF_A_SYMBOL) for path in paths):
+            raise ConfigError(
+                f"source {self.name!r} has {len(self._source.symbols)} symbols in one path {self._options.path!r}",
+                fix="put {symbol} or another placeholder of the symbol into `path` or `member`",
+            )
+
+
+def _missing(files: list[CsvFile], window: Window, zone: ZoneInfo, calendar: str) -> list[date]:
+    """Sessions of the window that should have a file and have none."""
+    from gb_pipeline.market.calendar import get_calendar
+
+    first = window.start.astimezone(zone).date()
+    last = (window.end - timedelta(microseconds=1)).astimezone(zone).date()
+    sessions = get_calendar(calendar).sessions(first, last + _DAY)
+    # A session's window may reach into the evening before or the night after, whose files need not exist: that of a day
+    # is asked for by the window that holds its noon, or by one so short that it holds no noon.
+    noons = [day for day in sessions if datetime.combine(day, _NOON, zone) in window]
+    days = {file.day for file in files}
+    return [day for day in noons or sessions if day not in days]

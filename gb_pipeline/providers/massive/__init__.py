@@ -1,0 +1,1 @@
+"""Massive, formerly Polygon.io. `provider` holds the class, the other modules what it is made of."""

@@ -1,0 +1,1 @@
+"""Yahoo Finance, through yfinance's cookies. `provider` holds the class, the other modules what it is made of."""
