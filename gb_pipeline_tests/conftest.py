@@ -23,8 +23,12 @@ def _absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays in one process, unless it says how it can be parted; so do all tests that share the one running Dagster."""
+    """A file stays in one process, unless it says how it can be parted; so do all tests that share the one running Dagster.
+
+    First, because pytest-xdist looks at the marks in a hook of the same name: later ones part a file test by test.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is not None:
             continue
