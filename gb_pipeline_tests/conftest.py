@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -23,17 +24,20 @@ def _absent(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays in one process, unless it says how it can be parted; so do all tests that share the one running Dagster.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays in one process, and so do all tests that share the one running Dagster.
 
-    First, because pytest-xdist looks at the marks in a hook of the same name: later ones part a file test by test.
+    The marks of pytest-xdist 3.8 (`xdist_group`) have no effect since pytest 9.2 made node ids read-only.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is not None:
-            continue
-        group = "e2e" if item.path.parent.name == "e2e" else str(item.path.relative_to(_REPOSITORY))
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "e2e" if "/e2e/" in file else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

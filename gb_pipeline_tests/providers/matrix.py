@@ -30,13 +30,7 @@ from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.providers.vendors import DAY, VENDORS, Truth, Vendor
 
 NOW = "2024-06-13T01:00:00Z"
-# The longest files of the suite: vendors of pairs and vendors of shares may run at the same time.
-ALL = [
-    pytest.param(
-        vendor, id=vendor.name, marks=pytest.mark.xdist_group(f"faults of {'shares' if vendor.shares else 'pairs'}")
-    )
-    for vendor in VENDORS
-]
+ALL = [pytest.param(vendor, id=vendor.name) for vendor in VENDORS]
 OF_SHARES = [param for vendor, param in zip(VENDORS, ALL, strict=True) if vendor.shares]
 
 
