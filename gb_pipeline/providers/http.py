@@ -114,6 +114,8 @@ class HttpClient:
             async with asyncio.timeout(self._transport.policy.timeout):
                 return await self._whole(self._client, self._address(url), params, accept)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                await asyncio.to_thread(self._transport.unsent)
             raise self._unanswered(url, error) from None
 
     async def get_json(

@@ -4,7 +4,8 @@ Belongs here: counting a day's requests and saying when the next day begins. Doe
 a day (`pace`), and what a deferred job does (`ingest`).
 
 The count is taken before a request is sent, in one transaction: a process that dies in between has used a request that the
-vendor never saw, and none is ever sent that was not counted.
+vendor never saw, and none is ever sent that was not counted. What found no connection is given back: a day without a network
+costs nothing.
 """
 
 from __future__ import annotations
@@ -65,6 +66,20 @@ class QuotaBook:
         if not self._counted(self.day(moment).isoformat()):
             raise self._exhausted(moment)
 
+    def give_back(self, now: datetime | None = None) -> None:
+        """One request that was counted was never sent.
+
+        Raises:
+            ConfigError: the shared file cannot be used.
+        """
+        day = self.day(now or datetime.now(UTC)).isoformat()
+        self._over = None
+        if self._file is None:
+            used, spent = self._own.get(day, (0, 0))
+            self._own[day] = (max(0, used - 1), spent)
+            return
+        self._with_file(lambda db: db.execute("update days set used = used - 1 where day = ? and used > 0", (day,)))
+
     def check(self, now: datetime | None = None) -> None:
         """Count nothing.
 
@@ -73,7 +88,7 @@ class QuotaBook:
             ConfigError: the shared file cannot be used.
         """
         moment = now or datetime.now(UTC)
-        # A long backfill asks thousands of times; no day has ever become less used.
+        # A long backfill asks thousands of times; a day becomes less used by `give_back` only.
         if self._over == self.day(moment) or self.left(moment) == 0:
             self._over = self.day(moment)
             raise self._exhausted(moment)

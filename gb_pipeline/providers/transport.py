@@ -211,6 +211,15 @@ class Transport:
         if book is not None:
             await asyncio.to_thread(book.take)
 
+    def unsent(self) -> None:
+        """What was admitted last found no connection: the vendor has not seen it, so it does not count for the day.
+
+        Raises:
+            ConfigError: the shared state cannot be used.
+        """
+        if self._quota is not None:
+            self._quota.give_back()
+
     def quota_left(self) -> int | None:
         """Requests that the vendor's day still has, for all processes; None where there is no quota.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline.errors import ConfigError, QuotaExhausted, RateLimited
+from gb_pipeline.errors import ConfigError, QuotaExhausted, RateLimited, TransientVendorError
+from gb_pipeline.providers.http import HttpClient
 from gb_pipeline.providers.quota import QuotaBook
 from gb_pipeline.providers.transport import Policy, Transport
 from gb_pipeline.settings import DailyQuota
@@ -48,6 +50,21 @@ def test_the_call_after_the_last_is_refused_and_says_until_when(tmp_path: Path, 
 )
 def test_a_day_ends_at_the_vendors_own_midnight(now: str, until: str) -> None:
     assert QuotaBook("vendor", NEW_YORK, None).until(at(now)) == at(until)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_what_finds_no_connection_costs_nothing(tmp_path: Path, shared: bool) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        policy = Policy(retries=2, shortest_wait=0.001, quota=NEW_YORK, state_dir=tmp_path if shared else None)
+        transport = Transport("vendor", policy)
+        client = HttpClient("vendor", transport, base_url=url)
+        for _ in range(3):
+            with pytest.raises(TransientVendorError, match="cannot be reached"):
+                await transport.call(lambda: client.get("https://api.example.com/bars"))
+        await client.aclose()
+    assert transport.quota_left() == 3
 
 
 @pytest.mark.parametrize("shared", [True, False])
