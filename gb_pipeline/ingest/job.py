@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
-from gb_pipeline.errors import GbError, QuotaExhausted
+import polars as pl
+
+from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
+from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.rules import BarRules
 
 # Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
@@ -180,3 +184,22 @@ class Progress:
             unplaced=self._unplaced,
             version=self._version,
         )
+
+
+def joined(group: Sequence[tuple[Part, Fetched | GbError | None, FetchRecord | None]]) -> pl.DataFrame:
+    """The rows of several symbols' answers, with a column `symbol`.
+
+    Raises:
+        WindowRefused: an answer lacks a column.
+    """
+    frames = [pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED})]
+    for part, answer, _ in group:
+        if isinstance(answer, Fetched):
+            absent = sorted(set(RECEIVED) - set(answer.frame.columns))
+            if absent:
+                # Joined with others, the column would be there and empty.
+                raise WindowRefused(
+                    f"the answer for {part.symbol} lacks {', '.join(absent)}", fix="a provider fills every column"
+                )
+            frames.append(answer.frame.with_columns(pl.lit(part.symbol.code).alias("symbol")))
+    return pl.concat(frames, how="diagonal")

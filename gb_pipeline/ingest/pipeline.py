@@ -19,8 +19,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import chain
 
-import polars as pl
-
 from gb_pipeline.errors import (
     ConfigError,
     GbError,
@@ -31,14 +29,14 @@ from gb_pipeline.errors import (
     WindowRefused,
 )
 from gb_pipeline.ingest.calls import answered, failed, keep
-from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, asked, cut
+from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, asked, cut, joined
 from gb_pipeline.ingest.splits import prepare, without_overtaken
 from gb_pipeline.lake.coverage import deferred_reports
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.report import SessionReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import RECEIVED, Adjustment
+from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
 from gb_pipeline.providers.registry import build_provider, missing_credentials
@@ -193,7 +191,8 @@ class _Run:
                 if not running:
                     return
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                # A bug comes last: what the others brought is stored before it ends everything.
+                for task in sorted(done, key=lambda task: task.exception() is not None):
                     item = task.result()
                     halves = self._halves(item)
                     if halves:
@@ -205,7 +204,10 @@ class _Run:
         finally:
             for task in running:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            ended = await asyncio.gather(*running, return_exceptions=True)
+            # Answered, but stopped before anybody took it: the vendor was asked all the same.
+            late = [item[2] for item in ended if not isinstance(item, BaseException)]
+            self.store.record_fetches([record for record in late if record is not None])
 
     def _halves(self, item: Fetch) -> tuple[Part, ...]:
         """A window that fails for good may fail because of one of its sessions: find out which."""
@@ -243,8 +245,12 @@ class _Run:
             # A bug, or everything is being stopped: the vendor was asked all the same.
             self.store.record_fetches([failed(row, error, time.monotonic() - clock)])
             raise
-        # In a thread: it waits for the disk. From here on memory holds the rows only.
-        answer, raw = await asyncio.to_thread(keep, self.store, self.source, answer)
+        try:
+            # In a thread: it waits for the disk. From here on memory holds the rows only.
+            answer, raw = await asyncio.to_thread(keep, self.store, self.source, answer)
+        except asyncio.CancelledError:
+            self.store.record_fetches([answered(row, answer, ())])
+            raise
         return part, answer, answered(row, answer, raw)
 
     def _row(self, provider: Provider, part: Part, asked: Window) -> FetchRecord:
@@ -296,7 +302,7 @@ class _Run:
                 [item.symbol for item, _, _ in group],
                 self.resolution,
                 window,
-                _joined(group),
+                joined(group),
                 rules=self.rules,
                 known_at=self.now(),
                 # What was open when the vendor was asked is open in its answer, however late that is written.
@@ -383,17 +389,3 @@ async def refetch(
     run = _Refetch(store, source, resolution, jobs, provider, run_id, None, None)
     run.clock = now
     return await run.all()
-
-
-def _joined(group: Sequence[Fetch]) -> pl.DataFrame:
-    frames = [pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED})]
-    for part, answer, _ in group:
-        if isinstance(answer, Fetched):
-            absent = sorted(set(RECEIVED) - set(answer.frame.columns))
-            if absent:
-                # Joined with others, the column would be there and empty.
-                raise WindowRefused(
-                    f"the answer for {part.symbol} lacks {', '.join(absent)}", fix="a provider fills every column"
-                )
-            frames.append(answer.frame.with_columns(pl.lit(part.symbol.code).alias("symbol")))
-    return pl.concat(frames, how="diagonal")
