@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, time
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted, WindowRefused
-from gb_pipeline.ingest.calls import answered, failed, keep
+from gb_pipeline.ingest.calls import failed, kept, stop
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.actions import TABLE, ActionsReport
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
@@ -161,10 +161,9 @@ class _Batch:
         tasks = [asyncio.create_task(self._ask(symbol, turns)) for symbol in symbols]
         try:
             answers = [await task for task in tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        except BaseException:
+            await stop(self.store, tasks)
+            raise
         return await asyncio.to_thread(self._store, answers)
 
     async def _ask(self, symbol: Symbol, turns: asyncio.Semaphore) -> _Answer:
@@ -189,8 +188,7 @@ class _Batch:
                 # A bug, or everything is being stopped: the vendor was asked all the same.
                 self.store.record_fetches([failed(row, error, clock.monotonic() - began)])
                 raise
-            answer, raw = await asyncio.to_thread(keep, self.store, self.source, answer)
-            return symbol, answer, answered(row, answer, raw)
+            return symbol, *await kept(self.store, self.source, row, answer)
 
     def _row(self, symbol: Symbol) -> FetchRecord:
         return FetchRecord(

@@ -12,10 +12,10 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Iterable, Sequence, Sized
+from collections.abc import Awaitable, Collection, Iterable, Sequence, Sized
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 from gb_pipeline.errors import GbError, QuotaExhausted, VendorError
@@ -80,8 +80,8 @@ async def recorded(
         store.record_fetches([replace(row, calls=row.calls or tally.calls, bytes=tally.bytes)])
         raise
     if isinstance(answer, Fetched):
-        lean, raw = await asyncio.to_thread(keep, store, source, answer)
-        store.record_fetches([answered(row, lean, raw)])
+        lean, row = await kept(store, source, row, answer)
+        store.record_fetches([row])
         return lean  # type: ignore[return-value]
     outcome = FetchOutcome.OK if len(answer) else FetchOutcome.EMPTY
     latency = round(tally.latency * 1000)
@@ -90,7 +90,36 @@ async def recorded(
     return answer
 
 
-def answered(row: FetchRecord, answer: Fetched, raw: Sequence[str]) -> FetchRecord:
+async def kept(
+    store: LakeStore, source: SourceSettings, row: FetchRecord, answer: Fetched
+) -> tuple[Fetched, FetchRecord]:
+    """Keep the bodies of an answer; in a thread, as that waits for the disk.
+
+    Returns:
+        The answer without its bodies, and its row, which the caller records.
+
+    Raises:
+        LakeError: they cannot be written.
+        CancelledError: everything is being stopped. The vendor was asked all the same: the row is recorded by then.
+    """
+    try:
+        answer, raw = await asyncio.to_thread(_keep, store, source, answer)
+    except asyncio.CancelledError:
+        store.record_fetches([_answered(row, answer, ())])
+        raise
+    return answer, _answered(row, answer, raw)
+
+
+async def stop(store: LakeStore, questions: Collection[asyncio.Task[tuple[Any, Any, FetchRecord | None]]]) -> None:
+    """Stop questions that are under way; those that have been answered, but whose answer nobody took, leave their rows."""
+    for question in questions:
+        question.cancel()
+    ended = await asyncio.gather(*questions, return_exceptions=True)
+    rows = [item[2] for item in ended if not isinstance(item, BaseException)]
+    store.record_fetches([row for row in rows if row is not None])
+
+
+def _answered(row: FetchRecord, answer: Fetched, raw: Sequence[str]) -> FetchRecord:
     """The row of a question that was answered."""
     return replace(
         row,
@@ -119,7 +148,7 @@ def failed(row: FetchRecord, error: BaseException, seconds: float) -> FetchRecor
     )
 
 
-def keep(store: LakeStore, source: SourceSettings, answer: Fetched) -> tuple[Fetched, tuple[str, ...]]:
+def _keep(store: LakeStore, source: SourceSettings, answer: Fetched) -> tuple[Fetched, tuple[str, ...]]:
     """Put the bodies of an answer into the raw store, durably.
 
     Returns:

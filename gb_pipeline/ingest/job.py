@@ -93,6 +93,10 @@ class Part:
         return replace(self, end=middle), replace(self, start=middle)
 
 
+# What was asked, what came (nothing where nothing was asked), and the row that says so.
+Fetch = tuple[Part, Fetched | GbError | None, FetchRecord | None]
+
+
 def cut(jobs: Sequence[Job], rules: BarRules) -> list[Part]:
     """Portions of about PART_ROWS rows, the same edges for all jobs, oldest first: symbols of one window share a commit."""
     if rules.resolution.duration is None:
@@ -186,7 +190,7 @@ class Progress:
         )
 
 
-def joined(group: Sequence[tuple[Part, Fetched | GbError | None, FetchRecord | None]]) -> pl.DataFrame:
+def joined(group: Sequence[Fetch]) -> pl.DataFrame:
     """The rows of several symbols' answers, with a column `symbol`.
 
     Raises:

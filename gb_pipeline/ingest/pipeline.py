@@ -28,8 +28,8 @@ from gb_pipeline.errors import (
     UnknownSymbol,
     WindowRefused,
 )
-from gb_pipeline.ingest.calls import answered, failed, keep
-from gb_pipeline.ingest.job import Job, Outcome, Part, Progress, asked, cut, joined
+from gb_pipeline.ingest.calls import failed, kept, stop
+from gb_pipeline.ingest.job import Fetch, Job, Outcome, Part, Progress, asked, cut, joined
 from gb_pipeline.ingest.splits import prepare, without_overtaken
 from gb_pipeline.lake.coverage import deferred_reports
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
@@ -47,8 +47,6 @@ from gb_pipeline.settings import SourceSettings
 BATCH_ROWS = 500_000
 # A slow vendor's rows do not wait longer than this for company.
 BATCH_SECONDS = 20.0
-
-Fetch = tuple[Part, Fetched | GbError | None, FetchRecord | None]
 
 
 def ingest(
@@ -202,12 +200,7 @@ class _Run:
                     else:
                         yield item
         finally:
-            for task in running:
-                task.cancel()
-            ended = await asyncio.gather(*running, return_exceptions=True)
-            # Answered, but stopped before anybody took it: the vendor was asked all the same.
-            late = [item[2] for item in ended if not isinstance(item, BaseException)]
-            self.store.record_fetches([record for record in late if record is not None])
+            await stop(self.store, running)
 
     def _halves(self, item: Fetch) -> tuple[Part, ...]:
         """A window that fails for good may fail because of one of its sessions: find out which."""
@@ -245,13 +238,8 @@ class _Run:
             # A bug, or everything is being stopped: the vendor was asked all the same.
             self.store.record_fetches([failed(row, error, time.monotonic() - clock)])
             raise
-        try:
-            # In a thread: it waits for the disk. From here on memory holds the rows only.
-            answer, raw = await asyncio.to_thread(keep, self.store, self.source, answer)
-        except asyncio.CancelledError:
-            self.store.record_fetches([answered(row, answer, ())])
-            raise
-        return part, answer, answered(row, answer, raw)
+        # From here on memory holds the rows only.
+        return part, *await kept(self.store, self.source, row, answer)
 
     def _row(self, provider: Provider, part: Part, asked: Window) -> FetchRecord:
         return FetchRecord(

@@ -15,9 +15,8 @@ from typing import Protocol
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
 from gb_pipeline.ingest.asking import ActionsOutcome, Now, Refetch, actions_of, ask_actions, shares
 from gb_pipeline.ingest.calls import failed
-from gb_pipeline.ingest.job import Job, Outcome, Part
+from gb_pipeline.ingest.job import Fetch, Job, Outcome
 from gb_pipeline.lake.basis import last_splits, split_periods
-from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.stale import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -42,10 +41,6 @@ class Refetcher(Protocol):
     ) -> list[Outcome]:
         """One outcome per job, in the order of the jobs."""
         ...
-
-
-# What was asked, what came, and the row that says so.
-Bars = tuple[Part, "Fetched | GbError | None", "FetchRecord | None"]
 
 
 async def prepare(
@@ -76,7 +71,7 @@ async def prepare(
     return {outcome.symbol.code: outcome for outcome in settled}
 
 
-def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[Bars]) -> list[Bars]:
+def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[Fetch]) -> list[Fetch]:
     """Answers, with an error in place of each of which another process has learned of a split since it was asked for.
 
     It may lack the split, and stored now it would count as newer than that.
@@ -93,7 +88,7 @@ def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[
         for code, mine in periods.items()
         if any(edge.certain > asked[code] for period in mine for edge in period.edges)
     }
-    kept: list[Bars] = []
+    kept: list[Fetch] = []
     for part, answer, record in batch:
         code = part.symbol.code
         if code in late and isinstance(answer, Fetched) and record is not None:
