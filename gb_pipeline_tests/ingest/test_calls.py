@@ -204,16 +204,18 @@ async def test_other_questions_leave_rows_too(store: LakeStore) -> None:
     assert await recorded(store, source(), nothing(), kind="search") == []
     with pytest.raises(NotEntitled):
         await recorded(store, source(), refused(), kind="instruments", run_id="r1")
-    rows = fetches.read(store.tables).select(
-        "kind", "symbol", "outcome", "rows", "calls", "latency_ms", "error", "run_id"
-    )
-    assert rows.sort("kind", "outcome").rows() == [
-        ("corporate_actions", "BTC-USD", "ok", 1, 1, 500, None, None),
-        ("instruments", "", "error", 0, 0, 0, "NotEntitled", "r1"),
-        ("instruments", "", "ok", 2, 0, 0, None, None),
-        ("search", "", "empty", 0, 0, 0, None, None),
+    rows = fetches.read(store.tables).sort("kind", "outcome")
+    assert rows.select("kind", "symbol", "outcome", "rows", "calls", "error", "run_id").rows() == [
+        ("corporate_actions", "BTC-USD", "ok", 1, 1, None, None),
+        ("instruments", "", "error", 0, 0, "NotEntitled", "r1"),
+        ("instruments", "", "ok", 2, 0, None, None),
+        ("search", "", "empty", 0, 0, None, None),
     ]
-    (kept,) = fetches.read(store.tables).filter(pl.col("kind") == "corporate_actions")["raw"].item(0)
+    # An answer says itself how long it took; what sent no request took none; only the refused one was timed by a clock.
+    took, refused_took, listed_took, nothing_took = rows["latency_ms"]
+    assert (took, listed_took, nothing_took) == (500, 0, 0)
+    assert refused_took >= 0
+    (kept,) = rows.filter(pl.col("kind") == "corporate_actions")["raw"].item(0)
     assert RawStore(store.storage).get(kept) == b"split ***"
 
 

@@ -103,7 +103,7 @@ def test_no_credential_gets_into_the_definitions(tmp_path):
     assert "very-secret" not in snapshot
 
 
-def test_five_hundred_symbols_load_in_less_than_five_seconds_and_a_day_of_all_is_one_run(tmp_path):
+def test_each_of_five_hundred_symbols_costs_the_load_little_and_a_day_of_all_is_one_run(tmp_path):
     source = {
         "provider": "csv",
         "start": "2024-01-01",
@@ -112,17 +112,19 @@ def test_five_hundred_symbols_load_in_less_than_five_seconds_and_a_day_of_all_is
     }
     made = settings(tmp_path, sources={"many": source}, moving_average=None)
     program = (
-        "import time; began = time.process_time()\n"
-        "from gb_pipeline.definitions import defs\n"
-        "repository = defs.get_repository_def()\n"
+        "import gb_pipeline.orchestration.build\n"
         "from dagster._core.remote_representation.external_data import RepositorySnap\n"
-        "RepositorySnap.from_def(repository)\n"
-        "print(time.process_time() - began)"
+        "from gb_pipeline_tests.work import counted_work\n"
+        "with counted_work() as work:\n"
+        "    from gb_pipeline.definitions import defs\n"
+        "    RepositorySnap.from_def(defs.get_repository_def())\n"
+        "print(work.calls)"
     )
     command = [sys.executable, "-c", program]
-    # Processor time: the machine may be busy with other tests. One good try of three says what the code needs.
-    tries = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True) for _ in range(3))
-    assert any(float(run.stdout) < 5.0 for run in tries)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    # Some 5,400 calls a symbol, most of them Dagster's: a millisecond or two. Twice the symbols would show at once
+    # where one looks at all the others.
+    assert 500 * 1_000 < int(run.stdout) < 500 * 10_000
 
     definitions = build_definitions(made)
     job = definitions.resolve_job_def("many_bars_1m_daily")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -194,7 +195,9 @@ async def test_numbers_and_odd_values_keep_their_digits(sim: Simulation, provide
 
 async def test_the_facts_of_a_fetch_are_counted(sim: Simulation, providers: Providers) -> None:
     provider, symbol = providers("binance"), Symbol.crypto("BTC-USDT")
+    begun = time.perf_counter()
     first = await provider.fetch_bars(symbol, DAY, MINUTE)
+    whole = time.perf_counter() - begun
     again = await provider.fetch_bars(symbol, DAY, MINUTE)
     sim.faults.add(match=CANDLES, status=503)
     repeated = await provider.fetch_bars(symbol, DAY, MINUTE)
@@ -202,7 +205,8 @@ async def test_the_facts_of_a_fetch_are_counted(sim: Simulation, providers: Prov
     assert first.response_hash == again.response_hash == repeated.response_hash
     assert len(first.response_hash) == 64
     assert first.bytes == again.bytes > 100_000
-    assert 0 < first.latency < 5
+    # In seconds, and of the requests alone.
+    assert 0 < first.latency < whole
     sim.plant("restatement", "BTC-USDT", start="2024-01-02T10:00Z", values={"close": "1.00"})
     assert (await provider.fetch_bars(symbol, DAY, MINUTE)).response_hash != first.response_hash
 
@@ -422,12 +426,17 @@ async def test_errors_inside_a_good_status_are_errors(sim: Simulation, providers
 
 
 async def test_silence_and_slowness_end_in_a_time_out(sim: Simulation, providers: Providers) -> None:
-    provider = providers("coinbase", Policy(timeout=0.3, retries=0))
+    provider = providers("coinbase", Policy(timeout=60, retries=0))
     await provider.fetch_bars(Symbol.crypto("BTC-USD"), HOUR, MINUTE)
-    for fault in ({"action": "hang"}, {"action": "slow", "delay": 30.0}):
-        sim.faults.add(match=CANDLES, **fault)
-        with pytest.raises(TransientVendorError, match=r"did not answer within 0\.3 s"):
+    # Patience of milliseconds, for what never ends; whatever does end has all the time that a busy machine takes.
+    patient, provider._client.timeout = provider._client.timeout, 300
+    assert patient == 60_000
+    for fault in ({"action": "hang"}, {"action": "slow", "delay": 3600.0}):
+        planted = sim.faults.add(match=CANDLES, **fault)
+        with pytest.raises(TransientVendorError, match="did not answer within 60 s"):
             await provider.fetch_bars(Symbol.crypto("BTC-USD"), HOUR, MINUTE)
+        assert planted.hits == 1
+    provider._client.timeout = patient
     sim.faults.add(match=CANDLES, action="slow", delay=0.1)
     assert (await provider.fetch_bars(Symbol.crypto("BTC-USD"), HOUR, MINUTE)).frame.height == 60
 
