@@ -1,16 +1,17 @@
-"""What is traded: a code, where, and of which kind.
+"""What is traded, and the names that a lake can hold.
 
-Belongs here: the canonical spelling, and the refusal of everything that could not be a path or an asset-key segment.
-Does not belong here: a vendor's own spelling (each provider maps to and from it).
+Belongs here: the canonical spelling of symbols, the short names of sources, and the refusal of everything that could not be a
+path or an asset-key segment. Does not belong here: a vendor's own spelling (each provider maps to and from it).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gb_pipeline.errors import InvalidSymbol
+from gb_pipeline.errors import ConfigError, InvalidSymbol
 
 
 class AssetClass(StrEnum):
@@ -31,6 +32,7 @@ MAX_CODE_LENGTH = 64
 _CODE = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.ASCII)
 # Device names that Windows resolves even with an extension.
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?")
+_SOURCE = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _SEPARATED_PAIR = re.compile(r"([A-Z0-9]+)[-/_:]([A-Z0-9]+)", re.ASCII)
 _FUTURE_MONTHS = "FGHJKMNQUVXZ"
 
@@ -137,6 +139,63 @@ class Symbol:
     def prediction(cls, code: str, exchange: str = "") -> Symbol:
         """A contract of a prediction market, under the market's own ticker."""
         return cls(_upper(code), AssetClass.PREDICTION, exchange)
+
+
+def symbol_code(symbol: Symbol | str) -> str:
+    """The canonical code of a symbol, or of a text that is one already; nothing is spelled anew.
+
+    What comes back is a name that every file system takes and gives back, also one that ignores case, and that needs no
+    quoting in a path or in SQL.
+
+    Raises:
+        InvalidSymbol: a lake cannot hold it; the message names the code that was probably meant.
+
+    Example:
+        >>> symbol_code("BTC-USD"), symbol_code(Symbol.crypto("btc/usd"))
+        ('BTC-USD', 'BTC-USD')
+    """
+    if isinstance(symbol, Symbol):
+        return symbol.code
+    try:
+        return str(Symbol(symbol).code)
+    except InvalidSymbol as error:
+        near = _near(symbol)
+        if near is None:
+            raise
+        raise InvalidSymbol(error.what, fix=f"the canonical code of it is {near!r}") from None
+
+
+def _near(text: object) -> str | None:
+    """The code that any of the helpers makes of a text."""
+    if isinstance(text, str):
+        for helper in (Symbol.crypto, Symbol.equity):
+            with contextlib.suppress(InvalidSymbol):
+                return helper(text).code
+    return None
+
+
+def source_name(text: str) -> str:
+    """The short name of a source, as it stands in gb.yaml, in paths and in every row.
+
+    Raises:
+        ConfigError: it is no such name; the message says the nearest one that would be.
+
+    Example:
+        >>> source_name("binance")
+        'binance'
+    """
+    if isinstance(text, str) and _is_source(text):
+        return str(text)
+    written = f"{text!r:.80}" if isinstance(text, str) else f"a {type(text).__name__}"
+    near = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:32].strip("_") if isinstance(text, str) else ""
+    raise ConfigError(
+        f"{written} is no name of a source",
+        fix="use a letter and up to 31 of a-z, 0-9 and _" + (f", such as {near}" if _is_source(near) else ""),
+    )
+
+
+def _is_source(text: str) -> bool:
+    return _SOURCE.fullmatch(text) is not None and _RESERVED.fullmatch(text.upper()) is None
 
 
 def _upper(code: str) -> str:

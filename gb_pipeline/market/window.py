@@ -37,10 +37,20 @@ def instant(value: datetime | date | str) -> datetime:
                 f"{value.isoformat()} has no time zone", fix="add one: 2024-01-02T09:30:00Z, or tzinfo=datetime.UTC"
             )
         try:
-            return value.astimezone(UTC)
+            return _plain(value.astimezone(UTC))
         except OverflowError:
             raise ConfigError(f"{value.isoformat()} is out of range in UTC", fix="use the years 1 to 9999") from None
     return datetime.combine(value, time(), UTC)
+
+
+def _plain(moment: datetime) -> datetime:
+    """A datetime of Python's own; that of pandas knows nanoseconds, which nothing here keeps."""
+    if type(moment) is datetime:
+        return moment
+    plain = datetime.combine(moment.date(), moment.time(), UTC)
+    if plain != moment:
+        raise ConfigError(f"{moment.isoformat()} is finer than a microsecond", fix="round it to microseconds")
+    return plain
 
 
 def _parse(text: str) -> datetime | date:
@@ -96,3 +106,33 @@ class Window:
     def empty(self) -> bool:
         """Whether nothing lies inside."""
         return self.start == self.end
+
+
+def as_window(value: Window | tuple[datetime | date, datetime | date]) -> Window:
+    """A window as callers give it.
+
+    Args:
+        value: a `Window`, or start and end as aware datetimes or as dates (their midnight in UTC); the end is not in it.
+
+    Raises:
+        NaiveTimestamp: an end without a zone.
+        ConfigError: it is neither, or ends before it starts.
+
+    Example:
+        >>> as_window((date(2024, 1, 2), date(2024, 1, 3))) == Window.of("2024-01-02", "2024-01-03")
+        True
+    """
+    if isinstance(value, Window):
+        return value
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(isinstance(end, date) for end in value):
+        raise ConfigError(
+            f"a window cannot be made of {_kinds(value)}",
+            fix='pass Window.of("2024-01-02", "2024-01-03"), or (start, end) as dates or aware datetimes',
+        )
+    return Window(instant(value[0]), instant(value[1]))
+
+
+def _kinds(value: object) -> str:
+    if isinstance(value, tuple | list) and len(value) <= 4:
+        return f"({', '.join(type(item).__name__ for item in value)})"
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")

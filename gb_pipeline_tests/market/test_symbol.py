@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tempfile
 from collections.abc import Callable
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline.errors import GbError, InvalidSymbol
-from gb_pipeline.market.symbol import MAX_CODE_LENGTH, AssetClass, Symbol
+from gb_pipeline.errors import ConfigError, GbError, InvalidSymbol
+from gb_pipeline.market.symbol import MAX_CODE_LENGTH, AssetClass, Symbol, source_name, symbol_code
 
 HOSTILE = [
     "", " ", ".", "..", "...", "A..B", "a/b", "A/B", "A\\B", "../A", "/A", "A B", "A\x00", "\x00", "A\n", "\nA", "A\t",
@@ -136,3 +138,88 @@ def test_upper_casing_never_turns_a_look_alike_into_ascii(make: Callable[[str], 
     assert text.upper().isascii()
     with pytest.raises(InvalidSymbol):
         make(text)
+
+
+# --- names at the public boundary ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", HOSTILE)
+def test_a_hostile_code_is_refused_wherever_a_code_is_given(code: str) -> None:
+    with pytest.raises(InvalidSymbol) as refused:
+        symbol_code(code)
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize("code", [None, 7, b"AAPL", ["AAPL"], ("AAPL",)])
+def test_a_code_is_a_text_or_a_symbol(code: object) -> None:
+    with pytest.raises(InvalidSymbol):
+        symbol_code(code)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("btc-usd", "BTC-USD"), ("BTC/USD", "BTC-USD"), ("btc/usdt:usdt", "BTC-USDT-PERP"), (" aapl", "AAPL")]
+)  # fmt: skip
+def test_the_refusal_of_another_spelling_says_the_canonical_one(text: str, meant: str) -> None:
+    with pytest.raises(InvalidSymbol) as refused:
+        symbol_code(text)
+    assert repr(meant) in refused.value.fix
+
+
+@given(st.one_of(st.text(max_size=80), NEARLY_CODES, st.from_regex(r"[A-Z0-9._-]{1,70}", fullmatch=True)))
+def test_an_accepted_code_round_trips_through_a_folder_and_needs_no_quoting(text: str) -> None:
+    try:
+        code = symbol_code(text)
+    except InvalidSymbol:
+        return
+    assert code == text == symbol_code(Symbol(text))
+    assert type(code) is str
+    assert_safe(code)
+    # A file system that ignores case holds one name for both spellings; the other spelling is never accepted.
+    assert code.lower() == code or _refused(code.lower())
+    assert code.swapcase() == code or _refused(code.swapcase())
+    assert shlex.quote(code) == code
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / code).mkdir()
+        assert [path.name for path in Path(folder).iterdir()] == [code]
+
+
+def _refused(text: str) -> bool:
+    try:
+        symbol_code(text)
+    except InvalidSymbol:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["a", "sim", "binance", "my_own_2", "a" * 32])
+def test_a_name_of_a_source_is_accepted_as_it_is(name: str) -> None:
+    assert source_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "Sim", "sim ", "sim\n", "1a", "_a", "a" * 33, "a-b", "a.b", "a/b", "..", "sim' OR source <> '", 'a"b', "a;b", "a=b",
+     "a%20b", "\u0441im", "\u017fim", "con", "nul", "com1", None, 7, b"sim", ["sim"]],
+)  # fmt: skip
+def test_what_is_no_name_of_a_source_is_refused(name: object) -> None:
+    with pytest.raises(ConfigError, match="no name of a source") as refused:
+        source_name(name)  # type: ignore[arg-type]
+    assert "a-z" in refused.value.fix
+
+
+def test_the_refusal_of_a_name_says_the_nearest_one() -> None:
+    with pytest.raises(ConfigError) as refused:
+        source_name("My Broker")
+    assert "my_broker" in refused.value.fix
+
+
+@given(st.one_of(st.text(max_size=40), st.from_regex(r"[a-z][a-z0-9_]{0,40}", fullmatch=True)))
+def test_an_accepted_name_of_a_source_is_safe_everywhere(text: str) -> None:
+    try:
+        name = source_name(text)
+    except ConfigError as error:
+        assert error.fix
+        return
+    assert re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name, re.ASCII)
+    assert name == text == name.lower()
+    assert name.upper() not in DEVICES

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_pipeline.errors import ConfigError, GbError, NaiveTimestamp
-from gb_pipeline.market.window import Window, instant
+from gb_pipeline.market.window import Window, as_window, instant
 
 AWARE = st.datetimes(
     min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1),
@@ -62,3 +64,37 @@ def test_a_window_holds_its_start_and_not_its_end(one: datetime, other: datetime
     if start < end:
         with pytest.raises(ConfigError):
             Window(end, start)
+
+
+DAY = Window.of("2024-01-02", "2024-01-03")
+
+
+@pytest.mark.parametrize("given", [
+    DAY, (DAY.start, DAY.end), [DAY.start, DAY.end], (date(2024, 1, 2), date(2024, 1, 3)), (DAY.start, date(2024, 1, 3)),
+    (datetime(2024, 1, 1, 19, tzinfo=ZoneInfo("America/New_York")), DAY.end),
+    (pd.Timestamp("2024-01-02", tz="UTC"), pd.Timestamp("2024-01-03", tz="UTC")),
+])  # fmt: skip
+def test_a_window_may_be_given_as_its_two_ends(given: Any) -> None:
+    made = as_window(given)
+    assert made == DAY
+    assert [type(end) for end in (made.start, made.end)] == [datetime, datetime]
+
+
+@pytest.mark.parametrize("given", [
+    None, 7, "2024-01-02", ("2024-01-02", "2024-01-03"), (), (DAY.start,), (DAY.start, DAY.end, DAY.end), (DAY.start, None),
+    {"start": DAY.start, "end": DAY.end}, (1704153600, 1704240000), [1] * 1000, (DAY.end, DAY.start),
+    (pd.Timestamp("2024-01-02T00:00:00.000000001", tz="UTC"), DAY.end),
+])  # fmt: skip
+def test_what_is_no_window_is_refused_by_an_error_of_ours(given: Any) -> None:
+    with pytest.raises(ConfigError) as refused:
+        as_window(given)
+    assert refused.value.fix
+    assert len(refused.value.what) < 200
+
+
+@pytest.mark.parametrize(
+    "given", [(datetime(2024, 1, 2), DAY.end), (DAY.start, datetime(2024, 1, 3)), (pd.NaT, DAY.end)]
+)
+def test_an_end_without_a_zone_is_refused(given: Any) -> None:
+    with pytest.raises(NaiveTimestamp):
+        as_window(given)
