@@ -1,6 +1,8 @@
 """What a window's rows amount to, session by session.
 
-Belongs here: turning merged rows, the calendar's expectation and the verdict into session reports and ledger rows.
+This module turns stored rows, the calendar's expectation and the verdict on an answer into one frame with a row for each
+series and day, and that frame into rows of the ledger. Everything is computed by columns: a day of a series is a position in
+arrays, symbol after symbol and day after day. Nothing here reads or writes a table.
 """
 
 from __future__ import annotations
@@ -8,21 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from gb_pipeline.lake.report import SessionReport, SessionStatus
+from gb_pipeline.lake.report import DESCRIBED, SessionStatus
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import Verdict
-from gb_pipeline.quality.fingerprint import session_fingerprints
-from gb_pipeline.quality.gaps import Gap, GapReason, Key, find_gaps
+from gb_pipeline.quality.fingerprint import fingerprint_runs
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
+from gb_pipeline.quality.session_days import Flags, Listing, SessionDays
+from gb_pipeline.quality.session_gaps import ExpectedBars, closed_gaps, gaps_by_day, gather_gaps
 
 WORST_ROWS = 5
-Listing = tuple[date | None, date | None]
+_LONGEST_ROW = 300
+_DAY = ["symbol", "session"]
+_STATUSES = pl.Series([status.value for status in SessionStatus])
+_CODES = {status: code for code, status in enumerate(SessionStatus)}
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,18 @@ class Expectation:
 
 def expect(rules: BarRules, window: Window, now: datetime) -> Expectation:
     """Ask the calendar about a window."""
+    grid, sessions, closed, hull, whole = _calendar_facts(rules, window)
+    if not grid.is_empty() and grid["end"].max() + rules.grace > now:  # type: ignore[operator]
+        grid = grid.filter(pl.col("end") + rules.grace <= now)
+    return Expectation(grid, sessions, closed, hull, whole)
+
+
+# One window is asked for many groups of symbols, one after the other.
+@lru_cache(maxsize=4)
+def _calendar_facts(
+    rules: BarRules, window: Window
+) -> tuple[pl.DataFrame, tuple[date, ...], tuple[date, ...], Window, bool]:
+    """An expectation whose grid ends with the window's last session, whatever the time is."""
     calendar, resolution = rules.calendar, rules.resolution
     # Sessions may begin up to a day before and end up to a day after their date, in UTC.
     margin = timedelta(days=2 if resolution.intraday else 0)
@@ -58,13 +78,10 @@ def expect(rules: BarRules, window: Window, now: datetime) -> Expectation:
     if resolution.intraday and sessions:
         first, last = calendar.session_window(sessions[0]), calendar.session_window(sessions[-1])
         hull = Window(min(window.start, first.start), max(window.end, last.end))
-    kept = grid.filter(pl.col("session").is_in(labels.implode()))
+    kept = grid.filter(pl.col("session").is_in(labels.implode())).select("session", "timestamp")
     ends = calendar.bar_ends(kept["timestamp"], resolution)
-    closed = (
-        kept.select("session", "timestamp").with_columns(ends.alias("end")).filter(pl.col("end") + rules.grace <= now)
-    )
     whole = inside.height == kept.height
-    return Expectation(closed, sessions, _closed_days(rules, window), hull, whole)
+    return kept.with_columns(ends.alias("end")), sessions, _closed_days(rules, window), hull, whole
 
 
 def _closed_days(rules: BarRules, window: Window) -> tuple[date, ...]:
@@ -76,7 +93,7 @@ def _closed_days(rules: BarRules, window: Window) -> tuple[date, ...]:
     return tuple(rules.calendar.closed_days(first, last + timedelta(days=1)))
 
 
-def session_reports(
+def describe_sessions(
     source: str,
     symbols: Sequence[str],
     rules: BarRules,
@@ -89,222 +106,186 @@ def session_reports(
     restated: pl.DataFrame,
     withdrawn: pl.DataFrame,
     failed: bool = False,
-) -> list[SessionReport]:
-    """One report per symbol and day of the window, in that order.
+) -> pl.DataFrame:
+    """One row for each symbol and day of the window: sessions, closed days, and days on which the symbol is not listed.
 
     Args:
-        rows: everything that is stored in the hull after the write: `symbol, session, timestamp`, content; sorted.
-        touched, restated, withdrawn: `symbol, session, ...` of what the write changed, from `merge`.
+        source: short name of the feed.
+        symbols: canonical codes; an order or a repetition means nothing.
+        rows: everything that is stored in the hull after the write: `symbol`, `session`, `timestamp`, the content columns,
+            and `withdrawn` (Boolean, null is false; false where the column is absent).
+        verdict: on the answer that was written.
+        listings: first session, and first session without it, by symbol.
+        touched, restated, withdrawn: `symbol`, `session` and more of the rows that this write stored or changed, that had
+            other content before, and that it marked as no longer sent.
+        failed: there was no answer: the fetch failed.
+
+    Returns:
+        Columns of `report.DESCRIBED`, sorted by symbol and session. `withdrawn` counts the rows that are marked so now,
+        `changed` says that the write stored, changed or withdrew something here. `fingerprint` is null without rows.
     """
-    prints = session_fingerprints(rows, source, rules.resolution, rules.precision)
-    found = rows.group_by("symbol", "session").agg(
-        pl.len().alias("actual"), pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
+    days = SessionDays(symbols, expectation.sessions, expectation.closed, listings)
+    bars = ExpectedBars(days, expectation.grid)
+    runs = session_runs(rows)
+    places = days.places(runs.heads)
+    actual, quarantined = days.add(places, runs.counts), days.count(verdict.bad)
+    gaps = gaps_by_day(days, bars, runs, rules, refused=verdict.bad, failed=failed)
+    status = _status(
+        (SessionStatus.CLOSED, days.closed),
+        (SessionStatus.FAILED, np.full(days.height, failed)),
+        (SessionStatus.REFUSED, _refused(days, verdict)),
+        (SessionStatus.NOT_LISTED, ~days.listed),
+        (SessionStatus.EMPTY, actual == 0),
+        (SessionStatus.PARTIAL, gaps.counts > 0),
+        (SessionStatus.COMPLETE, np.ones(days.height, dtype=bool)),
     )
-    stats = {(r["symbol"], r["session"]): r for r in found.iter_rows(named=True)}
-    expected = dict(expectation.grid.group_by("session").len().iter_rows())
-    counts = _Counts(verdict, touched, restated, withdrawn)
-    unlisted = {
-        (symbol, session)
-        for symbol in symbols
-        for session in _unlisted(expectation.sessions, listings.get(symbol, (None, None)))
-    }
-    # Stored bars are unique and, unless the source keeps unaligned ones, on the grid: equal counts mean no gap.
-    suspects = [
-        (symbol, session)
-        for symbol in symbols
-        for session in expectation.sessions
-        if (symbol, session) not in unlisted
-        and (rules.allow_unaligned or _actual(stats, (symbol, session)) != expected.get(session, 0))
-    ]
-    gaps = _gaps(suspects, expectation, rows, verdict, rules, failed=failed)
-    reports = []
-    for symbol in symbols:
-        for session in expectation.sessions:
-            key = (symbol, session)
-            stored = stats.get(key, {"actual": 0, "first": None, "last": None})
-            listed = key not in unlisted
-            runs = gaps.get(key, ()) if listed else (_whole_day(session, GapReason.NOT_LISTED),)
-            reports.append(
-                SessionReport(
-                    symbol=symbol,
-                    session=session,
-                    status=_status(key, stored["actual"], runs, verdict, listed=listed, failed=failed),
-                    expected=expected.get(session, 0) if listed else 0,
-                    actual=stored["actual"],
-                    missing=sum(gap.missing for gap in runs),
-                    fingerprint=prints.get(key, ""),
-                    first=stored["first"],
-                    last=stored["last"],
-                    gaps=runs,
-                    **counts.of(key),
-                )
-            )
-        reports += [_closed(symbol, day) for day in expectation.closed]
-    return sorted(reports, key=lambda report: (report.symbol, report.session))
+    stamps = runs.frame["timestamp"]
+    prints = fingerprint_runs(runs, source, rules.resolution, rules.precision)
+    return _frame(
+        days,
+        status=status,
+        expected=np.where(days.listed, days.of_days(bars.counts), 0),
+        actual=actual,
+        missing=gaps.missing,
+        received=days.count(verdict.good) + quarantined,
+        quarantined=quarantined,
+        restated=days.count(restated),
+        withdrawn=days.add(places, _withdrawn(runs)),
+        changed=days.count(touched) + days.count(withdrawn) > 0,
+        warnings=days.count(verdict.warnings),
+        fingerprint=days.put(places, pl.Series(prints)),
+        first_timestamp=days.put(places, stamps.gather(runs.starts)),
+        last_timestamp=days.put(places, stamps.gather(runs.starts + runs.counts - 1)),
+        gaps=gaps.lists,
+        **_details(days, verdict),
+    )
 
 
-def deferred_reports(
+def deferred_sessions(
     symbols: Sequence[str], rules: BarRules, window: Window, now: datetime, listings: Mapping[str, Listing]
-) -> list[SessionReport]:
-    """One report per symbol and day of a window that was not asked for; it claims nothing that an answer would tell."""
-    begun = Window(window.start, min(window.end, now)) if window.start < now else None
-    if begun is None:
-        return []
-    expectation = expect(rules, begun, now)
-    reports = []
-    for symbol in symbols:
-        unlisted = _unlisted(expectation.sessions, listings.get(symbol, (None, None)))
-        for session in expectation.sessions:
-            status = SessionStatus.NOT_LISTED if session in unlisted else SessionStatus.DEFERRED
-            reports.append(SessionReport(symbol, session, status))
-        reports += [_closed(symbol, day) for day in expectation.closed]
-    return sorted(reports, key=lambda report: (report.symbol, report.session))
-
-
-def _unlisted(sessions: Sequence[date], listing: Listing) -> frozenset[date]:
-    start, end = listing
-    return frozenset(day for day in sessions if (start and day < start) or (end and day >= end))
-
-
-def _actual(stats: Mapping[Key, Mapping[str, Any]], key: Key) -> int:
-    return int(stats[key]["actual"]) if key in stats else 0
-
-
-def _gaps(
-    suspects: Sequence[Key],
-    expectation: Expectation,
-    rows: pl.DataFrame,
-    verdict: Verdict,
-    rules: BarRules,
-    *,
-    failed: bool,
-) -> dict[Key, tuple[Gap, ...]]:
-    if not suspects:
-        return {}
-    pairs = pl.DataFrame(suspects, schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
-    grid = pairs.join(expectation.grid, on="session", how="inner").sort("symbol", "timestamp")
-    refused = verdict.bad.filter(pl.col("timestamp").is_not_null())
-    return find_gaps(grid, rows, rules.gap_policy, refused=refused, failed=failed)
-
-
-def _whole_day(day: date, reason: GapReason) -> Gap:
-    window = Window.of(day, day + timedelta(days=1))
-    return Gap(window.start, window.end, 0, reason)
-
-
-def _closed(symbol: str, day: date) -> SessionReport:
-    return SessionReport(symbol, day, SessionStatus.CLOSED, gaps=(_whole_day(day, GapReason.CLOSED),))
-
-
-def _status(
-    key: Key, actual: int, gaps: Sequence[Gap], verdict: Verdict, *, listed: bool, failed: bool
-) -> SessionStatus:
-    if failed:
-        return SessionStatus.FAILED
-    if key in verdict.refused:
-        return SessionStatus.REFUSED
-    if not listed:
-        return SessionStatus.NOT_LISTED
-    if not actual:
-        return SessionStatus.EMPTY
-    return SessionStatus.PARTIAL if gaps else SessionStatus.COMPLETE
-
-
-class _Counts:
-    """Rows of a verdict and a merge, counted by (symbol, session) once for all sessions."""
-
-    def __init__(
-        self, verdict: Verdict, touched: pl.DataFrame, restated: pl.DataFrame, withdrawn: pl.DataFrame
-    ) -> None:
-        self._good = _count(verdict.good)
-        self._bad = _count(verdict.bad)
-        self._restated = _count(restated)
-        self._withdrawn = _count(withdrawn)
-        self._touched = _count(touched)
-        self._reasons = _count_codes(verdict.bad.explode("reasons"), "reasons")
-        self._warnings = _count_codes(verdict.warnings, "warning")
-        self._worst = _worst(verdict)
-
-    def of(self, key: Key) -> dict[str, Any]:
-        bad = self._bad.get(key, 0)
-        return {
-            "received": self._good.get(key, 0) + bad,
-            "quarantined": bad,
-            "restated": self._restated.get(key, 0),
-            "withdrawn": self._withdrawn.get(key, 0),
-            "changed": key in self._touched,
-            "reasons": self._reasons.get(key, {}),
-            "warnings": self._warnings.get(key, {}),
-            "worst": self._worst.get(key, ()),
-        }
-
-
-def _count(rows: pl.DataFrame) -> dict[Key, int]:
-    if rows.is_empty():
-        return {}
-    return {(symbol, session): n for symbol, session, n in rows.group_by("symbol", "session").len().iter_rows()}
-
-
-def _count_codes(rows: pl.DataFrame, code: str) -> dict[Key, dict[str, int]]:
-    counts: dict[Key, dict[str, int]] = {}
-    if rows.is_empty():
-        return counts
-    for symbol, session, name, n in rows.group_by("symbol", "session", code).len().sort(code).iter_rows():
-        counts.setdefault((symbol, session), {})[name] = n
-    return counts
-
-
-def _worst(verdict: Verdict) -> dict[Key, tuple[dict[str, str], ...]]:
-    bad = verdict.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
-    odd = verdict.warnings.rename({"warning": "why"}).with_columns(pl.lit("stored").alias("row"))
-    columns = ["symbol", "session", "timestamp", "why", "row"]
-    rows = pl.concat([bad.select(columns), odd.select(columns)])
-    if rows.is_empty():
-        return {}
-    worst: dict[Key, tuple[dict[str, str], ...]] = {}
-    for key, group in rows.group_by("symbol", "session", maintain_order=True):
-        worst[key] = tuple(
-            {"timestamp": str(stamp or ""), "why": str(why), "row": str(row)[:300]}
-            for _, _, stamp, why, row in group.head(WORST_ROWS).iter_rows()
-        )
-    return worst
-
-
-def ledger_rows(
-    source: str,
-    rules: BarRules,
-    reports: Sequence[SessionReport],
-    *,
-    known_at: datetime,
-    recorded_at: datetime,
-    version: int,
 ) -> pl.DataFrame:
-    """The reports as rows of `market.schema.SESSIONS`."""
-    records = [
-        {
-            "source": source,
-            "symbol": report.symbol,
-            "resolution": rules.resolution.value,
-            "session": report.session,
-            "expected": report.expected,
-            "actual": report.actual,
-            "missing": report.missing,
-            "quarantined": report.quarantined,
-            "warnings": sum(report.warnings.values()),
-            "status": report.status.value,
-            "fingerprint": report.fingerprint,
-            "first_timestamp": report.first,
-            "last_timestamp": report.last,
-            "gaps": [
-                {"start": gap.start, "end": gap.end, "missing": gap.missing, "reason": gap.reason.value}
-                for gap in report.gaps
-            ],
-            "known_at": known_at,
-            "precision": rules.precision.value,
-            "table_version": version,
-            "recorded_at": recorded_at,
-            "adjustment": rules.adjustment.value,
-        }
-        for report in reports
-    ]
-    return pl.DataFrame(records, schema=polars_schema(SESSIONS))
+    """One row for each symbol and day of a window that was not asked for; it claims nothing that an answer would tell.
+
+    Returns:
+        Columns of `report.DESCRIBED`, sorted by symbol and session; no row for days that have not begun.
+    """
+    begun = Window(min(window.start, now), min(window.end, now))
+    expectation = expect(rules, begun, now)
+    days = SessionDays(symbols, expectation.sessions, expectation.closed, listings)
+    status = _status(
+        (SessionStatus.CLOSED, days.closed),
+        (SessionStatus.NOT_LISTED, ~days.listed),
+        (SessionStatus.DEFERRED, np.ones(days.height, dtype=bool)),
+    )
+    return _frame(days, status=status, gaps=gather_gaps(days, closed_gaps(days)).lists)
+
+
+def ledger_frame(
+    source: str, rules: BarRules, described: pl.DataFrame, *, fetched_at: datetime, version: int
+) -> pl.DataFrame:
+    """What the ledger of sessions keeps of described sessions.
+
+    Args:
+        source: short name of the feed.
+        rules: what its bars were judged by.
+        described: columns of `report.DESCRIBED`.
+        fetched_at: when the answer was asked for.
+        version: of the table that the rows describe.
+
+    Returns:
+        The columns of `market.schema.SESSIONS`, without the moments that a commit decides (`known_at`, `superseded_at`).
+    """
+    return described.select(
+        pl.lit(source).alias("source"),
+        "symbol",
+        pl.lit(rules.resolution.value).alias("resolution"),
+        "session",
+        *("expected", "actual", "missing", "quarantined", "warnings", "withdrawn", "status", "fingerprint"),
+        *("first_timestamp", "last_timestamp", "gaps"),
+        pl.lit(fetched_at).cast(pl.Datetime("us", "UTC")).alias("fetched_at"),
+        pl.lit(rules.precision.value).alias("precision"),
+        pl.lit(version, pl.Int64).alias("table_version"),
+        pl.lit(rules.adjustment.value).alias("adjustment"),
+    )
+
+
+def unplaced_rows(verdict: Verdict, described: pl.DataFrame) -> dict[str, int]:
+    """Refused rows that belong to no day of the window, by symbol.
+
+    Example:
+        >>> unplaced_rows(verdict, described)
+        {'BTC-USD': 1}
+    """
+    if verdict.bad.is_empty():
+        return {}
+    rest = verdict.bad.select(_DAY).join(described.select(_DAY), on=_DAY, how="anti", maintain_order="left")
+    return dict(rest.group_by("symbol", maintain_order=True).len().iter_rows())
+
+
+def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:
+    """The first status that holds, at every position."""
+    return _STATUSES.gather(np.select([holds for _, holds in ranked], [_CODES[status] for status, _ in ranked]))
+
+
+def _refused(days: SessionDays, verdict: Verdict) -> Flags:
+    if not verdict.refused:
+        return np.zeros(days.height, dtype=bool)
+    pairs = pl.DataFrame(list(verdict.refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
+    return days.count(pairs) > 0
+
+
+def _withdrawn(runs: SessionRuns) -> Integers:
+    """Rows of every run that are marked as withdrawn."""
+    marks = runs.frame["withdrawn"] if "withdrawn" in runs.frame.columns else None
+    if marks is None or not marks.any():
+        return np.zeros(len(runs.starts), np.int64)
+    return np.add.reduceat(marks.fill_null(False).to_numpy().astype(np.int64), runs.starts)
+
+
+def _details(days: SessionDays, verdict: Verdict) -> dict[str, pl.Series]:
+    """What only few days have: their rows by code, and the first of them."""
+    bad = verdict.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
+    odd = verdict.warnings.with_columns(pl.col("warning").alias("why"), pl.lit("stored").alias("row"))
+    worst = pl.concat([item.select(*_DAY, "timestamp", "why", "row") for item in (bad, odd)])
+    return {
+        "reason_counts": _by_code(days, verdict.bad.explode("reasons"), "reasons"),
+        "warning_counts": _by_code(days, verdict.warnings, "warning"),
+        "worst": _worst(days, worst),
+    }
+
+
+def _by_code(days: SessionDays, rows: pl.DataFrame, code: str) -> pl.Series:
+    counted = rows.group_by(*_DAY, pl.col(code).alias("code")).agg(pl.len().cast(pl.Int64).alias("rows")).sort("code")
+    return _gathered(days, counted, "code", "rows")
+
+
+def _worst(days: SessionDays, rows: pl.DataFrame) -> pl.Series:
+    shown = rows.filter(pl.int_range(pl.len()).over(_DAY) < WORST_ROWS)
+    return _gathered(days, shown.with_columns(pl.col("row").str.slice(0, _LONGEST_ROW)), "timestamp", "why", "row")
+
+
+def _gathered(days: SessionDays, rows: pl.DataFrame, *names: str) -> pl.Series:
+    """The rows of each day as a list of structs, null where there are none."""
+    lists = rows.group_by(_DAY, maintain_order=True).agg(pl.struct(names).alias("items"))
+    return days.put(days.places(lists), lists["items"])
+
+
+def _frame(days: SessionDays, **columns: Any) -> pl.DataFrame:
+    """A frame with the columns of `DESCRIBED`; numbers that are not given are zero, everything else is null."""
+    given: dict[str, Any] = {"symbol": days.symbols, "session": days.sessions, **columns}
+    described = []
+    for name, kind in DESCRIBED.items():
+        if name in given:
+            described.append(pl.Series(name, given[name]).cast(kind))
+        elif name in _ZERO:
+            described.append(pl.repeat(_ZERO[name], days.height, dtype=kind, eager=True).alias(name))
+        else:
+            described.append(pl.Series(name, [None], dtype=kind).new_from_index(0, days.height))
+    return pl.DataFrame(described)
+
+
+_ZERO: dict[str, Any] = {
+    **dict.fromkeys(("expected", "actual", "missing", "received", "quarantined"), 0),
+    **dict.fromkeys(("restated", "withdrawn", "warnings"), 0),
+    "changed": False,
+}

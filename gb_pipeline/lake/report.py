@@ -1,18 +1,55 @@
 """What a write did, as values that a person and a program can read.
 
-Belongs here: the reports' types. Does not belong here: producing or printing them.
+This module holds the reports' types, and makes a value of each session where somebody wants one. What a session amounts to is
+found out elsewhere (`coverage`), and nothing here prints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
+import polars as pl
+
+from gb_pipeline.errors import LakeError
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.gaps import Gap
+from gb_pipeline.quality.fingerprint import combine, fingerprint_text
+from gb_pipeline.quality.gaps import Gap, GapReason
+
+_TIME = pl.Datetime("us", "UTC")
+_CODES = pl.List(pl.Struct({"code": pl.String(), "rows": pl.Int64()}))
+# One row per series and day of a window, made by `coverage.describe_sessions`. The last three columns are null where there
+# is nothing to tell, which is nearly everywhere.
+DESCRIBED = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "session": pl.Date(),
+        "status": pl.String(),
+        "expected": pl.Int64(),
+        "actual": pl.Int64(),
+        "missing": pl.Int64(),
+        "received": pl.Int64(),
+        "quarantined": pl.Int64(),
+        "restated": pl.Int64(),
+        "withdrawn": pl.Int64(),
+        "changed": pl.Boolean(),
+        "warnings": pl.Int64(),
+        "fingerprint": pl.Int64(),
+        "first_timestamp": _TIME,
+        "last_timestamp": _TIME,
+        "gaps": polars_schema(SESSIONS)["gaps"],
+        "reason_counts": _CODES,
+        "warning_counts": _CODES,
+        "worst": pl.List(pl.Struct({"timestamp": _TIME, "why": pl.String(), "row": pl.String()})),
+    }
+)
 
 
 class SessionStatus(StrEnum):
@@ -43,12 +80,12 @@ class SessionReport:
         expected, actual, missing: bars that the calendar expects, that are stored, and that are not.
         received: rows that the vendor sent for this session.
         quarantined: rows of them that were refused.
-        restated: rows whose content changed at the vendor; the old content is in `restatements`.
-        withdrawn: stored rows that the vendor no longer sends; they are kept.
+        restated: rows whose content this write changed, because the vendor had; the old content is kept.
+        withdrawn: stored rows that the vendor sends no longer, whenever that was noticed; they are kept.
         warnings: rows that are stored although they look suspicious, by code.
         reasons: quarantined rows by code.
         worst: the first few quarantined or suspicious rows: `timestamp`, `why` and `row`, as text.
-        fingerprint: of the stored content; empty without rows.
+        fingerprint: of the stored content, 16 hexadecimal digits; empty without rows.
         first, last: first and last stored bar.
         gaps: runs of missing bars with their reasons.
         changed: whether this write changed stored rows.
@@ -74,24 +111,28 @@ class SessionReport:
     changed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WriteReport:
     """One `write_bars`.
 
     Attributes:
-        received: rows of the frame; always `stored + quarantined`.
+        sessions_frame: one row per series and day of the window, columns of `DESCRIBED`.
+        received: rows of the frame; always `stored + quarantined + late`.
         stored: rows of the frame that the lake now holds with this content, whether new, restated or unchanged.
         unchanged: rows of `stored` that it held before.
+        late: rows of an answer that was fetched before what is stored was; they changed nothing.
         unplaced: quarantined rows that belong to no session of the window, by symbol.
         bytes: size of the data files that the commit added.
         version: the table's version after the commit; None when nothing had to be committed.
-        fingerprint: over all sessions.
+
+    Raises:
+        LakeError: the rows do not add up, which is a bug.
     """
 
     source: str
     resolution: Resolution
     window: Window
-    sessions: tuple[SessionReport, ...]
+    sessions_frame: pl.DataFrame = field(repr=False, compare=False)
     received: int
     stored: int
     unchanged: int
@@ -101,4 +142,63 @@ class WriteReport:
     unplaced: Mapping[str, int]
     bytes: int
     version: int | None
-    fingerprint: str
+    late: int = 0
+
+    def __post_init__(self) -> None:
+        """Hold the law that no row is lost."""
+        if self.received != self.stored + self.quarantined + self.late:
+            raise LakeError(
+                f"{self.source} {self.resolution} {self.window}: {self.received:,} rows were received, but {self.stored:,}"
+                f" were stored, {self.quarantined:,} quarantined and {self.late:,} late, which makes"
+                f" {self.stored + self.quarantined + self.late:,}",
+                fix="this is a bug of gb_pipeline: please report it with these numbers",
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Over all sessions: hexadecimal SHA-256, empty without a row; made when first asked for."""
+        return combine(self.sessions_frame.select("symbol", "session", "fingerprint"))
+
+    @cached_property
+    def sessions(self) -> tuple[SessionReport, ...]:
+        """A value for each row of `sessions_frame`, made when first asked for."""
+        return session_reports(self.sessions_frame)
+
+
+def session_reports(described: pl.DataFrame) -> tuple[SessionReport, ...]:
+    """A value for each row of a frame with the columns of `DESCRIBED`, in its order.
+
+    Example:
+        >>> session_reports(report.sessions_frame.filter(pl.col("status") == "partial"))[0].missing
+        3
+    """
+    columns = {name: described[name].to_list() for name in DESCRIBED.names() if name != "gaps"}
+    columns["status"] = [_STATUS[status] for status in columns["status"]]
+    columns["warnings"] = [_counts(codes) for codes in columns.pop("warning_counts")]
+    columns["reasons"] = [_counts(codes) for codes in columns.pop("reason_counts")]
+    columns["worst"] = [_told(rows) for rows in columns["worst"]]
+    columns["fingerprint"] = fingerprint_text(described["fingerprint"]).fill_null("").to_list()
+    columns["first"], columns["last"] = columns.pop("first_timestamp"), columns.pop("last_timestamp")
+    columns["gaps"] = _gaps(described["gaps"])
+    return tuple(map(SessionReport, *(columns[item.name] for item in fields(SessionReport))))
+
+
+_STATUS = {status.value: status for status in SessionStatus}
+_REASON = {reason.value: reason for reason in GapReason}
+
+
+def _counts(codes: list[dict[str, Any]] | None) -> dict[str, int]:
+    return {} if codes is None else {item["code"]: item["rows"] for item in codes}
+
+
+def _told(rows: list[dict[str, Any]] | None) -> tuple[dict[str, str], ...]:
+    return () if rows is None else tuple({name: str(value or "") for name, value in row.items()} for row in rows)
+
+
+def _gaps(gaps: pl.Series) -> list[tuple[Gap, ...]]:
+    """One list of all gaps, cut where the sessions end: a list of structs becomes Python far more slowly."""
+    flat = gaps.explode(empty_as_null=False).struct.unnest()
+    reasons = [_REASON[reason] for reason in flat["reason"]]
+    values = tuple(map(Gap, flat["start"], flat["end"], flat["missing"], reasons))
+    ends = gaps.list.len().cum_sum().to_list()
+    return [values[start:end] for start, end in pairwise([0, *ends])]

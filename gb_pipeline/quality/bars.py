@@ -46,6 +46,11 @@ class Verdict:
     refused: frozenset[tuple[str, date]]
     received: int
 
+    @property
+    def unplaced(self) -> int:
+        """Rows of `bad` that belong to no session: their stamp is unreadable, or outside all sessions."""
+        return self.bad["session"].null_count()
+
 
 def judge(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime | None = None) -> Verdict:
     """Judge the rows of one or many symbols against the rules of their source.

@@ -1,93 +1,213 @@
 """A hash of what is stored that does not depend on how it is stored.
 
-Belongs here: the canonical bytes. The fingerprint of a (source, symbol, resolution, session) is SHA-256 over a header and,
-column by column, the little-endian bytes of the rows in the order of their timestamps; `known_at` is left out. A higher
-level hashes the fingerprints of the level below. Same rows, same fingerprint, whatever the files.
+The fingerprint of a (source, symbol, resolution, session) in one precision is made of the first 8 bytes of SHA-256 over:
+
+- the line `gb-bars-2 <source> <symbol> <resolution> <precision>\\n` in UTF-8;
+- the session as days since 1970-01-01 (4 bytes) and the number of rows (8 bytes);
+- the rows, sorted by timestamp, one after the other: the timestamp in microseconds since 1970-01-01 UTC (8 bytes), then
+  `open, high, low, close, volume, trade_count, vwap`, and one byte of which bit 0 says that there is a `trade_count`
+  and bit 1 that there is a `vwap`.
+
+All numbers are signed and little-endian; `trade_count` has 8 bytes, decimals are their unscaled integers in 8 bytes
+(`Decimal(18,8)`) or 16 (`Decimal(38,18)`), and what is absent is 0. Nothing about versions is part of it (`known_at`,
+`superseded_at`, `withdrawn`), nor is anything about files or the order of rows. Higher levels hash the lower ones
+(`combine`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import date
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
+from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, Precision
+from gb_pipeline.market.schema import CONTENT, OPTIONAL, Precision
+from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
+
+FINGERPRINTS = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "rows": pl.Int64(), "fingerprint": pl.Int64()})
+VERSION = "gb-bars-2"
+# Rows that are laid out at once: few enough to stay in the processor's cache until they are hashed.
+_BLOCK = 32_768
 
 
 def session_fingerprints(
     frame: pl.DataFrame, source: str, resolution: Resolution, precision: Precision
-) -> dict[tuple[str, date], str]:
+) -> pl.DataFrame:
     """Fingerprints of every (symbol, session) of a frame.
 
     Args:
-        frame: columns `symbol`, `session` (Date), `timestamp` and the content columns in the stored types; sorted by
-            symbol and timestamp.
+        frame: columns `symbol`, `session` (Date), `timestamp` (Datetime us UTC) and the content columns in the types of
+            `precision`, in any order of rows; rows without a session are left out.
 
     Returns:
-        Hexadecimal SHA-256 by (symbol, session).
+        `symbol`, `session`, `rows` (Int64) and `fingerprint` (Int64), sorted by symbol and session.
+
+    Raises:
+        WindowRefused: a price or a volume is missing, or does not fit the precision.
+
+    Example:
+        >>> session_fingerprints(good, "sim", Resolution.MINUTE, Precision.STANDARD)["rows"].to_list()
+        [1440]
     """
-    if frame.is_empty():
-        return {}
-    groups = (
-        frame.with_row_index("row")
-        .group_by("symbol", "session", maintain_order=True)
-        .agg(pl.col("row").first().alias("first"), pl.len().alias("rows"))
-    )
-    columns = [_bytes_of(frame["timestamp"].to_physical())] + [
-        _bytes_of(_physical(frame[name], precision)) for name in CONTENT
-    ]
-    prints = {}
-    for symbol, session, first, rows in groups.iter_rows():
-        digest = hashlib.sha256(f"gb-bars-1 {source} {symbol} {resolution} {session} {precision} {rows}\n".encode())
-        for values, valid in columns:
-            _update(digest, values, valid, first, first + rows)
-        prints[symbol, session] = digest.hexdigest()
-    return prints
+    runs = session_runs(frame)
+    prints = fingerprint_runs(runs, source, resolution, precision)
+    return runs.heads.with_columns(rows=pl.Series(runs.counts), fingerprint=pl.Series(prints)).cast(FINGERPRINTS)
 
 
-def combine(parts: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
-    """The fingerprint of a higher level: SHA-256 over the lower ones, sorted by name.
+def fingerprint_runs(runs: SessionRuns, source: str, resolution: Resolution, precision: Precision) -> Integers:
+    """Fingerprints of runs, as an array as long as theirs; see `session_fingerprints`."""
+    if len(runs.starts) == 0:
+        return np.empty(0, np.int64)
+    columns, valid = _columns(runs.frame, precision)
+    heads = runs.heads
+    lines = _lines(heads["symbol"], source, resolution, precision)
+    numbers = np.empty(len(runs.starts), dtype=[("session", "<i4"), ("rows", "<i8")])
+    numbers["session"], numbers["rows"] = heads["session"].to_physical().to_numpy(), runs.counts
+
+    def hash_block(first: int, last: int) -> bytes:
+        low, high = int(runs.starts[first]), int(runs.starts[last - 1] + runs.counts[last - 1])
+        rows = _lay_out(columns, valid, low, high).view(np.uint8).data
+        width = len(rows) // (high - low)
+        starts = ((runs.starts[first:last] - low) * width).tolist()
+        ends = [*starts[1:], len(rows)]
+        tails = numbers[first:last].tobytes()
+        size = numbers.itemsize
+        sha256 = hashlib.sha256
+        return b"".join(
+            [
+                sha256(line + tails[at : at + size] + rows[start:end]).digest()
+                for line, at, start, end in zip(
+                    lines[first:last], range(0, len(tails), size), starts, ends, strict=True
+                )
+            ]
+        )
+
+    cuts = np.unique(np.searchsorted(runs.starts, np.arange(0, runs.frame.height, _BLOCK)))
+    edges = [*cuts[cuts < len(runs.starts)].tolist(), len(runs.starts)]
+    blocks = list(pairwise(edges))
+    if len(blocks) == 1:
+        digests = [hash_block(*blocks[0])]
+    else:
+        # Copying and hashing much at once release the interpreter.
+        with ThreadPoolExecutor(2) as pool:
+            digests = list(pool.map(lambda block: hash_block(*block), blocks))
+    return np.frombuffer(b"".join(digests), dtype="<i8").reshape(-1, 4)[:, 0].astype(np.int64)
+
+
+def fingerprint_text(fingerprints: pl.Series) -> pl.Series:
+    """Fingerprints as people see them: the first 16 hexadecimal digits of the SHA-256.
 
     Args:
-        parts: fingerprints by the name of what they describe, such as a session's ISO date; empty ones are left out.
+        fingerprints: Int64.
+
+    Returns:
+        String of the same name; null where the fingerprint is.
+
+    Example:
+        >>> fingerprint_text(pl.Series([1, -1])).to_list()
+        ['0100000000000000', 'ffffffffffffffff']
+    """
+    filled = fingerprints.cast(pl.Int64).fill_null(0).to_numpy().astype("<i8", copy=False)
+    raw = pa.Array.from_buffers(pa.binary(8), len(filled), [None, pa.py_buffer(np.ascontiguousarray(filled))])
+    text = pl.Series(fingerprints.name, pl.from_arrow(raw)).bin.encode("hex")
+    return text.set(fingerprints.is_null(), None) if fingerprints.null_count() else text
+
+
+def combine(parts: pl.DataFrame | Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
+    """The fingerprint of a higher level: SHA-256 over one line `<name> <fingerprint>\\n` for each lower one.
+
+    Lines are sorted by name, in the order of its UTF-8 bytes; a fingerprint stands in them as 16 hexadecimal digits, or
+    as the text it is.
+
+    Args:
+        parts: a frame with `fingerprint` (Int64 or String) and the columns that name it, such as `symbol` and `session`,
+            joined by a space; or names and texts. What has no fingerprint (null, empty) is left out.
 
     Returns:
         Hexadecimal SHA-256; empty when there is nothing.
+
+    Example:
+        >>> combine(described.select("symbol", "session", "fingerprint")) == combine([("BTC-USD 2024-01-02", "4e0f...")])
+        True
     """
-    items = sorted((name, value) for name, value in dict(parts).items() if value)
-    if not items:
-        return ""
-    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in items).encode()).hexdigest()
-
-
-def _physical(series: pl.Series, precision: Precision) -> pl.Series:
-    if series.dtype.is_decimal():
-        physical = series.cast(precision.decimal).to_physical()
-        return physical if precision is Precision.WIDE else physical.cast(pl.Int64)
-    return series.cast(pl.Int64)
-
-
-def _bytes_of(series: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows as an array with one little-endian item per row, and the validity where something is null."""
-    valid = series.is_not_null().to_numpy() if series.null_count() else None
-    filled = series.fill_null(0)
-    if filled.dtype == pl.Int128:
-        buffer = filled.cast(pl.Decimal(38, 0)).to_arrow().buffers()[1]
-        return np.frombuffer(buffer, dtype="V16", count=len(filled)), valid
-    return filled.cast(pl.Int64).to_numpy().astype("<i8", copy=False), valid
-
-
-def _update(digest: hashlib._Hash, values: np.ndarray, valid: np.ndarray | None, first: int, last: int) -> None:
-    part = None if valid is None else valid[first:last]
-    if part is None or part.all():
-        digest.update(b"V")
-    elif not part.any():
-        digest.update(b"N")
-        return
+    if isinstance(parts, pl.DataFrame):
+        named = parts.select(
+            pl.concat_str(pl.exclude("fingerprint").cast(pl.String), separator=" ").alias("name"), "fingerprint"
+        )
+        if named.schema["fingerprint"] == pl.Int64:
+            named = named.with_columns(fingerprint_text(named["fingerprint"]))
     else:
-        digest.update(b"M" + np.packbits(part, bitorder="little").tobytes())
-    digest.update(np.ascontiguousarray(values[first:last]).tobytes())
+        named = pl.DataFrame(list(dict(parts).items()), schema=["name", "fingerprint"], orient="row")
+        named = named.cast(pl.String)
+    named = named.filter(pl.col("fingerprint").fill_null("") != "")
+    if named.is_empty():
+        return ""
+    if not named["name"].is_sorted():
+        named = named.sort("name", "fingerprint")
+    text: str = named.select(pl.concat_str("name", pl.lit(" "), "fingerprint", pl.lit("\n")).str.join("")).item()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _lines(symbols: pl.Series, source: str, resolution: Resolution, precision: Precision) -> list[bytes]:
+    """The first line of every run; sorted symbols make long stretches of one."""
+    stretches = symbols.rle().struct.unnest()
+    lines: list[bytes] = []
+    for count, symbol in zip(stretches["len"].to_list(), stretches["value"].to_list(), strict=True):
+        lines += [f"{VERSION} {source} {symbol} {resolution.value} {precision.value}\n".encode()] * count
+    return lines
+
+
+def _columns(frame: pl.DataFrame, precision: Precision) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.uint8]]:
+    """Every column as an array with one integer (of 16 bytes: a pair of halves) per row, and the byte of what is there."""
+    columns = {"timestamp": frame["timestamp"].to_physical().to_numpy()}
+    valid = np.zeros(frame.height, np.uint8)
+    for name in CONTENT:
+        series = frame[name]
+        if name in OPTIONAL:
+            bit = 1 << OPTIONAL.index(name)
+            if series.null_count() == 0:
+                valid |= bit
+            elif series.null_count() < len(series):
+                valid |= series.is_not_null().to_numpy() * np.uint8(bit)
+        elif series.null_count():
+            raise WindowRefused(
+                f"column {name!r} lacks {series.null_count()} values, so its rows are not bars",
+                fix="pass only rows that passed every rule",
+            )
+        columns[name] = _integers(series, precision)
+    return columns, valid
+
+
+def _integers(series: pl.Series, precision: Precision) -> npt.NDArray[Any]:
+    if not series.dtype.is_decimal():
+        return series.cast(pl.Int64).fill_null(0).to_numpy()
+    try:
+        exact = series if series.dtype == precision.decimal else series.cast(precision.decimal)
+    except pl.exceptions.InvalidOperationError as error:
+        raise WindowRefused(
+            f"column {series.name!r} holds values that do not fit {precision.decimal}", fix="use `precision: wide`"
+        ) from error
+    if precision is Precision.STANDARD:
+        return exact.to_physical().cast(pl.Int64).fill_null(0).to_numpy()
+    filled = exact.fill_null(0).to_arrow()
+    words = np.frombuffer(filled.buffers()[1], dtype="<i8").reshape(-1, 2)
+    return words[filled.offset : filled.offset + len(filled)]
+
+
+def _lay_out(
+    columns: Mapping[str, npt.NDArray[Any]], valid: npt.NDArray[np.uint8], low: int, high: int
+) -> npt.NDArray[Any]:
+    kinds: list[Any] = [(name, "<i8", values.shape[1:]) for name, values in columns.items()]
+    rows = np.empty(high - low, dtype=[*kinds, ("valid", "u1")])
+    for name, values in columns.items():
+        rows[name] = values[low:high]
+    rows["valid"] = valid[low:high]
+    return rows

@@ -1,12 +1,13 @@
 """Which expected bars are not there, and why.
 
-Belongs here: comparing stored bars with the calendar, and giving every run of missing ones a reason.
+This module compares stored bars with the calendar and gives every run of missing ones a reason. What the calendar expects,
+and what is stored, it is told.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 
 import polars as pl
@@ -25,12 +26,22 @@ class GapReason(StrEnum):
     UNKNOWN = "unknown"
 
 
-Key = tuple[str, date]
 _BAR = ["symbol", "timestamp"]
 _SESSION = ["symbol", "session"]
 
 # Gaps that a later fetch may close.
 OPEN_REASONS = frozenset({GapReason.FETCH_FAILED, GapReason.UNKNOWN})
+
+GAPS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "session": pl.Date(),
+        "start": pl.Datetime("us", "UTC"),
+        "end": pl.Datetime("us", "UTC"),
+        "missing": pl.Int64(),
+        "reason": pl.String(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ def find_gaps(
     *,
     refused: pl.DataFrame | None = None,
     failed: bool = False,
-) -> dict[Key, tuple[Gap, ...]]:
+) -> pl.DataFrame:
     """Runs of missing bars of any number of series.
 
     Args:
@@ -61,32 +72,31 @@ def find_gaps(
         failed: the fetch of these sessions failed.
 
     Returns:
-        Gaps by (symbol, session), in order of time; sessions without a gap are left out. A run ends where the session or
-        the reason changes.
+        Columns of `GAPS`, one row per gap, in the order of `expected`: from `start` up to `end` (half-open), `missing` bars
+        of it expected, `reason` one of `GapReason`. A run ends where the session or the reason changes.
 
     Example:
-        >>> find_gaps(grid, stored, GapPolicy.NO_TRADE)["BTC-USD", date(2024, 1, 2)][0].reason
-        <GapReason.NO_TRADE: 'no_trade'>
+        >>> find_gaps(grid, stored, GapPolicy.NO_TRADE).select("session", "missing", "reason").rows()
+        [(datetime.date(2024, 1, 2), 3, 'no_trade')]
     """
     indexed = expected.with_row_index("position")
     missing = indexed.join(actual, on=_BAR, how="anti", maintain_order="left")
     if missing.is_empty():
-        return {}
+        return pl.DataFrame(schema=GAPS)
     marked = missing.with_columns(_reason(missing, expected, policy, refused, failed=failed))
     new_run = (pl.col("position").diff() != 1) | pl.any_horizontal(
         pl.col(name) != pl.col(name).shift(1) for name in ("symbol", "session", "reason")
     )
-    runs = (
+    return (
         marked.with_columns(new_run.fill_null(True).cum_sum().alias("run"))
         .group_by("run", maintain_order=True)
         .agg(
             pl.col("symbol", "session", "timestamp", "reason").first(), pl.col("end").last(), pl.len().alias("missing")
         )
+        .rename({"timestamp": "start"})
+        .select(GAPS.names())
+        .cast(GAPS)
     )
-    found: dict[Key, list[Gap]] = {}
-    for _, symbol, session, start, reason, end, count in runs.iter_rows():
-        found.setdefault((symbol, session), []).append(Gap(start, end, count, GapReason(reason)))
-    return {key: tuple(gaps) for key, gaps in found.items()}
 
 
 def _reason(

@@ -1,0 +1,134 @@
+"""Every day of every series of a window, as a position in arrays.
+
+This module lays days out, symbol after symbol and day after day, and brings what other frames say of (symbol, session) to
+its position: no joins, no row of Python per session. What is said of a day it does not know (`lake.coverage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from gb_pipeline.quality.runs import Integers, row_runs
+
+Flags = npt.NDArray[np.bool_]
+Listing = tuple[date | None, date | None]
+
+
+class SessionDays:
+    """The days of a window for each of its symbols.
+
+    Attributes:
+        height: how many positions there are.
+        closed: where the market has no session.
+        listed: where the symbol is listed; everywhere on closed days.
+    """
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        sessions: Sequence[date],
+        closed: Sequence[date],
+        listings: Mapping[str, Listing],
+    ) -> None:
+        """Lay out the days of some symbols, sorted, each once.
+
+        Args:
+            symbols: in any order.
+            sessions: days with a session.
+            closed: days without.
+            listings: first session, and first session without the symbol; None where there is none.
+        """
+        self._symbols = sorted(set(symbols))
+        labels = _numbers(pl.Series([*sessions, *closed], dtype=pl.Date))
+        order = np.argsort(labels)
+        self._days = labels[order]
+        self.height = len(self._symbols) * len(self._days)
+        self.closed = self.of_days(order >= len(sessions))
+        self.listed = self.closed | self._listed(listings)
+        # The position of every calendar day among ours; -1 where it is none of them.
+        self._first = int(self._days[0]) if len(self._days) else 0
+        self._place_of = np.full(int(self._days[-1]) - self._first + 1 if len(self._days) else 0, -1)
+        self._place_of[self._days - self._first] = np.arange(len(self._days))
+
+    @property
+    def count_of_days(self) -> int:
+        """How many days the window has."""
+        return len(self._days)
+
+    @property
+    def symbols(self) -> pl.Series:
+        """`symbol` of every position."""
+        codes = pl.Series("symbol", self._symbols, dtype=pl.String)
+        return codes.gather(np.repeat(np.arange(len(self._symbols)), len(self._days)))
+
+    @property
+    def sessions(self) -> pl.Series:
+        """`session` (Date) of every position."""
+        return pl.Series("session", self.of_days(self._days.astype(np.int32))).cast(pl.Date)
+
+    def day_places(self, sessions: pl.Series) -> Integers:
+        """Which of the window's days each session (Date) is; -1 for one that is none of them."""
+        offsets = _numbers(sessions) - self._first
+        inside = (offsets >= 0) & (offsets < len(self._place_of))
+        return np.where(inside, self._place_of.take(offsets, mode="clip"), -1) if len(self._days) else offsets * 0 - 1
+
+    def of_days(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What holds for a day, at each of its positions."""
+        return np.tile(values, len(self._symbols))
+
+    def places(self, keys: pl.DataFrame) -> Integers:
+        """The position of every `symbol`, `session`; -1 where it has none."""
+        series = keys["symbol"].cast(pl.Enum(self._symbols), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+        days = self.day_places(keys["session"])
+        symbols = series.to_numpy()
+        return np.where((symbols >= 0) & (days >= 0), symbols * len(self._days) + days, -1)
+
+    def count(self, rows: pl.DataFrame) -> Integers:
+        """How many rows of a frame each position has."""
+        starts, counts = row_runs(rows)
+        return self.add(self.places(rows.select(pl.col("symbol", "session").gather(starts))), counts)
+
+    def add(self, places: Integers, values: Integers) -> Integers:
+        """The sum of the values at each position; a place of -1 counts nowhere."""
+        inside = places >= 0
+        sums = np.zeros(self.height, np.int64)
+        np.add.at(sums, places[inside], values[inside])
+        return sums
+
+    def put(self, places: Integers, values: pl.Series) -> pl.Series:
+        """Each value at its position, null elsewhere; no position may be named twice."""
+        inside = np.flatnonzero(places >= 0)
+        if len(inside) == self.height and (places[inside] == np.arange(self.height)).all():
+            return values.gather(inside)
+        source = np.full(self.height, -1)
+        source[places[inside]] = inside
+        return values.gather(pl.Series(source).set(pl.Series(source < 0), None))
+
+    def _listed(self, listings: Mapping[str, Listing]) -> Flags:
+        listed = np.ones((len(self._symbols), len(self._days)), dtype=bool)
+        for row, symbol in enumerate(self._symbols):
+            first, end = listings.get(symbol, (None, None))
+            if first is not None:
+                listed[row] &= self._days >= _number(first)
+            if end is not None:
+                listed[row] &= self._days < _number(end)
+        return listed.ravel()
+
+
+def _number(day: date) -> int:
+    return day.toordinal() - _EPOCH
+
+
+def _numbers(days: pl.Series) -> Integers:
+    """Days since 1970-01-01; what is no day is far from all of them."""
+    return days.to_physical().cast(pl.Int64).fill_null(_NO_DAY).to_numpy()
+
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_NO_DAY = -(2**40)
