@@ -103,7 +103,7 @@ def source(item: SourceSettings, root: Path) -> Finding:
         item: the source.
         root: the lake, beside which used calls are counted.
     """
-    from gb_pipeline.lake.storage import Storage
+    from gb_pipeline.storage.address import Storage
 
     # What the lake's folder is, or why it cannot be one, is a finding of its own.
     state = root / "state" if root.is_file() else Storage.at(root).state

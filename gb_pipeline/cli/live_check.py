@@ -123,7 +123,7 @@ async def _checks(
 ) -> tuple[list[Check], GbError | None]:
     """What was seen, and the error that ended it."""
     from gb_pipeline.ingest import contract
-    from gb_pipeline.lake.storage import Storage
+    from gb_pipeline.storage.address import Storage
     from gb_pipeline.providers.registry import build_provider, missing_credentials
     from gb_pipeline.providers.strict_http import unsaid
 

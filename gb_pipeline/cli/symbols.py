@@ -251,7 +251,7 @@ def _alone(config: Config) -> Iterator[None]:
     """Nobody else changes gb.yaml meanwhile: of two who read it and write it, one would lose what it wrote."""
     from filelock import FileLock
 
-    from gb_pipeline.lake.storage import Storage
+    from gb_pipeline.storage.address import Storage
     from gb_pipeline.settings import lake_folder
 
     state = Storage.at(lake_folder(config)).state

@@ -1,8 +1,7 @@
 """Corporate actions as a vendor tells them, and as it told them at any earlier moment.
 
-Belongs here: comparing an answer with what is stored, and appending what it says differently. Nothing is ever replaced: of
-several rows of one action (source, symbol, ex_date, kind, label) the newest known one holds, the older ones are what
-`as_of` reads. An action that the vendor no longer returns keeps its rows and gets one more that says `withdrawn`.
+Belongs here: comparing an answer with what is stored, and committing what it says differently as new versions. An action is
+(source, symbol, ex_date, kind, label); one that the vendor no longer returns gets a version that says `withdrawn`.
 Does not belong here: whether an action makes sense (`quality.actions`), and what it does to prices (`market.adjust`).
 """
 
@@ -14,30 +13,29 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from gb_pipeline.lake import quarantine
-from gb_pipeline.lake.files import ledger_rows
-from gb_pipeline.lake.specs import spec_of
-from gb_pipeline.lake.tables import Tables, retry_on_conflict
-from gb_pipeline.market.schema import CORPORATE_ACTIONS, SPLIT, polars_schema
+from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
+from gb_pipeline.market.schema import SPLIT
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.actions import ActionsVerdict, judge_actions
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.commit import Clock, Draft, commit
+from gb_pipeline.storage.history import revise
+from gb_pipeline.storage.reading import FILE, held_at
+from gb_pipeline.storage.table import Tables
 
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
-
-TABLE = "corporate_actions"
+TABLE = CORPORATE_ACTIONS.name
 KEY = ("symbol", "ex_date", "kind", "label")
 # What an action says; `ratio` follows from the split's two numbers.
 SAID = ("split_to", "split_from", "amount", "currency", "declared_date", "record_date", "pay_date")
 # A vendor that moved a split to another day may list it under both for a while.
 _SAME_SPLIT_DAYS = timedelta(days=14)
 _WORST = 5
-_MOST_NAMED = 200
-_TYPES = polars_schema(CORPORATE_ACTIONS)
+_TYPES = CORPORATE_ACTIONS.polars
 
 _Action = dict[str, Any]
 _Key = tuple[str, date, str, str]
@@ -45,7 +43,7 @@ _Key = tuple[str, date, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ActionsReport:
-    """One `write_actions`; `received == new + restated + unchanged + quarantined + repeated`.
+    """One `write_actions`; `received == new + restated + unchanged + quarantined + repeated + late`.
 
     Attributes:
         received: rows of the frame.
@@ -55,11 +53,12 @@ class ActionsReport:
         withdrawn: actions that the vendor returns no more since this answer.
         quarantined: rows that were refused.
         repeated: rows that said the same as another row of the answer.
+        late: rows that differ from what a later question brought; they changed nothing.
         reasons: refused rows by code.
         worst: the first few refused rows: `symbol`, `ex_date`, `why`, `row`, as text.
         doubtful: splits that look like one split under two dates, as text, by symbol.
         by_symbol: the counts of each symbol that has any, under the names of the fields above.
-        changed: the rows that were appended, columns of `market.schema.CORPORATE_ACTIONS`.
+        changed: the new versions, columns of the dataset `corporate_actions`.
         version: the table's version after the commit; None when nothing had to be committed.
     """
 
@@ -73,6 +72,7 @@ class ActionsReport:
     withdrawn: int
     quarantined: int
     repeated: int
+    late: int
     reasons: Mapping[str, int]
     worst: tuple[Mapping[str, str], ...]
     doubtful: Mapping[str, tuple[str, ...]]
@@ -88,8 +88,17 @@ def history(
     between: tuple[date, date] | None = None,
 ) -> pl.DataFrame:
     """Every version of every action, in the order of key and `known_at`; `between` is a half-open range of ex dates."""
-    rows = ledger_rows(tables, TABLE, source=source, symbols=symbols, between=between, key="ex_date")
-    return rows.sort("source", *KEY, "known_at").collect()
+    found = tables.newest(TABLE)
+    files = found.select(
+        {"source": source} if source else None,
+        between={"ex_date": between} if between else None,
+        holding={"symbol": symbols} if symbols is not None else None,
+    )
+    cut = None if between is None else ("ex_date", *between)
+    rows = reading.read(tables.storage, CORPORATE_ACTIONS, files, between=cut)
+    if symbols is not None:
+        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
+    return rows.sort("source", *KEY, "known_at")
 
 
 def read(
@@ -108,17 +117,16 @@ def read(
         withdrawn: also those that the vendor no longer returned by then.
 
     Returns:
-        Columns of `market.schema.CORPORATE_ACTIONS`, `withdrawn` never null, sorted by source, symbol and ex date.
+        Columns of the dataset `corporate_actions`, `withdrawn` never null, sorted by source, symbol and ex date.
     """
     rows = history(tables, source, symbols, between).with_columns(pl.col("withdrawn").fill_null(False))
     return valid(rows, as_of, withdrawn=withdrawn)
 
 
 def valid(rows: pl.DataFrame, as_of: datetime | None = None, *, withdrawn: bool = False) -> pl.DataFrame:
-    """Of all versions, as `history` sorts them, the ones that held at a moment."""
-    if as_of is not None:
-        rows = rows.filter(pl.col("known_at") <= as_of)
-    newest = rows.unique(["source", *KEY], keep="last", maintain_order=True)
+    """Of all versions, the ones that hold now or held at a moment."""
+    held = pl.col("superseded_at").is_null() if as_of is None else held_at(as_of, history=True)
+    newest = rows.filter(held)
     return newest if withdrawn else newest.filter(~pl.col("withdrawn").fill_null(False))
 
 
@@ -129,39 +137,43 @@ def write_actions(
     window: tuple[date, date],
     frame: pl.DataFrame,
     *,
-    known_at: datetime,
-    now: datetime,
+    fetched_at: datetime,
     run_id: str | None,
+    clock: Clock,
 ) -> ActionsReport:
     """See `LakeStore.write_actions`."""
     codes = sorted(set(symbols))
     verdict = judge_actions(frame, set(codes), *window)
     asked = Window.of(*window)
-    quarantine.record(tables, source, TABLE, asked, verdict.bad, at=now, run_id=run_id)
-    return retry_on_conflict(lambda: _write(tables, source, codes, window, verdict, known_at))
+    at = max(fetched_at, clock())
+    quarantine.record(tables, source, TABLE, asked, verdict.bad, at=at, run_id=run_id, clock=clock)
+
+    def decide(draft: Draft) -> ActionsReport:
+        return _decide(draft, source, codes, window, verdict, fetched_at)
+
+    return commit(tables[TABLE], decide, clock=clock)
 
 
-def _write(
-    tables: Tables,
+def _decide(
+    draft: Draft,
     source: str,
     codes: list[str],
     window: tuple[date, date],
     verdict: ActionsVerdict,
-    known_at: datetime,
+    fetched_at: datetime,
 ) -> ActionsReport:
-    """One attempt: read, compare, commit on top of what was read."""
-    if not verdict.good.is_empty():
-        tables.ensure(spec_of(TABLE))
-    # A long list of names makes a slow predicate: whatever lies between the first and the last is written back then.
-    named = codes if len(codes) <= _MOST_NAMED else None
-    with tables.open(TABLE) as table:
-        # One read for the decision and for what is written back: a later one could see another writer's commit.
-        rows = history(tables, source, named, window)
-        there = rows.filter(pl.col("symbol").is_in(codes))
-        changes, counts = _changes(source, verdict, there, known_at)
-        version = None
-        if table is not None and not changes.is_empty():
-            version = _commit(tables, table, source, named, rows, changes)
+    """One attempt: read, compare, and fill the draft."""
+    found = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
+    files = reading.current(draft.base, found)
+    stored = reading.read(
+        draft.table.storage, CORPORATE_ACTIONS, files, between=("ex_date", *window), with_file=True
+    ).filter(pl.col("symbol").is_in(codes))
+    changes, counts = _changes(source, verdict, stored, fetched_at)
+    version = None
+    if changes.height:
+        version = draft.base.version + 1
+        replaced = stored.join(changes.select(KEY), on=list(KEY), how="semi", maintain_order="left")
+        revise(draft, changes.sort(KEY), replaced.select(*_TYPES.names(), FILE), files)
     bad = Counter((symbol, "quarantined") for symbol in verdict.bad["symbol"])
     counts += bad + Counter((symbol, "repeated") for symbol in verdict.repeated)
     total: Counter[str] = Counter()
@@ -180,6 +192,7 @@ def _write(
         withdrawn=total["withdrawn"],
         quarantined=total["quarantined"],
         repeated=total["repeated"],
+        late=total["late"],
         reasons=dict(Counter(reason for reasons in verdict.bad["reasons"].to_list() for reason in reasons)),
         worst=_worst(verdict.bad),
         doubtful=_doubtful(verdict.good),
@@ -189,57 +202,37 @@ def _write(
     )
 
 
-def _commit(
-    tables: Tables, table: DeltaTable, source: str, named: list[str] | None, rows: pl.DataFrame, changes: pl.DataFrame
-) -> int:
-    """Append by replacing: rows beside the new ones are written back, so that two writers of one action conflict."""
-    first, last = changes["symbol"].min(), changes["symbol"].max()
-    low, high = str(changes["ex_date"].min()), str(changes["ex_date"].max())
-    names = "" if named is None else f" AND symbol IN ({', '.join(map(_text, named))})"
-    predicate = (
-        f"source = {_text(source)} AND symbol >= {_text(str(first))} AND symbol <= {_text(str(last))}{names}"
-        f" AND ex_date >= '{low}' AND ex_date <= '{high}'"
-    )
-    kept = rows.filter(
-        pl.col("symbol").is_between(pl.lit(first), pl.lit(last)),
-        pl.col("ex_date").cast(pl.String).is_between(pl.lit(low), pl.lit(high)),
-    )
-    return tables.replace(table, spec_of(TABLE), pl.concat([kept, changes]).sort(*KEY, "known_at"), predicate)
-
-
 def _changes(
-    source: str, verdict: ActionsVerdict, there: pl.DataFrame, known_at: datetime
+    source: str, verdict: ActionsVerdict, there: pl.DataFrame, fetched_at: datetime
 ) -> tuple[pl.DataFrame, Counter[tuple[str, str]]]:
-    """The rows to append, and how many actions of which symbol are what."""
-    stored = {_key(row): row for row in valid(there, known_at, withdrawn=True).rows(named=True)}
-    newest = {_key(row): row["known_at"] for row in there.rows(named=True)}
-    # Another writer may have been faster with what is said here: that is no version of its own.
-    after = there.filter(pl.col("known_at") > known_at).unique(["source", *KEY], keep="first", maintain_order=True)
-    following = {_key(row): row for row in after.rows(named=True)}
+    """The new versions, and how many actions of which symbol are what."""
+    stored = {_key(row): row for row in there.rows(named=True)}
     counts: Counter[tuple[str, str]] = Counter()
     changes: list[_Action] = []
 
+    def overtaken(before: _Action | None) -> bool:
+        return before is not None and before["fetched_at"] > fetched_at
+
     def append(action: _Action, *, gone: bool = False) -> None:
-        # Two contents of one moment could not be told apart.
-        taken = newest.get(_key(action))
-        moment = known_at + timedelta(microseconds=1) if taken == known_at else known_at
-        changes.append({**action, "source": source, "known_at": moment, "withdrawn": gone})
+        changes.append({**action, "source": source, "withdrawn": gone, "fetched_at": fetched_at})
 
     sent = _labelled(verdict.good, stored)
     for key, action in sent.items():
         before = stored.get(key)
-        same = any(
-            row is not None and not row["withdrawn"] and _said(row) == _said(action)
-            for row in (before, following.get(key))
-        )
-        counts[key[0], "unchanged" if same else "new" if before is None else "restated"] += 1
-        if not same:
+        same = before is not None and not before["withdrawn"] and _said(before) == _said(action)
+        late = not same and overtaken(before)
+        what = "unchanged" if same else "late" if late else "new" if before is None else "restated"
+        counts[key[0], what] += 1
+        if not same and not late:
             append(action)
     for key, before in stored.items():
-        if key not in sent and not before["withdrawn"] and key[:3] not in verdict.refused:
+        refused = key[:3] in verdict.refused
+        if key not in sent and not before["withdrawn"] and not refused and not overtaken(before):
             counts[key[0], "withdrawn"] += 1
             append(before, gone=True)
-    return pl.DataFrame([{name: row[name] for name in _TYPES} for row in changes], schema=_TYPES), counts
+    names = CORPORATE_ACTIONS.columns.names
+    types = {name: _TYPES[name] for name in names}
+    return pl.DataFrame([{name: row[name] for name in names} for row in changes], schema=types), counts
 
 
 def _labelled(good: pl.DataFrame, stored: Mapping[_Key, _Action]) -> dict[_Key, _Action]:
@@ -317,7 +310,3 @@ def _worst(bad: pl.DataFrame) -> tuple[Mapping[str, str], ...]:
 
 def _plain(value: Decimal) -> str:
     return f"{value:f}".rstrip("0").rstrip(".")
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -3,7 +3,7 @@
 Belongs here: what the lake recorded about a series' adjustment, and from which moment on a vendor that adjusts its history
 had taken a split in. Does not belong here: the arithmetic (`market.adjust`), fetching again (`ingest`), answers (`reading`).
 
-A bar of a split-adjusted series carries the splits that the vendor knew when the bar was fetched, so `known_at` says which
+A bar of a split-adjusted series carries the splits that the vendor knew when the bar was fetched, so `fetched_at` says which
 ones are in it. What the lake knows of a split's beginning at the vendor:
 
 - it was listed when the vendor was first asked about its ex date: it began with the ex date;
@@ -15,24 +15,35 @@ ones are in it. What the lake knows of a split's beginning at the vendor:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake import actions, fetches
-from gb_pipeline.lake.files import ledger_rows
-from gb_pipeline.lake.tables import Tables
+from gb_pipeline.lake import actions, fetches, ledger
 from gb_pipeline.market.adjust import as_fraction
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SPLIT, Adjustment
+from gb_pipeline.storage.table import Tables
 
 ANSWERED = ("ok", "empty")
 _KEY = ["source", *actions.KEY]
 # An answer of one evening is good for what is fetched until the end of the next day: vendors list splits on their ex dates.
 _GOOD_FOR = timedelta(days=2)
+
+
+@dataclass
+class _Memory:
+    """What was read once: a series never changes its adjustment, and splits belong to a version of their table."""
+
+    adjustments: dict[tuple[str, str, str], Adjustment] = field(default_factory=dict)
+    last_splits: dict[str, tuple[int, dict[str, date]]] = field(default_factory=dict)
+
+
+_MEMORIES: WeakKeyDictionary[Tables, _Memory] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +85,8 @@ def stored_adjustments(
         LakeError: a series was written with two kinds.
     """
     rows = (
-        ledger_rows(tables, "sessions", source=source, symbols=symbols)
-        .filter(pl.col("resolution") == resolution.value, pl.col("actual") > 0)
+        ledger.rows(tables, source, resolution, symbols, columns=["symbol", "actual", "adjustment"])
+        .filter(pl.col("actual") > 0)
         .select("symbol", pl.col("adjustment").fill_null(Adjustment.RAW.value))
         .unique()
         .collect()
@@ -94,12 +105,13 @@ def remembered_adjustments(
     tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]
 ) -> dict[str, Adjustment]:
     """The same, asking the ledger only once about each series that holds bars: it never changes its adjustment."""
+    held = _MEMORIES.setdefault(tables, _Memory()).adjustments
     keys = {symbol: (source, resolution.value, symbol) for symbol in symbols}
-    unknown = [symbol for symbol, key in keys.items() if key not in tables.adjustments]
+    unknown = [symbol for symbol, key in keys.items() if key not in held]
     if unknown:
         found = stored_adjustments(tables, source, resolution, unknown)
-        tables.adjustments.update({keys[symbol]: kind for symbol, kind in found.items()})
-    return {symbol: tables.adjustments[key] for symbol, key in keys.items() if key in tables.adjustments}
+        held.update({keys[symbol]: kind for symbol, kind in found.items()})
+    return {symbol: held[key] for symbol, key in keys.items() if key in held}
 
 
 def refuse_other_adjustment(
@@ -120,16 +132,16 @@ def refuse_other_adjustment(
 
 def last_splits(tables: Tables, source: str) -> dict[str, date]:
     """The newest ex date of a split that was ever told, by symbol; read once per version of the table."""
-    with tables.open(actions.TABLE) as table:
-        if table is None:
-            return {}
-        version = int(table.version())
-        held = tables.last_splits.get(source)
-        if held is None or held[0] != version:
-            rows = actions.history(tables, source).filter(pl.col("kind") == SPLIT)
-            newest = rows.group_by("symbol").agg(pl.col("ex_date").max()).rows()
-            held = tables.last_splits[source] = (version, dict(newest))
-        return held[1]
+    version = tables.newest(actions.TABLE).version
+    if version < 0:
+        return {}
+    memory = _MEMORIES.setdefault(tables, _Memory()).last_splits
+    held = memory.get(source)
+    if held is None or held[0] != version:
+        rows = actions.history(tables, source).filter(pl.col("kind") == SPLIT)
+        newest = rows.group_by("symbol").agg(pl.col("ex_date").max()).rows()
+        held = memory[source] = (version, dict(newest))
+    return held[1]
 
 
 def split_periods(
@@ -155,7 +167,7 @@ def action_fetches(
 ) -> pl.DataFrame:
     """Answered questions about corporate actions: `symbol, window_start, window_end, fetched_at`, oldest first."""
     rows = (
-        ledger_rows(tables, "fetches", source=source, symbols=symbols)
+        fetches.scan(tables, source, symbols)
         .filter(pl.col("kind") == actions.TABLE, pl.col("outcome").is_in(ANSWERED))
         .select("symbol", "window_start", "window_end", "fetched_at")
         .sort("fetched_at")
@@ -192,21 +204,21 @@ def confirmations(
     return rows.select("window_start", "window_end", "fetched_at", "outcome", "error")
 
 
-def reached(edge: Edge, known_at: pl.Expr, timestamp: pl.Expr, confirmed: pl.DataFrame) -> pl.Expr:
+def reached(edge: Edge, fetched_at: pl.Expr, timestamp: pl.Expr, confirmed: pl.DataFrame) -> pl.Expr:
     """Whether rows were fetched after a vendor's change.
 
     Args:
-        known_at, timestamp: columns of the rows.
+        fetched_at, timestamp: columns of the rows.
         confirmed: `confirmations`; only consulted for an edge in doubt.
     """
-    certain = known_at >= edge.certain
+    certain = fetched_at >= edge.certain
     if edge.doubtful >= edge.certain:
         return certain
     since = confirmed.filter(pl.col("fetched_at") >= edge.certain, pl.col("outcome").is_in(ANSWERED))
     again = pl.lit(False)
     for start, end in since.select("window_start", "window_end").unique().rows():
         again = again | ((timestamp >= start) & (timestamp < end))
-    return certain | ((known_at >= edge.doubtful) & again)
+    return certain | ((fetched_at >= edge.doubtful) & again)
 
 
 def split_factors(
@@ -215,7 +227,7 @@ def split_factors(
     """For every row, which splits are in its prices, and which ones belong into them by now.
 
     Args:
-        rows: `session`, `timestamp` and `known_at` of one series.
+        rows: `session`, `timestamp` and `fetched_at` of one series.
         periods: its splits.
         confirmed: `confirmations`; may be empty where nothing is `in_doubt`.
         today: splits with a later ex date have not happened yet.
@@ -223,13 +235,13 @@ def split_factors(
     Returns:
         For each row a position (UInt32) in a list of two products of ratios: carried, due.
     """
-    session, known_at, timestamp = (pl.col(name) for name in ("session", "known_at", "timestamp"))
+    session, fetched_at, timestamp = (pl.col(name) for name in ("session", "fetched_at", "timestamp"))
     due = [period for period in periods if period.ends is None and period.ex_date <= today]
     masks = [(session.is_null()).alias("unplaced")]
     for number, period in enumerate(periods):
-        inside = (session < period.ex_date) & reached(period.begins, known_at, timestamp, confirmed)
+        inside = (session < period.ex_date) & reached(period.begins, fetched_at, timestamp, confirmed)
         if period.ends is not None:
-            inside = inside & ~reached(period.ends, known_at, timestamp, confirmed)
+            inside = inside & ~reached(period.ends, fetched_at, timestamp, confirmed)
         masks.append(inside.alias(f"carried {number}"))
     masks += [(session < period.ex_date).alias(f"due {number}") for number, period in enumerate(due)]
     flags = rows.select(mask.fill_null(False) for mask in masks)
@@ -256,23 +268,23 @@ def in_doubt(periods: Sequence[SplitPeriod]) -> bool:
 
 def _periods(versions: pl.DataFrame, asked: pl.DataFrame) -> Iterator[SplitPeriod]:
     rows = versions.rows(named=True)
-    edges = [_edge(row["ex_date"], row["known_at"], asked, first=not number) for number, row in enumerate(rows)]
+    edges = [_edge(row["ex_date"], row["fetched_at"], asked, first=not number) for number, row in enumerate(rows)]
     for number, row in enumerate(rows):
         if not row["withdrawn"]:
             ends = edges[number + 1] if number + 1 < len(rows) else None
             yield SplitPeriod(row["ex_date"], as_fraction(row["split_to"], row["split_from"]), edges[number], ends)
 
 
-def _edge(ex_date: date, known_at: datetime, asked: pl.DataFrame, *, first: bool) -> Edge:
+def _edge(ex_date: date, fetched_at: datetime, asked: pl.DataFrame, *, first: bool) -> Edge:
     midnight = datetime.combine(ex_date, time(), UTC)
     earlier = asked.filter(
-        pl.col("fetched_at") <= known_at, pl.col("window_start") <= midnight, pl.col("window_end") > midnight
+        pl.col("fetched_at") <= fetched_at, pl.col("window_start") <= midnight, pl.col("window_end") > midnight
     )["fetched_at"].to_list()
     # The last of them is the answer that this version came with.
     before = earlier[-2] if len(earlier) > 1 else None
     if first and (before is None or before < midnight):
         return Edge(midnight, midnight)
-    return Edge(max(midnight, before or known_at), max(midnight, known_at))
+    return Edge(max(midnight, before or fetched_at), max(midnight, fetched_at))
 
 
 def _by_date(period: SplitPeriod) -> tuple[date, datetime]:

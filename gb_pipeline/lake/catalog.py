@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake import actions, ledger, restatements
+from gb_pipeline.lake import actions, ledger
 from gb_pipeline.lake import catalog_tables as contents
-from gb_pipeline.lake.catalog_views import HISTORY, history_statement, view_statements
-from gb_pipeline.lake.storage import Storage
+from gb_pipeline.lake.catalog_views import parquet_rows, statements
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.fault_points import reach
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 4
+FORMAT = 5
 # What a killed build left behind is removed by a later one.
 _ABANDONED_SECONDS = 3600
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
@@ -100,6 +101,7 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
         with closing(_connect(beside)) as connection:
             made = build(connection, store, _instruments(store.storage, sources))
             state = _read_meta(connection, store.storage)
+        reach("catalog_built")
         newest = not _newer(_made_from(target, store.storage), state)
         if newest:
             beside.replace(target)
@@ -119,6 +121,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
     tables = store.tables
     began = time.perf_counter()
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
+    ledger.recover_all(tables, clock=store.clock)
     state = _state(store)
     listed = contents.file_list(tables)
     sessions = ledger.current(tables)
@@ -127,7 +130,6 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
         "files": listed,
         "coverage": contents.coverage(sessions),
         "gaps": contents.gaps(sessions),
-        "restatements": restatements.read(tables),
         "quarantine": contents.quarantine_summary(tables),
         "corporate_actions": actions.read(tables),
         "fetches": contents.fetch_summary(tables),
@@ -139,9 +141,8 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
         connection.unregister("incoming")
     connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
     unreadable = {}
-    statements = view_statements(store.storage, listed, contents.bar_tables(tables))
-    statements[HISTORY] = history_statement(store.storage, contents.action_files(tables))
-    for name, statement in statements.items():
+    views = statements(list(tables.existing()), parquet_rows(store.storage), skip=[*frames, "sessions"])
+    for name, statement in views.items():
         try:
             connection.execute(statement)
         except duckdb.Error as error:
@@ -175,12 +176,7 @@ def table_versions(store: LakeStore) -> dict[str, int]:
 
 
 def _state(store: LakeStore) -> _State:
-    state = {}
-    for name in store.tables.existing():
-        with store.tables.open(name) as table:
-            if table is not None:
-                state[name] = (str(table.metadata().id), int(table.version()))
-    return state
+    return {found.dataset.name: (found.table_id, found.version) for found in store.tables.existing()}
 
 
 def open_catalog(path: Path) -> DuckDBPyConnection:

@@ -1,22 +1,26 @@
 """What the catalog says, as frames.
 
-Belongs here: the catalog's tables, made from the Delta logs and the small ledgers (`sessions`, `restatements`,
-`quarantine`, `fetches`). No data file of a bars table is ever opened. Does not belong here: DuckDB (`catalog`, `catalog_views`).
+Belongs here: the catalog's tables, made from the Delta logs and the small ledgers (`sessions`, `quarantine`, `fetches`). No data
+file of a bars table is ever opened. Does not belong here: DuckDB (`catalog`, `catalog_views`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import polars as pl
 
-from gb_pipeline.lake import actions, fetches, quarantine
-from gb_pipeline.lake.files import files
-from gb_pipeline.lake.tables import Tables
+from gb_pipeline.lake import fetches, quarantine
+from gb_pipeline.lake.datasets import SESSIONS, bars_of
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import SESSIONS, bar_table
+from gb_pipeline.market.schema import Precision, bar_table
+from gb_pipeline.quality.fingerprint import fingerprint_text
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.dataset import IS_CURRENT, PERIOD
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Tables
 
 if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
@@ -39,10 +43,12 @@ FILES = pl.Schema(
         "last_symbol": pl.String(),
         "first_timestamp": _MOMENT,
         "last_timestamp": _MOMENT,
-        "modified_at": _MOMENT,
+        "first_known": _MOMENT,
+        "last_known": _MOMENT,
+        "is_current": pl.Boolean(),
     }
 )
-COVERAGE = [name for name in SESSIONS.names if name not in {"gaps", "table_version", "recorded_at"}]
+COVERAGE = [name for name in SESSIONS.schema.names if name not in {"gaps", "table_version", "fetched_at", PERIOD}]
 GAPS = pl.Schema(
     {
         **dict.fromkeys(SERIES, pl.String()),
@@ -83,47 +89,42 @@ INSTRUMENTS = pl.Schema(
 
 def bar_tables(tables: Tables) -> list[str]:
     """Names of the bars tables that the lake has."""
-    return [name for name in tables.existing() if name.startswith("bars_")]
+    return [found.dataset.name for found in tables.existing() if bars_of(found.dataset.name)]
 
 
-def file_list(tables: Tables) -> pl.DataFrame:
-    """Every data file of every bars table, as the logs list them; columns of `FILES`, in the order of table and path."""
-    listed = [_files_of(tables, name) for name in bar_tables(tables)]
+def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
+    """Every data file of every bars table, as the logs list them; columns of `FILES`, in the order of table and path.
+
+    Args:
+        as_of: only those that may hold what was known at this moment.
+    """
+    listed = [_files_of(tables, found, as_of) for found in tables.existing() if bars_of(found.dataset.name)]
     return pl.concat(listed).sort("table", "path") if listed else pl.DataFrame(schema=FILES)
 
 
-def action_files(tables: Tables) -> list[str]:
-    """Addresses of the data files of `corporate_actions`."""
-    with tables.open(actions.TABLE) as table:
-        paths = [] if table is None else files(table)["path"].to_list()
-    return [f"{tables.storage.table(actions.TABLE)}/{unquote(path)}" for path in paths]
-
-
-def _files_of(tables: Tables, name: str) -> pl.DataFrame:
-    with tables.open(name) as table:
-        actions = pl.DataFrame(schema={"path": pl.String()}) if table is None else files(table)
-    resolution = name.removeprefix("bars_").removesuffix("_wide")
-    root = tables.storage.table(name)
-
-    def logged(column: str, otherwise: str | None = None) -> pl.Expr:
-        return pl.col(column) if column in actions.columns else pl.lit(otherwise, pl.String)
-
-    return actions.select(
-        pl.lit(name).alias("table"),
-        logged("partition.source").alias("source"),
-        logged("partition.symbol").alias("symbol"),
-        pl.lit(resolution).alias("resolution"),
-        pl.lit("wide" if name.endswith("_wide") else "standard").alias("precision"),
-        logged("partition.period").alias("period"),
-        # The log escapes paths as a URL does.
-        pl.col("path").map_elements(lambda path: f"{root}/{unquote(path)}", return_dtype=pl.String),
-        logged("num_records").cast(pl.Int64).alias("rows"),
-        logged("size_bytes").cast(pl.Int64).alias("bytes"),
-        logged("min.symbol" if "min.symbol" in actions.columns else "partition.symbol").alias("first_symbol"),
-        logged("max.symbol" if "max.symbol" in actions.columns else "partition.symbol").alias("last_symbol"),
-        logged("min.timestamp").cast(_MOMENT).alias("first_timestamp"),
-        logged("max.timestamp").cast(_MOMENT).alias("last_timestamp"),
-        (logged("modification_time").cast(pl.Int64) * 1000).cast(_MOMENT).alias("modified_at"),
+def _files_of(tables: Tables, found: Snapshot, as_of: datetime | None) -> pl.DataFrame:
+    kind = bars_of(found.dataset.name)
+    assert kind is not None, "a table of bars"
+    files = found.files if as_of is None else reading.known_by(found.files, as_of)
+    own = "symbol" in found.dataset.partitions
+    root = f"{tables.storage.table_name(found.dataset.name)}/"
+    return files.select(
+        pl.lit(found.dataset.name).alias("table"),
+        "source",
+        pl.col("symbol") if own else pl.lit(None, pl.String).alias("symbol"),
+        pl.lit(kind[0].value).alias("resolution"),
+        pl.lit(kind[1].value).alias("precision"),
+        "period",
+        (pl.lit(root) + pl.col("path")).alias("path"),
+        "rows",
+        pl.col("size").alias("bytes"),
+        pl.col("symbol" if own else "min.symbol").alias("first_symbol"),
+        pl.col("symbol" if own else "max.symbol").alias("last_symbol"),
+        pl.col("min.timestamp").alias("first_timestamp"),
+        pl.col("max.timestamp").alias("last_timestamp"),
+        pl.col("min.known_at").alias("first_known"),
+        pl.col("max.known_at").alias("last_known"),
+        IS_CURRENT,
     ).cast(FILES)
 
 
@@ -133,7 +134,7 @@ def coverage(sessions: pl.DataFrame) -> pl.DataFrame:
     Args:
         sessions: valid rows of the ledger, as `ledger.current` returns them.
     """
-    return sessions.select(COVERAGE)
+    return sessions.select(COVERAGE).with_columns(fingerprint_text(sessions["fingerprint"]).alias("fingerprint"))
 
 
 def gaps(sessions: pl.DataFrame) -> pl.DataFrame:
@@ -144,12 +145,17 @@ def gaps(sessions: pl.DataFrame) -> pl.DataFrame:
 
 
 def symbol_data(
-    tables: Tables, listed: pl.DataFrame, sessions: pl.DataFrame, instruments: pl.DataFrame | None = None
+    tables: Tables,
+    listed: pl.DataFrame,
+    sessions: pl.DataFrame,
+    instruments: pl.DataFrame | None = None,
+    *,
+    by_log: bool = True,
 ) -> pl.DataFrame:
     """One row per series, columns of `SYMBOL_DATA`.
 
     An intraday series of one precision is counted by its files: `record_count`, `start` and `end` are what the log says
-    (to the millisecond). Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
+    . Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
     ledger of sessions; `bytes` of a file of many symbols are shared out by rows. `file_path` is the folder of the files.
     `adjustment` says what was done to the prices, `raw` or `split`; null without a bar.
 
@@ -157,6 +163,7 @@ def symbol_data(
         listed: `file_list(tables)`.
         sessions: valid rows of the ledger.
         instruments: columns of `INSTRUMENTS`; unknown instruments have an empty exchange and no asset class.
+        by_log: False counts by the ledger alone, as for a moment of the past: files hold later rows as well.
     """
     known = sessions.group_by(SERIES).agg(
         pl.col("first_timestamp").min().alias("start"),
@@ -168,8 +175,9 @@ def symbol_data(
         # A series never changes it; rows without bars may be of before anything was known.
         pl.col("adjustment").filter(pl.col("actual") > 0).fill_null("raw").first().alias("adjustment"),
     )
-    stored = _by_files(listed)
-    shared = _shared_files(listed, known)
+    current = listed.filter(IS_CURRENT)
+    stored = _by_files(current)
+    shared = _shared_files(current, known)
     named = pl.DataFrame(schema=INSTRUMENTS) if instruments is None else instruments
     joined = (
         known.join(stored, on=SERIES, how="full", coalesce=True, suffix="_logged")
@@ -177,11 +185,11 @@ def symbol_data(
         .join(named, on=SERIES, how="left")
     )
     # Several precisions may hold the same bar twice; only the ledger counts it once.
-    by_log = pl.col("record_count_logged").is_not_null() & (pl.col("precisions") == 1)
+    counted = pl.col("record_count_logged").is_not_null() & (pl.col("precisions") == 1) & pl.lit(by_log)
     return (
         joined.with_columns(
             *(
-                pl.when(by_log).then(f"{name}_logged").otherwise(name).alias(name)
+                pl.when(counted).then(f"{name}_logged").otherwise(name).alias(name)
                 for name in ("start", "end", "record_count")
             ),
             pl.coalesce("bytes", "bytes_shared", 0).alias("bytes"),
@@ -206,8 +214,8 @@ def _by_files(listed: pl.DataFrame) -> pl.DataFrame:
             pl.col("last_timestamp").max().alias("end"),
             pl.col("rows").sum().alias("record_count"),
             pl.col("bytes").sum(),
-            pl.col("modified_at").min().alias("created_at"),
-            pl.col("modified_at").max().alias("updated_at"),
+            pl.col("first_known").min().alias("created_at"),
+            pl.col("last_known").max().alias("updated_at"),
             pl.col("precision").n_unique().alias("precisions"),
             (pl.col("precision") == "wide").any().alias("wide"),
         )
@@ -233,8 +241,12 @@ def _folders(tables: Tables) -> pl.Expr:
     for resolution in Resolution:
         if resolution is Resolution.TICK:
             continue
-        standard = tables.storage.table(bar_table(resolution))
-        root = pl.when("wide").then(pl.lit(f"{standard}_wide")).otherwise(pl.lit(standard))
+        standard = tables.storage.table_name(bar_table(resolution))
+        root = (
+            pl.when("wide")
+            .then(pl.lit(tables.storage.table_name(bar_table(resolution, Precision.WIDE))))
+            .otherwise(pl.lit(standard))
+        )
         parts = [root, pl.lit("/source="), pl.col("source")]
         if resolution.intraday:
             parts += [pl.lit("/symbol="), pl.col("symbol")]

@@ -1,79 +1,154 @@
-"""The catalog's views of the bars.
+"""The catalog's views of the tables.
 
-Belongs here: SQL that shows the bars tables to any DuckDB client, over the exact files that the logs list.
+Belongs here: SQL that shows a lake's tables to any DuckDB client, over the exact files that the logs list. For every table with
+history, `<name>` is what holds now, `<name>_history` every version, and `<name>_as_of(moment)` what held at a moment.
 
-`bars_<resolution>` is what `Lake.bars` answers: where a source stores wide decimals, the view unites both precisions and a
-wide row takes the place of its standard sibling. `bars_<resolution>_wide` is the wide table alone.
-`corporate_action_history` has every version of every corporate action; the table `corporate_actions` those that hold now.
+`bars_<resolution>` is what `Lake.bars` answers: where a source stores wide decimals, it unites both precisions and a wide row takes
+the place of its standard sibling; `bars_<resolution>_wide` is the wide table alone. `restatements` pairs neighbouring versions.
 """
 
 from __future__ import annotations
 
-import polars as pl
+from collections.abc import Callable, Mapping, Sequence
+
 import pyarrow as pa
 
-from gb_pipeline.lake.specs import TableSpec, spec_of
-from gb_pipeline.lake.storage import Storage
-from gb_pipeline.market.schema import Precision, bar_schema
+from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
+from gb_pipeline.storage.snapshot import Snapshot
 
 _KEYS = ("source", "symbol", "timestamp")
+# The rows of a table's files, as a part of a query: all, or those of current versions.
+Rows = Callable[[Snapshot, bool], str]
 
 
-HISTORY = "corporate_action_history"
-
-
-def history_statement(storage: Storage, paths: list[str]) -> str:
-    """`create view` of every version of every corporate action.
-
-    Args:
-        paths: the table's files, as addresses.
-    """
-    return f"create view {HISTORY} as {_select(storage, spec_of('corporate_actions'), paths)}"
-
-
-def view_statements(storage: Storage, listed: pl.DataFrame, tables: list[str]) -> dict[str, str]:
-    """`create view` statements by view.
+def statements(snapshots: Sequence[Snapshot], rows: Rows, *, skip: Sequence[str] = ()) -> dict[str, str]:
+    """`create` statements by the name of the view or macro, in an order in which they can be run.
 
     Args:
-        listed: `catalog_tables.file_list`.
-        tables: names of the bars tables of the lake; one without a file becomes an empty view.
+        snapshots: the tables to show.
+        rows: how the files of one are read.
+        skip: names that something else takes.
     """
-    paths = {name: listed.filter(pl.col("table") == name)["path"].to_list() for name in tables}
-    views = {}
-    for name in sorted({name.removesuffix("_wide") for name in tables}):
-        wide = f"{name}_wide"
-        body = _select(storage, spec_of(name), paths.get(name, []))
-        if wide in paths:
-            alone = _select(storage, spec_of(wide), paths[wide])
-            views[wide] = alone
-            if paths[wide]:
-                body = _united(body, alone)
-        views[name] = body
-    return {name: f"create view {name} as {body}" for name, body in views.items()}
+    made: dict[str, str] = {}
+    by_name = {found.dataset.name: found for found in snapshots}
+    for name, found in by_name.items():
+        dataset = found.dataset
+        if not dataset.history:
+            if name not in skip:
+                made[name] = f"create view {name} as {rows(found, False)}"
+            continue
+        wide = by_name.get(f"{name}_wide") if bars_of(name) else None
+        now, ever = _of(found, rows, current=True), _of(found, rows, current=False)
+        if wide is not None and wide.files.height:
+            now = united(now, _of(wide, rows, current=True))
+            ever_wide = _of(wide, rows, current=False)
+            made[f"{name}_history"] = f"create view {name}_history as {_widened(ever, dataset)} union all {ever_wide}"
+            made[f"{name}_as_of"] = _macro(name, united(held(ever), held(ever_wide)))
+        else:
+            made[f"{name}_history"] = f"create view {name}_history as {ever}"
+            made[f"{name}_as_of"] = _macro(name, held(ever))
+        if name not in skip:
+            made[name] = f"create view {name} as {now}"
+    if "restatements" not in skip:
+        tables = [name for name in by_name if (kind := bars_of(name)) and kind[1] is Precision.STANDARD]
+        made["restatements"] = f"create view restatements as {_restatements(tables)}"
+    return made
 
 
-def _select(storage: Storage, spec: TableSpec, paths: list[str]) -> str:
-    if not paths:
-        typed = (f"cast(null as {_type(field.type)}) as {field.name}" for field in spec.schema)
-        return f"select {', '.join(typed)} where false"
-    root = f"{storage.table(spec.name)}/"
-    # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
-    relative = "\n".join(path.removeprefix(root) for path in paths)
-    files = f"list_transform(string_split({_text(relative)}, chr(10)), lambda file: {_text(root)} || file)"
-    hive = ", ".join(f"{name}: varchar" for name in spec.partition_by)
-    columns = ", ".join(spec.schema.names)
-    return f"select {columns} from read_parquet({files}, hive_partitioning = true, hive_types = {{{hive}}})"
+def parquet_rows(storage: Storage) -> Rows:
+    """Rows read by DuckDB itself, which does not verify checksums."""
+
+    def rows(found: Snapshot, current: bool) -> str:
+        files = reading.current(found) if current else found.files
+        return _select(storage, found.dataset, files["path"].to_list())
+
+    return rows
 
 
-def _united(standard: str, wide: str) -> str:
-    schema = bar_schema(Precision.WIDE)
-    columns = ", ".join(f"cast({field.name} as {_type(field.type)}) as {field.name}" for field in schema)
+def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
+    """Rows of Arrow datasets that are registered under a name each, by table and whether only current versions are meant."""
+
+    def rows(found: Snapshot, current: bool) -> str:
+        return f"select {', '.join(found.dataset.schema.names)} from {names[found.dataset.name, current]}"
+
+    return rows
+
+
+def held(versions: str) -> str:
+    """Of versions, those that held at the moment `ts` of a macro."""
+    return f"select * from ({versions}) where known_at <= ts and (superseded_at is null or superseded_at > ts)"
+
+
+def united(standard: str, wide: str) -> str:
+    """Both precisions in the wider types; a wide row takes the place of its standard sibling."""
+    columns = _casts()
     same = " and ".join(f"wide.{key} = standard.{key}" for key in _KEYS)
+    names = ", ".join(bar_schema(Precision.WIDE).names)
     return f"""
-        select {", ".join(schema.names)} from ({wide})
+        select {names} from ({wide})
         union all
         select {columns} from ({standard}) as standard where not exists (select 1 from ({wide}) as wide where {same})
     """
+
+
+def _of(found: Snapshot, rows: Rows, *, current: bool) -> str:
+    """The columns that a reader sees; where a row lies in the layout is not among them."""
+    hidden = {"period", IS_CURRENT}
+    names = [name for name in found.dataset.schema.names if name not in hidden]
+    return f"select {', '.join(names)} from ({rows(found, current)})"
+
+
+def _macro(name: str, body: str) -> str:
+    return f"create macro {name}_as_of(ts) as table {body}"
+
+
+def _widened(versions: str, dataset: Dataset) -> str:
+    return f"select {_casts()} from ({versions})" if bars_of(dataset.name) else versions
+
+
+def _casts() -> str:
+    return ", ".join(
+        f"cast({field.name} as {_type(field.type)}) as {field.name}" for field in bar_schema(Precision.WIDE)
+    )
+
+
+def _restatements(tables: Sequence[str]) -> str:
+    decimal = _type(pa.decimal128(*Precision.WIDE.digits))
+    types = {name: "bigint" if name == "trade_count" else decimal for name in CONTENT}
+    old = ", ".join(f"cast(old.{name} as {kind}) as old_{name}" for name, kind in types.items())
+    new = ", ".join(f"cast(new.{name} as {kind}) as new_{name}" for name, kind in types.items())
+    differs = " or ".join(f"old.{name} is distinct from new.{name}" for name in CONTENT)
+    same = " and ".join(f"old.{key} = new.{key}" for key in _KEYS)
+    bodies = [
+        f"select old.source, old.symbol, '{name.removeprefix('bars_')}' as resolution, old.timestamp, {old}, {new},"
+        f" old.known_at as first_known, new.known_at as replaced_at, epoch_us(new.known_at) - epoch_us(old.known_at) as delay"
+        f" from {name}_history as old join {name}_history as new on {same} and old.superseded_at = new.known_at"
+        f" where old.superseded_at is not null and ({differs})"
+        for name in tables
+    ]
+    if bodies:
+        return " union all ".join(bodies)
+    columns = [f"cast(null as varchar) as {name}" for name in ("source", "symbol", "resolution")]
+    columns.append("cast(null as timestamp with time zone) as timestamp")
+    columns += [f"cast(null as {kind}) as {age}_{name}" for age in ("old", "new") for name, kind in types.items()]
+    columns += [f"cast(null as timestamp with time zone) as {name}" for name in ("first_known", "replaced_at")]
+    return f"select {', '.join(columns)}, cast(null as bigint) as delay where false"
+
+
+def _select(storage: Storage, dataset: Dataset, paths: Sequence[str]) -> str:
+    if not paths:
+        typed = (f"cast(null as {_type(field.type)}) as {field.name}" for field in dataset.schema)
+        return f"select {', '.join(typed)} where false"
+    root = f"{storage.table(dataset.name)}/"
+    # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
+    files = f"list_transform(string_split({_text(chr(10).join(paths))}, chr(10)), lambda file: {_text(root)} || file)"
+    hive = ", ".join(f"{name}: {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
+    options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
+    return f"select {', '.join(dataset.schema.names)} from read_parquet({files}{options})"
 
 
 def _type(kind: pa.DataType) -> str:
@@ -81,6 +156,10 @@ def _type(kind: pa.DataType) -> str:
         return f"decimal({kind.precision}, {kind.scale})"
     if pa.types.is_timestamp(kind):
         return "timestamp with time zone"
+    if pa.types.is_list(kind):
+        return f"{_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"struct({', '.join(f'{field.name} {_type(field.type)}' for field in kind)})".replace("end ", '"end" ')
     others = {pa.int64(): "bigint", pa.date32(): "date", pa.bool_(): "boolean"}
     return others.get(kind, "varchar")
 

@@ -13,10 +13,11 @@ from enum import StrEnum
 
 import polars as pl
 
-from gb_pipeline.lake.files import ledger_rows
-from gb_pipeline.lake.specs import spec_of
-from gb_pipeline.lake.tables import Tables
-from gb_pipeline.market.schema import FETCHES, polars_schema
+from gb_pipeline.lake.datasets import FETCHES
+from gb_pipeline.market.schema import polars_schema
+from gb_pipeline.storage import append, reading
+from gb_pipeline.storage.commit import Clock, wall_clock
+from gb_pipeline.storage.table import Tables
 
 
 class FetchOutcome(StrEnum):
@@ -53,15 +54,26 @@ class FetchRecord:
     kind: str = "bars"
     normaliser: str | None = None
     raw: tuple[str, ...] | None = None
+    unplaced: int | None = None
 
 
-def record(tables: Tables, records: Sequence[FetchRecord]) -> None:
+def record(tables: Tables, records: Sequence[FetchRecord], *, clock: Clock = wall_clock) -> None:
     """Append; no commit when there is nothing to say."""
     if records:
         rows = [asdict(item) | {"outcome": item.outcome.value} for item in records]
-        tables.append(spec_of("fetches"), pl.DataFrame(rows, schema=polars_schema(FETCHES)))
+        append.append(tables[FETCHES.name], pl.DataFrame(rows, schema=polars_schema(FETCHES.columns)), clock=clock)
+
+
+def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:
+    """The same as `read`, lazily and in no order."""
+    found = tables.newest(FETCHES.name)
+    files = found.select(
+        {"source": source} if source else None, holding={"symbol": symbols} if symbols is not None else None
+    )
+    lazy = reading.scan(tables.storage, FETCHES, files)
+    return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))
 
 
 def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:
-    """All recorded fetches of a source; columns of `market.schema.FETCHES`, oldest first."""
-    return ledger_rows(tables, "fetches", source=source, symbols=symbols).sort("fetched_at").collect()
+    """All recorded fetches of a source; columns of the dataset `fetches`, oldest first."""
+    return scan(tables, source, symbols).sort("fetched_at", "known_at").collect()

@@ -1,32 +1,59 @@
 """The ledger of sessions: what the lake knows about every series in every trading day.
 
-Belongs here: reading the valid row of a session and appending what changed. The table is append-only, so writers never
-conflict over it; of several rows of one session the one with the highest (precision, table_version, recorded_at) holds.
+Belongs here: the valid row of a session now or at a moment, and adding rows that say something new. The table only grows; of
+several rows of one session the one that became known last holds. A commit of bars carries its ledger rows in files that are
+written before it, and the ledger takes them over afterwards: a crash in between is finished by `recover`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
 
 import polars as pl
 
-from gb_pipeline.lake.files import ledger_rows
-from gb_pipeline.lake.specs import spec_of
-from gb_pipeline.lake.tables import Tables
+from gb_pipeline.lake.datasets import SESSIONS, bars_of
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import SESSIONS, Precision, polars_schema
+from gb_pipeline.storage import append, reading
+from gb_pipeline.storage.commit import Clock, from_microseconds, microseconds, wall_clock
+from gb_pipeline.storage.locks import locked
+from gb_pipeline.storage.reading import held_at
+from gb_pipeline.storage.table import Table, Tables
 
 KEYS = ("source", "symbol", "resolution", "session")
 # What may differ although nothing happened.
-_ABOUT_THE_ROW = {"known_at", "recorded_at", "table_version"}
-SAID = tuple(name for name in SESSIONS.names if name not in {*KEYS, *_ABOUT_THE_ROW})
+_ABOUT_THE_ROW = {"fetched_at", "table_version"}
+SAID = tuple(name for name in SESSIONS.columns.names if name not in {*KEYS, *_ABOUT_THE_ROW})
+# Where an entry of bars keeps its ledger rows.
+_NOTE = "ledger"
 
 
-def valid(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Of all rows of the ledger, the valid one of every session."""
-    wide = pl.col("precision") == Precision.WIDE.value
-    return rows.sort(*KEYS, wide, "table_version", "recorded_at").unique(KEYS, keep="last", maintain_order=True)
+def rows(
+    tables: Tables,
+    source: str | None = None,
+    resolution: Resolution | None = None,
+    symbols: Sequence[str] | None = None,
+    between: tuple[date, date] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pl.LazyFrame:
+    """Every row that was ever said of a series, a range of sessions (half-open), or everything."""
+    found = tables.newest(SESSIONS.name)
+    files = found.select(
+        {name: value for name, value in (("source", source), ("resolution", resolution and resolution.value)) if value},
+        between={"session": between} if between else None,
+        holding={"symbol": symbols} if symbols is not None else None,
+    )
+    cut = None if between is None else ("session", *between)
+    lazy = reading.scan(tables.storage, SESSIONS, files, columns, between=cut)
+    return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))
+
+
+def valid(said: pl.LazyFrame, as_of: datetime | None = None) -> pl.LazyFrame:
+    """Of all rows of the ledger, the valid one of every session, sorted by key."""
+    if as_of is not None:
+        said = said.filter(held_at(as_of, history=False))
+    return said.sort(*KEYS, "known_at").unique(KEYS, keep="last", maintain_order=True)
 
 
 def current(
@@ -35,51 +62,89 @@ def current(
     resolution: Resolution | None = None,
     symbols: Sequence[str] | None = None,
     between: tuple[date, date] | None = None,
+    as_of: datetime | None = None,
 ) -> pl.DataFrame:
     """The valid rows of the ledger for a series, a range of sessions, or everything.
 
     Args:
         between: half-open range of sessions.
+        as_of: what was valid at this moment.
 
     Returns:
-        Columns of `market.schema.SESSIONS`, sorted by key.
+        Columns of the dataset `sessions`, sorted by source, symbol, resolution and session.
     """
-    rows = ledger_rows(tables, "sessions", source=source, symbols=symbols, between=between, key="session")
-    if resolution is not None:
-        rows = rows.filter(pl.col("resolution") == resolution.value)
-    return valid(rows).collect()
+    return valid(rows(tables, source, resolution, symbols, between), as_of).collect()
 
 
-def append_changed(tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:
-    """Append the rows that say something else than the ledger does; no commit when there are none.
+def changed(tables: Tables, said: pl.DataFrame) -> pl.DataFrame:
+    """The rows that say something else than the ledger does.
 
     Args:
-        rows: columns of `market.schema.SESSIONS`, one source and resolution.
-
-    Returns:
-        The rows that were appended.
+        said: columns of `market.schema.SESSIONS`, of one source and resolution.
     """
-    if rows.is_empty():
-        return rows
-    types = polars_schema(SESSIONS)
-    rows = rows.select(types.names()).cast(types)
-    first, last = rows["session"].min(), rows["session"].max()
+    if said.is_empty():
+        return said
+    first, last = said["session"].min(), said["session"].max()
+    assert isinstance(first, date) and isinstance(last, date)
     known = current(
         tables,
-        rows["source"][0],
-        Resolution(rows["resolution"][0]),
-        rows["symbol"].unique().to_list(),
-        (first, date.fromordinal(last.toordinal() + 1)),  # type: ignore[union-attr,arg-type]
+        said["source"][0],
+        Resolution(said["resolution"][0]),
+        said["symbol"].unique().to_list(),
+        (first, date.fromordinal(last.toordinal() + 1)),
     )
-    changed = rows if known.is_empty() else _differing(rows, known)
-    if not changed.is_empty():
-        tables.append(spec_of("sessions"), changed)
-    return changed
+    if known.is_empty():
+        return said
+    joined = said.join(
+        known.select(*KEYS, *(pl.col(name).alias(f"known {name}") for name in SAID)),
+        on=KEYS,
+        how="left",
+        maintain_order="left",
+    )
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"known {name}")) for name in SAID)
+    return joined.filter(differs).select(said.columns)
 
 
-def _differing(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    # A struct compares every column, lists of gaps included, and null with null.
-    here = rows.with_columns(pl.struct(SAID).alias("said"))
-    there = known.select(*KEYS, pl.struct(SAID).alias("known"))
-    joined = here.join(there, on=KEYS, how="left", maintain_order="left")
-    return joined.filter(pl.col("said").ne_missing(pl.col("known"))).drop("said", "known")
+def append_changed(tables: Tables, said: pl.DataFrame, *, clock: Clock = wall_clock) -> pl.DataFrame:
+    """Add the rows that say something new, in a commit of their own; none where there are none. Returns them."""
+    new = changed(tables, said)
+    append.append(tables[SESSIONS.name], new, clock=clock)
+    return new
+
+
+def note(tables: Tables, said: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
+    """Write ledger rows as files, and what the commit of bars has to carry of them."""
+    return {_NOTE: {"actions": append.prepare(tables[SESSIONS.name], said, stamp), "stamp": microseconds(stamp)}}
+
+
+def take_over(tables: Tables, name: str, version: int, info: Mapping[str, Any], *, clock: Clock = wall_clock) -> None:
+    """Commit the ledger rows that an entry of a table of bars carries, unless that has been done."""
+    carried = info.get(_NOTE)
+    if carried is not None:
+        stamp = from_microseconds(int(carried["stamp"]))
+        append.take_over(tables[SESSIONS.name], carried["actions"], stamp, (name, version), clock=clock)
+
+
+def recover(tables: Tables, table: Table, *, clock: Clock = wall_clock) -> int:
+    """Take over what killed writers left behind; the caller holds the table's lock. Returns how many entries that were."""
+    newest = table.newest().version
+    done = tables.newest(SESSIONS.name).transactions.get(table.name, -1)
+    found = 0
+    for version in range(done + 1, newest + 1):
+        entry = table.entry(version)
+        if entry is not None and _NOTE in entry.info:
+            take_over(tables, table.name, version, entry.info, clock=clock)
+            found += 1
+    return found
+
+
+def recover_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
+    """The same for every table of bars that nobody is writing to just now."""
+    found = 0
+    for snapshot in list(tables.existing()):
+        if bars_of(snapshot.dataset.name) is None:
+            continue
+        with locked(tables.storage.state, snapshot.dataset.name, wait=False) as held:
+            if held:
+                found += recover(tables, tables[snapshot.dataset.name], clock=clock)
+    return found

@@ -1,18 +1,20 @@
-"""Deciding what a window becomes.
+"""Deciding what new rows mean for what is stored.
 
-Belongs here: comparing new rows with stored ones; pure frames in, pure frames out.
+Belongs here: comparing an answer with the current rows of its window; pure frames in, pure frames out. Does not belong here: how
+versions are written (`storage.history`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 import polars as pl
 
 from gb_pipeline.market.schema import CONTENT
 
 KEY = ["symbol", "timestamp"]
+_NAMES = ["symbol", "session", "timestamp"]
+_BAR = [*_NAMES, *CONTENT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,54 +22,79 @@ class Merge:
     """What new rows mean for a window.
 
     Attributes:
-        rows: every row the window is to hold: `symbol, session, timestamp`, content, `known_at`; sorted.
-        touched: `symbol, session, timestamp` of rows that are new or have new content; empty means no commit.
-        restated: `symbol, session, timestamp`, new content, `old_<content>`, `old_known_at`.
-        withdrawn: `symbol, session, timestamp` of stored rows that the vendor no longer sends; they are in `rows`.
+        added: new versions: `symbol, session, timestamp`, content, `withdrawn`, `fetched_at`; sorted by symbol and timestamp.
+        replaced: the stored rows that end with them, all columns of `stored`.
+        restated: `symbol, session, timestamp` of stored bars whose content changed.
+        withdrawn: the same of stored bars that the vendor has returned no more since this answer.
+        late: rows of the answer that differ from what was stored by a later question: they change nothing.
         unchanged: how many rows were stored already with this content.
     """
 
-    rows: pl.DataFrame
-    touched: pl.DataFrame
+    added: pl.DataFrame
+    replaced: pl.DataFrame
     restated: pl.DataFrame
     withdrawn: pl.DataFrame
+    late: pl.DataFrame
     unchanged: int
 
+    @property
+    def nothing(self) -> bool:
+        """Whether everything is stored as it came."""
+        return self.added.is_empty()
 
-def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, known_at: datetime) -> Merge:
-    """Compare.
+
+def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, asked: pl.DataFrame) -> Merge:
+    """Compare an answer with what is stored.
 
     Args:
-        new: good rows, `symbol, session, timestamp` and content in stored types.
-        stored: rows of the same symbols and window: the same columns and `known_at`.
+        new: good rows, `symbol, session, timestamp` and content in stored types, sorted by symbol and timestamp.
+        stored: current rows of the same symbols and window: the same columns, `withdrawn`, `fetched_at`, and any others.
         refused: `symbol, timestamp` of rows that the vendor sent and that were refused: it has not withdrawn these.
-        known_at: the moment for everything that is new.
+        asked: `symbol`, `fetched_at`: when the vendor was asked about each symbol.
     """
-    names = ["symbol", "session", "timestamp"]
-    moment = pl.lit(known_at).cast(pl.Datetime("us", "UTC"))
+    arriving = _with_moment(new.select(_BAR), asked).with_columns(pl.lit(None, pl.Boolean).alias("withdrawn"))
+    arriving = arriving.select(*_BAR, "withdrawn", "fetched_at")
     if stored.is_empty():
-        rows = new.with_columns(moment.alias("known_at"))
-        nothing = stored.select(names)
-        return Merge(rows, new.select(names), _restated(new, stored).clear(), nothing, 0)
-    joined = _restated(new, stored, how="left")
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old_{name}")) for name in CONTENT)
-    there = pl.col("old_known_at").is_not_null()
-    marked = joined.with_columns(there.alias("there"), (there & same).alias("same"))
-    kept = stored.join(new, on=KEY, how="anti")
-    arrived = marked.with_columns(pl.when("same").then("old_known_at").otherwise(moment).alias("known_at"))
-    columns = [*names, *CONTENT, "known_at"]
-    rows = pl.concat([arrived.select(columns), kept.select(columns)]).sort(KEY)
+        nothing = new.select(_NAMES).clear()
+        return Merge(arriving, stored, nothing, nothing, new.select(_BAR).clear(), 0)
+    before = stored.select(
+        *KEY,
+        *(pl.col(name).alias(f"old {name}") for name in CONTENT),
+        pl.col("withdrawn").fill_null(False).alias("was withdrawn"),
+        pl.col("fetched_at").alias("old fetch"),
+    )
+    joined = arriving.join(before, on=KEY, how="left", maintain_order="left")
+    alike = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old {name}")) for name in CONTENT)
+    there = pl.col("old fetch").is_not_null()
+    marked = joined.with_columns(
+        there.alias("there"),
+        (there & alike & ~pl.col("was withdrawn")).alias("same"),
+        alike.alias("alike"),
+    )
+    late = pl.col("there") & ~pl.col("same") & (pl.col("fetched_at") < pl.col("old fetch"))
+    marked = marked.with_columns(late.alias("late"))
+    changed = marked.filter(~pl.col("same") & ~pl.col("late"))
+    absent = _with_moment(stored.join(new.select(KEY), on=KEY, how="anti").rename({"fetched_at": "old fetch"}), asked)
+    gone = absent.filter(~pl.col("withdrawn").fill_null(False) & (pl.col("fetched_at") >= pl.col("old fetch"))).join(
+        refused.select(KEY), on=KEY, how="anti"
+    )
+    added = changed.select(arriving.columns)
+    if gone.height:
+        marked_gone = gone.with_columns(pl.lit(True).alias("withdrawn")).select(arriving.columns)
+        added = pl.concat([added, marked_gone]).sort(KEY)
+    ended = pl.concat([changed.filter("there").select(KEY), gone.select(KEY)])
     return Merge(
-        rows=rows,
-        touched=marked.filter(~pl.col("same")).select(names),
-        restated=marked.filter(pl.col("there") & ~pl.col("same")).drop("there", "same"),
-        withdrawn=kept.join(refused, on=KEY, how="anti").select(names),
+        added=added,
+        replaced=stored.join(ended, on=KEY, how="semi", maintain_order="left"),
+        restated=changed.filter(pl.col("there") & ~pl.col("alike")).select(_NAMES),
+        withdrawn=gone.select(_NAMES).sort(KEY),
+        late=marked.filter("late").select(_BAR),
         unchanged=int(marked["same"].sum()),
     )
 
 
-def _restated(new: pl.DataFrame, stored: pl.DataFrame, how: str = "inner") -> pl.DataFrame:
-    old = stored.select(
-        *KEY, *(pl.col(name).alias(f"old_{name}") for name in CONTENT), pl.col("known_at").alias("old_known_at")
-    )
-    return new.join(old, on=KEY, how=how, maintain_order="left")  # type: ignore[arg-type]
+def _with_moment(rows: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+    moments = asked["fetched_at"]
+    if moments.n_unique() == 1:
+        return rows.with_columns(pl.lit(moments[0]).cast(pl.Datetime("us", "UTC")).alias("fetched_at"))
+    return rows.join(asked, on="symbol", how="left", maintain_order="left")

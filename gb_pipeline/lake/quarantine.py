@@ -1,7 +1,7 @@
 """Refused rows, kept as they were received.
 
-Belongs here: appending each refusal once, however often the same answer is fetched. The table is append-only: two writers
-that refuse the same row at the same moment may both append it, so a row counts once per `row_id`.
+Belongs here: appending each refusal once, however often the same answer is fetched. What is there already is decided within
+the commit, so two writers that refuse the same row at the same moment append it once.
 """
 
 from __future__ import annotations
@@ -12,21 +12,32 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.lake.files import ledger_rows
-from gb_pipeline.lake.specs import spec_of
-from gb_pipeline.lake.tables import Tables
+from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.storage.table import Tables
+
+
+def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:
+    """Refused rows, lazily and in no order."""
+    found = tables.newest(QUARANTINE.name)
+    files = found.select(
+        {"source": source} if source else None, holding={"symbol": symbols} if symbols is not None else None
+    )
+    rows = reading.scan(tables.storage, QUARANTINE, files)
+    return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
 
 
 def read(
     tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None, window: Window | None = None
 ) -> pl.DataFrame:
-    """Refused rows whose fetch window overlaps a window; columns of `market.schema.QUARANTINE`."""
-    rows = ledger_rows(tables, "quarantine", source=source, symbols=symbols)
+    """Refused rows whose fetch window overlaps a window; columns of the dataset `quarantine`, oldest refusal first."""
+    rows = scan(tables, source, symbols)
     if window is not None:
         rows = rows.filter((pl.col("window_start") < window.end) & (pl.col("window_end") > window.start))
-    return rows.unique("row_id", keep="first", maintain_order=True).collect()
+    return rows.sort("known_at", "source", "symbol", "timestamp").collect()
 
 
 def record(
@@ -38,6 +49,7 @@ def record(
     *,
     at: datetime,
     run_id: str | None,
+    clock: Clock = wall_clock,
 ) -> int:
     """Append the rows that are not there yet.
 
@@ -54,18 +66,23 @@ def record(
     rows = bad.with_columns(
         pl.lit(source).alias("source"),
         pl.lit(str(resolution)).alias("resolution"),
-        pl.lit(window.start).alias("window_start"),
-        pl.lit(window.end).alias("window_end"),
+        pl.lit(window.start).cast(pl.Datetime("us", "UTC")).alias("window_start"),
+        pl.lit(window.end).cast(pl.Datetime("us", "UTC")).alias("window_end"),
         pl.lit(run_id, pl.String).alias("run_id"),
-        pl.lit(at).alias("quarantined_at"),
+        pl.lit(at).cast(pl.Datetime("us", "UTC")).alias("quarantined_at"),
         pl.int_range(pl.len()).over("symbol", "timestamp", "row", "reasons").alias("occurrence"),
     )
-    rows = rows.with_columns(_row_ids(rows).alias("row_id"))
-    known = read(tables, source, rows["symbol"].unique().to_list()).select("row_id")
-    new = rows.join(known, on="row_id", how="anti", maintain_order="left")
-    if not new.is_empty():
-        tables.append(spec_of("quarantine"), new)
-    return new.height
+    rows = rows.with_columns(_row_ids(rows).alias("row_id")).unique("row_id", keep="first", maintain_order=True)
+    codes = rows["symbol"].unique().to_list()
+
+    def decide(draft: Draft) -> int:
+        files = draft.base.select({"source": source}, holding={"symbol": codes})
+        known = reading.read(tables.storage, QUARANTINE, files, ["row_id"])
+        new = rows.join(known, on="row_id", how="anti", maintain_order="left")
+        draft.add(stamped(new, draft.stamp, history=False).sort("symbol", "timestamp"))
+        return new.height
+
+    return commit(tables[QUARANTINE.name], decide, clock=clock)
 
 
 def _row_ids(rows: pl.DataFrame) -> pl.Series:

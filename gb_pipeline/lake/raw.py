@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.storage import Storage
+from gb_pipeline.storage.address import Storage
 
 _LEVEL = 3
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -12,10 +12,9 @@ import polars as pl
 
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.basis import confirmations, split_factors, split_periods
-from gb_pipeline.lake.files import ledger_rows
-from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.storage.table import Tables
 
 # A vendor that said so once says it every time: what it no longer has is not asked for again.
 _FOR_GOOD = ("HistoryNotAvailable", "PermanentVendorError", "NotEntitled", "UnknownSymbol")
@@ -24,16 +23,14 @@ STALE = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "splits": pl.Lis
 
 def split_adjusted(tables: Tables, source: str) -> tuple[Resolution, ...]:
     """The resolutions in which a source's split-adjusted bars are stored."""
-    rows = ledger_rows(tables, "sessions", source=source).filter(
-        pl.col("adjustment") == Adjustment.SPLIT.value, pl.col("actual") > 0
-    )
+    rows = ledger.rows(tables, source).filter(pl.col("adjustment") == Adjustment.SPLIT.value, pl.col("actual") > 0)
     found = set(rows.select("resolution").unique().collect()["resolution"])
     return tuple(resolution for resolution in Resolution if resolution.value in found)
 
 
 def first_stored(tables: Tables, source: str, symbols: Sequence[str]) -> date | None:
     """The first session of which bars of any of these symbols are stored."""
-    rows = ledger_rows(tables, "sessions", source=source, symbols=symbols).filter(pl.col("actual") > 0)
+    rows = ledger.rows(tables, source, symbols=symbols).filter(pl.col("actual") > 0)
     found = rows.select(pl.col("session").min()).collect().item()
     return found if isinstance(found, date) else None
 
@@ -53,7 +50,7 @@ def stale_sessions(
     for symbol, mine in periods.items():
         rows = stored.filter(
             pl.col("symbol") == symbol, pl.col("actual") > 0, pl.col("adjustment") == Adjustment.SPLIT.value
-        ).select("session", "known_at", pl.col("first_timestamp").alias("timestamp"))
+        ).select("session", "fetched_at", pl.col("first_timestamp").alias("timestamp"))
         if rows.is_empty():
             continue
         confirmed = confirmations(tables, source, resolution, symbol)
@@ -64,7 +61,7 @@ def stale_sessions(
             continue
         edges = [(period.ex_date, edge.certain) for period in mine for edge in period.edges]
         later = [
-            pl.when((pl.col("session") < day) & (pl.col("known_at") < moment)).then(pl.lit(day))
+            pl.when((pl.col("session") < day) & (pl.col("fetched_at") < moment)).then(pl.lit(day))
             for day, moment in edges
         ]
         # The newest answer about a session counts.

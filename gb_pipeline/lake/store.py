@@ -1,105 +1,132 @@
 """The write side of a lake, under one roof.
 
-Belongs here: the methods that change a lake. Does not belong here: how (`writer`, `compaction`), and reading (`reading`).
+Belongs here: the methods that change a lake, and validating the names that a caller gives. Does not belong here: how a change is
+made (`bars`, `actions`, `gb_pipeline.storage`), and reading (`reading`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.lake import actions, compaction, fetches, writer
-from gb_pipeline.lake.coverage import Listing, expect, ledger_rows, session_reports
-from gb_pipeline.lake.ledger import append_changed, current
-from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
-from gb_pipeline.lake.storage import Storage
-from gb_pipeline.lake.tables import Tables
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.lake import actions, bars, fetches, ledger, proofs
+from gb_pipeline.lake.basis import refuse_other_adjustment
+from gb_pipeline.lake.coverage import Listing, describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.datasets import ALL
+from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, polars_schema
-from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.market.window import Window, instant
+from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
+from gb_pipeline.market.window import Window, as_window, instant
 from gb_pipeline.quality.bars import judge
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.storage import compaction
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.commit import Clock, wall_clock
+from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.table import Tables
+
+Symbols = Symbol | str | Sequence[Symbol | str]
+FetchedAt = datetime | Mapping[str, datetime] | None
 
 
 class LakeStore:
     """A lake that can be written.
 
-    Any number of processes may write one lake at once; a window is decided anew when somebody else changed the same rows.
+    Any number of processes may write one lake at once; a window is decided anew when somebody else changed the table.
+
+    Args:
+        storage: where it lies; nothing is created before the first write.
+        datasets: more tables than those of this package.
+        clock: the present; rows are never stamped with a moment before what the lake holds already.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        """A lake under a storage; nothing is created before the first write."""
+    def __init__(self, storage: Storage, *, datasets: Iterable[Dataset] = (), clock: Clock = wall_clock) -> None:
+        """Nothing is opened."""
         self.storage = storage
-        self.tables = Tables(storage)
+        self.tables = Tables(storage, ALL + datasets)
+        self.clock = clock
 
     @classmethod
-    def at(cls, root: Path | str) -> LakeStore:
-        """The lake under a local folder, which need not exist yet."""
-        return cls(Storage.at(root))
+    def at(
+        cls,
+        root: Path | str,
+        *,
+        state: Path | str | None = None,
+        datasets: Iterable[Dataset] = (),
+        clock: Clock = wall_clock,
+    ) -> LakeStore:
+        """The lake under a local folder, which need not exist yet; `state` is where locks and limits lie."""
+        return cls(Storage.at(root, state=state), datasets=datasets, clock=clock)
 
     def write_bars(
         self,
         source: str,
-        symbols: Symbol | str | Sequence[Symbol | str],
-        resolution: Resolution,
-        window: Window,
+        symbols: Symbols,
+        resolution: Resolution | str,
+        window: Window | tuple[datetime, datetime],
         frame: pl.DataFrame,
         *,
         rules: BarRules | None = None,
-        known_at: datetime | None = None,
-        now: datetime | None = None,
+        fetched_at: FetchedAt = None,
         run_id: str | None = None,
         listings: Mapping[str, Listing] | None = None,
     ) -> WriteReport:
         """Validate and store everything that a source has for some symbols in a window. Idempotent.
 
+        Current rows, the versions that they replace and what the ledger says of them are one commit. Rows are stamped
+        (`known_at`) within it, later than anything that the table holds.
+
         Args:
             source: short name of the feed.
             symbols: whose answer the frame is; a symbol without a row in it has a well-formed empty answer.
             resolution: of the bars.
-            window: what was asked for; rows outside it are bad.
+            window: what was asked for, half-open; rows outside it are bad.
             frame: columns of `market.schema.RECEIVED` (`timestamp` Datetime us UTC; numbers as text, Decimal or integers),
                 any of `RECEIVED_OPTIONAL`, and `symbol` unless there is only one.
-            rules: what the rows are judged by; 24/7 and strict by default.
-            known_at: since when this content is known; now by default.
-            now: the present, for bars that are not closed yet; the wall clock by default.
+            rules: what the rows are validated by; 24/7 and strict by default.
+            fetched_at: when the source was asked, for all or by symbol; now by default. Bars that were open then are not whole.
+                What was stored by a later question is never replaced by an earlier answer: such rows go to quarantine.
             run_id: kept with refused rows.
             listings: first session, and first session without it, by symbol.
 
         Returns:
-            The report; `version` is None when nothing had to be committed.
+            The report; `version` is None when no bar had to be committed.
 
         Raises:
+            ConfigError, InvalidSymbol: a name that a lake cannot hold, a window that is none, or rules of another resolution.
             WindowRefused: the frame has wrong columns or types; nothing was stored. A session with more bad rows than
                 `rules.max_bad_fraction` does not raise: it is reported as `refused`, and all its rows are in quarantine.
-            LakeError: others kept changing the same rows, or the series is stored with another precision or adjustment.
+            LakeError: the lake cannot be written or is damaged, or the series is stored with another precision or adjustment.
 
         Example:
             >>> report = LakeStore.at("data").write_bars("mine", "BTC-USD", Resolution.MINUTE, day, frame)
-            >>> report.received == report.stored + report.quarantined
+            >>> report.received == report.stored + report.quarantined + report.late
             True
         """
-        chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
-        if "symbol" not in frame.columns and len(chosen) == 1:
-            frame = frame.with_columns(pl.lit(str(chosen[0])).alias("symbol"))
-        present = instant(now or datetime.now(UTC))
-        return writer.write_bars(
-            self.tables,
-            source,
-            chosen,
-            resolution,
-            window,
-            frame,
-            rules=rules or BarRules(resolution=resolution),
-            known_at=instant(known_at or present),
-            now=present,
+        source, codes = source_name(source), _codes(symbols)
+        kind = Resolution.parse(resolution)
+        chosen = rules or BarRules(resolution=kind)
+        if chosen.resolution is not kind:
+            raise ConfigError(
+                f"bars of {kind} cannot be validated by rules of {chosen.resolution}",
+                fix=f"pass BarRules(resolution=Resolution.parse({kind.value!r}), ...)",
+            )
+        answer = bars.Answer(
+            source=source,
+            symbols=codes,
+            resolution=kind,
+            window=as_window(window),
+            fetched_at=self._moments(codes, fetched_at),
             run_id=run_id,
             listings=listings or {},
         )
+        refuse_other_adjustment(self.tables, source, kind, codes, chosen.adjustment)
+        return bars.write(self.tables, answer, _with_symbol(frame, codes), chosen, self.clock)
 
     def record_failure(
         self,
@@ -118,20 +145,19 @@ class LakeStore:
         Returns:
             A `failed` report for every session of the window (closed days excepted), stored or not.
         """
-        codes = [str(symbol) for symbol in symbols]
-        present = instant(now or datetime.now(UTC))
+        source, codes, window = source_name(source), _codes(symbols), as_window(window)
+        present = instant(now or self.clock())
         types = polars_schema(bar_schema(rules.precision))
         nothing = pl.DataFrame(
             schema={"symbol": pl.String(), "session": pl.Date()}
-            | {name: types[name] for name in ("timestamp", *CONTENT)}
+            | {name: types[name] for name in ("timestamp", *CONTENT, "withdrawn")}
         )
         verdict = judge(pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED}), rules, window, now=present)
-        expectation = expect(rules, window, present)
-        reports = session_reports(
+        described = describe_sessions(
             source,
             codes,
             rules,
-            expectation,
+            expect(rules, window, present),
             nothing,
             verdict,
             listings=listings or {},
@@ -140,20 +166,25 @@ class LakeStore:
             withdrawn=nothing,
             failed=True,
         )
-        if expectation.sessions:
-            until = max(expectation.sessions)
-            known = current(
-                self.tables, source, rules.resolution, codes, (min(expectation.sessions), until + timedelta(days=1))
-            ).filter(pl.col("status") != SessionStatus.FAILED.value)
-            kept = set(known.select("symbol", "session").iter_rows())
-            new = [item for item in reports if (item.symbol, item.session) not in kept]
-            rows = ledger_rows(source, rules, new, known_at=present, recorded_at=datetime.now(UTC), version=-1)
-            append_changed(self.tables, rows)
-        return reports
+        self._record_failed(source, rules, described, present)
+        return session_reports(described)
+
+    def _record_failed(self, source: str, rules: BarRules, described: pl.DataFrame, present: datetime) -> None:
+        said = ledger_frame(source, rules, described, fetched_at=present, version=-1)
+        if said.is_empty():
+            return
+        first, last = said["session"].min(), said["session"].max()
+        assert isinstance(first, date) and isinstance(last, date)
+        symbols = said["symbol"].unique().to_list()
+        known = ledger.current(
+            self.tables, source, rules.resolution, symbols, (first, date.fromordinal(last.toordinal() + 1))
+        ).filter(pl.col("status") != SessionStatus.FAILED.value)
+        new = said.join(known, on=["symbol", "session"], how="anti", maintain_order="left")
+        ledger.append_changed(self.tables, new, clock=self.clock)
 
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
         """Append to the ledger of vendor calls, in one commit."""
-        fetches.record(self.tables, records)
+        fetches.record(self.tables, records, clock=self.clock)
 
     def write_actions(
         self,
@@ -162,8 +193,7 @@ class LakeStore:
         window: tuple[date, date],
         frame: pl.DataFrame,
         *,
-        known_at: datetime | None = None,
-        now: datetime | None = None,
+        fetched_at: datetime | None = None,
         run_id: str | None = None,
     ) -> actions.ActionsReport:
         """Validate and store every corporate action that a source tells of some symbols. Idempotent.
@@ -176,8 +206,7 @@ class LakeStore:
             symbols: whose answer the frame is; one without a row in it has a well-formed empty answer.
             window: what was asked for, half-open, by ex date; rows outside it are bad.
             frame: columns of `market.schema.ACTIONS_RECEIVED` (numbers as text), and `symbol` unless there is only one.
-            known_at: since when this is known; now by default.
-            now: the present; the wall clock by default.
+            fetched_at: when the source was asked; now by default.
             run_id: kept with refused rows.
 
         Returns:
@@ -191,30 +220,46 @@ class LakeStore:
             >>> store.write_actions("yahoo", "AAPL", (date(2020, 1, 1), date(2021, 1, 1)), frame).new
             5
         """
-        chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
-        if "symbol" not in frame.columns and len(chosen) == 1:
-            frame = frame.with_columns(pl.lit(str(chosen[0])).alias("symbol"))
-        present = instant(now or datetime.now(UTC))
+        source, codes = source_name(source), _codes(symbols)
         return actions.write_actions(
             self.tables,
             source,
-            [str(symbol) for symbol in chosen],
+            codes,
             window,
-            frame,
-            known_at=instant(known_at or present),
-            now=present,
+            _with_symbol(frame, codes),
+            fetched_at=instant(fetched_at or self.clock()),
             run_id=run_id,
+            clock=self.clock,
         )
+
+    def _moments(self, codes: Sequence[str], fetched_at: FetchedAt) -> dict[str, datetime]:
+        if isinstance(fetched_at, Mapping):
+            present = self.clock()
+            return {code: instant(fetched_at.get(code, present)) for code in codes}
+        return dict.fromkeys(codes, instant(fetched_at or self.clock()))
 
     def compaction_candidates(self, *, min_files: int = compaction.MIN_FILES) -> list[compaction.Partition]:
         """Partitions with at least so many files, most files first; answered from the logs alone."""
         return compaction.candidates(self.tables, min_files=min_files)
 
-    def compact(self, table: str, source: str, symbol: str | None, period: str) -> compaction.CompactionReport:
-        """Merge the files of one partition into one that is proved to hold the same rows. Safe at any kill point.
+    def compact(self, partition: compaction.Partition) -> compaction.CompactionReport:
+        """Merge the files of one partition into fewer that are proved to hold the same rows. Safe at any kill point.
 
         Raises:
-            LakeError: no such partition, or somebody changed it meanwhile.
-            CompactionRefused: the rewritten file is not provably the same; nothing was changed.
+            LakeError: no such partition, or others changed it every time.
+            CompactionRefused: what is stored is not what the ledger recorded; nothing was changed.
         """
-        return compaction.compact(self.tables, table, source, symbol, period)
+        return compaction.compact(self.tables, partition, proof=proofs.proof(self.tables), clock=self.clock)
+
+
+def _codes(symbols: Symbols) -> tuple[str, ...]:
+    chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
+    if not chosen:
+        raise ConfigError("no symbol was named", fix="name at least one")
+    return tuple(dict.fromkeys(symbol_code(symbol) for symbol in chosen))
+
+
+def _with_symbol(frame: pl.DataFrame, codes: Sequence[str]) -> pl.DataFrame:
+    if "symbol" not in frame.columns and len(codes) == 1:
+        return frame.with_columns(pl.lit(codes[0]).alias("symbol"))
+    return frame

@@ -1,57 +1,66 @@
 """Bars as they are stored now.
 
-Belongs here: reading the rows of a window from a series' table and its wide sibling, as the writer compares against them.
+Belongs here: reading the current rows of a window from a series' table and its wide sibling, as a write compares against them, and
+proving that what is about to be rewritten is what the ledger recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
 
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.files import files, scan
-from gb_pipeline.lake.specs import bar_spec
-from gb_pipeline.lake.tables import Tables
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.datasets import bars, bars_of
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, Precision, bar_schema, polars_schema
+from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
+from gb_pipeline.quality.fingerprint import session_fingerprints
+from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.reading import FILE
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Tables
 
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
+_KEY = ["symbol", "timestamp"]
 
-COLUMNS = ("symbol", "timestamp", *CONTENT, "known_at")
+
+def window_files(snapshot: Snapshot, source: str, symbols: Sequence[str], window: Window) -> pl.DataFrame:
+    """The files of current rows that may hold bars of some symbols in a window."""
+    if snapshot.files.is_empty():
+        return snapshot.files
+    found = snapshot.select(
+        {"source": source}, between={"timestamp": (window.start, window.end)}, holding={"symbol": symbols}
+    )
+    return reading.current(snapshot, found)
 
 
 def read_window(
-    tables: Tables,
-    table: DeltaTable,
-    source: str,
-    resolution: Resolution,
-    precision: Precision,
-    symbols: Sequence[str],
-    window: Window,
+    tables: Tables, snapshot: Snapshot, files: pl.DataFrame, source: str, symbols: Sequence[str], window: Window
 ) -> pl.DataFrame:
-    """Stored rows of some symbols in a window.
+    """Current rows of some symbols in a window.
 
     Args:
-        table: the opened table of this resolution and precision.
+        snapshot: of the table that is written to.
+        files: `window_files` of it.
 
     Returns:
-        `COLUMNS` in the types of the precision, sorted by symbol and timestamp. Rows of the standard table are included
-        when the precision is wide, unless a wide row has taken their place.
+        All columns of the table, and `file` (UInt32, position in `files`; null for rows of the standard sibling of a wide table,
+        which count unless a wide row has taken their place). Sorted by symbol and timestamp.
     """
-    types = polars_schema(bar_schema(precision))
-    rows = _rows(tables, table, source, resolution, precision, symbols, window)
-    if precision is Precision.WIDE:
-        sibling = bar_spec(resolution, Precision.STANDARD)
-        with tables.open(sibling.name) as standard:
-            if standard is not None:
-                older = _rows(tables, standard, source, resolution, Precision.STANDARD, symbols, window)
-                older = older.cast({name: types[name] for name in COLUMNS})
-                rows = pl.concat([rows, older.join(rows, on=["symbol", "timestamp"], how="anti")])
-    return rows.sort("symbol", "timestamp")
+    dataset = snapshot.dataset
+    rows = _rows(tables, snapshot, files, symbols, window)
+    kind = bars_of(dataset.name)
+    assert kind is not None, "a table of bars"
+    if kind[1] is Precision.WIDE:
+        sibling = tables.newest(bars(kind[0]).name)
+        older = window_files(sibling, source, symbols, window)
+        if older.height:
+            standard = _rows(tables, sibling, older, symbols, window).with_columns(pl.lit(None, pl.UInt32).alias(FILE))
+            rows = pl.concat([rows, standard.cast(dict(rows.schema)).join(rows, on=_KEY, how="anti")])
+    return rows.sort(_KEY)
 
 
 def refuse_narrower(tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]) -> None:
@@ -60,40 +69,60 @@ def refuse_narrower(tables: Tables, source: str, resolution: Resolution, symbols
     Raises:
         LakeError: one of the symbols has rows in the wide table.
     """
-    wide = bar_spec(resolution, Precision.WIDE)
-    with tables.open(wide.name) as table:
-        if table is None:
-            return
-        found = files(table, source=source, symbols=symbols)
-    if not found.is_empty():
+    wide = tables.newest(bars(resolution, Precision.WIDE).name)
+    if wide.files.height and wide.select({"source": source}, holding={"symbol": symbols}).height:
         raise LakeError(
             f"{source} {resolution} bars are stored with wide precision",
             fix=f"set `precision: wide` for source {source}",
         )
 
 
-def _rows(
-    tables: Tables,
-    table: DeltaTable,
-    source: str,
-    resolution: Resolution,
-    precision: Precision,
-    symbols: Sequence[str],
-    window: Window,
-) -> pl.DataFrame:
-    spec = bar_spec(resolution, precision)
-    found = files(table, source=source, symbols=symbols, between=(window.start, window.end))
-    if found.is_empty():
-        types = polars_schema(spec.schema)
-        return pl.DataFrame(schema={name: types[name] for name in COLUMNS})
-    return (
-        scan(tables.storage, spec, found["path"].to_list())
-        .filter(
-            pl.col("symbol").is_in(list(symbols)),
-            pl.col("timestamp") >= window.start,
-            pl.col("timestamp") < window.end,
-            pl.col("source") == source,
-        )
-        .select(COLUMNS)
-        .collect()
+def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.DataFrame) -> None:
+    """Compare rows that are about to be rewritten with what the ledger recorded of their sessions.
+
+    Args:
+        rows: everything that a file holds: `symbol`, `timestamp`, content.
+
+    Raises:
+        LakeError: a session that lies in the file as a whole has another fingerprint, or more rows than were recorded.
+    """
+    sessions = rules.calendar.session_of(rows["timestamp"], rules.resolution).alias("session")
+    placed = rows.select("symbol", sessions, "timestamp", *CONTENT).drop_nulls("session").sort(_KEY)
+    if placed.is_empty():
+        return
+    found = session_fingerprints(placed, source, rules.resolution, rules.precision)
+    first, last = found["session"].min(), found["session"].max()
+    assert isinstance(first, date) and isinstance(last, date)
+    symbols = found["symbol"].unique().to_list()
+    known = ledger.current(tables, source, rules.resolution, symbols, (first, last + timedelta(days=1))).filter(
+        pl.col("precision") == rules.precision.value
     )
+    both = found.join(
+        known.select("symbol", "session", "actual", pl.col("fingerprint").alias("recorded")), on=["symbol", "session"]
+    )
+    wrong = both.filter(
+        ((pl.col("rows") == pl.col("actual")) & (pl.col("fingerprint") != pl.col("recorded")))
+        | (pl.col("rows") > pl.col("actual"))
+    )
+    if wrong.height:
+        symbol, session = wrong.select("symbol", "session").row(0)
+        raise LakeError(
+            f"{source} {symbol} {rules.resolution}: what is stored of session {session} is not what was recorded of it"
+            f" ({wrong.height} such session{'s' if wrong.height > 1 else ''}); nothing was changed",
+            fix=f"`gb verify {source}:{symbol} --repair` fetches it again",
+        )
+
+
+def _rows(
+    tables: Tables, snapshot: Snapshot, files: pl.DataFrame, symbols: Sequence[str], window: Window
+) -> pl.DataFrame:
+    rows = reading.read(
+        tables.storage,
+        snapshot.dataset,
+        files,
+        between=("timestamp", window.start, window.end),
+        with_file=True,
+    )
+    if "symbol" in snapshot.dataset.partitions:
+        return rows
+    return rows.filter(pl.col("symbol").is_in(list(symbols)))

@@ -54,14 +54,13 @@ def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False
     return pa.field(name, kind, nullable=nullable, metadata={"comment": meaning})
 
 
-def _bar_content(precision: Precision, prefix: str = "") -> list[pa.Field]:
+def _bar_content(precision: Precision) -> list[pa.Field]:
     number = pa.decimal128(*precision.digits)
-    unit = "" if not prefix else f", {prefix.rstrip('_')} content"
     return [
-        *(_field(f"{prefix}{name}", number, f"{name} price in quote currency, as given{unit}") for name in PRICES),
-        _field(f"{prefix}volume", number, f"traded quantity in the vendor's own unit{unit}"),
-        _field(f"{prefix}trade_count", pa.int64(), f"number of trades, where the vendor says{unit}", nullable=True),
-        _field(f"{prefix}vwap", number, f"volume-weighted average price, where the vendor says{unit}", nullable=True),
+        *(_field(name, number, f"{name} price in quote currency, as given") for name in PRICES),
+        _field("volume", number, "traded quantity in the vendor's own unit"),
+        _field("trade_count", pa.int64(), "number of trades, where the vendor says", nullable=True),
+        _field("vwap", number, "volume-weighted average price, where the vendor says", nullable=True),
     ]
 
 
@@ -74,36 +73,31 @@ _WINDOW = [
     _field("window_start", TIMESTAMP, "start of the window that was asked for"),
     _field("window_end", TIMESTAMP, "end of that window, exclusive"),
 ]
-_PERIOD = _field("period", pa.string(), "hive partition: the year, or the month for bars of one second")
+_FETCHED_AT = _field("fetched_at", TIMESTAMP, "when the vendor was asked for the answer that this row came with")
 
 
 @cache
-def bar_schema(precision: Precision = Precision.STANDARD) -> pa.Schema:
-    """Columns of `bars_<resolution>`, partition column last."""
+def bar_columns(precision: Precision = Precision.STANDARD) -> pa.Schema:
+    """What a bar says and how it came here; storage adds the moments and partitions of a version."""
     return pa.schema(
         [
             *_SERIES,
             _field("timestamp", TIMESTAMP, "the bar's open; the session's date at midnight for a day or longer"),
             *_bar_content(precision),
-            _field("known_at", TIMESTAMP, "when this lake first held this content"),
-            _PERIOD,
+            _field("withdrawn", pa.bool_(), "true from the moment on at which the vendor no longer returned it", nullable=True),
+            _FETCHED_AT,
         ]
     )
 
 
 @cache
-def restatement_schema() -> pa.Schema:
-    """Columns of `restatements`: content that a vendor changed after it was stored. Always wide: one table for all."""
+def bar_schema(precision: Precision = Precision.STANDARD) -> pa.Schema:
+    """What a reader of bars sees: `bar_columns`, and when this lake first held and when it replaced the content."""
     return pa.schema(
         [
-            *_SERIES,
-            _RESOLUTION,
-            _field("timestamp", TIMESTAMP, "the bar"),
-            *_bar_content(Precision.WIDE, "old_"),
-            *_bar_content(Precision.WIDE, "new_"),
-            _field("first_known", TIMESTAMP, "when the old content became known"),
-            _field("replaced_at", TIMESTAMP, "when the new content became known"),
-            _field("delay", pa.int64(), "microseconds between the two"),
+            *bar_columns(precision),
+            _field("known_at", TIMESTAMP, "when this lake first held this content"),
+            _field("superseded_at", TIMESTAMP, "when newer content took its place; null while current", nullable=True),
         ]
     )
 
@@ -141,6 +135,7 @@ FETCHES = pa.schema(
         _field("kind", pa.string(), "bars, corporate_actions or instruments; bars where null", nullable=True),
         _field("normaliser", pa.string(), "name and version of the code that read the answer", nullable=True),
         _field("raw", pa.list_(pa.string()), "SHA-256 of each kept body, in the order of the calls", nullable=True),
+        _field("unplaced", pa.int64(), "rows that belong to no session, or whose timestamp cannot be read", nullable=True),
     ]
 )
 
@@ -154,7 +149,7 @@ GAP = pa.struct(
 )
 
 # The ledger of sessions: what the catalog's `coverage` and `gaps` are made of, so that they never open a data file.
-# Append-only; of several rows of one session the one with the highest (precision, table_version, recorded_at) holds.
+# Append-only; of several rows of one session the one that became known last holds.
 SESSIONS = pa.schema(
     [
         *_SERIES,
@@ -165,20 +160,20 @@ SESSIONS = pa.schema(
         _field("missing", pa.int64(), "expected bars that are not stored"),
         _field("quarantined", pa.int64(), "rows refused in the last fetch of this session"),
         _field("warnings", pa.int64(), "rows stored although they look suspicious"),
+        _field("withdrawn", pa.int64(), "stored bars that the vendor no longer returns"),
         _field("status", pa.string(), "complete, partial, empty, closed, not_listed, refused or failed"),
-        _field("fingerprint", pa.string(), "SHA-256 of the session's content, empty without rows"),
+        _field("fingerprint", pa.int64(), "of the session's content; null without rows", nullable=True),
         _field("first_timestamp", TIMESTAMP, "first bar", nullable=True),
         _field("last_timestamp", TIMESTAMP, "last bar", nullable=True),
         _field("gaps", pa.list_(GAP), "runs of missing bars, each with its reason"),
-        _field("known_at", TIMESTAMP, "when this became known"),
+        _FETCHED_AT,
         _field("precision", pa.string(), "standard or wide: which sibling table holds the rows"),
-        _field("table_version", pa.int64(), "Delta version of that table that this describes"),
-        _field("recorded_at", TIMESTAMP, "wall clock of the append: the newest row of a session is the valid one"),
+        _field("table_version", pa.int64(), "Delta version of that table that this describes; -1 where it changed nothing"),
         _field("adjustment", pa.string(), "raw, split or all; raw where null", nullable=True),
     ]
 )
 
-# Append-only and bitemporal: of several rows of one action (source, symbol, ex_date, kind, label) the newest known one holds.
+# One action is (source, symbol, ex_date, kind, label); storage keeps every version of it.
 CORPORATE_ACTIONS = pa.schema(
     [
         *_SERIES,
@@ -193,8 +188,8 @@ CORPORATE_ACTIONS = pa.schema(
         _field("declared_date", pa.date32(), "announced", nullable=True),
         _field("record_date", pa.date32(), "holders of this day have the right", nullable=True),
         _field("pay_date", pa.date32(), "paid", nullable=True),
-        _field("known_at", TIMESTAMP, "when this lake first held this content"),
         _field("withdrawn", pa.bool_(), "true from the moment on at which the vendor no longer says it", nullable=True),
+        _FETCHED_AT,
     ]
 )
 

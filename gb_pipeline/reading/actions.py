@@ -12,18 +12,17 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, UnknownSeries
-from gb_pipeline.lake import actions
+from gb_pipeline.lake import actions, fetches
 from gb_pipeline.lake.basis import ANSWERED
-from gb_pipeline.lake.files import ledger_rows
 from gb_pipeline.market.schema import ACTION_KINDS
 from gb_pipeline.market.window import Window
-from gb_pipeline.reading.index import FileIndex
 from gb_pipeline.reading.plan import EARLIEST, LATEST
 from gb_pipeline.reading.series import near_names
+from gb_pipeline.storage.table import Tables
 
 
 def found(
-    index: FileIndex,
+    tables: Tables,
     symbols: Sequence[str] | None,
     source: str | None,
     kind: str | None,
@@ -35,22 +34,22 @@ def found(
     """See `Lake.corporate_actions`."""
     if kind is not None and kind not in ACTION_KINDS:
         raise ConfigError(f"{kind[:40]!r} is no kind of action", fix=f"use one of {', '.join(ACTION_KINDS)}")
-    rows = actions.read(index.tables, source, symbols, as_of, _days(window), withdrawn=withdrawn)
+    rows = actions.read(tables, source, symbols, as_of, _days(window), withdrawn=withdrawn)
     silent = [code for code in symbols or () if code not in rows["symbol"]]
     if silent:
-        _refuse_never_asked(index, silent, source)
+        _refuse_never_asked(tables, silent, source)
     return rows if kind is None else rows.filter(pl.col("kind") == kind)
 
 
-def _refuse_never_asked(index: FileIndex, silent: Sequence[str], source: str | None) -> None:
+def _refuse_never_asked(tables: Tables, silent: Sequence[str], source: str | None) -> None:
     asked = (
-        ledger_rows(index.tables, "fetches", source=source)
+        fetches.scan(tables, source)
         .filter(pl.col("kind") == actions.TABLE, pl.col("outcome").is_in(ANSWERED))
         .select("symbol")
         .unique()
         .collect()["symbol"]
     )
-    stored = actions.history(index.tables, source)["symbol"]
+    stored = actions.history(tables, source)["symbol"]
     known = sorted({*asked, *stored})
     for code in silent:
         if code not in known:

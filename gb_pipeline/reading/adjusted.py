@@ -29,11 +29,11 @@ from gb_pipeline.lake.basis import (
     split_periods,
     stored_adjustments,
 )
-from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.adjust import FACTOR, factor_columns, rescale
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.reading.plan import LATEST, Part, Plan, Question
+from gb_pipeline.storage.table import Tables
 
 _ASKED = (Adjustment.RAW, Adjustment.SPLIT)
 _NONE = pl.DataFrame()
@@ -117,7 +117,7 @@ def _differs(source: str, code: str, stored: Adjustment, asked: Adjustment | Non
 
 def _rows_of(part: Part, code: str) -> pl.DataFrame:
     rows = part.rows if part.symbol is not None else part.rows.filter(pl.col("symbol") == code)
-    return rows.select("timestamp", "known_at").collect()
+    return rows.select("timestamp", "fetched_at").collect()
 
 
 def _converted(
@@ -200,7 +200,7 @@ def _sessions(tables: Tables, question: Question, source: str, codes: Sequence[s
     if question.as_of is not None:
         # Nobody knew a bar of a day that had not begun.
         rows = rows.filter(pl.col("session") <= question.as_of.date() + timedelta(days=1))
-    return rows.select("symbol", "session", "first_timestamp", "last_timestamp", "known_at")
+    return rows.select("symbol", "session", "first_timestamp", "last_timestamp", "fetched_at")
 
 
 def _refuse_unknown(
@@ -212,7 +212,7 @@ def _refuse_unknown(
     days = [inside["session"].min(), inside["session"].max()]
     if stored is Adjustment.SPLIT:
         # Whatever happened until a bar was fetched is in its prices.
-        days += [min(moment, as_of or moment).date() for moment in inside["known_at"]]
+        days += [min(moment, as_of or moment).date() for moment in inside["fetched_at"]]
     known = [day for day in days if isinstance(day, date)]
     if not known:
         return
@@ -272,7 +272,7 @@ class _Series:
         return 1 / carried if self.asked is Adjustment.RAW else due / carried
 
     def _factors(self, frame: pl.DataFrame) -> tuple[pl.Series, list[tuple[Fraction, Fraction]]]:
-        rows = frame.select("timestamp", "known_at").with_columns(self._session(frame["timestamp"]))
+        rows = frame.select("timestamp", "fetched_at").with_columns(self._session(frame["timestamp"]))
         return split_factors(rows, self.periods, self.confirmed, self.today)
 
     def _session(self, stamps: pl.Series) -> pl.Series:

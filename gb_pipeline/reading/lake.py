@@ -23,8 +23,6 @@ from gb_pipeline.market.window import Window, instant
 from gb_pipeline.reading import actions, ledgers, sql
 from gb_pipeline.reading.adjusted import adjusted, parse_adjustment
 from gb_pipeline.reading.answer import run, run_lazily
-from gb_pipeline.reading.as_of import as_known
-from gb_pipeline.reading.index import FileIndex
 from gb_pipeline.reading.plan import EARLIEST, LATEST, Plan, Question, check_columns, make_plan, nothing_found
 
 Symbols = Symbol | str | Sequence[Symbol | str]
@@ -46,7 +44,7 @@ class Lake:
     def __init__(self, store: LakeStore) -> None:
         """Use `Lake.open`."""
         self._store = store
-        self._index = FileIndex(store.tables)
+        self._tables = store.tables
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False) -> Lake:
@@ -76,12 +74,12 @@ class Lake:
         source: str,
         symbols: Symbols,
         resolution: Resolution | str,
-        window: Window,
+        window: Window | tuple[Any, Any],
         frame: pl.DataFrame,
         **options: Any,
     ) -> WriteReport:
         """Validate and store bars; see `LakeStore.write_bars`."""
-        return self._store.write_bars(source, symbols, Resolution.parse(resolution), window, frame, **options)
+        return self._store.write_bars(source, symbols, resolution, window, frame, **options)
 
     # --- prices -------------------------------------------------------------------------------------------------------
 
@@ -107,9 +105,10 @@ class Lake:
             start, end: half-open range of bar opens.
             source: may be left out where only one source has the symbol.
             columns: some of `source, symbol, timestamp, open, high, low, close, volume, trade_count, vwap, known_at`, in
-                this order; all by default. Fewer are read faster.
+                this order; these by default. Fewer are read faster. Further ones, about the version of a bar: `withdrawn` (true
+                where the vendor no longer returns it), `fetched_at`, `superseded_at`.
             as_of: read what was known at this moment: bars that came later are absent, bars that were restated later have
-                their old content.
+                their old content. An answer is final for every moment up to the newest commit.
             as_float: prices and volumes as Float64, each the float nearest to the stored decimal.
             adjustment: what is done to prices and volumes. None gives them as they are stored (`Lake.symbols` and the
                 catalog's `adjustment` say how), and refuses an answer in which a split has reached only some of the bars.
@@ -134,7 +133,7 @@ class Lake:
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
-            raise nothing_found(self._index, question)
+            raise nothing_found(self._tables, question)
         return frame
 
     def scan_bars(
@@ -182,7 +181,7 @@ class Lake:
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
-            raise nothing_found(self._index, question)
+            raise nothing_found(self._tables, question)
         fields = {field.name: field for field in bar_schema(plan.precision)}
         types = [_arrow_field(fields[name], as_float=as_float) for name in names]
         try:
@@ -211,13 +210,11 @@ class Lake:
             resolution=kind,
             window=_window(start, end),
             source=source,
-            as_of=None if as_of is None else instant(as_of),
+            as_of=_moment(as_of),
         )
-        plan = make_plan(self._index, question)
+        plan = make_plan(self._tables, question)
         names = check_columns(columns, plan.schema)
-        if question.as_of is not None:
-            plan = as_known(self._store.tables, question, plan, question.as_of)
-        plan = adjusted(self._store.tables, question, plan, parse_adjustment(adjustment))
+        plan = adjusted(self._tables, question, plan, parse_adjustment(adjustment))
         return question, plan, names
 
     def sql(self, query: str) -> pl.DataFrame:
@@ -243,17 +240,22 @@ class Lake:
         resolution: Resolution | str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
+        *,
+        as_of: Moment | None = None,
     ) -> pl.DataFrame:
-        """One row per source, symbol, resolution and session: `expected, actual, missing, quarantined, warnings, status,
-        fingerprint, first_timestamp, last_timestamp, known_at, precision`. No file of bars is opened.
+        """One row per source, symbol, resolution and session: `expected, actual, missing, quarantined, warnings, withdrawn,
+        status, fingerprint, first_timestamp, last_timestamp, known_at, precision`. No file of bars is opened.
 
         Args:
             start, end: half-open range of sessions.
+            as_of: what was known of them at this moment.
 
         Raises:
             UnknownSeries: a name that the lake does not know.
         """
-        return ledgers.coverage(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.coverage(
+            self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end), _moment(as_of)
+        )
 
     def gaps(
         self,
@@ -262,18 +264,28 @@ class Lake:
         resolution: Resolution | str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
+        *,
+        as_of: Moment | None = None,
     ) -> pl.DataFrame:
         """One row per run of missing bars: `source, symbol, resolution, session, start, end, missing, reason`.
 
         `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`.
         """
-        return ledgers.gaps(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.gaps(
+            self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end), _moment(as_of)
+        )
 
-    def symbols(self, source: str | None = None, resolution: Resolution | str | None = None) -> pl.DataFrame:
+    def symbols(
+        self,
+        source: str | None = None,
+        resolution: Resolution | str | None = None,
+        *,
+        as_of: Moment | None = None,
+    ) -> pl.DataFrame:
         """One row per series: `source, symbol, resolution, start, end, record_count, file_path, bytes, created_at,
         updated_at`; `start` and `end` are the first and last bar, null without one.
         """
-        return ledgers.symbols_of(self._index, source, _resolution(resolution))
+        return ledgers.symbols_of(self._tables, source, _resolution(resolution), _moment(as_of))
 
     def corporate_actions(
         self,
@@ -308,9 +320,9 @@ class Lake:
         Example:
             >>> lake.corporate_actions("AAPL", kind="split").select("ex_date", "split_to", "split_from")
         """
-        moment = None if as_of is None else instant(as_of)
+        moment = _moment(as_of)
         return actions.found(
-            self._index, _codes(symbol), source, kind, _window(start, end), moment, withdrawn=withdrawn
+            self._tables, _codes(symbol), source, kind, _window(start, end), moment, withdrawn=withdrawn
         )
 
     def restatements(
@@ -322,7 +334,25 @@ class Lake:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Bars that a vendor changed after they were stored: `old_*`, `new_*`, `first_known`, `replaced_at`, `delay` (us)."""
-        return ledgers.restated(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.restated(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+
+    def withdrawn(
+        self,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        as_of: Moment | None = None,
+    ) -> pl.DataFrame:
+        """Stored bars that the vendor no longer returns: `source, symbol, resolution, timestamp`, content, `withdrawn_at`.
+
+        They are kept and read like any other; the column `withdrawn` of `bars` says so as well.
+        """
+        return ledgers.withdrawn(
+            self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end), _moment(as_of)
+        )
 
     def quarantine(
         self,
@@ -333,7 +363,7 @@ class Lake:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Refused rows as they were received, with their reasons; `start` and `end` select by the window of the fetch."""
-        return ledgers.quarantined(self._index, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.quarantined(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
 
 
 def _refuse_no_lake(root: Path) -> None:
@@ -359,6 +389,10 @@ def _codes(symbols: Symbols | None) -> list[str] | None:
     if not chosen:
         raise ConfigError("no symbol was named", fix="name at least one, or None for all of the source")
     return list(dict.fromkeys(str(symbol) for symbol in chosen))
+
+
+def _moment(as_of: Moment | None) -> datetime | None:
+    return None if as_of is None else instant(as_of)
 
 
 def _resolution(resolution: Resolution | str | None) -> Resolution | None:

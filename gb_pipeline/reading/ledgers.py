@@ -1,7 +1,7 @@
 """Questions about the lake rather than about prices: what is there, what is missing and why, what was changed or refused.
 
-Belongs here: `Lake.coverage`, `.gaps`, `.symbols`, `.restatements`, `.quarantine`. They are answered from the Delta logs
-and the small ledgers; no file of bars is ever opened.
+Belongs here: `Lake.coverage`, `.gaps`, `.symbols`, `.restatements`, `.withdrawn`, `.quarantine`. They are answered from the Delta
+logs and the small ledgers; only for restated and withdrawn bars are the files opened that hold versions of them.
 """
 
 from __future__ import annotations
@@ -11,63 +11,92 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from gb_pipeline.lake import catalog_tables, ledger, quarantine, restatements
+from gb_pipeline.lake import catalog_tables, ledger, quarantine, versions
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.reading.index import FileIndex
 from gb_pipeline.reading.plan import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, unknown
+from gb_pipeline.storage.table import Tables
 
 
 def coverage(
-    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    tables: Tables,
+    source: str | None,
+    symbols: Sequence[str] | None,
+    resolution: Resolution | None,
+    window: Window,
+    as_of: datetime | None = None,
 ) -> pl.DataFrame:
     """See `Lake.coverage`."""
-    return catalog_tables.coverage(_sessions(index, source, symbols, resolution, window))
+    return catalog_tables.coverage(_sessions(tables, source, symbols, resolution, window, as_of))
 
 
 def gaps(
-    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    tables: Tables,
+    source: str | None,
+    symbols: Sequence[str] | None,
+    resolution: Resolution | None,
+    window: Window,
+    as_of: datetime | None = None,
 ) -> pl.DataFrame:
     """See `Lake.gaps`."""
-    return catalog_tables.gaps(_sessions(index, source, symbols, resolution, window))
+    return catalog_tables.gaps(_sessions(tables, source, symbols, resolution, window, as_of))
 
 
-def symbols_of(index: FileIndex, source: str | None, resolution: Resolution | None) -> pl.DataFrame:
+def symbols_of(
+    tables: Tables, source: str | None, resolution: Resolution | None, as_of: datetime | None = None
+) -> pl.DataFrame:
     """See `Lake.symbols`."""
-    listed = catalog_tables.file_list(index.tables)
-    found = catalog_tables.symbol_data(index.tables, listed, ledger.current(index.tables)).drop(
-        "exchange", "asset_class"
-    )
+    listed = catalog_tables.file_list(tables, as_of)
+    sessions = ledger.current(tables, as_of=as_of)
+    found = catalog_tables.symbol_data(tables, listed, sessions, by_log=as_of is None).drop("exchange", "asset_class")
     return _of(found, source, resolution)
 
 
+def withdrawn(
+    tables: Tables,
+    source: str | None,
+    symbols: Sequence[str] | None,
+    resolution: Resolution | None,
+    window: Window,
+    as_of: datetime | None = None,
+) -> pl.DataFrame:
+    """See `Lake.withdrawn`."""
+    rows = versions.withdrawn(tables, source, resolution, symbols, _between(window), as_of)
+    return _checked(tables, rows, source, symbols, resolution)
+
+
 def restated(
-    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
     """See `Lake.restatements`."""
-    rows = restatements.read(index.tables, source, resolution, symbols, _between(window))
-    return _checked(index, rows, source, symbols, resolution)
+    rows = versions.restatements(tables, source, resolution, symbols, _between(window))
+    return _checked(tables, rows, source, symbols, resolution)
 
 
 def quarantined(
-    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
 ) -> pl.DataFrame:
     """See `Lake.quarantine`."""
-    rows = quarantine.read(index.tables, source, symbols, None if _between(window) is None else window)
+    rows = quarantine.read(tables, source, symbols, None if _between(window) is None else window)
     rows = _of(rows, None, resolution).sort("source", "symbol", "resolution", "timestamp", "quarantined_at")
-    return _checked(index, rows, source, symbols, resolution)
+    return _checked(tables, rows, source, symbols, resolution)
 
 
 def _sessions(
-    index: FileIndex, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
+    tables: Tables,
+    source: str | None,
+    symbols: Sequence[str] | None,
+    resolution: Resolution | None,
+    window: Window,
+    as_of: datetime | None,
 ) -> pl.DataFrame:
-    rows = ledger.current(index.tables, source, resolution, symbols, _days(window))
-    return _checked(index, rows, source, symbols, resolution)
+    rows = ledger.current(tables, source, resolution, symbols, _days(window), as_of)
+    return _checked(tables, rows, source, symbols, resolution)
 
 
 def _checked(
-    index: FileIndex,
+    tables: Tables,
     rows: pl.DataFrame,
     source: str | None,
     symbols: Sequence[str] | None,
@@ -77,7 +106,7 @@ def _checked(
     silent = [code for code in symbols or () if code not in rows["symbol"]]
     if rows.height and not silent:
         return rows
-    known = known_series(index, open_bars=False)
+    known = known_series(tables, open_bars=False)
     there = _of(known, source, resolution)
     if source is not None and there.is_empty():
         raise unknown(known, ", ".join(symbols or ()), resolution, source)

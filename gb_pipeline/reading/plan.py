@@ -7,20 +7,20 @@ folder is ever listed. Does not belong here: running the query (`lake`), and wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, NoDataInRange
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.files import scan
-from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.lake.datasets import bars
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision, bar_schema, bar_table, polars_schema
+from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
-from gb_pipeline.reading.index import File, FileIndex
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.table import Tables
 
 # The first and the last instant that a bar can have; stands for an end that is left open.
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
@@ -65,26 +65,25 @@ class Plan:
 
     @property
     def schema(self) -> pl.Schema:
-        """Columns of an answer, in order: all but `period`, which is about the layout."""
-        types = polars_schema(bar_schema(self.precision))
-        return pl.Schema({name: kind for name, kind in types.items() if name != "period"})
+        """Columns that an answer can have, in order."""
+        return polars_schema(bar_schema(self.precision))
 
 
-def make_plan(index: FileIndex, question: Question) -> Plan:
+def make_plan(tables: Tables, question: Question) -> Plan:
     """Find the files.
 
     Raises:
         UnknownSeries: a symbol has no bars of this resolution; the message says what resembles it.
         ReadError: several sources have a symbol and none was named.
     """
-    listed = {precision: _listed(index, question, precision) for precision in Precision}
-    wanted = _series(index, question, listed)
-    precision = Precision.WIDE if listed[Precision.WIDE] else Precision.STANDARD
+    listed = {precision: files_of(tables, question, precision) for precision in Precision}
+    wanted = _series(tables, question, listed)
+    precision = Precision.WIDE if listed[Precision.WIDE].height else Precision.STANDARD
     if question.resolution.intraday and len(wanted) <= _FEW:
-        return Plan(tuple(_one(index, question, listed, precision, *series) for series in wanted), precision)
+        return Plan(tuple(_one(tables, question, listed, precision, *series) for series in wanted), precision)
     sources = dict.fromkeys(source for source, _ in wanted)
     parts = [
-        _many(index, question, listed, precision, name, [code for source, code in wanted if source == name])
+        _many(tables, question, listed, precision, name, [code for source, code in wanted if source == name])
         for name in sources
     ]
     return Plan(tuple(parts), precision)
@@ -92,43 +91,41 @@ def make_plan(index: FileIndex, question: Question) -> Plan:
 
 # Up to so many series are read by a query each, whose rows need no sorting and no column for the symbol.
 _FEW = 8
-# Files in the order of time, by source and symbol; the symbol is None where files hold many.
-_Listed = dict[tuple[str, str | None], list[File]]
+# Files of one table, as rows of `Snapshot.files`, in the order of time.
+_Listed = dict[Precision, pl.DataFrame]
 
 
-def _listed(index: FileIndex, question: Question, precision: Precision) -> _Listed:
-    """Files of one table that may hold such rows; one snapshot."""
-    found = index.find(
-        question.resolution,
-        precision,
-        source=question.source,
-        symbols=question.symbols or None,
-        window=question.window,
+def files_of(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
+    """Files of one table that may hold such rows, in the order of time; one version of the table."""
+    found = tables.newest(bars(question.resolution, precision).name)
+    window = question.window
+    chosen = found.select(
+        {} if question.source is None else {"source": question.source},
+        between=None if (window.start, window.end) == (EARLIEST, LATEST) else {"timestamp": (window.start, window.end)},
+        holding={"symbol": question.symbols} if question.symbols else None,
     )
-    listed: _Listed = {}
-    for file in found:
-        listed.setdefault((file.source, file.symbol), []).append(file)
-    return listed
+    chosen = reading.current(found, chosen) if question.as_of is None else reading.known_by(chosen, question.as_of)
+    return chosen.sort("min.timestamp", "path")
 
 
-def _series(index: FileIndex, question: Question, listed: dict[Precision, _Listed]) -> list[tuple[str, str]]:
+def _series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:
     """Source and symbol of every series of the answer, sorted by symbol."""
     if question.resolution.intraday and question.source is not None and question.symbols:
-        there = {code for found in listed.values() for _, code in found}
+        there = {code for files in listed.values() for code in files["symbol"].unique()}
         if there.issuperset(question.symbols):
             return [(question.source, code) for code in sorted(question.symbols)]
-    stored = stored_series(index, question.resolution, question.symbols or None, question.source)
+    stored = stored_series(tables, question.resolution, question.symbols or None, question.source)
     codes = sorted(question.symbols or stored["symbol"].unique().to_list())
     found = [(source_of(stored, code, question.resolution), code) for code in codes]
     missing = [code for source, code in found if source is None]
     if missing:
-        _refuse_unknown(index, question, missing)
+        _refuse_unknown(tables, question, missing)
     return [(source, code) for source, code in found if source is not None]
 
 
-def _refuse_unknown(index: FileIndex, question: Question, missing: Sequence[str]) -> None:
+def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) -> None:
     """Raise for a name that nobody knows; a series that is only empty so far is known."""
-    known = known_series(index)
+    known = known_series(tables)
     same = known.filter(pl.col("resolution") == question.resolution.value)
     if question.source is not None:
         same = same.filter(pl.col("source") == question.source)
@@ -137,50 +134,41 @@ def _refuse_unknown(index: FileIndex, question: Question, missing: Sequence[str]
             raise unknown(known, code, question.resolution, question.source)
 
 
-def _one(
-    index: FileIndex,
-    question: Question,
-    listed: dict[Precision, _Listed],
-    precision: Precision,
-    source: str,
-    symbol: str,
-) -> Part:
+def _one(tables: Tables, question: Question, listed: _Listed, precision: Precision, source: str, symbol: str) -> Part:
     """One series that has its own files: they say the symbol, which is therefore not read."""
+    mine = (pl.col("source") == source) & (pl.col("symbol") == symbol)
     rows = {
-        kind: _rows(index, question, kind, found.get((source, symbol), [])).drop("symbol")
-        for kind, found in listed.items()
+        kind: _rows(tables, question, kind, files.filter(mine), without=("source", "symbol"))
+        for kind, files in listed.items()
     }
     return Part(source, symbol, _united(rows, precision, ["timestamp"]))
 
 
 def _many(
-    index: FileIndex,
-    question: Question,
-    listed: dict[Precision, _Listed],
-    precision: Precision,
-    source: str,
-    symbols: list[str],
+    tables: Tables, question: Question, listed: _Listed, precision: Precision, source: str, symbols: list[str]
 ) -> Part:
     """Many series in one query: hundreds of small ones would cost more than what is in them."""
     intraday = question.resolution.intraday
-    keys = [(source, code) for code in symbols] if intraday else [(source, None)]
     rows = {}
-    for kind, found in listed.items():
-        rows[kind] = _rows(index, question, kind, [file for key in keys for file in found.get(key, [])])
+    for kind, files in listed.items():
+        mine = files.filter(pl.col("source") == source)
+        if intraday:
+            mine = mine.filter(pl.col("symbol").is_in(symbols))
+        rows[kind] = _rows(tables, question, kind, mine, without=("source",))
         if not intraday:
             rows[kind] = rows[kind].filter(pl.col("symbol").is_in(symbols))
     return Part(source, None, _united(rows, precision, ["symbol", "timestamp"]))
 
 
-def _rows(index: FileIndex, question: Question, precision: Precision, found: list[File]) -> pl.LazyFrame:
+def _rows(
+    tables: Tables, question: Question, precision: Precision, files: pl.DataFrame, *, without: Sequence[str]
+) -> pl.LazyFrame:
     """Rows of one table, filtered by time only where a file may hold more than was asked for."""
-    window = question.window
-    rows = scan(index.tables.storage, spec_of(bar_table(question.resolution, precision)), [file.path for file in found])
-    rows = rows.drop("source", "period")
-    if any(file.first is None or file.first < window.start for file in found):
-        rows = rows.filter(pl.col("timestamp") >= window.start)
-    if any(file.until is None or file.until > window.end for file in found):
-        rows = rows.filter(pl.col("timestamp") < window.end)
+    window, dataset = question.window, bars(question.resolution, precision)
+    names = [name for name in bar_schema(precision).names if name not in without]
+    rows = reading.scan(tables.storage, dataset, files, names, between=("timestamp", window.start, window.end))
+    if question.as_of is not None:
+        rows = rows.filter(reading.held_at(question.as_of, history=True))
     return rows
 
 
@@ -194,23 +182,21 @@ def _united(rows: dict[Precision, pl.LazyFrame], precision: Precision, key: list
     return pl.concat([wide, older.join(wide.select(key), on=key, how="anti")])
 
 
-def nothing_found(index: FileIndex, question: Question) -> NoDataInRange:
+def nothing_found(tables: Tables, question: Question) -> NoDataInRange:
     """The error for a range without a row: what there is instead, and what the ledger says about the range."""
     symbols = list(question.symbols) or None
     edges = []
+    anywhere = replace(question, window=Window(EARLIEST, LATEST))
     for precision in Precision:
-        spec = spec_of(bar_table(question.resolution, precision))
-        listed = index.find(question.resolution, precision, source=question.source, symbols=symbols)
-        if not listed:
-            continue
-        rows = scan(index.tables.storage, spec, [file.path for file in listed])
+        files = files_of(tables, anywhere, precision)
+        rows = _rows(tables, anywhere, precision, files, without=("source",))
         if symbols is not None:
             rows = rows.filter(pl.col("symbol").is_in(symbols))
         edges.append(rows.select(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")))
-    spans = pl.concat(edges).collect().drop_nulls() if edges else pl.DataFrame()
+    spans = pl.concat(edges).collect().drop_nulls()
     available = None if spans.is_empty() else (spans["first"].min(), spans["last"].max())
     asked = f"{', '.join(question.symbols[:5]) or question.source} {question.resolution} in {_span(question.window)}"
-    what = f"no bars of {asked}{_by_ledger(index, question)}"
+    what = f"no bars of {asked}{_by_ledger(tables, question)}"
     if question.as_of is not None:
         what += f" as known at {question.as_of.isoformat()}"
     if available is None:
@@ -219,7 +205,7 @@ def nothing_found(index: FileIndex, question: Question) -> NoDataInRange:
     return NoDataInRange(what, available=available, fix=f"there are bars from {first} to {last}")  # type: ignore[arg-type]
 
 
-def _by_ledger(index: FileIndex, question: Question) -> str:
+def _by_ledger(tables: Tables, question: Question) -> str:
     """` (2 sessions closed, 1 session failed)`, or nothing where the ledger knows nothing."""
     window = question.window
     until = (
@@ -228,7 +214,7 @@ def _by_ledger(index: FileIndex, question: Question) -> str:
     if window.empty:
         return ""
     sessions = ledger.current(
-        index.tables, question.source, question.resolution, list(question.symbols) or None, (window.start.date(), until)
+        tables, question.source, question.resolution, list(question.symbols) or None, (window.start.date(), until)
     )
     counts = sessions.group_by("status").len().sort("status").rows()
     said = ", ".join(f"{n} session{'s' if n > 1 else ''} {status}" for status, n in counts)
@@ -241,6 +227,10 @@ def _span(window: Window) -> str:
     return f"[{start}, {end})"
 
 
+# Columns about a version of a bar rather than about the bar.
+_ON_REQUEST = ("withdrawn", "fetched_at", "superseded_at")
+
+
 def check_columns(names: Sequence[str] | None, schema: pl.Schema) -> list[str]:
     """The columns of an answer.
 
@@ -248,7 +238,7 @@ def check_columns(names: Sequence[str] | None, schema: pl.Schema) -> list[str]:
         ConfigError: a name that bars do not have, none at all, or one twice.
     """
     if names is None:
-        return schema.names()
+        return [name for name in schema.names() if name not in _ON_REQUEST]
     chosen = [names] if isinstance(names, str) else list(names)
     wrong = [name for name in chosen if name not in schema]
     if wrong or not chosen or len(set(chosen)) < len(chosen):

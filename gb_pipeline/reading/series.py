@@ -11,17 +11,18 @@ from collections.abc import Sequence
 import polars as pl
 
 from gb_pipeline.errors import ReadError, UnknownSeries
-from gb_pipeline.lake.files import files, scan
-from gb_pipeline.lake.specs import spec_of
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.datasets import bars
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision, bar_table
-from gb_pipeline.reading.index import FileIndex
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.table import Tables
 
 SERIES = pl.Schema({"source": pl.String(), "symbol": pl.String(), "resolution": pl.String()})
 
 
 def stored_series(
-    index: FileIndex, resolution: Resolution, symbols: Sequence[str] | None = None, source: str | None = None
+    tables: Tables, resolution: Resolution, symbols: Sequence[str] | None = None, source: str | None = None
 ) -> pl.DataFrame:
     """`source, symbol` of what is stored in one resolution, sorted.
 
@@ -31,12 +32,18 @@ def stored_series(
     kinds = {"source": pl.String(), "symbol": pl.String()}
     found = [pl.DataFrame(schema=kinds)]
     for precision in Precision:
-        name = bar_table(resolution, precision)
+        dataset = bars(resolution, precision)
+        snapshot = tables.newest(dataset.name)
+        files = reading.current(
+            snapshot,
+            snapshot.select(
+                {} if source is None else {"source": source}, holding=None if symbols is None else {"symbol": symbols}
+            ),
+        )
         if resolution.intraday:
-            pairs = index.listed(name).select("source", "symbol").unique()
+            pairs = files.select("source", "symbol").unique()
         else:
-            paths = [file.path for file in index.find(resolution, precision, source=source, symbols=symbols)]
-            rows = scan(index.tables.storage, spec_of(name), paths).select("source", "symbol")
+            rows = reading.scan(tables.storage, dataset, files, ["source", "symbol"])
             pairs = (rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))).unique().collect()
         found.append(pairs)
     wanted = [] if source is None else [pl.col("source") == source]
@@ -45,7 +52,7 @@ def stored_series(
     return pl.concat(found).filter(pl.lit(True), *wanted).unique().sort("source", "symbol")
 
 
-def known_series(index: FileIndex, *, open_bars: bool = True) -> pl.DataFrame:
+def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
     """`source, symbol, resolution` of everything stored, and of series that the ledger knows although nothing is stored.
 
     Args:
@@ -54,11 +61,8 @@ def known_series(index: FileIndex, *, open_bars: bool = True) -> pl.DataFrame:
     found = [pl.DataFrame(schema=SERIES)]
     for resolution in Resolution:
         if resolution.intraday or (open_bars and resolution is not Resolution.TICK):
-            found.append(stored_series(index, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
-    spec = spec_of("sessions")
-    with index.tables.open(spec.name) as table:
-        paths = [] if table is None else files(table)["path"].to_list()
-    found.append(scan(index.tables.storage, spec, paths).select(SERIES.names()).unique().collect())
+            found.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
+    found.append(ledger.rows(tables, columns=SERIES.names()).unique().collect())
     return pl.concat(found).unique().sort("source", "symbol", "resolution")
 
 

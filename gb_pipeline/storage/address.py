@@ -1,16 +1,18 @@
-"""Where a lake lies.
+"""Where a lake lies, and where this machine keeps its own state for it.
 
-Belongs here: the root and how an object store is reached. A lake on S3 is the same lake under another root: everything
-above asks this class for addresses and options, and never joins paths of its own.
+Everything above asks this class for addresses and options and never joins paths of its own. State (locks, limits of vendors)
+is always local and has a folder of its own, so that a lake may lie elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.storage.files import LocalFiles
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,16 @@ class Storage:
 
     Attributes:
         root: a local folder, absolute.
-        options: storage options of the object store; empty for a local folder.
+        state: a local folder for locks and rate limits.
+        options: of an object store; empty for a local folder.
     """
 
     root: Path
+    state: Path
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, root: Path | str) -> Storage:
+    def at(cls, root: Path | str, *, state: Path | str | None = None) -> Storage:
         """The storage under a local folder, which need not exist yet.
 
         Raises:
@@ -37,11 +41,21 @@ class Storage:
         path = Path(root).expanduser().resolve()
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file, not the folder of a lake", fix="name a folder")
-        return cls(path)
+        return cls(path, path / "state" if state is None else Path(state).expanduser().resolve())
+
+    @cached_property
+    def files(self) -> LocalFiles:
+        """Reading and writing under the root, by names relative to it."""
+        return LocalFiles(self.root)
 
     def table(self, name: str) -> str:
         """Address of a Delta table."""
-        return str(self.root / "lake" / name)
+        return str(self.root / self.table_name(name))
+
+    @staticmethod
+    def table_name(name: str) -> str:
+        """A table's folder, relative to the root."""
+        return f"lake/{name}"
 
     @property
     def raw(self) -> Path:
@@ -52,8 +66,3 @@ class Storage:
     def catalog(self) -> Path:
         """The DuckDB catalog's file; always local, it is a projection."""
         return self.root / "catalog.duckdb"
-
-    @property
-    def state(self) -> Path:
-        """A local folder for locks and rate limits of this lake."""
-        return self.root / "state"

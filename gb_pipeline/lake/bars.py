@@ -1,0 +1,229 @@
+"""Writing bars: one idempotent act, in one commit.
+
+A frame is validated outside the lock; bad rows go to `quarantine`, each once. Then, in one attempt on the table's newest version:
+what killed writers left in the ledger is finished; the current rows of the window are read and compared; identical content
+commits nothing; new versions, the superseded ones and the ledger's rows about them become one commit. The ledger takes its rows
+over while the table is still locked, or whoever comes next does it.
+
+Does not belong here: the comparison (`merge`), validation (`quality.bars`), how a commit is made (`storage.commit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import ledger, quarantine
+from gb_pipeline.lake.coverage import Listing, describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.merge import KEY, Merge, merge
+from gb_pipeline.lake.report import WriteReport
+from gb_pipeline.lake.stored import read_window, refuse_narrower, refuse_unrecorded, window_files
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, Precision
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.bars import Verdict, judge
+from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.storage.commit import Clock, Draft, commit, from_microseconds
+from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.history import revise
+from gb_pipeline.storage.table import Tables
+
+LATE = "fetched_before_stored"
+_ROWS = ("symbol", "session", "timestamp", *CONTENT, "withdrawn")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a source said about some symbols in a window.
+
+    Attributes:
+        source, symbols, resolution, window: what was asked for.
+        fetched_at: when, by symbol.
+        run_id: of the run that asked.
+        listings: first session, and first session without it, by symbol.
+    """
+
+    source: str
+    symbols: tuple[str, ...]
+    resolution: Resolution
+    window: Window
+    fetched_at: Mapping[str, datetime]
+    run_id: str | None
+    listings: Mapping[str, Listing]
+
+    @property
+    def asked(self) -> pl.DataFrame:
+        """`symbol` and `fetched_at` as a frame."""
+        kinds = {"symbol": pl.String(), "fetched_at": pl.Datetime("us", "UTC")}
+        return pl.DataFrame(
+            {"symbol": list(self.fetched_at), "fetched_at": list(self.fetched_at.values())}, schema=kinds
+        )
+
+    @property
+    def earliest(self) -> datetime:
+        """When the first of the symbols was asked for: what was still open then is open in its answer."""
+        return min(self.fetched_at.values())
+
+
+def write(tables: Tables, answer: Answer, frame: pl.DataFrame, rules: BarRules, clock: Clock) -> WriteReport:
+    """See `LakeStore.write_bars`."""
+    verdict = judge(frame, rules, answer.window, now=answer.earliest)
+    _quarantine(tables, answer, verdict.bad, clock)
+    if rules.precision is Precision.STANDARD:
+        refuse_narrower(tables, answer.source, answer.resolution, answer.symbols)
+    writer = _Writer(tables, answer, rules, verdict, clock)
+    report = commit(
+        tables[bars(answer.resolution, rules.precision).name], writer.decide, clock=clock, afterwards=writer.afterwards
+    )
+    if writer.decided.late.height:
+        _quarantine(tables, answer, _as_late(writer.decided.late), clock)
+    return report
+
+
+class _Writer:
+    """One attempt is one `decide`; it is repeated where others changed the table meanwhile."""
+
+    def __init__(self, tables: Tables, answer: Answer, rules: BarRules, verdict: Verdict, clock: Clock) -> None:
+        self.tables, self.answer, self.rules, self.verdict, self.clock = tables, answer, rules, verdict, clock
+        self.expectation = expect(rules, answer.window, answer.earliest)
+        self.decided: Merge
+
+    def decide(self, draft: Draft) -> WriteReport:
+        ledger.recover(self.tables, draft.table, clock=self.clock)
+        files = window_files(draft.base, self.answer.source, self.answer.symbols, self.expectation.hull)
+        stored = self._stored(draft, files)
+        window = self.answer.window
+        inside = stored.filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
+        self.decided = decided = merge(self.verdict.good, inside, self.verdict.bad.select(KEY), self.answer.asked)
+        with ThreadPoolExecutor(1) as beside:
+            # Describing sessions and writing files take about as long, and neither needs the other's result.
+            described = beside.submit(self._describe, _after(stored, decided), decided)
+            size = self._fill(draft, files) if not decided.nothing else 0
+            sessions = described.result()
+        version = None if decided.nothing else draft.base.version + 1
+        said = ledger_frame(
+            self.answer.source,
+            self.rules,
+            sessions,
+            fetched_at=self.answer.earliest,
+            version=-1 if version is None else version,
+        )
+        if version is None:
+            ledger.append_changed(self.tables, said, clock=self.clock)
+        else:
+            draft.info.update(ledger.note(self.tables, ledger.changed(self.tables, said), draft.stamp))
+        return self._report(sessions, decided, version, size)
+
+    def afterwards(self, draft: Draft) -> None:
+        """Let the ledger take its rows over."""
+        reach("before_ledger")
+        try:
+            ledger.take_over(self.tables, draft.table.name, draft.base.version + 1, draft.info, clock=self.clock)
+        except LakeError as error:
+            raise LakeError(
+                f"the bars are stored, but what the ledger says of them could not be added yet: {error.what}",
+                fix="the next write or `gb verify` adds it; check free space and permissions (`gb doctor`)",
+            ) from error
+        reach("acknowledged")
+
+    def _stored(self, draft: Draft, files: pl.DataFrame) -> pl.DataFrame:
+        answer = self.answer
+        rows = read_window(self.tables, draft.base, files, answer.source, answer.symbols, self.expectation.hull)
+        session = self.rules.calendar.session_of(rows["timestamp"], answer.resolution).alias("session")
+        return rows.with_columns(session)
+
+    def _fill(self, draft: Draft, files: pl.DataFrame) -> int:
+        """Write the files of new and superseded versions; how many bytes they have."""
+        answer, dataset = self.answer, draft.table.dataset
+        # A moment of this table is a moment of the ledger as well.
+        ledger_clock = self.tables.newest(ledger.SESSIONS.name).clock
+        draft.stamp = max(draft.stamp, from_microseconds(ledger_clock + 1))
+        draft.info = {
+            "operation": "WRITE",
+            "gb": {
+                "source": answer.source,
+                "resolution": answer.resolution.value,
+                "symbols": len(answer.symbols),
+                "window": [answer.window.start.isoformat(), answer.window.end.isoformat()],
+                "run_id": answer.run_id,
+            },
+        }
+        new = self.decided.added.with_columns(pl.lit(answer.source).alias("source")).select(dataset.columns.names)
+        replaced = self.decided.replaced
+        if replaced.height:
+            replaced = replaced.filter(pl.col("file").is_not_null())
+
+        def check(rows: pl.DataFrame) -> None:
+            refuse_unrecorded(self.tables, answer.source, self.rules, rows)
+
+        revise(draft, new, replaced, files, check=check)
+        return sum(int(action["size"]) for action in draft.write())
+
+    def _describe(self, rows: pl.DataFrame, decided: Merge) -> pl.DataFrame:
+        return describe_sessions(
+            self.answer.source,
+            self.answer.symbols,
+            self.rules,
+            self.expectation,
+            rows,
+            self.verdict,
+            listings=self.answer.listings,
+            touched=decided.added.select("symbol", "session", "timestamp"),
+            restated=decided.restated,
+            withdrawn=decided.withdrawn,
+        )
+
+    def _report(self, sessions: pl.DataFrame, decided: Merge, version: int | None, size: int) -> WriteReport:
+        placed = sessions.select("symbol", "session")
+        lost = self.verdict.bad.join(placed, on=["symbol", "session"], how="anti").group_by("symbol").len()
+        return WriteReport(
+            source=self.answer.source,
+            resolution=self.rules.resolution,
+            window=self.answer.window,
+            sessions_frame=sessions,
+            received=self.verdict.received,
+            stored=self.verdict.good.height - decided.late.height,
+            unchanged=decided.unchanged,
+            quarantined=self.verdict.bad.height,
+            restated=decided.restated.height,
+            withdrawn=decided.withdrawn.height,
+            late=decided.late.height,
+            unplaced=dict(lost.iter_rows()),
+            bytes=size,
+            version=version,
+        )
+
+
+def _quarantine(tables: Tables, answer: Answer, bad: pl.DataFrame, clock: Clock) -> None:
+    quarantine.record(
+        tables,
+        answer.source,
+        answer.resolution,
+        answer.window,
+        bad,
+        at=max(answer.earliest, clock()),
+        run_id=answer.run_id,
+        clock=clock,
+    )
+
+
+def _as_late(rows: pl.DataFrame) -> pl.DataFrame:
+    row = pl.struct("timestamp", *CONTENT).struct.json_encode()
+    return rows.select("symbol", "session", "timestamp", pl.lit([LATE]).alias("reasons"), row.alias("row"))
+
+
+def _after(stored: pl.DataFrame, decided: Merge) -> pl.DataFrame:
+    """Everything that the window's sessions hold after the write."""
+    added = decided.added.select(_ROWS)
+    if stored.is_empty():
+        return added
+    rest = stored.select(_ROWS)
+    if added.is_empty():
+        return rest
+    return pl.concat([rest.join(added.select(KEY), on=KEY, how="anti"), added]).sort(KEY)

@@ -1,0 +1,103 @@
+"""The datasets of a lake, each declared once.
+
+Belongs here: schema, key, partitions, order, statistics and period of every table. Storage, the catalog, compaction, vacuum and
+verification work from these declarations; a new dataset is one more of them. Does not belong here: what the rows mean to
+those who write them (`bars`, `actions`, `ledger`, `quarantine`, `fetches`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from gb_pipeline.market import schema
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.storage.dataset import Dataset, Datasets, Period
+
+BAR_KEY = ("source", "symbol", "timestamp")
+
+
+def bars(resolution: Resolution, precision: Precision = Precision.STANDARD) -> Dataset:
+    """Bars of one resolution: files of 10,000 to 100,000 rows.
+
+    Bars of a second lie per symbol and day, longer intraday bars per symbol and month. Files of days and longer hold a year of all
+    symbols of a source, so that a cross-section is a few files.
+    """
+    period = Period.MONTH if resolution.intraday else Period.YEAR
+    return Dataset(
+        name=schema.bar_table(resolution, precision),
+        columns=schema.bar_columns(precision),
+        key=BAR_KEY,
+        partition_by=("source", "symbol") if resolution.intraday else ("source",),
+        order=("symbol", "timestamp"),
+        statistics=("symbol", "timestamp"),
+        time="timestamp",
+        period=Period.DAY if resolution is Resolution.SECOND else period,
+        history=True,
+        evidence=("fetched_at",),
+    )
+
+
+SESSIONS = Dataset(
+    name="sessions",
+    columns=schema.SESSIONS,
+    key=("source", "symbol", "resolution", "session"),
+    partition_by=("source", "resolution"),
+    order=("symbol", "session"),
+    statistics=("symbol", "session"),
+    time="session",
+    period=Period.YEAR,
+)
+QUARANTINE = Dataset(
+    name="quarantine",
+    columns=schema.QUARANTINE,
+    key=("row_id",),
+    partition_by=("source",),
+    order=("symbol", "timestamp"),
+    statistics=("symbol", "window_start", "window_end"),
+    time="quarantined_at",
+    period=Period.MONTH,
+)
+FETCHES = Dataset(
+    name="fetches",
+    columns=schema.FETCHES,
+    key=("source", "symbol", "fetched_at", "window_start", "kind"),
+    partition_by=("source",),
+    order=("symbol", "window_start"),
+    statistics=("symbol", "fetched_at"),
+    time="fetched_at",
+    period=Period.MONTH,
+)
+CORPORATE_ACTIONS = Dataset(
+    name="corporate_actions",
+    columns=schema.CORPORATE_ACTIONS,
+    key=("source", "symbol", "ex_date", "kind", "label"),
+    partition_by=("source",),
+    order=("symbol", "ex_date"),
+    statistics=("symbol", "ex_date"),
+    history=True,
+    evidence=("fetched_at",),
+)
+
+ALL = Datasets(
+    [
+        *(
+            bars(resolution, precision)
+            for resolution in Resolution
+            if resolution is not Resolution.TICK
+            for precision in Precision
+        ),
+        SESSIONS,
+        QUARANTINE,
+        FETCHES,
+        CORPORATE_ACTIONS,
+    ]
+)
+
+
+def bars_of(name: str) -> tuple[Resolution, Precision] | None:
+    """Resolution and precision of a table of bars; None for any other table."""
+    match = re.fullmatch(r"bars_(.+?)(_wide)?", name)
+    if match is None:
+        return None
+    return Resolution.parse(match[1]), Precision.WIDE if match[2] else Precision.STANDARD

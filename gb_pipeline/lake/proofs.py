@@ -1,0 +1,141 @@
+"""Comparing stored bars with what the ledger recorded of them, without a calendar.
+
+Belongs here: placing bars in the sessions that the ledger knows, by their first and last bar, and comparing counts and
+fingerprints. Compaction and verification ask this before they believe what they have read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.errors import CompactionRefused
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, Precision
+from gb_pipeline.quality.fingerprint import session_fingerprints
+from gb_pipeline.storage.compaction import Proof
+from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
+from gb_pipeline.storage.table import Tables
+
+# Sessions may begin up to a day before and end up to a day after their date, in UTC; a label may stand for a month.
+_MARGIN = timedelta(days=32)
+
+
+def proof(tables: Tables) -> Proof:
+    """What compaction asks before it rewrites a partition.
+
+    The returned function raises `CompactionRefused` where current bars are not those that the ledger recorded.
+    """
+
+    def prove(dataset: Dataset, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
+        kind = bars_of(dataset.name)
+        if kind is None or not values.get(IS_CURRENT):
+            return
+        ledger.recover(tables, tables[dataset.name])
+        wrong = differing(tables, str(values["source"]), *kind, rows)
+        if wrong.height:
+            symbol, session, problem = wrong.select("symbol", "session", "problem").row(0)
+            raise CompactionRefused(
+                f"{dataset.name} {values['source']} {symbol}, session {session}: {problem}"
+                f" ({wrong.height} such session{'s' if wrong.height > 1 else ''}); nothing was changed",
+                fix=f"`gb verify {values['source']}:{symbol} --repair` fetches it again",
+            )
+
+    return prove
+
+
+def differing(
+    tables: Tables, source: str, resolution: Resolution, precision: Precision, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """Sessions whose stored bars are not those that the ledger recorded.
+
+    Args:
+        rows: current bars of whole files, `symbol`, `timestamp` and content, sorted by symbol and timestamp.
+
+    Returns:
+        `symbol`, `session`, `rows`, `actual` (what the ledger counts), `problem`; empty where all is as recorded. Sessions of which
+        `rows` may hold a part only are not compared.
+    """
+    nothing = pl.DataFrame(
+        schema={
+            "symbol": pl.String(),
+            "session": pl.Date(),
+            "rows": pl.Int64(),
+            "actual": pl.Int64(),
+            "problem": pl.String(),
+        }
+    )
+    if rows.is_empty():
+        return nothing
+    first, last = rows["timestamp"].min(), rows["timestamp"].max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    symbols = rows["symbol"].unique().to_list()
+    days = _from(first.date()), _until(last.date())
+    recorded = ledger.current(tables, source, resolution, symbols, days).select(
+        "symbol",
+        "session",
+        "actual",
+        "precision",
+        "first_timestamp",
+        "last_timestamp",
+        pl.col("fingerprint").alias("recorded"),
+    )
+    placed = _placed(rows, recorded, resolution)
+    lost = placed.filter(pl.col("session").is_null())
+    found = session_fingerprints(
+        placed.drop_nulls("session").select("symbol", "session", "timestamp", *CONTENT), source, resolution, precision
+    )
+    # A session of another precision shares its bars between two tables.
+    both = found.join(recorded.filter(pl.col("precision") == precision.value), on=["symbol", "session"])
+    inside = (pl.col("first_timestamp") >= first) & (pl.col("last_timestamp") <= last)
+    wrong = both.with_columns(
+        pl.when((pl.col("rows") > pl.col("actual")) | ((pl.col("rows") < pl.col("actual")) & inside))
+        .then(pl.format("{} bars are stored where {} were recorded", "rows", "actual"))
+        .when((pl.col("rows") == pl.col("actual")) & pl.col("fingerprint").ne_missing(pl.col("recorded")))
+        .then(pl.lit("its bars are not those that were recorded"))
+        .alias("problem")
+    ).drop_nulls("problem")
+    unknown = lost.group_by("symbol", pl.col("timestamp").dt.date().alias("session")).agg(
+        pl.len().cast(pl.Int64).alias("rows")
+    )
+    strange = unknown.with_columns(
+        pl.lit(0, pl.Int64).alias("actual"), pl.format("{} bars lie in no recorded session", "rows").alias("problem")
+    )
+    columns = nothing.columns
+    return pl.concat([wrong.select(columns).cast(dict(nothing.schema)), strange.select(columns)]).sort(
+        "symbol", "session"
+    )
+
+
+def _placed(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) -> pl.DataFrame:
+    """Rows with their session, null where none that is recorded has them between its first and last bar."""
+    if not resolution.intraday:
+        known = recorded.select("symbol", "session", pl.lit(True).alias("known"))
+        labelled = rows.with_columns(pl.col("timestamp").dt.date().alias("session"))
+        return labelled.join(known, on=["symbol", "session"], how="left", maintain_order="left").with_columns(
+            pl.when("known").then("session").alias("session")
+        )
+    edges = recorded.drop_nulls("first_timestamp").select("symbol", "session", "first_timestamp", "last_timestamp")
+    placed = rows.sort("timestamp").join_asof(
+        edges.sort("first_timestamp"),
+        left_on="timestamp",
+        right_on="first_timestamp",
+        by="symbol",
+        strategy="backward",
+        check_sortedness=False,
+    )
+    inside = pl.col("timestamp") <= pl.col("last_timestamp")
+    return placed.with_columns(pl.when(inside).then("session").alias("session")).sort("symbol", "timestamp")
+
+
+def _from(day: date) -> date:
+    return day - min(_MARGIN, day - date.min)
+
+
+def _until(day: date) -> date:
+    return day + min(_MARGIN, date.max - day)

@@ -1,0 +1,100 @@
+"""Tables as Arrow datasets whose every read is verified, for engines that scan Arrow: DuckDB, Polars, Acero.
+
+Belongs here: a dataset over chosen files with their partition values, which opens a file only after its footer is known to be
+the one that was written, and verifies the pages that it decodes. Does not belong here: reading rows ourselves (`reading`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage import parquet
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.reading import damaged
+
+
+class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
+    """A file system of one table that hands out files after looking at their size and footer.
+
+    Attributes:
+        damage: what was found damaged, in order; engines wrap errors of files in errors of their own.
+    """
+
+    def __init__(self, storage: Storage, dataset: Dataset, files: pl.DataFrame) -> None:
+        """Nothing is opened."""
+        self._root = storage.table(dataset.name)
+        self._dataset = dataset
+        self._rows = {row["path"]: row for row in files.iter_rows(named=True)}
+        self._local = fs.LocalFileSystem()
+        self.damage: list[LakeError] = []
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """A file of the table, verified as far as its footer."""
+        row = self._rows[path]
+        full = f"{self._root}/{path}"
+        try:
+            parquet.open_verified(full, row["size"]).close()
+        except parquet.Unreadable as error:
+            found = damaged(self._dataset, row, error.reason)
+            self.damage.append(found)
+            raise OSError(found.what) from found
+        return self._local.open_input_file(full)
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        """The same."""
+        return self.open_input_file(path)
+
+    def get_type_name(self) -> str:
+        """A name of its own."""
+        return "verified"
+
+    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+        """What the log says."""
+        return [fs.FileInfo(path, fs.FileType.File, size=self._rows[path]["size"]) for path in paths]
+
+    def normalize_path(self, path: str) -> str:
+        """Paths are as the log has them."""
+        return path
+
+    def __eq__(self, other: object) -> bool:
+        """Only the same object is the same."""
+        return self is other
+
+    def __hash__(self) -> int:
+        """By identity."""
+        return id(self)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise OSError("a lake's files are read, never changed")
+
+    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refuse
+    delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
+
+
+def verified_dataset(storage: Storage, dataset: Dataset, files: pl.DataFrame) -> tuple[ds.Dataset, VerifiedFiles]:
+    """Rows of some files of a table, with all columns of its schema, and what watches over them.
+
+    Args:
+        files: rows of `Snapshot.files`.
+    """
+    handler = VerifiedFiles(storage, dataset, files)
+    system = fs.PyFileSystem(handler)
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    form = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    schema = dataset.schema.remove_metadata()
+    names = list(dataset.partitions)
+    fragments = []
+    for row in files.iter_rows(named=True):
+        known = None
+        for name in names:
+            is_value = ds.field(name) == pa.scalar(row[name], type=schema.field(name).type)
+            known = is_value if known is None else known & is_value
+        fragments.append(form.make_fragment(row["path"], system, partition_expression=known, file_size=row["size"]))
+    return ds.FileSystemDataset(fragments, schema, form, system), handler

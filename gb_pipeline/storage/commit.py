@@ -1,0 +1,315 @@
+"""One commit: decided on the newest version, stamped within the attempt, durable before it is acknowledged.
+
+`commit(table, decide)` brings the table up to date, hands `decide` a `Draft` on exactly that version, writes what the draft
+holds as files, flushes them, and adds one entry to the log. Somebody else's entry under the same number makes it start anew,
+with a later stamp. Stamps grow in the order of the log, so what was known at a moment up to a version's clock never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage import parquet
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset, Period
+from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.locks import locked
+from gb_pipeline.storage.log import decode_entry, encode_entry, entry_name
+from gb_pipeline.storage.snapshot import CLOCK, Snapshot, statistic
+from gb_pipeline.storage.table import Table, first_actions
+
+# Others may be faster so often before a write gives up; with the lock of a local lake nobody is.
+ATTEMPTS = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_THREADS = min(4, os.cpu_count() or 1)
+
+Clock = Callable[[], datetime]
+T = TypeVar("T")
+
+
+class Conflict(Exception):
+    """Somebody else made the entry first."""
+
+
+def wall_clock() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of one partition that become one file."""
+
+    partition: Mapping[str, str]
+    rows: pl.DataFrame
+
+
+@dataclass
+class Draft:
+    """What one attempt is going to commit on top of one version.
+
+    Attributes:
+        table: whose.
+        base: the version that was read.
+        stamp: `known_at` of everything new, later than anything the table holds.
+        info: what the write says about itself, kept in the entry.
+        data_changes: False for a rewrite that changes no row.
+    """
+
+    table: Table
+    base: Snapshot
+    stamp: datetime
+    info: dict[str, Any] = field(default_factory=dict)
+    data_changes: bool = True
+    ticks: bool = True
+    _pieces: list[Piece] = field(default_factory=list)
+    _removed: list[pl.DataFrame] = field(default_factory=list)
+    _marks: dict[str, int] = field(default_factory=dict)
+    _adds: list[dict[str, Any]] = field(default_factory=list)
+    _written: list[str] = field(default_factory=list)
+
+    def add(self, rows: pl.DataFrame, *, current: bool = True) -> None:
+        """Rows with all columns of the file schema and of the content's partitions; the period is derived here.
+
+        Rows are cut into one piece per partition, and keep their order within it.
+        """
+        if rows.is_empty():
+            return
+        for partition, piece in pieces(self.table.dataset, rows):
+            marked = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
+            self._pieces.append(Piece({**partition, **marked}, piece))
+
+    def add_file(self, action: Mapping[str, Any]) -> None:
+        """A file that is written and durable already, as an add action."""
+        self._adds.append(dict(action))
+
+    def remove(self, files: pl.DataFrame) -> None:
+        """Files of the base, as rows of `Snapshot.files`; they stay on disk until they are vacuumed."""
+        if files.height:
+            self._removed.append(files)
+
+    def mark(self, name: str, version: int) -> None:
+        """An application transaction."""
+        self._marks[name] = version
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (self._pieces or self._removed or self._adds or self._marks)
+
+    def write(self) -> list[dict[str, Any]]:
+        """Write the pieces as files and flush them; their add actions. Nobody knows them before the entry is made."""
+        reach("before_files")
+        pieces, self._pieces = self._pieces, []
+        if len(pieces) > 1:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                actions = list(pool.map(self._write_piece, pieces))
+        else:
+            actions = [self._write_piece(piece) for piece in pieces]
+        reach("file_written")
+        self.table.files.flush([f"{Storage.table_name(self.table.name)}/{action['path']}" for action in actions])
+        reach("files_synced")
+        self._adds += actions
+        return actions
+
+    def _write_piece(self, piece: Piece) -> dict[str, Any]:
+        dataset = self.table.dataset
+        encoded = parquet.encode(dataset, piece.rows)
+        folder = "".join(f"{name}={quote(value, safe='')}/" for name, value in piece.partition.items())
+        name = f"{Storage.table_name(self.table.name)}/{folder}{encoded.name}"
+        self._written.append(name)
+        self.table.files.write(name, encoded.data)
+        edges = piece.rows.select(
+            *(pl.col(name).min().alias(f"min.{name}") for name in dataset.indexed),
+            *(pl.col(name).max().alias(f"max.{name}") for name in dataset.indexed),
+        ).row(0, named=True)
+        stats = {
+            "numRecords": piece.rows.height,
+            "minValues": _known(edges, "min.", dataset.indexed),
+            "maxValues": _known(edges, "max.", dataset.indexed),
+            "nullCount": {name: piece.rows[name].null_count() for name in dataset.indexed},
+        }
+        return {
+            # The log escapes paths as a URL does: a folder that is escaped already is escaped again.
+            "path": quote(f"{folder}{encoded.name}", safe="/=:"),
+            "partitionValues": dict(piece.partition),
+            "size": len(encoded.data),
+            "modificationTime": int(time.time() * 1000),
+            "dataChange": self.data_changes,
+            "stats": json.dumps(stats, separators=(",", ":")),
+        }
+
+    def finish(self) -> Snapshot:
+        """Make the entry.
+
+        Raises:
+            Conflict: somebody else made it first; nothing of this draft counts.
+        """
+        if self._pieces:
+            self.write()
+        version = self.base.version + 1
+        if self.ticks:
+            self._marks[CLOCK] = microseconds(self.stamp)
+        now = int(time.time() * 1000)
+        actions: list[dict[str, Any]] = first_actions(self.table.dataset) if version == 0 else []
+        actions += [{"txn": {"appId": name, "version": mark, "lastUpdated": now}} for name, mark in self._marks.items()]
+        partitions = self.table.dataset.partitions
+        for files in self._removed:
+            actions += [
+                {
+                    "remove": {
+                        "path": quote(row["path"], safe="/=:"),
+                        "deletionTimestamp": now,
+                        "dataChange": self.data_changes,
+                        "extendedFileMetadata": True,
+                        "partitionValues": {name: _text(row[name]) for name in partitions},
+                        "size": row["size"],
+                    }
+                }
+                for row in files.unique("path", maintain_order=True).iter_rows(named=True)
+            ]
+        actions += [{"add": action} for action in self._adds]
+        info = {"timestamp": now, "operation": "WRITE", "operationParameters": {}, **self.info}
+        data = encode_entry(actions, info)
+        reach("entry_written")
+        if not self.table.files.put_if_absent(entry_name(self.table.name, version), data):
+            raise Conflict
+        reach("committed")
+        self._written.clear()
+        return self.table.committed(decode_entry(self.table.name, version, data), data)
+
+    def discard(self) -> None:
+        """Remove the files of an attempt that did not become a commit."""
+        for name in self._written:
+            self.table.files.delete(name)
+        self._written.clear()
+
+
+def commit(
+    table: Table,
+    decide: Callable[[Draft], T],
+    *,
+    clock: Clock = wall_clock,
+    afterwards: Callable[[Draft], None] | None = None,
+) -> T:
+    """Decide and commit on the newest version; nothing is committed where the draft stays empty.
+
+    Args:
+        table: it is made where it does not exist and something is to be committed.
+        decide: fills the draft from what `draft.base` holds; it is called again where somebody else was faster.
+        clock: the present.
+        afterwards: called after the entry is made, while the table is still locked.
+
+    Raises:
+        LakeError: the table cannot be written or is damaged, or others were faster every time.
+    """
+    for attempt in range(ATTEMPTS):
+        with locked(table.storage.state, table.name):
+            draft = _draft(table, clock)
+            try:
+                result = decide(draft)
+                if draft.nothing:
+                    return result
+                draft.finish()
+                if afterwards is not None:
+                    afterwards(draft)
+                return result
+            except Conflict:
+                draft.discard()
+            except OSError as error:
+                draft.discard()
+                raise unwritable(table, error) from error
+            except BaseException:
+                draft.discard()
+                raise
+        time.sleep(random.uniform(0, min(1.0, 0.005 * 2 ** min(attempt, 8))))
+    raise LakeError(
+        f"other writers changed table {table.name} {ATTEMPTS} times in a row", fix="run it again when they are done"
+    )
+
+
+def _draft(table: Table, clock: Clock) -> Draft:
+    base = table.newest()
+    return Draft(table, base, max(clock(), from_microseconds(base.clock) + _MICROSECOND))
+
+
+def pieces(dataset: Dataset, rows: pl.DataFrame) -> list[tuple[dict[str, str], pl.DataFrame]]:
+    """Rows by partition, each in its order; runs of one partition are cut out without a copy."""
+    keys = list(dataset.partition_by)
+    marks = [pl.col(name).ne_missing(pl.col(name).shift()) for name in keys]
+    if dataset.period is not None and dataset.time is not None:
+        marks.append(_period_number(dataset.time, dataset.period).diff().fill_null(1) != 0)
+    if not marks:
+        return [({}, rows)]
+    changes = rows.select(pl.any_horizontal(marks)).to_series()
+    starts = [0, *(place for place in changes.arg_true().to_list() if place)]
+    found: dict[tuple[str, ...], list[pl.DataFrame]] = {}
+    for start, end in zip(starts, [*starts[1:], rows.height], strict=True):
+        values = [str(rows[name][start]) for name in keys]
+        if dataset.period is not None and dataset.time is not None:
+            values.append(rows[dataset.time][start].strftime(dataset.period))
+        found.setdefault(tuple(values), []).append(rows.slice(start, end - start))
+    names = [name for name in dataset.partitions if name != IS_CURRENT]
+    return [
+        (dict(zip(names, values, strict=True)), runs[0] if len(runs) == 1 else pl.concat(runs))
+        for values, runs in found.items()
+    ]
+
+
+def _period_number(column: str, period: Period) -> pl.Expr:
+    """Integers that differ between neighbouring periods."""
+    stamp = pl.col(column).dt
+    if period is Period.DAY:
+        return stamp.epoch("d").cast(pl.Int64)
+    years = stamp.year().cast(pl.Int64)
+    return years if period is Period.YEAR else years * 12 + stamp.month()
+
+
+def unwritable(table: Table, error: OSError) -> LakeError:
+    """The error for a disk that is full or a folder that cannot be written."""
+    return LakeError(
+        f"table {table.name} under {table.storage.root} could not be written: {error.strerror or error}",
+        fix="nothing was committed; check free space and permissions (`gb doctor`), then run it again",
+    )
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    """The moment of so many microseconds since 1970, in UTC."""
+    return _EPOCH + value * _MICROSECOND
+
+
+def stamped(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:
+    """Rows as the newest version: known since the stamp, superseded by nothing."""
+    kind = pl.Datetime("us", "UTC")
+    added = [pl.lit(stamp).cast(kind).alias(KNOWN_AT)]
+    if history:
+        added.append(pl.lit(None, kind).alias(SUPERSEDED_AT))
+    return rows.with_columns(added)
+
+
+def _known(edges: Mapping[str, Any], prefix: str, names: Sequence[str]) -> dict[str, Any]:
+    return {name: statistic(edges[prefix + name]) for name in names if edges[prefix + name] is not None}
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,41 @@
+"""Named points at which a write can be cut off, for whoever wants to see that nothing is lost there.
+
+With `GB_FAULT_POINT=<name>` in the environment the process is killed when it reaches that point for the first time, and with
+`GB_FAULT_POINT=<name>:<n>` the n-th time. Nothing else in the package looks at the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS = (
+    "before_files",
+    "file_written",
+    "files_synced",
+    "entry_written",
+    "committed",
+    "before_ledger",
+    "acknowledged",
+    "compacted_file",
+    "vacuum_deleting",
+    "checkpoint_written",
+    "catalog_built",
+)
+
+_name, _, _count = os.environ.get("GB_FAULT_POINT", "").partition(":")
+_left = int(_count) if _count.isdigit() else 1
+
+
+def reach(point: str) -> None:
+    """Say that a point is reached; kills this process where the environment asks for it.
+
+    Example:
+        >>> reach("committed")
+    """
+    global _left  # noqa: PLW0603
+    if point != _name:
+        return
+    _left -= 1
+    if _left <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,210 @@
+"""Files by name: the few operations that a lake needs of wherever it lies.
+
+A local folder offers them durably: what `put` and `put_if_absent` have returned from is on disk under its name. An object
+store offers the same by its own means, so nothing above this module knows which it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+# Above so many files one flush of the file system is cheaper than one of each file.
+_FLUSH_TOGETHER = 8
+
+
+class Files(Protocol):
+    """Names are relative to one root, with `/` between folders."""
+
+    def read(self, name: str) -> bytes:
+        """All bytes; raises FileNotFoundError."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """The size in bytes, None where there is no such file."""
+        ...
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Write a file that nobody knows yet; it need not be durable before `flush`."""
+        ...
+
+    def flush(self, names: Iterable[str]) -> None:
+        """Make written files durable, with the folders that hold them."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole, durably."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole; after a power cut it may be the old one, or damaged."""
+        ...
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Make a file as a whole and durably unless the name is taken; whether it was made."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+        ...
+
+    def list(self, folder: str) -> Iterator[tuple[str, int, float]]:
+        """Name, size and time of change (seconds since 1970) of every file below a folder."""
+        ...
+
+
+class LocalFiles:
+    """Files below a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing is made before the first write."""
+        self.root = root
+
+    def path(self, name: str) -> str:
+        """The path of a file."""
+        return f"{self.root}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """All bytes; raises FileNotFoundError."""
+        with open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
+
+    def size(self, name: str) -> int | None:
+        """The size in bytes, None where there is no such file."""
+        try:
+            return os.stat(self.path(name)).st_size  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Write a file that nobody knows yet; it is durable after `flush`."""
+        path = self.path(name)
+        try:
+            file = open(path, "xb", buffering=0)  # noqa: PTH123, SIM115
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "xb", buffering=0)  # noqa: PTH123, SIM115
+        with file:
+            _write_all(file.fileno(), data)
+
+    def flush(self, names: Iterable[str]) -> None:
+        """Make written files durable, with the folders that hold them."""
+        paths = [self.path(name) for name in names]
+        if len(paths) > _FLUSH_TOGETHER and _flush_file_system(str(self.root)):
+            return
+        folders: dict[str, None] = {}
+        for path in paths:
+            _sync(path)
+            folder = os.path.dirname(path)  # noqa: PTH120
+            # A new folder is an entry of the one above it.
+            while len(folder) >= len(str(self.root)) and folder not in folders:
+                folders[folder] = None
+                folder = os.path.dirname(folder)  # noqa: PTH120
+        for folder in folders:
+            _sync(folder)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole, durably."""
+        beside = self._beside(name, data)
+        try:
+            os.replace(beside, self.path(name))  # noqa: PTH105
+        except BaseException:
+            _remove(beside)
+            raise
+        _sync(os.path.dirname(self.path(name)))  # noqa: PTH120
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole; after a power cut it may be the old one, or damaged."""
+        beside = self._beside(name, data, durable=False)
+        try:
+            os.replace(beside, self.path(name))  # noqa: PTH105
+        except BaseException:
+            _remove(beside)
+            raise
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Make a file as a whole and durably unless the name is taken; whether it was made."""
+        beside = self._beside(name, data)
+        try:
+            # A hard link fails where the name is taken, on every POSIX file system.
+            os.link(beside, self.path(name))
+        except FileExistsError:
+            return False
+        finally:
+            _remove(beside)
+        _sync(os.path.dirname(self.path(name)))  # noqa: PTH120
+        return True
+
+    def delete(self, name: str) -> None:
+        """Remove a file if it is there."""
+        _remove(self.path(name))
+
+    def list(self, folder: str) -> Iterator[tuple[str, int, float]]:
+        """Name, size and time of change of every file below a folder."""
+        for parent, _, names in os.walk(self.path(folder)):
+            for name in names:
+                path = f"{parent}/{name}"
+                with contextlib.suppress(FileNotFoundError):
+                    entry = os.lstat(path)
+                    yield path[len(str(self.root)) + 1 :], entry.st_size, entry.st_mtime
+
+    def _beside(self, name: str, data: bytes, *, durable: bool = True) -> str:
+        """The data in a file of a name of its own in the same folder."""
+        folder, _, last = self.path(name).rpartition("/")
+        beside = f"{folder}/.{last}.{secrets.token_hex(6)}.tmp"
+        try:
+            try:
+                handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            except FileNotFoundError:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                _write_all(handle, data)
+                if durable:
+                    os.fsync(handle)
+            finally:
+                os.close(handle)
+        except BaseException:
+            _remove(beside)
+            raise
+        return beside
+
+
+def _write_all(handle: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush_file_system(path: str) -> bool:
+    """Linux' `syncfs`: everything that was written to the file system of a path; False where there is no such call."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (AttributeError, OSError):
+        return False
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if call(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(handle)
+    return True

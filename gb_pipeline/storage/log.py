@@ -1,0 +1,101 @@
+"""A table's Delta log: reading its entries, and adding one.
+
+An entry is a JSON file whose last line carries a checksum of the whole, so that a changed or emptied entry is known for what it
+is. Reading starts from the newest checkpoint and follows the entries; writing an entry is one `put_if_absent` under the next
+number, which only one writer can win. Checkpoints are made by delta-rs. What an entry means for the set of files is said in
+`snapshot`; what is written is decided in `commit`.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage.address import Storage
+
+ENGINE = "gb_pipeline"
+# So many entries are read one by one before a checkpoint is worth its file.
+CHECKPOINT_EVERY = 100
+Action = Mapping[str, Any]
+
+
+class DamagedLog(LakeError):
+    """A log or one of its entries is missing or not what was written: the table's contents are not known from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One commit: its version, its actions by kind, and what the write said about itself."""
+
+    version: int
+    adds: tuple[Action, ...]
+    removes: tuple[Action, ...]
+    transactions: Mapping[str, int]
+    metadata: Action | None
+    info: Mapping[str, Any]
+
+
+def folder(table: str) -> str:
+    """The log's folder, relative to the lake's root."""
+    return f"{Storage.table_name(table)}/_delta_log"
+
+
+def entry_name(table: str, version: int) -> str:
+    """The file of an entry."""
+    return f"{folder(table)}/{version:020}.json"
+
+
+def encode_entry(actions: Sequence[Action], info: Mapping[str, Any]) -> bytes:
+    """The bytes of an entry: one action a line, and last what the write says about itself, with the checksum of it all."""
+    body = "".join(f"{_plain(action)}\n" for action in actions)
+    said = {**info, "engineInfo": ENGINE}
+    return f"{body}{_plain({'commitInfo': {**said, 'checksum': _checksum(body, said)}})}\n".encode()
+
+
+def decode_entry(table: str, version: int, data: bytes) -> Entry:
+    """The meaning of an entry.
+
+    Raises:
+        DamagedLog: its bytes are not those that were written, or another program wrote it.
+    """
+    try:
+        body, _, last = data.decode().rstrip("\n").rpartition("\n")
+        body = f"{body}\n" if body else ""
+        info = json.loads(last)["commitInfo"]
+        promised = info.pop("checksum")
+        whole = _checksum(body, info) == promised and info.get("engineInfo") == ENGINE
+        lines = [json.loads(line) for line in body.splitlines()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole, lines, info = False, [], {}
+    if not whole:
+        raise damaged(table, f"entry {version} is {'empty' if not data else 'damaged'}")
+    return Entry(
+        version=version,
+        adds=tuple(line["add"] for line in lines if "add" in line),
+        removes=tuple(line["remove"] for line in lines if "remove" in line),
+        transactions={line["txn"]["appId"]: int(line["txn"]["version"]) for line in lines if "txn" in line},
+        metadata=next((line["metaData"] for line in lines if "metaData" in line), None),
+        info=info,
+    )
+
+
+def damaged(table: str, what: str) -> DamagedLog:
+    """The error for a log that cannot be trusted, with the way back."""
+    return DamagedLog(
+        f"table {table}: {what} ({folder(table)})",
+        fix=f"`gb verify --repair` puts table {table} together again from the files that are there; restore the entry from a"
+        " backup if you have one",
+    )
+
+
+def _plain(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _checksum(body: str, info: Mapping[str, Any]) -> str:
+    said = json.dumps(info, separators=(",", ":"), sort_keys=True)
+    return f"{zlib.crc32(f'{body}{said}'.encode()):08x}"

@@ -1,0 +1,226 @@
+"""Data files: Parquet whose every byte is covered by a checksum.
+
+A file is encoded in memory and named after its checksums, `<random>-<crc of all bytes>-<crc of the footer>.parquet`, so a file
+that was swapped, cut short or changed is known by its name alone. Pages carry checksums of their own; every read verifies
+the footer and the pages that it decodes, and a damaged file is a `DamagedFile` that names what it holds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage.dataset import Dataset
+
+ROW_GROUP_ROWS = 65_536
+_MAGIC = b"PAR1"
+_TAIL = 8
+_NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
+
+
+class Unreadable(Exception):
+    """The bytes of a file are not those that were written; `reason` says what was seen."""
+
+    def __init__(self, reason: str) -> None:
+        """Whoever knows what the file holds makes a `DamagedFile` of it."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A data file in memory, and the name that its bytes demand."""
+
+    name: str
+    data: memoryview
+
+
+def encode(dataset: Dataset, frame: pl.DataFrame) -> Encoded:
+    """Rows as a Parquet file: ZSTD level 3, integers and decimals delta-packed, a checksum on every page.
+
+    Args:
+        dataset: whose file schema the frame has, in any order of columns; rows are written as they lie.
+    """
+    table = to_arrow(frame, dataset.file_schema)
+    packed = packed_columns(dataset.file_schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=3,
+        row_group_size=ROW_GROUP_ROWS,
+        store_decimal_as_integer=True,
+        use_dictionary=[name for name in table.column_names if name not in packed],
+        column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"),
+        write_statistics=list(dataset.indexed),
+        write_page_checksum=True,
+        store_schema=False,
+    )
+    data = memoryview(sink.getvalue())
+    footer = zlib.crc32(data[_footer_start(data) :])
+    return Encoded(f"{secrets.token_hex(6)}-{zlib.crc32(data):08x}-{footer:08x}.parquet", data)
+
+
+def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema as an Arrow table; decimals of up to 18 digits become 64-bit ones without a copy of digits."""
+    columns = []
+    for field in schema:
+        series = frame[field.name]
+        kind = field.type
+        if pa.types.is_decimal(kind) and kind.precision <= 18:
+            columns.append(_narrow(series, kind))
+        else:
+            array = series.to_arrow()
+            columns.append(array if array.type == kind else array.cast(kind))
+    fields = [pa.field(field.name, column.type, field.nullable) for field, column in zip(schema, columns, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def packed_columns(schema: pa.Schema) -> list[str]:
+    """The columns that are delta-packed integers in a file: timestamps, counts and decimals of up to 18 digits."""
+    return [field.name for field in schema if _packs(field.type)]
+
+
+def checksums(name: str) -> tuple[int, int]:
+    """The checksums of all bytes and of the footer that a file's name promises.
+
+    Raises:
+        Unreadable: no data file of ours is called so.
+    """
+    match = _NAME.fullmatch(name.rsplit("/", 1)[-1])
+    if match is None:
+        raise Unreadable("its name carries no checksums, so nobody can tell whether it is whole")
+    return int(match[1], 16), int(match[2], 16)
+
+
+def open_verified(path: str, size: int) -> pq.ParquetFile:
+    """A file whose footer is the one that was written; the pages are verified as they are read.
+
+    Raises:
+        Unreadable: it is missing, of another size, or its footer is damaged.
+    """
+    _, promised = checksums(path)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise Unreadable("it is missing") from None
+    try:
+        found = os.fstat(handle).st_size
+        if found != size:
+            raise Unreadable(f"it has {found:,} bytes where {size:,} were written")
+        tail = os.pread(handle, _TAIL, max(0, size - _TAIL))
+        length = int.from_bytes(tail[:4], "little") + _TAIL
+        footer = os.pread(handle, length, size - length) if _TAIL < length <= size else b""
+    finally:
+        os.close(handle)
+    if tail[4:] != _MAGIC or zlib.crc32(footer) != promised:
+        raise Unreadable("its footer is damaged")
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise Unreadable(_first_line(error)) from None
+
+
+def read_columns(
+    path: str,
+    size: int,
+    columns: Sequence[str],
+    *,
+    between: tuple[str, object, object] | None = None,
+    threads: bool = False,
+) -> pa.Table:
+    """Columns of one file, every page verified.
+
+    Args:
+        between: a column and its half-open range: row groups that cannot hold it are not read, rows are not filtered.
+
+    Raises:
+        Unreadable: the file, or a page of it, is damaged.
+    """
+    file = open_verified(path, size)
+    try:
+        groups = range(file.num_row_groups) if between is None else _groups(file, *between)
+        return file.read_row_groups(groups, columns=list(columns), use_threads=threads)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise Unreadable(_first_line(error)) from None
+    finally:
+        file.close()
+
+
+def verify_bytes(path: str, size: int) -> None:
+    """Read a whole file and compare it with the checksum in its name.
+
+    Raises:
+        Unreadable: it is missing or not what was written.
+    """
+    promised, _ = checksums(path)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            total, crc = 0, 0
+            while chunk := file.read(1 << 20):
+                total, crc = total + len(chunk), zlib.crc32(chunk, crc)
+    except FileNotFoundError:
+        raise Unreadable("it is missing") from None
+    except OSError as error:
+        raise Unreadable(f"it cannot be read: {error.strerror}") from None
+    if total != size:
+        raise Unreadable(f"it has {total:,} bytes where {size:,} were written")
+    if crc != promised:
+        raise Unreadable("its bytes are not those that were written")
+
+
+class DamagedFile(LakeError):
+    """A data file that is missing or not what was written; nothing else is touched by it."""
+
+    def __init__(self, table: str, name: str, holds: str, reason: str, *, series: str = "") -> None:
+        """Say which file, what it holds and how to get it back."""
+        super().__init__(
+            f"{table}: the file {name} ({holds}) is damaged: {reason}",
+            fix=f"`gb verify{' ' + series if series else ''} --repair` fetches what it held again; everything else can be read",
+        )
+        self.table, self.name, self.holds, self.reason = table, name, holds, reason
+
+
+def _groups(file: pq.ParquetFile, column: str, start: object, end: object) -> list[int]:
+    metadata = file.metadata
+    position = metadata.schema.names.index(column)
+    kept = []
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(position).statistics
+        if statistics is None or not statistics.has_min_max or (statistics.min < end and statistics.max >= start):
+            kept.append(group)
+    return kept
+
+
+def _footer_start(data: memoryview) -> int:
+    return len(data) - _TAIL - int.from_bytes(data[-_TAIL:-4], "little")
+
+
+def _narrow(series: pl.Series, kind: pa.DataType) -> pa.Array:
+    integers = series.to_physical().cast(pl.Int64)
+    valid = None
+    if integers.null_count():
+        valid = pa.py_buffer(np.packbits(integers.is_not_null().to_numpy(), bitorder="little").tobytes())
+        integers = integers.fill_null(0)
+    values = pa.py_buffer(np.ascontiguousarray(integers.to_numpy()))
+    return pa.Array.from_buffers(pa.decimal64(kind.precision, kind.scale), len(series), [valid, values])
+
+
+def _packs(kind: pa.DataType) -> bool:
+    number = pa.types.is_decimal(kind) and kind.precision <= 18
+    return bool(number or pa.types.is_timestamp(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0]

@@ -1,0 +1,166 @@
+"""A table at one version: which files hold what, and the marks that writers left.
+
+Belongs here: the index of files by partition and statistics, following the log from a checkpoint, and choosing files. Nothing
+here opens a data file, and no folder is listed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+
+from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.log import Entry
+
+# The application transaction that stamps rows: its version is the newest `known_at` in microseconds since 1970.
+CLOCK = "clock"
+# Statistics of other writers may be cut to milliseconds.
+SLACK = pl.duration(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a table.
+
+    Attributes:
+        dataset: its declaration.
+        version: Delta version; -1 before the table exists.
+        table_id: Delta's id; a table of the same name made anew has another.
+        files: one row per live file: `path` (relative to the table, unescaped), `size`, `rows`, a column per hive partition, and
+            `min.<column>`, `max.<column>` for each indexed column in the column's own type.
+        transactions: application transactions by id.
+    """
+
+    dataset: Dataset
+    version: int
+    table_id: str
+    files: pl.DataFrame
+    transactions: Mapping[str, int]
+
+    @property
+    def clock(self) -> int:
+        """The newest moment that a row of this version was stamped with, microseconds since 1970."""
+        return int(self.transactions.get(CLOCK, 0))
+
+    def after(self, entry: Entry) -> Snapshot:
+        """The snapshot that a commit on top of this one makes."""
+        files = self.files
+        if entry.removes:
+            gone = [unquote(action["path"]) for action in entry.removes]
+            files = files.filter(~pl.col("path").is_in(gone))
+        if entry.adds:
+            files = pl.concat([files, index_of(self.dataset, entry.adds)])
+        return replace(
+            self,
+            version=entry.version,
+            table_id=str(entry.metadata["id"]) if entry.metadata else self.table_id,
+            files=files,
+            transactions={**self.transactions, **entry.transactions} if entry.transactions else self.transactions,
+        )
+
+    def select(
+        self,
+        partitions: Mapping[str, object] | None = None,
+        *,
+        between: Mapping[str, tuple[Any, Any]] | None = None,
+        holding: Mapping[str, Sequence[str]] | None = None,
+    ) -> pl.DataFrame:
+        """The files that may hold such rows.
+
+        Args:
+            partitions: a value, or a list of values, by hive partition.
+            between: half-open ranges by indexed column.
+            holding: values of which a file must be able to hold one, by indexed or partition column.
+        """
+        return self.files.filter(*self._conditions(partitions or {}, between or {}, holding or {}))
+
+    def _conditions(
+        self,
+        partitions: Mapping[str, object],
+        between: Mapping[str, tuple[Any, Any]],
+        holding: Mapping[str, Sequence[str]],
+    ) -> Iterable[pl.Expr]:
+        yield pl.lit(True)
+        for name, value in partitions.items():
+            column = pl.col(name)
+            yield column.is_in(list(value)) if isinstance(value, list | tuple | set | frozenset) else column.eq(value)
+        for name, (start, end) in between.items():
+            slack = (
+                SLACK if isinstance(start, datetime) else pl.duration(days=0) if isinstance(start, date) else pl.lit(0)
+            )
+            low, high = pl.col(f"min.{name}"), pl.col(f"max.{name}")
+            yield (low < pl.lit(end)).fill_null(True) & (high + slack >= pl.lit(start)).fill_null(True)
+        for name, values in holding.items():
+            yield self._may_hold(name, sorted(set(values)))
+
+    def _may_hold(self, name: str, values: list[str]) -> pl.Expr:
+        if name in self.dataset.partitions:
+            return pl.col(name).is_in(values)
+        low, high = f"min.{name}", f"max.{name}"
+        # The first wanted value at or after a file's first one decides, whatever there are of them.
+        wanted = pl.Series(values, dtype=pl.String)
+        position = wanted.search_sorted(self.files[low].fill_null(""), side="left")
+        following = wanted.gather(position.clip(upper_bound=len(values) - 1))
+        inside = (position < len(values)) & (following <= self.files[high])
+        return pl.lit(inside.fill_null(True)) if len(self.files) else pl.lit(True)
+
+
+def empty(dataset: Dataset) -> Snapshot:
+    """A table that does not exist yet."""
+    return Snapshot(dataset, -1, "", pl.DataFrame(schema=index_schema(dataset)), {})
+
+
+def index_schema(dataset: Dataset) -> pl.Schema:
+    """Columns of `Snapshot.files`."""
+    types = dataset.polars
+    edges = {f"{edge}.{name}": types[name] for name in dataset.indexed for edge in ("min", "max")}
+    partitions = {name: types[name] for name in dataset.partitions}
+    return pl.Schema({"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64(), **partitions, **edges})
+
+
+def index_of(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The files that entries add, as rows of `Snapshot.files`."""
+    schema = index_schema(dataset)
+    columns: dict[str, list[Any]] = {name: [] for name in schema}
+    for add in adds:
+        said = json.loads(add["stats"]) if isinstance(add.get("stats"), str) else {}
+        columns["path"].append(unquote(add["path"]))
+        columns["size"].append(int(add["size"]))
+        columns["rows"].append(said.get("numRecords"))
+        values = dict(add["partitionValues"])
+        for name in dataset.partitions:
+            columns[name].append(values.get(name))
+        low, high = said.get("minValues", {}), said.get("maxValues", {})
+        for name in dataset.indexed:
+            columns[f"min.{name}"].append(low.get(name))
+            columns[f"max.{name}"].append(high.get(name))
+    return pl.DataFrame([_typed(name, values, schema[name]) for name, values in columns.items()])
+
+
+def statistic(value: object) -> object:
+    """A minimum or maximum as the log has it."""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _typed(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
+    if isinstance(kind, pl.Datetime):
+        return (
+            pl.Series(name, values, dtype=pl.String)
+            .str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
+            .dt.replace_time_zone("UTC")
+        )
+    if isinstance(kind, pl.Boolean):
+        return pl.Series(
+            name, [None if value is None else str(value).lower() == "true" for value in values], dtype=kind
+        )
+    if isinstance(kind, pl.Date):
+        return pl.Series(name, values, dtype=pl.String).str.to_date("%Y-%m-%d")
+    return pl.Series(name, values, dtype=kind)

@@ -1,0 +1,251 @@
+"""Opened tables: every one at its newest version, or an error that says why its contents are not known.
+
+Belongs here: following the log, checkpoints, and noticing a table that went backwards or vanished: each entry is mirrored under
+`log/<table>` of the lake, and a table that lacks an entry that its mirror has is refused until it is repaired. Does not belong
+here: deciding a commit (`commit`), reading rows (`reading`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage import snapshot
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.dataset import Dataset, Datasets
+from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.log import (
+    CHECKPOINT_EVERY,
+    Entry,
+    damaged,
+    decode_entry,
+    entry_name,
+    folder,
+)
+from gb_pipeline.storage.snapshot import Snapshot
+
+
+class Table:
+    """One table of a lake. Safe to share between threads."""
+
+    def __init__(self, storage: Storage, dataset: Dataset) -> None:
+        """Nothing is opened before it is asked for."""
+        self.storage, self.dataset = storage, dataset
+        self.files = storage.files
+        self._held = snapshot.empty(dataset)
+        self._guard = threading.RLock()
+        self._compared = False
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.dataset.name
+
+    def newest(self) -> Snapshot:
+        """The table at its newest version; version -1 where there is none.
+
+        Raises:
+            DamagedLog: an entry is damaged, or the table went backwards or vanished.
+        """
+        with self._guard:
+            if self._held.version < 0:
+                self._held = self._from_start()
+            while (entry := self.entry(self._held.version + 1)) is not None:
+                self._held = self._held.after(entry)
+            self._refuse_backwards()
+            return self._held
+
+    def committed(self, entry: Entry, data: bytes) -> Snapshot:
+        """Take over an entry that this process has just written, mirror it, and checkpoint when it is time."""
+        with self._guard:
+            self._held = self._held.after(entry)
+            self._mirror(entry.version, data)
+            if entry.version and entry.version % CHECKPOINT_EVERY == 0:
+                self.checkpoint()
+            return self._held
+
+    def entry(self, version: int) -> Entry | None:
+        """The entry of a version, verified; None where there is none (yet).
+
+        Raises:
+            DamagedLog: its bytes are not those that were written.
+        """
+        try:
+            data = self.files.read(entry_name(self.name, version))
+        except FileNotFoundError:
+            return None
+        return decode_entry(self.name, version, data)
+
+    def mirrored(self, version: int) -> bytes | None:
+        """The mirror of an entry; None where there is none."""
+        try:
+            return self.files.read(self._mirror_name(version))
+        except FileNotFoundError:
+            return None
+
+    def mirrored_versions(self) -> list[int]:
+        """The versions that have a mirror, in order."""
+        names = (name.rsplit("/", 1)[-1] for name, _, _ in self.files.list(f"log/{self.name}"))
+        return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+
+    def forget(self) -> None:
+        """Open the log anew the next time, after a repair."""
+        with self._guard:
+            self._held, self._compared = snapshot.empty(self.dataset), False
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint of the newest version, so that opening stays fast, and forget mirrors that are older."""
+        from deltalake import DeltaTable
+
+        version = self._held.version
+        DeltaTable(self.storage.table(self.name), version=version).create_checkpoint()
+        reach("checkpoint_written")
+        checksum = zlib.crc32(self.files.read(self._checkpoint_name(version)))
+        seal = {"version": version, "checksum": checksum, "seal": _seal(version, checksum)}
+        self.files.put(self._seal_name(), json.dumps(seal).encode())
+        for older in self.mirrored_versions():
+            if older < version - CHECKPOINT_EVERY:
+                self.files.delete(self._mirror_name(older))
+
+    # --- opening ------------------------------------------------------------------------------------------------------
+
+    def _from_start(self) -> Snapshot:
+        """The newest sealed checkpoint, or the first entry: what delta-rs notes beside it is for other programs."""
+        seal = self.seal()
+        if seal is not None:
+            return self._of_checkpoint(*seal)
+        entry = self.entry(0)
+        return snapshot.empty(self.dataset) if entry is None else snapshot.empty(self.dataset).after(entry)
+
+    def seal(self) -> tuple[int, int] | None:
+        """Version and checksum of the newest checkpoint that was written to its end.
+
+        Raises:
+            DamagedLog: what says so is damaged.
+        """
+        try:
+            said = json.loads(self.files.read(self._seal_name()))
+            version, checksum, own = int(said["version"]), int(said["checksum"]), int(said["seal"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            own = version = checksum = -1
+        if own != _seal(version, checksum):
+            raise damaged(self.name, f"the seal of its checkpoint is damaged ({self._seal_name()})")
+        return version, checksum
+
+    def _of_checkpoint(self, version: int, checksum: int) -> Snapshot:
+        try:
+            data = self.files.read(self._checkpoint_name(version))
+        except FileNotFoundError:
+            raise damaged(self.name, f"the checkpoint of version {version} is missing") from None
+        if zlib.crc32(data) != checksum:
+            raise damaged(self.name, f"the checkpoint of version {version} is damaged")
+        rows = pq.read_table(pa.BufferReader(data)).to_pylist()
+        adds = [
+            {**row["add"], "partitionValues": dict(row["add"]["partitionValues"])} for row in rows if row.get("add")
+        ]
+        marks = {row["txn"]["appId"]: int(row["txn"]["version"]) for row in rows if row.get("txn")}
+        metadata = next(row["metaData"] for row in rows if row.get("metaData"))
+        return Snapshot(self.dataset, version, str(metadata["id"]), snapshot.index_of(self.dataset, adds), marks)
+
+    def _refuse_backwards(self) -> None:
+        """A table whose mirror knows a later entry lost one; a mirror of another table means that it was replaced."""
+        version = self._held.version
+        if self.files.size(self._mirror_name(version + 1)) is not None:
+            if self.entry(version + 1) is not None:
+                # Somebody committed between the two looks.
+                self.newest()
+                return
+            if _whole(self.name, version + 1, self.mirrored(version + 1)):
+                raise damaged(self.name, f"the newest entries are lost from version {version + 1} on")
+        if version < 0 and self.mirrored_versions():
+            raise damaged(self.name, "the table vanished")
+        if not self._compared and version >= 0:
+            mirror = self.mirrored(version)
+            if _whole(self.name, version, mirror) and mirror != self.files.read(entry_name(self.name, version)):
+                raise damaged(self.name, f"entry {version} is not the one that was written: the table was replaced")
+            self._compared = True
+
+    def _mirror(self, version: int, data: bytes) -> None:
+        # Without waiting for the disk: the log itself is durable, and a torn mirror is no mirror.
+        self.files.replace(self._mirror_name(version), data)
+
+    def _seal_name(self) -> str:
+        return f"log/{self.name}/checkpoint.json"
+
+    def _mirror_name(self, version: int) -> str:
+        return f"log/{self.name}/{version:020}.json"
+
+    def _checkpoint_name(self, version: int) -> str:
+        return f"{folder(self.name)}/{version:020}.checkpoint.parquet"
+
+
+class Tables:
+    """The tables under one root, by name. Safe to share between threads; every process has its own."""
+
+    def __init__(self, storage: Storage, datasets: Datasets) -> None:
+        """Nothing is opened or created before it is asked for."""
+        self.storage, self.datasets = storage, datasets
+        self._tables: dict[str, Table] = {}
+        self._guard = threading.Lock()
+
+    def __getitem__(self, name: str) -> Table:
+        """A table, whether it exists yet or not.
+
+        Raises:
+            LakeError: no dataset of the lake is called so.
+        """
+        with self._guard:
+            if name not in self._tables:
+                self._tables[name] = Table(self.storage, self.datasets[name])
+            return self._tables[name]
+
+    def newest(self, name: str) -> Snapshot:
+        """The newest version of a table."""
+        return self[name].newest()
+
+    def existing(self) -> Iterator[Snapshot]:
+        """The newest versions of all tables that exist, in the order of their declaration."""
+        for dataset in self.datasets:
+            found = self.newest(dataset.name)
+            if found.version >= 0:
+                yield found
+
+
+def _seal(version: int, checksum: int) -> int:
+    return zlib.crc32(f"{version} {checksum}".encode())
+
+
+def _whole(table: str, version: int, data: bytes | None) -> bool:
+    try:
+        return data is not None and decode_entry(table, version, data).version == version
+    except LakeError:
+        return False
+
+
+def first_actions(dataset: Dataset) -> list[dict[str, Any]]:
+    """What the first entry of a table says before anything else: the protocol, its schema and partitions."""
+    from deltalake import Schema
+
+    metadata: Mapping[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "name": dataset.name,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": Schema.from_arrow(dataset.schema).to_json(),
+        "partitionColumns": list(dataset.partitions),
+        # Entries are kept until `gb vacuum` removes them: a checkpoint that is damaged is made again from them.
+        "configuration": {
+            "delta.dataSkippingStatsColumns": ",".join(dataset.indexed),
+            "delta.enableExpiredLogCleanup": "false",
+        },
+    }
+    return [{"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, {"metaData": metadata}]
