@@ -58,7 +58,7 @@ class CatalogReport:
         versions: Delta version of every table that it was made from.
         series, sessions, gaps, files: rows of `symbol_data`, `coverage`, `gaps` and `files`.
         rows, bytes: stored bars, and the size of their data files.
-        unreadable: views that were left out because a data file is missing or broken, with DuckDB's reason.
+        unreadable: tables and views that were left out because of damage, with what was seen.
         replaced: False when another process had put a newer catalog in place meanwhile.
         seconds: how long it took.
     """
@@ -140,8 +140,10 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
         connection.execute(f"create table {name} as select * from incoming")
         connection.unregister("incoming")
     connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
-    unreadable = {}
-    views = statements(list(tables.existing()), parquet_rows(store.storage), skip=[*frames, "sessions"])
+    damaged: list[LakeError] = []
+    there = list(tables.existing(damaged))
+    unreadable = {error.what.split(":", 1)[0]: error.what for error in damaged}
+    views = statements(there, parquet_rows(store.storage), skip=[*frames, "sessions"])
     for name, statement in views.items():
         try:
             connection.execute(statement)
@@ -176,7 +178,7 @@ def table_versions(store: LakeStore) -> dict[str, int]:
 
 
 def _state(store: LakeStore) -> _State:
-    return {found.dataset.name: (found.table_id, found.version) for found in store.tables.existing()}
+    return {found.dataset.name: (found.table_id, found.version) for found in store.tables.existing(damaged=[])}
 
 
 def open_catalog(path: Path) -> DuckDBPyConnection:

@@ -89,7 +89,7 @@ INSTRUMENTS = pl.Schema(
 
 def bar_tables(tables: Tables) -> list[str]:
     """Names of the bars tables that the lake has."""
-    return [found.dataset.name for found in tables.existing() if bars_of(found.dataset.name)]
+    return [found.dataset.name for found in tables.existing(damaged=[]) if bars_of(found.dataset.name)]
 
 
 def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
@@ -98,7 +98,9 @@ def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
     Args:
         as_of: only those that may hold what was known at this moment.
     """
-    listed = [_files_of(tables, found, as_of) for found in tables.existing() if bars_of(found.dataset.name)]
+    # Of a table whose contents are not known nothing can be listed; asking for it says why.
+    there = tables.existing(damaged=[])
+    listed = [_files_of(tables, found, as_of) for found in there if bars_of(found.dataset.name)]
     return pl.concat(listed).sort("table", "path") if listed else pl.DataFrame(schema=FILES)
 
 

@@ -141,7 +141,7 @@ def recover(tables: Tables, table: Table, *, clock: Clock = wall_clock) -> int:
 def recover_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
     """The same for every table of bars that nobody is writing to just now."""
     found = 0
-    for snapshot in list(tables.existing()):
+    for snapshot in list(tables.existing(damaged=[])):
         if bars_of(snapshot.dataset.name) is None:
             continue
         with locked(tables.storage.state, snapshot.dataset.name, wait=False) as held:

@@ -91,6 +91,10 @@ class Table:
         except FileNotFoundError:
             return None
 
+    def remirror(self, version: int, data: bytes) -> None:
+        """Make the mirror of an entry again."""
+        self._mirror(version, data)
+
     def mirrored_versions(self) -> list[int]:
         """The versions that have a mirror, in order."""
         names = (name.rsplit("/", 1)[-1] for name, _, _ in self.files.list(f"log/{self.name}"))
@@ -213,10 +217,20 @@ class Tables:
         """The newest version of a table."""
         return self[name].newest()
 
-    def existing(self) -> Iterator[Snapshot]:
-        """The newest versions of all tables that exist, in the order of their declaration."""
+    def existing(self, damaged: list[LakeError] | None = None) -> Iterator[Snapshot]:
+        """The newest versions of all tables that exist, in the order of their declaration.
+
+        Args:
+            damaged: takes the errors of tables whose contents are not known, which are left out; without it they raise.
+        """
         for dataset in self.datasets:
-            found = self.newest(dataset.name)
+            try:
+                found = self.newest(dataset.name)
+            except LakeError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+                continue
             if found.version >= 0:
                 yield found
 

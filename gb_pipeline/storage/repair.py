@@ -1,0 +1,129 @@
+"""Mending a table: its log from the mirrors, and files by what can still be read of them.
+
+Belongs here: putting a log together again, and taking damaged files out of a table in a commit, with every row group that is
+whole kept under its own moments. Does not belong here: fetching again what is lost (`gb_pipeline.lake.verification` says what).
+"""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage import parquet
+from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
+from gb_pipeline.storage.dataset import IS_CURRENT
+from gb_pipeline.storage.locks import locked
+from gb_pipeline.storage.log import damaged, decode_entry, entry_name, folder
+from gb_pipeline.storage.scrub import BrokenFile
+from gb_pipeline.storage.table import Table
+
+
+def restore_log(table: Table) -> list[str]:
+    """Put a table's log together again; what was done, as sentences.
+
+    Raises:
+        LakeError: neither the log nor the mirrors know how the table was; nothing was changed.
+    """
+    done = []
+    with locked(table.storage.state, table.name):
+        for version in table.mirrored_versions():
+            mirror = table.mirrored(version) or b""
+            if _sound(table, version, _read(table, entry_name(table.name, version))):
+                continue
+            if _sound(table, version, mirror):
+                table.files.put(entry_name(table.name, version), mirror)
+                done.append(f"entry {version} of {table.name} was restored from its mirror")
+        table.forget()
+        try:
+            table.newest()
+        except LakeError:
+            done += _from_entries(table)
+        newest = table.newest().version
+        for version in range(max(0, newest - 100), newest + 1):
+            log = _read(table, entry_name(table.name, version))
+            if _sound(table, version, log) and table.mirrored(version) != log:
+                table.remirror(version, log)
+                done.append(f"the mirror of entry {version} of {table.name} was made again")
+        if table.seal() is not None and not _pointer_is_sound(table):
+            table.checkpoint()
+            done.append(f"the checkpoint of {table.name} was made again")
+    return done
+
+
+def take_out(table: Table, broken: list[BrokenFile], *, clock: Clock = wall_clock) -> int:
+    """Take damaged files out of a table, keeping every row group that is whole; how many rows were kept.
+
+    The rows keep their moments: what can be read has the history that it had.
+    """
+
+    def decide(draft: Draft) -> int:
+        paths = [item.row["path"] for item in broken]
+        files = draft.base.files.filter(pl.col("path").is_in(paths))
+        if files.is_empty():
+            return 0
+        draft.ticks = False
+        draft.info = {"operation": "REPAIR", "gb": {"files": paths}}
+        draft.remove(files)
+        kept = 0
+        for item in broken:
+            rows = _whole_groups(table, item)
+            if rows.height:
+                kept += rows.height
+                draft.add(rows, current=bool(item.row.get(IS_CURRENT, True)))
+        return kept
+
+    return commit(table, decide, clock=clock)
+
+
+def _whole_groups(table: Table, item: BrokenFile) -> pl.DataFrame:
+    types = table.dataset.polars
+    if item.parts is None:
+        return pl.DataFrame(schema=types)
+    lost = {group for group, *_ in item.parts}
+    path = f"{table.storage.table(table.name)}/{item.row['path']}"
+    try:
+        with parquet.open_verified(path, item.row["size"]) as file:
+            groups = [group for group in range(file.num_row_groups) if group not in lost]
+            rows = pl.DataFrame(file.read_row_groups(groups)) if groups else None
+    except (parquet.Unreadable, OSError, pa.ArrowException):
+        rows = None
+    if rows is None:
+        return pl.DataFrame(schema=types)
+    partitions = [pl.lit(item.row[name]).cast(types[name]).alias(name) for name in table.dataset.partitions]
+    return rows.with_columns(partitions).select(pl.col(name).cast(kind) for name, kind in types.items())
+
+
+def _from_entries(table: Table) -> list[str]:
+    """Without its checkpoint a log is read from its first entry, where all entries are there."""
+    if not _sound(table, 0, _read(table, entry_name(table.name, 0))):
+        raise damaged(table.name, "neither its checkpoint nor its first entries can be read, and no mirror has them")
+    seal = f"log/{table.name}/checkpoint.json"
+    table.files.delete(seal)
+    for name, _, _ in list(table.files.list(folder(table.name))):
+        if name.endswith(".checkpoint.parquet") or name.endswith("_last_checkpoint"):
+            table.files.delete(name)
+    table.forget()
+    newest = table.newest().version
+    if newest > 0:
+        table.checkpoint()
+    return [f"the checkpoint of {table.name} was made again from {newest + 1} entries"]
+
+
+def _pointer_is_sound(table: Table) -> bool:
+    data = _read(table, f"{folder(table.name)}/_last_checkpoint")
+    return b'"version"' in data
+
+
+def _read(table: Table, name: str) -> bytes:
+    try:
+        return table.files.read(name)
+    except FileNotFoundError:
+        return b""
+
+
+def _sound(table: Table, version: int, data: bytes) -> bool:
+    try:
+        return decode_entry(table.name, version, data).version == version
+    except LakeError:
+        return False

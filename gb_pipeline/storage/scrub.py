@@ -1,0 +1,127 @@
+"""Looking at every byte of a table: its log, the mirrors, the checkpoint, and the data files.
+
+Belongs here: finding what is not as it was written, and saying which part of a file that is. Does not belong here: what rows mean
+(`gb_pipeline.lake.verification`), mending (`repair`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage import parquet
+from gb_pipeline.storage.log import decode_entry, entry_name, folder
+from gb_pipeline.storage.reading import damaged
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A data file that is not what was written.
+
+    Attributes:
+        error: names the file, what it holds, and what was seen.
+        row: of `Snapshot.files`.
+        parts: `(row group, first row, rows, columns)` of what cannot be read; None where nothing of it can.
+    """
+
+    error: parquet.DamagedFile
+    row: Mapping[str, Any]
+    parts: tuple[tuple[int, int, int, tuple[str, ...]], ...] | None
+
+
+def log_problems(table: Table) -> Iterator[str]:
+    """Everything that is wrong with a table's log, as sentences."""
+    try:
+        newest = table.newest().version
+    except LakeError as error:
+        yield error.what
+        return
+    start = 0
+    seal = table.seal()
+    if seal is not None:
+        start = seal[0]
+        yield from _pointer_problems(table)
+    for version in range(start, newest + 1):
+        yield from _entry_problems(table, version)
+
+
+def broken_files(table: Table, snapshot: Snapshot, files: pl.DataFrame) -> Iterator[BrokenFile]:
+    """The files whose bytes are not those that were written; every byte is read."""
+    root = table.storage.table(table.name)
+    for row in files.iter_rows(named=True):
+        path = f"{root}/{row['path']}"
+        try:
+            parquet.verify_bytes(path, row["size"])
+        except parquet.Unreadable as error:
+            found = damaged(snapshot.dataset, row, error.reason)
+            yield BrokenFile(found, row, _parts(path, row["size"]))
+
+
+def missing_files(table: Table, files: pl.DataFrame) -> Iterator[parquet.DamagedFile]:
+    """The files that are not there with the size that the log says; no file is opened."""
+    root = table.storage.table_name(table.name)
+    for row in files.iter_rows(named=True):
+        size = table.files.size(f"{root}/{row['path']}")
+        if size is None:
+            yield damaged(table.dataset, row, "it is missing")
+        elif size != row["size"]:
+            yield damaged(table.dataset, row, f"it has {size:,} bytes where {row['size']:,} were written")
+
+
+def _parts(path: str, size: int) -> tuple[tuple[int, int, int, tuple[str, ...]], ...] | None:
+    """Row groups and columns that cannot be decoded; None where the footer is lost."""
+    try:
+        file = parquet.open_verified(path, size)
+    except parquet.Unreadable:
+        return None
+    found, first = [], 0
+    with file:
+        names = file.schema_arrow.names
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            wrong = tuple(name for name in names if not _decodes(file, group, name))
+            if wrong:
+                found.append((group, first, rows, wrong))
+            first += rows
+    return tuple(found)
+
+
+def _decodes(file: Any, group: int, name: str) -> bool:
+    try:
+        file.read_row_group(group, columns=[name])
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def _entry_problems(table: Table, version: int) -> Iterator[str]:
+    try:
+        log = table.files.read(entry_name(table.name, version))
+    except FileNotFoundError:
+        yield f"entry {version} is missing"
+        return
+    try:
+        decode_entry(table.name, version, log)
+    except LakeError as error:
+        yield error.what
+        return
+    mirror = table.mirrored(version)
+    if mirror is not None and mirror != log:
+        yield f"the mirror of entry {version} is damaged"
+
+
+def _pointer_problems(table: Table) -> Iterator[str]:
+    try:
+        json.loads(table.files.read(f"{folder(table.name)}/_last_checkpoint"))["version"]
+    except FileNotFoundError:
+        yield "the pointer to the newest checkpoint is missing (other programs start from it)"
+    except (ValueError, KeyError, TypeError):
+        yield "the pointer to the newest checkpoint is damaged (other programs start from it)"

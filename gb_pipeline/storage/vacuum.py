@@ -1,0 +1,123 @@
+"""Removing files that no version which anybody may still read needs.
+
+Belongs here: data files that were replaced, or that no commit ever named, as left behind by killed writers; log entries,
+checkpoints and mirrors from before the newest checkpoint; temporary files. A file is only removed when it has been of no use for the
+retention: readers that opened an older version, and writers that are about to commit, keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import unquote
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.commit import Clock, wall_clock
+from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.locks import locked
+from gb_pipeline.storage.log import folder
+from gb_pipeline.storage.table import Table, Tables
+
+RETENTION = timedelta(days=7)
+# Entries are kept longer than files: a checkpoint that is damaged is made again from them.
+LOG_RETENTION = timedelta(days=30)
+SHORTEST = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class VacuumReport:
+    """What was removed of one table, or would be.
+
+    Attributes:
+        table: its name.
+        names: of the files, relative to the lake's root.
+        bytes: of all of them.
+        deleted: False for a dry run.
+    """
+
+    table: str
+    names: tuple[str, ...]
+    bytes: int
+    deleted: bool
+
+    @property
+    def files(self) -> int:
+        """How many files."""
+        return len(self.names)
+
+
+def vacuum(
+    tables: Tables,
+    *,
+    retention: timedelta = RETENTION,
+    dry_run: bool = True,
+    clock: Clock = wall_clock,
+    shortest: timedelta = SHORTEST,
+) -> list[VacuumReport]:
+    """Remove what has been of no use for the retention, of every table.
+
+    Args:
+        retention: how long a replaced file stays for those who read an older version.
+        dry_run: only say what would be removed.
+        shortest: a shorter retention is refused: writers that are under way would lose their files.
+
+    Raises:
+        ConfigError: the retention is too short.
+        DamagedLog: what a table needs is not known; nothing of it is removed.
+
+    Example:
+        >>> [(report.table, report.files) for report in vacuum(store.tables)]
+        [('bars_1m', 12), ('sessions', 3)]
+    """
+    if retention < shortest:
+        raise ConfigError(
+            f"a retention of {retention} is shorter than {shortest}", fix="keep files for an hour at least"
+        )
+    now = clock()
+    return [_vacuum(tables[found.dataset.name], now, retention, dry_run=dry_run) for found in list(tables.existing())]
+
+
+def _vacuum(table: Table, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
+    with locked(table.storage.state, table.name):
+        useless = [*_data_files(table, now - retention), *_log_files(table, now - max(retention, LOG_RETENTION))]
+        if not dry_run:
+            for name, _ in useless:
+                reach("vacuum_deleting")
+                table.files.delete(name)
+    return VacuumReport(
+        table.name, tuple(name for name, _ in useless), sum(size for _, size in useless), deleted=not dry_run
+    )
+
+
+def _data_files(table: Table, before: datetime) -> Iterator[tuple[str, int]]:
+    root = f"{Storage.table_name(table.name)}/"
+    needed = set(table.newest().files["path"]) | _removed_since(table, before)
+    for name, size, changed in list(table.files.list(Storage.table_name(table.name))):
+        path = name.removeprefix(root)
+        if path.startswith("_") or path in needed or changed >= before.timestamp():
+            continue
+        yield name, size
+
+
+def _removed_since(table: Table, before: datetime) -> set[str]:
+    """Files of versions that somebody may be reading."""
+    limit, kept = before.timestamp() * 1000, set()
+    for version in range(table.newest().version, -1, -1):
+        entry = table.entry(version)
+        if entry is None or int(entry.info.get("timestamp", 0)) < limit:
+            break
+        kept |= {unquote(action["path"]) for action in entry.removes}
+    return kept
+
+
+def _log_files(table: Table, before: datetime) -> Iterator[tuple[str, int]]:
+    seal = table.seal()
+    for place in (folder(table.name), f"log/{table.name}"):
+        for name, size, changed in list(table.files.list(place)):
+            last = name.rsplit("/", 1)[-1]
+            number = last.split(".", 1)[0]
+            older = seal is not None and number.isdigit() and int(number) < seal[0]
+            if (older or last.endswith(".tmp")) and changed < before.timestamp():
+                yield name, size
