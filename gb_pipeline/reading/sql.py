@@ -1,44 +1,58 @@
 """SQL on the catalog and, through its views, on the bars.
 
-Belongs here: running one question read-only, always on the lake as it is now. Does not belong here: what the catalog says.
+Belongs here: running one question, always on the lake as it is now. Does not belong here: what the catalog says, and what a
+question may be and touch (`sql_guard`).
 """
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow as pa
 
 from gb_pipeline.errors import LakeError, ReadError
 from gb_pipeline.lake.catalog import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.reading.sql_guard import MEMORY, lock, only_a_question
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# `EXPLAIN ANALYZE COPY ... TO` would write its file: what is explained has to be a question itself.
-_EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+|\([^)]*\)\s*)*", re.IGNORECASE)
+_BATCH_ROWS = 100_000
 
 
-def query(store: LakeStore, text: str) -> pl.DataFrame:
+def query(store: LakeStore, text: str, *, memory: int = MEMORY) -> pl.DataFrame:
     """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
 
-    A catalog that is missing or older than the lake is refreshed first, or built in memory where it cannot be written.
+    A catalog that is missing or older than the lake is refreshed first, or built in memory where it cannot be written. The
+    question reads the catalog and the lake's tables, and nothing else of the machine.
+
+    Args:
+        store: the lake.
+        text: the question.
+        memory: most bytes that it may use, and that its rows may take; larger sorts go to files of the lake's state.
 
     Returns:
         The rows; timestamps with a zone are in UTC.
 
     Raises:
-        ReadError: the statement is wrong, is several, or would change something; the message is DuckDB's own.
+        ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory; what
+            DuckDB says is in the message.
     """
     import duckdb
 
     connection = _fresh(store)
     try:
-        _refuse_all_but_one_question(connection, text)
-        relation = connection.sql(text)
-        return _in_utc(pl.DataFrame(pl.from_arrow(relation.to_arrow_table())))
+        only_a_question(connection, text)
+        # Views hold the folder's real path.
+        tables = Path(store.storage.table("x")).parent
+        lock(connection, [tables], spill=store.storage.state / "sql", memory=memory)
+        return _in_utc(pl.DataFrame(pl.from_arrow(_bounded(connection, text, memory))))
+    except duckdb.OutOfMemoryException:
+        raise _too_large(memory) from None
     except duckdb.Error as error:
         raise _explained(connection, error) from None
     except pl.exceptions.PolarsError as error:
@@ -59,26 +73,23 @@ def _fresh(store: LakeStore) -> DuckDBPyConnection:
         return in_memory_catalog(store)
 
 
-def _refuse_all_but_one_question(connection: DuckDBPyConnection, text: str) -> None:
-    # `COPY ... TO` would write files, `SET` and `ATTACH` would change the rules.
-    statements = connection.extract_statements(text)
-    if len(statements) != 1:
-        raise ReadError(
-            f"give one SQL statement, not {len(statements)}", fix="`select * from symbol_data`, for example"
-        )
-    kind = statements[0].type.name
-    if kind == "EXPLAIN":
-        explained = _EXPLAIN.sub("", text, count=1)
-        if explained != text:
-            _refuse_all_but_one_question(connection, explained)
-            return
-        kind = "EXPLAIN of something else"
-    # PIVOT comes as several internal statements and is a question all the same.
-    if kind != "SELECT" and not (kind == "MULTI" and text.lstrip().lower().startswith(("pivot", "from", "with"))):
-        raise ReadError(
-            f"{kind} is not a question: the catalog is read-only",
-            fix="use SELECT; open catalog.duckdb with DuckDB itself for anything else",
-        )
+def _bounded(connection: DuckDBPyConnection, text: str, most: int) -> pa.Table:
+    size = 0
+    batches = []
+    reader = connection.sql(text).to_arrow_reader(_BATCH_ROWS)
+    for batch in reader:
+        size += batch.nbytes
+        if size > most:
+            raise _too_large(most)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, reader.schema)
+
+
+def _too_large(most: int) -> ReadError:
+    return ReadError(
+        f"the question takes more than {most / 2**30:.3g} GB of memory",
+        fix="ask for fewer rows or columns, aggregate, or read bars with `lake.bars`",
+    )
 
 
 def _explained(connection: DuckDBPyConnection, error: Exception) -> ReadError:
@@ -88,6 +99,8 @@ def _explained(connection: DuckDBPyConnection, error: Exception) -> ReadError:
     if isinstance(error, duckdb.CatalogException):
         # It guesses names of its own system tables.
         what = what.split(" Did you mean", 1)[0]
+        with suppress(duckdb.Error):
+            connection.rollback()
         names = [row[0] for row in connection.execute("show tables").fetchall()]
         fix = f"there is {', '.join(names)}"
     elif isinstance(error, duckdb.IOException):

@@ -1,0 +1,191 @@
+"""What a question in SQL may be, and what its connection may touch.
+
+Belongs here: refusing everything that is not one question about the lake, and locking DuckDB down so that what slips through
+finds no file, no network and no memory beyond its share. Does not belong here: running the question (`sql`).
+
+Three fences stand behind each other. The kind of the statement comes from DuckDB's parser; its words are looked at because a
+SELECT may hold `COPY ... TO` in a WITH clause and call functions that write logs, profiles and files; and the engine itself
+reaches the folder of the tables and nothing else, links that lead out of it included, with its configuration locked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gb_pipeline.errors import ReadError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, Statement
+
+# What a question may use at most, in bytes. One value alone (`repeat('x', 10000000000)`) is beyond DuckDB's own accounting.
+MEMORY = 4 * 2**30
+SPILL = 16 * 2**30
+
+# `EXPLAIN ANALYZE COPY ... TO` would write its file: what is explained has to be a question itself.
+_EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+|\([^)]*\)\s*)*", re.IGNORECASE)
+# In a WITH clause these run inside a SELECT. A column of such a name can be quoted.
+_CHANGES = frozenset({"copy", "insert", "update", "delete", "merge", "truncate"})
+# Functions of DuckDB that return rows and read nothing but what they are given, or what the catalog says of itself.
+# All others open files, keep logs and profiles on disk, take addresses of memory, or run a text that is a statement.
+_HARMLESS = frozenset({
+    "generate_series", "range", "repeat", "repeat_row", "unnest", "json_each", "json_tree", "histogram", "histogram_values",
+    "summary", "duckdb_columns", "duckdb_constraints", "duckdb_functions", "duckdb_keywords", "duckdb_schemas", "duckdb_tables",
+    "duckdb_types", "duckdb_views", "pragma_show", "pragma_table_info", "pragma_version", "icu_calendar_names",
+    "pg_timezone_names",
+})  # fmt: skip
+# Scalar functions that do more than to compute.
+_HARMFUL = frozenset({"write_log", "getenv"})
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def only_a_question(connection: DuckDBPyConnection, text: str) -> None:
+    """Let one SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE or PIVOT through.
+
+    Args:
+        connection: whose parser and functions count; nothing of the text runs.
+        text: whatever somebody wrote.
+
+    Raises:
+        ReadError: it is something else, is several, changes something, or reads past the tables of the lake.
+        duckdb.Error: it is no SQL.
+    """
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raise ReadError("the question holds half of a character", fix="write it as UTF-8 text") from None
+    _one_question(connection, text)
+    functions = _functions(connection)
+    words = list(_words(text, raw))
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name = word.lower()
+        if name in _CHANGES:
+            raise ReadError(
+                f"{word.upper()} is not a question: a lake is only read here",
+                fix=f'use SELECT; a column of that name is written "{name}"',
+            )
+        if following.startswith("(") and _unquoted(word) in functions:
+            raise ReadError(
+                f"{_unquoted(word)}() is not available here: questions are about the lake's own tables",
+                fix="use the views (`show tables`); open other files with DuckDB itself",
+            )
+
+
+def _one_question(connection: DuckDBPyConnection, text: str) -> None:
+    statements = connection.extract_statements(text)
+    if len(statements) != 1:
+        raise ReadError(
+            f"give one SQL statement, not {len(statements)}", fix="`select * from symbol_data`, for example"
+        )
+    kind = _kind(statements[0])
+    if kind == "EXPLAIN":
+        explained = _EXPLAIN.sub("", text, count=1)
+        if explained != text:
+            _one_question(connection, explained)
+            return
+        kind = "EXPLAIN of something else"
+    # PIVOT comes as several internal statements and is a question all the same.
+    if kind != "SELECT" and not (kind == "MULTI" and text.lstrip().lower().startswith(("pivot", "from", "with"))):
+        raise ReadError(
+            f"{kind} is not a question: the catalog is read-only",
+            fix="use SELECT; open catalog.duckdb with DuckDB itself for anything else",
+        )
+
+
+def _kind(statement: Statement) -> str:
+    try:
+        return str(statement.type.name)
+    except ValueError:
+        # DuckDB's parser knows statements that its Python side has no name for.
+        return "This statement"
+
+
+def _words(text: str, raw: bytes) -> Iterator[str]:
+    """The parts of a statement as DuckDB reads them; texts and comments are left out."""
+    import duckdb
+
+    # Places are counted in bytes.
+    parts = duckdb.tokenize(text)
+    ends = [start for start, _ in parts[1:]] + [len(raw)]
+    for (start, kind), end in zip(parts, ends, strict=True):
+        if kind.name not in {"comment", "string_const"}:
+            yield raw[start:end].decode(errors="replace").strip()
+
+
+def _unquoted(word: str) -> str:
+    if len(word) > 1 and word[0] == word[-1] == '"':
+        word = word[1:-1].replace('""', '"')
+    return word.lower()
+
+
+def _functions(connection: DuckDBPyConnection) -> frozenset[str]:
+    """Names that nobody may call: all functions of DuckDB's own that return rows, but for the harmless ones."""
+    rows = connection.execute(
+        "select distinct lower(function_name) from duckdb_functions() "
+        "where function_type in ('table', 'table_macro') and internal"
+    ).fetchall()
+    return (frozenset(name for (name,) in rows) | _HARMFUL) - _HARMLESS
+
+
+def lock(
+    connection: DuckDBPyConnection, folders: Sequence[Path | str], *, spill: Path | None, memory: int = MEMORY
+) -> None:
+    """Take everything from a connection but the reading of some folders; it cannot be given back.
+
+    What is attached or registered already stays readable. From here on no extension is loaded, nothing is downloaded, no other
+    file is opened, no setting changes, and a transaction that only reads has begun.
+
+    Args:
+        connection: with everything in place that a question needs.
+        folders: absolute; their files may be read, also by views. Links that lead out of them are not followed.
+        spill: where sorts and joins that outgrow their memory may put files, which nobody else can read; nowhere where it is
+            None or cannot be made.
+        memory: most bytes of one question; less where the machine has less.
+    """
+    most = _bytes(connection.execute("select current_setting('memory_limit')").fetchone())
+    place = _private(spill)
+    allowed = ", ".join(_text(f"{Path(folder).resolve()}/") for folder in folders)
+    settings = {
+        "memory_limit": f"'{min(memory, most)} bytes'",
+        "temp_directory": _text("" if place is None else str(place)),
+        "python_enable_replacements": "false",
+        "python_scan_all_frames": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "allow_persistent_secrets": "false",
+        "enable_logging": "false",
+        "allowed_directories": f"[{allowed}]",
+        "enable_external_access": "false",
+        "lock_configuration": "true",
+    }
+    if place is not None:
+        connection.execute(f"set max_temp_directory_size = '{SPILL} bytes'")
+    for name, value in settings.items():
+        connection.execute(f"set {name} = {value}")
+    connection.execute("begin transaction read only")
+
+
+def _private(folder: Path | None) -> Path | None:
+    """The folder, made for its owner alone; None where it cannot be."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _bytes(row: tuple[str, ...] | None) -> int:
+    """`18.8 GiB` as a number."""
+    number, _, unit = (row[0] if row else "").partition(" ")
+    return int(float(number) * _UNITS[unit]) if unit in _UNITS else MEMORY
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
