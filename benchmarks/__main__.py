@@ -1,4 +1,4 @@
-"""Run the benchmarks and print a table: `python -m benchmarks [name ...] [--json]`."""
+"""Run the benchmarks and print a table: `python -m benchmarks [name ...] [--json]`, or `python -m benchmarks peers ...`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from rich.table import Table
 
 import benchmarks
 from benchmarks.measurement import Measurement
+from benchmarks.peers.command import main as peers
 
 
 def main(arguments: list[str]) -> int:
     """Run the named benchmarks, all by default; 1 where a target was missed, 2 for an unknown name."""
+    if arguments[:1] == ["peers"]:
+        return peers(arguments[1:])
     runs = _found()
     wanted = [name for name in arguments if name != "--json"] or list(runs)
     unknown = [name for name in wanted if name not in runs]
     if unknown:
-        print(f"no benchmark {unknown[0]!r}; there is {', '.join(runs)}", file=sys.stderr)
+        print(f"no benchmark {unknown[0]!r}; there is {', '.join(runs)}, peers", file=sys.stderr)
         return 2
     taken: list[Measurement] = []
     for name in wanted:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.measurement import Measurement, new_lake
+from benchmarks.measurement import Measurement, compact, new_lake
 from benchmarks.minutes import PRICES, floats, texts
 from gb_pipeline import Lake, Resolution, SourceSettings, Window
 from gb_pipeline.ingest.job import Job
@@ -60,8 +60,7 @@ def measure() -> Iterator[Measurement]:
             for outcome in ingest(lake.store, source, Resolution.MINUTE, [Job(source.instruments[0], first, last)]):
                 if outcome.error is not None:
                     raise outcome.error
-            for item in lake.store.compaction_candidates(min_files=2):
-                lake.store.compact(item.table, item.source, item.symbol, item.period)
+            compact(lake.store)
             measured = _measured(f"real minutes, {name}", lake, REAL)
             rows, size = rows + _rows(lake), size + _size(lake)
         yield measured

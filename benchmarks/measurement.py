@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gb_pipeline import Lake
+from gb_pipeline import Lake, LakeStore
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ def medians(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str
             if turn:  # the first turn warms up
                 seconds[name].append(time.perf_counter() - began)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def compact(store: LakeStore) -> None:
+    """Merge the files of every period that lies in more than one, with proof."""
+    for item in store.compaction_candidates(min_files=2):
+        store.compact(item)
 
 
 @contextmanager

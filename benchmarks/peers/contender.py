@@ -1,0 +1,78 @@
+"""What a contender has to offer, and which ones there are.
+
+This runs in the peers' environment as well as in ours.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from benchmarks.peers.batch import Batch
+
+OURS = "gb_pipeline"
+# Name to module; ours comes first in every table.
+CONTENDERS = {
+    OURS: "ours",
+    "arcticdb_pandas": "arctic",
+    "duckdb_native": "duckdb_native",
+    "parquet_polars": "parquet_polars",
+    "zipline_bcolz": "zipline_bcolz",
+}
+
+
+class Contender(ABC):
+    """One library that can store bars. What it cannot do it leaves out of `acts`, and sits that work out.
+
+    `open`, `prepare`, `read` and `close` are not timed; the acts are.
+    """
+
+    acts: ClassVar[frozenset[str]] = frozenset({"write", "append", "add_day", "replace", "compact"})
+    exactness: ClassVar[str] = "exact"  # what `judge` has to find at least
+
+    @abstractmethod
+    def open(self, folder: Path, resolution: str) -> None:
+        """Open the store in a folder, which is empty or was written by this contender."""
+
+    @abstractmethod
+    def prepare(self, batch: Batch) -> Any:
+        """The rows as the library wants them; what comes back is handed to an act."""
+
+    @abstractmethod
+    def write(self, data: Any) -> object:
+        """Store series that are not there yet."""
+
+    @abstractmethod
+    def append(self, data: Any) -> object:
+        """Add what follows upon what is stored of some series."""
+
+    def add_day(self, data: Any) -> object:
+        """The same where one day after another is kept and nothing was there before."""
+        return self.append(data)
+
+    @abstractmethod
+    def replace(self, data: Any) -> object:
+        """Put other values in place of everything that is stored of some series in a window."""
+
+    @abstractmethod
+    def compact(self) -> object:
+        """Read all that many small writes left, and rewrite it as one piece for each series."""
+
+    @abstractmethod
+    def read(self) -> pa.Table:
+        """Everything that is stored, in the columns of `batch.SCHEMA`, in any order."""
+
+    def close(self) -> None:
+        """Let go of the store, so that its folder can be copied, measured and removed."""
+        return
+
+
+def contender(name: str) -> Contender:
+    """A contender by its name."""
+    module = import_module(f"benchmarks.peers.contenders.{CONTENDERS[name]}")
+    made: Contender = module.contender()
+    return made

@@ -1,0 +1,87 @@
+"""The lake, through its public API: validated, fingerprinted, with history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from benchmarks.measurement import compact
+from benchmarks.peers.batch import NUMBERS, Batch, table_of
+from benchmarks.peers.contender import Contender
+from gb_pipeline import BarRules, Lake, LakeStore, Resolution, Window
+
+SOURCE = "bench"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    symbols: tuple[str, ...]
+    resolution: Resolution
+    window: Window
+    frame: pl.DataFrame
+
+
+class Ours(Contender):
+    """Exact decimals in, exact decimals out."""
+
+    acts = Contender.acts | {"again"}
+
+    def open(self, folder: Path, resolution: str) -> None:
+        self.folder, self.resolution = folder, resolution
+        self.store = LakeStore.at(folder)
+
+    def prepare(self, batch: Batch) -> _Answer:
+        rows = batch.rows
+        frame = pl.DataFrame(
+            pa.table(
+                {
+                    "symbol": rows["symbol"].cast(pa.string()),
+                    "timestamp": rows["timestamp"].cast(pa.timestamp("us", "UTC")),
+                }
+                | {name: _decimals(rows[name].to_numpy()) for name in NUMBERS}
+            )
+        )
+        symbols = tuple(frame["symbol"].unique().sort())
+        return _Answer(symbols, Resolution(batch.resolution), Window(batch.start, batch.end), frame)
+
+    def write(self, data: _Answer) -> Any:
+        """Every row is stored, or this is no measurement."""
+        report = self.store.write_bars(
+            SOURCE, data.symbols, data.resolution, data.window, data.frame, rules=BarRules(resolution=data.resolution)
+        )
+        if report.stored != data.frame.height:
+            raise AssertionError(f"{report.stored} of {data.frame.height} rows are stored")
+        return report
+
+    append = replace = write
+
+    def again(self, data: _Answer) -> None:
+        """Identical content: nothing may be committed."""
+        if self.write(data).version is not None:
+            raise AssertionError("identical content was committed")
+
+    def compact(self) -> None:
+        compact(self.store)
+
+    def read(self) -> pa.Table:
+        frame = Lake.open(self.folder).bars(None, self.resolution, source=SOURCE)
+        numbers = {name: frame[name].to_physical().cast(pl.Int64).to_arrow() for name in NUMBERS}
+        return table_of(
+            frame["symbol"].cast(pl.String).to_arrow(), frame["timestamp"].to_physical().to_arrow(), numbers
+        )
+
+
+def _decimals(units: Any) -> pa.Array:
+    """Decimals of eight digits from whole numbers at 1e-8: 128 bits each, the upper half being the sign."""
+    words = np.empty((len(units), 2), dtype="<i8")
+    words[:, 0], words[:, 1] = units, np.asarray(units) >> 63
+    return pa.Array.from_buffers(pa.decimal128(18, 8), len(units), [None, pa.py_buffer(words)])
+
+
+def contender() -> Contender:
+    return Ours()
