@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
 
 import polars as pl
 
@@ -23,11 +24,12 @@ from gb_pipeline.lake.coverage import Listing, describe_sessions, expect, ledger
 from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.merge import KEY, Merge, merge
 from gb_pipeline.lake.report import WriteReport
-from gb_pipeline.lake.stored import read_window, refuse_narrower, refuse_unrecorded, window_files
+from gb_pipeline.lake.stored import in_window, read_files, refuse_narrower, refuse_unrecorded, window_files
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import Verdict, judge
+from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage.commit import Clock, Draft, commit, from_microseconds
 from gb_pipeline.storage.fault_points import reach
@@ -97,28 +99,62 @@ class _Writer:
     def decide(self, draft: Draft) -> WriteReport:
         ledger.recover(self.tables, draft.table, clock=self.clock)
         files = window_files(draft.base, self.answer.source, self.answer.symbols, self.expectation.hull)
-        stored = self._stored(draft, files)
+        known = self._known()
+        if files.height and (report := self._as_recorded(known)) is not None:
+            return report
+        stored, held = self._stored(draft, files)
         window = self.answer.window
         inside = stored.filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
         self.decided = decided = merge(self.verdict.good, inside, self.verdict.bad.select(KEY), self.answer.asked)
         with ThreadPoolExecutor(1) as beside:
             # Describing sessions and writing files take about as long, and neither needs the other's result.
             described = beside.submit(self._describe, _after(stored, decided), decided)
-            size = self._fill(draft, files) if not decided.nothing else 0
+            size = self._fill(draft, files, held) if not decided.nothing else 0
             sessions = described.result()
         version = None if decided.nothing else draft.base.version + 1
-        said = ledger_frame(
-            self.answer.source,
-            self.rules,
-            sessions,
-            fetched_at=self.answer.earliest,
-            version=-1 if version is None else version,
-        )
+        said = self._said(sessions, version)
         if version is None:
-            ledger.append_changed(self.tables, said, clock=self.clock)
+            ledger.append_changed(self.tables, said, known, clock=self.clock)
         else:
-            draft.info.update(ledger.note(self.tables, ledger.changed(self.tables, said), draft.stamp))
+            draft.info.update(ledger.note(self.tables, ledger.changed(said, known), draft.stamp))
         return self._report(sessions, decided, version, size)
+
+    def _known(self) -> pl.DataFrame:
+        """What the ledger holds about the days of the window."""
+        days = [*self.expectation.sessions, *self.expectation.closed]
+        if not days:
+            return ledger.SESSIONS_EMPTY
+        between = min(days), max(days) + timedelta(days=1)
+        return ledger.current(self.tables, self.answer.source, self.answer.resolution, self.answer.symbols, between)
+
+    def _as_recorded(self, known: pl.DataFrame) -> WriteReport | None:
+        """The report where the ledger has recorded just these sessions with just these fingerprints: no file is opened."""
+        good = self.verdict.good
+        if not self.expectation.whole or self.verdict.bad.height or known.is_empty():
+            return None
+        if (
+            not self.prints.height
+            or self.prints.join(known, on=["symbol", "session", "fingerprint"], how="anti").height
+        ):
+            return None
+        nothing = good.select("symbol", "session", "timestamp").clear()
+        same = Merge(good.clear(), good.clear(), nothing, nothing, good.clear(), good.height)
+        sessions = self._describe(good.with_columns(pl.lit(None, pl.Boolean).alias("withdrawn")), same)
+        if ledger.changed(self._said(sessions, None), known).height:
+            return None
+        self.decided = same
+        return self._report(sessions, same, None, 0)
+
+    @cached_property
+    def prints(self) -> pl.DataFrame:
+        """Fingerprints of what has come, by symbol and session."""
+        answer = self.answer
+        return session_fingerprints(self.verdict.good, answer.source, answer.resolution, self.rules.precision)
+
+    def _said(self, sessions: pl.DataFrame, version: int | None) -> pl.DataFrame:
+        """What the ledger is to say of the sessions."""
+        recorded = -1 if version is None else version
+        return ledger_frame(self.answer.source, self.rules, sessions, fetched_at=self.answer.earliest, version=recorded)
 
     def afterwards(self, draft: Draft) -> None:
         """Let the ledger take its rows over."""
@@ -132,13 +168,15 @@ class _Writer:
             ) from error
         reach("acknowledged")
 
-    def _stored(self, draft: Draft, files: pl.DataFrame) -> pl.DataFrame:
+    def _stored(self, draft: Draft, files: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The current rows of the window's sessions, and everything that their files hold."""
         answer = self.answer
-        rows = read_window(self.tables, draft.base, files, answer.source, answer.symbols, self.expectation.hull)
+        held = read_files(self.tables, draft.base, files)
+        rows = in_window(self.tables, draft.base, held, answer.source, answer.symbols, self.expectation.hull)
         session = self.rules.calendar.session_of(rows["timestamp"], answer.resolution).alias("session")
-        return rows.with_columns(session)
+        return rows.with_columns(session), held
 
-    def _fill(self, draft: Draft, files: pl.DataFrame) -> int:
+    def _fill(self, draft: Draft, files: pl.DataFrame, held: pl.DataFrame) -> int:
         """Write the files of new and superseded versions; how many bytes they have."""
         answer, dataset = self.answer, draft.table.dataset
         # A moment of this table is a moment of the ledger as well.
@@ -162,7 +200,7 @@ class _Writer:
         def check(rows: pl.DataFrame) -> None:
             refuse_unrecorded(self.tables, answer.source, self.rules, rows)
 
-        revise(draft, new, replaced, files, check=check)
+        revise(draft, new, replaced, files, held, check=check)
         return sum(int(action["size"]) for action in draft.write())
 
     def _describe(self, rows: pl.DataFrame, decided: Merge) -> pl.DataFrame:

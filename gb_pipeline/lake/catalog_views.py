@@ -10,6 +10,7 @@ the place of its standard sibling; `bars_<resolution>_wide` is the wide table al
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -25,34 +26,37 @@ _KEYS = ("source", "symbol", "timestamp")
 Rows = Callable[[Snapshot, bool], str]
 
 
-def statements(snapshots: Sequence[Snapshot], rows: Rows, *, skip: Sequence[str] = ()) -> dict[str, str]:
+def statements(
+    snapshots: Sequence[Snapshot], rows: Rows, *, skip: Sequence[str] = (), as_of: datetime | None = None
+) -> dict[str, str]:
     """`create` statements by the name of the view or macro, in an order in which they can be run.
 
     Args:
         snapshots: the tables to show.
         rows: how the files of one are read.
         skip: names that something else takes.
+        as_of: views show what was known at this moment.
     """
     made: dict[str, str] = {}
     by_name = {found.dataset.name: found for found in snapshots}
     for name, found in by_name.items():
-        dataset = found.dataset
-        if not dataset.history:
+        if not found.dataset.history:
             if name not in skip:
-                made[name] = f"create view {name} as {rows(found, False)}"
+                body = rows(found, as_of is None)
+                made[name] = f"create view {name} as {body if as_of is None else _known(body, as_of)}"
             continue
         wide = by_name.get(f"{name}_wide") if bars_of(name) else None
-        now, ever = _of(found, rows, current=True), _of(found, rows, current=False)
+        versions = [_of(item, rows, current=False) for item in (found, wide) if item is not None and item.files.height]
+        ever = versions[0] if versions else _of(found, rows, current=False)
         if wide is not None and wide.files.height:
-            now = united(now, _of(wide, rows, current=True))
-            ever_wide = _of(wide, rows, current=False)
-            made[f"{name}_history"] = f"create view {name}_history as {_widened(ever, dataset)} union all {ever_wide}"
-            made[f"{name}_as_of"] = _macro(name, united(held(ever), held(ever_wide)))
-        else:
-            made[f"{name}_history"] = f"create view {name}_history as {ever}"
-            made[f"{name}_as_of"] = _macro(name, held(ever))
+            ever = (
+                f"select {_casts()} from ({_of(found, rows, current=False)}) union all {_of(wide, rows, current=False)}"
+            )
+        made[f"{name}_history"] = f"create view {name}_history as {ever if as_of is None else _known(ever, as_of)}"
+        made[f"{name}_as_of"] = f"create macro {name}_as_of(ts) as table {_held(found, wide, rows, 'ts')}"
         if name not in skip:
-            made[name] = f"create view {name} as {now}"
+            body = _now(found, wide, rows) if as_of is None else _held(found, wide, rows, _moment(as_of))
+            made[name] = f"create view {name} as {body}"
     if "restatements" not in skip:
         tables = [name for name in by_name if (kind := bars_of(name)) and kind[1] is Precision.STANDARD]
         made["restatements"] = f"create view restatements as {_restatements(tables)}"
@@ -78,12 +82,7 @@ def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
     return rows
 
 
-def held(versions: str) -> str:
-    """Of versions, those that held at the moment `ts` of a macro."""
-    return f"select * from ({versions}) where known_at <= ts and (superseded_at is null or superseded_at > ts)"
-
-
-def united(standard: str, wide: str) -> str:
+def _united(standard: str, wide: str) -> str:
     """Both precisions in the wider types; a wide row takes the place of its standard sibling."""
     columns = _casts()
     same = " and ".join(f"wide.{key} = standard.{key}" for key in _KEYS)
@@ -102,12 +101,31 @@ def _of(found: Snapshot, rows: Rows, *, current: bool) -> str:
     return f"select {', '.join(names)} from ({rows(found, current)})"
 
 
-def _macro(name: str, body: str) -> str:
-    return f"create macro {name}_as_of(ts) as table {body}"
+def _now(found: Snapshot, wide: Snapshot | None, rows: Rows) -> str:
+    standard = _of(found, rows, current=True)
+    if wide is None or wide.files.is_empty():
+        return standard
+    return _united(standard, _of(wide, rows, current=True))
 
 
-def _widened(versions: str, dataset: Dataset) -> str:
-    return f"select {_casts()} from ({versions})" if bars_of(dataset.name) else versions
+def _held(found: Snapshot, wide: Snapshot | None, rows: Rows, moment: str) -> str:
+    """What held at a moment: a literal, or the argument of a macro."""
+
+    def versions(item: Snapshot) -> str:
+        ever = _of(item, rows, current=False)
+        return (
+            f"select * from ({ever}) where known_at <= {moment} and (superseded_at is null or superseded_at > {moment})"
+        )
+
+    return versions(found) if wide is None or wide.files.is_empty() else _united(versions(found), versions(wide))
+
+
+def _known(versions: str, moment: datetime) -> str:
+    return f"select * from ({versions}) where known_at <= {_moment(moment)}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"timestamptz '{moment.astimezone(UTC).isoformat()}'"
 
 
 def _casts() -> str:

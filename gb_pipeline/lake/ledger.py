@@ -8,7 +8,7 @@ written before it, and the ledger takes them over afterwards: a crash in between
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -25,6 +25,8 @@ KEYS = ("source", "symbol", "resolution", "session")
 # What may differ although nothing happened.
 _ABOUT_THE_ROW = {"fetched_at", "table_version"}
 SAID = tuple(name for name in SESSIONS.columns.names if name not in {*KEYS, *_ABOUT_THE_ROW})
+SESSIONS_EMPTY = pl.DataFrame(schema=SESSIONS.polars)
+_DAY = timedelta(days=1)
 # Where an entry of bars keeps its ledger rows.
 _NOTE = "ledger"
 
@@ -38,15 +40,26 @@ def rows(
     columns: Sequence[str] | None = None,
 ) -> pl.LazyFrame:
     """Every row that was ever said of a series, a range of sessions (half-open), or everything."""
-    found = tables.newest(SESSIONS.name)
-    files = found.select(
-        {name: value for name, value in (("source", source), ("resolution", resolution and resolution.value)) if value},
+    files, cut = _files(tables, source, resolution, symbols, between)
+    lazy = reading.scan(tables.storage, SESSIONS, files, columns, between=cut)
+    return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))
+
+
+def _files(
+    tables: Tables,
+    source: str | None,
+    resolution: Resolution | None,
+    symbols: Sequence[str] | None,
+    between: tuple[date, date] | None,
+) -> tuple[pl.DataFrame, reading.Between | None]:
+    """The files that may hold such rows, and the range of sessions as a reader takes it."""
+    named = (("source", source), ("resolution", resolution and resolution.value))
+    files = tables.newest(SESSIONS.name).select(
+        {name: value for name, value in named if value},
         between={"session": between} if between else None,
         holding={"symbol": symbols} if symbols is not None else None,
     )
-    cut = None if between is None else ("session", *between)
-    lazy = reading.scan(tables.storage, SESSIONS, files, columns, between=cut)
-    return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))
+    return files, None if between is None else ("session", *between)
 
 
 def valid(said: pl.LazyFrame, as_of: datetime | None = None) -> pl.LazyFrame:
@@ -73,41 +86,48 @@ def current(
     Returns:
         Columns of the dataset `sessions`, sorted by source, symbol, resolution and session.
     """
-    return valid(rows(tables, source, resolution, symbols, between), as_of).collect()
+    files, cut = _files(tables, source, resolution, symbols, between)
+    found = reading.read(tables.storage, SESSIONS, files, between=cut)
+    if symbols is not None:
+        found = found.filter(pl.col("symbol").is_in(list(symbols)))
+    if as_of is not None:
+        found = found.filter(held_at(as_of, history=False))
+    return found.sort(*KEYS, "known_at").unique(KEYS, keep="last", maintain_order=True) if found.height else found
 
 
-def changed(tables: Tables, said: pl.DataFrame) -> pl.DataFrame:
+def changed(said: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """The rows that say something else than the ledger does.
 
     Args:
         said: columns of `market.schema.SESSIONS`, of one source and resolution.
+        known: `current` of at least these series and sessions.
     """
-    if said.is_empty():
+    if known.is_empty() or said.is_empty():
         return said
-    first, last = said["session"].min(), said["session"].max()
-    assert isinstance(first, date) and isinstance(last, date)
-    known = current(
-        tables,
-        said["source"][0],
-        Resolution(said["resolution"][0]),
-        said["symbol"].unique().to_list(),
-        (first, date.fromordinal(last.toordinal() + 1)),
-    )
-    if known.is_empty():
-        return said
-    joined = said.join(
-        known.select(*KEYS, *(pl.col(name).alias(f"known {name}") for name in SAID)),
-        on=KEYS,
-        how="left",
-        maintain_order="left",
-    )
+    before = known.select(*KEYS, *(pl.col(name).alias(f"known {name}") for name in SAID))
+    joined = said.join(before, on=KEYS, how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"known {name}")) for name in SAID)
     return joined.filter(differs).select(said.columns)
 
 
-def append_changed(tables: Tables, said: pl.DataFrame, *, clock: Clock = wall_clock) -> pl.DataFrame:
-    """Add the rows that say something new, in a commit of their own; none where there are none. Returns them."""
-    new = changed(tables, said)
+def known_of(tables: Tables, said: pl.DataFrame) -> pl.DataFrame:
+    """What the ledger holds about the sessions of some rows, all of one source and resolution."""
+    first, last = said["session"].min(), said["session"].max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        return SESSIONS_EMPTY
+    symbols = said["symbol"].unique().to_list()
+    return current(tables, said["source"][0], Resolution(said["resolution"][0]), symbols, (first, last + _DAY))
+
+
+def append_changed(
+    tables: Tables, said: pl.DataFrame, known: pl.DataFrame | None = None, *, clock: Clock = wall_clock
+) -> pl.DataFrame:
+    """Add the rows that say something new, in a commit of their own; none where there are none. Returns them.
+
+    Args:
+        known: what the ledger holds about these sessions, where the caller has it.
+    """
+    new = changed(said, known_of(tables, said) if known is None else known)
     append.append(tables[SESSIONS.name], new, clock=clock)
     return new
 

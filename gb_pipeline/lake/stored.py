@@ -37,29 +37,41 @@ def window_files(snapshot: Snapshot, source: str, symbols: Sequence[str], window
     return reading.current(snapshot, found)
 
 
+def read_files(tables: Tables, snapshot: Snapshot, files: pl.DataFrame) -> pl.DataFrame:
+    """Everything that some files hold: all columns of the table, and `file` (UInt32), the position in `files`."""
+    return reading.read(tables.storage, snapshot.dataset, files, with_file=True)
+
+
 def read_window(
     tables: Tables, snapshot: Snapshot, files: pl.DataFrame, source: str, symbols: Sequence[str], window: Window
+) -> pl.DataFrame:
+    """Current rows of some symbols in a window; see `in_window`."""
+    return in_window(tables, snapshot, read_files(tables, snapshot, files), source, symbols, window)
+
+
+def in_window(
+    tables: Tables, snapshot: Snapshot, held: pl.DataFrame, source: str, symbols: Sequence[str], window: Window
 ) -> pl.DataFrame:
     """Current rows of some symbols in a window.
 
     Args:
         snapshot: of the table that is written to.
-        files: `window_files` of it.
+        held: `read_files` of its `window_files`.
 
     Returns:
-        All columns of the table, and `file` (UInt32, position in `files`; null for rows of the standard sibling of a wide table,
-        which count unless a wide row has taken their place). Sorted by symbol and timestamp.
+        All columns of the table, and `file` (null for rows of the standard sibling of a wide table, which count unless a wide row
+        has taken their place). Sorted by symbol and timestamp.
     """
-    dataset = snapshot.dataset
-    rows = _rows(tables, snapshot, files, symbols, window)
-    kind = bars_of(dataset.name)
+    rows = _chosen(snapshot, held, symbols, window)
+    kind = bars_of(snapshot.dataset.name)
     assert kind is not None, "a table of bars"
     if kind[1] is Precision.WIDE:
         sibling = tables.newest(bars(kind[0]).name)
         older = window_files(sibling, source, symbols, window)
         if older.height:
-            standard = _rows(tables, sibling, older, symbols, window).with_columns(pl.lit(None, pl.UInt32).alias(FILE))
-            rows = pl.concat([rows, standard.cast(dict(rows.schema)).join(rows, on=_KEY, how="anti")])
+            standard = _chosen(sibling, read_files(tables, sibling, older), symbols, window)
+            standard = standard.with_columns(pl.lit(None, pl.UInt32).alias(FILE)).cast(dict(rows.schema))
+            rows = pl.concat([rows, standard.join(rows, on=_KEY, how="anti")])
     return rows.sort(_KEY)
 
 
@@ -113,16 +125,8 @@ def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.Dat
         )
 
 
-def _rows(
-    tables: Tables, snapshot: Snapshot, files: pl.DataFrame, symbols: Sequence[str], window: Window
-) -> pl.DataFrame:
-    rows = reading.read(
-        tables.storage,
-        snapshot.dataset,
-        files,
-        between=("timestamp", window.start, window.end),
-        with_file=True,
-    )
-    if "symbol" in snapshot.dataset.partitions:
-        return rows
-    return rows.filter(pl.col("symbol").is_in(list(symbols)))
+def _chosen(snapshot: Snapshot, held: pl.DataFrame, symbols: Sequence[str], window: Window) -> pl.DataFrame:
+    inside = (pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end)
+    if "symbol" not in snapshot.dataset.partitions:
+        inside = inside & pl.col("symbol").is_in(list(symbols))
+    return held.filter(inside)

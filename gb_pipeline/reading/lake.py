@@ -217,8 +217,13 @@ class Lake:
         plan = adjusted(self._tables, question, plan, parse_adjustment(adjustment))
         return question, plan, names
 
-    def sql(self, query: str) -> pl.DataFrame:
-        """One SQL question to DuckDB: the catalog's tables, and one view per bars table (`bars_1m`, `bars_1d`, ...).
+    def sql(self, query: str, *, as_of: Moment | None = None) -> pl.DataFrame:
+        """One SQL question to DuckDB: the catalog's tables, and the lake's: `bars_1m` (now), `bars_1m_history` (every version),
+        `bars_1m_as_of(moment)`, the same for the other resolutions, `restatements`, and more (`show tables`).
+
+        Args:
+            query: one SELECT.
+            as_of: these tables show what was known at this moment.
 
         Returns:
             The rows, timestamps in UTC. The lake is seen as it is now: a catalog that is older is refreshed first.
@@ -229,7 +234,7 @@ class Lake:
         Example:
             >>> lake.sql("select symbol, max(close) from bars_1m where symbol = 'BTC-USD' group by symbol")
         """
-        return sql.query(self._store, query)
+        return sql.query(self._store, query, as_of=_moment(as_of))
 
     # --- about the lake -----------------------------------------------------------------------------------------------
 

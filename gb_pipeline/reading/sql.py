@@ -7,7 +7,7 @@ question may be and touch (`sql_guard`).
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,6 +17,7 @@ from gb_pipeline.errors import LakeError, ReadError
 from gb_pipeline.lake.catalog import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_guard import MEMORY, lock, only_a_question
+from gb_pipeline.reading.sql_tables import SqlTables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -24,36 +25,41 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 100_000
 
 
-def query(store: LakeStore, text: str, *, memory: int = MEMORY) -> pl.DataFrame:
+def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory: int = MEMORY) -> pl.DataFrame:
     """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
 
     A catalog that is missing or older than the lake is refreshed first, or built in memory where it cannot be written. The
-    question reads the catalog and the lake's tables, and nothing else of the machine.
+    question reads the catalog and the lake's tables, whose files are verified as they are read, and nothing else of the machine.
 
     Args:
         store: the lake.
         text: the question.
+        as_of: what was known at this moment, by the tables of the lake and by the catalog's of series and sessions.
         memory: most bytes that it may use, and that its rows may take; larger sorts go to files of the lake's state.
 
     Returns:
         The rows; timestamps with a zone are in UTC.
 
     Raises:
+        LakeError: a file that the question needs is damaged, or what a table holds is not known.
         ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory; what
             DuckDB says is in the message.
     """
     import duckdb
 
     connection = _fresh(store)
+    tables = None
     try:
         only_a_question(connection, text)
-        # Views hold the folder's real path.
-        tables = Path(store.storage.table("x")).parent
-        lock(connection, [tables], spill=store.storage.state / "sql", memory=memory)
+        tables = SqlTables(store.tables, text)
+        tables.register(connection, as_of)
+        lock(connection, [], spill=store.storage.state / "sql", memory=memory)
         return _in_utc(pl.DataFrame(pl.from_arrow(_bounded(connection, text, memory))))
     except duckdb.OutOfMemoryException:
         raise _too_large(memory) from None
     except duckdb.Error as error:
+        if tables is not None and tables.damage:
+            raise tables.damage[0] from None
         raise _explained(connection, error) from None
     except pl.exceptions.PolarsError as error:
         raise ReadError(

@@ -64,6 +64,8 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         """Nothing is made before the first write."""
         self.root = root
+        # Folders whose own entry in the folder above is known to be durable.
+        self._durable: set[str] = set()
 
     def path(self, name: str) -> str:
         """The path of a file."""
@@ -101,10 +103,12 @@ class LocalFiles:
         for path in paths:
             _sync(path)
             folder = os.path.dirname(path)  # noqa: PTH120
+            folders[folder] = None
             # A new folder is an entry of the one above it.
-            while len(folder) >= len(str(self.root)) and folder not in folders:
-                folders[folder] = None
+            while folder not in self._durable and len(folder) > len(str(self.root)):
+                self._durable.add(folder)
                 folder = os.path.dirname(folder)  # noqa: PTH120
+                folders[folder] = None
         for folder in folders:
             _sync(folder)
 

@@ -7,13 +7,13 @@ which rows differ (`gb_pipeline.lake`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import polars as pl
 
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Draft, stamped
-from gb_pipeline.storage.dataset import SUPERSEDED_AT
+from gb_pipeline.storage.dataset import SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.reading import FILE
 
 # Called with the whole content of a file that is about to be rewritten; raises where it is not what was recorded of it.
@@ -21,15 +21,22 @@ Check = Callable[[pl.DataFrame], None]
 
 
 def revise(
-    draft: Draft, new: pl.DataFrame, replaced: pl.DataFrame, files: pl.DataFrame, *, check: Check | None = None
+    draft: Draft,
+    new: pl.DataFrame,
+    replaced: pl.DataFrame,
+    files: pl.DataFrame,
+    held: pl.DataFrame | None = None,
+    *,
+    check: Check | None = None,
 ) -> None:
     """Fill a draft with new versions and what they replace.
 
     Args:
-        new: columns of the content and its evidence, sorted by the dataset's order.
+        new: columns of the content and its evidence, sorted by the dataset's partitions and order.
         replaced: current rows that end with this commit, all columns of the schema and `file`, their file in `files`.
         files: rows of `Snapshot.files` of the draft's base.
-        check: sees every file before it is rewritten.
+        held: everything that these files hold, with `file`, where the caller has read it.
+        check: sees what is in the files that are going to be rewritten, before they are.
 
     Raises:
         DamagedFile: a file that would have to be rewritten is damaged; nothing is committed.
@@ -39,19 +46,27 @@ def revise(
     if replaced.is_empty():
         draft.add(rows)
         return
-    affected = files[replaced[FILE].unique().sort().to_list()]
-    whole = reading.read(draft.table.storage, dataset, affected)
+    numbers = replaced[FILE].unique().sort()
+    affected = files[numbers.to_list()]
+    whole = _whole(draft, affected) if held is None else held.filter(pl.col(FILE).is_in(numbers.implode()))
     if check is not None:
         check(whole)
     kept = whole.join(replaced.select(dataset.key), on=list(dataset.key), how="anti")
     draft.remove(affected)
     columns = [name for name in dataset.schema.names if name in rows.columns]
-    draft.add(
-        pl.concat([rows.select(columns), kept.select(columns)]).sort(_sorting(dataset.order, dataset.partition_by))
-    )
+    draft.add(_ordered(dataset, pl.concat([rows.select(columns), kept.select(columns)])))
     ended = replaced.with_columns(pl.lit(draft.stamp).cast(pl.Datetime("us", "UTC")).alias(SUPERSEDED_AT))
-    draft.add(ended.select(columns).sort(_sorting(dataset.order, dataset.partition_by)), current=False)
+    draft.add(_ordered(dataset, ended.select(columns)), current=False)
 
 
-def _sorting(order: Sequence[str], partitions: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys((*partitions, *order)))
+def _whole(draft: Draft, files: pl.DataFrame) -> pl.DataFrame:
+    return reading.read(draft.table.storage, draft.table.dataset, files)
+
+
+def _ordered(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows in the order of partitions and files; rows of one partition are sorted by what is left of the key."""
+    partitions, order = list(dataset.partition_by), [name for name in dataset.order if name not in dataset.partition_by]
+    if not partitions:
+        return rows.sort(order)
+    groups = rows.partition_by(partitions, maintain_order=True)
+    return pl.concat([group.sort(order) for group in groups]) if order else rows.sort(partitions)

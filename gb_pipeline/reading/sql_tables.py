@@ -1,0 +1,101 @@
+"""The lake's tables for one question in SQL, every file verified as it is read.
+
+The catalog's own views let DuckDB read Parquet, which does not verify checksums. Here the tables that a question names are registered
+as Arrow datasets instead, and views of the same names come before the catalog's. Does not belong here: what a view says
+(`lake.catalog_views`), running the question (`sql`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import actions, catalog_tables, ledger
+from gb_pipeline.lake.catalog_views import registered_rows, statements
+from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
+from gb_pipeline.storage.table import Tables
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+# Tables of the catalog that sum up a table of the same name.
+_SUMMARIES = ("corporate_actions", "quarantine", "fetches")
+
+
+class SqlTables:
+    """What a question may read of a lake's tables.
+
+    Attributes:
+        damage: files that a query stumbled over, by the order in which it did.
+    """
+
+    def __init__(self, tables: Tables, text: str) -> None:
+        """Take the newest version of every table that the question names.
+
+        Raises:
+            LakeError: what one of them holds is not known.
+        """
+        self._tables = tables
+        self._text = text.lower()
+        self._watching: list[VerifiedFiles] = []
+        self._snapshots = [found for found in map(tables.newest, self._named()) if found.version >= 0]
+
+    @property
+    def damage(self) -> list[LakeError]:
+        """Files that a query stumbled over."""
+        return [error for watch in self._watching for error in watch.damage]
+
+    def register(self, connection: DuckDBPyConnection, as_of: datetime | None = None) -> None:
+        """Put views and macros of the tables before those of the catalog.
+
+        Args:
+            as_of: tables are seen as they were known at this moment.
+        """
+        names = {}
+        for found in self._snapshots:
+            for current in (True, False):
+                if current and as_of is not None:
+                    continue
+                name = f"arrow_{found.dataset.name}_{'now' if current else 'ever'}"
+                files = reading.current(found) if current else found.files
+                dataset, watch = verified_dataset(self._tables.storage, found.dataset, files)
+                connection.register(name, dataset)
+                self._watching.append(watch)
+                names[found.dataset.name, current] = name
+        skip = _SUMMARIES if "restatements" in self._text else (*_SUMMARIES, "restatements")
+        for statement in statements(self._snapshots, registered_rows(names), skip=skip, as_of=as_of).values():
+            connection.execute(statement.replace("create ", "create or replace temp ", 1))
+        if as_of is not None:
+            for name, frame in self._summaries(as_of):
+                connection.register(name, frame.to_arrow())
+
+    def _summaries(self, as_of: datetime) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The catalog's tables about series and sessions as of a moment, where the question names them."""
+        sessions = None
+        for name in ("coverage", "gaps", "symbol_data"):
+            if name in self._text:
+                sessions = ledger.current(self._tables, as_of=as_of) if sessions is None else sessions
+                if name == "symbol_data":
+                    listed = catalog_tables.file_list(self._tables, as_of)
+                    yield name, catalog_tables.symbol_data(self._tables, listed, sessions, by_log=False)
+                else:
+                    yield (
+                        name,
+                        catalog_tables.coverage(sessions) if name == "coverage" else catalog_tables.gaps(sessions),
+                    )
+        if "corporate_actions" in self._text:
+            yield "corporate_actions", actions.read(self._tables, as_of=as_of)
+
+    def _named(self) -> list[str]:
+        """Tables of which a name, or that of a view of it, stands in the question; siblings of bars come along."""
+        names = [dataset.name for dataset in self._tables.datasets]
+        if "restatements" in self._text:
+            return [name for name in names if bars_of(name) or name in self._text]
+        return [name for name in names if name.removesuffix("_wide") in self._text]
