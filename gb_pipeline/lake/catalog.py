@@ -169,7 +169,9 @@ def catalog_is_stale(store: LakeStore) -> bool:
 
     Only the logs' newest versions are looked at: milliseconds, however large the lake.
     """
-    return _made_from(store.storage.catalog, store.storage) != _state(store)
+    made, state = _made_from(store.storage.catalog, store.storage), _state(store)
+    # Tables that only somebody else knows make nothing stale.
+    return made is None or {name: made[name] for name in made if name in store.tables.datasets} != state
 
 
 def table_versions(store: LakeStore) -> dict[str, int]:

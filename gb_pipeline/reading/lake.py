@@ -381,7 +381,7 @@ def _refuse_no_lake(root: Path) -> None:
         fix = f"name its parent: {root.parent}"
     elif (root / "gb.yaml").is_file():
         fix = "name the folder that `lake:` in its gb.yaml says"
-    elif {entry.name for entry in root.iterdir()} <= {"state", "catalog.duckdb"}:
+    elif {entry.name for entry in root.iterdir()} <= {"state", "log", "catalog.duckdb"}:
         return
     raise ConfigError(f"{root} is not a lake", fix=fix)
 

@@ -11,7 +11,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,11 +23,12 @@ import polars as pl
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
-from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset, Period
+from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import decode_entry, encode_entry, entry_name
-from gb_pipeline.storage.snapshot import CLOCK, Snapshot, statistic
+from gb_pipeline.storage.pieces import Piece, pieces
+from gb_pipeline.storage.snapshot import CLOCK, Snapshot
 from gb_pipeline.storage.table import Table, first_actions
 
 # Others may be faster so often before a write gives up; with the lock of a local lake nobody is.
@@ -47,14 +48,6 @@ class Conflict(Exception):
 def wall_clock() -> datetime:
     """The present, in UTC."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows of one partition that become one file."""
-
-    partition: Mapping[str, str]
-    rows: pl.DataFrame
 
 
 @dataclass
@@ -88,9 +81,8 @@ class Draft:
         """
         if rows.is_empty():
             return
-        for partition, piece in pieces(self.table.dataset, rows):
-            marked = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
-            self._pieces.append(Piece({**partition, **marked}, piece))
+        marked = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
+        self._pieces += pieces(self.table.dataset, rows, marked)
 
     def add_file(self, action: Mapping[str, Any]) -> None:
         """A file that is written and durable already, as an add action."""
@@ -126,22 +118,11 @@ class Draft:
         return actions
 
     def _write_piece(self, piece: Piece) -> dict[str, Any]:
-        dataset = self.table.dataset
-        encoded = parquet.encode(dataset, piece.rows)
+        encoded = parquet.encode(self.table.dataset, piece.rows)
         folder = "".join(f"{name}={quote(value, safe='')}/" for name, value in piece.partition.items())
         name = f"{Storage.table_name(self.table.name)}/{folder}{encoded.name}"
         self._written.append(name)
         self.table.files.write(name, encoded.data)
-        edges = piece.rows.select(
-            *(pl.col(name).min().alias(f"min.{name}") for name in dataset.indexed),
-            *(pl.col(name).max().alias(f"max.{name}") for name in dataset.indexed),
-        ).row(0, named=True)
-        stats = {
-            "numRecords": piece.rows.height,
-            "minValues": _known(edges, "min.", dataset.indexed),
-            "maxValues": _known(edges, "max.", dataset.indexed),
-            "nullCount": {name: piece.rows[name].null_count() for name in dataset.indexed},
-        }
         return {
             # The log escapes paths as a URL does: a folder that is escaped already is escaped again.
             "path": quote(f"{folder}{encoded.name}", safe="/=:"),
@@ -149,7 +130,7 @@ class Draft:
             "size": len(encoded.data),
             "modificationTime": int(time.time() * 1000),
             "dataChange": self.data_changes,
-            "stats": json.dumps(stats, separators=(",", ":")),
+            "stats": json.dumps(piece.statistics, separators=(",", ":")),
         }
 
     def finish(self) -> Snapshot:
@@ -246,38 +227,6 @@ def _draft(table: Table, clock: Clock) -> Draft:
     return Draft(table, base, max(clock(), from_microseconds(base.clock) + _MICROSECOND))
 
 
-def pieces(dataset: Dataset, rows: pl.DataFrame) -> list[tuple[dict[str, str], pl.DataFrame]]:
-    """Rows by partition, each in its order; runs of one partition are cut out without a copy."""
-    keys = list(dataset.partition_by)
-    marks = [pl.col(name).ne_missing(pl.col(name).shift()) for name in keys]
-    if dataset.period is not None and dataset.time is not None:
-        marks.append(_period_number(dataset.time, dataset.period).diff().fill_null(1) != 0)
-    if not marks:
-        return [({}, rows)]
-    changes = rows.select(pl.any_horizontal(marks)).to_series()
-    starts = [0, *(place for place in changes.arg_true().to_list() if place)]
-    found: dict[tuple[str, ...], list[pl.DataFrame]] = {}
-    for start, end in zip(starts, [*starts[1:], rows.height], strict=True):
-        values = [str(rows[name][start]) for name in keys]
-        if dataset.period is not None and dataset.time is not None:
-            values.append(rows[dataset.time][start].strftime(dataset.period))
-        found.setdefault(tuple(values), []).append(rows.slice(start, end - start))
-    names = [name for name in dataset.partitions if name != IS_CURRENT]
-    return [
-        (dict(zip(names, values, strict=True)), runs[0] if len(runs) == 1 else pl.concat(runs))
-        for values, runs in found.items()
-    ]
-
-
-def _period_number(column: str, period: Period) -> pl.Expr:
-    """Integers that differ between neighbouring periods."""
-    stamp = pl.col(column).dt
-    if period is Period.DAY:
-        return stamp.epoch("d").cast(pl.Int64)
-    years = stamp.year().cast(pl.Int64)
-    return years if period is Period.YEAR else years * 12 + stamp.month()
-
-
 def unwritable(table: Table, error: OSError) -> LakeError:
     """The error for a disk that is full or a folder that cannot be written."""
     return LakeError(
@@ -303,10 +252,6 @@ def stamped(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFra
     if history:
         added.append(pl.lit(None, kind).alias(SUPERSEDED_AT))
     return rows.with_columns(added)
-
-
-def _known(edges: Mapping[str, Any], prefix: str, names: Sequence[str]) -> dict[str, Any]:
-    return {name: statistic(edges[prefix + name]) for name in names if edges[prefix + name] is not None}
 
 
 def _text(value: object) -> str | None:

@@ -45,13 +45,12 @@ class Encoded:
     data: memoryview
 
 
-def encode(dataset: Dataset, frame: pl.DataFrame) -> Encoded:
+def encode(dataset: Dataset, table: pa.Table) -> Encoded:
     """Rows as a Parquet file: ZSTD level 3, integers and decimals delta-packed, a checksum on every page.
 
     Args:
-        dataset: whose file schema the frame has, in any order of columns; rows are written as they lie.
+        table: `to_arrow` of rows in the dataset's file schema; they are written as they lie.
     """
-    table = to_arrow(frame, dataset.file_schema)
     packed = packed_columns(dataset.file_schema)
     sink = pa.BufferOutputStream()
     pq.write_table(

@@ -1,8 +1,8 @@
 """Removing files that no version which anybody may still read needs.
 
-Belongs here: data files that were replaced, or that no commit ever named, as left behind by killed writers; log entries,
-checkpoints and mirrors from before the newest checkpoint; temporary files. A file is only removed when it has been of no use for the
-retention: readers that opened an older version, and writers that are about to commit, keep theirs.
+Belongs here: data files that were replaced, or that no commit ever named, as left by killed writers; log entries, checkpoints and
+mirrors from before the newest checkpoint; temporary files. A file is only removed when it has been of no use for the retention:
+readers that opened an older version, and writers that are about to commit, keep theirs.
 """
 
 from __future__ import annotations
