@@ -25,7 +25,7 @@ from gb_pipeline.quality.actions import ActionsVerdict, judge_actions
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.history import revise
-from gb_pipeline.storage.reading import FILE, held_at
+from gb_pipeline.storage.reading import held_at
 from gb_pipeline.storage.table import Tables
 
 TABLE = CORPORATE_ACTIONS.name
@@ -165,15 +165,15 @@ def _decide(
     """One attempt: read, compare, and fill the draft."""
     found = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
     files = reading.current(draft.base, found)
-    stored = reading.read(
-        draft.table.storage, CORPORATE_ACTIONS, files, between=("ex_date", *window), with_file=True
-    ).filter(pl.col("symbol").is_in(codes))
+    held = reading.read(draft.table.storage, CORPORATE_ACTIONS, files, with_file=True)
+    inside = (pl.col("ex_date") >= window[0]) & (pl.col("ex_date") < window[1])
+    stored = held.filter(inside, pl.col("symbol").is_in(codes))
     changes, counts = _changes(source, verdict, stored, fetched_at)
     version = None
     if changes.height:
         version = draft.base.version + 1
         replaced = stored.join(changes.select(KEY), on=list(KEY), how="semi", maintain_order="left")
-        revise(draft, changes.sort(KEY), replaced.select(*_TYPES.names(), FILE), files)
+        revise(draft, changes.sort(KEY), replaced, files, held)
     bad = Counter((symbol, "quarantined") for symbol in verdict.bad["symbol"])
     counts += bad + Counter((symbol, "repeated") for symbol in verdict.repeated)
     total: Counter[str] = Counter()

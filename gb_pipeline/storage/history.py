@@ -8,13 +8,13 @@ which rows differ (`gb_pipeline.lake`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
-from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Draft, stamped
 from gb_pipeline.storage.dataset import SUPERSEDED_AT, Dataset
-from gb_pipeline.storage.reading import FILE
+from gb_pipeline.storage.reading import FILE, ROW
 
 # Called with the whole content of a file that is about to be rewritten; raises where it is not what was recorded of it.
 Check = Callable[[pl.DataFrame], None]
@@ -25,7 +25,7 @@ def revise(
     new: pl.DataFrame,
     replaced: pl.DataFrame,
     files: pl.DataFrame,
-    held: pl.DataFrame | None = None,
+    held: pl.DataFrame,
     *,
     check: Check | None = None,
 ) -> None:
@@ -33,13 +33,13 @@ def revise(
 
     Args:
         new: columns of the content and its evidence, sorted by the dataset's partitions and order.
-        replaced: current rows that end with this commit, all columns of the schema and `file`, their file in `files`.
+        replaced: rows of `held` that end with this commit.
         files: rows of `Snapshot.files` of the draft's base.
-        held: everything that these files hold, with `file`, where the caller has read it.
+        held: everything that these files hold, as `reading.read(..., with_file=True)` gives it.
         check: sees what is in the files that are going to be rewritten, before they are.
 
     Raises:
-        DamagedFile: a file that would have to be rewritten is damaged; nothing is committed.
+        LakeError: what `check` raises; nothing is committed.
     """
     dataset = draft.table.dataset
     rows = stamped(new, draft.stamp, history=True)
@@ -48,19 +48,19 @@ def revise(
         return
     numbers = replaced[FILE].unique().sort()
     affected = files[numbers.to_list()]
-    whole = _whole(draft, affected) if held is None else held.filter(pl.col(FILE).is_in(numbers.implode()))
-    if check is not None:
-        check(whole)
-    kept = whole.join(replaced.select(dataset.key), on=list(dataset.key), how="anti")
-    draft.remove(affected)
-    columns = [name for name in dataset.schema.names if name in rows.columns]
-    draft.add(_ordered(dataset, pl.concat([rows.select(columns), kept.select(columns)])))
-    ended = replaced.with_columns(pl.lit(draft.stamp).cast(pl.Datetime("us", "UTC")).alias(SUPERSEDED_AT))
-    draft.add(_ordered(dataset, ended.select(columns)), current=False)
-
-
-def _whole(draft: Draft, files: pl.DataFrame) -> pl.DataFrame:
-    return reading.read(draft.table.storage, draft.table.dataset, files)
+    whole = held.filter(pl.col(FILE).is_in(numbers.implode()))
+    with ThreadPoolExecutor(1) as beside:
+        # Nothing is committed before this has answered.
+        checked = beside.submit(check, whole) if check is not None else None
+        ends = pl.Series([False], dtype=pl.Boolean()).new_from_index(0, held.height).scatter(replaced[ROW], True)
+        kept = whole.filter(~ends.gather(whole[ROW]))
+        draft.remove(affected)
+        columns = [name for name in dataset.schema.names if name in rows.columns]
+        draft.add(_ordered(dataset, pl.concat([rows.select(columns), kept.select(columns)])))
+        ended = replaced.with_columns(pl.lit(draft.stamp).cast(pl.Datetime("us", "UTC")).alias(SUPERSEDED_AT))
+        draft.add(_ordered(dataset, ended.select(columns)), current=False)
+        if checked is not None:
+            checked.result()
 
 
 def _ordered(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:

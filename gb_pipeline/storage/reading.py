@@ -22,7 +22,7 @@ from gb_pipeline.storage.snapshot import Snapshot
 
 _THREADS = min(4, os.cpu_count() or 1)
 _TOGETHER = 4
-FILE = "file"
+FILE, ROW = "file", "row"
 
 Between = tuple[str, Any, Any]
 
@@ -42,7 +42,7 @@ def read(
         files: rows of `Snapshot.files`.
         columns: of the dataset; all by default.
         between: a column and its half-open range; rows outside it are left out.
-        with_file: add a column `file` (UInt32), the position of the row's file in `files`.
+        with_file: add `file` (UInt32), the position of the row's file in `files`, and `row` (UInt32), its place in the answer.
 
     Raises:
         DamagedFile: a file is missing or not what was written.
@@ -53,7 +53,7 @@ def read(
     if with_file:
         wanted[FILE] = pl.UInt32()
     if files.is_empty():
-        return pl.DataFrame(schema=wanted)
+        return pl.DataFrame(schema={**wanted, **({ROW: pl.UInt32()} if with_file else {})})
     rows = files.rows(named=True)
 
     def one(position: int) -> pl.DataFrame:
@@ -64,7 +64,8 @@ def read(
     else:
         with ThreadPoolExecutor(_THREADS) as pool:
             frames = list(pool.map(one, range(len(rows))))
-    return pl.concat(frames, rechunk=False) if len(frames) > 1 else frames[0]
+    frame = pl.concat(frames, rechunk=False) if len(frames) > 1 else frames[0]
+    return frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32()).alias(ROW)) if with_file else frame
 
 
 def scan(
