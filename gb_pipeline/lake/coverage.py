@@ -127,9 +127,9 @@ def describe_sessions(
     days = SessionDays(symbols, expectation.sessions, expectation.closed, listings)
     bars = ExpectedBars(days, expectation.grid)
     runs = session_runs(rows)
-    places = days.places(runs.heads)
+    places = days.places(runs.symbols, runs.sessions)
     actual, quarantined = days.add(places, runs.counts), days.count(verdict.bad)
-    gaps = gaps_by_day(days, bars, runs, rules, refused=verdict.bad, failed=failed)
+    gaps = gaps_by_day(days, bars, runs, places, rules, refused=verdict.bad, failed=failed)
     status = _status(
         (SessionStatus.CLOSED, days.closed),
         (SessionStatus.FAILED, np.full(days.height, failed)),
@@ -154,8 +154,8 @@ def describe_sessions(
         changed=days.count(touched) + days.count(withdrawn) > 0,
         warnings=days.count(verdict.warnings),
         fingerprint=days.put(places, pl.Series(prints)),
-        first_timestamp=days.put(places, stamps.gather(runs.starts)),
-        last_timestamp=days.put(places, stamps.gather(runs.starts + runs.counts - 1)),
+        first_timestamp=days.put(places, stamps[runs.starts]),
+        last_timestamp=days.put(places, stamps[runs.starts + runs.counts - 1]),
         gaps=gaps.lists,
         **_details(days, verdict),
     )
@@ -224,7 +224,7 @@ def unplaced_rows(verdict: Verdict, described: pl.DataFrame) -> dict[str, int]:
 
 def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:
     """The first status that holds, at every position."""
-    return _STATUSES.gather(np.select([holds for _, holds in ranked], [_CODES[status] for status, _ in ranked]))
+    return _STATUSES[np.select([holds for _, holds in ranked], [_CODES[status] for status, _ in ranked])]
 
 
 def _refused(days: SessionDays, verdict: Verdict) -> Flags:
@@ -244,6 +244,8 @@ def _withdrawn(runs: SessionRuns) -> Integers:
 
 def _details(days: SessionDays, verdict: Verdict) -> dict[str, pl.Series]:
     """What only few days have: their rows by code, and the first of them."""
+    if verdict.bad.is_empty() and verdict.warnings.is_empty():
+        return {}
     bad = verdict.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
     odd = verdict.warnings.with_columns(pl.col("warning").alias("why"), pl.lit("stored").alias("row"))
     worst = pl.concat([item.select(*_DAY, "timestamp", "why", "row") for item in (bad, odd)])
@@ -267,25 +269,17 @@ def _worst(days: SessionDays, rows: pl.DataFrame) -> pl.Series:
 def _gathered(days: SessionDays, rows: pl.DataFrame, *names: str) -> pl.Series:
     """The rows of each day as a list of structs, null where there are none."""
     lists = rows.group_by(_DAY, maintain_order=True).agg(pl.struct(names).alias("items"))
-    return days.put(days.places(lists), lists["items"])
+    return days.put(days.places(lists["symbol"], lists["session"]), lists["items"])
 
 
 def _frame(days: SessionDays, **columns: Any) -> pl.DataFrame:
     """A frame with the columns of `DESCRIBED`; numbers that are not given are zero, everything else is null."""
     given: dict[str, Any] = {"symbol": days.symbols, "session": days.sessions, **columns}
+    zeros = np.zeros(days.height, np.int64)
     described = []
     for name, kind in DESCRIBED.items():
-        if name in given:
-            described.append(pl.Series(name, given[name]).cast(kind))
-        elif name in _ZERO:
-            described.append(pl.repeat(_ZERO[name], days.height, dtype=kind, eager=True).alias(name))
+        if name in given or (kind in {pl.Int64(), pl.Boolean()} and name != "fingerprint"):
+            described.append(pl.Series(name, given.get(name, zeros)).cast(kind))
         else:
             described.append(pl.Series(name, [None], dtype=kind).new_from_index(0, days.height))
     return pl.DataFrame(described)
-
-
-_ZERO: dict[str, Any] = {
-    **dict.fromkeys(("expected", "actual", "missing", "received", "quarantined"), 0),
-    **dict.fromkeys(("restated", "withdrawn", "warnings"), 0),
-    "changed": False,
-}

@@ -1,7 +1,8 @@
 """The judgement on a received frame: which rows are good, which are bad and why, which sessions are refused.
 
-Belongs here: splitting a frame by the verdict of its rules. Does not belong here: the rules (`model`), what is suspicious
-but not wrong (`suspicion`), what is absent (`gaps`), storing anything.
+This module splits a frame by the verdict of its rules. Whether anything is wrong with it is said by one pass over its columns
+(`clean`); only where something is, the model names it row by row (`model`). What is suspicious but not wrong (`suspicion`),
+and what is absent (`gaps`), is not decided here, and nothing is stored.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import polars as pl
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.schema import CONTENT, OPTIONAL, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
+from gb_pipeline.quality.clean import sessions_if_clean
 from gb_pipeline.quality.exact import read_numbers
 from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, breaches
 from gb_pipeline.quality.placement import place
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.runs import is_ordered, row_runs
 from gb_pipeline.quality.suspicion import suspicious
 
 REFUSED_WITH_SESSION = "refused_with_session"
@@ -25,6 +28,16 @@ CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplic
 # What a vendor sends as a matter of course says nothing about the rest of its answer: the bar in progress, and bars that it
 # says twice in the same words, where pages or files overlap.
 HARMLESS = frozenset({STILL_OPEN, DUPLICATE})
+BAD = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "session": pl.Date(),
+        "timestamp": RECEIVED["timestamp"],
+        "reasons": pl.List(pl.String()),
+        "row": pl.String(),
+    }
+)
+_GOOD = ("symbol", "session", "timestamp", *CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +85,56 @@ def judge(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime
     """
     _refuse_wrong_columns(frame)
     moment = now or datetime.now(UTC)
-    ordered = _in_order(frame).with_row_index("index")
+    ordered = _in_order(frame)
     numbers, problems = read_numbers(ordered, rules.precision)
     types = polars_schema(bar_schema(rules.precision))
     absent = [pl.lit(None, types[name]).alias(name) for name in OPTIONAL if name not in numbers.columns]
-    placed = place(numbers.with_columns(absent), rules)
-    found = [problems, breaches(placed, rules, window, moment)]
-    if "ask_close" in placed.columns:
-        crossed = placed.filter(pl.col("ask_close") < pl.col("close"))
-        found.append(crossed.select("index", pl.lit(CROSSED).alias("reason")))
-    everything = pl.concat(found)
-    refused: frozenset[tuple[str, date]] = frozenset()
+    numbers = numbers.with_columns(absent)
+    if problems.is_empty() and not _crossed(numbers).any():
+        sessions = sessions_if_clean(numbers, rules, window, moment)
+        if sessions is not None:
+            good = numbers.with_columns(sessions.alias("session")).select(_GOOD)
+            return Verdict(good, _none_bad(frame), suspicious(good), frozenset(), frame.height)
+    return _name_breaches(ordered, numbers, problems, rules, window, moment)
+
+
+def _name_breaches(
+    ordered: pl.DataFrame,
+    numbers: pl.DataFrame,
+    problems: pl.DataFrame,
+    rules: BarRules,
+    window: Window,
+    now: datetime,
+) -> Verdict:
+    """The verdict on a frame in which something is wrong."""
+    ordered = ordered.with_row_index("index")
+    placed = place(numbers.with_row_index("index"), rules)
+    crossed = placed.filter(_crossed(placed)).select("index", pl.lit(CROSSED).alias("reason"))
+    everything = pl.concat([problems, breaches(placed, rules, window, now), crossed])
     reasons = _reasons(everything, ordered)
-    if not reasons.is_empty():
-        refused = _refused_sessions(placed, reasons, rules.max_bad_fraction)
-        reasons = _with_refused(placed, reasons, refused)
-    good = placed.join(reasons, on="index", how="anti", maintain_order="left") if reasons.height else placed
-    good = good.select("symbol", "session", "timestamp", *CONTENT)
-    return Verdict(good, _bad_rows(ordered, placed, reasons), suspicious(good), refused, frame.height)
+    refused = _refused_sessions(placed, reasons, rules.max_bad_fraction)
+    reasons = _with_refused(placed, reasons, refused)
+    good = placed.join(reasons, on="index", how="anti", maintain_order="left").select(_GOOD)
+    return Verdict(good, _bad_rows(ordered, placed, reasons), suspicious(good), refused, ordered.height)
+
+
+def _crossed(numbers: pl.DataFrame) -> pl.Series:
+    """Rows of quotes whose ask is below their bid."""
+    if "ask_close" not in numbers.columns:
+        return pl.repeat(False, numbers.height, dtype=pl.Boolean(), eager=True)
+    return (numbers["ask_close"] < numbers["close"]).fill_null(False)
+
+
+def _none_bad(frame: pl.DataFrame) -> pl.DataFrame:
+    return pl.DataFrame(schema={**BAD, "symbol": frame.schema["symbol"]})
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
     """Sorted by symbol and timestamp; the order of an answer is no content. Most answers are sorted already."""
-    before = pl.col("symbol").shift(1)
-    sorted_already = (pl.col("symbol") > before) | (
-        (pl.col("symbol") == before) & (pl.col("timestamp") >= pl.col("timestamp").shift(1)).fill_null(False)
-    )
-    if frame.select(sorted_already.fill_null(True).all() & pl.col("timestamp").is_not_null().all()).item():
-        return frame
+    if frame["timestamp"].null_count() == 0 and frame["symbol"].null_count() == 0:
+        starts, _ = row_runs(frame, ["symbol"])
+        if is_ordered(frame, starts, ["symbol"], repeats=True):
+            return frame
     return frame.sort("symbol", "timestamp", nulls_last=True, maintain_order=True)
 
 

@@ -1,7 +1,7 @@
 """Reading a vendor's numbers exactly, or saying why not.
 
-Belongs here: text to decimal without rounding, and the reason for every text that is refused.
-Does not belong here: whether a price makes sense (`bars`).
+This module turns text into decimals without rounding, names the reason for every text that is refused, and hands decimals
+out as the integers that they are. Whether a price makes sense is not known here (`model`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gb_pipeline.errors import WindowRefused
@@ -16,6 +18,9 @@ from gb_pipeline.market.schema import PRICES, Precision
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 MAX_INT64 = 2**63 - 1
+
+PROBLEMS = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
+_REQUIRED = (*PRICES, "volume")
 
 MISSING = "missing_value"
 NOT_A_NUMBER = "not_a_number"
@@ -39,16 +44,19 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
         WindowRefused: a number column is of a type that cannot be exact.
     """
     kind = precision.decimal
-    present = [name for name in (*PRICES, "volume", "vwap", "ask_close") if name in frame.columns]
+    given = [name for name in (*PRICES, "volume", "vwap", "ask_close") if name in frame.columns]
+    # Exact already, and all there: nothing to read. A missing `vwap` or quote is no problem.
+    present = [name for name in given if not _read_already(frame[name], kind, required=name in _REQUIRED)]
+    if not present and _counted_already(frame):
+        return frame, pl.DataFrame(schema=PROBLEMS)
     texts = pl.DataFrame([_textual(frame[name], kind) for name in present])
     problems = []
     read = texts.select(pl.all().cast(kind, strict=False))
     doubtful = texts.select(_doubtful(name, kind, texts.schema[name]) for name in present)
     columns = []
     for name in present:
-        required = name in PRICES or name == "volume"
         series, found = _settle(
-            texts[name], read[name], read[name].is_null() | doubtful[name], precision, required=required
+            texts[name], read[name], read[name].is_null() | doubtful[name], precision, required=name in _REQUIRED
         )
         columns.append(series)
         problems += found
@@ -56,8 +64,32 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
         series, found = _integers(frame["trade_count"])
         columns.append(series)
         problems += found
-    schema = {"index": pl.UInt32(), "reason": pl.String()}
-    return frame.with_columns(columns), pl.DataFrame(problems, schema=schema, orient="row").unique(maintain_order=True)
+    return (
+        frame.with_columns(columns),
+        pl.DataFrame(problems, schema=PROBLEMS, orient="row").unique(maintain_order=True),
+    )
+
+
+def _read_already(series: pl.Series, kind: pl.Decimal, *, required: bool) -> bool:
+    return series.dtype == kind and not (required and series.null_count())
+
+
+def _counted_already(frame: pl.DataFrame) -> bool:
+    return "trade_count" not in frame.columns or frame.schema["trade_count"] == pl.Int64()
+
+
+def halves(decimals: pl.Series) -> npt.NDArray[np.int64]:
+    """The unscaled integers of a Decimal column without a copy: two columns of 64 bits, the lower half first.
+
+    The lower half of a value of at most 18 digits is the value itself. What stands at a null is undefined.
+
+    Example:
+        >>> halves(pl.Series(["1.5", "-1"]).cast(pl.Decimal(18, 8)))[:, 0].tolist()
+        [150000000, -100000000]
+    """
+    values = decimals.to_arrow()
+    pairs = np.frombuffer(values.buffers()[1], dtype="<i8").reshape(-1, 2)
+    return pairs[values.offset : values.offset + len(values)]
 
 
 def _doubtful(name: str, kind: pl.Decimal, given: pl.DataType) -> pl.Expr:

@@ -30,7 +30,8 @@ import pyarrow as pa
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, OPTIONAL, Precision
-from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
+from gb_pipeline.quality.exact import halves
+from gb_pipeline.quality.runs import Integers, SessionRuns, row_runs, session_runs, whole_numbers
 
 FINGERPRINTS = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "rows": pl.Int64(), "fingerprint": pl.Int64()})
 VERSION = "gb-bars-2"
@@ -59,7 +60,8 @@ def session_fingerprints(
     """
     runs = session_runs(frame)
     prints = fingerprint_runs(runs, source, resolution, precision)
-    return runs.heads.with_columns(rows=pl.Series(runs.counts), fingerprint=pl.Series(prints)).cast(FINGERPRINTS)
+    columns = [runs.symbols, runs.sessions, pl.Series(runs.counts), pl.Series(prints)]
+    return pl.DataFrame([values.alias(name) for name, values in zip(FINGERPRINTS, columns, strict=True)])
 
 
 def fingerprint_runs(runs: SessionRuns, source: str, resolution: Resolution, precision: Precision) -> Integers:
@@ -67,10 +69,9 @@ def fingerprint_runs(runs: SessionRuns, source: str, resolution: Resolution, pre
     if len(runs.starts) == 0:
         return np.empty(0, np.int64)
     columns, valid = _columns(runs.frame, precision)
-    heads = runs.heads
-    lines = _lines(heads["symbol"], source, resolution, precision)
+    lines = _lines(runs.symbols, source, resolution, precision)
     numbers = np.empty(len(runs.starts), dtype=[("session", "<i4"), ("rows", "<i8")])
-    numbers["session"], numbers["rows"] = heads["session"].to_physical().to_numpy(), runs.counts
+    numbers["session"], numbers["rows"] = whole_numbers(runs.sessions), runs.counts
 
     def hash_block(first: int, last: int) -> bytes:
         low, high = int(runs.starts[first]), int(runs.starts[last - 1] + runs.counts[last - 1])
@@ -158,16 +159,16 @@ def combine(parts: pl.DataFrame | Mapping[str, str] | Iterable[tuple[str, str]])
 
 def _lines(symbols: pl.Series, source: str, resolution: Resolution, precision: Precision) -> list[bytes]:
     """The first line of every run; sorted symbols make long stretches of one."""
-    stretches = symbols.rle().struct.unnest()
+    starts, counts = row_runs(symbols.to_frame("symbol"), ["symbol"])
     lines: list[bytes] = []
-    for count, symbol in zip(stretches["len"].to_list(), stretches["value"].to_list(), strict=True):
+    for symbol, count in zip(symbols[starts], counts.tolist(), strict=True):
         lines += [f"{VERSION} {source} {symbol} {resolution.value} {precision.value}\n".encode()] * count
     return lines
 
 
 def _columns(frame: pl.DataFrame, precision: Precision) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.uint8]]:
     """Every column as an array with one integer (of 16 bytes: a pair of halves) per row, and the byte of what is there."""
-    columns = {"timestamp": frame["timestamp"].to_physical().to_numpy()}
+    columns: dict[str, npt.NDArray[Any]] = {"timestamp": whole_numbers(frame["timestamp"])}
     valid = np.zeros(frame.height, np.uint8)
     for name in CONTENT:
         series = frame[name]
@@ -188,18 +189,15 @@ def _columns(frame: pl.DataFrame, precision: Precision) -> tuple[dict[str, npt.N
 
 def _integers(series: pl.Series, precision: Precision) -> npt.NDArray[Any]:
     if not series.dtype.is_decimal():
-        return series.cast(pl.Int64).fill_null(0).to_numpy()
+        return (series.cast(pl.Int64).fill_null(0) if series.null_count() else series.cast(pl.Int64)).to_numpy()
     try:
         exact = series if series.dtype == precision.decimal else series.cast(precision.decimal)
     except pl.exceptions.InvalidOperationError as error:
         raise WindowRefused(
             f"column {series.name!r} holds values that do not fit {precision.decimal}", fix="use `precision: wide`"
         ) from error
-    if precision is Precision.STANDARD:
-        return exact.to_physical().cast(pl.Int64).fill_null(0).to_numpy()
-    filled = exact.fill_null(0).to_arrow()
-    words = np.frombuffer(filled.buffers()[1], dtype="<i8").reshape(-1, 2)
-    return words[filled.offset : filled.offset + len(filled)]
+    pairs = halves(exact.fill_null(0) if exact.null_count() else exact)
+    return pairs if precision is Precision.WIDE else pairs[:, 0]
 
 
 def _lay_out(

@@ -12,7 +12,7 @@ import polars as pl
 
 from gb_pipeline.quality.rules import BarRules
 
-_ALWAYS = "24/7"
+ALWAYS = "24/7"
 
 
 def place(frame: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
@@ -28,7 +28,7 @@ def place(frame: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
     if not rules.resolution.intraday:
         on_grid = pl.col("timestamp") == pl.col("timestamp").dt.truncate("1d")
         return placed.with_columns(on_grid.alias("on_grid"), pl.col("session").is_not_null().alias("in_hours"))
-    if rules.calendar.name == _ALWAYS:
+    if rules.calendar.name == ALWAYS:
         step = int(rules.resolution.duration / timedelta(microseconds=1))  # type: ignore[operator]
         on_grid = pl.col("timestamp").to_physical() % step == 0
         return placed.with_columns(on_grid.alias("on_grid"), pl.lit(True).alias("in_hours"))

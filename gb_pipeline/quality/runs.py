@@ -1,13 +1,13 @@
 """Rows of one symbol and session that stand together.
 
 This module finds where one session's rows end and the next one's begin, so that whatever is said of a session can be
-computed by columns. It knows nothing of what is computed (`fingerprint`, `lake.coverage`).
+computed by columns. It knows nothing of what is computed (`fingerprint`, `session_days`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import polars as pl
 from gb_pipeline.market.schema import CONTENT
 
 Integers = npt.NDArray[np.int64]
+SESSION = ("symbol", "session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,15 @@ class SessionRuns:
     Attributes:
         frame: the rows, sorted by symbol, session and timestamp.
         starts: index of the first row of every run.
-        counts: rows of every run; as long as `starts`.
+        counts: rows of every run.
+        symbols, sessions: `symbol` and `session` (Date) of every run; each pair once, in order.
     """
 
     frame: pl.DataFrame
     starts: Integers
     counts: Integers
-
-    @property
-    def heads(self) -> pl.DataFrame:
-        """`symbol` and `session` of every run, each pair once, in order."""
-        return self.frame.select(pl.col("symbol", "session").gather(self.starts))
+    symbols: pl.Series
+    sessions: pl.Series
 
 
 def session_runs(frame: pl.DataFrame) -> SessionRuns:
@@ -47,30 +46,54 @@ def session_runs(frame: pl.DataFrame) -> SessionRuns:
 
     Example:
         >>> runs = session_runs(frame)
-        >>> dict(zip(runs.heads["session"], runs.counts))
+        >>> dict(zip(runs.sessions, runs.counts))
         {datetime.date(2024, 1, 2): 1440, datetime.date(2024, 1, 3): 1440}
     """
     if frame["session"].null_count():
         frame = frame.filter(pl.col("session").is_not_null())
     starts, counts = row_runs(frame)
-    if not _in_order(frame, starts):
+    if not is_ordered(frame, starts):
         # Rows of one timestamp, which no table of ours holds, still have one order.
         more = [name for name in CONTENT if name in frame.columns]
-        frame = frame.sort("symbol", "session", "timestamp", *more)
+        frame = frame.sort(*SESSION, "timestamp", *more)
         starts, counts = row_runs(frame)
-    return SessionRuns(frame, starts, counts)
+    return SessionRuns(frame, starts, counts, frame["symbol"][starts], frame["session"][starts])
 
 
-def row_runs(frame: pl.DataFrame) -> tuple[Integers, Integers]:
-    """Starts and lengths of the runs of rows with one `symbol` and `session`, as the rows stand."""
+def row_runs(frame: pl.DataFrame, keys: Sequence[str] = SESSION) -> tuple[Integers, Integers]:
+    """Starts and lengths of the runs of rows with the same keys, as the rows stand."""
     rows = frame.height
     if rows == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    changes = np.ones(rows, dtype=bool)
-    if rows > 1:
-        changes[1:] = _differs_from_before(frame["symbol"]) | _differs_from_before(frame["session"].to_physical())
+    changes = np.zeros(rows, dtype=bool)
+    changes[0] = True
+    for name in keys:
+        changes[1:] |= _changes(frame[name])
     starts = np.flatnonzero(changes)
     return starts, np.diff(starts, append=rows)
+
+
+def is_ordered(frame: pl.DataFrame, starts: Integers, keys: Sequence[str] = SESSION, *, repeats: bool = False) -> bool:
+    """Whether the runs of a frame are in the order of their keys, each key once, and time runs forward in each of them.
+
+    Args:
+        frame: the keys and `timestamp`, without nulls.
+        starts: of its runs, from `row_runs`.
+        keys: what it is sorted by before time.
+        repeats: whether a timestamp may stand twice.
+    """
+    stamps = whole_numbers(frame["timestamp"])
+    back = np.flatnonzero(stamps[1:] < stamps[:-1] if repeats else stamps[1:] <= stamps[:-1]) + 1
+    # Time may step back only where the next run begins.
+    if np.setdiff1d(back, starts, assume_unique=True).size:
+        return False
+    after, same = np.zeros(max(len(starts) - 1, 0), dtype=bool), np.ones(max(len(starts) - 1, 0), dtype=bool)
+    for name in keys:
+        heads = frame[name][starts]
+        before, here = heads.slice(0, len(same)), heads.slice(1)
+        after |= same & (here > before).to_numpy()
+        same &= (here == before).to_numpy()
+    return bool(after.all())
 
 
 def expand(starts: Integers, counts: Integers) -> Integers:
@@ -84,17 +107,11 @@ def expand(starts: Integers, counts: Integers) -> Integers:
     return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
-def _differs_from_before(series: pl.Series) -> npt.NDArray[np.bool_]:
-    return series.slice(1).ne_missing(series.slice(0, len(series) - 1)).to_numpy()
+def whole_numbers(series: pl.Series) -> Integers:
+    """Dates as days and timestamps as microseconds since 1970-01-01; no value may be missing."""
+    return series.cast(pl.Int64).to_numpy()
 
 
-def _in_order(frame: pl.DataFrame, starts: Integers) -> bool:
-    stamps: npt.NDArray[Any] = frame["timestamp"].to_physical().to_numpy()
-    back = np.flatnonzero(stamps[1:] <= stamps[:-1]) + 1
-    # Time may step back only where the next session or symbol begins.
-    if not np.isin(back, starts, assume_unique=True).all():
-        return False
-    heads = frame.select(pl.col("symbol", "session").gather(starts))
-    symbol, session = pl.col("symbol"), pl.col("session")
-    later = (symbol > symbol.shift(1)) | ((symbol == symbol.shift(1)) & (session > session.shift(1)))
-    return bool(heads.select(later.slice(1).all()).item())
+def _changes(series: pl.Series) -> npt.NDArray[np.bool_]:
+    here, before = series.slice(1), series.slice(0, len(series) - 1)
+    return (here.ne_missing(before) if series.null_count() else here != before).to_numpy()

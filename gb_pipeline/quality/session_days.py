@@ -45,6 +45,7 @@ class SessionDays:
             listings: first session, and first session without the symbol; None where there is none.
         """
         self._symbols = sorted(set(symbols))
+        self._codes = pl.Enum(self._symbols)
         labels = _numbers(pl.Series([*sessions, *closed], dtype=pl.Date))
         order = np.argsort(labels)
         self._days = labels[order]
@@ -65,12 +66,17 @@ class SessionDays:
     def symbols(self) -> pl.Series:
         """`symbol` of every position."""
         codes = pl.Series("symbol", self._symbols, dtype=pl.String)
-        return codes.gather(np.repeat(np.arange(len(self._symbols)), len(self._days)))
+        return codes[np.repeat(np.arange(len(self._symbols)), len(self._days))]
 
     @property
     def sessions(self) -> pl.Series:
         """`session` (Date) of every position."""
-        return pl.Series("session", self.of_days(self._days.astype(np.int32))).cast(pl.Date)
+        return pl.Series("session", self.numbers.astype(np.int32)).cast(pl.Date)
+
+    @property
+    def numbers(self) -> Integers:
+        """The session of every position, as days since 1970-01-01."""
+        return self.of_days(self._days)
 
     def day_places(self, sessions: pl.Series) -> Integers:
         """Which of the window's days each session (Date) is; -1 for one that is none of them."""
@@ -82,17 +88,19 @@ class SessionDays:
         """What holds for a day, at each of its positions."""
         return np.tile(values, len(self._symbols))
 
-    def places(self, keys: pl.DataFrame) -> Integers:
-        """The position of every `symbol`, `session`; -1 where it has none."""
-        series = keys["symbol"].cast(pl.Enum(self._symbols), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
-        days = self.day_places(keys["session"])
-        symbols = series.to_numpy()
-        return np.where((symbols >= 0) & (days >= 0), symbols * len(self._days) + days, -1)
+    def places(self, symbols: pl.Series, sessions: pl.Series) -> Integers:
+        """The position of every symbol and session; -1 where a pair has none."""
+        codes = symbols.cast(self._codes, strict=False).to_physical().cast(pl.UInt32)
+        series = (codes.fill_null(_NO_CODE) if codes.null_count() else codes).to_numpy().astype(np.int64)
+        days = self.day_places(sessions)
+        return np.where((series != _NO_CODE) & (days >= 0), series * len(self._days) + days, -1)
 
     def count(self, rows: pl.DataFrame) -> Integers:
-        """How many rows of a frame each position has."""
+        """How many rows of a frame with `symbol` and `session` each position has."""
         starts, counts = row_runs(rows)
-        return self.add(self.places(rows.select(pl.col("symbol", "session").gather(starts))), counts)
+        if len(starts) == 0:
+            return np.zeros(self.height, np.int64)
+        return self.add(self.places(rows["symbol"][starts], rows["session"][starts]), counts)
 
     def add(self, places: Integers, values: Integers) -> Integers:
         """The sum of the values at each position; a place of -1 counts nowhere."""
@@ -104,11 +112,11 @@ class SessionDays:
     def put(self, places: Integers, values: pl.Series) -> pl.Series:
         """Each value at its position, null elsewhere; no position may be named twice."""
         inside = np.flatnonzero(places >= 0)
-        if len(inside) == self.height and (places[inside] == np.arange(self.height)).all():
-            return values.gather(inside)
-        source = np.full(self.height, -1)
+        if len(inside) == self.height:
+            return values[inside[np.argsort(places[inside])]]
+        source = np.full(self.height, len(values))
         source[places[inside]] = inside
-        return values.gather(pl.Series(source).set(pl.Series(source < 0), None))
+        return values.extend_constant(None, 1)[source]
 
     def _listed(self, listings: Mapping[str, Listing]) -> Flags:
         listed = np.ones((len(self._symbols), len(self._days)), dtype=bool)
@@ -127,8 +135,10 @@ def _number(day: date) -> int:
 
 def _numbers(days: pl.Series) -> Integers:
     """Days since 1970-01-01; what is no day is far from all of them."""
-    return days.to_physical().cast(pl.Int64).fill_null(_NO_DAY).to_numpy()
+    numbers = days.cast(pl.Int64)
+    return (numbers.fill_null(_NO_DAY) if numbers.null_count() else numbers).to_numpy()
 
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _NO_DAY = -(2**40)
+_NO_CODE = 2**32 - 1

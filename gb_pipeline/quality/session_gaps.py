@@ -15,13 +15,15 @@ import pyarrow as pa
 
 from gb_pipeline.quality.gaps import GAPS, GapReason, find_gaps
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.runs import Integers, SessionRuns, expand
+from gb_pipeline.quality.runs import Integers, SessionRuns, expand, row_runs
 from gb_pipeline.quality.session_days import Flags, SessionDays
 
 _GAP = ("start", "end", "missing", "reason")
 # A gap and the position of its day.
 _PLACED = pl.Schema({"place": pl.Int64(), **{name: GAPS[name] for name in _GAP}})
-_DAY = pl.duration(days=1)
+_NONE = pl.DataFrame(schema=_PLACED)
+# In microseconds.
+_DAY = 86_400_000_000
 
 
 class ExpectedBars:
@@ -35,13 +37,11 @@ class ExpectedBars:
     def __init__(self, days: SessionDays, grid: pl.DataFrame) -> None:
         """Count the bars of a grid by day."""
         self.grid = grid
-        sessions = grid["session"].to_physical().to_numpy()
-        heads = np.flatnonzero(np.diff(sessions, prepend=sessions[:1] - 1))
-        places = days.day_places(grid["session"].gather(heads))
+        starts, counts = row_runs(grid, ["session"])
+        places = days.day_places(grid["session"][starts])
         self.starts = np.zeros(days.count_of_days, np.int64)
         self.counts = np.zeros(days.count_of_days, np.int64)
-        self.starts[places] = heads
-        self.counts[places] = np.diff(heads, append=grid.height)
+        self.starts[places], self.counts[places] = starts, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,7 @@ def gaps_by_day(
     days: SessionDays,
     expected: ExpectedBars,
     runs: SessionRuns,
+    places: Integers,
     rules: BarRules,
     *,
     refused: pl.DataFrame,
@@ -79,6 +80,7 @@ def gaps_by_day(
         days: the positions.
         expected: what the calendar expects of them.
         runs: what is stored.
+        places: the positions of the runs.
         rules: of the source: what an absent bar means, and whether bars may lie off the grid.
         refused: `symbol`, `session`, `timestamp` of rows that were delivered and refused.
         failed: there was no answer.
@@ -86,7 +88,6 @@ def gaps_by_day(
     Returns:
         The gaps, those of closed days and of days on which a symbol is not listed among them.
     """
-    places = days.places(runs.heads)
     actual, bars = days.add(places, runs.counts), days.of_days(expected.counts)
     open_days = days.listed & ~days.closed
     suspects = open_days & (bars > 0) & (True if rules.allow_unaligned else actual != bars)
@@ -104,7 +105,7 @@ def gaps_by_day(
         wanted = _grid_of(days, expected, looked_at)
         stamped = refused.filter(pl.col("timestamp").is_not_null())
         found = find_gaps(wanted, rows, rules.gap_policy, refused=stamped, failed=failed)
-        parts.append(found.select(pl.Series("place", days.places(found)), *_GAP))
+        parts.append(found.select(pl.Series("place", days.places(found["symbol"], found["session"])), *_GAP))
     return gather_gaps(days, pl.concat(parts))
 
 
@@ -127,36 +128,27 @@ def gather_gaps(days: SessionDays, gaps: pl.DataFrame) -> DayGaps:
 
 def _whole_days(days: SessionDays, where: Flags, reason: GapReason) -> pl.DataFrame:
     places = np.flatnonzero(where)
-    midnights = days.sessions.gather(places).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return (
-        pl.DataFrame({"place": places, "start": midnights})
-        .select(
-            pl.col("place"),
-            pl.col("start"),
-            (pl.col("start") + _DAY).alias("end"),
-            pl.lit(0, pl.Int64).alias("missing"),
-            pl.lit(reason.value).alias("reason"),
-        )
-        .cast(_PLACED)
-    )
+    if not len(places):
+        return _NONE
+    begins = days.numbers[places] * _DAY
+    return _placed(places, pl.Series(begins), pl.Series(begins + _DAY), np.zeros(len(places), np.int64), reason)
 
 
 def _bare_days(days: SessionDays, expected: ExpectedBars, where: Flags, reason: GapReason) -> pl.DataFrame:
     places = np.flatnonzero(where)
-    at = places % max(days.count_of_days, 1)
-    first = expected.starts[at]
-    last = first + expected.counts[at] - 1
-    return (
-        pl.DataFrame(
-            {
-                "place": places,
-                "start": expected.grid["timestamp"].gather(first),
-                "end": expected.grid["end"].gather(last),
-                "missing": expected.counts[at],
-            }
-        )
-        .select(pl.all(), pl.lit(reason.value).alias("reason"))
-        .cast(_PLACED)
+    if not len(places):
+        return _NONE
+    at = places % days.count_of_days
+    first, missing = expected.starts[at], expected.counts[at]
+    last = first + missing - 1
+    return _placed(places, expected.grid["timestamp"][first], expected.grid["end"][last], missing, reason)
+
+
+def _placed(places: Integers, starts: pl.Series, ends: pl.Series, missing: Integers, reason: GapReason) -> pl.DataFrame:
+    reasons = pl.Series([reason.value]).new_from_index(0, len(places))
+    columns = (pl.Series(places), starts, ends, pl.Series(missing), reasons)
+    return pl.DataFrame(
+        [values.cast(kind).alias(name) for (name, kind), values in zip(_PLACED.items(), columns, strict=True)]
     )
 
 
@@ -164,4 +156,4 @@ def _grid_of(days: SessionDays, expected: ExpectedBars, places: Integers) -> pl.
     """The expected bars of some positions, in order: `symbol`, `session`, `timestamp`, `end`."""
     at = places % days.count_of_days
     bars = expected.grid[expand(expected.starts[at], expected.counts[at])]
-    return bars.with_columns(days.symbols.gather(np.repeat(places, expected.counts[at])))
+    return bars.with_columns(days.symbols[np.repeat(places, expected.counts[at])])

@@ -1,11 +1,18 @@
 """Suspicious is not wrong: bars that are stored, and worth a look.
 
-Belongs here: outliers, bars without volume, stale runs. A real print of 0.06 in a flash crash is data, not an error.
+This module marks outliers, bars without volume and stale runs. A real print of 0.06 in a flash crash is data, not an error.
+Few frames have any of them, so columns are searched for rows that could be marked, and only those are looked at.
 """
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.quality.exact import halves
+from gb_pipeline.quality.runs import expand
 
 # A bar's range, or its jump from the close before, is an outlier beyond both: this share of the price, and this many
 # times the series' own median range. Twenty times the median alone would flag every quiet series' first trade.
@@ -15,54 +22,74 @@ OUTLIER_MEDIANS = 20
 STALE_RUN = 10
 
 OUTLIER, ZERO_VOLUME, STALE = "outlier", "zero_volume", "stale"
-_SAID = ("open", "high", "low", "close", "volume")
+# What a bar says; those that seldom stay the same come first.
+_SAID = ("volume", "close", "open", "high", "low")
+_Rows = npt.NDArray[np.int64]
 
 
 def suspicious(frame: pl.DataFrame) -> pl.DataFrame:
     """Warnings on bars that passed every rule.
 
     Args:
-        frame: `symbol, session, timestamp` and decimal `open, high, low, close, volume`, sorted by symbol and timestamp.
+        frame: `symbol, session, timestamp` and decimal `open, high, low, close, volume` without nulls, sorted by symbol and
+            timestamp.
 
     Returns:
-        Columns `symbol`, `session`, `timestamp`, `warning` (`outlier`, `zero_volume` or `stale`), one row each.
+        Columns `symbol`, `session`, `timestamp`, `warning` (`outlier`, `zero_volume` or `stale`), one row each, sorted.
     """
-    same_symbol = pl.col("symbol") == pl.col("symbol").shift(1)
-    prices = frame.select(
-        "symbol",
-        pl.col("high", "low").cast(pl.Float64),
-        pl.when(same_symbol).then(pl.col("close").shift(1)).cast(pl.Float64).alias("prior"),
-        (pl.col("volume") == 0).alias(ZERO_VOLUME),
-        (same_symbol & pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in _SAID))
-        .fill_null(False)
-        .alias("repeated"),
-    )
-    spread = pl.max_horizontal("high", "prior") - pl.min_horizontal("low", "prior")
-    share = spread / pl.max_horizontal(pl.col("low").abs(), pl.lit(1e-12))
-    marks = {
-        OUTLIER: _outliers(prices.select("symbol", share.alias("share"))),
-        ZERO_VOLUME: prices[ZERO_VOLUME],
-        STALE: _stale(prices["repeated"]),
+    marked = {
+        OUTLIER: _outliers(frame),
+        ZERO_VOLUME: (frame["volume"] == 0).arg_true().to_numpy(),
+        STALE: _stale(frame),
     }
-    parts = [
-        frame.filter(mark).select("symbol", "session", "timestamp", pl.lit(code).alias("warning"))
-        for code, mark in marks.items()
-    ]
-    return pl.concat(parts).sort("symbol", "timestamp")
+    keys = frame.select("symbol", "session", "timestamp")
+    parts = [keys[rows].with_columns(pl.lit(code).alias("warning")) for code, rows in marked.items() if len(rows)]
+    if not parts:
+        return keys.clear().with_columns(pl.lit("").alias("warning"))
+    return pl.concat(parts).sort("symbol", "timestamp", maintain_order=True)
 
 
-def _outliers(shares: pl.DataFrame) -> pl.Series:
-    wide = shares["share"] > OUTLIER_SHARE
-    if not wide.any():
-        return wide.fill_null(False)
-    limits = shares.group_by("symbol").agg((pl.col("share").median() * OUTLIER_MEDIANS).alias("limit"))
-    far = shares.join(limits, on="symbol", how="left", maintain_order="left").select(pl.col("share") > pl.col("limit"))
-    return (wide & far.to_series()).fill_null(False)
+def _outliers(frame: pl.DataFrame) -> _Rows:
+    """Bars whose share is above OUTLIER_SHARE and above their series' own limit."""
+    rows = _far_apart(frame)
+    if not len(rows):
+        return rows
+    series = frame["symbol"].gather(rows).unique()
+    prices = frame.select(
+        "symbol", pl.col("high", "low", "close").cast(pl.Float64), pl.int_range(pl.len()).alias("row")
+    ).filter(pl.col("symbol").is_in(series.implode()))
+    prior = pl.col("close").shift(1).over("symbol")
+    spread = pl.max_horizontal("high", prior) - pl.min_horizontal("low", prior)
+    shares = prices.select("symbol", "row", (spread / pl.max_horizontal(pl.col("low").abs(), 1e-12)).alias("share"))
+    limit = (pl.col("share").median() * OUTLIER_MEDIANS).over("symbol")
+    found = shares.filter((pl.col("share") > OUTLIER_SHARE) & (pl.col("share") > limit))
+    return found["row"].to_numpy()
 
 
-def _stale(repeated: pl.Series) -> pl.Series:
+def _far_apart(frame: pl.DataFrame) -> _Rows:
+    """Rows whose range and jump together exceed three sixteenths of the low: every outlier, and few others."""
+    if frame.is_empty() or frame.schema["low"] != Precision.STANDARD.decimal:
+        return np.arange(frame.height)
+    high, low, close = (halves(frame[name])[:, 0] for name in ("high", "low", "close"))
+    spread, limit = high - low, np.abs(low) * 3 >> 4
+    far = spread > limit
+    jump = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
+    rows = np.flatnonzero(jump > limit[1:]) + 1
+    # Before the first bar of a series there is the last one of another.
+    rows = rows[(frame["symbol"].gather(rows) == frame["symbol"].gather(rows - 1)).to_numpy()]
+    return np.union1d(rows, np.flatnonzero(far))
+
+
+def _stale(frame: pl.DataFrame) -> _Rows:
     """Bars that repeat the one before and belong to a run of at least STALE_RUN equal bars."""
-    if not repeated.any():
-        return repeated
-    runs = pl.DataFrame({"repeated": repeated, "run": (~repeated).cum_sum()})
-    return runs.select(pl.col("repeated") & (pl.len().over("run") >= STALE_RUN)).to_series()
+    first, *others = _SAID
+    rows = (frame[first].slice(1) == frame[first].slice(0, max(frame.height - 1, 0))).arg_true().to_numpy() + 1
+    for name in (*others, "symbol"):
+        if len(rows) < STALE_RUN - 1:
+            return rows[:0]
+        rows = rows[(frame[name].gather(rows) == frame[name].gather(rows - 1)).to_numpy()]
+    # Rows beside each other are one run; the bar that they repeat belongs to it.
+    starts = np.flatnonzero(np.diff(rows, prepend=-1) != 1)
+    counts = np.diff(starts, append=len(rows))
+    long = counts >= STALE_RUN - 1
+    return rows[expand(starts[long], counts[long])]

@@ -81,6 +81,16 @@ def test_stamps_off_the_grid_outside_the_window_or_unreadable_are_refused() -> N
     assert judge(frame.head(1), replace(LENIENT, allow_unaligned=True), WINDOW).bad.is_empty()
 
 
+def test_rows_of_no_session_are_counted() -> None:
+    rules = BarRules(calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
+    stamps = pl.Series("timestamp", [at("2024-01-02T14:30"), at("2024-01-06T15:00"), None, at("2024-01-02T12:00")])
+    frame = minutes("2024-01-02", 4).with_columns(stamps.cast(pl.Datetime("us", "UTC")))
+    verdict = judge(frame, rules, day("2024-01-02", 5))
+    assert sorted(codes(verdict)) == [["outside_hours"], ["outside_session"], ["unreadable_timestamp"]]
+    assert verdict.unplaced == 2
+    assert judge(minutes("2024-01-02"), BarRules(), WINDOW).unplaced == 0
+
+
 def test_of_identical_repeats_the_first_stays() -> None:
     frame = minutes("2024-01-02", 10)
     verdict = judge(pl.concat([frame, frame[3:4], frame[3:4]]), LENIENT, WINDOW)
