@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gb_pipeline.credentials import VARIABLE, Credential, is_credential
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.private_files import readable_by_others
 
 ENV_FILE = ".env"
+
+
+class ReadableByOthersWarning(UserWarning):
+    """Credentials lie in a file that others on this machine may read."""
 
 
 class Environment:
@@ -87,7 +93,8 @@ class Environment:
 def read_env(file: Path) -> Mapping[str, str]:
     """The variables of a `.env` file: `NAME=value` lines, comments, quotes and `export` as shells have them.
 
-    Values stand as they are: `$` in a password is a `$`. No file, no variables.
+    Values stand as they are: `$` in a password is a `$`. No file, no variables. A file that the group or others may read is read
+    all the same, with a `ReadableByOthersWarning`.
 
     Raises:
         ConfigError: it cannot be read, or a line is no assignment; the message names the line, not what it holds.
@@ -111,4 +118,10 @@ def read_env(file: Path) -> Mapping[str, str]:
             raise ConfigError(f"{file}, line {line}: this is no NAME=value", fix="correct the line, or begin it with #")
         if binding.key is not None and binding.value is not None:
             found[binding.key] = binding.value
+    if found and readable_by_others(file):
+        warnings.warn(
+            f"{file} can be read by others on this machine; close it: chmod 600 {file}",
+            ReadableByOthersWarning,
+            stacklevel=2,
+        )
     return found

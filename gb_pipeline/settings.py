@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,19 +28,21 @@ from pydantic import (
     model_validator,
 )
 
+from gb_pipeline import strict_yaml
 from gb_pipeline.credentials import credentials, opened, refilled, sealed
 from gb_pipeline.environment import Environment
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment, Precision
-from gb_pipeline.market.symbol import AssetClass, Symbol
+from gb_pipeline.market.symbol import AssetClass, Symbol, source_name
 from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
 from gb_pipeline.universe.resolved import Universe
 from gb_pipeline.universe.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
 
 CONFIG_FILE = "gb.yaml"
-_NAME = r"^[a-z][a-z0-9_]{0,31}$"
+# A drive of Windows is one letter.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 class Grain(StrEnum):
@@ -53,6 +55,13 @@ class Grain(StrEnum):
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _name(text: str) -> str:
+    try:
+        return source_name(text)
+    except ConfigError as error:
+        raise ValueError(f"{error.what}; {error.fix}") from None
 
 
 class RateLimit(_Model):
@@ -81,7 +90,7 @@ class DailyQuota(_Model):
 class SourceSettings(_Model):
     """One provider's feed: what to fetch from it and how its answers are to be read."""
 
-    name: Annotated[str, Field(pattern=_NAME)]
+    name: Annotated[str, AfterValidator(_name)]
     provider: str = Field(description="ccxt, csv, ...")
     options: dict[str, Any] = Field(default_factory=dict, description="the provider's own settings")
     asset_class: AssetClass = AssetClass.EQUITY
@@ -290,7 +299,11 @@ class Settings(_Model):
     """Everything that gb.yaml says."""
 
     path: Path = Field(description="the file it was read from")
-    lake: Path = Field(description="root of the lake")
+    lake: Path = Field(description="root of the lake, a local folder")
+    state: Path = Field(
+        description="local folder of what this machine keeps for the lake: locks, and how fast and how often vendors were "
+        "asked; <lake>/state by default"
+    )
     sources: dict[str, SourceSettings]
     moving_average: MovingAverageSettings | None = None
 
@@ -300,13 +313,14 @@ class Settings(_Model):
 
         Args:
             path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
-                the lake's root. A relative root is relative to the file. `${NAME}` and `${NAME:-default}` in any text
-                stand for environment variables, or for those of a file `.env` beside gb.yaml, so that no credential has
-                to be in it. A credential whose variable is unset is missed when it is used, not here.
+                the lake's root, `GB_STATE` the folder of its state. Relative ones are relative to the file. `${NAME}` and
+                `${NAME:-default}` in any text stand for environment variables, or for those of a file `.env` beside
+                gb.yaml, so that no credential has to be in it. A credential whose variable is unset is missed when it is
+                used, not here.
 
         Raises:
-            ConfigError: no such file, broken YAML, an unknown name, an unusable value, the unset variable of anything else
-                than a credential, or a broken `.env`; the message says where.
+            ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake that is no local folder, the
+                unset variable of anything else than a credential, or a broken `.env`; the message says where.
         """
         file = _find(path)
         content = _read(file)
@@ -318,7 +332,7 @@ class Settings(_Model):
             if isinstance(sources, dict)
             else sources
         )
-        raw |= {"path": file, "lake": _root(content, file, variables)}
+        raw |= {"path": file, "lake": _root(content, file, variables), "state": _state(content, file, variables)}
         try:
             return cls.model_validate(raw, context={"folder": file.parent, "lake": raw["lake"]})
         except ValidationError as error:
@@ -349,6 +363,16 @@ def lake_folder(path: Path | str | None = None) -> Path:
     return _root(_read(file), file, Environment(file))
 
 
+def state_folder(path: Path | str | None = None) -> Path:
+    """Where locks and limits of the lake that a gb.yaml names are kept on this machine; no source is looked at.
+
+    Raises:
+        ConfigError: as `lake_folder`.
+    """
+    file = _find(path)
+    return _state(_read(file), file, Environment(file))
+
+
 def _find(path: Path | str | None) -> Path:
     chosen = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
     file = chosen / CONFIG_FILE if chosen.is_dir() else chosen
@@ -360,18 +384,40 @@ def _find(path: Path | str | None) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {_where(error)}", fix="correct the line it names") from None
+    raw = strict_yaml.read(file)
     if not isinstance(raw, dict):
         raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
     return dict(raw)
 
 
 def _root(content: dict[str, Any], file: Path, variables: Environment) -> Path:
-    root = Path(variables.get("GB_LAKE") or str(variables.fill(content.get("lake")) or "data")).expanduser()
-    return root if root.is_absolute() else (file.parent / root).resolve()
+    return _local("lake", variables.get("GB_LAKE") or variables.fill(content.get("lake")) or "data", file)
+
+
+def _state(content: dict[str, Any], file: Path, variables: Environment) -> Path:
+    chosen = variables.get("GB_STATE") or variables.fill(content.get("state"))
+    return _local("state", chosen, file) if chosen else _root(content, file, variables) / "state"
+
+
+def _local(name: str, value: Any, file: Path) -> Path:
+    """A local folder of gb.yaml.
+
+    Raises:
+        ConfigError: it is an address of something else; as a path it would be a folder that is called `s3:`.
+    """
+    if isinstance(value, dict | list):
+        raise ConfigError(f"{file}: {name} is no path", fix="write a folder")
+    text = str(value)
+    scheme = _SCHEME.match(text.strip())
+    if scheme is not None:
+        raise ConfigError(
+            f"{file}: {name} cannot lie at {scheme[1]}:// yet",
+            fix=f"name a local folder, such as `{name}: /srv/market-data` (or GB_{name.upper()})",
+        )
+    if "\0" in text:
+        raise ConfigError(f"{file}: {name} is no path", fix="write a folder")
+    folder = Path(text).expanduser()
+    return folder if folder.is_absolute() else (file.parent / folder).resolve()
 
 
 def _source(name: Any, body: Any, variables: Environment) -> Any:
@@ -380,16 +426,6 @@ def _source(name: Any, body: Any, variables: Environment) -> Any:
     options = {"options": variables.fill_options(body["options"])} if "options" in body else {}
     rest = {key: variables.fill(value) for key, value in body.items() if key != "options"}
     return {"name": name, **rest, **options}
-
-
-def _where(error: yaml.YAMLError | UnicodeDecodeError) -> str:
-    """What is wrong in which line, without the line: it may hold a credential."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        # An alias or tag that YAML quotes may be a password that begins with * or !.
-        problem = re.sub(r"'[^']{2,}'", "...", error.problem or error.context or "")
-        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def _explain(file: Path, error: ValidationError) -> str:

@@ -24,6 +24,7 @@ def write(folder: Path, options: str, env: str | None = None) -> Path:
     (folder / "gb.yaml").write_text(f"sources:\n  s:\n{SOURCE}    options: {options}\n{other}", encoding="utf-8")
     if env is not None:
         (folder / ".env").write_text(env, encoding="utf-8")
+        (folder / ".env").chmod(0o600)
     return folder
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gb_pipeline import strict_yaml
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.universe import symbol_file, yaml_edit
@@ -117,7 +116,7 @@ def _text(config: Path) -> str:
 
 
 def _symbols(text: str, source: str) -> Any:
-    body = yaml.safe_load(text)["sources"][source]
+    body = strict_yaml.parse(text, "gb.yaml")["sources"][source]
     return body.get("symbols")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.universe.spec import SymbolSettings, canonical
-from gb_pipeline.universe.table import Line, Problems, csv_text, read_lines, write_whole
+from gb_pipeline.universe.table import Line, Problems, csv_text, file_text, read_lines, write_whole
 
 # `name` is for people.
 COLUMNS = ("code", "vendor", "exchange", "asset_class", "listed_from", "listed_until", "name")
@@ -99,8 +99,5 @@ def _settings(line: Line, asset_class: AssetClass) -> SymbolSettings:
 
 def _raw(path: Path) -> tuple[str, str]:
     """The text as it is, mark and line ends included, and its line end."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", fix=f"write a first line: {','.join(COLUMNS)}") from None
+    text = file_text(path)
     return text, "\r\n" if "\r\n" in text else "\n"

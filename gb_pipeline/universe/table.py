@@ -10,6 +10,7 @@ import io
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ T = TypeVar("T")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHOWN = 5
+# A list of all that ever traded anywhere takes a tenth of it.
+MOST_BYTES = 32 * 2**20
+MOST_LINE = 64 * 2**10
 
 
 @dataclass
@@ -99,7 +103,7 @@ def read_lines(path: Path, problems: Problems, *, needed: Sequence[str], known: 
     Raises:
         ConfigError: no such file, no text, or a header that lacks or repeats a column.
     """
-    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    rows = csv.reader(io.StringIO(file_text(path).removeprefix("\ufeff"), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
         _check(path, header, needed, known)
@@ -159,24 +163,42 @@ def csv_text(header: Sequence[str], rows: Sequence[Sequence[str]], *, newline: s
     return made.getvalue()
 
 
-def _text(path: Path) -> str:
+def file_text(path: Path) -> str:
+    """The text of a small file as it is, mark and line ends included.
+
+    Raises:
+        ConfigError: it is not there, no UTF-8, or no small file: more bytes or longer lines than any list of symbols has.
+    """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is no file", fix="name a CSV file; a path is relative to gb.yaml")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}", fix="check the path; it is relative to gb.yaml") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="check its permissions") from None
+    if len(raw) > MOST_BYTES:
+        raise ConfigError(f"{path} has more than {MOST_BYTES // 2**20} MB", fix="name a list of symbols")
+    try:
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path} line {line} is not UTF-8", fix="save it as UTF-8") from None
+    long = next((number for number, line in enumerate(text.split("\n"), 1) if len(line) > MOST_LINE), None)
+    if long is not None:
+        raise ConfigError(f"{path} line {long} has more than {MOST_LINE:,} characters", fix="name a list of symbols")
+    return text
 
 
 def _check(path: Path, header: list[str], needed: Sequence[str], known: Sequence[str] | None) -> None:
     absent = [name for name in needed if name not in header]
     foreign = [name for name in header if known is not None and name not in known]
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1)
     if absent or foreign or twice:
-        wrong = f"lacks {', '.join(absent)}" if absent else f"has twice {', '.join(twice)}"
-        wrong = f"has {foreign[0]!r}, which means nothing here" if foreign and not absent else wrong
+        # What lacks them is somebody else's file, and nothing of it is shown.
+        wrong = f"lacks {', '.join(absent)}" if absent else f"has twice {', '.join(twice)[:80]}"
+        wrong = f"has {foreign[0][:40]!r}, which means nothing here" if foreign and not absent else wrong
         columns = f"columns are {', '.join(known)}" if known is not None else f"it needs {', '.join(needed)}"
-        raise ConfigError(f"{path}: the first line {wrong}; it is {', '.join(header)[:120] or 'empty'}", fix=columns)
+        size = f"; it has {len(header)} columns" if header else "; it is empty"
+        raise ConfigError(f"{path}: the first line {wrong}{size}", fix=columns)

@@ -3,7 +3,7 @@
 Belongs here: where in the text a list stands, and the few characters that change. Every comment, space and quote stays as it
 was written. Does not belong here: which list (`editing`).
 
-The edited text is read again and must say exactly what was meant; if it does not (anchors, merge keys), it is refused.
+The edited text is read again and must say exactly what was meant; if it does not, it is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from gb_pipeline import strict_yaml
 from gb_pipeline.errors import ConfigError
 
 Keys = tuple[str, ...]
@@ -30,7 +31,7 @@ def add(text: str, keys: Keys, codes: Sequence[str]) -> str:
     Raises:
         ConfigError: the list cannot be edited without changing something else.
     """
-    wanted = yaml.safe_load(text)
+    wanted = strict_yaml.parse(text, "gb.yaml")
     parent = _at(wanted, keys[:-1])
     if not isinstance(parent, dict):
         raise _by_hand(keys)
@@ -66,7 +67,7 @@ def remove(text: str, keys: Keys, positions: Sequence[int]) -> str:
     Raises:
         ConfigError: the list cannot be edited without changing something else.
     """
-    wanted = yaml.safe_load(text)
+    wanted = strict_yaml.parse(text, "gb.yaml")
     parent, gone = _at(wanted, keys[:-1]), set(positions)
     parent[keys[-1]] = [item for number, item in enumerate(parent[keys[-1]]) if number not in gone]
     node = _node(text, keys)
@@ -119,8 +120,8 @@ def _with_key(text: str, keys: Keys, written: list[str]) -> str:
 
 def _checked(changed: str, wanted: Any, keys: Keys) -> str:
     try:
-        said = yaml.safe_load(changed)
-    except yaml.YAMLError:
+        said = strict_yaml.parse(changed, "gb.yaml")
+    except ConfigError:
         raise _by_hand(keys) from None
     if said != wanted:
         raise _by_hand(keys)
@@ -140,7 +141,7 @@ def _at(data: Any, keys: Keys) -> Any:
 
 
 def _node(text: str, keys: Keys) -> yaml.Node | None:
-    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = strict_yaml.compose(text, "gb.yaml")
     for key in keys:
         if not isinstance(node, yaml.MappingNode):
             return None

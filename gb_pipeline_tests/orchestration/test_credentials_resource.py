@@ -46,6 +46,7 @@ def test_values_are_looked_up_when_they_are_asked_for(tmp_path: Path, monkeypatc
     with pytest.raises(ConfigError, match="GB_TEST_KEY is not set"):
         given.given_to(source).credential("key")
     (tmp_path / ".env").write_text(f"GB_TEST_KEY={HIDDEN}\n", encoding="utf-8")
+    (tmp_path / ".env").chmod(0o600)
     assert given.given_to(source).credential("token") == f"Bearer {HIDDEN}"
     monkeypatch.setenv("GB_TEST_KEY", "real")
     assert given.given_to(source).credential("key") == "real"

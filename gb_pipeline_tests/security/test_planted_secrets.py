@@ -126,6 +126,7 @@ def project(folder: Path, url: str) -> None:
     (folder / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": sources}), encoding="utf-8")
     escaped = SECRETS["GB_TEST_FILE"].replace("\\", "\\\\").replace('"', '\\"')
     (folder / ".env").write_text(f'GB_TEST_FILE="{escaped}"\n', encoding="utf-8")
+    (folder / ".env").chmod(0o600)
     every_log = "\npython_logs:\n  python_log_level: DEBUG\n  managed_python_loggers: [root]\n"
     (folder / "dagster.yaml").write_text(template() + every_log, encoding="utf-8")
 

@@ -114,7 +114,7 @@ def test_a_file_that_is_not_there_or_no_text_is_an_error_and_not_an_empty_list(t
     (tmp_path / "s.csv").write_bytes(b"code\nA\n\xff\xfe\n")
     with pytest.raises(ConfigError, match="line 3 is not UTF-8"):
         source(tmp_path, {"file": "s.csv"})
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is no file"):
         source(tmp_path, {"file": "."})
 
 

@@ -82,14 +82,25 @@ def test_a_list_that_is_not_there_is_made() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "base: &b [A]\nsources:\n  s:\n    symbols: *b\n  t: *b\n",
-        "base: &b {symbols: [A]}\nsources:\n  s:\n    <<: *b\n",
         "sources:\n  s: null\n",
         "sources:\n  s:\n    symbols: {file: a.csv}\n",
     ],
 )
 def test_what_would_change_something_else_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="without changing something else"):
+        yaml_edit.add(text, KEYS, ["B"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: &b [A]\nsources:\n  s:\n    symbols: *b\n  t: *b\n",
+        "base: &b {symbols: [A]}\nsources:\n  s:\n    <<: *b\n",
+        "sources:\n  s: {symbols: [A], symbols: [B]}\n",
+    ],
+)
+def test_what_gb_yaml_may_not_say_is_not_edited(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"gb\.yaml is not YAML: line"):
         yaml_edit.add(text, KEYS, ["B"])
 
 
