@@ -1,9 +1,8 @@
 """Writing bars: one idempotent act, in one commit.
 
 A frame is validated outside the lock; bad rows go to `quarantine`, each once. Then, in one attempt on the table's newest version:
-what killed writers left in the ledger is finished; the current rows of the window are read and compared; identical content
-commits nothing; new versions, the superseded ones and the ledger's rows about them become one commit. The ledger takes its rows
-over while the table is still locked, or whoever comes next does it.
+the current rows of the window are read and compared; identical content commits nothing; new versions, the superseded ones and
+what the ledger is to say of them become one entry of the log.
 
 Does not belong here: the comparison (`merge`), validation (`quality.bars`), how a commit is made (`storage.commit`).
 """
@@ -11,7 +10,7 @@ Does not belong here: the comparison (`merge`), validation (`quality.bars`), how
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -31,10 +30,11 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.storage.commit import Clock, Draft, commit, from_microseconds
+from gb_pipeline.storage.commit import MICROSECOND, Clock, Draft, commit
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.history import revise
 from gb_pipeline.storage.table import Tables
+from gb_pipeline.storage.workers import beside
 
 LATE = "fetched_before_stored"
 _ROWS = ("symbol", "session", "timestamp", *CONTENT, "withdrawn")
@@ -97,7 +97,6 @@ class _Writer:
         self.decided: Merge
 
     def decide(self, draft: Draft) -> WriteReport:
-        ledger.recover(self.tables, draft.table, clock=self.clock)
         files = window_files(draft.base, self.answer.source, self.answer.symbols, self.expectation.hull)
         known = self._known()
         if files.height and (report := self._as_recorded(known)) is not None:
@@ -106,10 +105,11 @@ class _Writer:
         window = self.answer.window
         inside = stored.filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
         self.decided = decided = merge(self.verdict.good, inside, self.verdict.bad.select(KEY), self.answer.asked)
-        with ThreadPoolExecutor(1) as beside:
-            # Describing sessions and writing files take about as long, and neither needs the other's result.
-            described = beside.submit(self._describe, _after(stored, decided), decided)
-            size = self._fill(draft, files, held) if not decided.nothing else 0
+        # Describing sessions and writing files take about as long, and neither needs the other's result.
+        described = beside().submit(self._describe, _after(stored, decided), decided)
+        try:
+            size = self._fill(draft, files, held, known) if not decided.nothing else 0
+        finally:
             sessions = described.result()
         version = None if decided.nothing else draft.base.version + 1
         said = self._said(sessions, version)
@@ -157,15 +157,11 @@ class _Writer:
         return ledger_frame(self.answer.source, self.rules, sessions, fetched_at=self.answer.earliest, version=recorded)
 
     def afterwards(self, draft: Draft) -> None:
-        """Let the ledger take its rows over."""
+        """Let the ledger take over what waits for it, now and then."""
         reach("before_ledger")
-        try:
-            ledger.take_over(self.tables, draft.table.name, draft.base.version + 1, draft.info, clock=self.clock)
-        except LakeError as error:
-            raise LakeError(
-                f"the bars are stored, but what the ledger says of them could not be added yet: {error.what}",
-                fix="the next write or `gb verify` adds it; check free space and permissions (`gb doctor`)",
-            ) from error
+        with suppress(LakeError):
+            # Whoever comes next can do it as well.
+            ledger.take_over(self.tables, draft.table, least=ledger.BATCH, clock=self.clock)
         reach("acknowledged")
 
     def _stored(self, draft: Draft, files: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -176,12 +172,12 @@ class _Writer:
         session = self.rules.calendar.session_of(rows["timestamp"], answer.resolution).alias("session")
         return rows.with_columns(session), held
 
-    def _fill(self, draft: Draft, files: pl.DataFrame, held: pl.DataFrame) -> int:
+    def _fill(self, draft: Draft, files: pl.DataFrame, held: pl.DataFrame, known: pl.DataFrame) -> int:
         """Write the files of new and superseded versions; how many bytes they have."""
         answer, dataset = self.answer, draft.table.dataset
-        # A moment of this table is a moment of the ledger as well.
-        ledger_clock = self.tables.newest(ledger.SESSIONS.name).clock
-        draft.stamp = max(draft.stamp, from_microseconds(ledger_clock + 1))
+        before = ledger.newest_moment(known)
+        if before is not None:
+            draft.stamp = max(draft.stamp, before + MICROSECOND)
         draft.info = {
             "operation": "WRITE",
             "gb": {

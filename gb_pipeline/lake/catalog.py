@@ -121,7 +121,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
     tables = store.tables
     began = time.perf_counter()
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
-    ledger.recover_all(tables, clock=store.clock)
+    ledger.take_over_all(tables, clock=store.clock)
     state = _state(store)
     listed = contents.file_list(tables)
     sessions = ledger.current(tables)

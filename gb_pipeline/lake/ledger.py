@@ -1,24 +1,29 @@
 """The ledger of sessions: what the lake knows about every series in every trading day.
 
 Belongs here: the valid row of a session now or at a moment, and adding rows that say something new. The table only grows; of
-several rows of one session the one that became known last holds. A commit of bars carries its ledger rows in files that are
-written before it, and the ledger takes them over afterwards: a crash in between is finished by `recover`.
+several rows of one session the one that became known last holds. A commit of bars carries what the ledger is to say of it in its
+own entry, so neither is ever there without the other; readers unite the table with what newer entries carry, and from time to time
+the table takes that over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, bars_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.storage import append, reading
-from gb_pipeline.storage.commit import Clock, from_microseconds, microseconds, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.locks import locked
+from gb_pipeline.storage.log import Entry
 from gb_pipeline.storage.reading import held_at
+from gb_pipeline.storage.snapshot import index_of
 from gb_pipeline.storage.table import Table, Tables
 
 KEYS = ("source", "symbol", "resolution", "session")
@@ -27,8 +32,30 @@ _ABOUT_THE_ROW = {"fetched_at", "table_version"}
 SAID = tuple(name for name in SESSIONS.columns.names if name not in {*KEYS, *_ABOUT_THE_ROW})
 SESSIONS_EMPTY = pl.DataFrame(schema=SESSIONS.polars)
 _DAY = timedelta(days=1)
-# Where an entry of bars keeps its ledger rows.
+# Where an entry of bars keeps what the ledger is to say.
 _NOTE = "ledger"
+# More rows than this are carried as a file.
+_MANY = 1_000
+# So many entries may wait for the ledger before a writer makes it take them over.
+BATCH = 25
+_KEPT = 4 * BATCH
+_DECODED: WeakKeyDictionary[Table, dict[int, pl.DataFrame]] = WeakKeyDictionary()
+
+
+def _plain(kind: Any) -> Any:
+    """A type as it stands in JSON: moments and days are integers."""
+    if isinstance(kind, pl.Datetime):
+        return pl.Int64()
+    if isinstance(kind, pl.Date):
+        return pl.Int32()
+    if isinstance(kind, pl.List):
+        return pl.List(_plain(kind.inner))
+    if isinstance(kind, pl.Struct):
+        return pl.Struct({field.name: _plain(field.dtype) for field in kind.fields})
+    return kind
+
+
+_PLAIN = pl.Schema({name: _plain(kind) for name, kind in SESSIONS.polars.items() if name != PERIOD})
 
 
 def rows(
@@ -41,7 +68,10 @@ def rows(
 ) -> pl.LazyFrame:
     """Every row that was ever said of a series, a range of sessions (half-open), or everything."""
     files, cut = _files(tables, source, resolution, symbols, between)
+    waiting = _waiting(tables, source, resolution, between)
     lazy = reading.scan(tables.storage, SESSIONS, files, columns, between=cut)
+    if waiting.height:
+        lazy = pl.concat([lazy, waiting.lazy().select(SESSIONS.schema.names if columns is None else list(columns))])
     return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))
 
 
@@ -87,7 +117,10 @@ def current(
         Columns of the dataset `sessions`, sorted by source, symbol, resolution and session.
     """
     files, cut = _files(tables, source, resolution, symbols, between)
+    waiting = _waiting(tables, source, resolution, between)
     found = reading.read(tables.storage, SESSIONS, files, between=cut)
+    if waiting.height:
+        found = pl.concat([found, waiting])
     if symbols is not None:
         found = found.filter(pl.col("symbol").is_in(list(symbols)))
     if as_of is not None:
@@ -127,38 +160,61 @@ def append_changed(
     Args:
         known: what the ledger holds about these sessions, where the caller has it.
     """
-    new = changed(said, known_of(tables, said) if known is None else known)
-    append.append(tables[SESSIONS.name], new, clock=clock)
+    before = known_of(tables, said) if known is None else known
+    new = changed(said, before)
+    append.append(tables[SESSIONS.name], new, clock=clock, after=newest_moment(before))
     return new
 
 
+def newest_moment(known: pl.DataFrame) -> datetime | None:
+    """When the newest of some rows of the ledger became known."""
+    moment = known["known_at"].max()
+    return moment if isinstance(moment, datetime) else None
+
+
 def note(tables: Tables, said: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
-    """Write ledger rows as files, and what the commit of bars has to carry of them."""
-    return {_NOTE: {"actions": append.prepare(tables[SESSIONS.name], said, stamp), "stamp": microseconds(stamp)}}
+    """What a commit of bars has to carry for the ledger: a few rows as they are, many as files."""
+    if said.is_empty():
+        return {}
+    if said.height > _MANY:
+        return {_NOTE: {"files": append.prepare(tables[SESSIONS.name], said, stamp)}}
+    rows = stamped(said, stamp, history=False).select(_PLAIN.names()).cast(_PLAIN)
+    return {_NOTE: {"rows": rows.to_dict(as_series=False)}}
 
 
-def take_over(tables: Tables, name: str, version: int, info: Mapping[str, Any], *, clock: Clock = wall_clock) -> None:
-    """Commit the ledger rows that an entry of a table of bars carries, unless that has been done."""
-    carried = info.get(_NOTE)
-    if carried is not None:
-        stamp = from_microseconds(int(carried["stamp"]))
-        append.take_over(tables[SESSIONS.name], carried["actions"], stamp, (name, version), clock=clock)
+def take_over(tables: Tables, table: Table, *, least: int = 1, clock: Clock = wall_clock) -> int:
+    """Let the ledger take over what a table's entries carry, where at least so many entries wait.
+
+    The caller holds the table's lock. Rows keep the moment at which they became known with their bars.
+
+    Returns:
+        How many entries that were.
+    """
+    if len(_carried(tables, table)) < least:
+        return 0
+
+    def decide(draft: Draft) -> int:
+        notes = _carried(tables, table)
+        if not notes:
+            return 0
+        draft.mark(table.name, notes[-1].version)
+        rows = []
+        for entry in notes:
+            for action in entry.info[_NOTE].get("files", ()):
+                draft.add_file(action)
+            rows.append(_rows_of(tables, table, entry))
+        newest = pl.concat(rows)["known_at"].max()
+        if isinstance(newest, datetime):
+            draft.stamp = max(draft.stamp, newest)
+        few = [found for found, entry in zip(rows, notes, strict=True) if "rows" in entry.info[_NOTE]]
+        if few:
+            draft.add(append.in_order(tables[SESSIONS.name], pl.concat(few)))
+        return len(notes)
+
+    return commit(tables[SESSIONS.name], decide, clock=clock)
 
 
-def recover(tables: Tables, table: Table, *, clock: Clock = wall_clock) -> int:
-    """Take over what killed writers left behind; the caller holds the table's lock. Returns how many entries that were."""
-    newest = table.newest().version
-    done = tables.newest(SESSIONS.name).transactions.get(table.name, -1)
-    found = 0
-    for version in range(done + 1, newest + 1):
-        entry = table.entry(version)
-        if entry is not None and _NOTE in entry.info:
-            take_over(tables, table.name, version, entry.info, clock=clock)
-            found += 1
-    return found
-
-
-def recover_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
+def take_over_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
     """The same for every table of bars that nobody is writing to just now."""
     found = 0
     for snapshot in list(tables.existing(damaged=[])):
@@ -166,5 +222,51 @@ def recover_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
             continue
         with locked(tables.storage.state, snapshot.dataset.name, wait=False) as held:
             if held:
-                found += recover(tables, tables[snapshot.dataset.name], clock=clock)
+                found += take_over(tables, tables[snapshot.dataset.name], clock=clock)
     return found
+
+
+def _waiting(
+    tables: Tables, source: str | None, resolution: Resolution | None, between: tuple[date, date] | None
+) -> pl.DataFrame:
+    """What entries carry that the ledger has not taken over, of any symbol."""
+    found = [SESSIONS_EMPTY]
+    for dataset in tables.datasets:
+        kind = bars_of(dataset.name)
+        if kind is None or resolution not in {None, kind[0]}:
+            continue
+        table = tables[dataset.name]
+        found += [_rows_of(tables, table, entry) for entry in _carried(tables, table)]
+    if len(found) == 1:
+        return SESSIONS_EMPTY
+    rows = pl.concat(found)
+    if source is not None:
+        rows = rows.filter(pl.col("source") == source)
+    if between is not None:
+        rows = rows.filter((pl.col("session") >= between[0]) & (pl.col("session") < between[1]))
+    return rows
+
+
+def _carried(tables: Tables, table: Table) -> list[Entry]:
+    """The entries of a table of bars that carry something which the ledger has not taken over."""
+    # The ledger first: what it takes over meanwhile is then seen twice, which means nothing, and never missed.
+    done = tables.newest(SESSIONS.name).transactions.get(table.name, -1)
+    newest = table.newest().version
+    return [entry for entry in table.entries(done + 1, newest) if _NOTE in entry.info]
+
+
+def _rows_of(tables: Tables, table: Table, entry: Entry) -> pl.DataFrame:
+    held = _DECODED.setdefault(table, {})
+    if entry.version not in held:
+        carried = entry.info[_NOTE]
+        if "files" in carried:
+            files = index_of(SESSIONS, carried["files"])
+            rows = reading.read(tables.storage, SESSIONS, files)
+        else:
+            plain = pl.DataFrame(carried["rows"], schema=_PLAIN)
+            year = pl.col("session").dt.strftime(str(SESSIONS.period)).alias(PERIOD)
+            rows = plain.cast({name: SESSIONS.polars[name] for name in _PLAIN.names()}).with_columns(year)
+        held[entry.version] = rows.select(SESSIONS.schema.names)
+        for version in [version for version in held if version < entry.version - _KEPT]:
+            held.pop(version, None)
+    return held[entry.version]

@@ -36,7 +36,6 @@ def proof(tables: Tables) -> Proof:
         kind = bars_of(dataset.name)
         if kind is None or not values.get(IS_CURRENT):
             return
-        ledger.recover(tables, tables[dataset.name])
         wrong = differing(tables, str(values["source"]), *kind, rows)
         if wrong.height:
             symbol, session, problem = wrong.select("symbol", "session", "problem").row(0)

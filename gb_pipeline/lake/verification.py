@@ -126,7 +126,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         gone = [item.row["path"] for item in broken]
         sound.append((table, snapshot, files.filter(~pl.col("path").is_in(gone))))
     if not any(damage.table == SESSIONS.name for damage in damages):
-        ledger.recover_all(store.tables, clock=store.clock)
+        ledger.take_over_all(store.tables, clock=store.clock)
         for table, snapshot, files in sound:
             found, sessions = _rows_damages(store, table, snapshot, files, source, symbol)
             # Rows of a damaged file are missing beside the ledger as well, and have been named.

@@ -1,28 +1,28 @@
 """Adding rows to a table that only grows.
 
-An append may be prepared before it is committed: its file is written first, named in another table's entry, and taken over
-afterwards, so that a crash in between is finished by whoever comes next. Does not belong here: tables with history (`history`).
+Rows are appended in a commit of their own, or prepared as files that a commit of another table names. Does not belong here: tables
+with history (`history`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from gb_pipeline.storage import reading
-from gb_pipeline.storage.commit import Clock, Draft, commit, from_microseconds, stamped, wall_clock
-from gb_pipeline.storage.snapshot import index_of
+from gb_pipeline.storage.commit import MICROSECOND, Clock, Draft, commit, stamped, wall_clock
 from gb_pipeline.storage.table import Table
 
 
-def append(table: Table, rows: pl.DataFrame, *, clock: Clock = wall_clock) -> datetime | None:
+def append(
+    table: Table, rows: pl.DataFrame, *, clock: Clock = wall_clock, after: datetime | None = None
+) -> datetime | None:
     """Add rows in one commit.
 
     Args:
         rows: columns of the dataset's content.
+        after: they become known later than this.
 
     Returns:
         The moment they became known; None where there was nothing to add.
@@ -31,49 +31,22 @@ def append(table: Table, rows: pl.DataFrame, *, clock: Clock = wall_clock) -> da
         return None
 
     def decide(draft: Draft) -> datetime:
-        draft.add(_sorted(table, stamped(rows, draft.stamp, history=False)))
+        if after is not None:
+            draft.stamp = max(draft.stamp, after + MICROSECOND)
+        draft.add(in_order(table, stamped(rows, draft.stamp, history=False)))
         return draft.stamp
 
     return commit(table, decide, clock=clock)
 
 
 def prepare(table: Table, rows: pl.DataFrame, stamp: datetime) -> list[dict[str, Any]]:
-    """Write rows as files that no entry names yet; their add actions, for `take_over`."""
+    """Write rows as files that no entry of this table names yet; their add actions."""
     draft = Draft(table, table.newest(), stamp)
-    draft.add(_sorted(table, stamped(rows, stamp, history=False)))
+    draft.add(in_order(table, stamped(rows, stamp, history=False)))
     return draft.write()
 
 
-def take_over(
-    table: Table,
-    actions: Sequence[Mapping[str, Any]],
-    stamp: datetime,
-    mark: tuple[str, int],
-    *,
-    clock: Clock = wall_clock,
-) -> None:
-    """Commit prepared files, once: the mark says up to which version of another table that has been done.
-
-    Rows of a moment that is no longer later than all others get a new one.
-    """
-
-    def decide(draft: Draft) -> None:
-        name, version = mark
-        if draft.base.transactions.get(name, -1) >= version:
-            return
-        draft.mark(name, version)
-        if from_microseconds(draft.base.clock) < stamp:
-            draft.stamp = stamp
-            for action in actions:
-                draft.add_file(action)
-            return
-        files = index_of(table.dataset, actions)
-        rows = reading.read(table.storage, table.dataset, files, table.dataset.columns.names)
-        draft.add(_sorted(table, stamped(rows, draft.stamp, history=False)))
-
-    commit(table, decide, clock=clock)
-
-
-def _sorted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+def in_order(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows as they lie in the table's files."""
     dataset = table.dataset
     return rows.sort(list(dict.fromkeys((*dataset.partition_by, *dataset.order))))

@@ -8,11 +8,9 @@ with a later stamp. Stamps grow in the order of the log, so what was known at a 
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -30,12 +28,12 @@ from gb_pipeline.storage.log import decode_entry, encode_entry, entry_name
 from gb_pipeline.storage.pieces import Piece, pieces
 from gb_pipeline.storage.snapshot import CLOCK, Snapshot
 from gb_pipeline.storage.table import Table, first_actions
+from gb_pipeline.storage.workers import leaves
 
 # Others may be faster so often before a write gives up; with the lock of a local lake nobody is.
 ATTEMPTS = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_THREADS = min(4, os.cpu_count() or 1)
+MICROSECOND = timedelta(microseconds=1)
 
 Clock = Callable[[], datetime]
 T = TypeVar("T")
@@ -107,8 +105,7 @@ class Draft:
         reach("before_files")
         pieces, self._pieces = self._pieces, []
         if len(pieces) > 1:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                actions = list(pool.map(self._write_piece, pieces))
+            actions = list(leaves().map(self._write_piece, pieces))
         else:
             actions = [self._write_piece(piece) for piece in pieces]
         reach("file_written")
@@ -118,7 +115,7 @@ class Draft:
         return actions
 
     def _write_piece(self, piece: Piece) -> dict[str, Any]:
-        encoded = parquet.encode(self.table.dataset, piece.rows)
+        encoded = parquet.encode(self.table.dataset, piece.table(self.table.dataset))
         folder = "".join(f"{name}={quote(value, safe='')}/" for name, value in piece.partition.items())
         name = f"{Storage.table_name(self.table.name)}/{folder}{encoded.name}"
         self._written.append(name)
@@ -224,7 +221,7 @@ def commit(
 
 def _draft(table: Table, clock: Clock) -> Draft:
     base = table.newest()
-    return Draft(table, base, max(clock(), from_microseconds(base.clock) + _MICROSECOND))
+    return Draft(table, base, max(clock(), from_microseconds(base.clock) + MICROSECOND))
 
 
 def unwritable(table: Table, error: OSError) -> LakeError:
@@ -237,12 +234,12 @@ def unwritable(table: Table, error: OSError) -> LakeError:
 
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970, exactly."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - _EPOCH) // MICROSECOND
 
 
 def from_microseconds(value: int) -> datetime:
     """The moment of so many microseconds since 1970, in UTC."""
-    return _EPOCH + value * _MICROSECOND
+    return _EPOCH + value * MICROSECOND
 
 
 def stamped(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from gb_pipeline.storage.workers import leaves
+
 # Above so many files one flush of the file system is cheaper than one of each file.
 _FLUSH_TOGETHER = 8
 
@@ -100,8 +102,8 @@ class LocalFiles:
         if len(paths) > _FLUSH_TOGETHER and _flush_file_system(str(self.root)):
             return
         folders: dict[str, None] = {}
+        _sync_all(paths)
         for path in paths:
-            _sync(path)
             folder = os.path.dirname(path)  # noqa: PTH120
             folders[folder] = None
             # A new folder is an entry of the one above it.
@@ -109,8 +111,7 @@ class LocalFiles:
                 self._durable.add(folder)
                 folder = os.path.dirname(folder)  # noqa: PTH120
                 folders[folder] = None
-        for folder in folders:
-            _sync(folder)
+        _sync_all(list(folders))
 
     def put(self, name: str, data: bytes) -> None:
         """Replace a file as a whole, durably."""
@@ -188,6 +189,14 @@ def _write_all(handle: int, data: bytes | memoryview) -> None:
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108
+
+
+def _sync_all(paths: list[str]) -> None:
+    """Several at once: a journal writes them together."""
+    if len(paths) == 1:
+        _sync(paths[0])
+    else:
+        list(leaves().map(_sync, paths))
 
 
 def _sync(path: str) -> None:

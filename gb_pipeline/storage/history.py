@@ -8,13 +8,13 @@ which rows differ (`gb_pipeline.lake`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
 from gb_pipeline.storage.commit import Draft, stamped
 from gb_pipeline.storage.dataset import SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.reading import FILE, ROW
+from gb_pipeline.storage.workers import beside
 
 # Called with the whole content of a file that is about to be rewritten; raises where it is not what was recorded of it.
 Check = Callable[[pl.DataFrame], None]
@@ -49,9 +49,9 @@ def revise(
     numbers = replaced[FILE].unique().sort()
     affected = files[numbers.to_list()]
     whole = held.filter(pl.col(FILE).is_in(numbers.implode()))
-    with ThreadPoolExecutor(1) as beside:
-        # Nothing is committed before this has answered.
-        checked = beside.submit(check, whole) if check is not None else None
+    # Nothing is committed before this has answered.
+    checked = beside().submit(check, whole) if check is not None else None
+    try:
         ends = pl.Series([False], dtype=pl.Boolean()).new_from_index(0, held.height).scatter(replaced[ROW], True)
         kept = whole.filter(~ends.gather(whole[ROW]))
         draft.remove(affected)
@@ -59,6 +59,7 @@ def revise(
         draft.add(_ordered(dataset, pl.concat([rows.select(columns), kept.select(columns)])))
         ended = replaced.with_columns(pl.lit(draft.stamp).cast(pl.Datetime("us", "UTC")).alias(SUPERSEDED_AT))
         draft.add(_ordered(dataset, ended.select(columns)), current=False)
+    finally:
         if checked is not None:
             checked.result()
 

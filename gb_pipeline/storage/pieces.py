@@ -18,6 +18,8 @@ from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import statistic
 
 _NUMBER = "piece of the rows"
+# Rows of a piece that are worth a conversion of their own.
+_LARGE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,17 @@ class Piece:
 
     Attributes:
         partition: value by hive partition, as text.
-        rows: in the file schema.
+        rows: in the file schema; large ones are turned into Arrow by who writes them, several at once.
         statistics: as the log has them.
     """
 
     partition: Mapping[str, str]
-    rows: pa.Table
+    rows: pl.DataFrame | pa.Table
     statistics: Mapping[str, Any]
+
+    def table(self, dataset: Dataset) -> pa.Table:
+        """The rows as Arrow, in the file schema."""
+        return parquet.to_arrow(self.rows, dataset.file_schema) if isinstance(self.rows, pl.DataFrame) else self.rows
 
 
 def pieces(dataset: Dataset, rows: pl.DataFrame, marked: Mapping[str, str]) -> list[Piece]:
@@ -54,10 +60,12 @@ def pieces(dataset: Dataset, rows: pl.DataFrame, marked: Mapping[str, str]) -> l
         starts = _starts(dataset, rows)
         values = _values(dataset, rows, starts)
     ends = [*starts[1:], rows.height]
-    table = parquet.to_arrow(rows, dataset.file_schema)
+    whole: pl.DataFrame | pa.Table = rows
+    if rows.height < _LARGE * len(starts):
+        whole = parquet.to_arrow(rows, dataset.file_schema)
     statistics = _statistics(dataset, rows, starts)
     return [
-        Piece({**dict(zip(names, value, strict=True)), **marked}, table.slice(start, end - start), said)
+        Piece({**dict(zip(names, value, strict=True)), **marked}, whole.slice(start, end - start), said)
         for value, start, end, said in zip(values, starts, ends, statistics, strict=True)
     ]
 

@@ -6,9 +6,7 @@ here: choosing files (`snapshot`), opening one (`parquet`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +17,10 @@ from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.workers import THREADS, leaves
 
-_THREADS = min(4, os.cpu_count() or 1)
-_TOGETHER = 4
+# Fewer files are read one after the other, each with threads of its own.
+_TOGETHER = 2
 FILE, ROW = "file", "row"
 
 Between = tuple[str, Any, Any]
@@ -62,8 +61,7 @@ def read(
     if len(rows) < _TOGETHER:
         frames = [one(position) for position in range(len(rows))]
     else:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            frames = list(pool.map(one, range(len(rows))))
+        frames = list(leaves().map(one, range(len(rows))))
     frame = pl.concat(frames, rechunk=False) if len(frames) > 1 else frames[0]
     return frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32()).alias(ROW)) if with_file else frame
 
@@ -90,8 +88,8 @@ def scan(
     ) -> Iterator[pl.DataFrame]:
         chosen = names if with_columns is None else [name for name in names if name in with_columns]
         left = n_rows
-        for start in range(0, files.height, _THREADS * 2):
-            frame = read(storage, dataset, files.slice(start, _THREADS * 2), chosen, between=between)
+        for start in range(0, files.height, THREADS * 2):
+            frame = read(storage, dataset, files.slice(start, THREADS * 2), chosen, between=between)
             if predicate is not None:
                 frame = frame.filter(predicate)
             if left is not None:

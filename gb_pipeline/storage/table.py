@@ -32,6 +32,9 @@ from gb_pipeline.storage.log import (
 )
 from gb_pipeline.storage.snapshot import Snapshot
 
+# So many of the newest entries are kept in memory.
+_RECENT = 64
+
 
 class Table:
     """One table of a lake. Safe to share between threads."""
@@ -43,6 +46,7 @@ class Table:
         self._held = snapshot.empty(dataset)
         self._guard = threading.RLock()
         self._compared = False
+        self._recent: dict[int, Entry] = {}
 
     @property
     def name(self) -> str:
@@ -59,18 +63,37 @@ class Table:
             if self._held.version < 0:
                 self._held = self._from_start()
             while (entry := self.entry(self._held.version + 1)) is not None:
-                self._held = self._held.after(entry)
+                self._take(entry)
             self._refuse_backwards()
             return self._held
 
     def committed(self, entry: Entry, data: bytes) -> Snapshot:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time."""
         with self._guard:
-            self._held = self._held.after(entry)
+            self._take(entry)
             self._mirror(entry.version, data)
             if entry.version and entry.version % CHECKPOINT_EVERY == 0:
                 self.checkpoint()
             return self._held
+
+    def entries(self, first: int, last: int) -> list[Entry]:
+        """The entries of some versions, `last` included; those that were read lately are not read again.
+
+        Raises:
+            DamagedLog: one is missing or damaged.
+        """
+        found = []
+        for version in range(max(first, 0), last + 1):
+            entry = self._recent.get(version) or self.entry(version)
+            if entry is None:
+                raise damaged(self.name, f"entry {version} is missing")
+            found.append(entry)
+        return found
+
+    def _take(self, entry: Entry) -> None:
+        self._held = self._held.after(entry)
+        self._recent[entry.version] = entry
+        self._recent.pop(entry.version - _RECENT, None)
 
     def entry(self, version: int) -> Entry | None:
         """The entry of a version, verified; None where there is none (yet).
@@ -104,6 +127,7 @@ class Table:
         """Open the log anew the next time, after a repair."""
         with self._guard:
             self._held, self._compared = snapshot.empty(self.dataset), False
+            self._recent.clear()
 
     def checkpoint(self) -> None:
         """Write a checkpoint of the newest version, so that opening stays fast, and forget mirrors that are older."""
@@ -126,8 +150,7 @@ class Table:
         seal = self.seal()
         if seal is not None:
             return self._of_checkpoint(*seal)
-        entry = self.entry(0)
-        return snapshot.empty(self.dataset) if entry is None else snapshot.empty(self.dataset).after(entry)
+        return snapshot.empty(self.dataset)
 
     def seal(self) -> tuple[int, int] | None:
         """Version and checksum of the newest checkpoint that was written to its end.
