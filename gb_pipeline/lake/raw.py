@@ -3,7 +3,8 @@
 Belongs here: keeping each body once under the hash of its bytes, and proving on every read that it still is that body.
 Does not belong here: which fetch had which bodies (`fetches`), reading them (`ingest.replay`), removing credentials.
 
-A body lies in `<root>/raw/<first two digits>/<SHA-256>.zst`, a plain zstd file that `zstd -d` reads as well.
+A body lies in `<root>/raw/<first two digits>/<SHA-256>.zst`, a plain zstd file that `zstd -d` reads as well. Only the owner of
+the lake enters the folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.private_files import private_folder, private_opener
 from gb_pipeline.storage.address import Storage
 
 _LEVEL = 3
@@ -86,14 +88,19 @@ class RawStore:
         if self.look(name).state == "intact":
             return name
         beside = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+        new = not path.parent.is_dir()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            private_folder(private_folder(self._folder) / path.parent.name)
+            # The umask does not decide who reads what a vendor was paid for.
+            with open(beside, "wb", opener=private_opener) as file:
                 file.write(_packed(body))
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
             _sync(path.parent)
+            if new:
+                _sync(self._folder)
+                _sync(self._folder.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)

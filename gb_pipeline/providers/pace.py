@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.private_files import FILE_MODE, private_file, private_folder
 from gb_pipeline.settings import RateLimit
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Hold:
         self._own = (now, until)
         if self.file is not None:
             beside = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-            beside.write_text(f"{now!r} {until!r}", encoding="utf-8")
+            private_file(beside).write_text(f"{now!r} {until!r}", encoding="utf-8")
             beside.replace(self.file)
 
     def left(self) -> float:
@@ -156,9 +157,8 @@ class Hold:
 
 
 def state_file(state_dir: Path, key: str, kind: str) -> Path:
-    """Where something is kept for all processes; the folder is made."""
-    folder = state_dir / "rate_limits"
-    folder.mkdir(parents=True, exist_ok=True)
+    """Where something is kept for all processes of this user; the folder is made, and closed to others."""
+    folder = private_folder(private_folder(state_dir) / "rate_limits")
     return folder / (re.sub(r"[^A-Za-z0-9.-]", "_", key) + f".{kind}")
 
 
@@ -178,8 +178,11 @@ def _bucket(key: str, calls: int, seconds: float, file: Path | None) -> Abstract
     if file is None:
         return InMemoryBucket(rates)
     try:
+        # What SQLite and the lock put beside a file is as private as the file is.
+        for place in (file, file.with_name(f"{file.name}.lock")):
+            private_file(place)
         bucket = SQLiteBucket.init_from_file(rates, db_path=str(file), use_file_lock=True)
-        bucket.lock = FileLock(f"{file}.lock", poll_interval=_LOOK_SECONDS)  # type: ignore[assignment]
+        bucket.lock = FileLock(f"{file}.lock", mode=FILE_MODE, poll_interval=_LOOK_SECONDS)  # type: ignore[assignment]
         # Without this the file would remember every request ever made; no thread is needed for it.
         bucket.leak(bucket.now())  # type: ignore[no-untyped-call]
     except (sqlite3.Error, OSError) as error:

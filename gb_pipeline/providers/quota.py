@@ -19,6 +19,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from gb_pipeline.errors import ConfigError, QuotaExhausted
+from gb_pipeline.private_files import private_file
 from gb_pipeline.providers.pace import state_file
 from gb_pipeline.settings import DailyQuota
 
@@ -189,10 +190,11 @@ class QuotaBook:
     def _with_file(self, work: Callable[[sqlite3.Connection], T]) -> T:
         assert self._file is not None, "only asked where there is one"
         try:
+            private_file(self._file)
             with closing(sqlite3.connect(self._file, timeout=_PATIENCE_SECONDS, isolation_level=None)) as db:
                 db.execute(_TABLE)
                 return work(db)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise ConfigError(
                 f"the calls of {self._key} cannot be counted in {self._file}: {error}",
                 fix="delete that file if it is broken; today's calls are counted from nothing then",
