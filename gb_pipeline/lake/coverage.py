@@ -106,6 +106,7 @@ def describe_sessions(
     restated: pl.DataFrame,
     withdrawn: pl.DataFrame,
     failed: bool = False,
+    fingerprints: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """One row for each symbol and day of the window: sessions, closed days, and days on which the symbol is not listed.
 
@@ -119,6 +120,7 @@ def describe_sessions(
         touched, restated, withdrawn: `symbol`, `session` and more of the rows that this write stored or changed, that had
             other content before, and that it marked as no longer sent.
         failed: there was no answer: the fetch failed.
+        fingerprints: of `rows`, from `session_fingerprints`, where they are known already.
 
     Returns:
         Columns of `report.DESCRIBED`, sorted by symbol and session. `withdrawn` counts the rows that are marked so now,
@@ -140,7 +142,11 @@ def describe_sessions(
         (SessionStatus.COMPLETE, np.ones(days.height, dtype=bool)),
     )
     stamps = runs.frame["timestamp"]
-    prints = fingerprint_runs(runs, source, rules.resolution, rules.precision)
+    if fingerprints is None:
+        prints = days.put(places, pl.Series(fingerprint_runs(runs, source, rules.resolution, rules.precision)))
+    else:
+        named = days.places(fingerprints["symbol"], fingerprints["session"])
+        prints = days.put(named, fingerprints["fingerprint"])
     return _frame(
         days,
         status=status,
@@ -153,7 +159,7 @@ def describe_sessions(
         withdrawn=days.add(places, _withdrawn(runs)),
         changed=days.count(touched) + days.count(withdrawn) > 0,
         warnings=days.count(verdict.warnings),
-        fingerprint=days.put(places, pl.Series(prints)),
+        fingerprint=prints,
         first_timestamp=days.put(places, stamps[runs.starts]),
         last_timestamp=days.put(places, stamps[runs.starts + runs.counts - 1]),
         gaps=gaps.lists,

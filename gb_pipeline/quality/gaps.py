@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gb_pipeline.quality.rules import GapPolicy
+from gb_pipeline.quality.runs import Integers, row_runs
 
 
 class GapReason(StrEnum):
@@ -27,7 +30,7 @@ class GapReason(StrEnum):
 
 
 _BAR = ["symbol", "timestamp"]
-_SESSION = ["symbol", "session"]
+_PLACE = "place"
 
 # Gaps that a later fetch may close.
 OPEN_REASONS = frozenset({GapReason.FETCH_FAILED, GapReason.UNKNOWN})
@@ -79,50 +82,39 @@ def find_gaps(
         >>> find_gaps(grid, stored, GapPolicy.NO_TRADE).select("session", "missing", "reason").rows()
         [(datetime.date(2024, 1, 2), 3, 'no_trade')]
     """
-    indexed = expected.with_row_index("position")
-    missing = indexed.join(actual, on=_BAR, how="anti", maintain_order="left")
-    if missing.is_empty():
+    expected = expected.with_row_index(_PLACE)
+    places = _places_of(expected.join(actual, on=_BAR, how="anti", maintain_order="left"))
+    if not len(places):
         return pl.DataFrame(schema=GAPS)
-    marked = missing.with_columns(_reason(missing, expected, policy, refused, failed=failed))
-    new_run = (pl.col("position").diff() != 1) | pl.any_horizontal(
-        pl.col(name) != pl.col(name).shift(1) for name in ("symbol", "session", "reason")
-    )
-    return (
-        marked.with_columns(new_run.fill_null(True).cum_sum().alias("run"))
-        .group_by("run", maintain_order=True)
-        .agg(
-            pl.col("symbol", "session", "timestamp", "reason").first(), pl.col("end").last(), pl.len().alias("missing")
-        )
-        .rename({"timestamp": "start"})
-        .select(GAPS.names())
-        .cast(GAPS)
-    )
+    starts, counts = row_runs(expected)
+    session = np.repeat(np.arange(len(starts)), counts)[places]
+    reason = np.full(len(places), _CODES[GapReason.FETCH_FAILED])
+    if not failed:
+        reason[:] = _CODES[GapReason.NO_TRADE if policy is GapPolicy.NO_TRADE else GapReason.UNKNOWN]
+        delivered = _delivered(expected, places, refused)
+        # A session of which the vendor sent nothing at all was answered empty; one refused row is not nothing.
+        absent = np.bincount(session, minlength=len(starts))
+        answered = np.bincount(session[delivered], minlength=len(starts)) > 0
+        reason[((absent == counts) & ~answered)[session]] = _CODES[GapReason.VENDOR_EMPTY]
+        reason[delivered] = _CODES[GapReason.UNKNOWN]
+    breaks = (np.diff(places) != 1) | (np.diff(session) != 0) | (np.diff(reason) != 0)
+    first = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    lengths = np.diff(first, append=len(places))
+    begins, ends = expected[places[first]], expected["end"][places[first + lengths - 1]]
+    columns = (begins["symbol"], begins["session"], begins["timestamp"], ends, lengths, _REASONS[reason[first]])
+    return pl.DataFrame(dict(zip(GAPS, columns, strict=True)), schema_overrides=GAPS)
 
 
-def _reason(
-    missing: pl.DataFrame, expected: pl.DataFrame, policy: GapPolicy, refused: pl.DataFrame | None, *, failed: bool
-) -> pl.Series:
-    """The reason of every missing bar, as a column `reason`."""
-    if failed:
-        return pl.Series("reason", [GapReason.FETCH_FAILED.value]).new_from_index(0, missing.height)
-    absent = GapReason.NO_TRADE if policy is GapPolicy.NO_TRADE else GapReason.UNKNOWN
-    delivered = missing.select(_BAR).clear() if refused is None else refused.select(_BAR).unique()
-    marked = missing.join(
-        delivered.with_columns(pl.lit(True).alias("delivered")), on=_BAR, how="left", maintain_order="left"
-    )
-    # A session of which the vendor sent nothing at all was answered empty; one refused row is not nothing.
-    bars = expected.group_by("symbol", "session").agg(pl.len().alias("bars"))
-    empty = (pl.len().over(_SESSION) == pl.col("bars")) & ~pl.col("delivered").any().over(_SESSION)
-    return (
-        marked.with_columns(pl.col("delivered").fill_null(False))
-        .join(bars, on=_SESSION, how="left", maintain_order="left")
-        .select(
-            pl.when("delivered")
-            .then(pl.lit(GapReason.UNKNOWN.value))
-            .when(empty)
-            .then(pl.lit(GapReason.VENDOR_EMPTY.value))
-            .otherwise(pl.lit(absent.value))
-            .alias("reason")
-        )
-        .to_series()
-    )
+def _places_of(bars: pl.DataFrame) -> Integers:
+    return bars[_PLACE].cast(pl.Int64).to_numpy()
+
+
+def _delivered(expected: pl.DataFrame, places: Integers, refused: pl.DataFrame | None) -> npt.NDArray[np.bool_]:
+    """Which of the missing bars the vendor did deliver."""
+    if refused is None or refused.is_empty():
+        return np.zeros(len(places), dtype=bool)
+    return np.isin(places, _places_of(expected.join(refused, on=_BAR, how="semi")))
+
+
+_REASONS = pl.Series([reason.value for reason in GapReason])
+_CODES = {reason: code for code, reason in enumerate(GapReason)}

@@ -47,6 +47,7 @@ def described(
     listings: Mapping[str, Listing] | None = None,
     now: datetime = LATER,
     failed: bool = False,
+    fingerprints: pl.DataFrame | None = None,
     **changes: pl.DataFrame,
 ) -> pl.DataFrame:
     """What an answer amounts to where nothing was stored before."""
@@ -61,6 +62,7 @@ def described(
         verdict,
         listings=listings or {},
         failed=failed,
+        fingerprints=fingerprints,
         **{name: changes.get(name, nothing) for name in ("touched", "restated", "withdrawn")},
     )
     assert found.schema == DESCRIBED
@@ -206,6 +208,8 @@ def test_fingerprints_are_those_of_the_stored_rows() -> None:
     stored = found.filter(pl.col("actual") > 0).select("symbol", "session", "fingerprint")
     assert stored.equals(prints.drop("rows"))
     assert found.filter(pl.col("actual") == 0)["fingerprint"].to_list() == [None, None]
+    known = described(both, window=window, symbols=("ETH-USD", "BTC-USD"), fingerprints=prints.reverse())
+    assert known.equals(found)
     shuffled = described(
         both, window=window, symbols=("ETH-USD", "BTC-USD"), rows=rows.sample(fraction=1, shuffle=True, seed=1)
     )
