@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 
 import polars as pl
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger, quarantine
-from gb_pipeline.lake.coverage import Listing, describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.merge import KEY, Merge, merge
 from gb_pipeline.lake.report import WriteReport
@@ -30,6 +29,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.storage.commit import MICROSECOND, Clock, Draft, commit
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.history import revise
@@ -37,6 +37,7 @@ from gb_pipeline.storage.table import Tables
 from gb_pipeline.storage.workers import beside
 
 LATE = "fetched_before_stored"
+_SMALL = 50_000
 _ROWS = ("symbol", "session", "timestamp", *CONTENT, "withdrawn")
 
 
@@ -132,10 +133,7 @@ class _Writer:
         good = self.verdict.good
         if not self.expectation.whole or self.verdict.bad.height or known.is_empty():
             return None
-        if (
-            not self.prints.height
-            or self.prints.join(known, on=["symbol", "session", "fingerprint"], how="anti").height
-        ):
+        if known["actual"].sum() != good.height or self._differs_at_once(known):
             return None
         nothing = good.select("symbol", "session", "timestamp").clear()
         same = Merge(good.clear(), good.clear(), nothing, nothing, good.clear(), good.height)
@@ -145,11 +143,13 @@ class _Writer:
         self.decided = same
         return self._report(sessions, same, None, 0)
 
-    @cached_property
-    def prints(self) -> pl.DataFrame:
-        """Fingerprints of what has come, by symbol and session."""
-        answer = self.answer
-        return session_fingerprints(self.verdict.good, answer.source, answer.resolution, self.rules.precision)
+    def _differs_at_once(self, known: pl.DataFrame) -> bool:
+        """Whether the fingerprints of a small answer differ; of a large one they are only made once, with all the rest."""
+        answer, good = self.answer, self.verdict.good
+        if good.height > _SMALL:
+            return False
+        prints = session_fingerprints(good, answer.source, answer.resolution, self.rules.precision)
+        return prints.join(known, on=["symbol", "session", "fingerprint"], how="anti").height > 0
 
     def _said(self, sessions: pl.DataFrame, version: int | None) -> pl.DataFrame:
         """What the ledger is to say of the sessions."""

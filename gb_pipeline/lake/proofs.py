@@ -106,7 +106,7 @@ def differing(
         pl.lit(0, pl.Int64).alias("actual"), pl.format("{} bars lie in no recorded session", "rows").alias("problem")
     )
     columns = nothing.columns
-    return pl.concat([wrong.select(columns).cast(dict(nothing.schema)), strange.select(columns)]).sort(
+    return pl.concat([wrong.select(columns).cast(nothing.schema), strange.select(columns)]).sort(
         "symbol", "session"
     )
 

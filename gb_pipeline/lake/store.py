@@ -7,7 +7,7 @@ made (`bars`, `actions`, `gb_pipeline.storage`), and reading (`reading`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,7 @@ import polars as pl
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake import actions, bars, fetches, ledger, proofs
 from gb_pipeline.lake.basis import refuse_other_adjustment
-from gb_pipeline.lake.coverage import Listing, describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.market.resolution import Resolution
@@ -24,7 +24,8 @@ from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
 from gb_pipeline.market.window import Window, as_window, instant
 from gb_pipeline.quality.bars import judge
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.storage import compaction
+from gb_pipeline.quality.session_days import Listing
+from gb_pipeline.storage import compaction, vacuum
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.dataset import Dataset
@@ -167,7 +168,7 @@ class LakeStore:
             failed=True,
         )
         self._record_failed(source, rules, described, present)
-        return session_reports(described)
+        return list(session_reports(described))
 
     def _record_failed(self, source: str, rules: BarRules, described: pl.DataFrame, present: datetime) -> None:
         said = ledger_frame(source, rules, described, fetched_at=present, version=-1)
@@ -250,6 +251,16 @@ class LakeStore:
             CompactionRefused: what is stored is not what the ledger recorded; nothing was changed.
         """
         return compaction.compact(self.tables, partition, proof=proofs.proof(self.tables), clock=self.clock)
+
+    def vacuum(self, *, retention: timedelta = vacuum.RETENTION, dry_run: bool = True) -> list[vacuum.VacuumReport]:
+        """Remove files that have been of no use for the retention, of every table; by default only say which.
+
+        Raises:
+            ConfigError: the retention is shorter than an hour.
+            DamagedLog: what a table needs is not known; nothing of it is removed.
+        """
+        ledger.take_over_all(self.tables, clock=self.clock)
+        return vacuum.vacuum(self.tables, retention=retention, dry_run=dry_run, clock=self.clock)
 
 
 def _codes(symbols: Symbols) -> tuple[str, ...]:

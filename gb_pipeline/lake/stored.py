@@ -70,7 +70,7 @@ def in_window(
         older = window_files(sibling, source, symbols, window)
         if older.height:
             standard = _chosen(sibling, read_files(tables, sibling, older), symbols, window)
-            standard = standard.with_columns(pl.lit(None, pl.UInt32).alias(FILE)).cast(dict(rows.schema))
+            standard = standard.with_columns(pl.lit(None, pl.UInt32).alias(FILE)).cast(pl.Schema(rows.schema))
             rows = pl.concat([rows, standard.join(rows, on=_KEY, how="anti")])
     return rows.sort(_KEY)
 

@@ -1,8 +1,8 @@
 """Verifying a lake, and mending what can be mended.
 
 Belongs here: going through logs, files and rows of every table and comparing bars with the ledger of sessions; saying of each
-damage which file, series, sessions and rows it concerns; taking damaged files out and telling which sessions have to be fetched again.
-Does not belong here: reading bytes (`storage.scrub`), fetching (`ingest`).
+damage which file, series, sessions and rows it concerns; taking damaged files out and telling which sessions have to be fetched
+again. Does not belong here: reading bytes (`storage.scrub`), fetching (`ingest`).
 """
 
 from __future__ import annotations
