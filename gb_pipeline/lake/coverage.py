@@ -53,7 +53,20 @@ class Expectation:
 
 
 def expect(rules: BarRules, window: Window, now: datetime) -> Expectation:
-    """Ask the calendar about a window."""
+    """Ask the calendar about a window.
+
+    Args:
+        rules: of the source: its calendar, the resolution, where bars start, and how long after its end one is closed.
+        window: what is asked for.
+        now: the present, aware; bars that are not closed yet are not expected.
+
+    Raises:
+        ConfigError: the window reaches beyond what the calendar knows.
+
+    Example:
+        >>> expect(BarRules(), Window.of("2024-01-02", "2024-01-03"), now).grid.height
+        1440
+    """
     grid, sessions, closed, hull, whole = _calendar_facts(rules, window)
     if not grid.is_empty() and grid["end"].max() + rules.grace > now:  # type: ignore[operator]
         grid = grid.filter(pl.col("end") + rules.grace <= now)
@@ -61,7 +74,7 @@ def expect(rules: BarRules, window: Window, now: datetime) -> Expectation:
 
 
 # One window is asked for many groups of symbols, one after the other.
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _calendar_facts(
     rules: BarRules, window: Window
 ) -> tuple[pl.DataFrame, tuple[date, ...], tuple[date, ...], Window, bool]:
@@ -112,7 +125,9 @@ def describe_sessions(
 
     Args:
         source: short name of the feed.
-        symbols: canonical codes; an order or a repetition means nothing.
+        symbols: canonical codes; order and repetitions mean nothing.
+        rules: what the answer was judged by.
+        expectation: of the window, from `expect`.
         rows: everything that is stored in the hull after the write: `symbol`, `session`, `timestamp`, the content columns,
             and `withdrawn` (Boolean, null is false; false where the column is absent).
         verdict: on the answer that was written.
@@ -125,6 +140,13 @@ def describe_sessions(
     Returns:
         Columns of `report.DESCRIBED`, sorted by symbol and session. `withdrawn` counts the rows that are marked so now,
         `changed` says that the write stored, changed or withdrew something here. `fingerprint` is null without rows.
+
+    Raises:
+        WindowRefused: `rows` lack a price or a volume.
+
+    Example:
+        >>> describe_sessions("sim", ["BTC-USD"], rules, expectation, rows, verdict, ...).select("status", "missing").row(0)
+        ('partial', 3)
     """
     days = SessionDays(symbols, expectation.sessions, expectation.closed, listings)
     bars = ExpectedBars(days, expectation.grid)
@@ -172,6 +194,13 @@ def deferred_sessions(
 ) -> pl.DataFrame:
     """One row for each symbol and day of a window that was not asked for; it claims nothing that an answer would tell.
 
+    Args:
+        symbols: canonical codes; order and repetitions mean nothing.
+        rules: of the source.
+        window: what was not asked for.
+        now: the present, aware.
+        listings: as in `describe_sessions`.
+
     Returns:
         Columns of `report.DESCRIBED`, sorted by symbol and session; no row for days that have not begun.
     """
@@ -213,19 +242,6 @@ def ledger_frame(
         pl.lit(version, pl.Int64).alias("table_version"),
         pl.lit(rules.adjustment.value).alias("adjustment"),
     )
-
-
-def unplaced_rows(verdict: Verdict, described: pl.DataFrame) -> dict[str, int]:
-    """Refused rows that belong to no day of the window, by symbol.
-
-    Example:
-        >>> unplaced_rows(verdict, described)
-        {'BTC-USD': 1}
-    """
-    if verdict.bad.is_empty():
-        return {}
-    rest = verdict.bad.select(_DAY).join(described.select(_DAY), on=_DAY, how="anti", maintain_order="left")
-    return dict(rest.group_by("symbol", maintain_order=True).len().iter_rows())
 
 
 def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:

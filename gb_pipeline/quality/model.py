@@ -1,6 +1,7 @@
 """The rules of a bar as a Pandera model.
 
-Belongs here: one named check per rule, over columns and types that come from the schema. Lazy: every breach is found.
+This module has one named check per rule, over columns and types that come from the schema, and finds every breach of every
+row. It is asked only about frames in which something is wrong (`clean`): Pandera takes 0.4 s to import and a millisecond a check.
 """
 
 from __future__ import annotations
@@ -24,20 +25,14 @@ UNREADABLE_TIMESTAMP = "unreadable_timestamp"
 BREACHES = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
 
 
-def bar_model(rules: BarRules, window: Window, now: datetime, *, by_rule: bool = True) -> pa.DataFrameSchema:
-    """The Pandera model of a placed bar (`placement.place`): types and nullability from the schema, one check per rule.
-
-    Args:
-        by_rule: False makes one check of all rules: a Pandera check costs a millisecond, and most frames are clean.
-    """
+def bar_model(rules: BarRules, window: Window, now: datetime) -> pa.DataFrameSchema:
+    """The Pandera model of a placed bar (`placement.place`): types and nullability from the schema, one check per rule."""
     import pandera.polars as pa
 
     arrow = bar_schema(rules.precision)
     types = polars_schema(arrow)
     columns = {name: pa.Column(types[name], nullable=arrow.field(name).nullable) for name in (*CORE, *OPTIONAL)}
     kept = {code: rule.fill_null(True) for code, rule in _rules(rules, window, now).items()}
-    if not by_rule:
-        kept = {"every_rule": pl.all_horizontal(kept.values())}
     checks = [pa.Check(_as_check(rule), name=code) for code, rule in kept.items()]
     return pa.DataFrameSchema(columns, checks=checks, strict=False, name="bars")
 
@@ -57,12 +52,9 @@ def breaches(frame: pl.DataFrame, rules: BarRules, window: Window, now: datetime
     import pandera.errors
 
     try:
-        bar_model(rules, window, now, by_rule=False).validate(frame, lazy=True)
-    except pandera.errors.SchemaErrors:
-        try:
-            bar_model(rules, window, now).validate(frame, lazy=True)
-        except pandera.errors.SchemaErrors as errors:
-            return _codes(errors.failure_cases, frame["index"])
+        bar_model(rules, window, now).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        return _codes(errors.failure_cases, frame["index"])
     return pl.DataFrame(schema=BREACHES)
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from gb_pipeline.quality.runs import Integers, row_runs
 
 Flags = npt.NDArray[np.bool_]
+# First session, and first session without the symbol.
 Listing = tuple[date | None, date | None]
 
 

@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.coverage import (
-    Listing,
     deferred_sessions,
     describe_sessions,
     expect,
     ledger_frame,
-    unplaced_rows,
 )
 from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.market.calendar import get_calendar
@@ -29,6 +27,7 @@ from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text, session_fingerprints
 from gb_pipeline.quality.gaps import Gap, GapReason
 from gb_pipeline.quality.rules import BarRules, GapPolicy
+from gb_pipeline.quality.session_days import Listing
 from gb_pipeline_tests.bars import at, changed, day, minutes
 
 LATER = at("2030-01-01T00:00")
@@ -277,14 +276,6 @@ def test_the_ledger_keeps_what_a_session_amounts_to() -> None:
     assert rows["fingerprint"].to_list()[1:] == [None] * 3
     same = ledger_frame("sim", rules, found.clear(), fetched_at=LATER, version=7)
     assert (same.schema, same.height) == (rows.schema, 0)
-
-
-def test_refused_rows_of_no_day_of_the_window_are_counted_by_symbol() -> None:
-    frame = minutes("2024-01-02", 1442)
-    verdict = judge(frame, LENIENT, WINDOW, now=LATER)
-    found = described(frame)
-    assert unplaced_rows(verdict, found) == {"BTC-USD": 2}
-    assert unplaced_rows(judge(minutes("2024-01-02"), LENIENT, WINDOW), found) == {}
 
 
 def report_of(frame: pl.DataFrame, **numbers: Any) -> WriteReport:
