@@ -1,4 +1,4 @@
-"""Frames of bars for tests, as a provider hands them over."""
+"""Frames of bars for tests, as a provider hands them over, and a look at what became of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.window import Window
 
 
@@ -18,6 +19,16 @@ def day(text: str, days: int = 1) -> Window:
     """The window of one or several UTC days."""
     first = date.fromisoformat(text)
     return Window.of(first, first + timedelta(days=days))
+
+
+class SetClock:
+    """The present of a lake, which moves only when a test moves it: `LakeStore.at(root, clock=SetClock(moment))`."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 def minutes(start: str, count: int = 1440, *, symbol: str = "BTC-USD", step: int = 60, base: int = 100) -> pl.DataFrame:
@@ -46,3 +57,13 @@ def changed(frame: pl.DataFrame, row: int, **values: str | None) -> pl.DataFrame
     return frame.with_columns(
         pl.when(here).then(pl.lit(value, pl.String)).otherwise(name).alias(name) for name, value in values.items()
     )
+
+
+def every_version(store: LakeStore, table: str = "bars_1m") -> pl.DataFrame:
+    """All rows of a table of bars as delta-rs reads them, which shares no code with the lake; newest version last."""
+    return pl.read_delta(store.storage.table(table)).sort("symbol", "timestamp", "known_at")
+
+
+def stored(store: LakeStore, table: str = "bars_1m") -> pl.DataFrame:
+    """The rows that hold now, read in the same way."""
+    return every_version(store, table).filter("is_current")

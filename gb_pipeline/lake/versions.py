@@ -6,7 +6,8 @@ the versions themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -43,6 +44,17 @@ WITHDRAWN = pl.Schema(
         "withdrawn_at": _WIDE["timestamp"],
     }
 )
+_VERSIONS = pl.Schema(
+    {
+        **dict.fromkeys(("source", "symbol"), pl.String()),
+        "timestamp": _WIDE["timestamp"],
+        **_NUMBERS,
+        "withdrawn": pl.Boolean(),
+        "known_at": _WIDE["timestamp"],
+        "superseded_at": _WIDE["timestamp"],
+        "resolution": pl.String(),
+    }
+)
 Between = tuple[datetime, datetime]
 
 
@@ -65,35 +77,36 @@ def restatements(
         was, is not among them.
     """
     found = [pl.DataFrame(schema=RESTATEMENTS)]
-    for snapshot, kind in _tables_of(tables, resolution):
-        files = _files(snapshot, source, symbols, between)
-        ended = files.filter(~pl.col(IS_CURRENT))
-        if ended.is_empty():
-            continue
-        old = _versions(tables, snapshot, ended, kind, symbols, between)
-        keys = old["timestamp"].min(), old["timestamp"].max()
+    for kind, there in _by_resolution(tables, resolution):
+        question = _Question(tables, kind, source, symbols, between)
+        ended = [question.read(item, files.filter(~pl.col(IS_CURRENT))) for item, files in question.files(there)]
+        old = pl.concat([*ended, question.hidden(there)])
         if old.is_empty():
             continue
+        first, last = old["timestamp"].min(), old["timestamp"].max()
         # The version that followed may be current, or superseded itself.
-        near = files.filter((pl.col("max.timestamp") >= keys[0]) & (pl.col("min.timestamp") <= keys[1]))
-        new = _versions(tables, snapshot, near, kind, symbols, between).join(
-            old.select(_KEY).unique(), on=_KEY, how="semi"
-        )
-        pairs = old.join(new, left_on=[*_KEY, "superseded_at"], right_on=[*_KEY, "known_at"], suffix=" after")
-        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name} after")) for name in CONTENT)
-        found.append(
-            pairs.filter(~same)
-            .select(
-                *_KEY,
-                *(pl.col(name).alias(f"old_{name}") for name in CONTENT),
-                *(pl.col(f"{name} after").alias(f"new_{name}") for name in CONTENT),
-                pl.col("known_at").alias("first_known"),
-                pl.col("superseded_at").alias("replaced_at"),
-                (pl.col("superseded_at") - pl.col("known_at")).dt.total_microseconds().alias("delay"),
-            )
-            .cast(RESTATEMENTS)
-        )
+        near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
+        after = pl.concat([question.read(item, files.filter(near)) for item, files in question.files(there)])
+        found.append(_changes(old, after.join(old.select(_KEY).unique(), on=_KEY, how="semi")))
     return pl.concat(found).sort(*_ORDER, "replaced_at")
+
+
+def _changes(old: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Neighbouring versions whose content differs, columns of `RESTATEMENTS`."""
+    pairs = old.join(after, left_on=[*_KEY, "superseded_at"], right_on=[*_KEY, "known_at"], suffix=" after")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name} after")) for name in CONTENT)
+    return (
+        pairs.filter(~same)
+        .select(
+            *_KEY,
+            *(pl.col(name).alias(f"old_{name}") for name in CONTENT),
+            *(pl.col(f"{name} after").alias(f"new_{name}") for name in CONTENT),
+            pl.col("known_at").alias("first_known"),
+            pl.col("superseded_at").alias("replaced_at"),
+            (pl.col("superseded_at") - pl.col("known_at")).dt.total_microseconds().alias("delay"),
+        )
+        .cast(RESTATEMENTS)
+    )
 
 
 def withdrawn(
@@ -111,50 +124,81 @@ def withdrawn(
         timestamp.
     """
     found = [pl.DataFrame(schema=WITHDRAWN)]
-    for snapshot, kind in _tables_of(tables, resolution):
-        files = _files(snapshot, source, symbols, between)
-        files = reading.current(snapshot, files) if as_of is None else reading.known_by(files, as_of)
-        rows = _versions(tables, snapshot, files, kind, symbols, between, only_withdrawn=True)
+    for kind, there in _by_resolution(tables, resolution):
+        question = _Question(tables, kind, source, symbols, between)
+        gone = [
+            question.read(item, _held(item, files, as_of), only_withdrawn=True) for item, files in question.files(there)
+        ]
+        rows = pl.concat(gone)
         if as_of is not None:
             rows = rows.filter(held_at(as_of, history=True))
+        hidden = question.hidden(there) if rows.height else rows
+        if as_of is not None:
+            hidden = hidden.filter(pl.col("superseded_at") <= as_of)
+        rows = rows.join(hidden, on=[*_KEY, "known_at"], how="anti")
         found.append(rows.select(*_KEY, *CONTENT, pl.col("known_at").alias("withdrawn_at")).cast(WITHDRAWN))
     return pl.concat(found).sort(_ORDER)
 
 
-def _tables_of(tables: Tables, resolution: Resolution | None) -> Iterator[tuple[Snapshot, Resolution]]:
+def _held(snapshot: Snapshot, files: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
+    return reading.current(snapshot, files) if as_of is None else reading.known_by(files, as_of)
+
+
+def _by_resolution(
+    tables: Tables, resolution: Resolution | None
+) -> Iterator[tuple[Resolution, dict[Precision, Snapshot]]]:
+    """The tables of bars that there are, by resolution and precision."""
+    found: dict[Resolution, dict[Precision, Snapshot]] = {}
     for snapshot in tables.existing():
         kind = bars_of(snapshot.dataset.name)
         if kind is not None and resolution in {None, kind[0]}:
-            yield snapshot, kind[0]
+            found.setdefault(kind[0], {})[kind[1]] = snapshot
+    yield from found.items()
 
 
-def _files(
-    snapshot: Snapshot, source: str | None, symbols: Sequence[str] | None, between: Between | None
-) -> pl.DataFrame:
-    return snapshot.select(
-        {} if source is None else {"source": source},
-        between=None if between is None else {"timestamp": between},
-        holding=None if symbols is None else {"symbol": symbols},
-    )
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of the tables of one resolution."""
 
+    tables: Tables
+    resolution: Resolution
+    source: str | None
+    symbols: Sequence[str] | None
+    between: Between | None
 
-def _versions(
-    tables: Tables,
-    snapshot: Snapshot,
-    files: pl.DataFrame,
-    resolution: Resolution,
-    symbols: Sequence[str] | None,
-    between: Between | None,
-    *,
-    only_withdrawn: bool = False,
-) -> pl.DataFrame:
-    names = ["source", "symbol", "timestamp", *CONTENT, "withdrawn", "known_at", "superseded_at"]
-    cut = None if between is None else ("timestamp", *between)
-    rows = reading.scan(tables.storage, snapshot.dataset, files, names, between=cut)
-    if symbols is not None:
-        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
-    if only_withdrawn:
-        rows = rows.filter(pl.col("withdrawn").fill_null(False))
-    return rows.with_columns(
-        pl.lit(resolution.value).alias("resolution"), *(pl.col(name).cast(number) for name, number in _NUMBERS.items())
-    ).collect()
+    def files(self, there: Mapping[Precision, Snapshot]) -> Iterator[tuple[Snapshot, pl.DataFrame]]:
+        """The files that may hold such rows, table by table."""
+        for snapshot in there.values():
+            yield (
+                snapshot,
+                snapshot.select(
+                    {} if self.source is None else {"source": self.source},
+                    between=None if self.between is None else {"timestamp": self.between},
+                    holding=None if self.symbols is None else {"symbol": self.symbols},
+                ),
+            )
+
+    def read(self, snapshot: Snapshot, files: pl.DataFrame, *, only_withdrawn: bool = False) -> pl.DataFrame:
+        """Key, content and moments of the versions in some files, numbers in the wider types."""
+        names = ["source", "symbol", "timestamp", *CONTENT, "withdrawn", "known_at", "superseded_at"]
+        cut = None if self.between is None else ("timestamp", *self.between)
+        rows = reading.scan(self.tables.storage, snapshot.dataset, files, names, between=cut)
+        if self.symbols is not None:
+            rows = rows.filter(pl.col("symbol").is_in(list(self.symbols)))
+        if only_withdrawn:
+            rows = rows.filter(pl.col("withdrawn").fill_null(False))
+        numbers = (pl.col(name).cast(number) for name, number in _NUMBERS.items())
+        return rows.with_columns(pl.lit(self.resolution.value).alias("resolution"), *numbers).collect()
+
+    def hidden(self, there: Mapping[Precision, Snapshot]) -> pl.DataFrame:
+        """Standard rows whose place a wide row took; `superseded_at` is when it did."""
+        files = {snapshot.dataset.name: chosen for snapshot, chosen in self.files(there)}
+        standard, wide = there.get(Precision.STANDARD), there.get(Precision.WIDE)
+        if standard is None or wide is None or files[wide.dataset.name].is_empty():
+            return pl.DataFrame(schema=_VERSIONS)
+        took = self.read(wide, files[wide.dataset.name]).group_by(_KEY).agg(pl.col("known_at").min().alias("taken_at"))
+        first, last = took["timestamp"].min(), took["timestamp"].max()
+        near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
+        current = reading.current(standard, files[standard.dataset.name].filter(near))
+        rows = self.read(standard, current).join(took, on=_KEY)
+        return rows.with_columns(pl.col("taken_at").alias("superseded_at")).select(_VERSIONS.names())
