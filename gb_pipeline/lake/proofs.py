@@ -6,7 +6,7 @@ fingerprints. Compaction and verification ask this before they believe what they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -32,20 +32,39 @@ def proof(tables: Tables) -> Proof:
     The returned function raises `CompactionRefused` where current bars are not those that the ledger recorded.
     """
 
-    def prove(dataset: Dataset, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
+    def prove(dataset: Dataset, partitions: Sequence[tuple[Mapping[str, Any], pl.DataFrame]]) -> None:
         kind = bars_of(dataset.name)
-        if kind is None or not values.get(IS_CURRENT):
+        if kind is None:
             return
-        wrong = differing(tables, str(values["source"]), *kind, rows)
-        if wrong.height:
-            symbol, session, problem = wrong.select("symbol", "session", "problem").row(0)
-            raise CompactionRefused(
-                f"{dataset.name} {values['source']} {symbol}, session {session}: {problem}"
-                f" ({wrong.height} such session{'s' if wrong.height > 1 else ''}); nothing was changed",
-                fix=f"`gb verify {values['source']}:{symbol} --repair` fetches it again",
-            )
+        by_source: dict[str, list[pl.DataFrame]] = {}
+        for values, rows in partitions:
+            if values[IS_CURRENT]:
+                named = (
+                    rows if "symbol" in rows.columns else rows.with_columns(pl.lit(values["symbol"]).alias("symbol"))
+                )
+                by_source.setdefault(values["source"], []).append(named.select("symbol", "timestamp", *CONTENT))
+        for source, parts in by_source.items():
+            wrong = differing(tables, source, *kind, _by_symbol(parts))
+            if wrong.height:
+                symbol, session, problem = wrong.select("symbol", "session", "problem").row(0)
+                raise CompactionRefused(
+                    f"{dataset.name} {source} {symbol}, session {session}: {problem}"
+                    f" ({wrong.height} such session{'s' if wrong.height > 1 else ''}); nothing was changed",
+                    fix=f"`gb verify {source}:{symbol} --repair` fetches it again",
+                )
 
     return prove
+
+
+def _by_symbol(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Rows sorted by symbol and timestamp; of sorted parts only their order has to be found."""
+    firsts = [
+        (frame["symbol"][0], frame["symbol"][-1], frame["timestamp"][0], number) for number, frame in enumerate(parts)
+    ]
+    rows = pl.concat([parts[number] for *_, number in sorted(firsts)])
+    if all(first == last for first, last, *_ in firsts):
+        return rows
+    return rows.sort("symbol", "timestamp")
 
 
 def differing(
@@ -106,9 +125,7 @@ def differing(
         pl.lit(0, pl.Int64).alias("actual"), pl.format("{} bars lie in no recorded session", "rows").alias("problem")
     )
     columns = nothing.columns
-    return pl.concat([wrong.select(columns).cast(nothing.schema), strange.select(columns)]).sort(
-        "symbol", "session"
-    )
+    return pl.concat([wrong.select(columns).cast(nothing.schema), strange.select(columns)]).sort("symbol", "session")
 
 
 def _placed(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) -> pl.DataFrame:
@@ -120,8 +137,8 @@ def _placed(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) 
             pl.when("known").then("session").alias("session")
         )
     edges = recorded.drop_nulls("first_timestamp").select("symbol", "session", "first_timestamp", "last_timestamp")
-    placed = rows.sort("timestamp").join_asof(
-        edges.sort("first_timestamp"),
+    placed = rows.join_asof(
+        edges.sort("symbol", "first_timestamp"),
         left_on="timestamp",
         right_on="first_timestamp",
         by="symbol",
@@ -129,7 +146,7 @@ def _placed(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) 
         check_sortedness=False,
     )
     inside = pl.col("timestamp") <= pl.col("last_timestamp")
-    return placed.with_columns(pl.when(inside).then("session").alias("session")).sort("symbol", "timestamp")
+    return placed.with_columns(pl.when(inside).then("session").alias("session"))
 
 
 def _from(day: date) -> date:

@@ -243,14 +243,16 @@ class LakeStore:
         """Partitions with at least so many files, most files first; answered from the logs alone."""
         return compaction.candidates(self.tables, min_files=min_files)
 
-    def compact(self, partition: compaction.Partition) -> compaction.CompactionReport:
-        """Merge the files of one partition into fewer that are proved to hold the same rows. Safe at any kill point.
+    def compact(self, *partitions: compaction.Partition) -> list[compaction.CompactionReport]:
+        """Merge the files of each partition into one that is proved to hold the same rows. Safe at any kill point.
+
+        Partitions of one table share a commit.
 
         Raises:
             LakeError: no such partition, or others changed it every time.
             CompactionRefused: what is stored is not what the ledger recorded; nothing was changed.
         """
-        return compaction.compact(self.tables, partition, proof=proofs.proof(self.tables), clock=self.clock)
+        return compaction.compact(self.tables, partitions, proof=proofs.proof(self.tables), clock=self.clock)
 
     def vacuum(self, *, retention: timedelta = vacuum.RETENTION, dry_run: bool = True) -> list[vacuum.VacuumReport]:
         """Remove files that have been of no use for the retention, of every table; by default only say which.

@@ -25,7 +25,7 @@ from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import decode_entry, encode_entry, entry_name
-from gb_pipeline.storage.pieces import Piece, pieces
+from gb_pipeline.storage.pieces import Piece, piece_of, pieces
 from gb_pipeline.storage.snapshot import CLOCK, Snapshot
 from gb_pipeline.storage.table import Table, first_actions
 from gb_pipeline.storage.workers import leaves
@@ -81,6 +81,12 @@ class Draft:
             return
         marked = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
         self._pieces += pieces(self.table.dataset, rows, marked)
+
+    def add_partition(self, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
+        """Rows of one partition, in the file schema, as one file."""
+        self._pieces.append(
+            piece_of(self.table.dataset, {name: _text(value) or "" for name, value in values.items()}, rows)
+        )
 
     def add_file(self, action: Mapping[str, Any]) -> None:
         """A file that is written and durable already, as an add action."""

@@ -7,7 +7,7 @@ Old files stay on disk until they are vacuumed, so readers are never blocked. No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,15 +17,18 @@ import polars as pl
 from gb_pipeline.errors import CompactionRefused, LakeError
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
-from gb_pipeline.storage.dataset import IS_CURRENT, PERIOD, Dataset
+from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, Dataset
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.snapshot import Snapshot, index_of
 from gb_pipeline.storage.table import Tables
 
 # A period to which rows are still added is rewritten when it has so many files.
 MIN_FILES = 4
-# Compares the rows of a partition with what was recorded elsewhere; raises where they differ.
-Proof = Callable[[Dataset, Mapping[str, Any], pl.DataFrame], None]
+# Rows that are rewritten in one commit, while other writers of the table wait.
+ROWS_AT_ONCE = 2_000_000
+_NAMED = 20
+# Compares rows of whole partitions, each with the partition's values, with what was recorded elsewhere; raises where they differ.
+Proof = Callable[[Dataset, Sequence[tuple[Mapping[str, Any], pl.DataFrame]]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,38 +92,116 @@ def partition_of(tables: Tables, table: str, values: Mapping[str, Any]) -> Parti
 
 
 def compact(
-    tables: Tables, partition: Partition, *, proof: Proof | None = None, clock: Clock = wall_clock
-) -> CompactionReport:
-    """Rewrite one partition into one file.
+    tables: Tables, partitions: Sequence[Partition], *, proof: Proof | None = None, clock: Clock = wall_clock
+) -> list[CompactionReport]:
+    """Rewrite partitions, each into one file; those of one table together, in commits of up to `ROWS_AT_ONCE` rows.
+
+    Returns:
+        One report per partition, in the order of the tables.
 
     Raises:
         LakeError: no such partition, a file of it is damaged, or others changed the table every time.
-        CompactionRefused: what is stored is not what was recorded, or the new file reads back differently; nothing was changed.
+        CompactionRefused: what is stored is not what was recorded, or a new file reads back differently. Partitions of the same
+            commit were not changed.
     """
-    table = tables[partition.table]
+    done: list[CompactionReport] = []
+    for batch in _batches(partitions):
+        act = _Compaction(tables, batch, proof)
+        done += commit(tables[batch[0].table], act.decide, clock=clock)
+    return done
 
-    def decide(draft: Draft) -> CompactionReport:
-        files = draft.base.select(partition.values)
-        if files.is_empty():
-            raise LakeError(f"nothing is stored in {partition}", fix="see `gb sql 'select * from files'`")
-        if files.height == 1:
-            return CompactionReport(partition, 1, int(files["size"].sum()), None)
-        rows = _sorted(table.dataset, reading.read(tables.storage, table.dataset, files))
-        _refuse_doubtful(table.dataset, partition, files, rows)
-        if proof is not None:
-            proof(table.dataset, partition.values, rows)
+
+@dataclass
+class _Compaction:
+    """Partitions of one table that are rewritten in one commit."""
+
+    tables: Tables
+    partitions: list[Partition]
+    proof: Proof | None
+
+    def decide(self, draft: Draft) -> list[CompactionReport]:
+        found = _files_of(draft.base, self.partitions)
+        work = [(item, files) for item, files in zip(self.partitions, found, strict=True) if files.height > 1]
+        before = [self._read(draft, item, files) for item, files in work]
+        if self.proof is not None and before:
+            self.proof(draft.table.dataset, [(item.values, rows) for (item, _), rows in zip(work, before, strict=True)])
         draft.data_changes, draft.ticks = False, False
-        draft.info = {"operation": "OPTIMIZE", "gb": {"partition": {k: str(v) for k, v in partition.values.items()}}}
-        draft.remove(files)
-        draft.add(rows, current=partition.values.get(IS_CURRENT) is not False)
-        written = index_of(table.dataset, draft.write())
+        draft.info = {"operation": "OPTIMIZE", "gb": {"partitions": [str(item) for item, _ in work][:_NAMED]}}
+        for (item, files), rows in zip(work, before, strict=True):
+            draft.remove(files)
+            draft.add_partition(item.values, rows)
+        written = index_of(draft.table.dataset, draft.write()) if work else draft.base.files.clear()
         reach("compacted_file")
-        after = _sorted(table.dataset, reading.read(tables.storage, table.dataset, written))
-        if not after.equals(rows):
-            raise CompactionRefused(f"{partition}: the rewritten file reads back differently; nothing was changed")
-        return CompactionReport(partition, written.height, int(written["size"].sum()), draft.base.version + 1)
+        new = iter([written[number] for number in range(written.height)])
+        reports = []
+        rewritten = dict(zip((str(item) for item, _ in work), zip(before, new, strict=True), strict=True))
+        for item, files in zip(self.partitions, found, strict=True):
+            if str(item) not in rewritten:
+                reports.append(CompactionReport(item, files.height, int(files["size"].sum()), None))
+                continue
+            rows, file = rewritten[str(item)]
+            if not _file_rows(draft, file).equals(rows):
+                raise CompactionRefused(f"{item}: the rewritten file reads back differently; nothing was changed")
+            reports.append(CompactionReport(item, 1, int(file["size"].sum()), draft.base.version + 1))
+        return reports
 
-    return commit(table, decide, clock=clock)
+    def _read(self, draft: Draft, partition: Partition, files: pl.DataFrame) -> pl.DataFrame:
+        """Everything that a partition holds, as it is to lie in one file."""
+        dataset = draft.table.dataset
+        rows = _file_rows(
+            draft, files.sort([f"min.{name}" for name in dataset.statistics if f"min.{name}" in files.columns])
+        )
+        counted = int(files["rows"].sum())
+        if rows.height != counted:
+            raise CompactionRefused(f"{partition}: the log counts {counted} rows, the files hold {rows.height}")
+        order = [name for name in dict.fromkeys((*dataset.order, *dataset.key, KNOWN_AT)) if name in rows.columns]
+        if len(order) > 1 and order[0] == dataset.time and _increasing(rows[order[0]]):
+            return rows
+        rows = rows.sort(order)
+        if dataset.history and partition.values.get(IS_CURRENT) and _repeats(dataset, rows):
+            raise CompactionRefused(
+                f"{partition}: a row is stored twice", fix="`gb verify --repair` looks into it; nothing was changed"
+            )
+        return rows
+
+
+def _file_rows(draft: Draft, files: pl.DataFrame) -> pl.DataFrame:
+    dataset = draft.table.dataset
+    return reading.read(draft.table.storage, dataset, files, dataset.file_schema.names)
+
+
+def _files_of(base: Snapshot, partitions: Sequence[Partition]) -> list[pl.DataFrame]:
+    """The files of each partition."""
+    keys = list(base.dataset.partitions)
+    by_values = base.files.partition_by(keys, as_dict=True) if keys else {(): base.files}
+    found = []
+    for partition in partitions:
+        files = by_values.get(tuple(partition.values[name] for name in keys))
+        if files is None or files.is_empty():
+            raise LakeError(f"nothing is stored in {partition}", fix="see `gb sql 'select * from files'`")
+        found.append(files)
+    return found
+
+
+def _increasing(stamps: pl.Series) -> bool:
+    """Whether each is later than the one before: then rows are sorted, and none is there twice."""
+    return bool((stamps.to_physical().diff().drop_nulls() > 0).all())
+
+
+def _batches(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:
+    """Partitions of one table, up to so many rows."""
+    by_table: dict[str, list[Partition]] = {}
+    for partition in partitions:
+        by_table.setdefault(partition.table, []).append(partition)
+    for mine in by_table.values():
+        batch: list[Partition] = []
+        for partition in mine:
+            if batch and sum(item.rows for item in batch) + partition.rows > ROWS_AT_ONCE:
+                yield batch
+                batch = []
+            batch.append(partition)
+        if batch:
+            yield batch
 
 
 def _partitions(snapshot: Snapshot, now: datetime | None) -> list[Partition]:
@@ -148,21 +229,8 @@ def _partitions_of(snapshot: Snapshot, files: pl.DataFrame, now: datetime | None
     ]
 
 
-def _sorted(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.sort(list(dict.fromkeys((*dataset.partitions, *dataset.order, *dataset.key, "known_at"))))
-
-
-def _refuse_doubtful(dataset: Dataset, partition: Partition, files: pl.DataFrame, rows: pl.DataFrame) -> None:
-    counted = int(files["rows"].sum())
-    if rows.height != counted:
-        raise CompactionRefused(f"{partition}: the log counts {counted} rows, the files hold {rows.height}")
-    if dataset.history and partition.values.get(IS_CURRENT) and _repeats(dataset, rows):
-        raise CompactionRefused(
-            f"{partition}: a row is stored twice", fix="`gb verify --repair` looks into it; nothing was changed"
-        )
-
-
 def _repeats(dataset: Dataset, rows: pl.DataFrame) -> bool:
     # Rows lie sorted by the key, so a repeat stands beside its like.
-    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in dataset.key)
+    key = [name for name in dataset.key if name in rows.columns]
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in key)
     return bool(rows.select(same.any()).item())

@@ -25,6 +25,8 @@ from gb_pipeline.storage.dataset import Dataset
 ROW_GROUP_ROWS = 65_536
 _MAGIC = b"PAR1"
 _TAIL = 8
+# Files of up to so many bytes are read at once.
+_SMALL = 4 << 20
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
 
 
@@ -104,31 +106,41 @@ def checksums(name: str) -> tuple[int, int]:
 
 
 def open_verified(path: str, size: int) -> pq.ParquetFile:
-    """A file whose footer is the one that was written; the pages are verified as they are read.
+    """A file of which everything that is read from now on is verified.
+
+    A small one is read at once and compared with the checksum of all its bytes; of a large one the footer is compared, and each
+    page as it is read.
 
     Raises:
-        Unreadable: it is missing, of another size, or its footer is damaged.
+        Unreadable: it is missing, of another size, or damaged.
     """
-    _, promised = checksums(path)
+    promised, footer = checksums(path)
     try:
-        handle = os.open(path, os.O_RDONLY)
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
+                raise Unreadable(f"it has {found:,} bytes where {size:,} were written")
+            if size <= _SMALL:
+                data = file.read()
+                if zlib.crc32(data) != promised:
+                    # The footer tells whether anything of it can be read.
+                    _compare_footer(data[-_TAIL:], data, footer)
+                    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+                return pq.ParquetFile(pa.BufferReader(data))
+            tail = os.pread(file.fileno(), _TAIL, size - _TAIL)
+            length = min(size, int.from_bytes(tail[:4], "little") + _TAIL)
+            _compare_footer(tail, os.pread(file.fileno(), length, size - length), footer)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise Unreadable("it is missing") from None
-    try:
-        found = os.fstat(handle).st_size
-        if found != size:
-            raise Unreadable(f"it has {found:,} bytes where {size:,} were written")
-        tail = os.pread(handle, _TAIL, max(0, size - _TAIL))
-        length = int.from_bytes(tail[:4], "little") + _TAIL
-        footer = os.pread(handle, length, size - length) if _TAIL < length <= size else b""
-    finally:
-        os.close(handle)
-    if tail[4:] != _MAGIC or zlib.crc32(footer) != promised:
-        raise Unreadable("its footer is damaged")
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise Unreadable(_first_line(error)) from None
+
+
+def _compare_footer(tail: bytes, end: bytes, promised: int) -> None:
+    length = int.from_bytes(tail[:4], "little") + _TAIL
+    if tail[4:] != _MAGIC or not _TAIL < length <= len(end) or zlib.crc32(end[-length:]) != promised:
+        raise Unreadable("its footer is damaged")
 
 
 def read_columns(

@@ -70,6 +70,11 @@ def pieces(dataset: Dataset, rows: pl.DataFrame, marked: Mapping[str, str]) -> l
     ]
 
 
+def piece_of(dataset: Dataset, partition: Mapping[str, str], rows: pl.DataFrame) -> Piece:
+    """Rows that are known to be of one partition, in the file schema."""
+    return Piece(partition, rows, _statistics(dataset, rows, [0])[0])
+
+
 def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
     marks = [pl.col(name).ne_missing(pl.col(name).shift()) for name in dataset.partition_by]
     if dataset.period is not None and dataset.time is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -19,8 +20,6 @@ from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, SUPERSEDED
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.workers import THREADS, leaves
 
-# Fewer files are read one after the other, each with threads of its own.
-_TOGETHER = 2
 FILE, ROW = "file", "row"
 
 Between = tuple[str, Any, Any]
@@ -54,16 +53,47 @@ def read(
     if files.is_empty():
         return pl.DataFrame(schema={**wanted, **({ROW: pl.UInt32()} if with_file else {})})
     rows = files.rows(named=True)
+    stored = set(dataset.file_schema.names)
+    names = [name for name in wanted if name in stored]
+    cuts = [_cut(row, between) for row in rows]
+    if between is not None and any(cuts) and between[0] not in names:
+        names.append(between[0])
 
-    def one(position: int) -> pl.DataFrame:
-        return _one(storage, dataset, rows[position], wanted, between, position, threads=len(rows) == 1)
+    def one(position: int) -> pa.Table:
+        return _one(storage, dataset, rows[position], names, cuts[position], threads=len(rows) == 1)
 
-    if len(rows) < _TOGETHER:
-        frames = [one(position) for position in range(len(rows))]
-    else:
-        frames = list(leaves().map(one, range(len(rows))))
-    frame = pl.concat(frames, rechunk=False) if len(frames) > 1 else frames[0]
+    tables = [one(0)] if len(rows) == 1 else list(leaves().map(one, range(len(rows))))
+    whole = tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+    frame = pl.DataFrame(whole) if names else pl.DataFrame(schema={}, height=sum(table.num_rows for table in tables))
+    given = [name for name in wanted if name not in stored]
+    if given:
+        numbers = np.repeat(np.arange(len(rows), dtype=np.uint32), [table.num_rows for table in tables])
+        positions = pl.Series(FILE, numbers)
+        frame = frame.with_columns(
+            positions if name == FILE else _spread(name, [row[name] for row in rows], positions, types[name])
+            for name in given
+        )
+    if between is not None and any(cuts):
+        frame = frame.filter((pl.col(between[0]) >= between[1]) & (pl.col(between[0]) < between[2]))
+    frame = frame.select(pl.col(name).cast(kind) for name, kind in wanted.items())
     return frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32()).alias(ROW)) if with_file else frame
+
+
+def _spread(name: str, values: list[Any], positions: pl.Series, kind: pl.DataType) -> pl.Series:
+    """The value of a partition column for each row."""
+    column = pl.Series(name, values, dtype=kind)
+    if len(set(values)) == 1:
+        return column.head(1).new_from_index(0, len(positions))
+    return column.gather(positions)
+
+
+def _cut(row: Mapping[str, Any], between: Between | None) -> Between | None:
+    """The range where a file may hold rows outside it."""
+    if between is None:
+        return None
+    low, high = row.get(f"min.{between[0]}"), row.get(f"max.{between[0]}")
+    inside = low is not None and high is not None and low >= between[1] and high < between[2]
+    return None if inside else between
 
 
 def scan(
@@ -143,38 +173,19 @@ def _one(
     storage: Storage,
     dataset: Dataset,
     row: Mapping[str, Any],
-    wanted: pl.Schema,
-    between: Between | None,
-    position: int,
+    names: list[str],
+    cut: Between | None,
     *,
     threads: bool,
-) -> pl.DataFrame:
-    stored = set(dataset.file_schema.names)
-    names = [name for name in wanted if name in stored]
-    cut = between
-    if between is not None:
-        low, high = row.get(f"min.{between[0]}"), row.get(f"max.{between[0]}")
-        cut = None if low is not None and high is not None and low >= between[1] and high < between[2] else between
-    read_names = names if cut is None or cut[0] in names else [*names, cut[0]]
+) -> pa.Table:
     path = f"{storage.table(dataset.name)}/{row['path']}"
     try:
-        table = parquet.read_columns(path, row["size"], read_names, between=cut, threads=threads)
-        if not read_names:
+        table = parquet.read_columns(path, row["size"], names, between=cut, threads=threads)
+        if not names:
             # Nothing but partition columns is wanted: the log counts the rows.
-            table = table.append_column("_", pa.nulls(row["rows"]))
+            table = pa.table({"_": pa.nulls(row["rows"])})
         if cut is None and table.num_rows != row["rows"]:
             raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {row['rows']:,}")
     except parquet.Unreadable as error:
         raise damaged(dataset, row, error.reason) from None
-    frame = pl.DataFrame(table)
-    if cut is not None:
-        frame = frame.filter((pl.col(cut[0]) >= cut[1]) & (pl.col(cut[0]) < cut[2]))
-    values = [
-        pl.lit(position, pl.UInt32()).alias(FILE)
-        if name == FILE
-        else pl.col(name).cast(kind)
-        if name in stored
-        else pl.lit(row[name]).cast(kind).alias(name)
-        for name, kind in wanted.items()
-    ]
-    return frame.select(values) if frame.width else frame
+    return table
