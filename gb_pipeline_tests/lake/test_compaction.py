@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from gb_pipeline.errors import CompactionRefused, LakeError
-from gb_pipeline.lake import compaction
-from gb_pipeline.lake.specs import ROW_GROUP_ROWS
+from gb_pipeline.lake import ledger, proofs
+from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline_tests.bars import at, minutes
+from gb_pipeline.storage import compaction, parquet
+from gb_pipeline.storage.commit import commit, stamped
+from gb_pipeline.storage.compaction import Partition, candidates, partition_of
+from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline_tests.bars import at, day, every_version, minutes, stored
 
 START = at("2024-01-01T00:00")
+DAYS = 8
+CURRENT = {"source": "sim", "symbol": "BTC-USD", "period": "2024-01", "is_current": True}
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LakeStore:
     made = LakeStore.at(tmp_path)
-    for number in range(8):
+    for number in range(DAYS):
         write_day(made, number)
     return made
 
@@ -35,140 +48,251 @@ def write_day(store: LakeStore, number: int, edition: str = "") -> None:
     store.write_bars("sim", "BTC-USD", Resolution.MINUTE, Window(start, start + timedelta(days=1)), frame)
 
 
-def rows(store: LakeStore) -> pl.DataFrame:
-    return pl.read_delta(store.storage.table("bars_1m")).sort("timestamp")
+def partition(store: LakeStore, table: str = "bars_1m", **values: Any) -> Partition:
+    return partition_of(store.tables, table, {**CURRENT, **values})
 
 
-def test_small_files_are_found_in_the_log(store: LakeStore) -> None:
-    (found,) = store.compaction_candidates()
-    assert (found.table, found.source, found.symbol, found.period) == ("bars_1m", "sim", "BTC-USD", "2024")
-    assert (found.files, found.rows) == (8, 8 * 1440)
-    assert store.compaction_candidates(min_files=9) == []
+def data_files(store: LakeStore) -> set[Path]:
+    return set(Path(store.storage.table("bars_1m")).rglob("*.parquet"))
 
 
-def test_one_file_holds_exactly_the_same_rows_afterwards(store: LakeStore) -> None:
-    before = rows(store)
-    report = store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    assert rows(store).equals(before)
-    assert (report.partition.files, report.files_after) == (8, 1)
+def test_small_files_are_found_in_the_log(store):
+    (found,) = [item for item in store.compaction_candidates() if item.table == "bars_1m"]
+    assert (found.values, found.files, found.rows) == (CURRENT, DAYS, DAYS * 1440)
+    assert str(found) == "bars_1m sim BTC-USD 2024-01"
+    assert [item for item in store.compaction_candidates(min_files=9) if item.table == "bars_1m"] == []
+
+
+def test_a_period_that_has_ended_is_worth_it_sooner_than_one_that_is_still_written(tmp_path):
+    store = LakeStore.at(tmp_path)
+    for number in range(2):
+        write_day(store, number)
+    during, afterwards = at("2024-01-20T00:00"), at("2024-02-01T00:00")
+    assert [item for item in candidates(store.tables, now=during) if item.table == "bars_1m"] == []
+    (found,) = [item for item in candidates(store.tables, now=afterwards) if item.table == "bars_1m"]
+    assert (found.files, found.closed) == (2, True)
+
+
+def test_one_file_holds_exactly_the_same_rows_afterwards(store):
+    before = stored(store)
+    (report,) = store.compact(partition(store))
+    assert stored(store).equals(before)
+    assert (report.partition.files, report.files_after) == (DAYS, 1)
     assert report.bytes_after < report.partition.bytes
-    assert store.compaction_candidates(min_files=2) == []
+    assert [item for item in store.compaction_candidates(min_files=2) if item.table == "bars_1m"] == []
 
 
-def test_the_new_file_is_written_like_the_others(store: LakeStore) -> None:
-    store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    (path,) = Path(store.storage.table("bars_1m")).rglob("compacted-*.parquet")
+def test_superseded_versions_are_compacted_by_themselves(store):
+    for number in range(4):
+        write_day(store, number, edition="5")
+    before = every_version(store)
+    (report,) = store.compact(partition(store, is_current=False))
+    assert str(report.partition) == "bars_1m sim BTC-USD 2024-01 superseded"
+    assert (report.partition.files, report.files_after, report.partition.rows) == (4, 1, 4 * 1440)
+    assert every_version(store).equals(before)
+
+
+def test_no_moment_moves_and_no_clock(store):
+    before = store.tables.newest("bars_1m")
+    store.compact(partition(store))
+    after = store.tables.newest("bars_1m")
+    assert (after.version, after.clock) == (before.version + 1, before.clock)
+
+
+def test_the_new_file_is_written_like_the_others(store):
+    earlier = data_files(store)
+    store.compact(partition(store))
+    (path,) = data_files(store) - earlier
     columns = duckdb.sql(f"select * from parquet_metadata('{path}')").pl()
     assert set(columns["compression"]) == {"ZSTD"}
     price = columns.filter(pl.col("path_in_schema") == "open")
     assert price["type"].unique().to_list() == ["INT64"]
     assert "DELTA_BINARY_PACKED" in price["encodings"][0]
-    assert columns["row_group_num_rows"].max() <= ROW_GROUP_ROWS
+    assert columns["row_group_num_rows"].max() <= parquet.ROW_GROUP_ROWS
 
 
-def test_compacting_twice_does_nothing(store: LakeStore) -> None:
-    first = store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    again = store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    assert (again.version, again.fingerprint) == (None, first.fingerprint)
+def test_compacting_twice_does_nothing(store):
+    store.compact(partition(store))
+    version = store.tables.newest("bars_1m").version
+    (again,) = store.compact(partition(store))
+    assert (again.version, again.files_after) == (None, 1)
+    assert store.tables.newest("bars_1m").version == version
 
 
-def test_a_reader_that_opened_before_reads_on(store: LakeStore) -> None:
+def test_a_reader_that_opened_before_reads_on(store):
     lazy = pl.scan_delta(store.storage.table("bars_1m"))
-    store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    assert lazy.collect().height == 8 * 1440
+    store.compact(partition(store))
+    assert lazy.collect().height == DAYS * 1440
 
 
-def test_a_window_can_be_restated_after_compaction(store: LakeStore) -> None:
-    store.compact("bars_1m", "sim", "BTC-USD", "2024")
+def test_a_window_can_be_restated_after_compaction(store):
+    store.compact(partition(store))
     write_day(store, 3, edition="5")
-    after = rows(store)
-    assert after.height == 8 * 1440
+    after = stored(store)
+    assert after.height == DAYS * 1440
     assert after["timestamp"].is_unique().all()
-    assert after["known_at"].n_unique() > 1
+    assert after["known_at"].n_unique() == DAYS
+    assert every_version(store).height == (DAYS + 1) * 1440
 
 
-def test_whoever_changes_the_partition_meanwhile_wins(store: LakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = LakeStore.at(store.storage.root)
-    prove = compaction._prove
+def compact_while(store: LakeStore, *writes: tuple[int, str]) -> int:
+    """Compact while another machine, which does not see our locks, writes days; how often it had to start."""
+    other = LakeStore.at(store.storage.root, state=store.storage.root / "another machine")
+    prove, starts = proofs.proof(store.tables), 0
 
-    def prove_while_somebody_writes(*arguments: object) -> None:
-        prove(*arguments)  # type: ignore[arg-type]
-        write_day(other, 3, edition="7")
+    def prove_while_somebody_writes(dataset: Dataset, rows: Sequence[tuple[Mapping[str, Any], pl.DataFrame]]) -> None:
+        nonlocal starts
+        prove(dataset, rows)
+        if starts < len(writes):
+            write_day(other, *writes[starts])
+        starts += 1
 
-    monkeypatch.setattr(compaction, "_prove", prove_while_somebody_writes)
-    with pytest.raises(LakeError, match="changed while it was compacted"):
-        store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    assert rows(store).height == 8 * 1440
-    assert not list(Path(store.storage.table("bars_1m")).rglob("compacted-*.parquet"))
-
-
-def test_a_day_that_arrives_meanwhile_is_kept(store: LakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = LakeStore.at(store.storage.root)
-    prove = compaction._prove
-
-    def prove_while_a_day_arrives(*arguments: object) -> None:
-        prove(*arguments)  # type: ignore[arg-type]
-        write_day(other, 20)
-
-    monkeypatch.setattr(compaction, "_prove", prove_while_a_day_arrives)
-    store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    after = rows(store)
-    assert (after.height, after["timestamp"].is_unique().all()) == (9 * 1440, True)
+    compaction.compact(store.tables, [partition(store)], proof=prove_while_somebody_writes)
+    return starts
 
 
-def test_a_file_that_reads_back_differently_is_refused(store: LakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_file = compaction._write
+def test_whoever_changes_the_partition_meanwhile_wins_and_compaction_starts_anew(store):
+    assert compact_while(store, (3, "7")) == 2
+    after = stored(store)
+    assert (after.height, after["timestamp"].is_unique().all()) == (DAYS * 1440, True)
+    assert after["known_at"].n_unique() == DAYS
+    assert every_version(store).height == (DAYS + 1) * 1440
+    assert partition(store).files == 1
 
-    def write_something_else(tables: object, spec: object, found: pl.DataFrame, partition: object) -> object:
-        lossy = found.with_columns(
-            volume=pl.when(pl.int_range(pl.len()) == 77).then(pl.col("open")).otherwise("volume")
+
+def test_days_that_arrive_meanwhile_are_kept(store):
+    assert compact_while(store, (20, ""), (21, "")) == 3
+    after = stored(store)
+    assert (after.height, after["timestamp"].is_unique().all()) == ((DAYS + 2) * 1440, True)
+    assert partition(store).files == 1
+
+
+def test_files_of_an_attempt_that_came_too_late_do_not_stay(store):
+    before = data_files(store)
+    compact_while(store, (20, ""))
+    # One of the day that arrived, one of the compaction.
+    assert len(data_files(store) - before) == 2
+
+
+def test_a_file_that_reads_back_differently_is_refused(store, monkeypatch):
+    encode, lossy = parquet.encode, []
+
+    def encode_something_else(dataset: Dataset, table: pa.Table) -> parquet.Encoded:
+        lossy.append(table.num_rows)
+        place = table.schema.get_field_index("volume")
+        return encode(
+            dataset,
+            table.set_column(
+                place, table.schema.field("volume"), pc.add(table["volume"], 1).cast(table["volume"].type)
+            ),
         )
-        return write_file(tables, spec, lossy, partition)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compaction, "_write", write_something_else)
-    before = rows(store)
-    with pytest.raises(CompactionRefused, match="differs"):
-        store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    assert rows(store).equals(before)
-    assert not list(Path(store.storage.table("bars_1m")).rglob("compacted-*.parquet"))
-
-
-def test_a_crash_before_the_commit_leaves_the_table_as_it_was(
-    store: LakeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = rows(store)
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(compaction, "_prove", die)
-    with pytest.raises(KeyboardInterrupt):
-        store.compact("bars_1m", "sim", "BTC-USD", "2024")
-    assert rows(store).equals(before)
+    before, files = every_version(store), data_files(store)
+    monkeypatch.setattr(parquet, "encode", encode_something_else)
+    with pytest.raises(CompactionRefused, match="reads back differently"):
+        store.compact(partition(store))
+    assert lossy == [DAYS * 1440]
+    assert every_version(store).equals(before)
+    assert data_files(store) == files
 
 
-def test_daily_bars_of_many_symbols_are_compacted_together(tmp_path: Path) -> None:
+def test_what_is_not_what_the_ledger_recorded_is_not_compacted(store):
+    # A file was exchanged for another sound one: every checksum holds, the content is another.
+    elsewhere = LakeStore.at(store.storage.root / "elsewhere")
+    write_day(elsewhere, 3, edition="9")
+    table = store.tables["bars_1m"]
+    mine = table.newest().files.filter(pl.col("min.timestamp") == START + timedelta(days=3))
+    assert mine["rows"].to_list() == [1440]
+
+    def exchange(draft: Any) -> None:
+        draft.ticks = False
+        draft.remove(mine)
+        draft.add(stored(elsewhere).drop("period", "is_current"))
+
+    commit(table, exchange)
+    version = table.newest().version
+    with pytest.raises(CompactionRefused, match="session 2024-01-04: its bars are not those that were recorded"):
+        store.compact(partition(store))
+    assert table.newest().version == version
+
+
+DIES = """
+import sys
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.storage.compaction import partition_of
+store = LakeStore.at(sys.argv[1])
+values = {"source": "sim", "symbol": "BTC-USD", "period": "2024-01", "is_current": True}
+store.compact(partition_of(store.tables, "bars_1m", values))
+"""
+
+
+@pytest.mark.parametrize("point", ["before_files", "compacted_file", "entry_written", "committed"])
+def test_a_crash_at_any_point_leaves_the_same_rows(store, point):
+    before = every_version(store)
+    environment = {**os.environ, "GB_FAULT_POINT": point}
+    done = subprocess.run([sys.executable, "-c", DIES, store.storage.root], env=environment, check=False)
+    assert done.returncode == -9, "the planted fault was not hit"
+    assert every_version(store).equals(before)
+    (again,) = store.compact(partition(LakeStore.at(store.storage.root)))
+    assert again.files_after == 1
+    assert every_version(store).equals(before)
+
+
+def test_daily_bars_of_many_symbols_are_compacted_together(tmp_path):
     store = LakeStore.at(tmp_path)
     for number in range(5):
         start = START + timedelta(days=number)
         frame = pl.concat([minutes(start.replace(tzinfo=None).isoformat(), 1, symbol=code) for code in ("A", "B")])
         window = Window(start, start + timedelta(days=1))
         store.write_bars("sim", ["A", "B"], Resolution.DAY, window, frame, rules=BarRules(Resolution.DAY))
-    before = pl.read_delta(store.storage.table("bars_1d")).sort("symbol", "timestamp")
-    report = store.compact("bars_1d", "sim", None, "2024")
+    before = stored(store, "bars_1d")
+    (found,) = [item for item in store.compaction_candidates() if item.table == "bars_1d"]
+    assert found.values == {"source": "sim", "period": "2024", "is_current": True}
+    (report,) = store.compact(found)
     assert (report.partition.files, report.files_after) == (5, 1)
-    assert pl.read_delta(store.storage.table("bars_1d")).equals(before)
+    assert stored(store, "bars_1d").equals(before)
 
 
-def test_what_is_not_there_cannot_be_compacted(store: LakeStore) -> None:
+def test_ledgers_are_compacted_like_any_table(store):
+    for number in range(5):
+        moment = START + timedelta(days=number)
+        store.record_fetches(
+            [FetchRecord("sim", "BTC-USD", "1m", moment, moment, moment, FetchOutcome.OK, rows=number)]
+        )
+        store.record_failure("sim", ["ETH-USD"], day(f"2024-01-0{number + 1}"), rules=BarRules())
+    known = ledger.current(store.tables)
+    found = {item.table: item for item in store.compaction_candidates() if item.table in {"fetches", "sessions"}}
+    assert (found["fetches"].files, found["sessions"].files >= 5) == (5, True)
+    assert [report.files_after for report in store.compact(*found.values())] == [1, 1]
+    assert ledger.current(store.tables).equals(known)
+    assert pl.read_delta(store.storage.table("fetches"))["rows"].sort().to_list() == [0, 1, 2, 3, 4]
+
+
+def test_partitions_of_one_table_share_a_commit(store):
+    for number in range(31, 35):
+        write_day(store, number)
+    before = every_version(store)
+    version = store.tables.newest("bars_1m").version
+    found = [item for item in store.compaction_candidates() if item.table == "bars_1m"]
+    reports = store.compact(*found)
+    assert {(str(report.partition), report.files_after, report.version) for report in reports} == {
+        ("bars_1m sim BTC-USD 2024-01", 1, version + 1),
+        ("bars_1m sim BTC-USD 2024-02", 1, version + 1),
+    }
+    assert every_version(store).equals(before)
+
+
+def test_what_is_not_there_cannot_be_compacted(store):
     with pytest.raises(LakeError, match="nothing is stored"):
-        store.compact("bars_1m", "sim", "ETH-USD", "2024")
-    with pytest.raises(LakeError, match="no table bars_1h"):
-        store.compact("bars_1h", "sim", "BTC-USD", "2024")
+        partition(store, symbol="ETH-USD")
+    with pytest.raises(LakeError, match="nothing is stored in bars_1h"):
+        partition(store, table="bars_1h")
+    with pytest.raises(LakeError, match="no table 'bars_7m'"):
+        partition(store, table="bars_7m")
 
 
-def test_bars_stored_twice_are_reported_not_merged(store: LakeStore) -> None:
-    twice = rows(store).head(10)
-    store.tables.append(compaction.spec_of("bars_1m"), twice)
+def test_bars_stored_twice_are_reported_not_merged(store):
+    twice = stored(store).head(10).select(store.tables["bars_1m"].dataset.columns.names)
+    commit(store.tables["bars_1m"], lambda draft: draft.add(stamped(twice, draft.stamp, history=True)))
     with pytest.raises(CompactionRefused, match="stored twice"):
-        store.compact("bars_1m", "sim", "BTC-USD", "2024")
+        store.compact(partition(store))
