@@ -40,7 +40,7 @@ _ALL_NUMBERS = ("split_to", "split_from", "amount")
 _DATES = ("declared_date", "record_date", "pay_date")
 _TYPES = polars_schema(CORPORATE_ACTIONS)
 # An action without the source and without what the lake knows about the row.
-ACTION = pl.Schema({name: kind for name, kind in _TYPES.items() if name not in {"source", "known_at", "withdrawn"}})
+ACTION = pl.Schema({name: kind for name, kind in _TYPES.items() if name not in {"source", "withdrawn", "fetched_at"}})
 BAD = pl.Schema(
     {
         "symbol": pl.String(),
