@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.storage.files import LocalFiles
+from gb_pipeline.storage.files import Files, LocalFiles
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Storage:
         return cls(path, path / "state" if state is None else Path(state).expanduser().resolve())
 
     @cached_property
-    def files(self) -> LocalFiles:
+    def files(self) -> Files:
         """Reading and writing under the root, by names relative to it."""
         return LocalFiles(self.root)
 

@@ -29,23 +29,21 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
 
     def __init__(self, storage: Storage, dataset: Dataset, files: pl.DataFrame) -> None:
         """Nothing is opened."""
-        self._root = storage.table(dataset.name)
+        self._files, self._root = storage.files, storage.table_name(dataset.name)
         self._dataset = dataset
         self._rows = {row["path"]: row for row in files.iter_rows(named=True)}
-        self._local = fs.LocalFileSystem()
         self.damage: list[LakeError] = []
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """A file of the table, verified as far as its footer."""
         row = self._rows[path]
-        full = f"{self._root}/{path}"
+        name = f"{self._root}/{path}"
         try:
-            parquet.open_verified(full, row["size"]).close()
+            return parquet.verified_source(self._files, name, row["size"])[0]
         except parquet.Unreadable as error:
             found = damaged(self._dataset, row, error.reason)
             self.damage.append(found)
             raise OSError(found.what) from found
-        return self._local.open_input_file(full)
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """The same."""

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
+
 from gb_pipeline.storage.workers import leaves
 
 # Above so many files one flush of the file system is cheaper than one of each file.
@@ -25,6 +27,10 @@ class Files(Protocol):
 
     def read(self, name: str) -> bytes:
         """All bytes; raises FileNotFoundError."""
+        ...
+
+    def open(self, name: str) -> pa.NativeFile:
+        """A file to be read in pieces; raises FileNotFoundError."""
         ...
 
     def size(self, name: str) -> int | None:
@@ -77,6 +83,10 @@ class LocalFiles:
         """All bytes; raises FileNotFoundError."""
         with open(self.path(name), "rb", buffering=0) as file:  # noqa: PTH123
             return file.read()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """A file to be read in pieces; raises FileNotFoundError."""
+        return pa.OSFile(self.path(name))
 
     def size(self, name: str) -> int | None:
         """The size in bytes, None where there is no such file."""

@@ -11,19 +11,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from gb_pipeline.errors import LakeError
+
 
 @contextlib.contextmanager
 def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock while the block runs; whether it is held (False only where `wait` is False and somebody else has it).
 
+    Raises:
+        LakeError: the folder cannot be written.
+
     Example:
         >>> with locked(storage.state, "bars_1m"):
         ...     commit()
     """
-    places = folder / "locks"
-    if not places.is_dir():
-        places.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(places / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    handle = _opened(folder / "locks", f"{name}.lock")
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -33,3 +35,15 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+def _opened(places: Path, name: str) -> int:
+    try:
+        if not places.is_dir():
+            places.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(places / name, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise LakeError(
+            f"{places} could not be written: {error.strerror or error}",
+            fix="nothing was changed; check free space and permissions (`gb doctor`), then run it again",
+        ) from error

@@ -7,7 +7,6 @@ the footer and the pages that it decodes, and a damaged file is a `DamagedFile` 
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import zlib
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.files import Files
 
 ROW_GROUP_ROWS = 65_536
 _MAGIC = b"PAR1"
@@ -105,36 +105,52 @@ def checksums(name: str) -> tuple[int, int]:
     return int(match[1], 16), int(match[2], 16)
 
 
-def open_verified(path: str, size: int) -> pq.ParquetFile:
-    """A file of which everything that is read from now on is verified.
-
-    A small one is read at once and compared with the checksum of all its bytes; of a large one the footer is compared, and each
-    page as it is read.
+def open_verified(files: Files, name: str, size: int) -> pq.ParquetFile:
+    """A file of which everything that is read from now on is verified; see `verified_source`.
 
     Raises:
         Unreadable: it is missing, of another size, or damaged.
     """
-    promised, footer = checksums(path)
+    source, whole = verified_source(files, name, size)
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            found = os.fstat(file.fileno()).st_size
-            if found != size:
-                raise Unreadable(f"it has {found:,} bytes where {size:,} were written")
-            if size <= _SMALL:
-                data = file.read()
-                if zlib.crc32(data) != promised:
-                    # The footer tells whether anything of it can be read.
-                    _compare_footer(data[-_TAIL:], data, footer)
-                    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-                return pq.ParquetFile(pa.BufferReader(data))
-            tail = os.pread(file.fileno(), _TAIL, size - _TAIL)
-            length = min(size, int.from_bytes(tail[:4], "little") + _TAIL)
-            _compare_footer(tail, os.pread(file.fileno(), length, size - length), footer)
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise Unreadable("it is missing") from None
+        return pq.ParquetFile(source, page_checksum_verification=not whole)
     except (OSError, pa.ArrowException) as error:
         raise Unreadable(_first_line(error)) from None
+
+
+def verified_source(files: Files, name: str, size: int) -> tuple[pa.NativeFile, bool]:
+    """A file's bytes, and whether all of them have been verified; else its footer has, and pages are to be as they are read.
+
+    A small file is read at once and compared with the checksum of all its bytes.
+
+    Raises:
+        Unreadable: it is missing, of another size, or nothing of it can be read.
+    """
+    promised, footer = checksums(name)
+    try:
+        if size <= _SMALL:
+            data = files.read(name)
+            _compare_size(len(data), size)
+            whole = zlib.crc32(data) == promised
+            if not whole:
+                # The footer tells whether anything of it can be read.
+                _compare_footer(data[-_TAIL:], data, footer)
+            return pa.BufferReader(data), whole
+        source = files.open(name)
+        _compare_size(source.size(), size)
+        tail = source.read_at(_TAIL, size - _TAIL)
+        length = min(size, int.from_bytes(tail[:4], "little") + _TAIL)
+        _compare_footer(tail, source.read_at(length, size - length), footer)
+        return source, False
+    except FileNotFoundError:
+        raise Unreadable("it is missing") from None
+    except OSError as error:
+        raise Unreadable(_first_line(error)) from None
+
+
+def _compare_size(found: int, size: int) -> None:
+    if found != size:
+        raise Unreadable(f"it has {found:,} bytes where {size:,} were written")
 
 
 def _compare_footer(tail: bytes, end: bytes, promised: int) -> None:
@@ -144,7 +160,8 @@ def _compare_footer(tail: bytes, end: bytes, promised: int) -> None:
 
 
 def read_columns(
-    path: str,
+    files: Files,
+    name: str,
     size: int,
     columns: Sequence[str],
     *,
@@ -159,7 +176,7 @@ def read_columns(
     Raises:
         Unreadable: the file, or a page of it, is damaged.
     """
-    file = open_verified(path, size)
+    file = open_verified(files, name, size)
     try:
         groups = range(file.num_row_groups) if between is None else _groups(file, *between)
         return file.read_row_groups(groups, columns=list(columns), use_threads=threads)
@@ -169,24 +186,23 @@ def read_columns(
         file.close()
 
 
-def verify_bytes(path: str, size: int) -> None:
+def verify_bytes(files: Files, name: str, size: int) -> None:
     """Read a whole file and compare it with the checksum in its name.
 
     Raises:
         Unreadable: it is missing or not what was written.
     """
-    promised, _ = checksums(path)
+    promised, _ = checksums(name)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with files.open(name) as file:
             total, crc = 0, 0
             while chunk := file.read(1 << 20):
                 total, crc = total + len(chunk), zlib.crc32(chunk, crc)
     except FileNotFoundError:
         raise Unreadable("it is missing") from None
     except OSError as error:
-        raise Unreadable(f"it cannot be read: {error.strerror}") from None
-    if total != size:
-        raise Unreadable(f"it has {total:,} bytes where {size:,} were written")
+        raise Unreadable(f"it cannot be read: {error.strerror or error}") from None
+    _compare_size(total, size)
     if crc != promised:
         raise Unreadable("its bytes are not those that were written")
 

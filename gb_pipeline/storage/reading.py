@@ -178,9 +178,9 @@ def _one(
     *,
     threads: bool,
 ) -> pa.Table:
-    path = f"{storage.table(dataset.name)}/{row['path']}"
+    name = f"{storage.table_name(dataset.name)}/{row['path']}"
     try:
-        table = parquet.read_columns(path, row["size"], names, between=cut, threads=threads)
+        table = parquet.read_columns(storage.files, name, row["size"], names, between=cut, threads=threads)
         if not names:
             # Nothing but partition columns is wanted: the log counts the rows.
             table = pa.table({"_": pa.nulls(row["rows"])})

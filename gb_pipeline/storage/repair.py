@@ -81,9 +81,9 @@ def _whole_groups(table: Table, item: BrokenFile) -> pl.DataFrame:
     if item.parts is None:
         return pl.DataFrame(schema=types)
     lost = {group for group, *_ in item.parts}
-    path = f"{table.storage.table(table.name)}/{item.row['path']}"
+    name = f"{table.storage.table_name(table.name)}/{item.row['path']}"
     try:
-        with parquet.open_verified(path, item.row["size"]) as file:
+        with parquet.open_verified(table.files, name, item.row["size"]) as file:
             groups = [group for group in range(file.num_row_groups) if group not in lost]
             rows = pl.DataFrame(file.read_row_groups(groups)) if groups else None
     except (parquet.Unreadable, OSError, pa.ArrowException):

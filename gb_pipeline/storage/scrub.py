@@ -55,14 +55,14 @@ def log_problems(table: Table) -> Iterator[str]:
 
 def broken_files(table: Table, snapshot: Snapshot, files: pl.DataFrame) -> Iterator[BrokenFile]:
     """The files whose bytes are not those that were written; every byte is read."""
-    root = table.storage.table(table.name)
+    root = table.storage.table_name(table.name)
     for row in files.iter_rows(named=True):
-        path = f"{root}/{row['path']}"
+        name = f"{root}/{row['path']}"
         try:
-            parquet.verify_bytes(path, row["size"])
+            parquet.verify_bytes(table.files, name, row["size"])
         except parquet.Unreadable as error:
             found = damaged(snapshot.dataset, row, error.reason)
-            yield BrokenFile(found, row, _parts(path, row["size"]))
+            yield BrokenFile(found, row, _parts(table, name, row["size"]))
 
 
 def missing_files(table: Table, files: pl.DataFrame) -> Iterator[parquet.DamagedFile]:
@@ -76,10 +76,10 @@ def missing_files(table: Table, files: pl.DataFrame) -> Iterator[parquet.Damaged
             yield damaged(table.dataset, row, f"it has {size:,} bytes where {row['size']:,} were written")
 
 
-def _parts(path: str, size: int) -> tuple[tuple[int, int, int, tuple[str, ...]], ...] | None:
+def _parts(table: Table, path: str, size: int) -> tuple[tuple[int, int, int, tuple[str, ...]], ...] | None:
     """Row groups and columns that cannot be decoded; None where the footer is lost."""
     try:
-        file = parquet.open_verified(path, size)
+        file = parquet.open_verified(table.files, path, size)
     except parquet.Unreadable:
         return None
     found, first = [], 0
