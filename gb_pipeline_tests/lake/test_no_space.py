@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline_tests.bars import day, minutes
+from gb_pipeline_tests.bars import day, every_version, minutes
 
 # The kernel refuses to let any file of the process grow beyond the limit, as a full disk would.
 WRITE_WITH_LITTLE_SPACE = """
@@ -36,16 +35,16 @@ except LakeError as error:
 def test_a_write_that_finds_no_space_says_so_and_can_be_repeated(tmp_path: Path) -> None:
     store = LakeStore.at(tmp_path)
     store.write_bars("sim", "BTC-USD", Resolution.MINUTE, day("2024-01-02"), minutes("2024-01-02"))
-    before = pl.read_delta(store.storage.table("bars_1m"))
+    before = every_version(store)
     command = [sys.executable, "-c", WRITE_WITH_LITTLE_SPACE, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "could not be written" in done.stdout, "free space" in done.stdout) == (7, True, True), (
         done
     )
-    assert pl.read_delta(store.storage.table("bars_1m")).equals(before)
+    assert every_version(store).equals(before)
     frame = minutes("2024-01-03", 1440 * 20)
     store.write_bars("sim", "BTC-USD", Resolution.MINUTE, day("2024-01-03", 20), frame)
-    after = pl.read_delta(store.storage.table("bars_1m"))
+    after = every_version(store)
     assert (after.height, after["timestamp"].is_unique().all()) == (21 * 1440, True)
     assert ledger.current(store.tables)["status"].to_list() == ["complete"] * 21
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.raw import RawStore
-from gb_pipeline.lake.storage import Storage
+from gb_pipeline.storage.address import Storage
 
 BODY = b'[[1704153600000,"1.50","2","1","1","0.10"]]' * 500
 
