@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A month of one symbol's minutes is 6 MB of JSON; whatever is ten times that is no answer to anything we ask.
 MOST_BYTES = 64 * 2**20
+# Once each: what is packed twice makes a gigabyte of a kilobyte before anybody can count it.
+_ENCODINGS = "gzip, deflate"
 
 
 def _without_queries(record: logging.LogRecord) -> bool:
@@ -102,7 +104,7 @@ class HttpClient:
         import httpx
 
         self._client = self._client or httpx.AsyncClient(
-            headers=self._headers,
+            headers={"Accept-Encoding": _ENCODINGS, **self._headers},
             # Credentials never follow a redirect, and no vendor of ours sends one.
             follow_redirects=False,
             timeout=self._transport.policy.timeout,
@@ -144,6 +146,16 @@ class HttpClient:
     ) -> Reply:
         with self._transport.request() as received:
             async with client.stream("GET", url, params=params) as answer:
+                if answer.headers.get("content-encoding", "").strip().lower() not in {
+                    "",
+                    "identity",
+                    "gzip",
+                    "deflate",
+                }:
+                    raise TransientVendorError(
+                        f"{self._who} packed its answer in a way that was not asked for",
+                        fix="a proxy may be in between; the same call may succeed later",
+                    )
                 chunks: list[bytes] = []
                 size = 0
                 async for chunk in answer.aiter_bytes():

@@ -160,20 +160,41 @@ def read_json(who: str, status: int, content_type: str, body: str) -> Any:
     """Parse a JSON object or list; numbers with a fraction or exponent stay the vendor's own text.
 
     Raises:
-        TransientVendorError: it is neither, such as HTML or half an answer.
+        TransientVendorError: it is neither, such as HTML or half an answer, or a key stands twice in one object.
 
     Example:
         >>> read_json("x", 200, "application/json", '[0.00000001, 12345678901234567.891]')
         ['0.00000001', '12345678901234567.891']
     """
     try:
-        value = json.loads(body, parse_float=str, parse_constant=_refuse)
+        value = json.loads(body, parse_float=str, parse_constant=_refuse, object_pairs_hook=one_of_each)
+    except KeyTwice:
+        raise TransientVendorError(
+            f"{who} answered HTTP {status} with JSON in which a key stands twice",
+            fix="nobody knows which of the two holds; the same call may succeed later",
+        ) from None
     # A hundred thousand opening brackets are no data either.
     except (ValueError, RecursionError):
         raise broken_body(who, status, content_type, body) from None
     if not isinstance(value, dict | list):
         raise broken_body(who, status, content_type, body)
     return value
+
+
+class KeyTwice(ValueError):
+    """A JSON object has two values under one key."""
+
+
+def one_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads(..., object_pairs_hook=one_of_each)`: of two values under one key the last would win in silence.
+
+    Raises:
+        KeyTwice: a key stands twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise KeyTwice("a key stands twice")
+    return found
 
 
 def _refuse(text: str) -> None:

@@ -24,7 +24,7 @@ from gb_pipeline.errors import HistoryNotAvailable, TransientVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, RECEIVED
 from gb_pipeline.providers.base import Body
-from gb_pipeline.providers.strict_http import broken_body
+from gb_pipeline.providers.strict_http import broken_body, one_of_each
 from gb_pipeline.providers.yahoo.errors import WHO, refusal_in
 
 INTERVALS = {
@@ -95,7 +95,7 @@ def read_chart(body: Body, vendor: str, resolution: Resolution) -> Chart:
     text = body.decode("utf-8", errors="replace")
     try:
         # Infinity is a text like any other here: it was seen in columns that nobody reads.
-        document = json.loads(text, parse_float=str, parse_constant=str)
+        document = json.loads(text, parse_float=str, parse_constant=str, object_pairs_hook=one_of_each)
     except (ValueError, RecursionError):
         raise broken_body(WHO, 200, "text", text) from None
     refused = refusal_in(200, document)
