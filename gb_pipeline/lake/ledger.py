@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 import polars as pl
 
-from gb_pipeline.lake.datasets import SESSIONS, bars_of
+from gb_pipeline.lake.datasets import SESSIONS, bars, bars_of
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage import append, reading
-from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, from_microseconds, stamped, wall_clock
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import Entry
@@ -32,6 +33,7 @@ _ABOUT_THE_ROW = {"fetched_at", "table_version"}
 SAID = tuple(name for name in SESSIONS.columns.names if name not in {*KEYS, *_ABOUT_THE_ROW})
 SESSIONS_EMPTY = pl.DataFrame(schema=SESSIONS.polars)
 _DAY = timedelta(days=1)
+_EPOCH = date(1970, 1, 1).toordinal()
 # Where an entry of bars keeps what the ledger is to say.
 _NOTE = "ledger"
 # More rows than this are carried as a file.
@@ -160,26 +162,33 @@ def append_changed(
     Args:
         known: what the ledger holds about these sessions, where the caller has it.
     """
-    before = known_of(tables, said) if known is None else known
-    new = changed(said, before)
-    append.append(tables[SESSIONS.name], new, clock=clock, after=newest_moment(before))
+    new = changed(said, known_of(tables, said) if known is None else known)
+    if new.height:
+        after = newest_moment(tables, Resolution(new["resolution"][0]))
+        append.append(tables[SESSIONS.name], new, clock=clock, after=after)
     return new
 
 
-def newest_moment(known: pl.DataFrame) -> datetime | None:
-    """When the newest of some rows of the ledger became known."""
-    moment = known["known_at"].max()
-    return moment if isinstance(moment, datetime) else None
+def newest_moment(tables: Tables, resolution: Resolution) -> datetime:
+    """The newest moment that anything about bars of a resolution was stamped with.
+
+    Bars of both precisions and the ledger answer one question together, so what is written next is stamped later than all of
+    them, also where the wall clock went back.
+    """
+    names = (SESSIONS.name, *(bars(resolution, precision).name for precision in Precision))
+    return from_microseconds(max(tables.newest(name).clock for name in names))
 
 
 def note(tables: Tables, said: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
     """What a commit of bars has to carry for the ledger: a few rows as they are, many as files."""
     if said.is_empty():
         return {}
+    days = said["session"].cast(pl.Int32)
+    about = {"source": said["source"][0], "days": [days.min(), days.max()]}
     if said.height > _MANY:
-        return {_NOTE: {"files": append.prepare(tables[SESSIONS.name], said, stamp)}}
+        return {_NOTE: {**about, "files": append.prepare(tables[SESSIONS.name], said, stamp)}}
     rows = stamped(said, stamp, history=False).select(_PLAIN.names()).cast(_PLAIN)
-    return {_NOTE: {"rows": rows.to_dict(as_series=False)}}
+    return {_NOTE: {**about, "rows": rows.to_dict(as_series=False)}}
 
 
 def take_over(tables: Tables, table: Table, *, least: int = 1, clock: Clock = wall_clock) -> int:
@@ -230,21 +239,30 @@ def _waiting(
     tables: Tables, source: str | None, resolution: Resolution | None, between: tuple[date, date] | None
 ) -> pl.DataFrame:
     """What entries carry that the ledger has not taken over, of any symbol."""
-    found = [SESSIONS_EMPTY]
+    days = None if between is None else (_number(between[0]), _number(between[1]))
+    found = []
     for dataset in tables.datasets:
         kind = bars_of(dataset.name)
         if kind is None or resolution not in {None, kind[0]}:
             continue
         table = tables[dataset.name]
-        found += [_rows_of(tables, table, entry) for entry in _carried(tables, table)]
-    if len(found) == 1:
+        for entry in _carried(tables, table):
+            about = entry.info[_NOTE]
+            if source not in {None, about["source"]}:
+                continue
+            if days is None or (about["days"][0] < days[1] and about["days"][1] >= days[0]):
+                found.append(_rows_of(tables, table, entry))
+    if not found:
         return SESSIONS_EMPTY
     rows = pl.concat(found)
-    if source is not None:
-        rows = rows.filter(pl.col("source") == source)
     if between is not None:
         rows = rows.filter((pl.col("session") >= between[0]) & (pl.col("session") < between[1]))
     return rows
+
+
+def _number(day: date) -> int:
+    """Days since 1970, as they stand in a note."""
+    return day.toordinal() - _EPOCH
 
 
 def _carried(tables: Tables, table: Table) -> list[Entry]:

@@ -60,8 +60,9 @@ class Table:
             DamagedLog: an entry is damaged, or the table went backwards or vanished.
         """
         with self._guard:
-            if self._held.version < 0:
-                self._held = self._from_start()
+            if self._held.version < 0 and (seal := self.seal()) is not None:
+                # What delta-rs notes beside a checkpoint is for other programs.
+                self._held = self._of_checkpoint(*seal)
             while (entry := self.entry(self._held.version + 1)) is not None:
                 self._take(entry)
             self._refuse_backwards()
@@ -144,13 +145,6 @@ class Table:
                 self.files.delete(self._mirror_name(older))
 
     # --- opening ------------------------------------------------------------------------------------------------------
-
-    def _from_start(self) -> Snapshot:
-        """The newest sealed checkpoint, or the first entry: what delta-rs notes beside it is for other programs."""
-        seal = self.seal()
-        if seal is not None:
-            return self._of_checkpoint(*seal)
-        return snapshot.empty(self.dataset)
 
     def seal(self) -> tuple[int, int] | None:
         """Version and checksum of the newest checkpoint that was written to its end.
