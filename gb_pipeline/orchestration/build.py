@@ -16,7 +16,7 @@ from gb_pipeline.orchestration.assets.actions import actions_asset, actions_key
 from gb_pipeline.orchestration.assets.backtest import backtest_asset, follows_bars
 from gb_pipeline.orchestration.assets.bars import bars_asset
 from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_resource
-from gb_pipeline.orchestration.assets.compaction import compaction_asset
+from gb_pipeline.orchestration.assets.compaction import compaction_asset, ledgers_compaction_asset
 from gb_pipeline.orchestration.dataset import Dataset, datasets
 from gb_pipeline.orchestration.deferred import deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
@@ -46,7 +46,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
 
 def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions:
-    lake = str(settings.lake)
+    lake = LakeResource.of(settings)
     wish = settings.moving_average
     backtests = [backtest_asset(tested, wish)] if wish and (tested := _tested(settings)).symbols else []
     firsts = {dataset.source.name: dataset for dataset in reversed(parts)}
@@ -56,6 +56,7 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
             *(bars_asset(dataset) for dataset in parts),
             *(actions_asset(dataset) for dataset in acting),
             *(compaction_asset(dataset) for dataset in parts),
+            ledgers_compaction_asset(parts),
             catalog_asset(settings),
             *backtests,
         ],
@@ -73,7 +74,7 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
             *map(follows_bars, backtests),
         ],
         resources={
-            "lake": LakeResource(root=lake),
+            "lake": lake,
             "duckdb": catalog_resource(settings),
             **vendor_resources(settings),
         },

@@ -118,10 +118,10 @@ class PartitionOutcome:
             "missing": self.total("missing"),
             "quarantined": self.total("quarantined"),
             "restated": self.total("restated"),
+            # Of all that is stored, whenever it was noticed: rows that the vendor no longer returns.
+            "withdrawn": self.total("withdrawn"),
             "suspicious": sum(_added(self.sessions, "warnings").values()),
         }
-        if self.total("withdrawn"):
-            shown["withdrawn"] = self.total("withdrawn")
         if firsts and lasts:
             shown |= {"first_bar": _stamp(min(firsts)), "last_bar": _stamp(max(lasts))}
         if prints:

@@ -25,9 +25,9 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from gb_pipeline.errors import QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
-from gb_pipeline.lake.files import files, scan
-from gb_pipeline.lake.specs import bar_spec
+from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.schema import Precision
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.outcome import (
     DEFERRED_TAG,
@@ -38,6 +38,7 @@ from gb_pipeline.orchestration.outcome import (
     split,
     table,
 )
+from gb_pipeline.storage import reading
 
 # A failure's own list: enough to see the pattern, the rest is red on the partitions page.
 _LISTED = 50
@@ -174,14 +175,23 @@ class Reporter:
 
 def series_rows(store: LakeStore, dataset: Dataset) -> dict[str, int]:
     """How many bars each stored symbol of a dataset has."""
-    spec = bar_spec(dataset.resolution, dataset.source.precision)
-    with store.tables.open(spec.name) as opened:
-        if opened is None:
-            return {}
-        found = files(opened, source=dataset.source.name)
-    if dataset.resolution.intraday:
+    found = {}
+    for precision in Precision:
+        snapshot = store.tables.newest(bars(dataset.resolution, precision).name)
+        found[precision] = reading.current(snapshot, snapshot.select({"source": dataset.source.name}))
+    standard, wide = found[Precision.STANDARD], found[Precision.WIDE]
+    if dataset.resolution.intraday and (standard.is_empty() or wide.is_empty()):
         # Every symbol has files of its own, and the log counts their rows.
-        counts = found.group_by("partition.symbol").agg(pl.col("num_records").sum())
-    else:
-        counts = scan(store.storage, spec, found["path"].to_list()).group_by("symbol").len().collect()
-    return dict(counts.iter_rows())
+        counts = pl.concat([files.select("symbol", "rows") for files in found.values()])
+        return dict(counts.group_by("symbol").agg(pl.col("rows").sum()).iter_rows())
+    keys = ["symbol", "timestamp"]
+    rows = [
+        reading.scan(store.storage, bars(dataset.resolution, precision), files, keys)
+        for precision, files in found.items()
+        if files.height
+    ]
+    if not rows:
+        return {}
+    # A wide row takes the place of its standard sibling.
+    each = rows[0] if len(rows) == 1 else pl.concat(rows).unique()
+    return dict(each.group_by("symbol").len().collect().iter_rows())

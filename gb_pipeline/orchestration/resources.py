@@ -24,18 +24,36 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, for reading and for writing."""
 
     root: str = Field(description="folder of the lake; `lake` of gb.yaml, or GB_LAKE")
+    state: str = Field(
+        default="",
+        description="local folder of locks and rate limits; `state` of gb.yaml, or GB_STATE; <root>/state if empty",
+    )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "LakeResource":
+        """The lake that gb.yaml names."""
+        return cls(root=str(settings.lake), state=str(settings.state))
+
+    def opened(self) -> LakeStore:
+        """The write side, opened anew: for whoever looks again and again, while the folder may be replaced meanwhile."""
+        return LakeStore.at(self.root, state=self.state or None)
 
     @cached_property
     def store(self) -> LakeStore:
         """The write side: ingestion and compaction."""
-        return LakeStore.at(self.root)
+        return self.opened()
 
     @cached_property
     def reader(self) -> "Lake":
-        """The read side: everything downstream."""
+        """The read side: everything downstream.
+
+        Raises:
+            ConfigError: there is no lake yet.
+        """
         from gb_pipeline.reading.lake import Lake
 
-        return Lake.open(self.root)
+        Lake.open(self.root)
+        return Lake(self.store)
 
 
 class VendorCredentials(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -1,4 +1,4 @@
-"""What happens by itself between the schedules: the catalog follows the lake, and closed periods are compacted.
+"""What happens by itself between the schedules: the catalog follows the lake, and many small files become few.
 
 Belongs here: when. Does not belong here: what (`assets`). Both ask the lake rather than Dagster's event log, so what `gb fetch`
 or another program wrote counts as well.
@@ -9,18 +9,26 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from gb_pipeline.lake.catalog import catalog_is_stale, table_versions
-from gb_pipeline.lake.compaction import Partition
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.assets.catalog import CATALOG
-from gb_pipeline.orchestration.assets.compaction import compaction_key, crowded, is_closed
+from gb_pipeline.orchestration.assets.compaction import (
+    LEDGERS,
+    compaction_key,
+    crowded,
+    of_dataset,
+    of_no_dataset,
+)
 from gb_pipeline.orchestration.dataset import Dataset
+from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.schedules import daily_name
+from gb_pipeline.storage.compaction import Partition
+from gb_pipeline.storage.dataset import PERIOD
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -28,9 +36,11 @@ if TYPE_CHECKING:
 # While runs are under way the catalog would be stale again at once; a long backfill gets one this often nevertheless.
 LONGEST_STALE_SECONDS = 600
 CATALOG_JOB = "catalog_refresh"
+LEDGERS_JOB = "compaction_of_ledgers"
 _SECONDS = 15
 _COMPACTION_SECONDS = 600
 _MOST_REQUESTS = 20
+_URGENT_FILES = 100
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -40,11 +50,11 @@ _UNFINISHED = [
 ]
 
 
-def catalog_sensor(lake: str, parts: Sequence[Dataset]) -> dg.SensorDefinition:
+def catalog_sensor(lake: LakeResource, parts: Sequence[Dataset]) -> dg.SensorDefinition:
     """Refresh the catalog once ingestion has come to rest.
 
     Args:
-        lake: root of the lake.
+        lake: which the catalog describes.
         parts: whose runs are waited for.
     """
 
@@ -57,7 +67,7 @@ def catalog_sensor(lake: str, parts: Sequence[Dataset]) -> dg.SensorDefinition:
         f" running, or at the latest after {LONGEST_STALE_SECONDS // 60} minutes.",
     )
     def follow(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        store = LakeStore.at(lake)
+        store = lake.opened()
         versions = table_versions(store)
         if not versions:
             return dg.SkipReason("the lake is empty")
@@ -76,55 +86,63 @@ def catalog_sensor(lake: str, parts: Sequence[Dataset]) -> dg.SensorDefinition:
     return follow
 
 
-def compaction_sensor(lake: str, parts: Sequence[Dataset]) -> dg.SensorDefinition:
-    """Compact a period when it is over and consists of many files, and nobody writes to its source.
+def compaction_sensor(lake: LakeResource, parts: Sequence[Dataset]) -> dg.SensorDefinition:
+    """Compact what consists of many files: closed periods for good, open ones and the ledgers once a day at most.
 
     Args:
-        lake: root of the lake.
-        parts: what may be compacted.
+        lake: whose tables.
+        parts: the datasets that have a compaction asset of their own; each waits until nobody fetches it.
     """
     jobs = {
         dataset.name: _job(f"{dataset.name}_compaction", compaction_key(dataset), f"Merges files of {dataset.name}.")
         for dataset in parts
     }
+    rest = _job(LEDGERS_JOB, LEDGERS, "Merges files of the ledgers.")
 
     @dg.sensor(
-        name="compaction_of_closed_periods",
-        jobs=list(jobs.values()),
+        name="compaction",
+        jobs=[*jobs.values(), rest],
         minimum_interval_seconds=_COMPACTION_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Looks into the tables' logs for periods that are over and consist of many files.",
+        description="Looks into the tables' logs for periods that are over and consist of several files, and for periods in"
+        " progress and ledgers that consist of many.",
     )
     def compact(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        store = LakeStore.at(lake)
+        store = lake.opened()
+        found, today = crowded(store), store.clock().date()
         requests: list[dg.RunRequest] = []
+        fetching = False
         for dataset in parts:
             job = jobs[dataset.name].name
-            fetching = under_way(context.instance, dataset.symbols, daily_name(dataset))
-            if not fetching and not under_way(context.instance, [compaction_key(dataset)], job):
-                requests += _requests(dataset, job, crowded(store, dataset))
+            if under_way(context.instance, dataset.symbols, daily_name(dataset)):
+                fetching = True
+            elif not under_way(context.instance, [compaction_key(dataset)], job):
+                requests += requests_of(dataset, job, of_dataset(found, dataset), today)
+        others = of_no_dataset(found, parts)
+        # A fetch that never ends must not keep its own ledgers from being merged.
+        urgent = any(item.files >= _URGENT_FILES for item in others)
+        if others and (urgent or not fetching) and not under_way(context.instance, [LEDGERS], LEDGERS_JOB):
+            occasion = f"{today} {_state(others)}" if urgent else str(today)
+            requests.append(dg.RunRequest(job_name=LEDGERS_JOB, run_key=f"ledgers {occasion}"))
         if not requests:
-            return dg.SkipReason("no closed period consists of many files")
+            return dg.SkipReason("a fetch is under way" if found and fetching else "nothing consists of many files")
         return dg.SensorResult(run_requests=requests[:_MOST_REQUESTS])
 
     return compact
 
 
-def _requests(dataset: Dataset, job: str, found: Sequence[Partition]) -> Iterator[dg.RunRequest]:
-    """One request per closed period; the key changes with the files, so nothing is asked for twice."""
-    today = datetime.now(UTC).date()
-    first = dataset.source.start
-    for period in sorted({item.period for item in found}):
-        if _begins(period) < date(first.year, first.month if "-" in period else 1, 1) or not is_closed(period, today):
-            continue
-        files = sorted((item.symbol or "", item.files, item.rows) for item in found if item.period == period)
-        state = hashlib.sha256(repr(files).encode()).hexdigest()[:12]
-        yield dg.RunRequest(job_name=job, partition_key=period, run_key=f"{dataset.name} {period} {state}")
+def requests_of(dataset: Dataset, job: str, found: Sequence[Partition], today: date) -> Iterator[dg.RunRequest]:
+    """One request per period. Of a closed one the key changes with its files, so that nothing is asked for twice; the one in
+    progress is asked for once a day."""
+    for period in sorted({item.values[PERIOD] for item in found}):
+        items = [item for item in found if item.values[PERIOD] == period]
+        occasion = _state(items) if all(item.closed for item in items) else str(today)
+        yield dg.RunRequest(job_name=job, partition_key=period, run_key=f"{dataset.name} {period} {occasion}")
 
 
-def _begins(period: str) -> date:
-    year, _, month = period.partition("-")
-    return date(int(year), int(month or 1), 1)
+def _state(found: Sequence[Partition]) -> str:
+    files = sorted((str(item), item.files, item.rows) for item in found)
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
 
 
 def _job(name: str, key: dg.AssetKey, description: str) -> UnresolvedAssetJobDefinition:

@@ -30,7 +30,7 @@ class Bench:
 
     @property
     def store(self) -> LakeStore:
-        return LakeStore.at(self.settings.lake)
+        return LakeStore.at(self.settings.lake, state=self.settings.state)
 
     def versions(self) -> dict[str, int]:
         return table_versions(self.store)

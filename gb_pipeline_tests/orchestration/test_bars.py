@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import dagster as dg
 import pytest
+
+from gb_pipeline.orchestration.dataset import datasets
+from gb_pipeline.orchestration.reporter import series_rows
 
 BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
@@ -20,7 +25,7 @@ def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to
     assert (shown["rows"], shown["expected"], shown["missing"], shown["quarantined"]) == (1440, 1440, 0, 0)
     assert (shown["first_bar"], shown["last_bar"]) == ("2024-01-02 00:00:00Z", "2024-01-02 23:59:00Z")
     assert (shown["dagster/partition_row_count"], shown["dagster/row_count"]) == (1440, 3 * 1440)
-    assert len(shown["fingerprint"]) == 64
+    assert re.fullmatch("[0-9a-f]{16}", shown["fingerprint"])
     assert shown["commit_bytes"] > 0 and shown["vendor_bytes"] > 0
 
 
@@ -154,7 +159,9 @@ def test_daily_bars_come_in_months_whose_fingerprint_holds_every_day(bench):
     assert made.metadata(key, "2024-01")["rows"] == 17
     assert made.metadata(key, "2024-02")["rows"] == 29
     assert made.metadata(key, "2024-02")["dagster/row_count"] == 46
-    assert made.metadata(key, "2024-01")["fingerprint"] != made.metadata(key, "2024-02")["fingerprint"]
+    months = [made.metadata(key, month)["fingerprint"] for month in ("2024-01", "2024-02")]
+    assert all(re.fullmatch("[0-9a-f]{64}", fingerprint) for fingerprint in months)
+    assert months[0] != months[1]
 
 
 def test_a_restated_bar_is_counted_on_its_day(bench):
@@ -166,6 +173,31 @@ def test_a_restated_bar_is_counted_on_its_day(bench):
 
     assert made.metadata(BTC, "2024-01-02")["restated"] == 1
     assert made.metadata(BTC, "2024-01-03")["restated"] == 0
+
+
+def test_bars_that_the_vendor_returns_no_more_are_counted_on_their_day_from_then_on(bench):
+    made = bench()
+    made.run(BTC, partitions=DAYS)
+    assert made.metadata(BTC, "2024-01-02")["withdrawn"] == 0
+    made.simulation.plant("gap", "BTC-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
+
+    for _ in range(2):
+        made.run(BTC, partitions=DAYS)
+
+        assert made.metadata(BTC, "2024-01-02")["withdrawn"] == 5
+        assert made.metadata(BTC, "2024-01-02")["rows"] == 1440
+        assert made.metadata(BTC, "2024-01-03")["withdrawn"] == 0
+
+
+def test_wide_bars_take_the_place_of_standard_ones_in_the_count_of_a_series(bench):
+    narrow = bench()
+    narrow.run(BTC, ETH, partitions=DAYS)
+    wide = bench(precision="wide")
+
+    wide.run(BTC, partitions=("2024-01-03", "2024-01-04"))
+
+    assert wide.metadata(BTC, "2024-01-04")["dagster/row_count"] == 4 * 1440
+    assert series_rows(wide.store, next(datasets(wide.settings))) == {"BTC-USDT": 4 * 1440, "ETH-USDT": 3 * 1440}
 
 
 def test_scattered_days_are_fetched_and_nothing_between_them(bench):

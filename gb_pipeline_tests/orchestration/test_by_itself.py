@@ -1,15 +1,23 @@
-"""What happens without being asked: the catalog follows the lake, closed periods are compacted, backtests follow the bars."""
+"""What happens without being asked: the catalog follows the lake, many files become few, backtests follow the bars."""
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 import pytest
 
+from gb_pipeline.lake import fetches, ledger
 from gb_pipeline.lake.catalog import catalog_is_stale, open_catalog
-from gb_pipeline.orchestration.assets.compaction import is_closed
+from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.window import Window
+from gb_pipeline.orchestration.assets.compaction import crowded, of_dataset, of_no_dataset, periods
+from gb_pipeline.orchestration.dataset import Dataset, datasets
+from gb_pipeline.orchestration.sensors import requests_of
+from gb_pipeline.storage.compaction import Partition, candidates
 
 BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 
@@ -81,33 +89,137 @@ def test_the_catalog_shows_what_it_holds(bench):
 
     shown = made.metadata("catalog")
     assert (shown["series"], shown["sessions"], shown["bars"]) == (2, 4, 4 * 1440)
-    assert [row.data["symbol"] for row in made_records(made)] == ["BTC-USDT", "ETH-USDT"]
+    assert [row.data["symbol"] for row in _table(made, "catalog", "symbol_data")] == ["BTC-USDT", "ETH-USDT"]
     with open_catalog(made.store.storage.catalog) as catalog:
         assert catalog.execute("select count(*) from bars_1m").fetchone() == (4 * 1440,)
 
 
-def made_records(made) -> list[dg.TableRecord]:
-    record = made.instance.fetch_materializations(dg.AssetRecordsFilter(dg.AssetKey("catalog")), limit=1).records[0]
-    return list(record.asset_materialization.metadata["symbol_data"].records)
-
-
-def test_a_closed_year_of_many_files_is_compacted_once_and_says_the_same(bench):
+def test_a_closed_month_of_many_files_is_compacted_once_and_says_the_same(bench):
     made = bench()
     for day in range(1, 6):
         made.run(BTC, partitions=f"2024-01-{day:02d}")
-    before = made.store.compaction_candidates()
     rows = _rows(made)
-    assert [(item.symbol, item.period, item.files) for item in before] == [("BTC-USDT", "2024", 5)]
+    assert _files(made, "bars_1m") == {"bars_1m sim BTC-USDT 2024-01": 5}
 
-    requests = tick(made, "compaction_of_closed_periods")
-    assert [(item.job_name, item.partition_key) for item in requests] == [("sim_bars_1m_compaction", "2024")]
-    assert made.run("sim/bars_1m_compaction", partitions="2024").success
+    requests = tick(made, "compaction")
+    assert [(item.job_name, item.partition_key) for item in requests] == [
+        ("sim_bars_1m_compaction", "2024-01"),
+        ("compaction_of_ledgers", None),
+    ]
+    assert made.run("sim/bars_1m_compaction", partitions="2024-01").success
 
-    shown = made.metadata("sim/bars_1m_compaction", "2024")
+    shown = made.metadata("sim/bars_1m_compaction", "2024-01")
     assert (shown["merged"], shown["files_before"], shown["files_after"], shown["rows"]) == (1, 5, 1, 5 * 1440)
     assert _rows(made).equals(rows)
-    assert made.store.compaction_candidates() == []
-    assert tick(made, "compaction_of_closed_periods") == []
+    assert _files(made, "bars_1m") == {"bars_1m sim BTC-USDT 2024-01": 1}
+    assert [item.job_name for item in tick(made, "compaction")] == ["compaction_of_ledgers"]
+
+
+def test_a_closed_month_is_merged_for_good_when_two_files_are_left_of_it(bench):
+    made = bench()
+    made.run(BTC, partitions="2024-01-01")
+    assert tick(made, "compaction") == []
+    made.run(BTC, partitions="2024-01-02")
+
+    assert [item.partition_key for item in tick(made, "compaction") if item.partition_key] == ["2024-01"]
+
+
+def test_the_period_in_progress_is_compacted_when_it_has_many_files_and_asked_for_once_a_day(tmp_path):
+    now = datetime(2024, 1, 20, 12, tzinfo=UTC)
+    store = LakeStore.at(tmp_path, clock=lambda: now)
+    for day in range(1, 4):
+        _write_day(store, date(2024, 1, day))
+    assert crowded(store) == []
+
+    _write_day(store, date(2024, 1, 4))
+    [item] = [item for item in crowded(store) if item.table == "bars_1m"]
+    assert (item.values["period"], item.files, item.closed) == ("2024-01", 4, False)
+
+    # A week after its end a month has settled.
+    store.compact(item)
+    _write_day(store, date(2024, 1, 5))
+    assert [item for item in crowded(store) if item.table == "bars_1m"] == []
+    now = datetime(2024, 2, 7, 12, tzinfo=UTC)
+    assert [item for item in crowded(store) if item.table == "bars_1m"] == []
+    now = datetime(2024, 2, 8, 12, tzinfo=UTC)
+    [item] = [item for item in crowded(store) if item.table == "bars_1m"]
+    assert (item.files, item.closed) == (2, True)
+
+
+def test_a_period_in_progress_is_asked_for_once_a_day_and_a_closed_one_once_per_state(bench):
+    dataset = next(datasets(bench().settings))
+    today = date(2024, 1, 20)
+
+    def keys(files: int, *, closed: bool, on: date = today) -> list[str | None]:
+        values = {"source": "sim", "symbol": "BTC-USDT", "period": "2024-01", "is_current": True}
+        found = [Partition("bars_1m", values, files, 1440 * files, 1000, closed)]
+        return [item.run_key for item in requests_of(dataset, "job", found, on)]
+
+    assert keys(4, closed=False) == keys(5, closed=False) == ["sim_bars_1m 2024-01 2024-01-20"]
+    assert keys(4, closed=False, on=date(2024, 1, 21)) == ["sim_bars_1m 2024-01 2024-01-21"]
+    assert keys(2, closed=True) == keys(2, closed=True, on=date(2024, 1, 21))
+    assert keys(2, closed=True) != keys(3, closed=True)
+
+
+def test_ledgers_are_compacted_by_an_asset_of_their_own(bench):
+    made = bench()
+    for day in range(1, 6):
+        made.run(BTC, partitions=f"2024-01-{day:02d}")
+    rules = made.settings.source("sim").rules(Resolution.MINUTE)
+    for day in range(10, 14):
+        made.store.record_failure(
+            "sim", ["BTC-USDT"], Window.of(date(2024, 1, day), date(2024, 1, day + 1)), rules=rules
+        )
+    known, calls = ledger.current(made.store.tables), fetches.read(made.store.tables)
+    sessions = sum(_files(made, "sessions").values())
+    assert sessions >= 4
+    assert list(_files(made, "fetches").values()) == [5]
+
+    assert made.run("ledgers_compaction").success
+
+    shown = made.metadata("ledgers_compaction")
+    assert (shown["merged"], shown["files_before"], shown["files_after"]) == (2, 5 + sessions, 2)
+    assert [row.data["partition"].split()[0] for row in _table(made, "ledgers_compaction", "merges")] == [
+        "fetches",
+        "sessions",
+    ]
+    assert ledger.current(made.store.tables).equals(known)
+    assert fetches.read(made.store.tables).equals(calls)
+    assert [*_files(made, "sessions").values(), *_files(made, "fetches").values()] == [1, 1]
+
+
+def test_bars_that_gb_yaml_names_no_more_are_merged_with_the_ledgers(bench):
+    made = bench()
+    for day in range(1, 3):
+        made.run(BTC, partitions=f"2024-01-{day:02d}")
+        made.run(BTC, partitions=f"2024-02-{day:02d}")
+    parts = list(datasets(bench(start="2024-02-01").settings))
+
+    found = crowded(made.store)
+    assert [item.values["period"] for item in of_dataset(found, parts[0])] == ["2024-02"]
+    others = [item for item in of_no_dataset(found, parts) if item.table == "bars_1m"]
+    assert [item.values["period"] for item in others] == ["2024-01"]
+
+
+def test_what_is_not_as_it_was_recorded_is_left_alone_and_named(bench):
+    made = bench()
+    for day in range(1, 4):
+        made.run(BTC, partitions=f"2024-01-{day:02d}")
+    snapshot = made.store.tables.newest("bars_1m")
+    path = made.settings.lake / "lake" / "bars_1m" / snapshot.files["path"][0]
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    path.write_bytes(damaged)
+
+    done = made.run("sim/bars_1m_compaction", partitions="2024-01")
+
+    assert not done.success
+    failure = done.failure_data_for_node("sim__bars_1m_compaction").user_failure_data
+    [left] = failure.metadata["left"].records
+    assert left.data["partition"] == "bars_1m sim BTC-USDT 2024-01"
+    assert path.name in left.data["reason"]
+    assert "gb verify" in left.data["fix"]
+    assert _files(made, "bars_1m") == {"bars_1m sim BTC-USDT 2024-01": 3}
 
 
 def test_nothing_is_compacted_while_its_source_is_fetched(bench):
@@ -116,23 +228,27 @@ def test_nothing_is_compacted_while_its_source_is_fetched(bench):
         made.run(BTC, partitions=f"2024-01-{day:02d}")
     under_way(made, ETH)
 
-    assert tick(made, "compaction_of_closed_periods") == []
+    assert tick(made, "compaction") == []
 
 
 @pytest.mark.parametrize(
-    ("period", "today", "closed"),
-    [
-        ("2024", date(2024, 12, 31), False),
-        ("2024", date(2025, 1, 6), False),
-        ("2024", date(2025, 1, 7), True),
-        ("2024-03", date(2024, 4, 6), False),
-        ("2024-03", date(2024, 4, 7), True),
-        ("2024-12", date(2025, 1, 6), False),
-        ("2024-12", date(2025, 1, 7), True),
-    ],
-)
-def test_the_open_period_is_left_alone(period, today, closed):
-    assert is_closed(period, today) is closed
+    ("resolution", "first", "cron"),
+    [("1s", "2024-03-15", "0 0 * * *"), ("1m", "2024-03", "0 0 1 * *"), ("4h", "2024-03", "0 0 1 * *"),
+     ("1d", "2024", "0 0 1 1 *"), ("1mo", "2024", "0 0 1 1 *")],
+)  # fmt: skip
+def test_partitions_of_compaction_are_the_periods_of_the_files_from_the_first_to_that_in_progress(
+    bench, resolution, first, cron
+):
+    source = bench(start="2024-03-15", end=None).settings.source("sim")
+    dataset = Dataset(source, Resolution.parse(resolution))
+    partitions = periods(dataset)
+    at = datetime(2024, 5, 2, 12, tzinfo=UTC)
+
+    keys = partitions.get_partition_keys(current_time=at)
+
+    assert partitions.cron_schedule == cron
+    assert keys[0] == first
+    assert keys[-1] == at.strftime(bars(dataset.resolution).period)
 
 
 def test_backtests_are_the_only_assets_with_automation_and_read_their_day_from_the_lake(bench):
@@ -182,3 +298,32 @@ def _rows(made) -> pl.DataFrame:
     from gb_pipeline.reading.lake import Lake
 
     return Lake.open(made.settings.lake).bars(None, "1m", source="sim")
+
+
+def _table(made, asset: str, entry: str) -> list[dg.TableRecord]:
+    """The records of a table in the newest materialisation's metadata."""
+    record = made.instance.fetch_materializations(dg.AssetRecordsFilter(dg.AssetKey(asset)), limit=1).records[0]
+    return list(record.asset_materialization.metadata[entry].records)
+
+
+def _files(made, table: str) -> dict[str, int]:
+    """How many files each partition of a table has."""
+    return {str(item): item.files for item in candidates(made.store.tables, min_files=1) if item.table == table}
+
+
+def _write_day(store: LakeStore, day: date) -> None:
+    minute = pl.datetime_range(
+        datetime(day.year, day.month, day.day, tzinfo=UTC),
+        datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=23, minutes=59),
+        "1m",
+        time_unit="us",
+        eager=True,
+    )
+    frame = pl.DataFrame({"timestamp": minute}).with_columns(
+        *(
+            pl.lit(price).alias(name)
+            for name, price in zip(("open", "high", "low", "close"), ("5", "9", "4", "7"), strict=True)
+        ),
+        pl.lit("1").alias("volume"),
+    )
+    store.write_bars("sim", "BTC-USDT", "1m", Window.of(day, day + timedelta(days=1)), frame)

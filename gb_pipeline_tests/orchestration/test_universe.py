@@ -24,10 +24,10 @@ def test_a_source_without_symbols_loads_and_shows_nothing(bench, symbols):
 
     dg.Definitions.validate_loadable(made.definitions)
 
-    assert keys(made.definitions) == {"catalog"}
+    assert keys(made.definitions) == {"catalog", "ledgers_compaction"}
     assert made.definitions.get_repository_def().schedule_defs == []
     assert not made.simulation.requests
-    for name in ("catalog_follows_the_lake", "compaction_of_closed_periods"):
+    for name in ("catalog_follows_the_lake", "compaction"):
         with dg.build_sensor_context(made.instance, definitions=made.definitions) as context:
             tick = made.definitions.resolve_sensor_def(name).evaluate_tick(context)
         assert (tick.run_requests, bool(tick.skip_message)) == ([], True)
