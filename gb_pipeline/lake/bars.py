@@ -109,7 +109,7 @@ class _Writer:
         # Describing sessions and writing files take about as long, and neither needs the other's result.
         described = beside().submit(self._describe, _after(stored, decided), decided)
         try:
-            size = self._fill(draft, files, held, known) if not decided.nothing else 0
+            size = self._fill(draft, files, held) if not decided.nothing else 0
         finally:
             sessions = described.result()
         version = None if decided.nothing else draft.base.version + 1
@@ -172,12 +172,10 @@ class _Writer:
         session = self.rules.calendar.session_of(rows["timestamp"], answer.resolution).alias("session")
         return rows.with_columns(session), held
 
-    def _fill(self, draft: Draft, files: pl.DataFrame, held: pl.DataFrame, known: pl.DataFrame) -> int:
+    def _fill(self, draft: Draft, files: pl.DataFrame, held: pl.DataFrame) -> int:
         """Write the files of new and superseded versions; how many bytes they have."""
         answer, dataset = self.answer, draft.table.dataset
-        before = ledger.newest_moment(known)
-        if before is not None:
-            draft.stamp = max(draft.stamp, before + MICROSECOND)
+        draft.stamp = max(draft.stamp, ledger.newest_moment(self.tables, answer.resolution) + MICROSECOND)
         draft.info = {
             "operation": "WRITE",
             "gb": {
