@@ -7,10 +7,11 @@ Does not belong here: whether an action makes sense (`quality.actions`), and wha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.lake import quarantine
+from gb_pipeline.lake.bars import LATE
 from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
-from gb_pipeline.market.schema import SPLIT
+from gb_pipeline.market.schema import ACTIONS_RECEIVED, SPLIT
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.actions import ActionsVerdict, judge_actions
+from gb_pipeline.quality.actions import BAD, ActionsVerdict, judge_actions
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.history import revise
@@ -53,7 +55,7 @@ class ActionsReport:
         withdrawn: actions that the vendor returns no more since this answer.
         quarantined: rows that were refused.
         repeated: rows that said the same as another row of the answer.
-        late: rows that differ from what a later question brought; they changed nothing.
+        late: rows that differ from what a later question brought; they changed nothing and are in quarantine.
         reasons: refused rows by code.
         worst: the first few refused rows: `symbol`, `ex_date`, `why`, `row`, as text.
         doubtful: splits that look like one split under two dates, as text, by symbol.
@@ -145,13 +147,19 @@ def write_actions(
     codes = sorted(set(symbols))
     verdict = judge_actions(frame, set(codes), *window)
     asked = Window.of(*window)
-    at = max(fetched_at, clock())
-    quarantine.record(tables, source, TABLE, asked, verdict.bad, at=at, run_id=run_id, clock=clock)
 
-    def decide(draft: Draft) -> ActionsReport:
+    def refuse(rows: pl.DataFrame) -> None:
+        at = max(fetched_at, clock())
+        quarantine.record(tables, source, TABLE, asked, rows, at=at, run_id=run_id, clock=clock)
+
+    refuse(verdict.bad)
+
+    def decide(draft: Draft) -> tuple[ActionsReport, pl.DataFrame]:
         return _decide(draft, source, codes, window, verdict, fetched_at)
 
-    return commit(tables[TABLE], decide, clock=clock)
+    report, late = commit(tables[TABLE], decide, clock=clock)
+    refuse(late)
+    return report
 
 
 def _decide(
@@ -161,14 +169,14 @@ def _decide(
     window: tuple[date, date],
     verdict: ActionsVerdict,
     fetched_at: datetime,
-) -> ActionsReport:
-    """One attempt: read, compare, and fill the draft."""
+) -> tuple[ActionsReport, pl.DataFrame]:
+    """One attempt: read, compare, and fill the draft; the report, and what came too late as refused rows."""
     found = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
     files = reading.current(draft.base, found)
     held = reading.read(draft.table.storage, CORPORATE_ACTIONS, files, with_file=True)
     inside = (pl.col("ex_date") >= window[0]) & (pl.col("ex_date") < window[1])
     stored = held.filter(inside, pl.col("symbol").is_in(codes))
-    changes, counts = _changes(source, verdict, stored, fetched_at)
+    changes, late, counts = _changes(source, verdict, stored, fetched_at)
     version = None
     if changes.height:
         version = draft.base.version + 1
@@ -181,7 +189,7 @@ def _decide(
     for (symbol, what), number in counts.items():
         total[what] += number
         by_symbol.setdefault(symbol, Counter())[what] = number
-    return ActionsReport(
+    report = ActionsReport(
         source=source,
         start=window[0],
         end=window[1],
@@ -200,15 +208,17 @@ def _decide(
         changed=changes,
         version=version,
     )
+    return report, late
 
 
 def _changes(
     source: str, verdict: ActionsVerdict, there: pl.DataFrame, fetched_at: datetime
-) -> tuple[pl.DataFrame, Counter[tuple[str, str]]]:
-    """The new versions, and how many actions of which symbol are what."""
+) -> tuple[pl.DataFrame, pl.DataFrame, Counter[tuple[str, str]]]:
+    """The new versions, what came too late as refused rows, and how many actions of which symbol are what."""
     stored = {_key(row): row for row in there.rows(named=True)}
     counts: Counter[tuple[str, str]] = Counter()
     changes: list[_Action] = []
+    overdue: list[_Action] = []
 
     def overtaken(before: _Action | None) -> bool:
         return before is not None and before["fetched_at"] > fetched_at
@@ -223,7 +233,9 @@ def _changes(
         late = not same and overtaken(before)
         what = "unchanged" if same else "late" if late else "new" if before is None else "restated"
         counts[key[0], what] += 1
-        if not same and not late:
+        if late:
+            overdue.append(_as_late(action))
+        elif not same:
             append(action)
     for key, before in stored.items():
         refused = key[:3] in verdict.refused
@@ -232,7 +244,19 @@ def _changes(
             append(before, gone=True)
     names = CORPORATE_ACTIONS.columns.names
     types = {name: _TYPES[name] for name in names}
-    return pl.DataFrame([{name: row[name] for name in names} for row in changes], schema=types), counts
+    new = pl.DataFrame([{name: row[name] for name in names} for row in changes], schema=types)
+    return new, pl.DataFrame(overdue, schema=BAD), counts
+
+
+def _as_late(action: _Action) -> _Action:
+    ex_date = action["ex_date"]
+    return {
+        "symbol": action["symbol"],
+        "session": ex_date,
+        "timestamp": datetime.combine(ex_date, time(), UTC),
+        "reasons": [LATE],
+        "row": json.dumps({name: action[name] for name in ACTIONS_RECEIVED}, default=str),
+    }
 
 
 def _labelled(good: pl.DataFrame, stored: Mapping[_Key, _Action]) -> dict[_Key, _Action]:

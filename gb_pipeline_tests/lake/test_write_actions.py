@@ -22,19 +22,30 @@ from gb_pipeline.lake import actions, quarantine
 from gb_pipeline.lake.actions import ActionsReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline_tests.actions import delisting, dividend, received, split
+from gb_pipeline_tests.bars import SetClock
 
 EVER = (date(2000, 1, 1), date(2030, 1, 1))
 T0 = datetime(2024, 1, 2, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+TICK = timedelta(microseconds=1)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LakeStore:
-    return LakeStore.at(tmp_path)
+    return LakeStore.at(tmp_path, clock=SetClock(T0))
 
 
-def write(store: LakeStore, *rows: dict, at: datetime = T0, symbols=("AAPL", "MSFT"), window=EVER) -> ActionsReport:
-    return store.write_actions("mine", symbols, window, received(*rows), known_at=at)
+def write(
+    store: LakeStore,
+    *rows: dict,
+    at: datetime = T0,
+    asked: datetime | None = None,
+    symbols=("AAPL", "MSFT"),
+    window=EVER,
+) -> ActionsReport:
+    """Write at a moment of the lake's clock; the vendor was asked at that moment unless `asked` says otherwise."""
+    store.clock.now = at
+    return store.write_actions("mine", symbols, window, received(*rows), fetched_at=asked)
 
 
 def said(store: LakeStore, as_of: datetime | None = None, *columns: str) -> list[tuple]:
@@ -45,23 +56,25 @@ def test_the_same_answer_twice_is_one_commit(store: LakeStore) -> None:
     rows = [split("2020-08-31", "4"), dividend("2024-02-09", "0.24"), delisting("2029-01-02", "MSFT")]
     first = write(store, *rows)
     again = write(store, *reversed(rows), at=T0 + DAY)
-    assert (first.new, first.restated, first.unchanged, first.version) == (3, 0, 0, 1)
+    assert (first.new, first.restated, first.unchanged, first.version) == (3, 0, 0, 0)
     assert (again.new, again.restated, again.unchanged, again.version) == (0, 0, 3, None)
     assert actions.history(store.tables).height == 3
 
 
 def test_an_empty_answer_about_nothing_makes_no_table(store: LakeStore) -> None:
     report = write(store)
-    assert (report.received, report.version, store.tables.existing()) == (0, None, ())
+    assert (report.received, report.version, list(store.tables.existing())) == (0, None, [])
 
 
 def test_a_corrected_amount_is_a_new_version_and_the_old_one_stays_readable(store: LakeStore) -> None:
     write(store, dividend("2024-02-09", "0.24"))
     report = write(store, dividend("2024-02-09", "0.25"), at=T0 + DAY)
     assert (report.restated, report.new, report.unchanged) == (1, 0, 0)
-    assert report.changed.select("amount", "known_at").rows() == [(Decimal("0.25"), T0 + DAY)]
+    assert report.changed.select("amount", "fetched_at").rows() == [(Decimal("0.25"), T0 + DAY)]
+    lives = actions.history(store.tables).select("amount", "known_at", "superseded_at").rows()
+    assert lives == [(Decimal("0.24"), T0, T0 + DAY), (Decimal("0.25"), T0 + DAY, None)]
     assert said(store, None, "amount") == [(Decimal("0.25"),)]
-    assert said(store, T0 + DAY - timedelta(microseconds=1), "amount") == [(Decimal("0.24"),)]
+    assert said(store, T0 + DAY - TICK, "amount") == [(Decimal("0.24"),)]
     assert said(store, T0 - DAY) == []
 
 
@@ -170,7 +183,7 @@ def test_a_frame_of_floats_or_of_other_columns_is_refused_whole(store: LakeStore
     ):
         with pytest.raises(WindowRefused):
             store.write_actions("mine", ["AAPL"], EVER, wrong)
-    assert store.tables.existing() == ()
+    assert list(store.tables.existing()) == []
 
 
 @given(
@@ -192,11 +205,19 @@ def test_amounts_of_eighteen_decimals_survive(store: LakeStore) -> None:
     assert said(store, None, "amount") == [(Decimal("0.123456789012345678"),), (Decimal("0.24"),)]
 
 
-def test_an_answer_that_is_late_does_not_hide_a_newer_one(store: LakeStore) -> None:
-    write(store, dividend("2024-02-09", "0.25"), at=T0 + DAY)
-    write(store, dividend("2024-02-09", "0.24"), at=T0)
-    assert said(store, None, "amount") == [(Decimal("0.25"),)]
-    assert said(store, T0, "amount") == [(Decimal("0.24"),)]
+def test_an_answer_that_is_late_changes_nothing_and_is_kept(store: LakeStore) -> None:
+    write(store, dividend("2024-02-09", "0.25"), split("2020-08-31", "4"), at=T0 + DAY)
+    late = write(store, dividend("2024-02-09", "0.24"), dividend("2021-02-09", "0.2"), at=T0 + 2 * DAY, asked=T0)
+    assert (late.late, late.new, late.restated, late.withdrawn, late.quarantined) == (1, 1, 0, 0, 0)
+    assert late.received == late.new + late.restated + late.unchanged + late.quarantined + late.repeated + late.late
+    held = [(None,), (Decimal("0.2"),), (Decimal("0.25"),)]
+    assert said(store, None, "amount") == held
+    kept = quarantine.read(store.tables, "mine").row(0, named=True)
+    assert (kept["reasons"], kept["session"]) == (["fetched_before_stored"], date(2024, 2, 9))
+    assert json.loads(kept["row"])["amount"].rstrip("0") == "0.24"
+    again = write(store, dividend("2024-02-09", "0.24"), dividend("2021-02-09", "0.2"), at=T0 + 3 * DAY, asked=T0)
+    assert (again.late, again.version) == (1, None)
+    assert quarantine.read(store.tables).height == 1
 
 
 def test_two_contents_of_one_moment_are_told_apart(store: LakeStore) -> None:
@@ -204,6 +225,7 @@ def test_two_contents_of_one_moment_are_told_apart(store: LakeStore) -> None:
     write(store, dividend("2024-02-09", "0.25"))
     assert said(store, None, "amount") == [(Decimal("0.25"),)]
     assert said(store, T0, "amount") == [(Decimal("0.24"),)]
+    assert said(store, T0 + TICK, "amount") == [(Decimal("0.25"),)]
 
 
 def test_one_split_under_two_dates_is_pointed_out(store: LakeStore) -> None:
@@ -253,10 +275,9 @@ def test_writers_of_the_same_actions_at_once_lose_and_double_nothing(store: Lake
     assert said(store, None, "amount") == [(Decimal(f"0.5{month}"),) for month in range(1, 6)]
 
 
-def test_the_catalog_has_what_holds_and_every_version(store: LakeStore) -> None:
+def test_sql_has_what_holds_every_version_and_what_held(store: LakeStore) -> None:
     lake = Lake(store)
     assert lake.sql("select * from corporate_actions").is_empty()
-    assert lake.sql("select * from corporate_action_history").is_empty()
     write(store, dividend("2024-02-09", "0.24"), split("2020-08-31", "4"), split("2020-08-30", "4"))
     write(store, dividend("2024-02-09", "0.25"), split("2020-08-31", "4"), at=T0 + DAY)
     held = lake.sql("select ex_date, kind, amount, withdrawn from corporate_actions order by ex_date")
@@ -265,14 +286,16 @@ def test_the_catalog_has_what_holds_and_every_version(store: LakeStore) -> None:
         (date(2024, 2, 9), "cash_dividend", Decimal("0.25"), False),
     ]
     versions = lake.sql(
-        "select amount, known_at from corporate_action_history where kind = 'cash_dividend' order by known_at"
+        "select amount, known_at, superseded_at from corporate_actions_history where kind = 'cash_dividend'"
+        " order by known_at"
     )
-    assert versions.rows() == [(Decimal("0.24"), T0), (Decimal("0.25"), T0 + DAY)]
-    assert lake.sql("select count(*) from corporate_action_history where withdrawn").item() == 1
-    empty, full = (lake.sql(f"describe {name}") for name in ("corporate_actions", "corporate_action_history"))
-    assert dict(empty.select("column_name", "column_type").rows()) == dict(
-        full.select("column_name", "column_type").rows()
-    )
+    assert versions.rows() == [(Decimal("0.24"), T0, T0 + DAY), (Decimal("0.25"), T0 + DAY, None)]
+    assert lake.sql("select count(*) from corporate_actions_history where withdrawn").item() == 1
+    then = f"select amount from corporate_actions_as_of('{T0.isoformat()}') where kind = 'cash_dividend'"
+    assert lake.sql(then).item() == Decimal("0.24")
+    question = "select ex_date from corporate_actions where kind = 'split' order by ex_date"
+    assert lake.sql(question)["ex_date"].to_list() == [date(2020, 8, 31)]
+    assert lake.sql(question, as_of=T0)["ex_date"].to_list() == [date(2020, 8, 30), date(2020, 8, 31)]
 
 
 def test_actions_are_found_by_symbol_kind_and_date_and_a_symbol_nobody_asked_for_is_no_empty_answer(
@@ -292,16 +315,6 @@ def test_actions_are_found_by_symbol_kind_and_date_and_a_symbol_nobody_asked_for
         lake.corporate_actions("AAPL", source="other")
     with pytest.raises(ConfigError, match="no kind"):
         lake.corporate_actions(kind="dividend")
-
-
-def test_names_with_quotes_are_names(store: LakeStore) -> None:
-    rows = [dividend("2024-02-09", "0.24", symbol="O'NEIL"), dividend("2024-02-09", "1")]
-    for at in (T0, T0 + DAY):
-        report = store.write_actions("it's", ["O'NEIL", "AAPL"], EVER, received(*rows), known_at=at)
-    assert (report.unchanged, report.version) == (2, None)
-    corrected = received(dividend("2024-02-09", "0.3", symbol="O'NEIL"))
-    assert store.write_actions("it's", ["O'NEIL"], EVER, corrected, known_at=T0 + 2 * DAY).restated == 1
-    assert actions.read(store.tables, "it's")["amount"].to_list() == [Decimal(1), Decimal("0.3")]
 
 
 def test_real_consolidations_of_another_vendor_keep_their_ratio(
