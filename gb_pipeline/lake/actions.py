@@ -26,6 +26,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.actions import BAD, ActionsVerdict, judge_actions
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit
+from gb_pipeline.storage.dataset import KNOWN_AT
 from gb_pipeline.storage.history import revise
 from gb_pipeline.storage.reading import held_at
 from gb_pipeline.storage.table import Tables
@@ -38,6 +39,8 @@ SAID = ("split_to", "split_from", "amount", "currency", "declared_date", "record
 _SAME_SPLIT_DAYS = timedelta(days=14)
 _WORST = 5
 _TYPES = CORPORATE_ACTIONS.polars
+# What there is to say of an action that holds, or held; when it ended is not among it.
+HELD = pl.Schema({name: _TYPES[name] for name in (*CORPORATE_ACTIONS.columns.names, KNOWN_AT)})
 
 _Action = dict[str, Any]
 _Key = tuple[str, date, str, str]
@@ -119,10 +122,10 @@ def read(
         withdrawn: also those that the vendor no longer returned by then.
 
     Returns:
-        Columns of the dataset `corporate_actions`, `withdrawn` never null, sorted by source, symbol and ex date.
+        Columns of `HELD`, `withdrawn` never null, sorted by source, symbol and ex date.
     """
     rows = history(tables, source, symbols, between).with_columns(pl.col("withdrawn").fill_null(False))
-    return valid(rows, as_of, withdrawn=withdrawn)
+    return valid(rows, as_of, withdrawn=withdrawn).select(HELD.names())
 
 
 def valid(rows: pl.DataFrame, as_of: datetime | None = None, *, withdrawn: bool = False) -> pl.DataFrame:

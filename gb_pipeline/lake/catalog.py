@@ -21,9 +21,12 @@ import polars as pl
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import actions, ledger
 from gb_pipeline.lake import catalog_tables as contents
-from gb_pipeline.lake.catalog_views import parquet_rows, statements
+from gb_pipeline.lake.catalog_summaries import SUMMARIES, Summaries
+from gb_pipeline.lake.catalog_views import parquet_rows, statements, unknown
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from gb_pipeline.settings import SourceSettings
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 5
+FORMAT = 6
 # What a killed build left behind is removed by a later one.
 _ABANDONED_SECONDS = 3600
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
@@ -45,6 +48,8 @@ _META = pl.Schema(
         "made_at": pl.Datetime("us", "UTC"),
         "root": pl.String(),
         "format": pl.Int64(),
+        # Whether everything could be read: else the next who asks builds it again.
+        "whole": pl.Boolean(),
     }
 )
 
@@ -58,7 +63,7 @@ class CatalogReport:
         versions: Delta version of every table that it was made from.
         series, sessions, gaps, files: rows of `symbol_data`, `coverage`, `gaps` and `files`.
         rows, bytes: stored bars, and the size of their data files.
-        unreadable: tables and views that were left out because of damage, with what was seen.
+        unreadable: tables and views that are not known because of damage, with what was seen; asking for one says so.
         replaced: False when another process had put a newer catalog in place meanwhile.
         seconds: how long it took.
     """
@@ -120,48 +125,76 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
 
     tables = store.tables
     began = time.perf_counter()
+    # What waits for the ledger is read with it, so a folder that cannot be written is no hindrance.
+    with suppress(LakeError):
+        ledger.take_over_all(tables, clock=store.clock)
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
-    ledger.take_over_all(tables, clock=store.clock)
     state = _state(store)
-    listed = contents.file_list(tables)
-    sessions = ledger.current(tables)
-    frames = {
-        "symbol_data": contents.symbol_data(tables, listed, sessions, instruments),
-        "files": listed,
-        "coverage": contents.coverage(sessions),
-        "gaps": contents.gaps(sessions),
-        "quarantine": contents.quarantine_summary(tables),
-        "corporate_actions": actions.read(tables),
-        "fetches": contents.fetch_summary(tables),
-        "catalog_meta": _meta(state, store.storage),
-    }
-    for name, frame in frames.items():
-        connection.register("incoming", frame.to_arrow())
-        connection.execute(f"create table {name} as select * from incoming")
-        connection.unregister("incoming")
-    connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
-    damaged: list[LakeError] = []
-    there = list(tables.existing(damaged))
-    unreadable = {error.what.split(":", 1)[0]: error.what for error in damaged}
-    views = statements(there, parquet_rows(store.storage), skip=[*frames, "sessions"])
+    unreadable: dict[str, str] = {}
+    frames = _summaries(connection, Summaries(tables, instruments), unreadable)
+    snapshots = _snapshots(connection, tables, unreadable)
+    views = statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"])
     for name, statement in views.items():
         try:
             connection.execute(statement)
         except duckdb.Error as error:
             unreadable[name] = str(error).split("\n", 1)[0]
+    _create(connection, "catalog_meta", _meta(state, store.storage, whole=not unreadable))
+    listed, series = frames["files"], frames["symbol_data"]
     return CatalogReport(
         path=store.storage.catalog,
         versions={name: version for name, (_, version) in state.items()},
-        series=frames["symbol_data"].height,
-        sessions=sessions.height,
+        series=series.height,
+        sessions=frames["coverage"].height,
         gaps=frames["gaps"].height,
         files=listed.height,
-        rows=int(frames["symbol_data"]["record_count"].sum()),
+        rows=int(series["record_count"].sum()),
         bytes=int(listed["bytes"].sum()),
         unreadable=unreadable,
         replaced=False,
         seconds=time.perf_counter() - began,
     )
+
+
+def _summaries(
+    connection: DuckDBPyConnection, summaries: Summaries, unreadable: dict[str, str]
+) -> dict[str, pl.DataFrame]:
+    """Create the catalog's own tables; one that is not known becomes a view that says why to whoever asks it."""
+    frames = {}
+    for name, empty in SUMMARIES.items():
+        try:
+            frames[name] = summaries.make(name)
+        except LakeError as error:
+            unreadable[name] = error.what
+            frames[name] = empty()
+            connection.execute(unknown(name, frames[name].to_arrow().schema, str(error)))
+            continue
+        _create(connection, name, frames[name])
+    if "symbol_data" not in unreadable:
+        connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
+    return frames
+
+
+def _snapshots(connection: DuckDBPyConnection, tables: Tables, unreadable: dict[str, str]) -> list[Snapshot]:
+    """The lake's tables that views are made of: those that exist, and corporate actions in any case."""
+    found = []
+    for dataset in tables.datasets:
+        try:
+            snapshot = tables.newest(dataset.name)
+        except LakeError as error:
+            unreadable.setdefault(dataset.name, error.what)
+            if dataset.name not in {*SUMMARIES, "sessions"}:
+                connection.execute(unknown(dataset.name, dataset.schema, str(error)))
+            continue
+        if snapshot.version >= 0 or dataset.name == actions.TABLE:
+            found.append(snapshot)
+    return found
+
+
+def _create(connection: DuckDBPyConnection, name: str, frame: pl.DataFrame) -> None:
+    connection.register("incoming", frame.to_arrow())
+    connection.execute(f"create table {name} as select * from incoming")
+    connection.unregister("incoming")
 
 
 def catalog_is_stale(store: LakeStore) -> bool:
@@ -269,12 +302,12 @@ def _read_meta(connection: DuckDBPyConnection, storage: Storage) -> _State | Non
     import duckdb
 
     try:
-        rows = connection.execute('select "table", table_id, version, root, format from catalog_meta').fetchall()
+        rows = connection.execute('select "table", table_id, version, root, format, whole from catalog_meta').fetchall()
     except duckdb.Error:
         return None
-    if not rows or any(root != str(storage.root) or made != FORMAT for *_, root, made in rows):
+    if not rows or any(row[3:] != (str(storage.root), FORMAT, True) for row in rows):
         return None
-    return {name: (identity, version) for name, identity, version, _, _ in rows if name}
+    return {name: (identity, version) for name, identity, version, *_ in rows if name}
 
 
 def _newer(there: _State | None, made: _State | None) -> bool:
@@ -287,11 +320,11 @@ def _newer(there: _State | None, made: _State | None) -> bool:
     )
 
 
-def _meta(state: _State, storage: Storage) -> pl.DataFrame:
-    made_at = datetime.now(UTC)
-    rows = [(name, *what, made_at, str(storage.root), FORMAT) for name, what in state.items()]
+def _meta(state: _State, storage: Storage, *, whole: bool) -> pl.DataFrame:
+    made = (datetime.now(UTC), str(storage.root), FORMAT, whole)
+    rows = [(name, *what, *made) for name, what in state.items()]
     # An empty lake has no table; one row without a name still says where and when.
-    return pl.DataFrame(rows or [("", "", -1, made_at, str(storage.root), FORMAT)], schema=_META, orient="row")
+    return pl.DataFrame(rows or [("", "", -1, *made)], schema=_META, orient="row")
 
 
 def _remove_abandoned(target: Path) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gb_pipeline.lake import fetches, quarantine
 from gb_pipeline.lake.datasets import SESSIONS, bars_of
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
@@ -156,8 +155,8 @@ def symbol_data(
 ) -> pl.DataFrame:
     """One row per series, columns of `SYMBOL_DATA`.
 
-    An intraday series of one precision is counted by its files: `record_count`, `start` and `end` are what the log says
-    . Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
+    An intraday series of one precision is counted by its files: `record_count`, `start` and `end` are what the log
+    says. Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
     ledger of sessions; `bytes` of a file of many symbols are shared out by rows. `file_path` is the folder of the files.
     `adjustment` says what was done to the prices, `raw` or `split`; null without a bar.
 
@@ -267,12 +266,16 @@ def instruments_of(sources: Mapping[str, SourceSettings]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=INSTRUMENTS, orient="row")
 
 
-def quarantine_summary(tables: Tables) -> pl.DataFrame:
-    """Refused rows by series, session and reason; a row that breaks two rules counts under both."""
-    rows = quarantine.read(tables).explode("reasons", empty_as_null=True, keep_nulls=True)
+def quarantine_summary(refused: pl.DataFrame) -> pl.DataFrame:
+    """Refused rows by series, session and reason; a row that breaks two rules counts under both.
+
+    Args:
+        refused: columns of the dataset `quarantine`, as `quarantine.read` returns them.
+    """
     keys = [*SERIES, "session", pl.col("reasons").alias("reason")]
     return (
-        rows.group_by(keys)
+        refused.explode("reasons", empty_as_null=True, keep_nulls=True)
+        .group_by(keys)
         .agg(
             pl.len().cast(pl.Int64).alias("rows"),
             pl.col("timestamp").min().alias("first_timestamp"),
@@ -284,15 +287,17 @@ def quarantine_summary(tables: Tables) -> pl.DataFrame:
     )
 
 
-def fetch_summary(tables: Tables) -> pl.DataFrame:
+def fetch_summary(calls: pl.DataFrame) -> pl.DataFrame:
     """Vendor calls by series, kind and outcome: how many, how much, how long, and the newest error.
 
     Kinds are `bars`, `corporate_actions`, `instruments`; the latter two have an empty resolution.
+
+    Args:
+        calls: columns of the dataset `fetches`, as `fetches.read` returns them.
     """
     last_error = pl.col("message").filter(pl.col("message").is_not_null()).last()
     return (
-        fetches.read(tables)
-        .with_columns(pl.col("kind").fill_null("bars"))
+        calls.with_columns(pl.col("kind").fill_null("bars"))
         .group_by(*SERIES, "kind", "outcome")
         .agg(
             pl.len().cast(pl.Int64).alias("fetches"),

@@ -22,6 +22,23 @@ from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
 from gb_pipeline.storage.snapshot import Snapshot
 
 _KEYS = ("source", "symbol", "timestamp")
+# DuckDB's names of Arrow's types.
+_PLAIN = {
+    **dict.fromkeys((pa.string(), pa.large_string(), pa.string_view()), "varchar"),
+    **dict.fromkeys((pa.binary(), pa.large_binary()), "blob"),
+    pa.bool_(): "boolean",
+    pa.int8(): "tinyint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.uint8(): "utinyint",
+    pa.uint16(): "usmallint",
+    pa.uint32(): "uinteger",
+    pa.uint64(): "ubigint",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.date32(): "date",
+}
 # The rows of a table's files, as a part of a query: all, or those of current versions.
 Rows = Callable[[Snapshot, bool], str]
 
@@ -46,13 +63,12 @@ def statements(
                 made[name] = f"create view {name} as {body if as_of is None else _known(body, as_of)}"
             continue
         wide = by_name.get(f"{name}_wide") if bars_of(name) else None
-        versions = [_of(item, rows, current=False) for item in (found, wide) if item is not None and item.files.height]
-        ever = versions[0] if versions else _of(found, rows, current=False)
+        ever = _of(found, rows, current=False)
         if wide is not None and wide.files.height:
-            ever = (
-                f"select {_casts()} from ({_of(found, rows, current=False)}) union all {_of(wide, rows, current=False)}"
-            )
-        made[f"{name}_history"] = f"create view {name}_history as {ever if as_of is None else _known(ever, as_of)}"
+            ever = _united_history(ever, _of(wide, rows, current=False))
+        made[f"{name}_history"] = (
+            f"create view {name}_history as {ever if as_of is None else _known(ever, as_of, history=True)}"
+        )
         made[f"{name}_as_of"] = f"create macro {name}_as_of(ts) as table {_held(found, wide, rows, 'ts')}"
         if name not in skip:
             body = _now(found, wide, rows) if as_of is None else _held(found, wide, rows, _moment(as_of))
@@ -82,6 +98,13 @@ def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
     return rows
 
 
+def unknown(name: str, schema: pa.Schema, reason: str) -> str:
+    """A `create` statement for a table whose contents are not known: whoever asks it is told why."""
+    why = f"error({_text(' '.join(reason.split()))})"
+    columns = ", ".join(f'cast({why} as {_type(field.type)}) as "{field.name}"' for field in schema)
+    return f"create view {name} as select {columns} where {why} is null"
+
+
 def _united(standard: str, wide: str) -> str:
     """Both precisions in the wider types; a wide row takes the place of its standard sibling."""
     columns = _casts()
@@ -91,6 +114,19 @@ def _united(standard: str, wide: str) -> str:
         select {names} from ({wide})
         union all
         select {columns} from ({standard}) as standard where not exists (select 1 from ({wide}) as wide where {same})
+    """
+
+
+def _united_history(standard: str, wide: str) -> str:
+    """Every version of both precisions in the wider types; a standard row ends when a wide one takes its place."""
+    keys = ", ".join(_KEYS)
+    return f"""
+        select {_casts()} from (
+            select * replace (least(superseded_at, taken_at) as superseded_at) from ({standard})
+            left join (select {keys}, min(known_at) as taken_at from ({wide}) group by all) using ({keys})
+        )
+        union all
+        {wide}
     """
 
 
@@ -113,15 +149,19 @@ def _held(found: Snapshot, wide: Snapshot | None, rows: Rows, moment: str) -> st
 
     def versions(item: Snapshot) -> str:
         ever = _of(item, rows, current=False)
+        # At that moment nobody knew what would take the place of what held.
         return (
-            f"select * from ({ever}) where known_at <= {moment} and (superseded_at is null or superseded_at > {moment})"
+            f"select * replace (cast(null as timestamp with time zone) as superseded_at) from ({ever})"
+            f" where known_at <= {moment} and (superseded_at is null or superseded_at > {moment})"
         )
 
     return versions(found) if wide is None or wide.files.is_empty() else _united(versions(found), versions(wide))
 
 
-def _known(versions: str, moment: datetime) -> str:
-    return f"select * from ({versions}) where known_at <= {_moment(moment)}"
+def _known(rows: str, moment: datetime, *, history: bool = False) -> str:
+    """Rows that were known at a moment, and of their ends those that had come."""
+    ends = f"case when superseded_at <= {_moment(moment)} then superseded_at end as superseded_at"
+    return f"select *{f' replace ({ends})' if history else ''} from ({rows}) where known_at <= {_moment(moment)}"
 
 
 def _moment(moment: datetime) -> str:
@@ -174,12 +214,12 @@ def _type(kind: pa.DataType) -> str:
         return f"decimal({kind.precision}, {kind.scale})"
     if pa.types.is_timestamp(kind):
         return "timestamp with time zone"
-    if pa.types.is_list(kind):
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"{_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
-        return f"struct({', '.join(f'{field.name} {_type(field.type)}' for field in kind)})".replace("end ", '"end" ')
-    others = {pa.int64(): "bigint", pa.date32(): "date", pa.bool_(): "boolean"}
-    return others.get(kind, "varchar")
+        fields = (f'"{field.name}" {_type(field.type)}' for field in kind)
+        return f"struct({', '.join(fields)})"
+    return _PLAIN[kind]
 
 
 def _text(value: str) -> str:
