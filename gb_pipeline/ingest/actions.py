@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.ingest.asking import ActionsOutcome, Now, actions_of, ask_actions, shares
+from gb_pipeline.ingest.asking import ActionsOutcome, actions_of, ask_actions, shares
 from gb_pipeline.ingest.pipeline import refetch
 from gb_pipeline.ingest.splits import settle
 from gb_pipeline.lake.store import LakeStore
@@ -34,18 +34,16 @@ def ingest_actions(
     *,
     provider: Provider | None = None,
     run_id: str | None = None,
-    now: datetime | None = None,
 ) -> list[ActionsOutcome]:
     """Fetch corporate actions and store them; where a vendor adjusts its history, fetch again what a split changed.
 
     Args:
-        store: where to.
+        store: where to; its clock is the present.
         source: whose actions.
         symbols: all shares of the source by default: nothing else has corporate actions.
         start, end: half-open range of ex dates: from the source's start to what has been announced by default.
         provider: instead of the one that the settings name; it is not closed.
         run_id: kept with refused rows and fetches.
-        now: the present; the wall clock by default.
 
     Returns:
         One outcome per symbol, in their order. Nothing raises for vendor trouble.
@@ -58,14 +56,13 @@ def ingest_actions(
         >>> ingest_actions(LakeStore.at("data"), settings.source("massive"), ["AAPL"])[0].new
         84
     """
-    known = {symbol.code: symbol for symbol in source.instruments}
+    listed = {symbol.code: symbol for symbol in source.instruments}
     asked = [Symbol.of(str(item), source.asset_class) for item in symbols or ()]
-    chosen = [known.get(item.code, item) for item in asked]
+    chosen = [listed.get(item.code, item) for item in asked]
     if symbols is None:
-        chosen = shares(list(known.values()))
-    present: Now = (lambda: now) if now is not None else (lambda: datetime.now(UTC))
+        chosen = shares(list(listed.values()))
     first = start or source.start
-    last = end or present().date() + _AHEAD
+    last = end or store.clock().date() + _AHEAD
     if last <= first:
         raise ConfigError(f"the range {first} .. {last} of ex dates is empty", fix="end is the first day without")
 
@@ -76,12 +73,11 @@ def ingest_actions(
     async def run() -> list[ActionsOutcome]:
         client = provider or build_provider(source, state_dir=store.storage.state)
         try:
-            outcomes = await ask_actions(
-                store, source, actions_of(source, client), chosen, first, last, run_id=run_id, now=present
-            )
+            known = actions_of(source, client)
+            outcomes = await ask_actions(store, source, known, chosen, first, last, run_id=run_id)
             if client.adjustment is not Adjustment.SPLIT:
                 return outcomes
-            return await settle(store, source, client, outcomes, refetch, run_id=run_id, now=present)
+            return await settle(store, source, client, outcomes, refetch, run_id=run_id)
         finally:
             if provider is None:
                 await client.aclose()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time as clock
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 
@@ -28,10 +29,9 @@ from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
 from gb_pipeline.settings import SourceSettings
 
-# Symbols whose answers share a commit.
+# Symbols whose answers are stored together.
 _BATCH = 200
 
-Now = Callable[[], datetime]
 _Answer = tuple[Symbol, "Fetched | GbError", FetchRecord | None]
 
 
@@ -59,11 +59,11 @@ class ActionsOutcome:
         error: why there is no answer, or why the history that a split changed could not be fetched again.
         deferred: why the vendor was not asked: the calls of its day are used up; nothing failed.
         received: actions in the answer.
-        new, restated, unchanged, withdrawn, quarantined, repeated: what they were; see `lake.actions.ActionsReport`.
+        new, restated, unchanged, withdrawn, quarantined, repeated, late: what they were; see `lake.actions.ActionsReport`.
         doubtful: splits that look like one split under two dates.
         worst: the first few refused rows.
         latency_ms, calls, vendor_bytes: of the vendor.
-        version: the table's version after the commit that it shares with others; None when nothing had to be committed.
+        version: the table's version after the commit; None when nothing had to be committed.
         refetched: ranges of bars that were fetched again.
     """
 
@@ -79,6 +79,7 @@ class ActionsOutcome:
     withdrawn: int = 0
     quarantined: int = 0
     repeated: int = 0
+    late: int = 0
     doubtful: tuple[str, ...] = ()
     worst: tuple[dict[str, str], ...] = ()
     latency_ms: int = 0
@@ -131,13 +132,12 @@ async def ask_actions(
     end: date,
     *,
     run_id: str | None,
-    now: Now,
 ) -> list[ActionsOutcome]:
     """Ask for every symbol and store what is said; the row of a question is written once its answer is stored."""
     found: list[ActionsOutcome] = []
     exhausted: QuotaExhausted | None = None
     for first in range(0, len(symbols), _BATCH):
-        batch = _Batch(store, source, provider, start, end, run_id, now, exhausted)
+        batch = _Batch(store, source, provider, start, end, run_id, exhausted)
         found += await batch.run(symbols[first : first + _BATCH])
         exhausted = batch.exhausted
     return found
@@ -145,7 +145,7 @@ async def ask_actions(
 
 @dataclass
 class _Batch:
-    """Symbols that share a commit."""
+    """Symbols whose answers are stored together."""
 
     store: LakeStore
     source: SourceSettings
@@ -153,7 +153,6 @@ class _Batch:
     start: date
     end: date
     run_id: str | None
-    now: Now
     exhausted: QuotaExhausted | None
 
     async def run(self, symbols: Sequence[Symbol]) -> list[ActionsOutcome]:
@@ -197,7 +196,7 @@ class _Batch:
             resolution="",
             window_start=datetime.combine(self.start, time(), UTC),
             window_end=datetime.combine(self.end, time(), UTC),
-            fetched_at=self.now(),
+            fetched_at=self.store.clock(),
             outcome=FetchOutcome.ERROR,
             run_id=self.run_id,
             kind=TABLE,
@@ -205,16 +204,21 @@ class _Batch:
         )
 
     def _store(self, answers: Sequence[_Answer]) -> list[ActionsOutcome]:
-        frames = {symbol.code: answer.frame for symbol, answer, _ in answers if isinstance(answer, Fetched)}
-        report = None
-        if frames:
+        # A later question must not be taken for an earlier one: only answers to questions of one moment share a commit.
+        together: dict[datetime, dict[str, pl.DataFrame]] = defaultdict(dict)
+        for symbol, answer, row in answers:
+            if isinstance(answer, Fetched) and row is not None:
+                together[row.fetched_at][symbol.code] = answer.frame
+        reports: dict[str, ActionsReport] = {}
+        for moment, frames in sorted(together.items()):
             tagged = [frame.select(pl.lit(code).alias("symbol"), pl.all()) for code, frame in frames.items()]
             report = self.store.write_actions(
                 self.source.name, list(frames), (self.start, self.end), pl.concat(tagged),
-                known_at=self.now(), run_id=self.run_id,
+                fetched_at=moment, run_id=self.run_id,
             )  # fmt: skip
+            reports |= dict.fromkeys(frames, report)
         self.store.record_fetches([row for _, _, row in answers if row is not None])
-        return [self._outcome(symbol, answer, row, report) for symbol, answer, row in answers]
+        return [self._outcome(symbol, answer, row, reports.get(symbol.code)) for symbol, answer, row in answers]
 
     def _outcome(
         self, symbol: Symbol, answer: Fetched | GbError, row: FetchRecord | None, report: ActionsReport | None
@@ -237,6 +241,7 @@ class _Batch:
             withdrawn=counts.get("withdrawn", 0),
             quarantined=counts.get("quarantined", 0),
             repeated=counts.get("repeated", 0),
+            late=counts.get("late", 0),
             doubtful=report.doubtful.get(symbol.code, ()),
             worst=tuple(dict(item) for item in report.worst if item["symbol"] == symbol.code),
             version=report.version,

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Collection, Iterable, Sequence, Sized
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -66,7 +66,7 @@ async def recorded(
         VendorError: as the call does; the row is there by then, also when the call dies of a bug.
         LakeError: bodies or row cannot be written.
     """
-    began, clock = datetime.now(UTC), time.monotonic()
+    began, clock = store.clock(), time.monotonic()
     first = start or began
     row = FetchRecord(
         source.name, symbol, "", first, end or first, began, FetchOutcome.ERROR,

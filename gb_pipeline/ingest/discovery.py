@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from gb_pipeline.errors import ConfigError, LakeError
@@ -64,7 +64,7 @@ def refresh(
         source: its symbols are discovered.
         provider: instead of the one that the settings name; it is not closed.
         force: believe a list that lost more than half of what was known.
-        now: the present; the wall clock by default.
+        now: the present; the clock of the store by default.
 
     Raises:
         ConfigError: the source's symbols are not discovered, its provider has no list or no turnovers, or nothing in the
@@ -95,7 +95,7 @@ def refresh(
             f"{lock.lock_file} cannot be made: {error.strerror}", fix="make the lake's folder writable"
         ) from None
     try:
-        return _refresh(store, source, wish, provider, force, now or datetime.now(UTC))
+        return _refresh(store, source, wish, provider, force, now or store.clock())
     finally:
         lock.release()
 

@@ -19,13 +19,13 @@ from gb_pipeline.lake import fetches
 from gb_pipeline.lake.fetches import FetchOutcome
 from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.tables import Tables
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.storage.table import Tables
 
 _BARS = "bars"
 

@@ -16,8 +16,10 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import chain
+
+import polars as pl
 
 from gb_pipeline.errors import (
     ConfigError,
@@ -31,12 +33,12 @@ from gb_pipeline.errors import (
 from gb_pipeline.ingest.calls import failed, kept, stop
 from gb_pipeline.ingest.job import Fetch, Job, Outcome, Part, Progress, asked, cut, joined
 from gb_pipeline.ingest.splits import prepare, without_overtaken
-from gb_pipeline.lake.coverage import deferred_reports
+from gb_pipeline.lake.coverage import deferred_sessions
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
-from gb_pipeline.lake.report import SessionReport
+from gb_pipeline.lake.report import SessionReport, session_reports
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
 from gb_pipeline.providers.registry import build_provider, missing_credentials
@@ -57,18 +59,16 @@ def ingest(
     *,
     provider: Provider | None = None,
     run_id: str | None = None,
-    now: datetime | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Fetch, judge and store.
 
     Args:
-        store: where to.
+        store: where to; its clock is the present, of which bars are still open and which days have begun.
         source: whose data, and how it is judged.
         jobs: symbols and ranges of sessions; one symbol may stand in several jobs.
         provider: instead of the one that the settings name; it is not closed.
         run_id: kept with refused rows and fetches.
-        now: the present; the wall clock by default.
         on_outcome: called as soon as a job is stored, in the order in which they are.
 
     Returns:
@@ -83,7 +83,7 @@ def ingest(
         >>> ingest(LakeStore.at("data"), settings.source("coinbase"), Resolution.MINUTE, [day])[0].ok
         True
     """
-    run = _Run(store, source, resolution, jobs, provider, run_id, now, on_outcome)
+    run = _Run(store, source, resolution, jobs, provider, run_id, on_outcome)
     return asyncio.run(run.all())
 
 
@@ -98,12 +98,10 @@ class _Run:
         jobs: Sequence[Job],
         provider: Provider | None,
         run_id: str | None,
-        now: datetime | None,
         on_outcome: Callable[[Outcome], None] | None,
     ) -> None:
         self.store, self.source, self.resolution, self.run_id = store, source, resolution, run_id
         self.rules = source.rules(resolution)
-        self._now = now
         self._given = provider
         self._parts = cut(jobs, self.rules)
         parts = Counter(part.job for part in self._parts)
@@ -116,7 +114,7 @@ class _Run:
         self._told = False
 
     def now(self) -> datetime:
-        return self._now or datetime.now(UTC)
+        return self.store.clock()
 
     async def all(self) -> list[Outcome]:
         for progress in self._progress:
@@ -159,7 +157,6 @@ class _Run:
                 start,
                 refetch,
                 run_id=self.run_id,
-                now=self.now,
             )
             self._held = {code: error for code, item in settled.items() if (error := item.error or item.deferred)}
 
@@ -239,7 +236,15 @@ class _Run:
             self.store.record_fetches([failed(row, error, time.monotonic() - clock)])
             raise
         # From here on memory holds the rows only.
-        return part, *await kept(self.store, self.source, row, answer)
+        lean, record = await kept(self.store, self.source, row, answer)
+        return part, lean, replace(record, unplaced=self._unplaced(lean.frame))
+
+    def _unplaced(self, frame: pl.DataFrame) -> int | None:
+        """Rows of no session, or without a stamp that can be read; None of a frame that has no stamps to look at."""
+        stamps = frame.get_column("timestamp", default=None)
+        if stamps is None or stamps.dtype != RECEIVED["timestamp"]:
+            return None
+        return self.rules.calendar.session_of(stamps, self.resolution).null_count()
 
     def _row(self, provider: Provider, part: Part, asked: Window) -> FetchRecord:
         return FetchRecord(
@@ -292,9 +297,7 @@ class _Run:
                 window,
                 joined(group),
                 rules=self.rules,
-                known_at=self.now(),
-                # What was open when the vendor was asked is open in its answer, however late that is written.
-                now=min((record.fetched_at for _, _, record in group if record is not None), default=self.now()),
+                fetched_at=_asked_at(group, self.now()),
                 run_id=self.run_id,
                 listings=self._listings,
             )
@@ -324,7 +327,6 @@ class _Run:
             list(dict.fromkeys(part.symbol.code for part, _, _ in group)),
             window,
             rules=self.rules,
-            now=self.now(),
             listings=self._listings,
         ):
             by_symbol[session.symbol].append(session)
@@ -339,7 +341,8 @@ class _Run:
         window = self.rules.calendar.window(first.start, first.end, self.resolution)
         codes = list(dict.fromkeys(part.symbol.code for part, _, _ in waiting))
         by_symbol: dict[str, list[SessionReport]] = defaultdict(list)
-        for session in deferred_reports(codes, self.rules, window, self.now(), self._listings):
+        waited_for = deferred_sessions(codes, self.rules, window, self.now(), self._listings)
+        for session in session_reports(waited_for):
             by_symbol[session.symbol].append(session)
         for part, error, record in waiting:
             self._progress[part.job].add(by_symbol[part.symbol.code], record, None, error)
@@ -351,13 +354,20 @@ class _Run:
                 self._on_outcome(progress.outcome())
 
 
+def _asked_at(group: Sequence[Fetch], now: datetime) -> dict[str, datetime]:
+    """When the vendor was asked about each symbol: what was open then is open in its answer, however late that is written.
+
+    Of two answers of one symbol the earlier one counts; whoever was not asked is not older than the present.
+    """
+    moments: dict[str, datetime] = {}
+    for part, _, record in group:
+        moment = now if record is None else record.fetched_at
+        moments[part.symbol.code] = min(moment, moments.get(part.symbol.code, moment))
+    return moments
+
+
 class _Refetch(_Run):
     """The same, for history that a split changed: the splits are known and settled by the caller."""
-
-    clock: Callable[[], datetime]
-
-    def now(self) -> datetime:
-        return self.clock()
 
     async def _prepare(self, provider: Provider) -> None:
         self.rules = replace(self.rules, adjustment=provider.adjustment)
@@ -371,9 +381,6 @@ async def refetch(
     *,
     provider: Provider,
     run_id: str | None,
-    now: Callable[[], datetime],
 ) -> list[Outcome]:
     """Fetch stored sessions again within a running event loop; see `ingest`."""
-    run = _Refetch(store, source, resolution, jobs, provider, run_id, None, None)
-    run.clock = now
-    return await run.all()
+    return await _Refetch(store, source, resolution, jobs, provider, run_id, None).all()

@@ -18,7 +18,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -107,17 +107,16 @@ def plan(
     jobs: Sequence[Job],
     *,
     provider: Provider | None = None,
-    now: datetime | None = None,
 ) -> Plan:
     """What `ingest` would do with the same arguments. No request is sent and nothing is written.
 
     Args:
-        store: whose ledger of fetches tells how long a call takes, and whose state how many of the day are used.
+        store: whose clock is the present, whose ledger of fetches tells how long a call takes, and whose state how many of the day
+            are used.
         source: who would be asked.
         resolution: of the bars.
         jobs: symbols and ranges of sessions.
         provider: instead of the one that the settings name.
-        now: the present; the wall clock by default.
 
     Raises:
         PermanentVendorError: the vendor has no such bars of one of the symbols.
@@ -127,7 +126,7 @@ def plan(
         >>> plan(LakeStore.at("data"), settings.source("coinbase"), Resolution.MINUTE, jobs).calls
         2978
     """
-    present = now or datetime.now(UTC)
+    present = store.clock()
     chosen = provider or build_provider(source, state_dir=store.storage.state)
     windows = _windows(source, resolution, jobs, present)
     for symbol in windows:
@@ -198,8 +197,6 @@ def _rows(source: SourceSettings, resolution: Resolution, windows: dict[Symbol, 
 
 def _latency(store: LakeStore, source: SourceSettings, resolution: Resolution) -> tuple[float, int]:
     """Median seconds of one call of newer fetches, and how many fetches that is of."""
-    if "fetches" not in store.tables.existing():
-        return ASSUMED_LATENCY, 0
     rows = fetches.read(store.tables, source.name)
     answered = (pl.col("outcome") == "ok") & (pl.col("calls") > 0) & (pl.col("resolution") == resolution.value)
     each = rows.filter(answered).tail(_RECENT).select(pl.col("latency_ms") / pl.col("calls") / 1000).to_series()

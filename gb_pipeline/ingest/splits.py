@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
-from gb_pipeline.ingest.asking import ActionsOutcome, Now, Refetch, actions_of, ask_actions, shares
+from gb_pipeline.ingest.asking import ActionsOutcome, Refetch, actions_of, ask_actions, shares
 from gb_pipeline.ingest.calls import failed
 from gb_pipeline.ingest.job import Fetch, Job, Outcome
 from gb_pipeline.lake.basis import last_splits, split_periods
@@ -37,7 +37,6 @@ class Refetcher(Protocol):
         *,
         provider: Provider,
         run_id: str | None,
-        now: Now,
     ) -> list[Outcome]:
         """One outcome per job, in the order of the jobs."""
         ...
@@ -52,7 +51,6 @@ async def prepare(
     refetch: Refetcher,
     *,
     run_id: str | None,
-    now: Now,
 ) -> dict[str, ActionsOutcome]:
     """What has to happen before bars of a split-adjusting vendor may be stored: know its splits, and settle them.
 
@@ -64,10 +62,10 @@ async def prepare(
     if not symbols or not isinstance(provider, ActionsProvider):
         return {}
     first = min(start, source.start, first_stored(store.tables, source.name, [item.code for item in symbols]) or start)
-    until = now().date() + timedelta(days=1)
+    until = store.clock().date() + timedelta(days=1)
     known = actions_of(source, provider)
-    asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id, now=now)
-    settled = await settle(store, source, provider, asked, refetch, run_id=run_id, now=now)
+    asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id)
+    settled = await settle(store, source, provider, asked, refetch, run_id=run_id)
     return {outcome.symbol.code: outcome for outcome in settled}
 
 
@@ -109,12 +107,11 @@ async def settle(
     refetch: Refetcher,
     *,
     run_id: str | None,
-    now: Now,
 ) -> list[ActionsOutcome]:
     """Fetch again what splits made stale, and say so in the outcomes."""
     fine = {outcome.symbol.code: outcome for outcome in outcomes if outcome.error is None and outcome.deferred is None}
     for resolution in split_adjusted(store.tables, source.name) if fine else ():
-        stale = stale_sessions(store.tables, source.name, resolution, list(fine), now())
+        stale = stale_sessions(store.tables, source.name, resolution, list(fine), store.clock())
         stale = stale.filter(~stale["lost"])
         jobs, splits = [], []
         for (code,), rows in stale.group_by("symbol", maintain_order=True):
@@ -122,17 +119,17 @@ async def settle(
             symbol = fine[str(code)].symbol
             jobs.append(Job(symbol, min(sessions), max(sessions) + timedelta(days=1)))
             splits.append(tuple(rows["splits"].explode().unique().drop_nulls().sort().to_list()))
-        done = await refetch(store, source, resolution, jobs, provider=provider, run_id=run_id, now=now)
+        done = await refetch(store, source, resolution, jobs, provider=provider, run_id=run_id)
         for outcome, days in zip(done, splits, strict=True):
             code = outcome.symbol.code
             fine[code] = replace(fine[code], refetched=(*fine[code].refetched, Refetch(resolution, days, outcome)))
-        for code, error in _unsettled(store, source, resolution, fine, now).items():
+        for code, error in _unsettled(store, source, resolution, fine).items():
             fine[code] = replace(fine[code], error=fine[code].error or error)
     return [fine.get(outcome.symbol.code, outcome) for outcome in outcomes]
 
 
 def _unsettled(
-    store: LakeStore, source: SourceSettings, resolution: object, fine: dict[str, ActionsOutcome], now: Now
+    store: LakeStore, source: SourceSettings, resolution: object, fine: dict[str, ActionsOutcome]
 ) -> dict[str, GbError]:
     """Symbols whose stored bars are still of before a split, although the vendor has them, and why."""
     found: dict[str, GbError] = {}
@@ -140,7 +137,7 @@ def _unsettled(
         again = [item.outcome for item in outcome.refetched if item.resolution is resolution]
         if not again:
             continue
-        stale = stale_sessions(store.tables, source.name, outcome.refetched[-1].resolution, [code], now())
+        stale = stale_sessions(store.tables, source.name, outcome.refetched[-1].resolution, [code], store.clock())
         left = stale.filter(~stale["lost"])["session"].to_list()
         if not left:
             continue

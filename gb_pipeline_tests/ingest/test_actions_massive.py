@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gb_pipeline.ingest.actions import ingest_actions
 from gb_pipeline.ingest.asking import ActionsOutcome
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.ingest.pipeline import ingest
-from gb_pipeline.lake import fetches
+from gb_pipeline.lake import actions, fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, PRICES, Adjustment
@@ -26,8 +27,9 @@ from gb_pipeline.providers.base import Fetched
 from gb_pipeline.providers.massive import answers as massive_answers
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
-from gb_pipeline_tests.actions import received, split
+from gb_pipeline_tests.actions import dividend, received, split
 from gb_pipeline_tests.bars import at
+from gb_pipeline_tests.ingest.clock import stop_at
 
 START, END, EX_DATE = date(2024, 6, 3), date(2024, 6, 15), date(2024, 6, 10)
 NOW = at("2024-06-14T22:00")
@@ -50,7 +52,7 @@ def sim(running: Simulation) -> Simulation:
 
 @pytest.fixture
 def store(tmp_path: Path) -> LakeStore:
-    return LakeStore.at(tmp_path)
+    return LakeStore.at(tmp_path, clock=lambda: NOW)
 
 
 def source(sim: Simulation, **settings: object) -> SourceSettings:
@@ -71,18 +73,16 @@ def source(sim: Simulation, **settings: object) -> SourceSettings:
 
 def fetch(sim: Simulation, store: LakeStore, now: datetime = NOW, **more: object) -> list[ActionsOutcome]:
     sim.set_now(now)
-    return ingest_actions(store, source(sim, **more), now=now)
+    return ingest_actions(stop_at(store, now), source(sim, **more))
 
 
-def test_splits_dividends_and_delistings_arrive_for_all_symbols_in_one_commit(
-    sim: Simulation, store: LakeStore
-) -> None:
+def test_splits_dividends_and_delistings_of_one_moment_arrive_in_one_commit(sim: Simulation, store: LakeStore) -> None:
     sim.plant("split", "AAPL", ex_date="2024-06-10", to="4", from_="1")
     sim.plant("dividend", "AAPL", ex_date="2024-06-05", amount="0.25")
     sim.plant("dividend", "KO", ex_date="2024-06-12", amount="0.485", label="special")
     sim.plant("delisting", "GONE", start="2024-06-11")
     aapl, ko, gone = fetch(sim, store, symbols=CODES)
-    assert (aapl.new, ko.new, gone.new, aapl.version, ko.version, gone.version) == (2, 1, 1, 1, 1, 1)
+    assert (aapl.new, ko.new, gone.new, aapl.version, ko.version, gone.version) == (2, 1, 1, 0, 0, 0)
     lake = Lake(store)
     found = lake.corporate_actions().select("symbol", "ex_date", "kind", "split_to", "amount", "currency")
     assert found.rows() == [
@@ -106,7 +106,7 @@ def test_a_corrected_dividend_is_a_restated_action(sim: Simulation, store: LakeS
     again, *_ = fetch(sim, store, NOW + timedelta(hours=1))
     corrected, *_ = fetch(sim, store, NOW + 2 * DAY)
     assert [(o.new, o.restated, o.unchanged, o.version) for o in (first, again, corrected)] == [
-        (1, 0, 0, 1), (0, 0, 1, None), (0, 1, 0, 2),
+        (1, 0, 0, 0), (0, 0, 1, None), (0, 1, 0, 1),
     ]  # fmt: skip
     lake = Lake(store)
     assert lake.corporate_actions("AAPL")["amount"].to_list() == [Decimal("0.26")]
@@ -118,7 +118,7 @@ def test_raw_prices_are_adjusted_by_the_vendors_own_splits_and_only_once_these_a
 ) -> None:
     sim.plant("split", "AAPL", ex_date="2024-06-10", to="4", from_="1")
     jobs = [Job(Symbol.equity(code), START, END) for code in CODES[:2]]
-    assert all(outcome.ok for outcome in ingest(store, source(sim), Resolution.DAY, jobs, now=NOW))
+    assert all(outcome.ok for outcome in ingest(store, source(sim), Resolution.DAY, jobs))
     lake = Lake(store)
     raw = lake.bars("AAPL", "1d")
     assert lake.symbols("massive")["adjustment"].to_list() == ["raw", "raw"]
@@ -148,9 +148,9 @@ def test_raw_prices_are_adjusted_by_the_vendors_own_splits_and_only_once_these_a
 
 def test_a_split_that_was_moved_or_taken_back_no_longer_counts(sim: Simulation, store: LakeStore) -> None:
     jobs = [Job(Symbol.equity("AAPL"), START, END)]
-    ingest(store, source(sim), Resolution.DAY, jobs, now=NOW)
+    ingest(store, source(sim), Resolution.DAY, jobs)
     wrong = received(split("2024-06-06", "10"))
-    store.write_actions("massive", "AAPL", (START, END), wrong, known_at=NOW - DAY)
+    stop_at(store, NOW - DAY).write_actions("massive", "AAPL", (START, END), wrong)
     (outcome, _) = fetch(sim, store)
     assert outcome.withdrawn == 1
     lake = Lake(store)
@@ -161,14 +161,15 @@ def test_a_split_that_was_moved_or_taken_back_no_longer_counts(sim: Simulation, 
 
 
 def test_an_answer_about_another_time_does_not_count(sim: Simulation, store: LakeStore) -> None:
-    ingest(store, source(sim), Resolution.DAY, [Job(Symbol.equity("AAPL"), START, END)], now=NOW)
-    ingest_actions(store, source(sim), ["AAPL"], date(2023, 1, 1), date(2024, 6, 5), now=NOW)
+    ingest(store, source(sim), Resolution.DAY, [Job(Symbol.equity("AAPL"), START, END)])
+    ingest_actions(store, source(sim), ["AAPL"], date(2023, 1, 1), date(2024, 6, 5))
     lake = Lake(store)
     with pytest.raises(ReadError, match="not known on 2024-06-05"):
         lake.bars("AAPL", "1d", adjustment="split")
     assert lake.bars("AAPL", "1d", adjustment="split", end="2024-06-05").height == 2
     # What was asked long ago says nothing of what came since.
-    ingest_actions(store, source(sim), ["AAPL"], date(2024, 6, 5), date(2030, 1, 1), now=at("2024-06-06T22:00"))
+    early = stop_at(LakeStore(store.storage), at("2024-06-06T22:00"))
+    ingest_actions(early, source(sim), ["AAPL"], date(2024, 6, 5), date(2030, 1, 1))
     with pytest.raises(ReadError, match="not known on 2024-06-08"):
         lake.bars("AAPL", "1d", adjustment="split")
 
@@ -197,6 +198,62 @@ def test_what_the_quota_does_not_allow_is_deferred_and_not_asked(sim: Simulation
     assert rows == [("AAPL", "empty"), ("KO", "deferred")]
 
 
+class Ticking:
+    """A clock that moves on whenever somebody looks at it."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+
+def test_every_action_names_the_question_that_brought_it(sim: Simulation, store: LakeStore) -> None:
+    for code in CODES:
+        sim.plant("dividend", code, ex_date="2024-06-05", amount="0.25")
+    store.clock = Ticking(NOW)
+    sim.set_now(NOW)
+    assert [outcome.new for outcome in ingest_actions(store, source(sim, symbols=CODES))] == [1, 1, 1]
+    asked = fetches.read(store.tables).select("symbol", "fetched_at").sort("symbol")
+    assert asked["fetched_at"].n_unique() == len(CODES)
+    told = actions.read(store.tables).select("symbol", "fetched_at").sort("symbol")
+    assert told.rows() == asked.rows()
+
+
+class Overtaken:
+    """While its answer is on its way, another run asks later, is told something else, and stores it."""
+
+    name, adjustment, normaliser = "overtaken", Adjustment.RAW, "overtaken/1"
+
+    def __init__(self, store: LakeStore, settings: SourceSettings) -> None:
+        self.store, self.settings = store, settings
+
+    async def fetch_corporate_actions(self, symbol: Symbol, start: date, end: date) -> Fetched:
+        later = LakeStore(self.store.storage, clock=lambda: NOW + DAY)
+        newer = Broken(received(split("2024-06-10", "4")).drop("symbol"))
+        (outcome,) = await asyncio.to_thread(
+            ingest_actions,
+            later,
+            self.settings,
+            [symbol],
+            provider=newer,  # type: ignore[arg-type]
+        )
+        assert outcome.new == 1
+        older = received(split("2024-06-10", "2"), dividend("2024-06-12", "0.5")).drop("symbol")
+        return Fetched(older, "0", 1, 1, 0.0)
+
+
+def test_an_answer_never_replaces_that_to_a_later_question(sim: Simulation, store: LakeStore) -> None:
+    slow = Overtaken(store, source(sim))
+    (outcome,) = ingest_actions(store, source(sim), ["AAPL"], provider=slow)  # type: ignore[arg-type]
+    assert (outcome.new, outcome.restated, outcome.withdrawn, outcome.late) == (1, 0, 0, 1)
+    known = Lake(store).corporate_actions("AAPL", withdrawn=True)
+    assert known.select("kind", "split_to", "amount", "withdrawn").rows() == [
+        ("split", Decimal(4), None, False), ("cash_dividend", None, Decimal("0.5"), False),
+    ]  # fmt: skip
+
+
 class Broken:
     """A provider whose author made mistakes."""
 
@@ -211,10 +268,10 @@ class Broken:
 
 def test_a_frame_that_a_provider_got_wrong_is_an_error_of_the_symbol(sim: Simulation, store: LakeStore) -> None:
     wrong = pl.DataFrame(schema=ACTIONS_RECEIVED | {"amount": pl.Float64()})
-    (outcome,) = ingest_actions(store, source(sim), ["AAPL"], provider=Broken(wrong), now=NOW)  # type: ignore[arg-type]
+    (outcome,) = ingest_actions(store, source(sim), ["AAPL"], provider=Broken(wrong))  # type: ignore[arg-type]
     assert outcome.error is not None and "columns or types" in outcome.error.what
     rows = received(split("2024-06-10", "0")).drop("symbol")
-    (outcome,) = ingest_actions(store, source(sim), ["AAPL"], provider=Broken(rows), now=NOW)  # type: ignore[arg-type]
+    (outcome,) = ingest_actions(store, source(sim), ["AAPL"], provider=Broken(rows))  # type: ignore[arg-type]
     assert (outcome.quarantined, outcome.ok, outcome.worst[0]["why"]) == (1, True, "split_to_not_positive")
 
 
@@ -252,5 +309,5 @@ def test_the_vendors_recorded_answers_are_stored_exactly(store: LakeStore, marke
     assert Decimal("0.59375") in amounts
     # The vendor takes the wrong one of the two back.
     shop = everything.filter(pl.col("symbol") == "SHOP", pl.col("ex_date") != date(2022, 6, 22))
-    assert store.write_actions("polygon", ["SHOP"], window, shop, known_at=datetime.now(UTC)).withdrawn == 1
+    assert store.write_actions("polygon", ["SHOP"], window, shop).withdrawn == 1
     assert lake.corporate_actions("SHOP")["ex_date"].to_list() == [date(2022, 6, 29)]

@@ -30,6 +30,7 @@ from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.actions import received, split
 from gb_pipeline_tests.bars import at, day, minutes
+from gb_pipeline_tests.ingest.clock import stop_at
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
 AAPL, KO = Symbol.equity("AAPL"), Symbol.equity("KO")
@@ -37,6 +38,8 @@ EX_DATE = date(2024, 6, 10)
 FRIDAY, PRE_OPEN, MONDAY, TUESDAY = (
     at(text) for text in ("2024-06-07T22:00", "2024-06-10T11:00", "2024-06-10T22:00", "2024-06-11T22:00")
 )
+# Everything of Friday evening is stored by then.
+FRIDAY_NIGHT = FRIDAY + timedelta(minutes=1)
 START = date(2024, 6, 3)
 DAY = timedelta(days=1)
 
@@ -82,7 +85,7 @@ def fetch(
 ) -> list[Outcome]:
     sim.set_now(now)
     jobs = [Job(symbol, first, end) for symbol in (AAPL, KO)]
-    return ingest(store, source(sim, **more), Resolution(resolution), jobs, now=now)
+    return ingest(stop_at(store, now), source(sim, **more), Resolution(resolution), jobs)
 
 
 def history(sim: Simulation, store: LakeStore, resolution: str = "1d") -> None:
@@ -133,13 +136,13 @@ def test_a_split_between_two_fetches_restates_history_before_anything_newer_is_s
     restated = lake.restatements("yahoo", "AAPL", resolution)
     assert restated.height == len(before)
     assert (restated["old_close"] / restated["new_close"]).round(3).unique().to_list() == [Decimal(4)]
-    assert lake.bars("KO", resolution, as_of=FRIDAY).height == len(before)
+    assert lake.bars("KO", resolution, as_of=FRIDAY_NIGHT).height == len(before)
     splits = lake.corporate_actions("AAPL", kind="split")
     assert splits.select("ex_date", "split_to", "split_from", "known_at").rows() == [(EX_DATE, 4, 1, MONDAY)]
     # As traded, on both sides of the split and to the tick; and as it was known before it.
     assert served(store, "AAPL", resolution, adjustment="raw") == traded(sim, "AAPL", START, EX_DATE + DAY, resolution)
-    assert served(store, "AAPL", resolution, as_of=FRIDAY) == before
-    assert served(store, "AAPL", resolution, as_of=FRIDAY, adjustment="raw") == before
+    assert served(store, "AAPL", resolution, as_of=FRIDAY_NIGHT) == before
+    assert served(store, "AAPL", resolution, as_of=FRIDAY_NIGHT, adjustment="raw") == before
     stored = lake.bars("AAPL", resolution)
     assert lake.bars("AAPL", resolution, adjustment="split").equals(stored)
     assert stored["close"].max() < Decimal("0.5") * before[0][3]
@@ -158,7 +161,7 @@ def test_the_outcome_says_which_split_changed_which_range(sim: Simulation, store
     history(sim, store)
     history(sim, store, "1h")
     sim.set_now(MONDAY)
-    aapl, ko = ingest_actions(store, source(sim), now=MONDAY, run_id="r1")
+    aapl, ko = ingest_actions(stop_at(store, MONDAY), source(sim), run_id="r1")
     assert (aapl.new, aapl.restated_by_split, aapl.ok, ko.refetched) == (1, (EX_DATE,), True, ())
     assert [(item.resolution, item.outcome.start, item.outcome.end) for item in aapl.refetched] == [
         (Resolution.HOUR, START, date(2024, 6, 8)),
@@ -166,7 +169,7 @@ def test_the_outcome_says_which_split_changed_which_range(sim: Simulation, store
     ]
     assert sum(session.restated for item in aapl.refetched for session in item.outcome.sessions) == 5 + 35
     asked = charts(sim)
-    again = ingest_actions(store, source(sim), now=TUESDAY)
+    again = ingest_actions(stop_at(store, TUESDAY), source(sim))
     assert [outcome.refetched for outcome in again] == [(), ()]
     assert charts(sim) == asked + 2
 
@@ -236,12 +239,10 @@ def test_bars_of_before_and_after_a_split_are_never_read_as_one_series(sim: Simu
         resolution=Resolution.DAY, calendar=source(sim).rules(Resolution.DAY).calendar, adjustment=Adjustment.SPLIT
     )
     frame = minutes("2024-06-10", 1, symbol="AAPL")
-    store.write_bars(
-        "yahoo", "AAPL", Resolution.DAY, day("2024-06-10"), frame, rules=rules, known_at=MONDAY, now=MONDAY
-    )
+    stop_at(store, MONDAY).write_bars("yahoo", "AAPL", Resolution.DAY, day("2024-06-10"), frame, rules=rules)
     sim.set_now(MONDAY)
     sim.faults.add(match="chart/AAPL", status=503, skip=1)
-    outcome: ActionsOutcome = ingest_actions(store, source(sim), ["AAPL"], now=MONDAY)[0]
+    outcome: ActionsOutcome = ingest_actions(stop_at(store, MONDAY), source(sim), ["AAPL"])[0]
     assert not outcome.ok
     lake = Lake(store)
     for read in (lake.bars, lake.scan_bars, lake.arrow):
@@ -250,7 +251,7 @@ def test_bars_of_before_and_after_a_split_are_never_read_as_one_series(sim: Simu
     assert lake.bars("AAPL", "1d", end="2024-06-08").height == 5
     assert lake.bars("KO", "1d").height == 5
     assert lake.bars("AAPL", "1d", adjustment="split")["close"].to_list()[-1] == Decimal("100.75")
-    assert lake.bars("AAPL", "1d", as_of=FRIDAY).height == 5
+    assert lake.bars("AAPL", "1d", as_of=FRIDAY_NIGHT).height == 5
 
 
 def test_history_that_the_vendor_no_longer_has_stays_readable_by_its_own_splits(
@@ -281,7 +282,7 @@ def test_a_split_that_takes_effect_between_the_two_questions_of_one_run_is_settl
     history(sim, store)
     # At 13:00Z the vendor has no split yet, when its bars are asked for it has.
     sim.set_now(at("2024-06-10T13:00"))
-    ingest_actions(store, source(sim), now=at("2024-06-10T13:00"))
+    ingest_actions(stop_at(store, at("2024-06-10T13:00")), source(sim))
     sim.set_now(at("2024-06-10T15:00"))
     fresh = _without_actions(sim, store, at("2024-06-10T15:00"))
     assert fresh.ok
@@ -307,9 +308,9 @@ class Overtaken:
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         answer = await self.provider.fetch_bars(symbol, window, resolution)
         told = received(split("2024-06-10", "4", label="split"))
-        other = LakeStore(self.store.storage)
         learned, until = at("2024-06-10T13:31"), at("2024-06-11T00:00")
-        other.write_actions("yahoo", "AAPL", (START, until.date()), told, known_at=learned)
+        other = LakeStore(self.store.storage, clock=lambda: learned)
+        other.write_actions("yahoo", "AAPL", (START, until.date()), told)
         row = fetches.FetchRecord(
             "yahoo", "AAPL", "", FRIDAY, until, learned, fetches.FetchOutcome.OK, kind="corporate_actions"
         )
@@ -325,7 +326,7 @@ def test_bars_that_a_split_overtook_on_their_way_are_not_taken_for_newer_ones(
     sim.set_now(before_open)
     provider = Overtaken(YahooProvider(base_url=sim.url), store)
     jobs = [Job(AAPL, date(2024, 6, 6), date(2024, 6, 8))]
-    (outcome,) = ingest(store, source(sim), Resolution.DAY, jobs, provider=provider, now=before_open)  # type: ignore[arg-type]
+    (outcome,) = ingest(stop_at(store, before_open), source(sim), Resolution.DAY, jobs, provider=provider)  # type: ignore[arg-type]
     assert outcome.error is not None and "a split became known" in outcome.error.what
     newest = fetches.read(store.tables, "yahoo", ["AAPL"]).filter(pl.col("kind") == "bars").row(-1, named=True)
     assert (newest["outcome"], newest["error"]) == ("error", "TransientVendorError")
@@ -344,9 +345,7 @@ def _without_actions(sim: Simulation, store: LakeStore, now: datetime) -> Outcom
         provider = build_provider(source(sim))
         try:
             jobs = [Job(AAPL, START, date(2024, 6, 8))]
-            done = await refetch(
-                store, source(sim), Resolution.DAY, jobs, provider=provider, run_id=None, now=lambda: now
-            )
+            done = await refetch(stop_at(store, now), source(sim), Resolution.DAY, jobs, provider=provider, run_id=None)
         finally:
             await provider.aclose()
         return done[0]

@@ -28,6 +28,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.bars import minutes
+from gb_pipeline_tests.ingest.clock import stop_at
 
 BTC, ETH, SOL = (Symbol.crypto(f"{base}-USD") for base in ("BTC", "ETH", "SOL"))
 DAY = date(2024, 1, 2)
@@ -123,7 +124,7 @@ def test_bodies_that_cannot_be_kept_stop_the_run_before_anything_is_said_of_them
     store.storage.raw.write_text("in the way")
     with pytest.raises(LakeError, match="could not be kept"):
         ingest(store, source(), Resolution.MINUTE, jobs(BTC), provider=Echo())
-    assert "bars_1m" not in store.tables.existing()
+    assert store.tables.newest("bars_1m").version == -1
     assert fetches.read(store.tables).is_empty()
 
 
@@ -164,21 +165,20 @@ def test_every_call_leaves_a_row_also_the_one_that_dies_and_those_it_takes_along
 def test_a_bar_that_was_open_when_the_vendor_was_asked_is_not_stored_however_late_it_is_written(
     store: LakeStore,
 ) -> None:
+    asked = datetime(2024, 1, 2, 10, 0, 0, 300_000, tzinfo=UTC)
+
     class Slow(Echo):
         """Answers with the second in progress, and takes longer than that second lasts."""
 
         async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
-            now = datetime.now(UTC)
-            second = now.replace(microsecond=0)
-            frame = minutes(second.replace(tzinfo=None).isoformat(), 1, step=1).drop("symbol")
-            await asyncio.sleep((second + timedelta(seconds=1.05) - datetime.now(UTC)).total_seconds())
-            return Fetched(frame, "0" * 64, 1, 1, 0.0)
+            stop_at(store, asked + timedelta(seconds=1))
+            return Fetched(minutes("2024-01-02T10:00", 1, step=1).drop("symbol"), "0" * 64, 1, 1, 0.0)
 
-    today = datetime.now(UTC).date()
     settings = source(grace_seconds=0, resolutions=["1s"])
-    ingest(store, settings, Resolution.SECOND, [Job(BTC, today, today + timedelta(days=1))], provider=Slow())
-    assert pl.read_delta(store.storage.table("bars_1s")).is_empty()
+    ingest(stop_at(store, asked), settings, Resolution.SECOND, jobs(BTC), provider=Slow())
+    assert store.tables.newest("bars_1s").version == -1
     assert pl.read_delta(store.storage.table("quarantine"))["reasons"].to_list() == [["bar_still_open"]]
+    assert fetches.read(store.tables)["fetched_at"].to_list() == [asked]
 
 
 async def test_other_questions_leave_rows_too(store: LakeStore) -> None:

@@ -38,6 +38,7 @@ from gb_pipeline.simulation import Simulation
 from gb_pipeline.universe import discovered
 from gb_pipeline.universe.discovered import Entry
 from gb_pipeline.universe.spec import Discovery
+from gb_pipeline_tests.ingest.clock import stop_at
 
 COINS = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE")
 CODES = [*(f"{coin}-USDT" for coin in COINS), "BTC-USD", "ETH-USD", "BTC-USDT-PERP"]
@@ -179,7 +180,7 @@ def test_a_second_refresh_changes_no_byte(binance: Project) -> None:
 def test_a_delisted_pair_keeps_its_place_its_data_and_gets_its_end(binance: Project, sim: Simulation) -> None:
     binance.refresh()
     job = [Job(Symbol.crypto("SOL-USDT"), date(2024, 3, 1), date(2024, 3, 10))]
-    assert ingest(binance.store, binance.source, Resolution.HOUR, job)[0].ok
+    assert ingest(stop_at(binance.store, NOW), binance.source, Resolution.HOUR, job)[0].ok
     sim.plant("delisting", "SOL-USDT", start="2024-03-12T08:00Z")
     done = binance.refresh(day=13)
     assert kinds(done) == [("SOL-USDT", "left"), ("SOL-USDT", "delisted")]
@@ -190,7 +191,7 @@ def test_a_delisted_pair_keeps_its_place_its_data_and_gets_its_end(binance: Proj
 
     asked = len(sim.requests)
     late = [Job(Symbol.crypto("SOL-USDT"), date(2024, 3, 13), date(2024, 3, 15))]
-    [outcome] = ingest(binance.store, source, Resolution.HOUR, late, now=datetime(2024, 3, 16, tzinfo=UTC))
+    [outcome] = ingest(stop_at(binance.store, datetime(2024, 3, 16, tzinfo=UTC)), source, Resolution.HOUR, late)
     assert [session.status for session in outcome.sessions] == [SessionStatus.NOT_LISTED] * 2
     assert not any("klines" in str(request) for request in list(sim.requests)[asked:])
     refresh_catalog(binance.store, Settings.load(binance.folder).sources)

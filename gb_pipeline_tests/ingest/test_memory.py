@@ -16,7 +16,6 @@ from gb_pipeline.ingest import pipeline
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.report import WriteReport
-from gb_pipeline.lake.storage import Storage
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
@@ -24,6 +23,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.settings import SourceSettings
+from gb_pipeline.storage.address import Storage
 from gb_pipeline_tests.bars import minutes
 
 SYMBOLS, AT_ONCE, BATCH, DAY_ROWS = 60, 3, 5000, 1440

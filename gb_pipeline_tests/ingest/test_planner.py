@@ -20,6 +20,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
+from gb_pipeline_tests.ingest.clock import stop_at
 
 NOW = datetime(2024, 6, 20, 1, tzinfo=UTC)
 SHARES = {"provider": "", "calendar": "XNYS", "symbols": ["AAPL", "KO"]}
@@ -69,7 +70,7 @@ def jobs(chosen: SourceSettings, *edges: date) -> list[Job]:
 def test_the_vendor_counts_as_many_calls_as_were_planned(
     sim: Simulation, tmp_path: Path, name: str, resolution: Resolution
 ) -> None:
-    store, chosen = LakeStore.at(tmp_path), source(sim, name)
+    store, chosen = LakeStore.at(tmp_path, clock=lambda: NOW), source(sim, name)
     # Three parts, the first two of one month; kraken has the last 720 bars only.
     late = name == "kraken" and resolution is Resolution.MINUTE_5
     edges = (
@@ -77,11 +78,11 @@ def test_the_vendor_counts_as_many_calls_as_were_planned(
     )
     wanted = jobs(chosen, *edges)
 
-    made = plan(store, chosen, resolution, wanted, now=NOW)
+    made = plan(store, chosen, resolution, wanted)
     assert len(sim.requests) == 0
-    assert not store.tables.existing()
+    assert not list(store.tables.existing())
 
-    outcomes = ingest(store, chosen, resolution, wanted, now=NOW)
+    outcomes = ingest(store, chosen, resolution, wanted)
     assert all(outcome.ok for outcome in outcomes), [outcome.error for outcome in outcomes if outcome.error]
     assert made.calls == len(sim.requests)
     assert made.rows == sum(session.expected for outcome in outcomes for session in outcome.sessions)
@@ -89,13 +90,13 @@ def test_the_vendor_counts_as_many_calls_as_were_planned(
 
 
 def test_how_long_a_call_takes_is_what_it_took(sim: Simulation, tmp_path: Path) -> None:
-    store, chosen = LakeStore.at(tmp_path), source(sim, "binance")
+    store, chosen = LakeStore.at(tmp_path, clock=lambda: NOW), source(sim, "binance")
     wanted = jobs(chosen, date(2024, 6, 3), date(2024, 6, 5))
-    before = plan(store, chosen, Resolution.HOUR, wanted, now=NOW)
+    before = plan(store, chosen, Resolution.HOUR, wanted)
     assert (before.latency, before.measured) == (ASSUMED_LATENCY, 0)
     sim.faults.add(match="klines", delay=0.05, times=-1)
-    ingest(store, chosen, Resolution.HOUR, wanted, now=NOW)
-    after = plan(store, chosen, Resolution.HOUR, wanted, now=NOW)
+    ingest(store, chosen, Resolution.HOUR, wanted)
+    after = plan(store, chosen, Resolution.HOUR, wanted)
     assert after.measured == 2
     rows = fetches.read(store.tables)
     each = (rows["latency_ms"] / rows["calls"] / 1000).to_list()
@@ -104,18 +105,16 @@ def test_how_long_a_call_takes_is_what_it_took(sim: Simulation, tmp_path: Path) 
 
 
 def test_the_slower_of_vendor_and_pace_decides(sim: Simulation, tmp_path: Path) -> None:
-    store = LakeStore.at(tmp_path)
+    store = LakeStore.at(tmp_path, clock=lambda: NOW)
     slow = source(sim, "massive", rate_limit={"calls": 5, "seconds": 60})
     wanted = jobs(slow, *[date(2024, month, 1) for month in range(1, 7)])
-    made = plan(store, slow, Resolution.MINUTE, wanted, now=NOW)
+    made = plan(store, slow, Resolution.MINUTE, wanted)
     assert made.rate == slow.rate_limit
     assert made.calls >= 10
     # The first five need no waiting.
     assert made.seconds == pytest.approx((-(-made.calls // 5) - 1) * 60 + ASSUMED_LATENCY)
     quick = source(sim, "massive", max_concurrency=2)
-    assert plan(store, quick, Resolution.MINUTE, wanted, now=NOW).seconds == pytest.approx(
-        made.calls * ASSUMED_LATENCY / 2
-    )
+    assert plan(store, quick, Resolution.MINUTE, wanted).seconds == pytest.approx(made.calls * ASSUMED_LATENCY / 2)
 
 
 def test_a_quota_says_on_which_day_it_ends(sim: Simulation, tmp_path: Path) -> None:
@@ -123,18 +122,19 @@ def test_a_quota_says_on_which_day_it_ends(sim: Simulation, tmp_path: Path) -> N
     chosen = source(sim, "alpha_vantage", daily_quota={"calls": 4, "zone": "America/New_York"})
     wanted = jobs(chosen, *[date(2024, month, 1) for month in range(1, 7)])
     now = datetime.now(UTC)
-    budget = plan(store, chosen, Resolution.MINUTE_5, wanted, now=now).budget
+    budget = plan(store, chosen, Resolution.MINUTE_5, wanted).budget
     assert budget is not None
     assert (budget.calls, budget.used, budget.left, budget.known) == (4, 0, 4, True)
-    made = plan(store, chosen, Resolution.MINUTE_5, wanted, now=now)
+    made = plan(store, chosen, Resolution.MINUTE_5, wanted)
     assert made.calls == 10
     assert (budget.ends - now.date()).days in {1, 2}  # 4 + 4 + 2, from New York's today
 
-    ingest(store, chosen, Resolution.MINUTE_5, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)), now=NOW)
-    later = plan(store, chosen, Resolution.MINUTE_5, wanted, now=now).budget
+    ingest(stop_at(store, NOW), chosen, Resolution.MINUTE_5, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)))
+    stop_at(store, now)
+    later = plan(store, chosen, Resolution.MINUTE_5, wanted).budget
     assert later is not None
     assert (later.used, later.left) == (2, 2)
-    one = plan(store, chosen, Resolution.DAY, wanted[:1], now=now).budget
+    one = plan(store, chosen, Resolution.DAY, wanted[:1]).budget
     assert one is not None
     assert one.ends < later.ends
 
@@ -144,7 +144,10 @@ def test_a_plan_needs_no_key(sim: Simulation, tmp_path: Path) -> None:
         chosen = source(sim, name)
         chosen = chosen.model_copy(update={"options": {"base_url": sim.url}})
         made = plan(
-            LakeStore.at(tmp_path), chosen, Resolution.DAY, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)), now=NOW
+            LakeStore.at(tmp_path, clock=lambda: NOW),
+            chosen,
+            Resolution.DAY,
+            jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)),
         )
         assert made.calls == 2
         if made.budget is not None:
@@ -155,11 +158,17 @@ def test_what_is_not_listed_or_yet_to_come_is_not_planned(sim: Simulation, tmp_p
     listed = [{"code": "AAPL", "listed_until": "2024-06-04"}, "KO"]
     chosen = source(sim, "alpaca", symbols=listed)
     made = plan(
-        LakeStore.at(tmp_path), chosen, Resolution.HOUR, jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)), now=NOW
+        LakeStore.at(tmp_path, clock=lambda: NOW),
+        chosen,
+        Resolution.HOUR,
+        jobs(chosen, date(2024, 6, 3), date(2024, 6, 5)),
     )
     assert (made.symbols, made.windows, made.rows) == (2, 2, 3 * 7)
     future = plan(
-        LakeStore.at(tmp_path), chosen, Resolution.HOUR, jobs(chosen, date(2024, 7, 1), date(2024, 7, 5)), now=NOW
+        LakeStore.at(tmp_path, clock=lambda: NOW),
+        chosen,
+        Resolution.HOUR,
+        jobs(chosen, date(2024, 7, 1), date(2024, 7, 5)),
     )
     assert (future.calls, future.rows, future.seconds) == (0, 0, 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from gb_pipeline.errors import LakeError, PermanentVendorError
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.ingest.replay import Replayed, replay
-from gb_pipeline.lake import fetches, ledger, quarantine, restatements
+from gb_pipeline.lake import fetches, ledger, quarantine, versions
 from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -24,6 +25,7 @@ from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import at
+from gb_pipeline_tests.ingest.clock import stop_at
 
 BTC, ETH = (Symbol.crypto(f"{base}-USDT") for base in ("BTC", "ETH"))
 START = date(2024, 1, 2)
@@ -67,7 +69,13 @@ def again(store: LakeStore, sim: Simulation, *, write: bool = False, days: int =
 
 
 def bars(store: LakeStore) -> pl.DataFrame:
-    return pl.read_delta(store.storage.table("bars_1m")).sort("symbol", "timestamp")
+    return pl.read_delta(store.storage.table("bars_1m")).filter("is_current").sort("symbol", "timestamp")
+
+
+def without_tables(store: LakeStore, root: Path, *names: str) -> LakeStore:
+    """The same lake elsewhere, without some of its tables."""
+    shutil.copytree(store.storage.root, root, ignore=shutil.ignore_patterns("again", "catalog.duckdb", *names))
+    return LakeStore.at(root)
 
 
 def test_what_is_stored_is_what_the_responses_say(sim: Simulation, store: LakeStore) -> None:
@@ -100,7 +108,7 @@ def test_a_mistake_of_the_normaliser_is_found_and_put_right(
     assert (written.restated, written.written) == (2880, 2880)
     right = bars(store)
     assert not (right["volume"] % 1 == 0).all()
-    known = restatements.read(store.tables)
+    known = versions.restatements(store.tables)
     assert known.height == 2880
     assert (known["first_known"] < known["replaced_at"]).all()
     assert right["known_at"].unique().to_list() == known["replaced_at"].unique().to_list()
@@ -122,7 +130,7 @@ def test_of_several_answers_the_newest_holds_and_what_was_withdrawn_stays(sim: S
     assert again(store, sim, write=True).written == 0
     assert_frame_equal(bars(store), before)
     assert_frame_equal(ledger.current(store.tables), sessions)
-    assert restatements.read(store.tables).height == 1
+    assert versions.restatements(store.tables).height == 1
 
 
 def test_a_lost_table_is_made_again_from_all_answers(sim: Simulation, store: LakeStore, tmp_path: Path) -> None:
@@ -133,23 +141,30 @@ def test_a_lost_table_is_made_again_from_all_answers(sim: Simulation, store: Lak
     ingest(store, source(sim), MINUTE, [job(days=1)])
     before, refused = bars(store), quarantine.read(store.tables)
     sessions = ledger.current(store.tables).select("session", "status", "actual", "quarantined", "fingerprint")
-    table = Path(store.storage.table("bars_1m"))
-    table.rename(tmp_path / "lost")
-    found = again(LakeStore.at(tmp_path), sim, write=True)
+    made = without_tables(store, tmp_path / "again", "bars_1m", "sessions", "quarantine")
+    assert_frame_equal(fetches.read(made.tables), fetches.read(store.tables))
+    found = again(made, sim, write=True)
     assert (found.missing, found.written) == (2880, 2880)
-    made = LakeStore.at(tmp_path)
-    assert_frame_equal(bars(made).drop("known_at"), before.drop("known_at"))
+    assert_frame_equal(bars(made).drop("known_at", "fetched_at"), before.drop("known_at", "fetched_at"))
+    # Each is said to come from the newest answer that has it, or that no longer had it.
+    first, second = fetches.read(made.tables)["fetched_at"]
+    refetched = pl.col("timestamp") < at("2024-01-03T00:00")
+    held_back = pl.col("timestamp") == at("2024-01-02T13:00")
+    assert bars(made).filter(refetched & ~held_back)["fetched_at"].unique().to_list() == [second]
+    assert bars(made).filter(~refetched | held_back)["fetched_at"].unique().to_list() == [first]
+    assert before["withdrawn"].sum() == 60
     assert (bars(made)["known_at"] > before["known_at"].max()).all()
-    assert_frame_equal(quarantine.read(made.tables), refused)
+    about_the_row = ["quarantined_at", "known_at", "run_id"]
+    assert_frame_equal(quarantine.read(made.tables).drop(about_the_row), refused.drop(about_the_row))
     rewritten = ledger.current(made.tables).select("session", "status", "actual", "quarantined", "fingerprint")
     assert_frame_equal(rewritten, sessions)
 
 
 def test_a_bar_that_was_open_then_is_not_made_whole_now(sim: Simulation, store: LakeStore) -> None:
-    now = at("2024-01-02T10:00:30")
     sim.exchange.set_now("2024-01-02T10:00:30Z")
-    ingest(store, source(sim), MINUTE, [job(days=1)], now=now)
+    ingest(stop_at(store, at("2024-01-02T10:00:30")), source(sim), MINUTE, [job(days=1)])
     assert bars(store)["timestamp"].max() == at("2024-01-02T09:59")
+    stop_at(store, at("2024-01-04T00:00"))
     found = again(store, sim, write=True, days=1)
     assert (found.rows, found.differences) == (600, 0)
 
@@ -179,7 +194,7 @@ def test_where_a_newer_answer_was_not_kept_older_ones_prove_nothing(sim: Simulat
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "incomplete", "unreadable"])
 def test_a_response_that_cannot_be_read_is_a_problem_and_changes_nothing(
-    sim: Simulation, store: LakeStore, harm: str, monkeypatch: pytest.MonkeyPatch
+    sim: Simulation, store: LakeStore, tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(store, source(sim), MINUTE, [job(days=1)])
     before = bars(store)
@@ -189,11 +204,9 @@ def test_a_response_that_cannot_be_read_is_a_problem_and_changes_nothing(
     elif harm == "damaged":
         path.write_bytes(b"x")
     elif harm == "incomplete":
-        row = fetches.read(store.tables).to_dicts()[0]
+        row = fetches.read(store.tables).drop("known_at", "period").to_dicts()[0]
         row |= {"raw": tuple(row["raw"][:-1]), "outcome": fetches.FetchOutcome.OK}
-        with store.tables.open("fetches") as table:
-            assert table is not None
-            table.delete()
+        store = without_tables(store, tmp_path / "again", "fetches")
         store.record_fetches([fetches.FetchRecord(**row)])
     else:
         monkeypatch.setattr(CcxtProvider, "_joined", lambda self, parts: parts["nothing"])
@@ -212,3 +225,71 @@ def test_months_and_symbols_are_replayed_one_by_one(sim: Simulation, store: Lake
     assert told == [BTC.code, ETH.code]
     assert [(item.rows, item.differences) for item in found] == [(40 * 96, 0)] * 2
     assert replay(store, settings, MINUTE, jobs)[0].answers == 0
+
+
+def test_putting_an_older_answer_right_withdraws_nothing_that_a_newer_one_has(
+    sim: Simulation, store: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as yesterday:
+        correct = CcxtProvider._joined
+        rounded = pl.col("volume").str.split(".").list.first()
+        yesterday.setattr(CcxtProvider, "_joined", lambda self, parts: correct(self, parts).with_columns(rounded))
+        ingest(store, source(sim), MINUTE, [job()])
+    ingest(store, source(sim), MINUTE, [job(days=1)])
+    found = again(store, sim, write=True)
+    assert (found.changed, found.restated, found.written, found.problems) == (1440, 1440, 1440, [])
+    assert versions.withdrawn(store.tables).is_empty()
+    assert again(store, sim).differences == 0
+
+
+def test_bars_that_the_normaliser_lost_are_withdrawn_no_longer(
+    sim: Simulation, store: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, source(sim), MINUTE, [job(days=1)])
+    before = bars(store)
+    with monkeypatch.context() as yesterday:
+        correct = CcxtProvider._joined
+        yesterday.setattr(CcxtProvider, "_joined", lambda self, parts: correct(self, parts).head(1000))
+        ingest(store, source(sim), MINUTE, [job(days=1)])
+    assert bars(store)["withdrawn"].sum() == 440
+    compared = again(store, sim, days=1)
+    assert (compared.changed, compared.examples[0].kind) == (440, "changed")
+    assert [said and said["withdrawn"] for said in (compared.examples[0].stored, compared.examples[0].kept)] == [
+        True,
+        None,
+    ]
+    found = again(store, sim, write=True, days=1)
+    assert (found.changed, found.restated, found.written) == (440, 0, 440)
+    about_the_row = ["fetched_at", "known_at"]
+    assert_frame_equal(bars(store).drop(about_the_row), before.drop(about_the_row))
+    assert again(store, sim, days=1).differences == 0
+
+
+@pytest.mark.parametrize("keep_raw", [True, False])
+def test_an_empty_answer_withdraws_whether_it_was_kept_or_not(
+    sim: Simulation, store: LakeStore, tmp_path: Path, keep_raw: bool
+) -> None:
+    ingest(store, source(sim), MINUTE, [job(days=1)])
+    sim.plant("gap", BTC.code, start="2024-01-02T00:00Z", end="2024-01-03T00:00Z")
+    ingest(store, source(sim, keep_raw=keep_raw), MINUTE, [job(days=1)])
+    assert bars(store)["withdrawn"].sum() == 1440
+    assert again(store, sim, days=1).differences == 0
+    made = without_tables(store, tmp_path / "again", "bars_1m", "sessions")
+    found = again(made, sim, write=True, days=1)
+    assert (found.answers, found.missing) == (2 if keep_raw else 1, 1440)
+    assert bars(made)["withdrawn"].sum() == 1440
+
+
+def test_what_a_later_question_brought_is_told_of_and_stays(sim: Simulation, store: LakeStore) -> None:
+    ingest(store, source(sim), MINUTE, [job(days=1)])
+    minute = Window(at("2024-01-02T11:00"), at("2024-01-02T11:01"))
+    numbers = dict.fromkeys(("open", "high", "low", "close", "volume"), "1")
+    by_hand = pl.DataFrame(
+        [{"timestamp": minute.start, **numbers}], schema_overrides={"timestamp": pl.Datetime("us", "UTC")}
+    )
+    store.write_bars("sim", BTC, MINUTE, minute, by_hand)
+    before = bars(store)
+    found = again(store, sim, write=True, days=1)
+    assert (found.changed, found.restated, found.written) == (1, 0, 0)
+    assert ["stored by a later question" in error.what for error in found.problems] == [True]
+    assert_frame_equal(bars(store), before)
