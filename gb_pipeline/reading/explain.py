@@ -3,9 +3,9 @@
 Belongs here: putting together what the tables, the ledgers and the raw store know of one bar, or of its absence.
 Does not belong here: printing (`cli.explain`), reading kept answers (`ingest.kept`).
 
-A bar's `known_at` is when this lake first held its content. The fetch that brought it began before that and is the newest
-that did; where responses are kept, it is the newest whose response has the bar. Later fetches that left it as it was
-confirm it.
+A version of a bar names its fetch by its moment, `fetched_at`; one that was written by hand has none. Later fetches that left
+the version as it was confirm it. A version that only says that the vendor no longer returns the bar holds the content of the
+version before, and that one's fetch brought it.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import reduce
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 
 from gb_pipeline.errors import GbError
 from gb_pipeline.ingest.kept import Answer, answers, judged, read_again
-from gb_pipeline.lake import fetches, quarantine, restatements
+from gb_pipeline.lake import fetches, quarantine, versions
+from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.raw import RawBody, RawStore
-from gb_pipeline.lake.specs import spec_of
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, Precision, bar_table
+from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.providers.registry import build_provider
-from gb_pipeline.reading.index import FileIndex
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import SourceSettings
+from gb_pipeline.storage import parquet, reading
+from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.reading import FILE
 
 _MOMENT = timedelta(microseconds=1)
-# Runs that overlap are few.
-_LOOKED_AT = 8
+_COLUMNS = bar_schema().names
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a bar lies.
+    """Where a version of a bar lies; one that was superseded lies in a file of its own.
 
     Attributes:
-        table: the Delta table; `restatements` for content that was replaced since.
-        file: its data file, None for `restatements`.
+        table: the Delta table.
+        file: the path of its data file.
         row_group: of the file, counted from 0.
     """
 
     table: str
-    file: str | None = None
-    row_group: int | None = None
+    file: str
+    row_group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ class Explanation:
     Attributes:
         source, symbol, resolution, timestamp: the bar, by its open in UTC.
         as_of: the moment of the question, None for now.
-        bar: content and `known_at`; None where no such bar is stored, or was known.
-        place: where it lies; None without a bar.
-        session: the ledger's newest row of its session; None where it has none.
-        delivered: the fetch that brought it, or without a bar the newest that was answered; None where none is recorded,
-            as of bars that were written by hand.
-        latest: the newest fetch since then, which left the bar as it was: its verdict says whether it still has it.
+        bar: its version that holds: all columns of `market.schema.bar_schema`; None where no such bar is stored, or was known.
+        place: where that version lies; None without a bar.
+        session: what the ledger says, or said, of its session; None where it has none.
+        delivered: the fetch that brought its content, or without a bar the newest that was answered; None where none is
+            recorded, as of bars that were written by hand.
+        latest: the newest fetch since then, which left the content as it was: its verdict says whether it still has it.
         later: how many such fetches there are.
         asked: the newest fetch that asked for it, whatever its outcome, as a row of `fetches`.
         restatements: every change of its content, oldest first.
@@ -169,12 +169,10 @@ class _Explaining:
         bar = self._bar(moment)
         when: datetime = moment if bar is None else bar["timestamp"]
         here = Window(when, when + _MOMENT)
-        changes = restatements.read(
-            self.tables, self.source, self.resolution, [self.symbol], (here.start, here.end)
-        ).to_dicts()
         answered = answers(self.tables, self.source, self.resolution, [self.symbol], here)
         known = [one for one in answered if self.as_of is None or one.fetched_at <= self.as_of]
-        before, later = _apart(known, bar, changes)
+        history = [] if bar is None else self._history(when)
+        brought, later = (known[-1:], []) if bar is None else _apart(known, bar, history)
         return Explanation(
             source=self.source,
             symbol=self.symbol,
@@ -182,13 +180,15 @@ class _Explaining:
             timestamp=when,
             as_of=self.as_of,
             bar=bar,
-            place=None if bar is None else self._place(bar),
+            place=None if bar is None else self._place(bar, history),
             session=self._session(when),
-            delivered=self._origin(before, bar, when),
+            delivered=self._origin(brought, bar, when),
             latest=self._look(later[-1], bar, when) if later else None,
             later=len(later),
             asked=self._asked(when),
-            restatements=changes,
+            restatements=versions.restatements(
+                self.tables, self.source, self.resolution, [self.symbol], (here.start, here.end)
+            ).to_dicts(),
             quarantine=self._refused(when),
         )
 
@@ -196,28 +196,39 @@ class _Explaining:
         length = self.resolution.duration
         since = moment if length is None else moment - length + _MOMENT
         rows = self.lake.scan_bars(
-            self.symbol, self.resolution, since, moment + _MOMENT, source=self.source, as_of=self.as_of
-        ).collect()
+            self.symbol, self.resolution, since, moment + _MOMENT,
+            source=self.source, columns=_COLUMNS, as_of=self.as_of,
+        ).collect()  # fmt: skip
         return rows.row(-1, named=True) if rows.height else None
 
-    def _place(self, bar: dict[str, Any]) -> Place:
-        when = bar["timestamp"]
-        for precision in reversed(Precision):
-            spec = spec_of(bar_table(self.resolution, precision))
-            found = FileIndex(self.tables).find(
-                self.resolution, precision, source=self.source, symbols=[self.symbol],
-                window=Window(when, when + _MOMENT),
-            )  # fmt: skip
-            for file in found:
-                path = Path(self.tables.storage.table(spec.name), unquote(file.path))
-                group = _row_group(path, self.symbol, bar)
-                if group is not None:
-                    return Place(spec.name, str(path), group)
-        return Place("restatements")
+    def _history(self, when: datetime) -> list[_Version]:
+        """Every version of the bar, oldest first."""
+        found = []
+        for precision in Precision:
+            snapshot = self.tables.newest(bars(self.resolution, precision).name)
+            between = (when, when + _MOMENT)
+            files = snapshot.select(
+                {"source": self.source}, between={"timestamp": between}, holding={"symbol": [self.symbol]}
+            )
+            rows = reading.read(
+                self.tables.storage, snapshot.dataset, files, between=("timestamp", *between), with_file=True
+            ).filter(pl.col("symbol") == self.symbol)
+            listed = files.to_dicts()
+            found += [_Version(snapshot.dataset, listed[row[FILE]], row) for row in rows.iter_rows(named=True)]
+        return sorted(found, key=lambda version: version.row["known_at"])
+
+    def _place(self, bar: dict[str, Any], history: Sequence[_Version]) -> Place:
+        version = history[_position(history, bar)]
+        table = version.dataset.name
+        path = f"{self.tables.storage.table(table)}/{version.file['path']}"
+        try:
+            return Place(table, path, _row_group(path, version.file["size"], self.symbol, bar))
+        except parquet.Unreadable as error:
+            raise reading.damaged(version.dataset, version.file, error.reason) from None
 
     def _session(self, when: datetime) -> dict[str, Any] | None:
         days = (when - timedelta(days=1)).date(), (when + timedelta(days=2)).date()
-        rows = self.lake.coverage(self.source, self.symbol, self.resolution, *days)
+        rows = self.lake.coverage(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
         if self.settings is not None:
             calendar = self.settings.rules(self.resolution).calendar
             day = calendar.session_of(pl.Series([when], dtype=pl.Datetime("us", "UTC")), self.resolution).item()
@@ -226,7 +237,7 @@ class _Explaining:
             rows = rows.filter((pl.col("first_timestamp") <= when) & (pl.col("last_timestamp") >= when))
         if rows.is_empty():
             return None
-        gaps = self.lake.gaps(self.source, self.symbol, self.resolution, *days)
+        gaps = self.lake.gaps(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
         reason = gaps.filter((pl.col("start") <= when) & (pl.col("end") > when))["reason"]
         return rows.row(0, named=True) | {"gap": reason.item(0) if len(reason) else None}
 
@@ -245,12 +256,9 @@ class _Explaining:
 
     # --- kept responses -----------------------------------------------------------------------------------------------
 
-    def _origin(self, before: Sequence[Answer], bar: dict[str, Any] | None, when: datetime) -> Origin | None:
-        newest = [one for one in reversed(before) if one.rows or bar is None][:_LOOKED_AT]
-        looked = [self._look(newest[0], bar, when)] if newest else []
-        # Two runs at once: the one that began last need not be the one that wrote.
-        if looked and looked[0].verdict in {"differs", "absent", "refused"} and bar is not None:
-            looked += [self._look(one, bar, when) for one in newest[1:]]
+    def _origin(self, brought: Sequence[Answer], bar: dict[str, Any] | None, when: datetime) -> Origin | None:
+        # Two runs may have asked in the same microsecond.
+        looked = [self._look(one, bar, when) for one in brought]
         return next((one for one in looked if one.verdict == "agrees"), looked[0] if looked else None)
 
     def _look(self, answer: Answer, bar: dict[str, Any] | None, when: datetime) -> Origin:
@@ -279,34 +287,51 @@ class _Explaining:
         return replace(found, verdict="agrees" if same else "differs", content=content)
 
 
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version of a bar, and the file that holds it."""
+
+    dataset: Dataset
+    file: dict[str, Any]
+    row: dict[str, Any]
+
+
+def _position(history: Sequence[_Version], bar: dict[str, Any]) -> int:
+    return next(number for number, version in enumerate(history) if version.row["known_at"] == bar["known_at"])
+
+
 def _apart(
-    known: Sequence[Answer], bar: dict[str, Any] | None, changes: Sequence[dict[str, Any]]
+    known: Sequence[Answer], bar: dict[str, Any], history: Sequence[_Version]
 ) -> tuple[list[Answer], list[Answer]]:
-    """Answers that may have brought the bar, and later ones that left it as it was."""
-    if bar is None:
-        return list(known), []
-    since = bar["known_at"]
-    before = [one for one in known if one.fetched_at <= since]
+    """The answers that may have brought the bar's content, and later ones that left it as it was."""
+    place = _position(history, bar)
+    since = history[place - 1 if bar["withdrawn"] and place else place].row["fetched_at"]
+    brought = [one for one in known if one.fetched_at == since]
     later = [one for one in known if one.fetched_at > since]
-    until = next((change["replaced_at"] for change in changes if change["first_known"] == since), None)
-    if until is not None:
-        # The last that began before the change brought the change.
-        later = [one for one in later if one.fetched_at < until][:-1]
-    return before, later
+    # The fetch that ended a version brought what came next.
+    if following := history[place + 1 :]:
+        later = [one for one in later if one.fetched_at < following[0].row["fetched_at"]]
+    return brought, later
 
 
-def _row_group(path: Path, symbol: str, bar: dict[str, Any]) -> int | None:
-    """The row group of a bar with this `known_at`; None where the file does not have it."""
+def _row_group(path: str, size: int, symbol: str, bar: dict[str, Any]) -> int:
+    """The row group that holds the version of a bar.
+
+    Raises:
+        Unreadable: the file is not what was written.
+    """
+    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        names = [name for name in ("symbol", "timestamp", "known_at") if name in file.schema_arrow.names]
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=names)
-            same = pc.and_(pc.equal(rows["timestamp"], bar["timestamp"]), pc.equal(rows["known_at"], bar["known_at"]))
-            if "symbol" in names:
-                same = pc.and_(same, pc.equal(rows["symbol"], symbol))
-            if pc.any(same).as_py():
-                return group
-    return None
+    try:
+        with parquet.open_verified(path, size) as file:
+            names = [name for name in ("symbol", "timestamp", "known_at") if name in file.schema_arrow.names]
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, columns=names)
+                same = [pc.equal(rows[name], bar[name]) for name in ("timestamp", "known_at")]
+                same += [pc.equal(rows["symbol"], symbol)] if "symbol" in names else []
+                if pc.any(reduce(pc.and_, same)).as_py():
+                    return group
+    except (OSError, pa.ArrowException) as error:
+        raise parquet.Unreadable(str(error)) from None
+    raise parquet.Unreadable("the bar that was read from it is not there any more")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -16,9 +17,10 @@ from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
-from gb_pipeline.reading.explain import Explanation, explain
+from gb_pipeline.reading.explain import Explanation, Place, explain
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
@@ -74,13 +76,19 @@ def explained(
     return found
 
 
+def holds(place: Place, bar: dict[str, Any]) -> bool:
+    """Whether the row group of the file has exactly this version."""
+    group = pl.DataFrame(pq.ParquetFile(place.file).read_row_group(place.row_group))
+    same = (pl.col("timestamp") == bar["timestamp"]) & (pl.col("known_at") == bar["known_at"])
+    return group.filter(same)["volume"].to_list() == [bar["volume"]]
+
+
 def test_a_bar_is_traced_to_its_file_its_fetch_and_its_bytes(sim: Simulation, lake: Lake) -> None:
     fetch(lake, source(sim), "r1", days=2)
     found = explained(lake, sim, TEN + timedelta(seconds=30))
-    assert found.bar == lake.bars(BTC, MINUTE, TEN, TEN + timedelta(minutes=1)).row(0, named=True)
+    minute = TEN, TEN + timedelta(minutes=1)
+    assert found.bar == lake.bars(BTC, MINUTE, *minute, columns=bar_schema().names).row(0, named=True)
     assert found.place is not None
-    assert found.place.file is not None
-    assert found.place.row_group is not None
     group = pl.DataFrame(pq.ParquetFile(found.place.file).read_row_group(found.place.row_group))
     assert TEN in group["timestamp"]
     assert found.session is not None
@@ -125,11 +133,31 @@ def test_a_restated_bar_comes_from_the_fetch_that_changed_it_and_its_past_from_t
     assert before.latest is not None
     assert before.place is not None
     assert before.bar["volume"] != now.bar["volume"]
-    assert (before.place.table, before.place.file) == ("restatements", None)
+    assert before.bar["superseded_at"] == now.bar["known_at"]
+    assert now.place is not None
+    assert before.place.table == now.place.table == "bars_1m"
+    assert holds(before.place, before.bar)
+    assert holds(now.place, now.bar)
+    assert "is_current=false" in before.place.file
+    assert "is_current=true" in now.place.file
     assert (before.delivered.answer.run_id, before.delivered.verdict) == ("r1", "agrees")
     assert (before.latest.answer.run_id, before.later) == ("r2", 1)
     never = explained(lake, sim, as_of=at("2024-01-01T00:00"))
     assert (never.bar, never.delivered) == (None, None)
+
+
+def test_what_was_known_of_the_session_is_told_as_of_the_same_moment(sim: Simulation, lake: Lake) -> None:
+    sim.plant("gap", BTC.code, start="2024-01-02T10:05Z", end="2024-01-02T10:06Z")
+    fetch(lake, source(sim), "r1")
+    first = explained(lake, sim)
+    assert first.bar is not None
+    sim.reset()
+    fetch(lake, source(sim), "r2")
+    now, before = explained(lake, sim), explained(lake, sim, as_of=first.bar["known_at"])
+    assert now.session is not None
+    assert before.session is not None
+    assert (before.session["status"], before.session["actual"]) == ("partial", 1439)
+    assert (now.session["status"], now.session["actual"]) == ("complete", 1440)
 
 
 def test_a_bar_that_does_not_follow_from_its_bytes_differs(
@@ -156,7 +184,14 @@ def test_a_later_answer_without_the_bar_or_with_a_bad_one_is_no_confirmation(sim
     gone, bad = explained(lake, sim), explained(lake, sim, at("2024-01-02T10:05"))
     assert gone.latest is not None
     assert bad.latest is not None
+    assert gone.delivered is not None
+    assert gone.bar is not None
     assert (gone.latest.verdict, bad.latest.verdict) == ("absent", "refused")
+    # What the vendor no longer returns is still what it once returned, and it says so.
+    assert (gone.bar["withdrawn"], gone.delivered.answer.run_id, gone.delivered.verdict) == (True, "r1", "agrees")
+    once = explained(lake, sim, as_of=gone.bar["known_at"] - timedelta(microseconds=1))
+    assert once.bar is not None
+    assert (once.bar["withdrawn"], once.later) == (None, 0)
     assert "high_not_highest" in bad.latest.problem
     assert [row["reasons"] for row in bad.quarantine] == [["high_not_highest", "low_not_lowest"]]
 
@@ -207,14 +242,14 @@ def test_without_kept_bytes_or_without_settings_the_fetch_is_named_all_the_same(
     assert (unread.answer.run_id, unread.verdict) == ("r2", "not read")
 
 
-def test_of_two_runs_at_once_the_one_whose_bytes_have_the_bar_brought_it(sim: Simulation, lake: Lake) -> None:
+def test_of_two_runs_at_once_the_one_that_the_bar_names_brought_it(sim: Simulation, lake: Lake) -> None:
     fetch(lake, source(sim), "r1")
     found = explained(lake, sim)
     assert found.bar is not None
     # Another run began before that bar was stored, and its answer had no such bar.
     sim.plant("gap", BTC.code, start="2024-01-02T10:00Z", end="2024-01-02T10:01Z")
     fetch(lake, source(sim), "r2")
-    rows = fetches.read(lake.store.tables).filter(pl.col("run_id") == "r2").to_dicts()[0]
+    rows = fetches.read(lake.store.tables).filter(pl.col("run_id") == "r2").drop("known_at", "period").to_dicts()[0]
     rows |= {
         "fetched_at": found.bar["known_at"],
         "run_id": "r3",
