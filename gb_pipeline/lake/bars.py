@@ -159,7 +159,7 @@ class _Writer:
     def afterwards(self, draft: Draft) -> None:
         """Let the ledger take over what waits for it, now and then."""
         reach("before_ledger")
-        with suppress(LakeError):
+        with suppress(LakeError, OSError):
             # Whoever comes next can do it as well.
             ledger.take_over(self.tables, draft.table, least=ledger.BATCH, clock=self.clock)
         reach("acknowledged")

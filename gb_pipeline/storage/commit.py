@@ -58,6 +58,7 @@ class Draft:
         stamp: `known_at` of everything new, later than anything the table holds.
         info: what the write says about itself, kept in the entry.
         data_changes: False for a rewrite that changes no row.
+        made: whether the entry is there.
     """
 
     table: Table
@@ -66,6 +67,7 @@ class Draft:
     info: dict[str, Any] = field(default_factory=dict)
     data_changes: bool = True
     ticks: bool = True
+    made: bool = False
     _pieces: list[Piece] = field(default_factory=list)
     _removed: list[pl.DataFrame] = field(default_factory=list)
     _marks: dict[str, int] = field(default_factory=dict)
@@ -169,11 +171,32 @@ class Draft:
         info = {"timestamp": now, "operation": "WRITE", "operationParameters": {}, **self.info}
         data = encode_entry(actions, info)
         reach("entry_written")
-        if not self.table.files.put_if_absent(entry_name(self.table.name, version), data):
+        if not self._put(entry_name(self.table.name, version), data):
             raise Conflict
         reach("committed")
-        self._written.clear()
         return self.table.committed(decode_entry(self.table.name, version, data), data)
+
+    def _put(self, name: str, data: bytes) -> bool:
+        """Make the entry; whatever cuts this short, files that an entry names are not discarded."""
+        written, self._written = self._written, []
+        try:
+            self.made = self.table.files.put_if_absent(name, data)
+        except BaseException:
+            self.made = self._is_there(name, data)
+            self._written = [] if self.made else written
+            raise
+        if not self.made:
+            self._written = written
+        return self.made
+
+    def _is_there(self, name: str, data: bytes) -> bool:
+        try:
+            return self.table.files.read(name) == data
+        except FileNotFoundError:
+            return False
+        except OSError:
+            # Nobody can tell: files too many can be vacuumed, lost ones not be made again.
+            return True
 
     def discard(self) -> None:
         """Remove the files of an attempt that did not become a commit."""
@@ -201,28 +224,40 @@ def commit(
         LakeError: the table cannot be written or is damaged, or others were faster every time.
     """
     for attempt in range(ATTEMPTS):
-        with locked(table.storage.state, table.name):
-            draft = _draft(table, clock)
-            try:
-                result = decide(draft)
-                if draft.nothing:
-                    return result
-                draft.finish()
-                if afterwards is not None:
-                    afterwards(draft)
-                return result
-            except Conflict:
-                draft.discard()
-            except OSError as error:
-                draft.discard()
-                raise unwritable(table, error) from error
-            except BaseException:
-                draft.discard()
-                raise
-        time.sleep(random.uniform(0, min(1.0, 0.005 * 2 ** min(attempt, 8))))
+        try:
+            with locked(table.storage.state, table.name):
+                return _attempt(table, decide, clock, afterwards)
+        except Conflict:
+            time.sleep(random.uniform(0, min(1.0, 0.005 * 2 ** min(attempt, 8))))
+        except OSError as error:
+            raise unwritable(table, error) from error
     raise LakeError(
         f"other writers changed table {table.name} {ATTEMPTS} times in a row", fix="run it again when they are done"
     )
+
+
+def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterwards: Callable[[Draft], None] | None) -> T:
+    draft = _draft(table, clock)
+    try:
+        result = decide(draft)
+        if draft.nothing:
+            return result
+        draft.finish()
+    except OSError as error:
+        if draft.made:
+            raise LakeError(
+                f"table {table.name} under {table.storage.root} was written, but perhaps not for good:"
+                f" {error.strerror or error}",
+                fix="check the disk (`gb doctor`), then run it again: what is there already is left alone",
+            ) from error
+        draft.discard()
+        raise
+    except BaseException:
+        draft.discard()
+        raise
+    if afterwards is not None:
+        afterwards(draft)
+    return result
 
 
 def _draft(table: Table, clock: Clock) -> Draft:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
+from functools import cache
 
 POINTS = (
     "before_files",
@@ -23,8 +25,18 @@ POINTS = (
     "catalog_built",
 )
 
-_name, _, _count = os.environ.get("GB_FAULT_POINT", "").partition(":")
-_left = int(_count) if _count.isdigit() else 1
+
+@dataclass
+class _Fault:
+    point: str
+    left: int
+
+
+@cache
+def _asked() -> _Fault:
+    """What the environment asks for; looked at when the first point is reached."""
+    name, _, count = os.environ.get("GB_FAULT_POINT", "").partition(":")
+    return _Fault(name, int(count) if count.isdigit() else 1)
 
 
 def reach(point: str) -> None:
@@ -33,9 +45,9 @@ def reach(point: str) -> None:
     Example:
         >>> reach("committed")
     """
-    global _left  # noqa: PLW0603
-    if point != _name:
+    fault = _asked()
+    if point != fault.point:
         return
-    _left -= 1
-    if _left <= 0:
+    fault.left -= 1
+    if fault.left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -12,6 +12,7 @@ import threading
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -47,6 +48,8 @@ class Table:
         self._guard = threading.RLock()
         self._compared = False
         self._recent: dict[int, Entry] = {}
+        # The version of the newest checkpoint that this process knows of.
+        self._sealed = 0
 
     @property
     def name(self) -> str:
@@ -69,12 +72,17 @@ class Table:
             return self._held
 
     def committed(self, entry: Entry, data: bytes) -> Snapshot:
-        """Take over an entry that this process has just written, mirror it, and checkpoint when it is time."""
+        """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
+
+        The entry counts whatever happens here: what cannot be done now, such as for want of space, the next commit does.
+        """
         with self._guard:
             self._take(entry)
-            self._mirror(entry.version, data)
-            if entry.version and entry.version % CHECKPOINT_EVERY == 0:
-                self.checkpoint()
+            with suppress(OSError):
+                self._mirror_before(entry.version)
+                self._mirror(entry.version, data)
+            if entry.version - self._sealed >= CHECKPOINT_EVERY:
+                self._checkpoint_if_due()
             return self._held
 
     def entries(self, first: int, last: int) -> list[Entry]:
@@ -140,9 +148,25 @@ class Table:
         checksum = zlib.crc32(self.files.read(self._checkpoint_name(version)))
         seal = {"version": version, "checksum": checksum, "seal": _seal(version, checksum)}
         self.files.put(self._seal_name(), json.dumps(seal).encode())
+        self._sealed = version
         for older in self.mirrored_versions():
             if older < version - CHECKPOINT_EVERY:
                 self.files.delete(self._mirror_name(older))
+
+    def _checkpoint_if_due(self) -> None:
+        """Unless somebody else has made a checkpoint meanwhile; where it fails, the next commit tries again."""
+        from deltalake.exceptions import DeltaError
+
+        with suppress(OSError, LakeError, DeltaError):
+            seal = self.seal()
+            self._sealed = 0 if seal is None else seal[0]
+            if self._held.version - self._sealed >= CHECKPOINT_EVERY:
+                self.checkpoint()
+
+    def _mirror_before(self, version: int) -> None:
+        """Make the mirror that a killed writer left out."""
+        if version and self.files.size(self._mirror_name(version - 1)) is None:
+            self._mirror(version - 1, self.files.read(entry_name(self.name, version - 1)))
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
