@@ -1,0 +1,157 @@
+"""A lake in dictionaries: what it must answer after a sequence of answers, without a file, a frame or a log.
+
+It is written from the rules of the design alone and shares no code with the lake: who wins, what is withdrawn, what is late, what
+is refused, when it became known, and the fingerprint of a session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+SOURCE = "sim"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a bar says."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    trade_count: int | None
+    vwap: Decimal | None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A content from the moment on at which it became known."""
+
+    content: Content
+    withdrawn: bool
+    fetched_at: datetime
+    known_at: datetime
+
+
+@dataclass(frozen=True)
+class Series:
+    """A symbol in a resolution."""
+
+    symbol: str
+    resolution: str
+
+
+Key = tuple[Series, datetime]
+
+
+@dataclass
+class Outcome:
+    """What a write did, in numbers."""
+
+    received: int = 0
+    unchanged: int = 0
+    restated: int = 0
+    withdrawn: int = 0
+    late: int = 0
+    bad: int = 0
+    added: int = 0
+    changes: dict[Key, tuple[Content, bool]] = field(default_factory=dict)
+
+
+@dataclass
+class Model:
+    """Every version of every bar, oldest first."""
+
+    versions: dict[Key, list[Version]] = field(default_factory=lambda: defaultdict(list))
+    refused: set[tuple[object, ...]] = field(default_factory=set)
+    # Precision by series and session, of the last answer that covered it.
+    precision: dict[tuple[Series, date], str] = field(default_factory=dict)
+
+    def decide(
+        self,
+        series: list[Series],
+        slots: list[datetime],
+        answer: dict[Key, Content | None],
+        fetched_at: datetime,
+        precision: str,
+    ) -> Outcome:
+        """What an answer about some series and bar opens does; None stands for a row that breaks a rule."""
+        outcome = Outcome(received=len(answer))
+        for one in series:
+            for slot in slots:
+                self._decide(outcome, (one, slot), answer, fetched_at, precision)
+        outcome.added = len(outcome.changes)
+        return outcome
+
+    def _decide(
+        self, outcome: Outcome, key: Key, answer: dict[Key, Content | None], fetched_at: datetime, precision: str
+    ) -> None:
+        held = self.versions[key][-1] if self.versions[key] else None
+        if key not in answer:
+            if held is not None and not held.withdrawn and fetched_at >= held.fetched_at:
+                outcome.withdrawn += 1
+                outcome.changes[key] = held.content, True
+            return
+        content = answer[key]
+        if content is None:
+            outcome.bad += 1
+            self.refused.add((key, "bad"))
+        elif held is None:
+            outcome.changes[key] = content, False
+        elif held.content == content and not held.withdrawn:
+            outcome.unchanged += 1
+        elif fetched_at < held.fetched_at:
+            outcome.late += 1
+            self.refused.add((key, "late", content, precision))
+        else:
+            outcome.restated += held.content != content
+            outcome.changes[key] = content, False
+
+    def commit(self, outcome: Outcome, fetched_at: datetime, known_at: datetime) -> None:
+        """Take over what was decided."""
+        for key, (content, withdrawn) in outcome.changes.items():
+            self.versions[key].append(Version(content, withdrawn, fetched_at, known_at))
+
+    def as_of(self, series: Series, moment: datetime) -> dict[datetime, Version]:
+        """What was known at a moment."""
+        found = {}
+        for (one, slot), versions in self.versions.items():
+            held = [version for version in versions if version.known_at <= moment]
+            if one == series and held:
+                found[slot] = held[-1]
+        return dict(sorted(found.items()))
+
+    def restatements(self) -> int:
+        """How many changes of content there were, withdrawals and returns left out."""
+        return sum(old.content != new.content for versions in self.versions.values() for old, new in pairwise(versions))
+
+
+def fingerprint(series: Series, session: date, precision: str, rows: dict[datetime, Version]) -> str | None:
+    """The fingerprint of a session's rows, by its definition."""
+    if not rows:
+        return None
+    scale, size = (8, 8) if precision == "standard" else (18, 16)
+
+    def number(value: Decimal | None) -> bytes:
+        return int((value or Decimal()).scaleb(scale)).to_bytes(size, "little", signed=True)
+
+    line = f"gb-bars-2 {SOURCE} {series.symbol} {series.resolution} {precision}\n".encode()
+    days = (session - EPOCH.date()).days
+    data = line + struct.pack("<iq", days, len(rows))
+    for stamp, version in sorted(rows.items()):
+        content = version.content
+        data += struct.pack("<q", (stamp - EPOCH) // MICROSECOND)
+        for value in (content.open, content.high, content.low, content.close, content.volume):
+            data += number(value)
+        data += struct.pack("<q", content.trade_count or 0) + number(content.vwap)
+        data += bytes([(content.trade_count is not None) | (content.vwap is not None) << 1])
+    return hashlib.sha256(data).digest()[:8].hex()
