@@ -1,6 +1,6 @@
 """The reading side of a lake, and its public face.
 
-Belongs here: `Lake`. Does not belong here: how files are found (`plan`), what was known when (`as_of`), SQL (`sql`).
+Belongs here: `Lake`. Does not belong here: how files are found (`plan`), questions about the ledgers (`ledgers`), SQL (`sql`).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Lake:
             source: may be left out where only one source has the symbol.
             columns: some of `source, symbol, timestamp, open, high, low, close, volume, trade_count, vwap, known_at`, in
                 this order; these by default. Fewer are read faster. Further ones, about the version of a bar: `withdrawn` (true
-                where the vendor no longer returns it), `fetched_at`, `superseded_at`.
+                where the vendor no longer returns it), `fetched_at`, `superseded_at` (null: what is read holds, now or at `as_of`).
             as_of: read what was known at this moment: bars that came later are absent, bars that were restated later have
                 their old content. An answer is final for every moment up to the newest commit.
             as_float: prices and volumes as Float64, each the float nearest to the stored decimal.

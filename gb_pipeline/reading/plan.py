@@ -1,7 +1,7 @@
 """From a question to the files that answer it.
 
-Belongs here: pruning by the log's statistics, uniting standard and wide tables, and the lazy query of each series. No
-folder is ever listed. Does not belong here: running the query (`lake`), and what was known when (`as_of`).
+Belongs here: pruning by the log's statistics, uniting standard and wide tables, and the lazy query of each series, now or as of
+a moment. No folder is ever listed. Does not belong here: running the query (`answer`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
 from gb_pipeline.storage import reading
+from gb_pipeline.storage.dataset import SUPERSEDED_AT
 from gb_pipeline.storage.table import Tables
 
 # The first and the last instant that a bar can have; stands for an end that is left open.
@@ -168,7 +169,9 @@ def _rows(
     names = [name for name in bar_schema(precision).names if name not in without]
     rows = reading.scan(tables.storage, dataset, files, names, between=("timestamp", window.start, window.end))
     if question.as_of is not None:
-        rows = rows.filter(reading.held_at(question.as_of, history=True))
+        # At that moment nobody knew what would take the place of what held.
+        ends = pl.lit(None, dataset.polars[SUPERSEDED_AT]).alias(SUPERSEDED_AT)
+        rows = rows.filter(reading.held_at(question.as_of, history=True)).with_columns(ends)
     return rows
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from gb_pipeline import Lake, Resolution, Window
 from gb_pipeline.lake.report import WriteReport
+from gb_pipeline_tests.bars import SetClock
 
 Received = Callable[..., pl.DataFrame]
 Write = Callable[..., WriteReport]
@@ -42,7 +43,10 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def write(lake: Lake, received: Received) -> Write:
-    """`write("sim", "BTC-USD", "2024-01-02", ["1.5", "1.6"])`: store minutes from the start of that day."""
+    """`write("sim", "BTC-USD", "2024-01-02", ["1.5", "1.6"])`: store minutes from the start of that day.
+
+    With `now=` the lake's present is that moment from then on, and the source was asked then.
+    """
 
     def store(
         source: str,
@@ -52,8 +56,11 @@ def write(lake: Lake, received: Received) -> Write:
         *,
         resolution: str = "1m",
         days: int = 1,
+        now: datetime | None = None,
         **options: object,
     ) -> WriteReport:
+        if now is not None:
+            lake.store.clock = SetClock(now)
         kind = Resolution.parse(resolution)
         step = kind.duration or timedelta(days=1)
         start = datetime.fromisoformat(day).replace(tzinfo=UTC)

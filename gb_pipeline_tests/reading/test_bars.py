@@ -229,7 +229,7 @@ def test_compaction_changes_no_answer(lake, write):
     for day in range(1, 9):
         write("sim", "BTC-USD", f"2024-01-0{day}", [str(day)] * 60)
     before = lake.bars("BTC-USD", "1m")
-    lake.store.compact("bars_1m", "sim", "BTC-USD", "2024")
+    assert lake.store.compact(*lake.store.compaction_candidates())
     assert lake.bars("BTC-USD", "1m").equals(before)
 
 
@@ -263,10 +263,10 @@ def test_many_series_are_read_as_one_and_say_the_same(lake, received):
 
 def test_many_series_of_both_precisions_and_of_the_past(lake, received, write):
     codes = [f"S{number:02}-USD" for number in range(10)]
-    known = {"known_at": datetime(2024, 6, 1, tzinfo=UTC)}
+    first, second = datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 6, 3, tzinfo=UTC)
     for code in codes:
-        write("sim", code, "2024-01-02", ["1", "2"], **known)
-    write("sim", "S03-USD", "2024-01-02", ["1", "0.000000000000000001"], rules=WIDE)
+        write("sim", code, "2024-01-02", ["1", "2"], now=first)
+    write("sim", "S03-USD", "2024-01-02", ["1", "0.000000000000000001"], rules=WIDE, now=second)
     write("sim", "S04-USD", "2024-01-02", ["1", "3"])
     now, then = lake.bars(None, "1m"), lake.bars(None, "1m", as_of="2024-06-02")
     assert now.height == then.height == 20

@@ -40,7 +40,8 @@ def test_symbols_counts_every_series(filled):
     rows = {row["symbol"]: row for row in filled.symbols().iter_rows(named=True)}
     assert rows["BTC-USD"]["record_count"] == 2450
     assert rows["AAPL"]["record_count"] == 2
-    assert rows["BTC-USD"]["bytes"] > 0 and Path(rows["BTC-USD"]["file_path"]).is_dir()
+    folder = filled.store.storage.root / rows["BTC-USD"]["file_path"]
+    assert rows["BTC-USD"]["bytes"] == sum(path.stat().st_size for path in folder.rglob("*.parquet"))
     assert filled.symbols("yahoo")["symbol"].to_list() == ["AAPL"]
     assert filled.symbols(resolution="1m")["symbol"].to_list() == ["BTC-USD"]
 
