@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake, parse_day, split_series
+from gb_pipeline.cli.options import (
+    AsOf,
+    Config,
+    Json,
+    LakeFolder,
+    load_settings,
+    open_lake,
+    open_store,
+    parse_day,
+    split_series,
+)
 from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table
 from gb_pipeline.errors import TransientVendorError
 
@@ -61,16 +71,15 @@ def fetch(
     or rows were refused, and with 3 when it failed in passing or its quota is used up.
     """
     from gb_pipeline.ingest.actions import ingest_actions
-    from gb_pipeline.lake.catalog import refresh_catalog
-    from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.lake.catalog import refresh_catalog, table_versions
 
     settings = load_settings(config)
     chosen = settings.source(source)
-    store = LakeStore.at(settings.lake)
+    store = open_store(settings)
     first = parse_day(start, "--start") if start else None
     last = parse_day(end, "--end") if end else None
     outcomes = ingest_actions(store, chosen, symbols or None, first, last)
-    if store.tables.existing():
+    if table_versions(store):
         refresh_catalog(store, settings.sources)
     rows = [_row(outcome) for outcome in outcomes]
     if as_json:
@@ -92,9 +101,7 @@ def show(
     ] = None,
     start: Annotated[str | None, typer.Option(help="First ex date, as 2024-01-02.")] = None,
     end: Annotated[str | None, typer.Option(help="First ex date without.")] = None,
-    as_of: Annotated[
-        str | None, typer.Option("--as-of", help="As they were known at this moment, as 2024-01-02T09:30Z.")
-    ] = None,
+    as_of: AsOf = None,
     withdrawn: Annotated[
         bool, typer.Option("--withdrawn", help="Also those that the vendor no longer returns.")
     ] = False,

@@ -1,7 +1,7 @@
 """What `gb doctor` looks at.
 
-Belongs here: findings about the machine, the project, its sources and its lake, each with what to do about it.
-Does not belong here: printing them. No check sends a request to a vendor, and none changes anything.
+Belongs here: findings about the machine, the project and its sources, each with what to do about it. Does not belong here: the
+lake (`lake_checks`), printing them. No check sends a request to a vendor, and none changes anything.
 """
 
 from __future__ import annotations
@@ -96,55 +96,16 @@ def _other_home(home: Path) -> Finding:
     return Finding("DAGSTER_HOME", Verdict.OK, f"{home}, for `dagster dev`")
 
 
-def source(item: SourceSettings, root: Path) -> Finding:
+def source(item: SourceSettings, state: Path) -> Finding:
     """Whether a source could be fetched from now, and why not; no request is sent.
 
     Args:
         item: the source.
-        root: the lake, beside which used calls are counted.
+        state: the folder in which used calls are counted; it need not be there.
     """
-    from gb_pipeline.storage.address import Storage
-
-    # What the lake's folder is, or why it cannot be one, is a finding of its own.
-    state = root / "state" if root.is_file() else Storage.at(root).state
     found = readiness(item, state)
     verdict = Verdict.FAIL if found.problems else Verdict.WARN if found.waits or found.remarks else Verdict.OK
     return Finding(f"source {item.name}", verdict, found.sentence, found.fix)
-
-
-def lake(root: Path) -> Iterator[Finding]:
-    """Every Delta table of the lake opens; the catalog is there and describes them."""
-    from gb_pipeline.lake.store import LakeStore
-
-    if not root.is_dir():
-        yield Finding("tables", Verdict.OK, "nothing is stored yet")
-        return
-    store = LakeStore.at(root)
-    names = store.tables.existing()
-    for name in names:
-        try:
-            with store.tables.open(name) as table:
-                files = len(table.file_uris()) if table is not None else 0
-                told = f"{name}: version {table.version() if table is not None else '?'}, {count(files, 'file')}"
-            yield Finding("tables", Verdict.OK, told)
-        except Exception as error:
-            # Whatever a damaged log makes delta-rs raise is the finding.
-            yield Finding("tables", Verdict.FAIL, f"{name} cannot be opened: {error}", "restore the table's _delta_log")
-    if names:
-        yield _catalog(store.storage.catalog)
-
-
-def _catalog(file: Path) -> Finding:
-    import duckdb
-
-    if not file.is_file():
-        return Finding("catalog", Verdict.WARN, f"there is no {file}", "the next fetch or `gb up` writes it")
-    try:
-        with duckdb.connect(str(file), read_only=True) as connection:
-            rows = connection.execute("select count(*) from symbol_data").fetchone()
-    except duckdb.Error as error:
-        return Finding("catalog", Verdict.FAIL, f"{file} cannot be read: {error}", "delete it; it is written anew")
-    return Finding("catalog", Verdict.OK, f"{file}: {rows[0] if rows else 0:,} series")
 
 
 def _existing(path: Path) -> Path:

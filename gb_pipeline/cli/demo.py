@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gb_pipeline.cli.options import open_store
 from gb_pipeline.cli.output import ExitCode, count, note, print_table, progress
 from gb_pipeline.errors import ConfigError, GbError
 
@@ -132,9 +133,7 @@ def _plant(exchange: Simulation, source: SourceSettings) -> None:
 def _backfill(
     stack: Stack, settings: Settings, source: SourceSettings, codes: list[str], range_: tuple[date, date]
 ) -> None:
-    from gb_pipeline.lake.store import LakeStore
-
-    store = LakeStore.at(settings.lake)
+    store = open_store(settings)
     before = _state(store)
     length = source.resolutions[0]
     keys = [day.isoformat() for day in source.rules(length).calendar.sessions(*range_)]
@@ -185,7 +184,7 @@ def _show(settings: Settings) -> None:
     from gb_pipeline.cli.status import QUERY, print_status
     from gb_pipeline.reading.lake import Lake
 
-    lake = Lake.open(settings.lake)
+    lake = Lake(open_store(settings))
     note("gb status")
     print_status(lake.sql(QUERY).to_dicts())
     code = settings.sources[SOURCE].instruments[0].code

@@ -25,8 +25,8 @@ def register(app: typer.Typer) -> None:
 def doctor(config: Config = None, as_json: Json = False) -> int:
     """Check that everything is in place.
 
-    Python, packages, gb.yaml, lake, disk, Dagster's home, every source and every table. Sends no request to any vendor and
-    changes nothing. Ends with 1 when something is broken.
+    Python, packages, gb.yaml, lake, disk, Dagster's home, every source, every table with its log, files and ledger. Sends no
+    request to any vendor and changes nothing; what is in the files is read by `gb verify`. Ends with 1 when something is broken.
     """
     from gb_pipeline.cli.checks import Verdict
 
@@ -51,7 +51,7 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
 
 
 def _examine(config: Config) -> list[Finding]:
-    from gb_pipeline.cli import checks
+    from gb_pipeline.cli import checks, lake_checks
 
     findings = list(checks.machine())
     try:
@@ -60,5 +60,5 @@ def _examine(config: Config) -> list[Finding]:
         return [*findings, checks.Finding("gb.yaml", checks.Verdict.FAIL, error.what, error.fix)]
     findings += checks.project(settings)
     for source in settings.sources.values():
-        findings.append(checks.source(source, settings.lake))
-    return [*findings, *checks.lake(settings.lake)]
+        findings.append(checks.source(source, settings.state))
+    return [*findings, *lake_checks.lake(settings.lake, settings.state)]

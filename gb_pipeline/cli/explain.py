@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake, split_series
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, parse_moment, split_series
 from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table, size, text
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
@@ -48,9 +48,7 @@ def explain(
     resolution: Annotated[
         str | None, typer.Option("--resolution", "-r", help="Such as 1m; the finest that is stored by default.")
     ] = None,
-    as_of: Annotated[
-        str | None, typer.Option(help="Explain what was known at this moment.", show_default=False)
-    ] = None,
+    as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
@@ -64,7 +62,7 @@ def explain(
     from gb_pipeline.reading.explain import explain as run
 
     source, symbol = split_series(series)
-    moment, known = instant(timestamp), instant(as_of) if as_of else None
+    moment, known = instant(timestamp), parse_moment(as_of)
     opened = open_lake(config, lake)
     length = _resolution(opened, source, symbol, resolution)
     found = run(opened, source, symbol, length, moment, settings=_settings(config, lake, source), as_of=known)
@@ -103,17 +101,14 @@ def _lines(found: Explanation) -> Iterator[tuple[str, str, str]]:
     if found.bar is None:
         yield "", "content", "there is none" if found.as_of is None else f"none was known at {text(found.as_of)} UTC"
     else:
-        for name, value in found.bar.items():
-            if name not in {"source", "symbol", "timestamp"} and value is not None:
-                yield "", name, _cell(value)
+        yield from _content_lines(found.bar)
     if found.place is not None:
         yield "file", "table", found.place.table
-        if found.place.file is not None:
-            yield "", "path", found.place.file
-            yield "", "row group", text(found.place.row_group)
+        yield "", "path", found.place.file
+        yield "", "row group", text(found.place.row_group)
     if found.session is not None:
         yield "session", "date", text(found.session["session"])
-        for name in ("status", "expected", "actual", "missing", "quarantined", "gap"):
+        for name in ("status", "expected", "actual", "missing", "quarantined", "withdrawn", "gap"):
             if found.session[name] is not None:
                 yield "", name, text(found.session[name])
     told = found.delivered, found.latest
@@ -127,6 +122,15 @@ def _lines(found: Explanation) -> Iterator[tuple[str, str, str]]:
         if found.asked["message"]:
             yield "", "error", found.asked["message"]
     yield from _changes(found)
+
+
+def _content_lines(bar: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name, value in bar.items():
+        if name == "withdrawn":
+            if value:
+                yield "", name, "the vendor no longer returns it"
+        elif name not in {"source", "symbol", "timestamp"} and value is not None:
+            yield "", name, _cell(value)
 
 
 def _fetch(label: str, found: Origin | None) -> Iterator[tuple[str, str, str]]:

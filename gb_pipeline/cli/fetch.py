@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
+from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
 from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table, progress
 from gb_pipeline.cli.symbols import no_symbols
 from gb_pipeline.errors import ConfigError, TransientVendorError
@@ -61,20 +61,19 @@ def fetch(
     and the same command goes on with it another day.
     """
     from gb_pipeline.ingest.pipeline import ingest
-    from gb_pipeline.lake.catalog import refresh_catalog
-    from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.lake.catalog import refresh_catalog, table_versions
 
     settings = load_settings(config)
     chosen = settings.source(source)
     length = fetched_resolution(chosen, resolution)
     jobs = jobs_of(chosen, symbols or [], start, end)
-    store = LakeStore.at(settings.lake)
+    store = open_store(settings)
     if not jobs:
         note(f"{source} has no symbols yet: {no_symbols(chosen)}")
     with progress(quiet=as_json) as bar:
         task = bar.add_task(f"{source} {length}", total=len(jobs))
         outcomes = ingest(store, chosen, length, jobs, on_outcome=lambda _: bar.advance(task))
-    if store.tables.existing():
+    if table_versions(store):
         refresh_catalog(store, settings.sources)
     rows = _by_symbol(outcomes)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, split_series
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment, split_series
 from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
 
@@ -33,6 +33,7 @@ def gaps(
     series: Annotated[str | None, typer.Argument(help="Only SOURCE:SYMBOL.", show_default=False)] = None,
     reason: Annotated[str | None, typer.Option(help=f"Only one of {', '.join(_MEANINGS)}.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 50,
+    as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
@@ -43,7 +44,7 @@ def gaps(
     if reason is not None and reason not in _MEANINGS:
         raise ConfigError(f"{reason[:40]!r} is no reason", fix=f"use one of {', '.join(_MEANINGS)}")
     source, symbol = split_series(series) if series is not None else (None, None)
-    frame = open_lake(config, lake).gaps(source, symbol)
+    frame = open_lake(config, lake).gaps(source, symbol, as_of=parse_moment(as_of))
     keys = ["session", "source", "symbol", "resolution", "start"]
     frame = frame.sort(keys, descending=[True, False, False, False, False])
     if reason is not None:
@@ -62,5 +63,5 @@ def gaps(
     if frame.height > limit:
         note(f"{frame.height - limit:,} runs are not shown (--limit, --json)")
     if frame.is_empty():
-        note("nothing is missing")
+        note("nothing is missing" if as_of is None else "nothing was known to be missing then")
     return ExitCode.OK

@@ -59,7 +59,7 @@ def live_check(
     instrument, length = _symbol(chosen, symbol), _resolution(chosen, resolution)
     session = _session(chosen, day)
     note(f"{source}:{instrument.code}, {length} bars of {session}")
-    checks, error = asyncio.run(_checks(chosen, settings.lake, instrument, length, session, bars_only))
+    checks, error = asyncio.run(_checks(chosen, settings.state, instrument, length, session, bars_only))
     if as_json:
         print_json([{"check": item.name, "verdict": item.verdict, "seen": item.seen} for item in checks])
     else:
@@ -119,11 +119,10 @@ def _session(source: SourceSettings, text: str | None) -> date:
 
 
 async def _checks(
-    source: SourceSettings, lake: Path, symbol: Symbol, resolution: Resolution, session: date, bars_only: bool
+    source: SourceSettings, state: Path, symbol: Symbol, resolution: Resolution, session: date, bars_only: bool
 ) -> tuple[list[Check], GbError | None]:
     """What was seen, and the error that ended it."""
     from gb_pipeline.ingest import contract
-    from gb_pipeline.storage.address import Storage
     from gb_pipeline.providers.registry import build_provider, missing_credentials
     from gb_pipeline.providers.strict_http import unsaid
 
@@ -131,7 +130,7 @@ async def _checks(
         raise missing[0]
     # So that bodies are handed over, and reading them again can be compared; they are not kept.
     kept = source.model_copy(update={"keep_raw": True})
-    provider = build_provider(kept, state_dir=Storage.at(lake).state)
+    provider = build_provider(kept, state_dir=state)
     checks: list[Check] = []
     try:
         with unsaid(source.secrets):

@@ -1,6 +1,6 @@
 """Options that several commands share, and what they mean.
 
-Belongs here: `--config`, `--lake`, `--json`, dates, and opening what they name.
+Belongs here: `--config`, `--lake`, `--as-of`, `--json`, dates, and opening what they name.
 Does not belong here: options of a single command.
 """
 
@@ -16,6 +16,9 @@ import typer
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
     from gb_pipeline.settings import Settings
 
@@ -34,6 +37,12 @@ Start = Annotated[
     str | None, typer.Option("--start", help="First instant, as 2024-01-02 (UTC midnight) or 2024-01-02T09:30Z.")
 ]
 End = Annotated[str | None, typer.Option("--end", help="End, exclusive, in the same form.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", help="As it was known at this moment, as 2024-01-02T09:30Z; now by default.", show_default=False
+    ),
+]
 
 
 def load_settings(config: Path | None) -> Settings:
@@ -47,12 +56,20 @@ def load_settings(config: Path | None) -> Settings:
     return Settings.load(config)
 
 
+def open_store(settings: Settings) -> LakeStore:
+    """The lake that gb.yaml names, for writing; its folder need not exist yet."""
+    from gb_pipeline.lake.store import LakeStore
+
+    return LakeStore.at(settings.lake, state=settings.state)
+
+
 def open_lake(config: Path | None, folder: Path | None) -> Lake:
     """The lake to read: `--lake`, else the one of `--config`, else GB_LAKE, else the one of gb.yaml.
 
     Raises:
         ConfigError: neither a lake nor a gb.yaml was found.
     """
+    from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
     from gb_pipeline.settings import lake_folder
 
@@ -61,7 +78,32 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     root = folder if folder is not None else lake_folder(config)
     if not root.is_dir():
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
-    return Lake.open(root)
+    Lake.open(root)
+    return Lake(LakeStore.at(root, state=_state_of(root, config)))
+
+
+def _state_of(root: Path, config: Path | None) -> Path | None:
+    """Where a project keeps the state of its lake; of a lake that is no project's, GB_STATE or nothing says it."""
+    from gb_pipeline.settings import lake_folder, state_folder
+
+    try:
+        if lake_folder(config).resolve() == root.resolve():
+            return state_folder(config)
+    except ConfigError:
+        # A lake can be read without a usable project.
+        pass
+    return Path(os.environ["GB_STATE"]) if os.environ.get("GB_STATE") else None
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """What `--as-of` names.
+
+    Raises:
+        ConfigError, NaiveTimestamp: it is no moment, or one without a time zone.
+    """
+    from gb_pipeline.market.window import instant
+
+    return None if text is None else instant(text)
 
 
 def parse_day(text: str, name: str) -> date:

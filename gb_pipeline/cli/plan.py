@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.fetch import fetched_resolution, jobs_of
-from gb_pipeline.cli.options import Config, Json, load_settings
+from gb_pipeline.cli.options import Config, Json, load_settings, open_store
 from gb_pipeline.cli.output import ExitCode, count, print_json, print_table
 
 if TYPE_CHECKING:
@@ -47,13 +47,12 @@ def plan(
     are not foreseen.
     """
     from gb_pipeline.ingest import planner
-    from gb_pipeline.lake.store import LakeStore
 
     settings = load_settings(config)
     chosen = settings.source(source)
     length = fetched_resolution(chosen, resolution)
     jobs = jobs_of(chosen, symbols or [], start, end)
-    made = planner.plan(LakeStore.at(settings.lake), chosen, length, jobs)
+    made = planner.plan(open_store(settings), chosen, length, jobs)
     if as_json:
         body = asdict(made) | {"rate": made.rate.model_dump() if made.rate else None}
         if made.budget is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
+from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
 from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table, progress
 from gb_pipeline.errors import ConfigError
 
@@ -52,14 +52,13 @@ def replay(
     """
     from gb_pipeline.ingest.replay import replay as run
     from gb_pipeline.lake.catalog import refresh_catalog
-    from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.market.resolution import Resolution
 
     settings = load_settings(config)
     chosen = settings.source(source)
     length = chosen.resolutions[0] if resolution is None else Resolution.parse(resolution)
     jobs = _jobs(chosen, symbols or [], start, end)
-    store = LakeStore.at(settings.lake)
+    store = open_store(settings)
     with progress(quiet=as_json) as bar:
         task = bar.add_task(f"{source} {length}", total=len(jobs))
         found = run(store, chosen, length, jobs, write=write, on_done=lambda _: bar.advance(task))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, split_series
-from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
+from gb_pipeline.cli.options import AsOf, Config, End, Json, LakeFolder, Start, open_lake, parse_moment, split_series
+from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table, text
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def show(
             help="raw: as traded; split: adjusted for splits; as they are stored by default.", show_default=False
         ),
     ] = None,
+    as_of: AsOf = None,
     candles: Annotated[bool, typer.Option("--candles", help="Draw candles instead of a line.")] = False,
     config: Config = None,
     lake: LakeFolder = None,
@@ -57,39 +58,65 @@ def show(
     if candles and plot is None:
         raise ConfigError("--candles draws nothing without --plot", fix="add --plot bars.png")
     source, symbol = split_series(series)
+    known = parse_moment(as_of)
     opened = open_lake(config, lake)
-    length, first, last = _stored(opened, source, symbol, resolution)
+    length, first, last = _stored(opened, source, symbol, resolution, known)
     since, until = _range(length, first, last, start, end)
     read = partial(
-        opened.bars, [symbol], length, since, until, source=source, columns=list(_COLUMNS), adjustment=adjustment
+        opened.bars,
+        [symbol],
+        length,
+        since,
+        until,
+        source=source,
+        columns=list(_COLUMNS),
+        as_of=known,
+        adjustment=adjustment,
     )
     frame = read()
     if as_json:
         print_json(frame.select(_COLUMNS).to_dicts())
     else:
-        print_table(_COLUMNS, frame.select(_COLUMNS).tail(limit).rows(), title=f"{source}:{symbol} {length} (UTC)")
+        print_table(
+            _COLUMNS,
+            frame.select(_COLUMNS).tail(limit).rows(),
+            title=f"{source}:{symbol} {length} (UTC)",
+        )
         hidden = frame.height - limit
-        note(count(frame.height, "bar") + (f", the last {limit} of them shown (--limit, --json)" if hidden > 0 else ""))
+        shown = f", the last {limit} of them shown (--limit, --json)" if hidden > 0 else ""
+        note(count(frame.height, "bar") + _known_at(known) + shown)
     if plot is not None:
         from gb_pipeline.cli.plot import plot_bars
 
         floats = read(as_float=True)
-        title = f"{source}:{symbol}  {length}  {frame['timestamp'].min()!s:.16} .. {frame['timestamp'].max()!s:.16} UTC"
+        span = f"{frame['timestamp'].min()!s:.16} .. {frame['timestamp'].max()!s:.16} UTC"
+        title = f"{source}:{symbol}  {length}  {span}{_known_at(known)}"
         plot_bars(floats, title, plot, candles=candles)
         note(f"drew {plot}")
     return ExitCode.OK
 
 
-def _stored(lake: Lake, source: str, symbol: str, text: str | None) -> tuple[Resolution, datetime, datetime]:
-    """The resolution to show and the first and last bar that are stored."""
+def _known_at(moment: datetime | None) -> str:
+    return "" if moment is None else f", as known at {text(moment)} UTC"
+
+
+def _stored(
+    lake: Lake, source: str, symbol: str, asked: str | None, as_of: datetime | None
+) -> tuple[Resolution, datetime, datetime]:
+    """The resolution to show and the first and last bar that are stored, or were at a moment."""
     from gb_pipeline.market.resolution import Resolution
 
-    known = lake.symbols()
+    known = lake.symbols(as_of=as_of)
     known = known.filter(known["record_count"] > 0)
     rows = known.filter((known["source"] == source) & (known["symbol"] == symbol))
     if rows.is_empty():
         from difflib import get_close_matches
 
+        if as_of is not None:
+            raise UnknownSeries(
+                f"nothing of {source}:{symbol} was known at {text(as_of)} UTC",
+                fix="`gb status --as-of` lists what was; leave --as-of out for what is known now",
+            )
         names = [f"{row['source']}:{row['symbol']}" for row in known.unique(["source", "symbol"]).to_dicts()]
         near = get_close_matches(f"{source}:{symbol}", names, n=3, cutoff=0.4)
         raise UnknownSeries(
@@ -98,7 +125,7 @@ def _stored(lake: Lake, source: str, symbol: str, text: str | None) -> tuple[Res
             fix=f"did you mean {', '.join(near)}?" if near else "`gb status` lists what there is",
         )
     found = {Resolution(row["resolution"]): row for row in rows.to_dicts()}
-    length = min(found, key=list(Resolution).index) if text is None else Resolution.parse(text)
+    length = min(found, key=list(Resolution).index) if asked is None else Resolution.parse(asked)
     if length not in found:
         raise UnknownSeries(
             f"{source}:{symbol} is not stored as {length}", fix=f"there is {', '.join(sorted(map(str, found)))}"

@@ -1,4 +1,4 @@
-"""`gb sql`: a question to the catalog.
+"""`gb sql`: a question to the lake.
 
 Belongs here: printing the answer. Does not belong here: the catalog (`lake.catalog`), running the query (`reading`).
 """
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment
 from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
 
 _SHOWN = 50
@@ -24,16 +24,20 @@ def register(app: typer.Typer) -> None:
 def sql(
     query: Annotated[str, typer.Argument(help="A query of DuckDB's SQL; `-` reads it from stdin.", show_default=False)],
     limit: Annotated[int, typer.Option(help="Rows to print in the table; --json prints all.", min=1)] = _SHOWN,
+    as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Run SQL on the catalog.
+    """Run SQL on the lake.
 
-    It has one view per table of bars (bars_1m, ...), and the tables symbol_data, coverage, gaps, files, restatements,
-    quarantine and fetches.
+    There is a view for each table of bars (bars_1m, ...), one with every version of its rows (bars_1m_history), and a macro
+    for a moment: from bars_1m_as_of(timestamptz '2024-01-02 09:30Z'). Beside them are symbol_data, coverage, gaps, files,
+    restatements, corporate_actions, quarantine and fetches. With --as-of, bars, corporate actions, series, coverage and gaps
+    are seen as they were known at that moment.
     """
-    frame = open_lake(config, lake).sql(sys.stdin.read() if query == "-" else query)
+    moment = parse_moment(as_of)
+    frame = open_lake(config, lake).sql(sys.stdin.read() if query == "-" else query, as_of=moment)
     if as_json:
         print_json(frame.to_dicts())
         return ExitCode.OK

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment
 from gb_pipeline.cli.output import ExitCode, note, print_json, print_table, size
 
 # The catalog's tables `coverage` (one row per session) and `symbol_data` (one row per series).
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def status(
     source: Annotated[str | None, typer.Argument(help="Only this source.", show_default=False)] = None,
+    as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
@@ -44,7 +45,8 @@ def status(
 
     Bars that the calendar expects, that are stored and that are missing, and where the series begins and ends.
     """
-    rows = open_lake(config, lake).sql(QUERY).to_dicts()
+    moment = parse_moment(as_of)
+    rows = open_lake(config, lake).sql(QUERY, as_of=moment).to_dicts()
     if source is not None:
         rows = [row for row in rows if row["source"] == source]
     if as_json:
@@ -52,7 +54,11 @@ def status(
         return ExitCode.OK
     print_status(rows)
     if not rows:
-        note(f"nothing is stored{f' from {source}' if source else ''} yet")
+        note(
+            f"nothing is stored{f' from {source}' if source else ''} yet"
+            if moment is None
+            else "nothing was known then"
+        )
     elif any(row["missing"] for row in rows):
         note("`gb gaps` says what is missing and why")
     return ExitCode.OK

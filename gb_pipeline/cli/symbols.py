@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, load_settings, parse_day
+from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
 from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
 
@@ -88,13 +88,12 @@ def search(
     Asks the vendor, and leaves a row in the table `fetches`. Ends with 1 when nothing was found.
     """
     from gb_pipeline.ingest.vendor_lists import find
-    from gb_pipeline.lake.store import LakeStore
 
     settings = load_settings(config)
     chosen = settings.source(source)
     if not text.strip():
         raise ConfigError("there is nothing to search for", fix="give a part of a code or a name")
-    found = find(LakeStore.at(settings.lake), chosen, text)
+    found = find(open_store(settings), chosen, text)
     have = {symbol.code for symbol in chosen.instruments}
     rows = [_told(item) | {"in_source": item.symbol.code in have} for item in found]
     if as_json:
@@ -127,7 +126,6 @@ def add(
 
 
 def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: bool) -> int:
-    from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.universe import editing
 
     settings = load_settings(config)
@@ -137,7 +135,7 @@ def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: 
     new = [code for code in asked if code not in have]
     checked, ended = False, []
     if new and check:
-        answer = _checked(LakeStore.at(settings.lake), chosen, new)
+        answer = _checked(open_store(settings), chosen, new)
         if answer is not None and any(item is None for item in answer.values()):
             return _unknown(source, [code for code, item in answer.items() if item is None])
         checked = answer is not None
@@ -219,12 +217,12 @@ def refresh(
     """
     from gb_pipeline.ingest.discovery import refresh as bring_up_to_date
     from gb_pipeline.lake.catalog import refresh_catalog
-    from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.lake.catalog_tables import bar_tables
 
     settings = load_settings(config)
-    store = LakeStore.at(settings.lake)
+    store = open_store(settings)
     done = bring_up_to_date(store, settings.source(source), force=force)
-    if done.changes and any(name.startswith("bars_") for name in store.tables.existing()):
+    if done.changes and bar_tables(store.tables):
         # Listing dates are in the catalog.
         refresh_catalog(store, load_settings(config).sources)
     if as_json:
@@ -251,13 +249,13 @@ def _alone(config: Config) -> Iterator[None]:
     """Nobody else changes gb.yaml meanwhile: of two who read it and write it, one would lose what it wrote."""
     from filelock import FileLock
 
-    from gb_pipeline.storage.address import Storage
-    from gb_pipeline.settings import lake_folder
+    from gb_pipeline.private_files import private_folder
+    from gb_pipeline.settings import state_folder
 
-    state = Storage.at(lake_folder(config)).state
-    lock = FileLock(state / "settings.lock")
+    state = state_folder(config)
+    lock = FileLock(state / "settings.lock", mode=0o600)
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        private_folder(state)
         lock.acquire()
     except OSError as error:
         raise ConfigError(f"{lock.lock_file} cannot be made: {error.strerror}", fix="make it writable") from None
@@ -336,12 +334,11 @@ def _unknown(source: str, codes: list[str]) -> ExitCode:
 def _stored(settings: Settings, source: str, codes: list[str]) -> Counter[str]:
     """Bars by code, over all resolutions."""
     from gb_pipeline.lake.catalog_tables import bar_tables
-    from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
 
     found: Counter[str] = Counter()
-    if settings.lake.is_dir() and bar_tables(LakeStore.at(settings.lake).tables):
-        for row in Lake.open(settings.lake).symbols(source).to_dicts():
+    if settings.lake.is_dir() and bar_tables(open_store(settings).tables):
+        for row in Lake(open_store(settings)).symbols(source).to_dicts():
             if row["symbol"] in codes:
                 found[row["symbol"]] += row["record_count"]
     return found

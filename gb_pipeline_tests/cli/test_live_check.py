@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 
 from gb_pipeline.ingest.contract import Check, Verdict, check_bars, recent_session
 from gb_pipeline.market.resolution import Resolution
@@ -44,7 +44,7 @@ def vendors() -> Iterator[Simulation]:
 def check(gb: Gb, vendors: Simulation, tmp_path: Path) -> Iterator[Seen]:
     """`check("massive", "-r", "1d")`: what was seen by the name of the promise, and the exit code."""
     sources = {name: body | {"options": {**body["options"], "base_url": vendors.url}} for name, body in SOURCES.items()}
-    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": sources}), encoding="utf-8")
+    (tmp_path / "gb.yaml").write_text(json.dumps({"sources": sources}), encoding="utf-8")
 
     def run(*arguments: str) -> dict[str, Any]:
         told = gb("live-check", "--json", "--day", DAY, "-c", tmp_path, *arguments)
@@ -94,7 +94,7 @@ def test_refusals_end_it_as_they_end_a_fetch(
 def test_real_vendors_are_not_asked_from_a_test(gb: Gb, tmp_path: Path) -> None:
     for options in ({}, {"base_url": ""}, {"base_url": "https://api.massive.com"}):
         source = SOURCES["massive"] | {"options": {"key": "some-key", **options}}
-        (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": {"massive": source}}), encoding="utf-8")
+        (tmp_path / "gb.yaml").write_text(json.dumps({"sources": {"massive": source}}), encoding="utf-8")
         told = gb("live-check", "massive", "-c", tmp_path)
         assert told.code == 2
         assert "test" in told.err or "not a simulated vendor" in told.err
@@ -102,7 +102,7 @@ def test_real_vendors_are_not_asked_from_a_test(gb: Gb, tmp_path: Path) -> None:
 
 def test_a_missing_key_and_a_day_without_trading_are_said(gb: Gb, tmp_path: Path, vendors: Simulation) -> None:
     source = SOURCES["massive"] | {"options": {"base_url": vendors.url}}
-    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": {"massive": source}}), encoding="utf-8")
+    (tmp_path / "gb.yaml").write_text(json.dumps({"sources": {"massive": source}}), encoding="utf-8")
     told = gb("live-check", "massive", "-c", tmp_path, "--day", "2024-06-16")
     assert (told.code, "no session of XNYS" in told.err) == (2, True)
     told = gb("live-check", "massive", "-c", tmp_path, "--day", DAY)
