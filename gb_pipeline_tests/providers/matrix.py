@@ -27,6 +27,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.transport import Policy
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
+from gb_pipeline_tests.ingest.clock import stop_at
 from gb_pipeline_tests.providers.vendors import DAY, VENDORS, Truth, Vendor
 
 NOW = "2024-06-13T01:00:00Z"
@@ -65,7 +66,7 @@ class Run:
         # Calls are told apart by their time.
         self.runs += 1
         now = datetime.fromtimestamp(self.sim.stocks.now / 1000 + self.runs / 1000, UTC)
-        outcomes = ingest(self.store, source, self.resolution, jobs, now=now)
+        outcomes = ingest(stop_at(self.store, now), source, self.resolution, jobs)
         self.outcomes |= {symbol.code: outcome for symbol, outcome in zip(symbols, outcomes, strict=True)}
         self.truths |= {symbol.code: self.vendor.truth(self.sim, symbol, self.resolution, day) for symbol in symbols}
         vars(self).pop("stored", None)

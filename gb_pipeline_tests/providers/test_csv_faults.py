@@ -30,6 +30,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import SourceSettings
+from gb_pipeline_tests.ingest.clock import stop_at
 
 DAY = date(2024, 6, 11)
 HEADER = "timestamp,open,high,low,close,volume\n"
@@ -77,7 +78,7 @@ class Files:
         job = Job(SYMBOL, day, day + timedelta(days=1))
         # Calls are told apart by their time.
         self.now += timedelta(seconds=1)
-        return ingest(self.store, source, Resolution.HOUR, [job], now=self.now)[0]
+        return ingest(stop_at(self.store, self.now), source, Resolution.HOUR, [job])[0]
 
     @property
     def stored(self) -> dict[datetime, tuple[Decimal, ...]]:

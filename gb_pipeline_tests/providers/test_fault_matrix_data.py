@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline.errors import HistoryNotAvailable
-from gb_pipeline.lake import restatements
+from gb_pipeline.lake import versions
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.registry import build_provider
@@ -125,7 +125,7 @@ def test_a_split_between_two_fetches_leaves_what_the_vendor_serves(
     run.check_exact(symbol)
     assert (run.stored[symbol.code] != before) == vendor.adjusted
     # Whoever reads as of yesterday still gets what was true then.
-    assert restatements.read(run.store.tables).height == (len(before) if vendor.adjusted else 0)
+    assert versions.restatements(run.store.tables).height == (len(before) if vendor.adjusted else 0)
 
 
 @pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)
