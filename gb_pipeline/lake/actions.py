@@ -18,11 +18,12 @@ from typing import Any
 
 import polars as pl
 
+from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake import quarantine
 from gb_pipeline.lake.bars import LATE
 from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, SPLIT
-from gb_pipeline.market.window import Window
+from gb_pipeline.market.window import Window, as_window
 from gb_pipeline.quality.actions import BAD, ActionsVerdict, judge_actions
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit
@@ -147,9 +148,9 @@ def write_actions(
     clock: Clock,
 ) -> ActionsReport:
     """See `LakeStore.write_actions`."""
-    codes = sorted(set(symbols))
-    verdict = judge_actions(frame, set(codes), *window)
-    asked = Window.of(*window)
+    codes, asked = sorted(set(symbols)), as_window(window)
+    days = _days(asked)
+    verdict = judge_actions(frame, set(codes), *days)
 
     def refuse(rows: pl.DataFrame) -> None:
         at = max(fetched_at, clock())
@@ -158,11 +159,17 @@ def write_actions(
     refuse(verdict.bad)
 
     def decide(draft: Draft) -> tuple[ActionsReport, pl.DataFrame]:
-        return _decide(draft, source, codes, window, verdict, fetched_at)
+        return _decide(draft, source, codes, days, verdict, fetched_at)
 
     report, late = commit(tables[TABLE], decide, clock=clock)
     refuse(late)
     return report
+
+
+def _days(window: Window) -> tuple[date, date]:
+    if window.start.time() != time() or window.end.time() != time():
+        raise ConfigError(f"the window {window} is not one of whole days", fix="pass (start, end) as dates")
+    return window.start.date(), window.end.date()
 
 
 def _decide(

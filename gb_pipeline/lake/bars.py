@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
-from gb_pipeline.errors import LakeError
+from gb_pipeline.errors import LakeError, WindowRefused
 from gb_pipeline.lake import ledger, quarantine
 from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import bars
@@ -26,6 +26,7 @@ from gb_pipeline.lake.stored import in_window, read_files, refuse_narrower, refu
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
+from gb_pipeline.quality.actions import NOT_ASKED
 from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
@@ -76,7 +77,7 @@ class Answer:
 
 def write(tables: Tables, answer: Answer, frame: pl.DataFrame, rules: BarRules, clock: Clock) -> WriteReport:
     """See `LakeStore.write_bars`."""
-    verdict = judge(frame, rules, answer.window, now=answer.earliest)
+    verdict = _judged(frame, answer, rules)
     _quarantine(tables, answer, verdict.bad, clock)
     if rules.precision is Precision.STANDARD:
         refuse_narrower(tables, answer.source, answer.resolution, answer.symbols)
@@ -87,6 +88,30 @@ def write(tables: Tables, answer: Answer, frame: pl.DataFrame, rules: BarRules, 
     if writer.decided.late.height:
         _quarantine(tables, answer, _as_late(writer.decided.late), clock)
     return report
+
+
+def _judged(frame: pl.DataFrame, answer: Answer, rules: BarRules) -> Verdict:
+    """The verdict on what was asked for; whatever else the frame holds is refused with it."""
+    if frame.schema.get("symbol", pl.String()) != pl.String():
+        raise WindowRefused(
+            f"column 'symbol' of the frame is {frame.schema['symbol']}, not text", fix="cast it to pl.String"
+        )
+    if "symbol" not in frame.columns:
+        return judge(frame, rules, answer.window, now=answer.earliest)
+    asked = frame["symbol"].is_in(list(answer.symbols)).fill_null(False)
+    verdict = judge(frame.filter(asked), rules, answer.window, now=answer.earliest)
+    if asked.all():
+        return verdict
+    others = frame.filter(~asked)
+    said = pl.struct(pl.exclude("received")).struct.json_encode()
+    refused = others.select(
+        pl.col("symbol").fill_null(""),
+        pl.lit(None, pl.Date()).alias("session"),
+        "timestamp",
+        pl.lit([NOT_ASKED]).alias("reasons"),
+        (pl.coalesce("received", said) if "received" in others.columns else said).alias("row"),
+    )
+    return replace(verdict, bad=pl.concat([verdict.bad, refused]), received=frame.height)
 
 
 class _Writer:
