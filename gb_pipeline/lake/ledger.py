@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import polars as pl
@@ -26,6 +27,7 @@ from gb_pipeline.storage.log import Entry
 from gb_pipeline.storage.reading import held_at
 from gb_pipeline.storage.snapshot import index_of
 from gb_pipeline.storage.table import Table, Tables
+from gb_pipeline.storage.vacuum import Needed
 
 KEYS = ("source", "symbol", "resolution", "session")
 # What may differ although nothing happened.
@@ -233,6 +235,20 @@ def take_over_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
             if held:
                 found += take_over(tables, tables[snapshot.dataset.name], clock=clock)
     return found
+
+
+def needed(tables: Tables) -> Needed:
+    """What the ledger has yet to take over: a vacuum keeps these entries, and the files that they name."""
+    entries, files = {}, set[str]()
+    for snapshot in tables.existing():
+        if bars_of(snapshot.dataset.name) is None:
+            continue
+        waiting = _carried(tables, tables[snapshot.dataset.name])
+        if waiting:
+            entries[snapshot.dataset.name] = waiting[0].version
+        for entry in waiting:
+            files |= {unquote(action["path"]) for action in entry.info[_NOTE].get("files", ())}
+    return Needed(entries, {SESSIONS.name: frozenset(files)})
 
 
 def _waiting(

@@ -254,15 +254,21 @@ class LakeStore:
         """
         return compaction.compact(self.tables, partitions, proof=proofs.proof(self.tables), clock=self.clock)
 
-    def vacuum(self, *, retention: timedelta = vacuum.RETENTION, dry_run: bool = True) -> list[vacuum.VacuumReport]:
+    def vacuum(
+        self, *, retention: timedelta = vacuum.RETENTION, dry_run: bool = True, now: datetime | None = None
+    ) -> list[vacuum.VacuumReport]:
         """Remove files that have been of no use for the retention, of every table; by default only say which.
+
+        Args:
+            now: the present, as the file system has it; what the lake's clock says by default.
 
         Raises:
             ConfigError: the retention is shorter than an hour.
             DamagedLog: what a table needs is not known; nothing of it is removed.
         """
         ledger.take_over_all(self.tables, clock=self.clock)
-        return vacuum.vacuum(self.tables, retention=retention, dry_run=dry_run, clock=self.clock)
+        needed = ledger.needed(self.tables)
+        return vacuum.vacuum(self.tables, needed, retention=retention, dry_run=dry_run, now=now or self.clock())
 
 
 def _codes(symbols: Symbols) -> tuple[str, ...]:

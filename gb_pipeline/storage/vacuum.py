@@ -7,14 +7,14 @@ readers that opened an older version, and writers that are about to commit, keep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.storage.address import Storage
-from gb_pipeline.storage.commit import Clock, wall_clock
+from gb_pipeline.storage.commit import wall_clock
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import folder
@@ -24,6 +24,19 @@ RETENTION = timedelta(days=7)
 # Entries are kept longer than files: a checkpoint that is damaged is made again from them.
 LOG_RETENTION = timedelta(days=30)
 SHORTEST = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What tables need of each other, which no vacuum may remove.
+
+    Attributes:
+        entries: by table, the first version whose entry somebody has yet to read.
+        files: by table, paths of data files that entries of other tables name.
+    """
+
+    entries: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +63,44 @@ class VacuumReport:
 
 def vacuum(
     tables: Tables,
+    needed: Needed,
     *,
     retention: timedelta = RETENTION,
     dry_run: bool = True,
-    clock: Clock = wall_clock,
-    shortest: timedelta = SHORTEST,
+    now: datetime | None = None,
 ) -> list[VacuumReport]:
     """Remove what has been of no use for the retention, of every table.
 
     Args:
+        needed: what is kept besides.
         retention: how long a replaced file stays for those who read an older version.
         dry_run: only say what would be removed.
-        shortest: a shorter retention is refused: writers that are under way would lose their files.
+        now: the present, as the file system has it.
 
     Raises:
-        ConfigError: the retention is too short.
+        ConfigError: the retention is shorter than an hour: writers that are under way would lose their files.
         DamagedLog: what a table needs is not known; nothing of it is removed.
 
     Example:
-        >>> [(report.table, report.files) for report in vacuum(store.tables)]
+        >>> [(report.table, report.files) for report in vacuum(store.tables, Needed())]
         [('bars_1m', 12), ('sessions', 3)]
     """
-    if retention < shortest:
+    if retention < SHORTEST:
         raise ConfigError(
-            f"a retention of {retention} is shorter than {shortest}", fix="keep files for an hour at least"
+            f"a retention of {retention} is shorter than {SHORTEST}", fix="keep files for an hour at least"
         )
-    now = clock()
-    return [_vacuum(tables[found.dataset.name], now, retention, dry_run=dry_run) for found in list(tables.existing())]
+    moment = now or wall_clock()
+    return [
+        _vacuum(tables[found.dataset.name], needed, moment, retention, dry_run=dry_run)
+        for found in list(tables.existing())
+    ]
 
 
-def _vacuum(table: Table, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
+def _vacuum(table: Table, needed: Needed, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
     with locked(table.storage.state, table.name):
-        useless = [*_data_files(table, now - retention), *_log_files(table, now - max(retention, LOG_RETENTION))]
+        files = _data_files(table, needed.files.get(table.name, frozenset()), now - retention)
+        entries = _log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))
+        useless = [*files, *entries]
         if not dry_run:
             for name, _ in useless:
                 reach("vacuum_deleting")
@@ -91,9 +110,9 @@ def _vacuum(table: Table, now: datetime, retention: timedelta, *, dry_run: bool)
     )
 
 
-def _data_files(table: Table, before: datetime) -> Iterator[tuple[str, int]]:
+def _data_files(table: Table, named_elsewhere: frozenset[str], before: datetime) -> Iterator[tuple[str, int]]:
     root = f"{Storage.table_name(table.name)}/"
-    needed = set(table.newest().files["path"]) | _removed_since(table, before)
+    needed = set(table.newest().files["path"]) | _removed_since(table, before) | named_elsewhere
     for name, size, changed in list(table.files.list(Storage.table_name(table.name))):
         path = name.removeprefix(root)
         if path.startswith("_") or path in needed or changed >= before.timestamp():
@@ -112,12 +131,14 @@ def _removed_since(table: Table, before: datetime) -> set[str]:
     return kept
 
 
-def _log_files(table: Table, before: datetime) -> Iterator[tuple[str, int]]:
+def _log_files(table: Table, first_needed: int | None, before: datetime) -> Iterator[tuple[str, int]]:
     seal = table.seal()
+    # Entries from the newest checkpoint on are needed to open the table.
+    first = min((version for version in (seal and seal[0], first_needed) if version is not None), default=0)
     for place in (folder(table.name), f"log/{table.name}"):
         for name, size, changed in list(table.files.list(place)):
             last = name.rsplit("/", 1)[-1]
             number = last.split(".", 1)[0]
-            older = seal is not None and number.isdigit() and int(number) < seal[0]
+            older = seal is not None and number.isdigit() and int(number) < first
             if (older or last.endswith(".tmp")) and changed < before.timestamp():
                 yield name, size
