@@ -18,7 +18,6 @@ from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.storage.vacuum import vacuum
 from gb_pipeline_tests.laws.answers import BAD, LENGTHS, SLOTS, SYMBOLS, answer_frame, content
 from gb_pipeline_tests.laws.model import MICROSECOND, SOURCE, Content, Key, Model, Series, Version, fingerprint
 
@@ -235,8 +234,8 @@ class World:
 
     def _upkeep(self, what: str) -> None:
         if what == "vacuum":
-            later = datetime.now(UTC) + timedelta(days=1)
-            vacuum(self.store.tables, retention=timedelta(0), shortest=timedelta(0), dry_run=False, clock=lambda: later)
+            later = datetime.now(UTC) + timedelta(days=60)
+            self.store.vacuum(retention=timedelta(hours=1), dry_run=False, now=later)
         elif what == "checkpoint":
             for found in list(self.store.tables.existing()):
                 if found.version > 0:
