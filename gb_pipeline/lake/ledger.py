@@ -243,10 +243,10 @@ def needed(tables: Tables) -> Needed:
     for snapshot in tables.existing():
         if bars_of(snapshot.dataset.name) is None:
             continue
-        waiting = _carried(tables, tables[snapshot.dataset.name])
-        if waiting:
-            entries[snapshot.dataset.name] = waiting[0].version
-        for entry in waiting:
+        name = snapshot.dataset.name
+        # All of them are looked at, also those that carry nothing.
+        entries[name] = tables.newest(SESSIONS.name).transactions.get(name, -1) + 1
+        for entry in _carried(tables, tables[name]):
             files |= {unquote(action["path"]) for action in entry.info[_NOTE].get("files", ())}
     return Needed(entries, {SESSIONS.name: frozenset(files)})
 
