@@ -29,6 +29,7 @@ from gb_pipeline.quality.gaps import Gap, GapReason
 from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline_tests.bars import at, changed, day, minutes
+from gb_pipeline_tests.work import counted_work
 
 LATER = at("2030-01-01T00:00")
 LENIENT = BarRules(max_bad_fraction=1.0, gap_policy=GapPolicy.NO_TRADE)
@@ -306,6 +307,20 @@ def test_a_report_that_loses_rows_is_a_bug_and_says_so() -> None:
     assert report_of(frame, stored=1430, quarantined=7, late=3).late == 3
     with pytest.raises(LakeError, match="1,440 rows were received, but 1,430 were stored, 7 quarantined and 2 late"):
         report_of(frame, stored=1430, quarantined=7, late=2)
+
+
+def test_a_session_costs_one_hash_and_nothing_else() -> None:
+    def work(days: int) -> int:
+        rules = replace(LENIENT, resolution=Resolution.DAY)
+        frame = minutes("2020-01-01", days, step=86_400, base=1000)
+        described(frame, rules, day("2020-01-01", days))
+        with counted_work() as counted:
+            assert described(frame, rules, day("2020-01-01", days))["actual"].sum() == days
+        return counted.calls
+
+    few, many = work(100), work(1100)
+    # The hash, and its digest.
+    assert many - few <= 2 * 1000
 
 
 # --- the same, row by row ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline_tests.bars import at, changed, day, minutes
+from gb_pipeline_tests.work import counted_work
 
 LENIENT = BarRules(max_bad_fraction=1.0)
 WINDOW = day("2024-01-02")
@@ -234,3 +235,17 @@ def test_no_row_is_ever_lost(data: st.DataObject) -> None:
     verdict = judge(frame, BarRules(max_bad_fraction=limit), WINDOW, now=datetime(2025, 1, 1, tzinfo=UTC))
     assert verdict.good.height + verdict.bad.height == frame.height == verdict.received
     assert verdict.good["timestamp"].is_unique().all()
+
+
+def test_a_judgement_takes_as_many_steps_for_many_rows_as_for_few() -> None:
+    def work(days: int, **cells: str) -> int:
+        frame = minutes("2024-01-02", 1440 * days, base=1000)
+        frame = changed(frame, 7, **cells) if cells else frame
+        window = day("2024-01-02", days)
+        judge(frame, LENIENT, window)
+        with counted_work() as counted:
+            assert judge(frame, LENIENT, window).received == frame.height
+        return counted.calls
+
+    assert work(1) == work(8)
+    assert work(1, volume="-1") == work(8, volume="-1")
