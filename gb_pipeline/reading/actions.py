@@ -7,7 +7,6 @@ Belongs here: choosing rows, and telling "the vendor had none" from "nobody aske
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -15,29 +14,20 @@ from gb_pipeline.errors import ConfigError, UnknownSeries
 from gb_pipeline.lake import actions, fetches
 from gb_pipeline.lake.basis import ANSWERED
 from gb_pipeline.market.schema import ACTION_KINDS
-from gb_pipeline.market.window import Window
-from gb_pipeline.reading.plan import EARLIEST, LATEST
+from gb_pipeline.reading.arguments import Selection
+from gb_pipeline.reading.ledgers import days_of
 from gb_pipeline.reading.series import near_names
 from gb_pipeline.storage.table import Tables
 
 
-def found(
-    tables: Tables,
-    symbols: Sequence[str] | None,
-    source: str | None,
-    kind: str | None,
-    window: Window,
-    as_of: datetime | None,
-    *,
-    withdrawn: bool,
-) -> pl.DataFrame:
+def found(tables: Tables, chosen: Selection, kind: str | None, *, withdrawn: bool) -> pl.DataFrame:
     """See `Lake.corporate_actions`."""
     if kind is not None and kind not in ACTION_KINDS:
-        raise ConfigError(f"{kind[:40]!r} is no kind of action", fix=f"use one of {', '.join(ACTION_KINDS)}")
-    rows = actions.read(tables, source, symbols, as_of, _days(window), withdrawn=withdrawn)
-    silent = [code for code in symbols or () if code not in rows["symbol"]]
+        raise ConfigError(f"{str(kind)[:40]!r} is no kind of action", fix=f"use one of {', '.join(ACTION_KINDS)}")
+    rows = actions.read(tables, chosen.source, chosen.symbols, chosen.as_of, days_of(chosen), withdrawn=withdrawn)
+    silent = [code for code in chosen.symbols or () if code not in rows["symbol"]]
     if silent:
-        _refuse_never_asked(tables, silent, source)
+        _refuse_never_asked(tables, silent, chosen.source)
     return rows if kind is None else rows.filter(pl.col("kind") == kind)
 
 
@@ -60,12 +50,3 @@ def _refuse_never_asked(tables: Tables, silent: Sequence[str], source: str | Non
                 near=near,
                 fix=f"did you mean {', '.join(near)}?" if near else "fetch them: gb actions fetch SOURCE SYMBOL",
             )
-
-
-def _days(window: Window) -> tuple[date, date] | None:
-    """Ex dates that lie in the window; a day that the window only touches counts."""
-    if (window.start, window.end) == (EARLIEST, LATEST):
-        return None
-    if window.end == LATEST:
-        return window.start.date(), LATEST.date()
-    return window.start.date(), (window.end + timedelta(days=1) - timedelta(microseconds=1)).date()

@@ -32,7 +32,8 @@ from gb_pipeline.lake.basis import (
 from gb_pipeline.market.adjust import FACTOR, factor_columns, rescale
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
-from gb_pipeline.reading.plan import LATEST, Part, Plan, Question
+from gb_pipeline.reading.arguments import LATEST
+from gb_pipeline.reading.plan import Part, Plan, Question
 from gb_pipeline.storage.table import Tables
 
 _ASKED = (Adjustment.RAW, Adjustment.SPLIT)

@@ -6,7 +6,6 @@ Belongs here: `Lake`. Does not belong here: how files are found (`plan`), questi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,12 @@ from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import bar_schema
-from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.market.window import Window, instant
+from gb_pipeline.market.window import Window
 from gb_pipeline.reading import actions, ledgers, sql
 from gb_pipeline.reading.adjusted import adjusted, parse_adjustment
 from gb_pipeline.reading.answer import run, run_lazily
-from gb_pipeline.reading.plan import EARLIEST, LATEST, Plan, Question, check_columns, make_plan, nothing_found
-
-Symbols = Symbol | str | Sequence[Symbol | str]
-Moment = datetime | date | str
+from gb_pipeline.reading.arguments import Moment, Selection, Symbols, between, moment, named_source, named_symbols
+from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, nothing_found
 
 
 class Lake:
@@ -206,11 +202,11 @@ class Lake:
         if kind is Resolution.TICK:
             raise ReadError("ticks are not bars", fix="name a resolution such as 1m")
         question = Question(
-            symbols=tuple(_codes(symbols) or ()),
+            symbols=tuple(named_symbols(symbols) or ()),
             resolution=kind,
-            window=_window(start, end),
-            source=source,
-            as_of=_moment(as_of),
+            window=between(start, end),
+            source=named_source(source),
+            as_of=moment(as_of),
         )
         plan = make_plan(self._tables, question)
         names = check_columns(columns, plan.schema)
@@ -234,7 +230,7 @@ class Lake:
         Example:
             >>> lake.sql("select symbol, max(close) from bars_1m where symbol = 'BTC-USD' group by symbol")
         """
-        return sql.query(self._store, query, as_of=_moment(as_of))
+        return sql.query(self._store, query, as_of=moment(as_of))
 
     # --- about the lake -----------------------------------------------------------------------------------------------
 
@@ -258,9 +254,7 @@ class Lake:
         Raises:
             UnknownSeries: a name that the lake does not know.
         """
-        return ledgers.coverage(
-            self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end), _moment(as_of)
-        )
+        return ledgers.coverage(self._tables, Selection.of(source, symbols, resolution, start, end, as_of))
 
     def gaps(
         self,
@@ -276,9 +270,7 @@ class Lake:
 
         `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`.
         """
-        return ledgers.gaps(
-            self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end), _moment(as_of)
-        )
+        return ledgers.gaps(self._tables, Selection.of(source, symbols, resolution, start, end, as_of))
 
     def symbols(
         self,
@@ -290,7 +282,7 @@ class Lake:
         """One row per series: `source, symbol, resolution, start, end, record_count, file_path, bytes, created_at,
         updated_at`; `start` and `end` are the first and last bar, null without one.
         """
-        return ledgers.symbols_of(self._tables, source, _resolution(resolution), _moment(as_of))
+        return ledgers.symbols_of(self._tables, Selection.of(source, None, resolution, None, None, as_of))
 
     def corporate_actions(
         self,
@@ -325,10 +317,8 @@ class Lake:
         Example:
             >>> lake.corporate_actions("AAPL", kind="split").select("ex_date", "split_to", "split_from")
         """
-        moment = _moment(as_of)
-        return actions.found(
-            self._tables, _codes(symbol), source, kind, _window(start, end), moment, withdrawn=withdrawn
-        )
+        chosen = Selection.of(source, symbol, None, start, end, as_of)
+        return actions.found(self._tables, chosen, kind, withdrawn=withdrawn)
 
     def restatements(
         self,
@@ -339,7 +329,7 @@ class Lake:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Bars that a vendor changed after they were stored: `old_*`, `new_*`, `first_known`, `replaced_at`, `delay` (us)."""
-        return ledgers.restated(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.restated(self._tables, Selection.of(source, symbols, resolution, start, end))
 
     def withdrawn(
         self,
@@ -355,9 +345,7 @@ class Lake:
 
         They are kept and read like any other; the column `withdrawn` of `bars` says so as well.
         """
-        return ledgers.withdrawn(
-            self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end), _moment(as_of)
-        )
+        return ledgers.withdrawn(self._tables, Selection.of(source, symbols, resolution, start, end, as_of))
 
     def quarantine(
         self,
@@ -368,7 +356,7 @@ class Lake:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Refused rows as they were received, with their reasons; `start` and `end` select by the window of the fetch."""
-        return ledgers.quarantined(self._tables, source, _codes(symbols), _resolution(resolution), _window(start, end))
+        return ledgers.quarantined(self._tables, Selection.of(source, symbols, resolution, start, end))
 
 
 def _refuse_no_lake(root: Path) -> None:
@@ -384,28 +372,6 @@ def _refuse_no_lake(root: Path) -> None:
     elif {entry.name for entry in root.iterdir()} <= {"state", "log", "catalog.duckdb"}:
         return
     raise ConfigError(f"{root} is not a lake", fix=fix)
-
-
-def _codes(symbols: Symbols | None) -> list[str] | None:
-    """Canonical codes, each once; text is taken as it is, so that a wrong spelling is answered with near ones."""
-    if symbols is None:
-        return None
-    chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
-    if not chosen:
-        raise ConfigError("no symbol was named", fix="name at least one, or None for all of the source")
-    return list(dict.fromkeys(str(symbol) for symbol in chosen))
-
-
-def _moment(as_of: Moment | None) -> datetime | None:
-    return None if as_of is None else instant(as_of)
-
-
-def _resolution(resolution: Resolution | str | None) -> Resolution | None:
-    return None if resolution is None else Resolution.parse(resolution)
-
-
-def _window(start: Moment | None, end: Moment | None) -> Window:
-    return Window(EARLIEST if start is None else instant(start), LATEST if end is None else instant(end))
 
 
 def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:

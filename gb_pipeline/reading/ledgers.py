@@ -6,113 +6,85 @@ logs and the small ledgers; only for restated and withdrawn bars are the files o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import polars as pl
 
 from gb_pipeline.lake import catalog_tables, ledger, quarantine, versions
+from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.window import Window
-from gb_pipeline.reading.plan import EARLIEST, LATEST
+from gb_pipeline.reading.arguments import LATEST, Selection
 from gb_pipeline.reading.series import known_series, unknown
+from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.table import Tables
 
 
-def coverage(
-    tables: Tables,
-    source: str | None,
-    symbols: Sequence[str] | None,
-    resolution: Resolution | None,
-    window: Window,
-    as_of: datetime | None = None,
-) -> pl.DataFrame:
+def coverage(tables: Tables, chosen: Selection) -> pl.DataFrame:
     """See `Lake.coverage`."""
-    return catalog_tables.coverage(_sessions(tables, source, symbols, resolution, window, as_of))
+    return catalog_tables.coverage(_sessions(tables, chosen))
 
 
-def gaps(
-    tables: Tables,
-    source: str | None,
-    symbols: Sequence[str] | None,
-    resolution: Resolution | None,
-    window: Window,
-    as_of: datetime | None = None,
-) -> pl.DataFrame:
+def gaps(tables: Tables, chosen: Selection) -> pl.DataFrame:
     """See `Lake.gaps`."""
-    return catalog_tables.gaps(_sessions(tables, source, symbols, resolution, window, as_of))
+    return catalog_tables.gaps(_sessions(tables, chosen))
 
 
-def symbols_of(
-    tables: Tables, source: str | None, resolution: Resolution | None, as_of: datetime | None = None
-) -> pl.DataFrame:
+def symbols_of(tables: Tables, chosen: Selection) -> pl.DataFrame:
     """See `Lake.symbols`."""
-    listed = catalog_tables.file_list(tables, as_of)
-    sessions = ledger.current(tables, as_of=as_of)
-    found = catalog_tables.symbol_data(tables, listed, sessions, by_log=as_of is None).drop("exchange", "asset_class")
-    return _of(found, source, resolution)
+    listed = catalog_tables.file_list(tables, chosen.as_of)
+    sessions = ledger.current(tables, as_of=chosen.as_of)
+    found = catalog_tables.symbol_data(tables, listed, sessions, by_log=chosen.as_of is None)
+    return _of(found.drop("exchange", "asset_class"), chosen.source, chosen.resolution)
 
 
-def withdrawn(
-    tables: Tables,
-    source: str | None,
-    symbols: Sequence[str] | None,
-    resolution: Resolution | None,
-    window: Window,
-    as_of: datetime | None = None,
-) -> pl.DataFrame:
+def withdrawn(tables: Tables, chosen: Selection) -> pl.DataFrame:
     """See `Lake.withdrawn`."""
-    rows = versions.withdrawn(tables, source, resolution, symbols, _between(window), as_of)
-    return _checked(tables, rows, source, symbols, resolution)
+    rows = versions.withdrawn(tables, chosen.source, chosen.resolution, chosen.symbols, chosen.bounds, chosen.as_of)
+    return _checked(tables, rows, chosen)
 
 
-def restated(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
-) -> pl.DataFrame:
+def restated(tables: Tables, chosen: Selection) -> pl.DataFrame:
     """See `Lake.restatements`."""
-    rows = versions.restatements(tables, source, resolution, symbols, _between(window))
-    return _checked(tables, rows, source, symbols, resolution)
+    rows = versions.restatements(tables, chosen.source, chosen.resolution, chosen.symbols, chosen.bounds)
+    return _checked(tables, rows, chosen)
 
 
-def quarantined(
-    tables: Tables, source: str | None, symbols: Sequence[str] | None, resolution: Resolution | None, window: Window
-) -> pl.DataFrame:
+def quarantined(tables: Tables, chosen: Selection) -> pl.DataFrame:
     """See `Lake.quarantine`."""
-    rows = quarantine.read(tables, source, symbols, None if _between(window) is None else window)
-    rows = _of(rows, None, resolution).sort("source", "symbol", "resolution", "timestamp", "quarantined_at")
-    return _checked(tables, rows, source, symbols, resolution)
+    window = None if chosen.bounds is None else chosen.window
+    rows = quarantine.read(tables, chosen.source, chosen.symbols, window)
+    rows = rows.select(name for name in QUARANTINE.schema.names if name != PERIOD)
+    rows = _of(rows, None, chosen.resolution).sort("source", "symbol", "resolution", "timestamp", "quarantined_at")
+    return _checked(tables, rows, chosen)
 
 
-def _sessions(
-    tables: Tables,
-    source: str | None,
-    symbols: Sequence[str] | None,
-    resolution: Resolution | None,
-    window: Window,
-    as_of: datetime | None,
-) -> pl.DataFrame:
-    rows = ledger.current(tables, source, resolution, symbols, _days(window), as_of)
-    return _checked(tables, rows, source, symbols, resolution)
+def days_of(chosen: Selection) -> tuple[date, date] | None:
+    """Days that lie in the window, half-open; one that the window only touches counts. None for all."""
+    if chosen.bounds is None:
+        return None
+    start, end = chosen.bounds
+    if end == LATEST:
+        return start.date(), LATEST.date()
+    return start.date(), (end + timedelta(days=1) - timedelta(microseconds=1)).date()
 
 
-def _checked(
-    tables: Tables,
-    rows: pl.DataFrame,
-    source: str | None,
-    symbols: Sequence[str] | None,
-    resolution: Resolution | None,
-) -> pl.DataFrame:
+def _sessions(tables: Tables, chosen: Selection) -> pl.DataFrame:
+    rows = ledger.current(tables, chosen.source, chosen.resolution, chosen.symbols, days_of(chosen), chosen.as_of)
+    return _checked(tables, rows, chosen)
+
+
+def _checked(tables: Tables, rows: pl.DataFrame, chosen: Selection) -> pl.DataFrame:
     """The rows, unless a name without a row does not exist: an empty answer would read as "nothing is missing"."""
-    silent = [code for code in symbols or () if code not in rows["symbol"]]
+    silent = [code for code in chosen.symbols or () if code not in rows["symbol"]]
     if rows.height and not silent:
         return rows
     known = known_series(tables, open_bars=False)
-    there = _of(known, source, resolution)
-    if source is not None and there.is_empty():
-        raise unknown(known, ", ".join(symbols or ()), resolution, source)
+    there = _of(known, chosen.source, chosen.resolution)
+    if chosen.source is not None and there.is_empty():
+        raise unknown(known, ", ".join(chosen.symbols or ()), chosen.resolution, chosen.source)
     for code in silent:
         if code not in there["symbol"]:
-            raise unknown(known, code, resolution, source)
+            raise unknown(known, code, chosen.resolution, chosen.source)
     return rows
 
 
@@ -120,16 +92,3 @@ def _of(frame: pl.DataFrame, source: str | None, resolution: Resolution | None) 
     if source is not None:
         frame = frame.filter(pl.col("source") == source)
     return frame if resolution is None else frame.filter(pl.col("resolution") == resolution.value)
-
-
-def _between(window: Window) -> tuple[datetime, datetime] | None:
-    return None if (window.start, window.end) == (EARLIEST, LATEST) else (window.start, window.end)
-
-
-def _days(window: Window) -> tuple[date, date] | None:
-    """Sessions whose date lies in the window; a day that the window only touches counts."""
-    if _between(window) is None:
-        return None
-    if window.end == LATEST:
-        return window.start.date(), LATEST.date()
-    return window.start.date(), (window.end + timedelta(days=1) - timedelta(microseconds=1)).date()

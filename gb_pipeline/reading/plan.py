@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -18,14 +18,11 @@ from gb_pipeline.lake.datasets import bars
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
+from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import SUPERSEDED_AT
 from gb_pipeline.storage.table import Tables
-
-# The first and the last instant that a bar can have; stands for an end that is left open.
-EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
-LATEST = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
