@@ -7,7 +7,7 @@ again. Does not belong here: reading bytes (`storage.scrub`), fetching (`ingest`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -148,6 +148,8 @@ def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]
     for name in dict.fromkeys(damage.table for damage in report.damages if not damage.file and not damage.sessions):
         done += repair.restore_log(store.tables[name])
     lost: dict[tuple[str, str, Resolution], set[date]] = {}
+    # What can be read and is not what was recorded: nothing of it is believed before it is fetched again.
+    doubted: dict[tuple[str, str, Resolution], set[date]] = {}
     for name in dict.fromkeys(damage.table for damage in report.damages if damage.broken is not None):
         mine = [damage for damage in report.damages if damage.table == name and damage.broken is not None]
         broken = [damage.broken for damage in mine if damage.broken is not None]
@@ -157,10 +159,13 @@ def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]
     for damage in report.damages:
         if damage.resolution is not None and damage.current:
             for symbol in damage.symbols:
-                lost.setdefault((damage.source, symbol, damage.resolution), set()).update(damage.sessions)
+                key = damage.source, symbol, damage.resolution
+                lost.setdefault(key, set()).update(damage.sessions)
+                if damage.broken is None:
+                    doubted.setdefault(key, set()).update(damage.sessions)
     found = [Lost(*key, tuple(sorted(days))) for key, days in sorted(lost.items()) if days]
     for item in found:
-        _mark_failed(store, item)
+        _mark_failed(store, item, doubted.get((item.source, item.symbol, item.resolution), set()))
     return done, found
 
 
@@ -320,8 +325,11 @@ def _vanished(
         )  # fmt: skip
 
 
-def _mark_failed(store: LakeStore, lost: Lost) -> None:
-    """Say in the ledger what is left of the sessions, so that they count as gaps until they are fetched again."""
+def _mark_failed(store: LakeStore, lost: Lost, doubted: Set[date]) -> None:
+    """Say in the ledger what is left of the sessions, so that they count as gaps until they are fetched again.
+
+    Without its fingerprint a session is compared bar by bar then.
+    """
     first, last = lost.sessions[0], lost.sessions[-1]
     known = ledger.current(store.tables, lost.source, lost.resolution, [lost.symbol], (first, last + _DAY)).filter(
         pl.col("session").is_in(list(lost.sessions))
@@ -335,14 +343,18 @@ def _mark_failed(store: LakeStore, lost: Lost) -> None:
         (pl.col("actual") - pl.col("left")).alias("missing"),
         pl.lit("fetch_failed").alias("reason"),
     )
+    fewer = pl.col("left") < pl.col("actual")
     said = (
         known.join(left, on="session", how="left")
         .with_columns(pl.col("left").fill_null(0))
-        .filter(pl.col("left") < pl.col("actual"))
+        .filter(fewer | pl.col("session").is_in(list(doubted)))
     )
     said = said.with_columns(
-        pl.concat_list(gap).alias("gaps"),
-        (pl.col("missing") + pl.col("actual") - pl.col("left")).alias("missing"),
+        pl.when(fewer).then(pl.concat_list(gap)).otherwise("gaps").alias("gaps"),
+        pl.when(fewer)
+        .then(pl.col("missing") + pl.col("actual") - pl.col("left"))
+        .otherwise("missing")
+        .alias("missing"),
         pl.col("left").alias("actual"),
         pl.lit("failed").alias("status"),
         pl.lit(None, pl.Int64).alias("fingerprint"),
