@@ -15,6 +15,7 @@ import typer
 
 from gb_pipeline.cli import (
     actions,
+    compact,
     demo,
     doctor,
     explain,
@@ -30,6 +31,8 @@ from gb_pipeline.cli import (
     status,
     symbols,
     up,
+    vacuum,
+    verify,
 )
 from gb_pipeline.cli.output import ExitCode, exit_code, print_error
 from gb_pipeline.errors import GbError
@@ -61,6 +64,9 @@ for module in (
     sql,
     sim,
     doctor,
+    verify,
+    compact,
+    vacuum,
     live_check,
 ):
     module.register(app)
