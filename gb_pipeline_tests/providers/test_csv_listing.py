@@ -107,7 +107,9 @@ def test_a_real_lean_folder(market_data: Callable[[str], Path], tmp_path: Path) 
     (tmp_path / "crypto/coinbase").mkdir(parents=True)
     real = market_data("crypto-minute/lean-crypto-coinbase-minute")
     (tmp_path / "crypto/coinbase/minute").symlink_to(real, target_is_directory=True)
-    found = listed(tmp_path, asset_class=AssetClass.CRYPTO, preset="lean", lean_market="crypto/coinbase")
+    # A folder that is put together of links.
+    options = {"preset": "lean", "lean_market": "crypto/coinbase", "follow_links": True}
+    found = listed(tmp_path, asset_class=AssetClass.CRYPTO, **options)
     assert codes(found) == [("BTC-USD", "btcusd"), ("ETH-USD", "ethusd")]
 
 

@@ -110,7 +110,7 @@ async def test_a_row_with_an_unreadable_stamp_goes_with_the_readable_row_before_
 
 async def test_a_file_in_which_no_stamp_can_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "AAPL.csv").write_text(HEADER + bar("02.01.2024") + bar("03.01.2024"))
-    with pytest.raises(PermanentVendorError, match=r"(?s)no stamp of .*AAPL\.csv.*iso.*02\.01\.2024.*timestamp_format"):
+    with pytest.raises(PermanentVendorError, match=r"(?s)no stamp of .*AAPL\.csv.*iso.*'99\.99\.9999,9,9,9,9,9'.*timestamp_format"):
         await fetch(provider(tmp_path))
 
 
@@ -391,6 +391,5 @@ def test_large_files_parse_by_columns(tmp_path: Path) -> None:
 
     work(1000)  # imports
     few, many = work(1000), work(200_000)
-    # To leave blank lines out takes one call each.
-    assert few > 1000
-    assert many - few <= 200_000
+    # Some more for every few megabytes, and none for a line.
+    assert 0 < few <= many < few + 10_000

@@ -19,6 +19,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.csv.files import CsvFile, read
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.rows import parse, schema
+from gb_pipeline.providers.csv.unpacked import Bounds
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -87,7 +88,7 @@ def empty_rows(options: CsvOptions) -> pl.DataFrame:
 
 
 def _parse(file: CsvFile, member: str | None, options: CsvOptions, resolution: Resolution) -> ParsedFile:
-    content = read(file, member, options.encoding)
+    content = read(file, member, options.encoding, Bounds(options.max_megabytes, options.max_ratio))
     frames = [
         _anchored(parse(text, where, file.day, options, resolution), where, file.day, options)
         for where, text in content.texts
@@ -96,13 +97,21 @@ def _parse(file: CsvFile, member: str | None, options: CsvOptions, resolution: R
     return ParsedFile(rows, bool(frames), content.members, content.digest, content.bytes)
 
 
+def _shape(line: str) -> str:
+    """A line without what it says: `2024-01-02 09:30,1.5` as `9999-99-99 99:99,9.9`."""
+    kinds = (
+        "9" if c.isdigit() else "a" if c.isalpha() else c if c.isascii() and c.isprintable() else "?" for c in line[:60]
+    )
+    return repr("".join(kinds))
+
+
 def _anchored(frame: pl.DataFrame, where: str, day: date | None, options: CsvOptions) -> pl.DataFrame:
     midnight: datetime | None = None
     if frame.height and frame["timestamp"].null_count() == frame.height:
         if day is None:
             raise PermanentVendorError(
                 f"no stamp of {where} can be read as {options.timestamp_format}, zone {options.timezone}; "
-                f"its first of {frame.height} lines is {frame['received'][0][:100]!r}",
+                f"its first of {frame.height} lines looks like {_shape(frame['received'][0])}",
                 fix="check the options `timestamp_format`, `timezone`, `columns` and `delimiter`",
             )
         midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(options.timezone or "UTC")).astimezone(UTC)

@@ -1,16 +1,15 @@
 """Files of a symbol: which they are, and the text in them.
 
-Belongs here: path templates, dates in file names, gzip, zip, encodings. Does not belong here: what the lines mean.
+Belongs here: path templates, the folder that they stay in, dates in file names, encodings. Does not belong here: unpacking
+(`unpacked`), and what the lines mean.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
+import os
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass
 from datetime import date, datetime
 from fnmatch import fnmatchcase
@@ -20,6 +19,7 @@ from pathlib import Path
 from gb_pipeline.errors import ConfigError, PermanentVendorError, TransientVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass, Symbol
+from gb_pipeline.providers.csv.unpacked import Bounds, archive, matching, members, unpack
 
 _MONTHS = "FGHJKMNQUVXZ"
 _NAMES = {"1s": "second", "1m": "minute", "1h": "hour", "1d": "daily", "1w": "weekly", "1mo": "monthly"}
@@ -70,20 +70,55 @@ def fill(template: str, symbol: Symbol, vendor: str, resolution: Resolution) -> 
     return re.sub(r"\{(\w+)\}", lambda m: m[0] if m[1] == "date" else escape(values[m[1]]), template)
 
 
-def locate(pattern: str, root: Path) -> list[CsvFile]:
-    """The files that match, by path; `{date}` must be eight digits that are a date."""
+def base_of(template: str, root: Path) -> Path:
+    """The folder that all files of a template lie in: `root`, or what stands before the first placeholder of a whole path."""
+    path = Path(template)
+    if not path.is_absolute():
+        return root
+    fixed = path.parent.parts
+    count = next((n for n, part in enumerate(fixed) if any(sign in part for sign in "{*?[")), len(fixed))
+    return Path(*fixed[:count])
+
+
+def locate(pattern: str, root: Path, *, within: Path, follow_links: bool = False) -> list[CsvFile]:
+    """The files that match, by path; `{date}` must be eight digits that are a date.
+
+    Args:
+        pattern: what `fill` made of a template.
+        root: folder that a pattern starts from, unless it is a whole path.
+        within: folder that no file may lie outside of, `base_of` the template.
+        follow_links: whether links may lead out of it.
+
+    Raises:
+        PermanentVendorError: a file lies elsewhere; none of them is opened.
+    """
     spread = pattern.replace("{date}", _DATE_GLOB)
     base = Path(Path(spread).anchor) if Path(spread).is_absolute() else root
     found = base.glob(str(Path(spread).relative_to(Path(spread).anchor)))
     # Hidden files beside the data are editors' and archivers' leftovers.
     hidden = Path(pattern).name.startswith(".")
     files = sorted(path for path in found if path.is_file() and (hidden or not path.name.startswith(".")))
+    for path in files:
+        _stay_within(path, within, follow_links=follow_links)
     if "{date}" not in pattern:
         return [CsvFile(path, None) for path in files]
     level = next(n for n, part in enumerate(reversed(Path(pattern).parts), 1) if "{date}" in part)
     part = Path(pattern).parts[-level]
     dated = ((path, _day(path.parts[-level], part)) for path in files)
     return sorted((CsvFile(path, day) for path, day in dated if day), key=lambda f: (f.day or date.min, f.path))
+
+
+def _stay_within(path: Path, folder: Path, *, follow_links: bool) -> None:
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder)):
+        raise PermanentVendorError(
+            f"{path} lies outside of {folder}",
+            fix="take `..` out of the symbol's `vendor` spelling, or set `root` to the folder of the files",
+        )
+    if not follow_links and not path.resolve().is_relative_to(folder.resolve()):
+        raise PermanentVendorError(
+            f"{path} is a link, or lies behind one, that leads out of {folder}",
+            fix="set `root` to the folder of the files, or `follow_links: true` if the link is yours",
+        )
 
 
 def _day(name: str, pattern: str) -> date | None:
@@ -97,74 +132,58 @@ def _day(name: str, pattern: str) -> date | None:
     return None
 
 
-def read(file: CsvFile, member: str | None, encoding: str) -> Content:
+def read(file: CsvFile, member: str | None, encoding: str, bounds: Bounds) -> Content:
     """Open a plain, gzip or zip file, known by its first bytes and not by its name.
 
     Raises:
         PermanentVendorError: not readable, a damaged archive, several members and none chosen, no text in the encoding,
-            or no byte in it.
+            no byte in it, or more than the bounds.
         TransientVendorError: it changed while it was being read.
     """
+    wanted = _dated(file, member)
     try:
-        before, body, after = file.path.stat(), file.path.read_bytes(), file.path.stat()
+        before, (parts, names, body), after = file.path.stat(), unpack(file.path, wanted, bounds), file.path.stat()
     except OSError as error:
         raise PermanentVendorError(
             f"{file.path} cannot be read: {error.strerror}", fix="check its permissions and the disk"
         ) from error
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size) or len(body) != after.st_size:
         raise TransientVendorError(f"{file.path} changed while it was read", fix="run again once it is complete")
-    try:
-        parts, members = _unpack(file, body, member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise PermanentVendorError(
-            f"{file.path} is a damaged or protected archive: {error}", fix="get the file from the vendor again"
-        ) from error
     texts = tuple((where, _decode(where, data, encoding)) for where, data in parts)
-    return Content(texts, members, hashlib.sha256(body).digest(), len(body))
-
-
-def _unpack(file: CsvFile, body: bytes, member: str | None) -> tuple[list[tuple[str, bytes]], tuple[str, ...]]:
-    if body[:2] == b"\x1f\x8b":
-        return [(str(file.path), gzip.decompress(body))], ()
-    if body[:4] not in {b"PK\x03\x04", b"PK\x05\x06"}:
-        return [(str(file.path), body)], ()
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        names = _members(archive)
-        if member is None and len(names) != 1:
-            raise PermanentVendorError(
-                f"{file.path} holds {len(names)} files: {', '.join(names[:5])}",
-                fix="choose with the option `member`, such as *_{expiry}.csv",
-            )
-        chosen = _matching(file, names, member)
-        return [(f"{file.path}::{name}", archive.read(name)) for name in chosen], tuple(names)
+    return Content(texts, names, hashlib.sha256(body).digest(), len(body))
 
 
 def lists(file: CsvFile, member: str | None) -> bool:
     """Whether a file is no zip, or has the member; only its directory is read."""
     try:
-        with zipfile.ZipFile(file.path) as archive:
-            return bool(_matching(file, _members(archive), member))
+        with file.path.open("rb") as raw, archive(raw, file.path) as opened:
+            return bool(matching(members(opened), _dated(file, member)))
     except (zipfile.BadZipFile, OSError):
         return True
 
 
-def _members(archive: zipfile.ZipFile) -> list[str]:
-    return sorted(n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/"))
-
-
-def _matching(file: CsvFile, names: list[str], member: str | None) -> list[str]:
-    wanted = (member or "*").replace("{date}", f"{file.day:%Y%m%d}" if file.day else "{date}")
-    return [n for n in names if fnmatchcase(n, wanted) or fnmatchcase(n.rpartition("/")[2], wanted)]
+def _dated(file: CsvFile, member: str | None) -> str | None:
+    """The glob of members with the file's own date in it."""
+    if member is None or file.day is None:
+        return member
+    return member.replace("{date}", f"{file.day:%Y%m%d}")
 
 
 def _decode(where: str, data: bytes, encoding: str) -> str:
     if not data:
         raise PermanentVendorError(f"{where} is empty: 0 bytes", fix="get the file from the vendor again")
     try:
-        return data.decode(encoding).removeprefix("\ufeff")
+        text = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        # What stands there is not shown: it is no text, or not ours.
         line = data.count(b"\n", 0, error.start) + 1
         raise PermanentVendorError(
-            f"{where}, line {line}, byte {error.start} is not {encoding}: {data[error.start : error.start + 8]!r}",
+            f"{where}, line {line}, byte {error.start} is not {encoding}",
             fix="set the option `encoding`, such as utf-16, cp1252 or latin-1",
         ) from None
+    if (zero := text.find("\0")) >= 0:
+        raise PermanentVendorError(
+            f"{where}, line {text.count(chr(10), 0, zero) + 1} holds a zero byte: it is no text",
+            fix="set the option `encoding`, such as utf-16, or get the file from the vendor again",
+        )
+    return text

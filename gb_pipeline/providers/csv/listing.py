@@ -12,14 +12,16 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from gb_pipeline.errors import GbError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.csv.files import fill, locate
+from gb_pipeline.providers.csv.files import base_of, fill, locate
 from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.unpacked import archive, printable
 from gb_pipeline.settings import SourceSettings
 
 log = logging.getLogger(__name__)
@@ -53,13 +55,14 @@ def _listed(
     source: SourceSettings, options: CsvOptions, resolution: Resolution, unread: list[str]
 ) -> Iterator[tuple[Symbol, str]]:
     template, member, root = options.path or "", options.member or "", options.root.expanduser().absolute()
+    look = partial(locate, root=root, within=base_of(template, root), follow_links=options.follow_links)
     known = [(symbol, source.symbol_settings(symbol).vendor or symbol.code) for symbol in source.instruments]
     for symbol, vendor in known:
         try:
             pattern = fill(template, symbol, vendor, resolution)
         except GbError:
             continue
-        if locate(pattern, root) and not (member and _of_a_symbol(member)):
+        if look(pattern) and not (member and _of_a_symbol(member)):
             yield symbol, vendor
     if not _of_a_symbol(template) and not _of_a_symbol(member):
         # The file's name says nothing.
@@ -68,7 +71,7 @@ def _listed(
     base = Path(Path(template).anchor) if Path(template).is_absolute() else root
     relative = str(Path(template).relative_to(Path(template).anchor)) if Path(template).is_absolute() else template
     path_form = _form(relative, resolution)
-    for file in locate(_spread(template), root):
+    for file in look(_spread(template)):
         inside = path_form.fullmatch(file.path.relative_to(base).as_posix())
         if inside is None:
             continue
@@ -79,7 +82,7 @@ def _listed(
             seen.add(key)
             made = _symbol(parts, source, dict(known))
             if made is None or not _leads_back(template, *made, resolution, base, file.path):
-                unread.append(str(file.path))
+                unread.append(printable(str(file.path)))
             else:
                 yield made
 
@@ -90,8 +93,8 @@ def _with_members(path: Path, parts: dict[str, str], member: str, resolution: Re
         return
     form = _form(member, resolution)
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        with path.open("rb") as raw, archive(raw, path) as opened:
+            names = opened.namelist()
     except (zipfile.BadZipFile, OSError):
         return
     for name in names:

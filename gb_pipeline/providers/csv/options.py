@@ -97,6 +97,18 @@ class CsvOptions(BaseModel):
         default="refuse", description="what a session without its {date} file is: an error, or no bars"
     )
 
+    max_megabytes: int = Field(
+        default=1024,
+        gt=0,
+        description="a file that holds more is refused, counted unpacked; reading takes some five times that",
+    )
+    max_ratio: int = Field(
+        default=100,
+        gt=0,
+        description="a packed file that grows more than so many times is refused: text packs 5 to 20 times",
+    )
+    follow_links: bool = Field(default=False, description="whether links may lead out of `root`")
+
     @classmethod
     def read(cls, raw: dict[str, Any], where: str = "options") -> CsvOptions:
         """Validate what stands in gb.yaml.
@@ -125,6 +137,8 @@ class CsvOptions(BaseModel):
         unknown = sorted(set(re.findall(r"\{([^{}]*)\}", value or "")) - set(PLACEHOLDERS))
         if unknown:
             raise ValueError(f"unknown placeholder {unknown[0]!r}; use {', '.join(PLACEHOLDERS)}")
+        if ".." in re.split(r"[/\\\\]", value or ""):
+            raise ValueError("`..` leads out of `root`; set `root` to the folder of the files")
         if "**" in (value or "").partition("{date}")[2]:
             raise ValueError("`**` cannot follow {date}")
         return value

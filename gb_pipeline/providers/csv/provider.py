@@ -23,10 +23,11 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument
 from gb_pipeline.providers.csv.cache import ParsedFiles, empty_rows
-from gb_pipeline.providers.csv.files import CsvFile, fill, lists, locate
+from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, resolved
+from gb_pipeline.providers.csv.unpacked import printable
 from gb_pipeline.settings import SourceSettings
 
 _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
@@ -138,7 +139,8 @@ class CsvProvider:
         pattern = fill(options.path or "", symbol, vendor, resolution)
         member = fill(options.member, symbol, vendor, resolution) if options.member else None
         root = options.root.expanduser().absolute()
-        files = locate(pattern, root)
+        within = base_of(options.path or "", root)
+        files = locate(pattern, root, within=within, follow_links=options.follow_links)
         if not files:
             raise UnknownSymbol(
                 f"there is no file for {symbol} of source {self.name!r}: {root / pattern}",
@@ -150,7 +152,7 @@ class CsvProvider:
         if not any(item.found for item in parsed) and not any(lists(file, member) for file in files):
             raise UnknownSymbol(
                 f"no archive of {symbol} has a member {member!r}: {(chosen or files)[-1].path} holds "
-                f"{', '.join(parsed[-1].members[:5]) if parsed else 'others'}",
+                f"{', '.join(map(printable, parsed[-1].members[:5])) if parsed else 'others'}",
                 fix="check the option `member` and the symbol's code",
             )
         inside = (pl.col("anchor") >= window.start) & (pl.col("anchor") < window.end)

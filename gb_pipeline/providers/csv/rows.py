@@ -7,8 +7,9 @@ whether a number is right: what is not a number here is refused by `quality`, wi
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterator
 from datetime import date
-from itertools import islice
 
 import polars as pl
 
@@ -20,6 +21,11 @@ from gb_pipeline.providers.csv.stamps import bar_opens, local_day
 
 _SCALED = (*PRICES, "vwap", "ask_close")
 _SEPARATOR = "\x1f"
+# Characters of a text whose fields are held at the same time.
+_PIECE = 4 * 2**20
+# What a column may be called for its name to be shown; a line of anything else is nobody's header.
+_NAME = re.compile(r"[\w .()%/-]{1,40}")
+_NAMES_SHOWN = 30
 
 
 def parse(text: str, where: str, day: date | None, options: CsvOptions, resolution: Resolution) -> pl.DataFrame:
@@ -40,33 +46,58 @@ def parse(text: str, where: str, day: date | None, options: CsvOptions, resoluti
     Raises:
         PermanentVendorError: no header, or a column that the file does not have.
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    rows = [line for line in islice(lines, options.skip_rows, None) if line.strip()]
-    if options.comment is not None:
-        rows = [line for line in rows if not line.startswith(options.comment)]
+    pieces = list(_pieces(text, options))
     header: list[str] | None = None
     if options.header:
-        if not rows:
+        if not pieces:
             raise PermanentVendorError(f"{where} has no header line", fix="set `header: false`, or get the file again")
-        header = [name.strip() for name in _split_line(rows.pop(0), options.delimiter)]
-    received = pl.Series("received", rows, pl.String)
-    fields = _split(received, options.delimiter)
-    width = len(header) if header is not None else _usual_width(fields)
+        header = [name.strip() for name in _split_line(pieces[0].head(1).item(), options.delimiter)]
+        pieces[0] = pieces[0].slice(1)
+    width = len(header) if header is not None else _usual_width(pieces, options.delimiter)
     wanted = {ours: theirs for ours, theirs in options.columns.items() if (ours, options.volume) != ("volume", "none")}
     positions = {ours: _position(ours, theirs, header, width, where) for ours, theirs in wanted.items()}
-    frame = pl.DataFrame({"received": received, "fields": fields}).lazy()
+    stamps = [positions.pop(name, None) for name in ("timestamp", "date", "time")]
+    columns = [_stamp(stamps, day, options, resolution).alias("timestamp")]
+    columns += [_number(name, position, options).alias(name) for name, position in positions.items()]
+    if options.volume == "none":
+        columns.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
+    made = [pl.DataFrame(schema=schema(options))]
+    # The fields of one piece at a time: all of them together take many times what the text takes.
+    while pieces:
+        received = pieces.pop(0)
+        fields = _split(received, options.delimiter)
+        frame = pl.DataFrame({"received": received, "fields": fields}).lazy().with_columns(whole=_whole(width))
+        made.append(frame.with_columns(columns).select(schema(options).names()).collect())
+    return pl.concat(made)
+
+
+def _pieces(text: str, options: CsvOptions) -> Iterator[pl.Series]:
+    """The lines that are no comment and not blank, below those to skip, a few megabytes at a time."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    at, skip = 0, options.skip_rows
+    while at <= len(text):
+        end = text.find("\n", at + _PIECE)
+        end = len(text) if end < 0 else end
+        lines = pl.Series("received", [text[at:end]], pl.String).str.split("\n").explode()
+        at = end + 1
+        skipped = min(skip, len(lines))
+        skip -= skipped
+        lines = lines.slice(skipped)
+        kept = lines.str.strip_chars() != ""
+        if options.comment is not None:
+            kept &= ~lines.str.starts_with(options.comment)
+        if kept.any():
+            yield lines.filter(kept)
+
+
+def _whole(width: int) -> pl.Expr:
     # A delimiter at the end of a line makes an empty field more; it says nothing.
     whole = (pl.col("fields").list.len() == width) | (
         (pl.col("fields").list.len() > width)
         & (pl.col("fields").list.slice(width).list.join("", ignore_nulls=True).str.strip_chars() == "")
     )
-    frame = frame.with_columns(whole=whole.fill_null(False))
-    stamps = [positions.pop(name, None) for name in ("timestamp", "date", "time")]
-    frame = frame.with_columns(timestamp=_stamp(stamps, day, options, resolution))
-    numbers = [_number(name, position, options).alias(name) for name, position in positions.items()]
-    if options.volume == "none":
-        numbers.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
-    return frame.with_columns(numbers).select(schema(options).names()).collect()
+    return whole.fill_null(False)
 
 
 def schema(options: CsvOptions) -> pl.Schema:
@@ -100,13 +131,18 @@ def _split(lines: pl.Series, delimiter: str) -> pl.Series:
     if len(rows) != len(texts):
         # Some quote is never closed on its line, and what follows was taken for its text.
         rows = [_split_line(text, delimiter) for text in texts]
+    if any(_SEPARATOR in text for text in texts):
+        return pl.Series("fields", rows, pl.List(pl.String))
     # Joined again by what no text holds: lists of Python lists take ten times as long and twenty times the memory.
     return pl.Series("fields", [_SEPARATOR.join(row) for row in rows], pl.String).str.split(_SEPARATOR)
 
 
-def _usual_width(fields: pl.Series) -> int:
-    widths = pl.DataFrame({"width": fields.list.len()}).group_by("width", maintain_order=True).len()
-    return int(widths.sort("len", descending=True, maintain_order=True)["width"][0]) if len(widths) else 0
+def _usual_width(pieces: list[pl.Series], delimiter: str) -> int:
+    if not pieces:
+        return 0
+    widths = pl.concat([_split(lines, delimiter).list.len() for lines in pieces]).to_frame("width")
+    counted = widths.group_by("width", maintain_order=True).len()
+    return int(counted.sort("len", descending=True, maintain_order=True)["width"][0])
 
 
 def _position(ours: str, theirs: Column | list[Column], header: list[str] | None, width: int, where: str) -> int:
@@ -123,7 +159,10 @@ def _position(ours: str, theirs: Column | list[Column], header: list[str] | None
                 )
             if found:
                 return found[0]
-    held = f"columns {', '.join(header)}"[:300] if header is not None else f"{width} fields a line and no header"
+    held = f"{width} fields a line and no header"
+    if header is not None:
+        telling = len(header) <= _NAMES_SHOWN and all(_NAME.fullmatch(name) for name in header)
+        held = f"columns {', '.join(header)}" if telling else f"{len(header)} columns of other names"
     raise PermanentVendorError(
         f"{where} has no column {theirs!r} for {ours}: it has {held}",
         fix="map it with `columns` (or say `volume: none`); check `delimiter`, `header` and `skip_rows`",
