@@ -128,7 +128,12 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
     if not any(damage.table == SESSIONS.name for damage in damages):
         ledger.take_over_all(store.tables, clock=store.clock)
         for table, snapshot, files in sound:
-            found, sessions = _rows_damages(store, table, snapshot, files, source, symbol)
+            try:
+                found, sessions = _rows_damages(store, table, snapshot, files, source, symbol)
+            except LakeError as error:
+                # The log of a table that is needed to compare them is damaged, which has been named.
+                damages += [] if damages else [Damage(table.name, error.what)]
+                continue
             # Rows of a damaged file are missing beside the ledger as well, and have been named.
             damages += found if not any(item.table == table.name and item.broken for item in damages) else []
             looked["sessions"] += sessions
