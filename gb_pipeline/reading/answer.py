@@ -1,13 +1,16 @@
 """Running a plan.
 
-Belongs here: collecting the parts of a plan into one sorted frame, doing no work that the files already did. Files are
+Belongs here: collecting the parts of a plan into one sorted frame or table, doing no work that the files already did. Files are
 written in the order of time, so their rows are only checked, and sorted where they are not.
 """
 
 from __future__ import annotations
 
 import polars as pl
+import pyarrow as pa
 
+from gb_pipeline.errors import ReadError
+from gb_pipeline.market.schema import Precision, bar_schema
 from gb_pipeline.reading.floats import to_floats, to_floats_fast, too_large
 from gb_pipeline.reading.plan import Part, Plan
 
@@ -28,6 +31,28 @@ def run(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
         # Several sources, each with many symbols.
         frame = frame.sort(_ORDER)
     return frame.select(columns)
+
+
+def as_arrow(frame: pl.DataFrame, precision: Precision, *, as_float: bool) -> pa.Table:
+    """Bars as an Arrow table, timestamps in nanoseconds.
+
+    Raises:
+        ReadError: a bar lies outside the years that nanoseconds of 64 bits reach.
+    """
+    fields = {field.name: field for field in bar_schema(precision)}
+    types = [_arrow_field(fields[name], as_float=as_float) for name in frame.columns]
+    try:
+        return frame.to_arrow().cast(pa.schema(types))
+    except pa.ArrowInvalid as error:
+        raise ReadError(
+            f"some bars cannot have nanoseconds: {error}", fix="use `bars`, whose timestamps are microseconds"
+        ) from None
+
+
+def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:
+    if pa.types.is_timestamp(field.type):
+        return field.with_type(pa.timestamp("ns", tz="UTC"))
+    return field.with_type(pa.float64()) if as_float and pa.types.is_decimal(field.type) else field
 
 
 def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataFrame]:

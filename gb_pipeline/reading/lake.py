@@ -12,16 +12,16 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.errors import ReadError
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading import actions, ledgers, sql
 from gb_pipeline.reading.adjusted import adjusted, parse_adjustment
-from gb_pipeline.reading.answer import run, run_lazily
+from gb_pipeline.reading.answer import as_arrow, run, run_lazily
 from gb_pipeline.reading.arguments import Moment, Selection, Symbols, between, moment, named_source, named_symbols
+from gb_pipeline.reading.opening import refuse_no_lake
 from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, nothing_found
 
 
@@ -57,7 +57,7 @@ class Lake:
         root = store.storage.root
         if create:
             root.mkdir(parents=True, exist_ok=True)
-        _refuse_no_lake(root)
+        refuse_no_lake(root)
         return cls(store)
 
     @property
@@ -178,14 +178,7 @@ class Lake:
         frame = run(plan, names, as_float=as_float)
         if frame.is_empty():
             raise nothing_found(self._tables, question)
-        fields = {field.name: field for field in bar_schema(plan.precision)}
-        types = [_arrow_field(fields[name], as_float=as_float) for name in names]
-        try:
-            return frame.to_arrow().cast(pa.schema(types))
-        except pa.ArrowInvalid as error:
-            raise ReadError(
-                f"some bars cannot have nanoseconds: {error}", fix="use `bars`, whose timestamps are microseconds"
-            ) from None
+        return as_arrow(frame, plan.precision, as_float=as_float)
 
     def _plan(
         self,
@@ -269,6 +262,13 @@ class Lake:
         """One row per run of missing bars: `source, symbol, resolution, session, start, end, missing, reason`.
 
         `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`.
+
+        Args:
+            start, end: half-open range of sessions.
+            as_of: what was missing as far as was known at this moment.
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
         """
         return ledgers.gaps(self._tables, Selection.of(source, symbols, resolution, start, end, as_of))
 
@@ -280,7 +280,11 @@ class Lake:
         as_of: Moment | None = None,
     ) -> pl.DataFrame:
         """One row per series: `source, symbol, resolution, start, end, record_count, file_path, bytes, created_at,
-        updated_at`; `start` and `end` are the first and last bar, null without one.
+        updated_at, adjustment`; `start` and `end` are the first and last bar, null without one; `file_path` is relative to the
+        lake's root.
+
+        Args:
+            as_of: what was stored at this moment; `bytes` and `file_path` are those of the files that may hold it.
         """
         return ledgers.symbols_of(self._tables, Selection.of(source, None, resolution, None, None, as_of))
 
@@ -328,7 +332,16 @@ class Lake:
         start: Moment | None = None,
         end: Moment | None = None,
     ) -> pl.DataFrame:
-        """Bars that a vendor changed after they were stored: `old_*`, `new_*`, `first_known`, `replaced_at`, `delay` (us)."""
+        """Bars that a vendor changed after they were stored, one row per change, sorted by series, timestamp and moment.
+
+        Returns:
+            `source, symbol, resolution, timestamp`, `old_<column>` and `new_<column>` of all numbers (Decimal(38,18)),
+            `first_known` and `replaced_at` (Datetime us UTC: since when the old and the new content were known), `delay` (Int64,
+            microseconds between them). A bar that was only withdrawn, or came back as it was, is not among them.
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
+        """
         return ledgers.restated(self._tables, Selection.of(source, symbols, resolution, start, end))
 
     def withdrawn(
@@ -341,9 +354,22 @@ class Lake:
         *,
         as_of: Moment | None = None,
     ) -> pl.DataFrame:
-        """Stored bars that the vendor no longer returns: `source, symbol, resolution, timestamp`, content, `withdrawn_at`.
+        """Stored bars that the vendor no longer returns. They are kept and read like any other; the column `withdrawn` of
+        `bars` says so as well, and coverage counts them.
 
-        They are kept and read like any other; the column `withdrawn` of `bars` says so as well.
+        Args:
+            as_of: those that were withdrawn at this moment.
+
+        Returns:
+            `source, symbol, resolution, timestamp`, their numbers as they were last returned (Decimal(38,18)), `withdrawn_at`
+            (Datetime us UTC: since when this lake knows); sorted by series and timestamp.
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
+
+        Example:
+            >>> lake.withdrawn("yahoo", "AAPL", "1d")["timestamp"].to_list()
+            []
         """
         return ledgers.withdrawn(self._tables, Selection.of(source, symbols, resolution, start, end, as_of))
 
@@ -355,26 +381,17 @@ class Lake:
         start: Moment | None = None,
         end: Moment | None = None,
     ) -> pl.DataFrame:
-        """Refused rows as they were received, with their reasons; `start` and `end` select by the window of the fetch."""
+        """Refused rows as they were received, with their reasons, each once however often it came.
+
+        Args:
+            start, end: half-open range that the window of the fetch has to overlap.
+
+        Returns:
+            `source, symbol, resolution` (or `corporate_actions`), `timestamp` (Datetime us UTC, null where it cannot be read),
+            `reasons` (list of codes; `fetched_before_stored` for what came later than newer content), `row` (text),
+            `window_start, window_end, session` (Date, null outside all sessions), `run_id, quarantined_at, row_id, known_at`.
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
+        """
         return ledgers.quarantined(self._tables, Selection.of(source, symbols, resolution, start, end))
-
-
-def _refuse_no_lake(root: Path) -> None:
-    if not root.is_dir():
-        raise ConfigError(f"there is no lake at {root}", fix="fetch some data first, or open it with create=True")
-    if (root / "lake").is_dir() or not any(entry for entry in root.iterdir() if not entry.name.startswith(".")):
-        return
-    fix = "name the folder that holds `lake/`"
-    if root.name == "lake" and (any(root.glob("*/_delta_log"))):
-        fix = f"name its parent: {root.parent}"
-    elif (root / "gb.yaml").is_file():
-        fix = "name the folder that `lake:` in its gb.yaml says"
-    elif {entry.name for entry in root.iterdir()} <= {"state", "log", "catalog.duckdb"}:
-        return
-    raise ConfigError(f"{root} is not a lake", fix=fix)
-
-
-def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:
-    if pa.types.is_timestamp(field.type):
-        return field.with_type(pa.timestamp("ns", tz="UTC"))
-    return field.with_type(pa.float64()) if as_float and pa.types.is_decimal(field.type) else field

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from gb_pipeline import BarRules, UnknownSeries
@@ -54,8 +56,35 @@ def test_quarantine_and_restatements_can_be_asked_for(filled, write):
     assert (row["old_close"], row["new_close"]) == (1, 2)
 
 
+def test_what_a_vendor_no_longer_returns_can_be_asked_for(filled, write):
+    assert filled.withdrawn().is_empty()
+    write("sim", "BTC-USD", "2024-01-03", ["1"] * 998)
+    gone = filled.withdrawn("sim", "BTC-USD", "1m")
+    assert [f"{stamp:%H:%M}" for stamp in gone["timestamp"]] == ["16:38", "16:39"]
+    assert gone.schema["close"] == pl.Decimal(38, 18)
+    assert filled.withdrawn(start="2024-01-04").is_empty()
+    row = filled.coverage("sim", "BTC-USD", start="2024-01-03", end="2024-01-04").row(0, named=True)
+    assert (row["actual"], row["withdrawn"]) == (1000, 2)
+    assert filled.withdrawn(as_of=gone["withdrawn_at"][0] - timedelta(microseconds=1)).is_empty()
+    read = filled.bars("BTC-USD", "1m", "2024-01-03", "2024-01-04", columns=["timestamp", "withdrawn"])
+    assert read.height == 1000, "it is kept and read like any other"
+    assert read.filter("withdrawn")["timestamp"].to_list() == gone["timestamp"].to_list()
+    write("sim", "BTC-USD", "2024-01-03", ["1"] * 1000)
+    assert filled.withdrawn("sim", "BTC-USD").is_empty()
+
+
+def test_a_late_answer_is_found_among_the_refused_rows(filled, write):
+    earlier = datetime(2024, 2, 1, tzinfo=UTC)
+    report = write("sim", "BTC-USD", "2024-01-02", ["2"] + ["1"] * 1439, fetched_at=earlier)
+    assert (report.late, report.restated) == (1, 0)
+    assert filled.restatements("sim", "BTC-USD").is_empty()
+    late = filled.quarantine("sim", "BTC-USD", "1m", "2024-01-02", "2024-01-03").row(0, named=True)
+    assert (late["reasons"], f"{late['timestamp']:%H:%M}") == (["fetched_before_stored"], "00:00")
+    assert "period" not in late
+
+
 def test_an_unknown_name_is_never_answered_with_nothing(filled):
-    for ask in (filled.coverage, filled.gaps, filled.restatements, filled.quarantine):
+    for ask in (filled.coverage, filled.gaps, filled.restatements, filled.withdrawn, filled.quarantine):
         with pytest.raises(UnknownSeries, match="did you mean BTC-USD"):
             ask(symbols="btcusd")
         with pytest.raises(UnknownSeries, match="its sources: sim, yahoo"):
@@ -76,6 +105,6 @@ def test_no_bar_file_is_opened(filled):
 
 def test_an_empty_lake_has_no_sessions(lake):
     assert lake.coverage().is_empty() and lake.gaps().is_empty() and lake.symbols().is_empty()
-    assert lake.restatements().is_empty() and lake.quarantine().is_empty()
+    assert lake.restatements().is_empty() and lake.withdrawn().is_empty() and lake.quarantine().is_empty()
     with pytest.raises(UnknownSeries, match="the lake is empty"):
         lake.coverage("sim", "BTC-USD")
