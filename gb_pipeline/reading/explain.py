@@ -34,6 +34,7 @@ from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.storage import parquet, reading
 from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.files import Files
 from gb_pipeline.storage.reading import FILE
 
 _MOMENT = timedelta(microseconds=1)
@@ -219,12 +220,13 @@ class _Explaining:
 
     def _place(self, bar: dict[str, Any], history: Sequence[_Version]) -> Place:
         version = history[_position(history, bar)]
-        table = version.dataset.name
-        path = f"{self.tables.storage.table(table)}/{version.file['path']}"
+        storage, table = self.tables.storage, version.dataset.name
+        path, size = version.file["path"], version.file["size"]
         try:
-            return Place(table, path, _row_group(path, version.file["size"], self.symbol, bar))
+            group = _row_group(storage.files, f"{storage.table_name(table)}/{path}", size, self.symbol, bar)
         except parquet.Unreadable as error:
             raise reading.damaged(version.dataset, version.file, error.reason) from None
+        return Place(table, f"{storage.table(table)}/{path}", group)
 
     def _session(self, when: datetime) -> dict[str, Any] | None:
         days = (when - timedelta(days=1)).date(), (when + timedelta(days=2)).date()
@@ -314,7 +316,7 @@ def _apart(
     return brought, later
 
 
-def _row_group(path: str, size: int, symbol: str, bar: dict[str, Any]) -> int:
+def _row_group(files: Files, name: str, size: int, symbol: str, bar: dict[str, Any]) -> int:
     """The row group that holds the version of a bar.
 
     Raises:
@@ -324,11 +326,11 @@ def _row_group(path: str, size: int, symbol: str, bar: dict[str, Any]) -> int:
     import pyarrow.compute as pc
 
     try:
-        with parquet.open_verified(path, size) as file:
+        with parquet.open_verified(files, name, size) as file:
             names = [name for name in ("symbol", "timestamp", "known_at") if name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=names)
-                same = [pc.equal(rows[name], bar[name]) for name in ("timestamp", "known_at")]
+                same = [pc.equal(rows[column], bar[column]) for column in ("timestamp", "known_at")]
                 same += [pc.equal(rows["symbol"], symbol)] if "symbol" in names else []
                 if pc.any(reduce(pc.and_, same)).as_py():
                     return group
