@@ -149,9 +149,12 @@ def _by_resolution(
 ) -> Iterator[tuple[Resolution, dict[Precision, Snapshot]]]:
     """The tables of bars that there are, by resolution and precision."""
     found: dict[Resolution, dict[Precision, Snapshot]] = {}
-    for snapshot in tables.existing():
-        kind = bars_of(snapshot.dataset.name)
-        if kind is not None and resolution in {None, kind[0]}:
+    for dataset in tables.datasets:
+        kind = bars_of(dataset.name)
+        if kind is None or resolution not in {None, kind[0]}:
+            continue
+        snapshot = tables.newest(dataset.name)
+        if snapshot.version >= 0:
             found.setdefault(kind[0], {})[kind[1]] = snapshot
     yield from found.items()
 
