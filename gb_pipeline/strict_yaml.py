@@ -95,7 +95,10 @@ class _Loader(yaml.SafeLoader):
         self._values += 1
         self._depth += 1
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise _Refused(event, "aliases and anchors are not read; put a text that begins with & or * in quotes")
+            raise _Refused(
+                event,
+                "aliases and anchors are not read: write the value out; put a text that begins with & or * in quotes",
+            )
         if self._depth > MOST_DEPTH:
             raise _Refused(event, f"more than {MOST_DEPTH} levels")
         if self._values > MOST_VALUES:

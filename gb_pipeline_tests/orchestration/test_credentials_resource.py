@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.build import build_definitions
@@ -19,7 +19,7 @@ HIDDEN = "hunter2-Hunter2"
 def settings(folder: Path, **options: object) -> Settings:
     body = {"provider": "csv", "start": "2024-01-01", "symbols": ["A"]}
     sources = {"keyed": body | {"options": options}, "plain": body}
-    (folder / "gb.yaml").write_text(yaml.safe_dump({"sources": sources}), encoding="utf-8")
+    (folder / "gb.yaml").write_text(json.dumps({"sources": sources}), encoding="utf-8")
     return Settings.load(folder)
 
 
