@@ -94,7 +94,7 @@ def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulat
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_block_runs(page: Path, exchange: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("GB_CONFIG", "GB_LAKE", "GB_SIM_URL", "DAGSTER_HOME"):
+    for variable in ("GB_CONFIG", "GB_LAKE", "GB_STATE", "GB_SIM_URL", "DAGSTER_HOME"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}

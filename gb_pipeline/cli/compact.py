@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, split_series
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any, split_series
 from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table, progress, size
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def compact(
     and fetching go on meanwhile. The old files stay until `gb vacuum` removes them. Ends with 1 when something had to be left
     as it is. Dagster does the same by itself (`gb up`).
     """
-    opened = open_lake(config, lake)
-    chosen = _chosen(opened, series, everything=everything)
+    opened = open_lake_if_any(config, lake)
+    chosen = [] if opened is None else _chosen(opened, series, everything=everything)
     if dry_run:
         return _tell_plan(chosen, limit, as_json=as_json)
-    done = list(_merged(opened.store, chosen, quiet=as_json)) if chosen else []
-    if any(item.done for item in done):
+    done = list(_merged(opened.store, chosen, quiet=as_json)) if opened is not None and chosen else []
+    if opened is not None and any(item.done for item in done):
         from gb_pipeline.lake.catalog import refresh_catalog
 
         refresh_catalog(opened.store)

@@ -71,15 +71,31 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     """
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
-    from gb_pipeline.settings import lake_folder
 
-    if folder is None and config is None and os.environ.get("GB_LAKE"):
-        folder = Path(os.environ["GB_LAKE"])
-    root = folder if folder is not None else lake_folder(config)
+    root = _root(config, folder)
     if not root.is_dir():
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
     Lake.open(root)
     return Lake(LakeStore.at(root, state=_state_of(root, config)))
+
+
+def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
+    """The same for whoever looks after a lake: None where a project has stored nothing yet.
+
+    Raises:
+        ConfigError: neither a lake nor a gb.yaml was found, or a folder that is no lake was named.
+    """
+    if folder is None and not _root(config, folder).exists():
+        return None
+    return open_lake(config, folder)
+
+
+def _root(config: Path | None, folder: Path | None) -> Path:
+    from gb_pipeline.settings import lake_folder
+
+    if folder is None and config is None and os.environ.get("GB_LAKE"):
+        folder = Path(os.environ["GB_LAKE"])
+    return folder if folder is not None else lake_folder(config)
 
 
 def _state_of(root: Path, config: Path | None) -> Path | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any
 from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table, size
 from gb_pipeline.errors import ConfigError
 
@@ -44,14 +44,15 @@ def vacuum(
     was replaced keeps it for the retention.
     """
     kept = _duration(retention)
-    store = open_lake(config, lake).store
-    if delete:
+    opened = open_lake_if_any(config, lake)
+    store = None if opened is None else opened.store
+    if delete and store is not None:
         from gb_pipeline.lake.catalog import catalog_is_stale, refresh_catalog
 
         # The catalog's views name files: it must not name any that go now.
         if catalog_is_stale(store):
             refresh_catalog(store)
-    reports = store.vacuum(retention=kept, dry_run=not delete)
+    reports = [] if store is None else store.vacuum(retention=kept, dry_run=not delete)
     if as_json:
         rows = [
             {

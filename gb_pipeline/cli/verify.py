@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake, split_series
+from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake_if_any, split_series
 from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table, progress, size, text
 from gb_pipeline.errors import ConfigError, GbError, LakeError, TransientVendorError
 
@@ -56,7 +56,9 @@ def verify(
     """
     from gb_pipeline.lake.verification import verify as look
 
-    opened = open_lake(config, lake)
+    opened = open_lake_if_any(config, lake)
+    if opened is None:
+        return _tell_nothing(as_json=as_json)
     source, symbol = _series(opened, series)
     with progress(quiet=as_json) as bar:
         bar.add_task("reading", total=None)
@@ -213,6 +215,16 @@ def _tell(repaired: Repair) -> ExitCode:
     if repaired.errors:
         return ExitCode.TRANSIENT
     return ExitCode.FAILED if left or repaired.gone else ExitCode.OK
+
+
+def _tell_nothing(*, as_json: bool) -> ExitCode:
+    from gb_pipeline.lake.verification import VerifyReport
+
+    if as_json:
+        print_json(_plain(VerifyReport(0, 0, 0, 0, ())))
+    else:
+        note("nothing is stored yet")
+    return ExitCode.OK
 
 
 def _print(found: VerifyReport) -> None:

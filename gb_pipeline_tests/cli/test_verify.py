@@ -15,7 +15,7 @@ from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Draft, commit
-from gb_pipeline_tests.cli.console import Gb
+from gb_pipeline_tests.cli.console import PROJECT, Gb
 from gb_pipeline_tests.cli.lakes import data, entries, flip
 
 
@@ -248,3 +248,14 @@ def test_a_lake_without_its_project_is_mended_and_what_is_to_be_fetched_is_said(
     assert told.code == 1
     assert "gb.yaml" in told.err
     assert gb("show", "sim:BTC-USDT", "--lake", project / "data").code == 0
+
+
+@pytest.mark.parametrize("command", [("compact",), ("compact", "sim:BTC-USDT"), ("vacuum", "--delete"), ("verify",)])
+def test_looking_after_a_project_that_has_stored_nothing_yet_is_no_error(
+    gb: Gb, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "gb.yaml").write_text(PROJECT, encoding="utf-8")
+    told = gb(*command, "-c", tmp_path)
+    assert (told.code, told.out) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["gb.yaml"]
+    assert gb(*command, "--lake", tmp_path / "nowhere").code == 2

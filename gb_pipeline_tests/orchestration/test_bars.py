@@ -207,3 +207,16 @@ def test_scattered_days_are_fetched_and_nothing_between_them(bench):
 
     assert made.materialized(BTC) == {"2024-01-02", "2024-02-05"}
     assert made.metadata(BTC, "2024-02-05")["dagster/row_count"] == 2 * 1440
+
+
+def test_locks_and_limits_lie_where_gb_yaml_says(bench, monkeypatch):
+    monkeypatch.setenv("GB_STATE", "machine")
+    made = bench()
+
+    assert made.run(BTC, partitions="2024-01-01").success
+    assert made.run("catalog").success
+    assert made.run("ledgers_compaction").success
+
+    assert (made.settings.path.parent / "machine" / "locks" / "bars_1m.lock").exists()
+    assert (made.settings.path.parent / "machine" / "rate_limits").is_dir()
+    assert not (made.settings.lake / "state").exists()
