@@ -6,8 +6,6 @@ Does not belong here: opening a lake, building a provider or a calendar; those t
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from enum import StrEnum
@@ -28,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from gb_pipeline import strict_yaml
+from gb_pipeline import places
 from gb_pipeline.credentials import credentials, opened, refilled, sealed
 from gb_pipeline.environment import Environment
 from gb_pipeline.errors import ConfigError, GbError
@@ -39,10 +37,6 @@ from gb_pipeline.market.symbol import AssetClass, Symbol, source_name
 from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
 from gb_pipeline.universe.resolved import Universe
 from gb_pipeline.universe.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
-
-CONFIG_FILE = "gb.yaml"
-# A drive of Windows is one letter.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 class Grain(StrEnum):
@@ -322,8 +316,8 @@ class Settings(_Model):
             ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake that is no local folder, the
                 unset variable of anything else than a credential, or a broken `.env`; the message says where.
         """
-        file = _find(path)
-        content = _read(file)
+        file = places.find(path)
+        content = places.content(file)
         variables = Environment(file)
         sources = content.get("sources") or {}
         raw = {key: variables.fill(value) for key, value in content.items() if key != "sources"}
@@ -332,7 +326,11 @@ class Settings(_Model):
             if isinstance(sources, dict)
             else sources
         )
-        raw |= {"path": file, "lake": _root(content, file, variables), "state": _state(content, file, variables)}
+        raw |= {
+            "path": file,
+            "lake": places.lake(content, file, variables),
+            "state": places.state(content, file, variables),
+        }
         try:
             return cls.model_validate(raw, context={"folder": file.parent, "lake": raw["lake"]})
         except ValidationError as error:
@@ -359,8 +357,8 @@ def lake_folder(path: Path | str | None = None) -> Path:
     Raises:
         ConfigError: no such file, broken YAML, or a broken `.env` beside it.
     """
-    file = _find(path)
-    return _root(_read(file), file, Environment(file))
+    file = places.find(path)
+    return places.lake(places.content(file), file, Environment(file))
 
 
 def state_folder(path: Path | str | None = None) -> Path:
@@ -369,55 +367,8 @@ def state_folder(path: Path | str | None = None) -> Path:
     Raises:
         ConfigError: as `lake_folder`.
     """
-    file = _find(path)
-    return _state(_read(file), file, Environment(file))
-
-
-def _find(path: Path | str | None) -> Path:
-    chosen = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
-    file = chosen / CONFIG_FILE if chosen.is_dir() else chosen
-    if not file.is_file():
-        raise ConfigError(
-            f"there is no {file}", fix="run `gb init` to write one, or name it with --config or GB_CONFIG"
-        )
-    return file
-
-
-def _read(file: Path) -> dict[str, Any]:
-    raw = strict_yaml.read(file)
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
-    return dict(raw)
-
-
-def _root(content: dict[str, Any], file: Path, variables: Environment) -> Path:
-    return _local("lake", variables.get("GB_LAKE") or variables.fill(content.get("lake")) or "data", file)
-
-
-def _state(content: dict[str, Any], file: Path, variables: Environment) -> Path:
-    chosen = variables.get("GB_STATE") or variables.fill(content.get("state"))
-    return _local("state", chosen, file) if chosen else _root(content, file, variables) / "state"
-
-
-def _local(name: str, value: Any, file: Path) -> Path:
-    """A local folder of gb.yaml.
-
-    Raises:
-        ConfigError: it is an address of something else; as a path it would be a folder that is called `s3:`.
-    """
-    if isinstance(value, dict | list):
-        raise ConfigError(f"{file}: {name} is no path", fix="write a folder")
-    text = str(value)
-    scheme = _SCHEME.match(text.strip())
-    if scheme is not None:
-        raise ConfigError(
-            f"{file}: {name} cannot lie at {scheme[1]}:// yet",
-            fix=f"name a local folder, such as `{name}: /srv/market-data` (or GB_{name.upper()})",
-        )
-    if "\0" in text:
-        raise ConfigError(f"{file}: {name} is no path", fix="write a folder")
-    folder = Path(text).expanduser()
-    return folder if folder.is_absolute() else (file.parent / folder).resolve()
+    file = places.find(path)
+    return places.state(places.content(file), file, Environment(file))
 
 
 def _source(name: Any, body: Any, variables: Environment) -> Any:
