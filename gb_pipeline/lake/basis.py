@@ -14,10 +14,11 @@ ones are in it. What the lake knows of a split's beginning at the vendor:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import polars as pl
@@ -148,9 +149,7 @@ def split_periods(
     tables: Tables, source: str, symbols: Sequence[str] | None = None, as_of: datetime | None = None
 ) -> dict[str, tuple[SplitPeriod, ...]]:
     """Every version of every split by symbol, as far as it was known at a moment; symbols without a split are absent."""
-    rows = actions.history(tables, source, symbols).filter(pl.col("kind") == SPLIT)
-    if as_of is not None:
-        rows = rows.filter(pl.col("known_at") <= as_of)
+    rows = actions.history(tables, source, symbols).filter(pl.col("kind") == SPLIT, _known_by(as_of))
     if rows.is_empty():
         return {}
     asked = action_fetches(tables, source, rows["symbol"].unique().to_list(), as_of)
@@ -168,11 +167,11 @@ def action_fetches(
     """Answered questions about corporate actions: `symbol, window_start, window_end, fetched_at`, oldest first."""
     rows = (
         fetches.scan(tables, source, symbols)
-        .filter(pl.col("kind") == actions.TABLE, pl.col("outcome").is_in(ANSWERED))
+        .filter(pl.col("kind") == actions.TABLE, pl.col("outcome").is_in(ANSWERED), _known_by(as_of))
         .select("symbol", "window_start", "window_end", "fetched_at")
         .sort("fetched_at")
     )
-    return (rows if as_of is None else rows.filter(pl.col("fetched_at") <= as_of)).collect()
+    return rows.collect()
 
 
 def not_covered(asked: pl.DataFrame, start: date, end: date) -> date | None:
@@ -197,11 +196,14 @@ def confirmations(
 ) -> pl.DataFrame:
     """Fetches of a series' bars: `window_start, window_end, fetched_at, outcome, error`, oldest first."""
     rows = fetches.read(tables, source, [symbol]).filter(
-        pl.col("kind").fill_null("bars") == "bars", pl.col("resolution") == resolution.value
+        pl.col("kind").fill_null("bars") == "bars", pl.col("resolution") == resolution.value, _known_by(as_of)
     )
-    if as_of is not None:
-        rows = rows.filter(pl.col("fetched_at") <= as_of)
     return rows.select("window_start", "window_end", "fetched_at", "outcome", "error")
+
+
+def _known_by(as_of: datetime | None) -> pl.Expr:
+    """Rows that were recorded by then: of a question that was still under way nobody could have known."""
+    return pl.lit(True) if as_of is None else pl.col("known_at") <= as_of
 
 
 def reached(edge: Edge, fetched_at: pl.Expr, timestamp: pl.Expr, confirmed: pl.DataFrame) -> pl.Expr:
@@ -268,15 +270,16 @@ def in_doubt(periods: Sequence[SplitPeriod]) -> bool:
 
 def _periods(versions: pl.DataFrame, asked: pl.DataFrame) -> Iterator[SplitPeriod]:
     rows = versions.rows(named=True)
-    edges = [_edge(row["ex_date"], row["fetched_at"], asked, first=not number) for number, row in enumerate(rows)]
+    edges = [_edge(row, asked, first=not number) for number, row in enumerate(rows)]
     for number, row in enumerate(rows):
         if not row["withdrawn"]:
             ends = edges[number + 1] if number + 1 < len(rows) else None
             yield SplitPeriod(row["ex_date"], as_fraction(row["split_to"], row["split_from"]), edges[number], ends)
 
 
-def _edge(ex_date: date, fetched_at: datetime, asked: pl.DataFrame, *, first: bool) -> Edge:
-    midnight = datetime.combine(ex_date, time(), UTC)
+def _edge(version: Mapping[str, Any], asked: pl.DataFrame, *, first: bool) -> Edge:
+    midnight = datetime.combine(version["ex_date"], time(), UTC)
+    fetched_at = version["fetched_at"]
     earlier = asked.filter(
         pl.col("fetched_at") <= fetched_at, pl.col("window_start") <= midnight, pl.col("window_end") > midnight
     )["fetched_at"].to_list()
@@ -284,7 +287,8 @@ def _edge(ex_date: date, fetched_at: datetime, asked: pl.DataFrame, *, first: bo
     before = earlier[-2] if len(earlier) > 1 else None
     if first and (before is None or before < midnight):
         return Edge(midnight, midnight)
-    return Edge(max(midnight, before or fetched_at), max(midnight, fetched_at))
+    # The answer was made after its question had been sent: only what was asked for once it was here is certainly later.
+    return Edge(max(midnight, before or fetched_at), max(midnight, version["known_at"]))
 
 
 def _by_date(period: SplitPeriod) -> tuple[date, datetime]:

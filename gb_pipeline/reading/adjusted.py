@@ -196,12 +196,10 @@ def _sessions(tables: Tables, question: Question, source: str, codes: Sequence[s
     window = question.window
     start = max(window.start.date(), date.min + margin) - margin
     until = (min(window.end, LATEST - 2 * margin) + margin).date()
-    rows = ledger.current(tables, source, question.resolution, codes, (start, until))
-    rows = rows.filter(pl.col("actual") > 0)
-    if question.as_of is not None:
-        # Nobody knew a bar of a day that had not begun.
-        rows = rows.filter(pl.col("session") <= question.as_of.date() + timedelta(days=1))
-    return rows.select("symbol", "session", "first_timestamp", "last_timestamp", "fetched_at")
+    rows = ledger.current(tables, source, question.resolution, codes, (start, until), question.as_of)
+    return rows.filter(pl.col("actual") > 0).select(
+        "symbol", "session", "first_timestamp", "last_timestamp", "fetched_at"
+    )
 
 
 def _refuse_unknown(

@@ -19,14 +19,17 @@ from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline_tests.actions import received, split
+from gb_pipeline_tests.bars import SetClock
 
 EVER = (date(2000, 1, 1), date(2035, 1, 1))
-FIRST = date(2024, 3, 4)
 DAYS = 12
+NEW_YORK = get_calendar("XNYS")
+SESSIONS = NEW_YORK.sessions(date(2024, 3, 4), date(2024, 5, 1))
 
 
 def day(number: int) -> date:
-    return FIRST + timedelta(days=number)
+    """A trading day; its bar is whole in the evening, before a split of the next one."""
+    return SESSIONS[number]
 
 
 def evening(number: int) -> datetime:
@@ -34,7 +37,10 @@ def evening(number: int) -> datetime:
 
 
 class Vendor:
-    """Divides its history by every split as soon as it happens; the lake is written as `ingest` would, without repairs."""
+    """Divides its history by every split as soon as it happens; the lake is written as `ingest` would, without repairs.
+
+    The lake's present is that of its vendor.
+    """
 
     def __init__(self, store: LakeStore, splits: Sequence[tuple[int, int]], symbol: str = "AAPL") -> None:
         self.store, self.splits, self.symbol = store, splits, symbol
@@ -50,8 +56,9 @@ class Vendor:
 
     def tell(self, at: int) -> None:
         """The lake asks for the splits in the evening of a day."""
+        self.store.clock = SetClock(evening(at))
         told = [split(str(day(ex)), str(ratio), symbol=self.symbol) for ex, ratio in self.splits if ex <= at]
-        self.store.write_actions("v", self.symbol, EVER, received(*told), known_at=evening(at))
+        self.store.write_actions("v", self.symbol, EVER, received(*told))
         window = (datetime.combine(edge, time(), UTC) for edge in EVER)
         self.store.record_fetches([
             FetchRecord(
@@ -74,10 +81,10 @@ class Vendor:
             },
             schema_overrides=dict.fromkeys(("open", "high", "low", "close", "volume"), pl.String()),
         )
-        rules = BarRules(resolution=Resolution.DAY, adjustment=adjustment)
+        rules = BarRules(resolution=Resolution.DAY, calendar=NEW_YORK, adjustment=adjustment)
         window = Window.of(day(first), day(last))
-        moment, closed = evening(at) + timedelta(minutes=1), evening(at + 1)
-        self.store.write_bars("v", self.symbol, Resolution.DAY, window, frame, rules=rules, known_at=moment, now=closed)
+        self.store.clock = SetClock(evening(at) + timedelta(minutes=1))
+        self.store.write_bars("v", self.symbol, Resolution.DAY, window, frame, rules=rules)
 
 
 @st.composite
@@ -189,7 +196,7 @@ def test_a_series_never_changes_its_kind_of_prices(store: LakeStore) -> None:
     with pytest.raises(LakeError, match="split prices, these are raw"):
         LakeStore(store.storage).write_bars(
             "v", "AAPL", Resolution.DAY, Window.of(day(6), day(7)), pl.DataFrame(schema=_EMPTY),
-            rules=BarRules(resolution=Resolution.DAY),
+            rules=BarRules(resolution=Resolution.DAY, calendar=NEW_YORK),
         )  # fmt: skip
     vendor.give(5, 6, 5)
 
@@ -218,9 +225,9 @@ def test_bars_after_midnight_utc_belong_to_the_evening_before(store: LakeStore) 
     first = [datetime(2024, 3, 8, 9, minute, tzinfo=UTC) for minute in range(2)]
     for session, stamps in ((date(2024, 3, 7), last), (date(2024, 3, 8), first)):
         window = calendar.window(session, session + timedelta(days=1), Resolution.MINUTE)
-        store.write_bars("v", "AAPL", Resolution.MINUTE, window, minutes(stamps, "8"), rules=rules, now=now)
+        store.write_bars("v", "AAPL", Resolution.MINUTE, window, minutes(stamps, "8"), rules=rules, fetched_at=now)
     Vendor(store, []).tell(5)
-    store.write_actions("v", "AAPL", EVER, received(split("2024-03-08", "2")), known_at=evening(6))
+    store.write_actions("v", "AAPL", EVER, received(split("2024-03-08", "2")), fetched_at=evening(6))
     lake = Lake(store)
     closes = lake.bars("AAPL", "1m", adjustment="split")["close"].to_list()
     assert closes == [4, 4, 8, 8]
@@ -229,12 +236,12 @@ def test_bars_after_midnight_utc_belong_to_the_evening_before(store: LakeStore) 
 
 
 def test_a_week_with_a_split_in_it_is_neither_of_before_nor_of_after(store: LakeStore) -> None:
-    rules = BarRules(resolution=Resolution.WEEK, calendar=get_calendar("XNYS"))
+    rules = BarRules(resolution=Resolution.WEEK, calendar=NEW_YORK)
     stamps = [datetime(2024, 3, 4, tzinfo=UTC), datetime(2024, 3, 11, tzinfo=UTC)]
     window = Window.of(date(2024, 3, 4), date(2024, 3, 18))
     now = datetime(2024, 3, 20, tzinfo=UTC)
-    store.write_bars("v", "AAPL", Resolution.WEEK, window, minutes(stamps, "8"), rules=rules, now=now)
-    vendor = Vendor(store, [(9, 2)])  # Wednesday, 2024-03-13
+    store.write_bars("v", "AAPL", Resolution.WEEK, window, minutes(stamps, "8"), rules=rules, fetched_at=now)
+    vendor = Vendor(store, [(7, 2)])  # Wednesday, 2024-03-13
     vendor.tell(14)
     lake = Lake(store)
     with pytest.raises(ReadError, match="resample"):
@@ -247,10 +254,11 @@ def test_hundreds_of_series_are_adjusted_in_one_question(store: LakeStore) -> No
     codes = [f"S{number:03d}" for number in range(300)]
     stamps = [datetime.combine(day(n), time(), UTC) for n in range(10)]
     frame = pl.concat([minutes(stamps, "8").with_columns(symbol=pl.lit(code)) for code in codes])
-    rules = BarRules(resolution=Resolution.DAY)
-    store.write_bars("v", codes, Resolution.DAY, Window.of(day(0), day(10)), frame, rules=rules, now=evening(20))
+    rules = BarRules(resolution=Resolution.DAY, calendar=NEW_YORK)
+    window = Window.of(day(0), day(10))
+    store.write_bars("v", codes, Resolution.DAY, window, frame, rules=rules, fetched_at=evening(20))
     told = received(*(split(str(day(5)), "2", symbol=code) for code in codes[::2]))
-    store.write_actions("v", codes, EVER, told, known_at=evening(20))
+    store.write_actions("v", codes, EVER, told, fetched_at=evening(20))
     edges = [datetime.combine(edge, time(), UTC) for edge in EVER]
     store.record_fetches([
         FetchRecord("v", code, "", *edges, evening(20), FetchOutcome.OK, kind="corporate_actions") for code in codes
