@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time as clock
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
@@ -204,21 +203,17 @@ class _Batch:
         )
 
     def _store(self, answers: Sequence[_Answer]) -> list[ActionsOutcome]:
-        # A later question must not be taken for an earlier one: only answers to questions of one moment share a commit.
-        together: dict[datetime, dict[str, pl.DataFrame]] = defaultdict(dict)
-        for symbol, answer, row in answers:
-            if isinstance(answer, Fetched) and row is not None:
-                together[row.fetched_at][symbol.code] = answer.frame
-        reports: dict[str, ActionsReport] = {}
-        for moment, frames in sorted(together.items()):
+        frames = {symbol.code: answer.frame for symbol, answer, _ in answers if isinstance(answer, Fetched)}
+        report = None
+        if frames:
             tagged = [frame.select(pl.lit(code).alias("symbol"), pl.all()) for code, frame in frames.items()]
             report = self.store.write_actions(
                 self.source.name, list(frames), (self.start, self.end), pl.concat(tagged),
-                fetched_at=moment, run_id=self.run_id,
+                fetched_at={symbol.code: row.fetched_at for symbol, _, row in answers if row is not None},
+                run_id=self.run_id,
             )  # fmt: skip
-            reports |= dict.fromkeys(frames, report)
         self.store.record_fetches([row for _, _, row in answers if row is not None])
-        return [self._outcome(symbol, answer, row, reports.get(symbol.code)) for symbol, answer, row in answers]
+        return [self._outcome(symbol, answer, row, report) for symbol, answer, row in answers]
 
     def _outcome(
         self, symbol: Symbol, answer: Fetched | GbError, row: FetchRecord | None, report: ActionsReport | None

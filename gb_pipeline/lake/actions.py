@@ -143,7 +143,7 @@ def write_actions(
     window: tuple[date, date],
     frame: pl.DataFrame,
     *,
-    fetched_at: datetime,
+    fetched_at: Mapping[str, datetime],
     run_id: str | None,
     clock: Clock,
 ) -> ActionsReport:
@@ -153,7 +153,7 @@ def write_actions(
     verdict = judge_actions(frame, set(codes), *days)
 
     def refuse(rows: pl.DataFrame) -> None:
-        at = max(fetched_at, clock())
+        at = max(*fetched_at.values(), clock())
         quarantine.record(tables, source, TABLE, asked, rows, at=at, run_id=run_id, clock=clock)
 
     refuse(verdict.bad)
@@ -178,7 +178,7 @@ def _decide(
     codes: list[str],
     window: tuple[date, date],
     verdict: ActionsVerdict,
-    fetched_at: datetime,
+    fetched_at: Mapping[str, datetime],
 ) -> tuple[ActionsReport, pl.DataFrame]:
     """One attempt: read, compare, and fill the draft; the report, and what came too late as refused rows."""
     found = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
@@ -222,7 +222,7 @@ def _decide(
 
 
 def _changes(
-    source: str, verdict: ActionsVerdict, there: pl.DataFrame, fetched_at: datetime
+    source: str, verdict: ActionsVerdict, there: pl.DataFrame, fetched_at: Mapping[str, datetime]
 ) -> tuple[pl.DataFrame, pl.DataFrame, Counter[tuple[str, str]]]:
     """The new versions, what came too late as refused rows, and how many actions of which symbol are what."""
     stored = {_key(row): row for row in there.rows(named=True)}
@@ -231,10 +231,10 @@ def _changes(
     overdue: list[_Action] = []
 
     def overtaken(before: _Action | None) -> bool:
-        return before is not None and before["fetched_at"] > fetched_at
+        return before is not None and before["fetched_at"] > fetched_at[before["symbol"]]
 
     def append(action: _Action, *, gone: bool = False) -> None:
-        changes.append({**action, "source": source, "withdrawn": gone, "fetched_at": fetched_at})
+        changes.append({**action, "source": source, "withdrawn": gone, "fetched_at": fetched_at[action["symbol"]]})
 
     sent = _labelled(verdict.good, stored)
     for key, action in sent.items():

@@ -130,7 +130,8 @@ class _Writer:
         stored, held = self._stored(draft, files)
         window = self.answer.window
         inside = stored.filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
-        self.decided = decided = merge(self.verdict.good, inside, self.verdict.bad.select(KEY), self.answer.asked)
+        refused = pl.concat([self.verdict.bad.select(KEY), self._unlisted(inside)])
+        self.decided = decided = merge(self.verdict.good, inside, refused, self.answer.asked)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
         described = beside().submit(self._describe, _after(stored, decided), decided)
         try:
@@ -144,6 +145,19 @@ class _Writer:
         else:
             draft.info.update(ledger.note(self.tables, ledger.changed(said, known), draft.stamp))
         return self._report(sessions, decided, version, size)
+
+    def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """Keys of stored rows outside their symbol's listing: nobody was asked for them, so nobody withdrew them."""
+        edges = [(code, *self.answer.listings.get(code, (None, None))) for code in self.answer.symbols]
+        edges = [edge for edge in edges if edge[1:] != (None, None)]
+        if not edges or stored.is_empty():
+            return stored.select(KEY).clear()
+        kinds = {"symbol": pl.String(), "first": pl.Date(), "end": pl.Date()}
+        listed = stored.select(*KEY, "session").join(pl.DataFrame(edges, schema=kinds, orient="row"), on="symbol")
+        outside = (pl.col("session") < pl.col("first")).fill_null(False) | (
+            pl.col("session") >= pl.col("end")
+        ).fill_null(False)
+        return listed.filter(outside).select(KEY)
 
     def _known(self) -> pl.DataFrame:
         """What the ledger holds about the days of the window."""

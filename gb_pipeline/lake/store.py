@@ -194,7 +194,7 @@ class LakeStore:
         window: tuple[date, date],
         frame: pl.DataFrame,
         *,
-        fetched_at: datetime | None = None,
+        fetched_at: FetchedAt = None,
         run_id: str | None = None,
     ) -> actions.ActionsReport:
         """Validate and store every corporate action that a source tells of some symbols. Idempotent.
@@ -207,7 +207,7 @@ class LakeStore:
             symbols: whose answer the frame is; one without a row in it has a well-formed empty answer.
             window: what was asked for, half-open, by ex date; rows outside it are bad.
             frame: columns of `market.schema.ACTIONS_RECEIVED` (numbers as text), and `symbol` unless there is only one.
-            fetched_at: when the source was asked; now by default.
+            fetched_at: when the source was asked, for all or by symbol; now by default.
             run_id: kept with refused rows.
 
         Returns:
@@ -228,7 +228,7 @@ class LakeStore:
             codes,
             window,
             _with_symbol(frame, codes),
-            fetched_at=instant(fetched_at or self.clock()),
+            fetched_at=self._moments(codes, fetched_at),
             run_id=run_id,
             clock=self.clock,
         )
