@@ -55,7 +55,9 @@ def _settings(folder: Path, url: str, symbols: tuple[str, ...]) -> Settings:
         "name": "sim", "provider": "ccxt", "options": {"exchange": "binance", "base_url": url}, "asset_class": "crypto",
         "start": START, "end": END, "symbols": symbols, "rate_limit": {"calls": 10_000}, "max_concurrency": SYMBOLS,
     }  # fmt: skip
-    return Settings.model_validate({"path": folder / "gb.yaml", "lake": folder / "dagster", "sources": {"sim": source}})
+    return Settings.model_validate(
+        {"path": folder / "gb.yaml", "lake": folder / "dagster", "state": folder / "state", "sources": {"sim": source}}
+    )
 
 
 def _seconds_plain(settings: Settings, lake: Path) -> float:

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -23,10 +23,10 @@ import httpx
 import pytest
 import yaml
 
-from gb_pipeline.lake.files import files
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.client import Backfill
 from gb_pipeline.orchestration.instance import Stack
+from gb_pipeline.storage import reading
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]
 DOOMED = ["LTC-USD", "BCH-USD"]
@@ -35,7 +35,7 @@ PER_RUN = 15
 BAD = ("SOL-USDT", "2024-01-12")
 ODD = ("ETH-USDT", "2024-01-09")
 GAP = ("XRP-USDT", "2024-01-20")
-COMMITTED = ("bars_1m", "quarantine", "restatements", "sessions")
+COMMITTED = ("bars_1m", "quarantine", "sessions")
 
 
 @dataclass
@@ -70,12 +70,14 @@ class Project:
     def keys(self, symbols=SYMBOLS, source="sim") -> list[list[str]]:
         return [[source, "bars_1m", symbol] for symbol in symbols]
 
-    def committed(self, source: str) -> dict[str, set[str]]:
-        """Every file of a source that the tables consist of now."""
+    def committed(self, source: str) -> dict[str, dict[datetime, int]]:
+        """Rows of a source by the moment of their commit, which no compaction changes."""
         found = {}
         for name in COMMITTED:
-            with self.store.tables.open(name) as table:
-                found[name] = set() if table is None else set(files(table, source=source)["path"])
+            snapshot = self.store.tables.newest(name)
+            files = snapshot.select({"source": source})
+            moments = reading.read(self.store.storage, snapshot.dataset, files, ["known_at"])
+            found[name] = dict(moments.group_by("known_at").len().iter_rows())
         return found
 
     def runs(self) -> list[dict]:
@@ -106,8 +108,8 @@ class Second:
 
     again: Backfill
     doomed: Backfill
-    before: dict[str, set[str]]
-    after: dict[str, set[str]]
+    before: dict[str, dict[datetime, int]]
+    after: dict[str, dict[datetime, int]]
     killed: list[int] = field(default_factory=list)
 
 

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from gb_pipeline.lake.catalog import catalog_is_stale, open_catalog
-from gb_pipeline.lake.files import files
 from gb_pipeline.reading.lake import Lake
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]
@@ -121,8 +120,7 @@ def test_the_same_backfill_again_commits_nothing(second):
 
 
 def test_every_call_to_the_vendor_left_its_row_in_the_ledger(project, second):
-    with project.store.tables.open("fetches") as table:
-        rows = files(table, source="sim")["num_records"].sum()
+    rows = project.store.tables.newest("fetches").select({"source": "sim"})["rows"].sum()
     assert rows == 2 * len(SYMBOLS) * 2  # both backfills: two runs, one window per symbol each
 
 
