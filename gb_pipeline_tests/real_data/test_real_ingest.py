@@ -19,6 +19,7 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import PRICES, bar_table
 from gb_pipeline.quality.gaps import GapReason
 from gb_pipeline.settings import SourceSettings
+from gb_pipeline_tests.bars import SetClock
 from gb_pipeline_tests.real_data import bcolz_reader
 from gb_pipeline_tests.real_data.real_series import Series, daily_series, dirty_series, lean_series
 
@@ -27,9 +28,13 @@ FAMILIES = {"daily": daily_series, "lean": lean_series, "dirty": dirty_series}
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
+def lake_at(root: Path) -> LakeStore:
+    return LakeStore.at(root, clock=SetClock(NOW))
+
+
 def load(store: LakeStore, source: SourceSettings, first: date, end: date) -> Outcome:
     job = Job(source.instruments[0], first, end)
-    return ingest(store, source, source.resolutions[0], [job], now=NOW)[0]
+    return ingest(store, source, source.resolutions[0], [job])[0]
 
 
 def load_series(store: LakeStore, series: Series, root: Path, name: str = "files") -> tuple[SourceSettings, Outcome]:
@@ -43,13 +48,15 @@ def load_series(store: LakeStore, series: Series, root: Path, name: str = "files
 
 
 def stored(store: LakeStore, source: SourceSettings) -> pl.DataFrame:
+    """The bars that hold now, as delta-rs reads them."""
     table = Path(store.storage.table(bar_table(source.resolutions[0], source.precision)))
     if not table.exists():
         return pl.DataFrame(schema={"timestamp": pl.Datetime("us", "UTC")})
-    return pl.read_delta(str(table)).filter(pl.col("source") == source.name).sort("timestamp")
+    return pl.read_delta(str(table)).filter("is_current", pl.col("source") == source.name).sort("timestamp")
 
 
 def quarantined(store: LakeStore, source: SourceSettings) -> pl.DataFrame:
+    """The refused rows, read in the same way."""
     table = Path(store.storage.table("quarantine"))
     if not table.exists():
         return pl.DataFrame(schema={"reasons": pl.List(pl.String), "row": pl.String})
@@ -63,7 +70,7 @@ def reasons(rows: pl.DataFrame) -> dict[str, int]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_stored_and_rows_refused_are_the_rows_of_the_file(family: str, market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     for number, series in enumerate(FAMILIES[family](root)):
         source, outcome = load_series(store, series, root, f"{family}_{number}")
         rows = series.rows(root)
@@ -92,7 +99,7 @@ def named(name: str, found: list[Series]) -> Series:
 
 def test_the_flash_crash_is_kept_with_a_warning(market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     source, outcome = load_series(store, named("Coinbase days", lean_series(root)), root)
     day = next(report for report in outcome.sessions if report.session == date(2017, 4, 15))
     assert stored(store, source).filter(pl.col("low") == Decimal("0.06")).height == 1
@@ -102,7 +109,7 @@ def test_the_flash_crash_is_kept_with_a_warning(market_data: Find, tmp_path: Pat
 
 def test_days_that_coinbase_has_no_file_row_for_are_gaps(market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    _, outcome = load_series(LakeStore.at(tmp_path), named("Coinbase days", lean_series(root)), root)
+    _, outcome = load_series(lake_at(tmp_path), named("Coinbase days", lean_series(root)), root)
     absent = [report for report in outcome.sessions if report.actual == 0 and report.session < date(2018, 8, 13)]
     assert len(absent) == 34
     assert all(report.gaps[0].reason is GapReason.VENDOR_EMPTY for report in absent)
@@ -111,7 +118,7 @@ def test_days_that_coinbase_has_no_file_row_for_are_gaps(market_data: Find, tmp_
 @pytest.mark.parametrize(("name", "crossed"), [("FXCM days", 123), ("fxcm minutes", 62)])
 def test_crossed_quotes_are_refused(name: str, crossed: int, market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     source, _ = load_series(store, named(name, lean_series(root)), root)
     assert reasons(quarantined(store, source))["crossed_quote"] == crossed
 
@@ -121,13 +128,13 @@ def test_a_session_with_many_crossed_quotes_is_refused_whole(market_data: Find, 
     series = named("fxcm minutes", lean_series(root))
     source = series.settings(root)
     assert source.max_bad_fraction == 0.01
-    outcome = load(LakeStore.at(tmp_path), source, date(2011, 10, 31), date(2011, 11, 1))
+    outcome = load(lake_at(tmp_path), source, date(2011, 10, 31), date(2011, 11, 1))
     assert {report.session: report.status for report in outcome.sessions}[date(2011, 10, 31)] is SessionStatus.REFUSED
 
 
 def test_minutes_that_contradict_each_other_are_refused_both(market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     source, _ = load_series(store, named("FESXM24", lean_series(root)), root)
     assert stored(store, source).is_empty()
     assert reasons(quarantined(store, source)) == {"conflicting_duplicate": 2304 + 504}
@@ -135,7 +142,7 @@ def test_minutes_that_contradict_each_other_are_refused_both(market_data: Find, 
 
 def test_the_other_contracts_of_the_same_files_are_clean(market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     source, _ = load_series(store, named("FESXU24", lean_series(root)), root)
     assert stored(store, source).height == 132 + 1066
     assert quarantined(store, source).is_empty()
@@ -149,7 +156,7 @@ def test_missing_coinbase_minutes_are_gaps_with_a_reason(
     root = market_data("MANIFEST.csv").parent
     series = named(f"{code} 20180404", lean_series(root))
     series = replace(series, source={**series.source, "gap_policy": policy})
-    outcome = load(LakeStore.at(tmp_path), series.settings(root), date(2018, 4, 4), date(2018, 4, 5))
+    outcome = load(lake_at(tmp_path), series.settings(root), date(2018, 4, 4), date(2018, 4, 5))
     day = outcome.sessions[0]
     assert (day.status, day.actual, day.missing) == (SessionStatus.PARTIAL, rows, 1440 - rows)
     assert sum(gap.missing for gap in day.gaps) == 1440 - rows
@@ -160,7 +167,7 @@ def test_missing_coinbase_minutes_are_gaps_with_a_reason(
 
 def test_a_line_with_a_dash_is_refused_as_it_stands(market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     source, _ = load_series(store, named("orcl-2010-googlefinance-malformed.csv", dirty_series(root)), root)
     refused = quarantined(store, source)
     assert refused["row"].to_list() == ["30-Dec-10,-,31.58,31.21,31.29,12989495"]
@@ -169,7 +176,7 @@ def test_a_line_with_a_dash_is_refused_as_it_stands(market_data: Find, tmp_path:
 
 def test_a_price_of_more_digits_than_the_widest_type_is_refused_not_rounded(market_data: Find, tmp_path: Path) -> None:
     root = market_data("MANIFEST.csv").parent
-    store = LakeStore.at(tmp_path)
+    store = lake_at(tmp_path)
     source, _ = load_series(store, named("ALPHA-PA-1d-bad-stock-split.csv", dirty_series(root)), root)
     refused = quarantined(store, source)
     assert reasons(refused) == {"too_precise": 1}
@@ -182,7 +189,7 @@ def test_rows_of_dell_on_exchange_holidays_are_refused(market_data: Find, tmp_pa
     folder.mkdir()
     count = bcolz_reader.write_csv(next(bundle.glob("*/daily_equities.bcolz")), 3, folder / "DELL.csv")
     source = bcolz_reader.source(folder)
-    store = LakeStore.at(tmp_path / "lake")
+    store = lake_at(tmp_path / "lake")
     load(store, source, date(2004, 1, 1), date(2014, 1, 1))
     refused = quarantined(store, source)
     days = sorted(refused["timestamp"].dt.date())
