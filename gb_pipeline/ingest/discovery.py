@@ -18,6 +18,7 @@ from gb_pipeline.ingest.universe_changes import Change, merged, refuse_losses
 from gb_pipeline.ingest.vendor_lists import listed
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import get_calendar
+from gb_pipeline.private_files import private_folder
 from gb_pipeline.providers.base import Instrument, Provider
 from gb_pipeline.settings import SourceSettings
 from gb_pipeline.universe import discovered
@@ -83,7 +84,7 @@ def refresh(
         )
     lock = FileLock(store.storage.state / f"universe_{source.name}.lock", timeout=_PATIENCE_SECONDS)
     try:
-        store.storage.state.mkdir(parents=True, exist_ok=True)
+        private_folder(store.storage.state)
         lock.acquire()
     except Timeout:
         raise LakeError(

@@ -1,7 +1,7 @@
 """The lake's tables for one question in SQL, every file verified as it is read.
 
-The catalog's own views let DuckDB read Parquet, which does not verify checksums. Here the tables that a question names are registered
-as Arrow datasets instead, and views of the same names come before the catalog's. Does not belong here: what a view says
+The catalog's own views let DuckDB read Parquet, which does not verify checksums. Here the tables that a question names are
+registered as Arrow datasets instead, and views of the same names come before the catalog's. Does not belong here: what a view says
 (`lake.catalog_views`), running the question (`sql`).
 """
 

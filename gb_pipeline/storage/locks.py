@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.private_files import private_folder
 
 
 @contextlib.contextmanager
@@ -40,7 +41,7 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
 def _opened(places: Path, name: str) -> int:
     try:
         if not places.is_dir():
-            places.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(private_folder(places.parent) / places.name)
         return os.open(places / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise LakeError(
