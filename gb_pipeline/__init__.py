@@ -35,20 +35,32 @@ if TYPE_CHECKING:
         VendorError,
         WindowRefused,
     )
+    from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
     from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.market.calendar import Calendar, get_calendar
     from gb_pipeline.market.resolution import Resolution
-    from gb_pipeline.market.schema import Precision
+    from gb_pipeline.market.schema import Adjustment, Precision
     from gb_pipeline.market.symbol import AssetClass, Symbol
     from gb_pipeline.market.window import Window
-    from gb_pipeline.quality.rules import BarRules
+    from gb_pipeline.quality.gaps import GapReason
+    from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
     from gb_pipeline.settings import Settings, SourceSettings
+    from gb_pipeline.storage.log import DamagedLog
+    from gb_pipeline.storage.parquet import DamagedFile
 
 __all__ = [
+    "Adjustment",
+    "Alignment",
     "AssetClass",
     "BarRules",
+    "Calendar",
     "CompactionRefused",
     "ConfigError",
+    "DamagedFile",
+    "DamagedLog",
+    "GapPolicy",
+    "GapReason",
     "GbError",
     "HistoryNotAvailable",
     "InvalidResolution",
@@ -65,6 +77,8 @@ __all__ = [
     "RateLimited",
     "ReadError",
     "Resolution",
+    "SessionReport",
+    "SessionStatus",
     "Settings",
     "SourceSettings",
     "Symbol",
@@ -75,24 +89,37 @@ __all__ = [
     "VendorError",
     "Window",
     "WindowRefused",
+    "WriteReport",
+    "get_calendar",
 ]
 
 _HOMES = {
+    "Adjustment": "market.schema",
+    "Alignment": "quality.rules",
     "AssetClass": "market.symbol",
     "BarRules": "quality.rules",
+    "Calendar": "market.calendar",
+    "DamagedFile": "storage.parquet",
+    "DamagedLog": "storage.log",
+    "GapPolicy": "quality.rules",
+    "GapReason": "quality.gaps",
     "Lake": "reading.lake",
     "LakeStore": "lake.store",
     "Precision": "market.schema",
     "Resolution": "market.resolution",
+    "SessionReport": "lake.report",
+    "SessionStatus": "lake.report",
     "Settings": "settings",
     "SourceSettings": "settings",
     "Symbol": "market.symbol",
     "Window": "market.window",
+    "WriteReport": "lake.report",
+    "get_calendar": "market.calendar",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home at first use; every name without a home of its own is an error class."""
+    """Import a public name from its home at first use; every name without a home of its own is an error class of `errors`."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -22,6 +22,41 @@ def test_every_error_is_public():
     assert raised <= set(gb_pipeline.__all__)
 
 
+def test_what_a_writer_of_bars_needs_is_public(tmp_path):
+    """A program that imports from `gb_pipeline` alone validates by a calendar, stores and reads the report."""
+    code = """
+import sys
+from datetime import date
+import polars as pl
+from gb_pipeline import (
+    Adjustment, Alignment, BarRules, Calendar, GapPolicy, GapReason, Lake, LakeStore, Precision, Resolution, SessionStatus,
+    Symbol, Window, WriteReport, get_calendar,
+)
+calendar = get_calendar("XNYS")
+assert isinstance(calendar, Calendar)
+rules = BarRules(
+    resolution=Resolution.DAY, calendar=calendar, alignment=Alignment.SESSION, gap_policy=GapPolicy.NO_TRADE,
+    precision=Precision.WIDE, adjustment=Adjustment.SPLIT,
+)
+prices = dict.fromkeys(("open", "high", "low", "close", "volume"), ["1.5"])
+stamps = pl.Series([date(2024, 1, 2)]).cast(pl.Datetime("us", "UTC"))
+frame = pl.DataFrame({"timestamp": stamps, **prices})
+window = Window.of("2024-01-02", "2024-01-04")
+report = LakeStore.at(sys.argv[1]).write_bars("mine", Symbol.equity("AAPL"), Resolution.DAY, window, frame, rules=rules)
+assert isinstance(report, WriteReport)
+assert [session.status for session in report.sessions] == [SessionStatus.COMPLETE, SessionStatus.EMPTY]
+assert report.sessions[1].gaps[0].reason is GapReason.VENDOR_EMPTY
+print(Lake.open(sys.argv[1]).bars("AAPL", "1d").height)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("1", "")
+
+
+def test_damage_can_be_told_from_other_errors_of_a_lake():
+    for kind in (gb_pipeline.DamagedFile, gb_pipeline.DamagedLog):
+        assert issubclass(kind, gb_pipeline.LakeError)
+
+
 def test_every_public_name_is_documented():
     assert all(inspect.getdoc(getattr(gb_pipeline, name)) for name in gb_pipeline.__all__)
 
