@@ -22,6 +22,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.settings import Settings
 from gb_pipeline.simulation import Simulation
+from gb_pipeline_tests.bars import stored
 
 DRIVER = Path(__file__).with_name("ingesting.py")
 SYMBOLS = ["BTC-USDT", "ETH-USDT"]
@@ -67,16 +68,11 @@ class Yard:
         return "\n".join(path.read_text(encoding="utf-8")[-1500:] for path in sorted(self.folder.glob("*.log")))
 
     def bars(self) -> pl.DataFrame:
-        """Every stored row, doubles included: straight from the table's files."""
-        from gb_pipeline.lake.files import files, scan
-        from gb_pipeline.lake.specs import spec_of
-
-        store, spec = self.store, spec_of("bars_1m")
-        with store.tables.open(spec.name) as table:
-            if table is None:
-                return pl.DataFrame(schema={"symbol": pl.String, "timestamp": pl.Datetime("us", "UTC")})
-            paths = files(table)["path"].to_list()
-        return scan(store.storage, spec, paths).sort("symbol", "timestamp").collect()
+        """Every row that holds, doubles included: straight from the table's files."""
+        store = self.store
+        if store.tables.newest("bars_1m").version < 0:
+            return pl.DataFrame(schema={"symbol": pl.String, "timestamp": pl.Datetime("us", "UTC")})
+        return stored(store)
 
     def claims(self) -> pl.DataFrame:
         """What the ledger says of every session: `symbol, session, actual, fingerprint, status`."""
