@@ -169,7 +169,7 @@ class Draft:
             ]
         actions += [{"add": action} for action in self._adds]
         info = {"timestamp": now, "operation": "WRITE", "operationParameters": {}, **self.info}
-        data = encode_entry(actions, info)
+        data = encode_entry(self.table.name, version, actions, info)
         reach("entry_written")
         if not self._put(entry_name(self.table.name, version), data):
             raise Conflict

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gb_pipeline.errors import LakeError
@@ -39,6 +39,21 @@ class Entry:
     info: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What is known of a checkpoint that was written to its end.
+
+    Attributes:
+        version: of the table.
+        checksum: of the checkpoint's bytes.
+        pointer: what delta-rs notes about it for other programs (`_last_checkpoint`).
+    """
+
+    version: int
+    checksum: int
+    pointer: str
+
+
 def folder(table: str) -> str:
     """The log's folder, relative to the lake's root."""
     return f"{Storage.table_name(table)}/_delta_log"
@@ -49,11 +64,14 @@ def entry_name(table: str, version: int) -> str:
     return f"{folder(table)}/{version:020}.json"
 
 
-def encode_entry(actions: Sequence[Action], info: Mapping[str, Any]) -> bytes:
-    """The bytes of an entry: one action a line, and last what the write says about itself, with the checksum of it all."""
+def encode_entry(table: str, version: int, actions: Sequence[Action], info: Mapping[str, Any]) -> bytes:
+    """The bytes of an entry: one action a line, and last what the write says about itself, with the checksum of it all.
+
+    The checksum covers table and version, so that an entry in another's place is none.
+    """
     body = "".join(f"{_plain(action)}\n" for action in actions)
     said = {**info, "engineInfo": ENGINE}
-    return f"{body}{_plain({'commitInfo': {**said, 'checksum': _checksum(body, said)}})}\n".encode()
+    return f"{body}{_plain({'commitInfo': {**said, 'checksum': _checksum(table, version, body, said)}})}\n".encode()
 
 
 def decode_entry(table: str, version: int, data: bytes) -> Entry:
@@ -67,7 +85,7 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
         body = f"{body}\n" if body else ""
         info = json.loads(last)["commitInfo"]
         promised = info.pop("checksum")
-        whole = _checksum(body, info) == promised and info.get("engineInfo") == ENGINE
+        whole = _checksum(table, version, body, info) == promised and info.get("engineInfo") == ENGINE
         lines = [json.loads(line) for line in body.splitlines()]
     except (ValueError, KeyError, TypeError, AttributeError):
         whole, lines, info = False, [], {}
@@ -83,6 +101,27 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
     )
 
 
+def pointer_name(table: str) -> str:
+    """The file from which other programs start."""
+    return f"{folder(table)}/_last_checkpoint"
+
+
+def encode_seal(seal: Seal) -> bytes:
+    """The bytes of a seal, with a checksum of its own."""
+    said = _plain(asdict(seal))
+    return _plain({"sealed": said, "own": zlib.crc32(said.encode())}).encode()
+
+
+def decode_seal(data: bytes) -> Seal | None:
+    """The meaning of a seal; None where its bytes are not those that were written."""
+    try:
+        whole = json.loads(data)
+        said = json.loads(whole["sealed"]) if zlib.crc32(whole["sealed"].encode()) == whole["own"] else {}
+        return Seal(int(said["version"]), int(said["checksum"]), str(said["pointer"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def damaged(table: str, what: str) -> DamagedLog:
     """The error for a log that cannot be trusted, with the way back."""
     return DamagedLog(
@@ -96,6 +135,6 @@ def _plain(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _checksum(body: str, info: Mapping[str, Any]) -> str:
+def _checksum(table: str, version: int, body: str, info: Mapping[str, Any]) -> str:
     said = json.dumps(info, separators=(",", ":"), sort_keys=True)
-    return f"{zlib.crc32(f'{body}{said}'.encode()):08x}"
+    return f"{zlib.crc32(f'{table} {version} {body}{said}'.encode()):08x}"

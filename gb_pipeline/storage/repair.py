@@ -14,7 +14,7 @@ from gb_pipeline.storage import parquet
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
 from gb_pipeline.storage.dataset import IS_CURRENT
 from gb_pipeline.storage.locks import locked
-from gb_pipeline.storage.log import damaged, decode_entry, entry_name, folder
+from gb_pipeline.storage.log import damaged, decode_entry, entry_name, folder, pointer_name
 from gb_pipeline.storage.scrub import BrokenFile
 from gb_pipeline.storage.table import Table
 
@@ -45,9 +45,12 @@ def restore_log(table: Table) -> list[str]:
             if _sound(table, version, log) and table.mirrored(version) != log:
                 table.remirror(version, log)
                 done.append(f"the mirror of entry {version} of {table.name} was made again")
-        if table.seal() is not None and not _pointer_is_sound(table):
-            table.checkpoint()
-            done.append(f"the checkpoint of {table.name} was made again")
+        seal = table.seal()
+        if seal is not None:
+            done += _drop_older(table, seal.version)
+        if seal is not None and _read(table, pointer_name(table.name)) != seal.pointer.encode():
+            table.files.put(pointer_name(table.name), seal.pointer.encode())
+            done.append(f"the pointer to the newest checkpoint of {table.name} was made again")
     return done
 
 
@@ -96,8 +99,13 @@ def _whole_groups(table: Table, item: BrokenFile) -> pl.DataFrame:
 
 def _from_entries(table: Table) -> list[str]:
     """Without its checkpoint a log is read from its first entry, where all entries are there."""
-    if not _sound(table, 0, _read(table, entry_name(table.name, 0))):
-        raise damaged(table.name, "neither its checkpoint nor its first entries can be read, and no mirror has them")
+    last = max([*table.entry_versions(), *table.mirrored_versions()], default=-1)
+    for version in range(last + 1):
+        if not _sound(table, version, _read(table, entry_name(table.name, version))):
+            raise damaged(
+                table.name,
+                f"its checkpoint cannot be read, neither can entry {version}, and no mirror has what they say",
+            )
     seal = f"log/{table.name}/checkpoint.json"
     table.files.delete(seal)
     for name, _, _ in list(table.files.list(folder(table.name))):
@@ -110,9 +118,17 @@ def _from_entries(table: Table) -> list[str]:
     return [f"the checkpoint of {table.name} was made again from {newest + 1} entries"]
 
 
-def _pointer_is_sound(table: Table) -> bool:
-    data = _read(table, f"{folder(table.name)}/_last_checkpoint")
-    return b'"version"' in data
+def _drop_older(table: Table, sealed: int) -> list[str]:
+    """Damaged entries from before the checkpoint, of which no mirror is left: nothing needs them any more."""
+    done = []
+    for version in table.entry_versions():
+        name = entry_name(table.name, version)
+        if version < sealed and not _sound(table, version, _read(table, name)):
+            table.files.delete(name)
+            done.append(
+                f"entry {version} of {table.name} was removed: it is damaged, and its checkpoint holds what it said"
+            )
+    return done
 
 
 def _read(table: Table, name: str) -> bytes:

@@ -6,7 +6,6 @@ Belongs here: finding what is not as it was written, and saying which part of a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
-from gb_pipeline.storage.log import decode_entry, entry_name, folder
+from gb_pipeline.storage.log import Seal, decode_entry, entry_name, pointer_name
 from gb_pipeline.storage.reading import damaged
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Table
@@ -47,10 +46,15 @@ def log_problems(table: Table) -> Iterator[str]:
     start = 0
     seal = table.seal()
     if seal is not None:
-        start = seal[0]
-        yield from _pointer_problems(table)
+        start = seal.version
+        yield from _pointer_problems(table, seal)
+    # Older entries are what a damaged checkpoint is made again from.
+    older = [version for version in table.entry_versions() if version < start]
+    for version in older:
+        yield from _entry_problems(table, version, mirror_missing=True)
     for version in range(start, newest + 1):
-        yield from _entry_problems(table, version, newest=version == newest)
+        # A killed writer may leave out the newest mirror, which the next commit makes.
+        yield from _entry_problems(table, version, mirror_missing=version == newest)
 
 
 def broken_files(table: Table, snapshot: Snapshot, files: pl.DataFrame) -> Iterator[BrokenFile]:
@@ -102,7 +106,7 @@ def _decodes(file: Any, group: int, name: str) -> bool:
     return True
 
 
-def _entry_problems(table: Table, version: int, *, newest: bool) -> Iterator[str]:
+def _entry_problems(table: Table, version: int, *, mirror_missing: bool) -> Iterator[str]:
     try:
         log = table.files.read(entry_name(table.name, version))
     except FileNotFoundError:
@@ -114,17 +118,17 @@ def _entry_problems(table: Table, version: int, *, newest: bool) -> Iterator[str
         yield error.what
         return
     mirror = table.mirrored(version)
-    # A killed writer may leave out the newest one, which the next commit makes.
-    if mirror is None and not newest:
+    if mirror is None and not mirror_missing:
         yield f"the mirror of entry {version} is missing"
     elif mirror is not None and mirror != log:
         yield f"the mirror of entry {version} is damaged"
 
 
-def _pointer_problems(table: Table) -> Iterator[str]:
+def _pointer_problems(table: Table, seal: Seal) -> Iterator[str]:
     try:
-        json.loads(table.files.read(f"{folder(table.name)}/_last_checkpoint"))["version"]
+        pointer = table.files.read(pointer_name(table.name))
     except FileNotFoundError:
         yield "the pointer to the newest checkpoint is missing (other programs start from it)"
-    except (ValueError, KeyError, TypeError):
+        return
+    if pointer != seal.pointer.encode():
         yield "the pointer to the newest checkpoint is damaged (other programs start from it)"

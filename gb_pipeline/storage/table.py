@@ -7,7 +7,6 @@ here: deciding a commit (`commit`), reading rows (`reading`).
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 import zlib
@@ -26,10 +25,14 @@ from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.log import (
     CHECKPOINT_EVERY,
     Entry,
+    Seal,
     damaged,
     decode_entry,
+    decode_seal,
+    encode_seal,
     entry_name,
     folder,
+    pointer_name,
 )
 from gb_pipeline.storage.snapshot import Snapshot
 
@@ -65,7 +68,7 @@ class Table:
         with self._guard:
             if self._held.version < 0 and (seal := self.seal()) is not None:
                 # What delta-rs notes beside a checkpoint is for other programs.
-                self._held = self._of_checkpoint(*seal)
+                self._held = self._of_checkpoint(seal)
             while (entry := self.entry(self._held.version + 1)) is not None:
                 self._take(entry)
             self._refuse_backwards()
@@ -129,7 +132,14 @@ class Table:
 
     def mirrored_versions(self) -> list[int]:
         """The versions that have a mirror, in order."""
-        names = (name.rsplit("/", 1)[-1] for name, _, _ in self.files.list(f"log/{self.name}"))
+        return self._versions(f"log/{self.name}")
+
+    def entry_versions(self) -> list[int]:
+        """The versions that have an entry in the log, in order; looks into its folder."""
+        return self._versions(folder(self.name))
+
+    def _versions(self, place: str) -> list[int]:
+        names = (name.rsplit("/", 1)[-1] for name, _, _ in self.files.list(place))
         return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
 
     def forget(self) -> None:
@@ -139,15 +149,24 @@ class Table:
             self._recent.clear()
 
     def checkpoint(self) -> None:
-        """Write a checkpoint of the newest version, so that opening stays fast, and forget mirrors that are older."""
+        """Write a checkpoint of the newest version, so that opening stays fast, and forget mirrors that are older.
+
+        Raises:
+            DamagedLog: the checkpoint is not what this table holds, as its entries on disk are damaged; it does not count.
+        """
         from deltalake import DeltaTable
 
         version = self._held.version
+        seal = self.seal()
+        if seal is not None and seal.version == version:
+            return
         DeltaTable(self.storage.table(self.name), version=version).create_checkpoint()
         reach("checkpoint_written")
-        checksum = zlib.crc32(self.files.read(self._checkpoint_name(version)))
-        seal = {"version": version, "checksum": checksum, "seal": _seal(version, checksum)}
-        self.files.put(self._seal_name(), json.dumps(seal).encode())
+        data = self.files.read(self._checkpoint_name(version))
+        if not _alike(self._decode_checkpoint(version, data), self._held):
+            raise damaged(self.name, f"the entries before version {version} are damaged")
+        pointer = self.files.read(pointer_name(self.name)).decode()
+        self.files.put(self._seal_name(), encode_seal(Seal(version, zlib.crc32(data), pointer)))
         self._sealed = version
         for older in self.mirrored_versions():
             if older < version - CHECKPOINT_EVERY:
@@ -159,7 +178,7 @@ class Table:
 
         with suppress(OSError, LakeError, DeltaError):
             seal = self.seal()
-            self._sealed = 0 if seal is None else seal[0]
+            self._sealed = 0 if seal is None else seal.version
             if self._held.version - self._sealed >= CHECKPOINT_EVERY:
                 self.checkpoint()
 
@@ -170,30 +189,31 @@ class Table:
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
-    def seal(self) -> tuple[int, int] | None:
-        """Version and checksum of the newest checkpoint that was written to its end.
+    def seal(self) -> Seal | None:
+        """What is known of the newest checkpoint that was written to its end.
 
         Raises:
             DamagedLog: what says so is damaged.
         """
         try:
-            said = json.loads(self.files.read(self._seal_name()))
-            version, checksum, own = int(said["version"]), int(said["checksum"]), int(said["seal"])
+            data = self.files.read(self._seal_name())
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
-            own = version = checksum = -1
-        if own != _seal(version, checksum):
+        found = decode_seal(data)
+        if found is None:
             raise damaged(self.name, f"the seal of its checkpoint is damaged ({self._seal_name()})")
-        return version, checksum
+        return found
 
-    def _of_checkpoint(self, version: int, checksum: int) -> Snapshot:
+    def _of_checkpoint(self, seal: Seal) -> Snapshot:
         try:
-            data = self.files.read(self._checkpoint_name(version))
+            data = self.files.read(self._checkpoint_name(seal.version))
         except FileNotFoundError:
-            raise damaged(self.name, f"the checkpoint of version {version} is missing") from None
-        if zlib.crc32(data) != checksum:
-            raise damaged(self.name, f"the checkpoint of version {version} is damaged")
+            raise damaged(self.name, f"the checkpoint of version {seal.version} is missing") from None
+        if zlib.crc32(data) != seal.checksum:
+            raise damaged(self.name, f"the checkpoint of version {seal.version} is damaged")
+        return self._decode_checkpoint(seal.version, data)
+
+    def _decode_checkpoint(self, version: int, data: bytes) -> Snapshot:
         rows = pq.read_table(pa.BufferReader(data)).to_pylist()
         adds = [
             {**row["add"], "partitionValues": dict(row["add"]["partitionValues"])} for row in rows if row.get("add")
@@ -276,8 +296,15 @@ class Tables:
                 yield found
 
 
-def _seal(version: int, checksum: int) -> int:
-    return zlib.crc32(f"{version} {checksum}".encode())
+def _alike(one: Snapshot, other: Snapshot) -> bool:
+    """Whether two snapshots say the same of a table; statistics may be cut to milliseconds."""
+    names = ["path", "size", "rows", *one.dataset.partitions]
+    files = (item.files.select(names).sort("path") for item in (one, other))
+    return (
+        one.table_id == other.table_id
+        and dict(one.transactions) == dict(other.transactions)
+        and next(files).equals(next(files))
+    )
 
 
 def _whole(table: str, version: int, data: bytes | None) -> bool:

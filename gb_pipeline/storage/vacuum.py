@@ -100,7 +100,8 @@ def _vacuum(table: Table, needed: Needed, now: datetime, retention: timedelta, *
     with locked(table.storage.state, table.name):
         files = _data_files(table, needed.files.get(table.name, frozenset()), now - retention)
         entries = _log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))
-        useless = [*files, *entries]
+        # The oldest entries first: who is killed in between leaves a log without holes.
+        useless = [*files, *sorted(entries)]
         if not dry_run:
             for name, _ in useless:
                 reach("vacuum_deleting")
@@ -134,7 +135,9 @@ def _removed_since(table: Table, before: datetime) -> set[str]:
 def _log_files(table: Table, first_needed: int | None, before: datetime) -> Iterator[tuple[str, int]]:
     seal = table.seal()
     # Entries from the newest checkpoint on are needed to open the table.
-    first = min((version for version in (seal and seal[0], first_needed) if version is not None), default=0)
+    first = 0 if seal is None else seal.version
+    if first_needed is not None:
+        first = min(first, first_needed)
     for place in (folder(table.name), f"log/{table.name}"):
         for name, size, changed in list(table.files.list(place)):
             last = name.rsplit("/", 1)[-1]
