@@ -87,6 +87,6 @@ def _seconds_dagster(settings: Settings, folder: Path) -> tuple[float, float, in
 
 
 def _many() -> tuple[object, ...]:
-    from gb_pipeline.settings import SymbolSettings
+    from gb_pipeline.universe.spec import SymbolSettings
 
     return tuple(SymbolSettings(code=f"S{number:03d}-USD") for number in range(500))
