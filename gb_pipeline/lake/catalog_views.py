@@ -9,7 +9,7 @@ the place of its standard sibling; `bars_<resolution>_wide` is the wide table al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -93,7 +93,7 @@ def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
     """Rows of Arrow datasets that are registered under a name each, by table and whether only current versions are meant."""
 
     def rows(found: Snapshot, current: bool) -> str:
-        return f"select {', '.join(found.dataset.schema.names)} from {names[found.dataset.name, current]}"
+        return f"select {_names(found.dataset.schema.names)} from {names[found.dataset.name, current]}"
 
     return rows
 
@@ -134,7 +134,7 @@ def _of(found: Snapshot, rows: Rows, *, current: bool) -> str:
     """The columns that a reader sees; where a row lies in the layout is not among them."""
     hidden = {"period", IS_CURRENT}
     names = [name for name in found.dataset.schema.names if name not in hidden]
-    return f"select {', '.join(names)} from ({rows(found, current)})"
+    return f"select {_names(names)} from ({rows(found, current)})"
 
 
 def _now(found: Snapshot, wide: Snapshot | None, rows: Rows) -> str:
@@ -199,14 +199,14 @@ def _restatements(tables: Sequence[str]) -> str:
 
 def _select(storage: Storage, dataset: Dataset, paths: Sequence[str]) -> str:
     if not paths:
-        typed = (f"cast(null as {_type(field.type)}) as {field.name}" for field in dataset.schema)
+        typed = (f'cast(null as {_type(field.type)}) as "{field.name}"' for field in dataset.schema)
         return f"select {', '.join(typed)} where false"
     root = f"{storage.table(dataset.name)}/"
     # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
     files = f"list_transform(string_split({_text(chr(10).join(paths))}, chr(10)), lambda file: {_text(root)} || file)"
-    hive = ", ".join(f"{name}: {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
+    hive = ", ".join(f"'{name}': {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
-    return f"select {', '.join(dataset.schema.names)} from read_parquet({files}{options})"
+    return f"select {_names(dataset.schema.names)} from read_parquet({files}{options})"
 
 
 def _type(kind: pa.DataType) -> str:
@@ -220,6 +220,11 @@ def _type(kind: pa.DataType) -> str:
         fields = (f'"{field.name}" {_type(field.type)}' for field in kind)
         return f"struct({', '.join(fields)})"
     return _PLAIN[kind]
+
+
+def _names(columns: Iterable[str]) -> str:
+    """Columns as they stand in a query, whatever word of SQL one is called after."""
+    return ", ".join(f'"{name}"' for name in columns)
 
 
 def _text(value: str) -> str:
