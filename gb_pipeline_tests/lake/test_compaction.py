@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,18 @@ from gb_pipeline.errors import CompactionRefused, LakeError
 from gb_pipeline.lake import ledger, proofs
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.lake.verification import verify
+from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.rules import BarRules, GapPolicy
+from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import compaction, parquet
 from gb_pipeline.storage.commit import commit, stamped
 from gb_pipeline.storage.compaction import Partition, candidates, partition_of
 from gb_pipeline.storage.dataset import Dataset
-from gb_pipeline_tests.bars import at, day, every_version, minutes, stored
+from gb_pipeline_tests.bars import at, changed, day, every_version, minutes, stored
 
 START = at("2024-01-01T00:00")
 DAYS = 8
@@ -280,6 +284,54 @@ def test_partitions_of_one_table_share_a_commit(store):
         ("bars_1m sim BTC-USD 2024-02", 1, version + 1),
     }
     assert every_version(store).equals(before)
+
+
+def test_a_session_that_shares_its_bars_with_the_wide_table_is_proved_out_of_both(tmp_path):
+    store = LakeStore.at(tmp_path)
+    wide = BarRules(precision=Precision.WIDE)
+    finer = pl.lit("0.000000000000000001").alias("volume")
+    for number in (1, 2, 3):
+        write_day(store, number)
+    for number in (1, 2, 3):
+        frame = minutes(f"2024-01-0{number + 1}")
+        # Of the day in the middle only one bar goes to the wide table.
+        few = changed(frame, 700, volume="0.000000000000000001") if number == 2 else frame.with_columns(finer)
+        store.write_bars("sim", "BTC-USD", "1m", day(f"2024-01-0{number + 1}"), few, rules=wide)
+    assert verify(store).ok
+    before = Lake(store).bars("BTC-USD", "1m")
+    (report,) = store.compact(partition(store, "bars_1m_wide"))
+    assert (report.partition.rows, report.files_after) == (2 * 1440 + 1, 1)
+    assert Lake(store).bars("BTC-USD", "1m").equals(before)
+    # A row that vanished from the standard table is missed, although its own table is none the wiser.
+    table = store.tables["bars_1m"]
+    held = table.newest().select(CURRENT).filter(pl.col("min.timestamp") == at("2024-01-03T00:00"))
+
+    def lose(draft: Any) -> None:
+        draft.ticks = False
+        draft.remove(held)
+        rows = stored(store).filter(pl.col("timestamp").dt.date() == at("2024-01-03T00:00").date())
+        draft.add(rows.drop("period", "is_current")[:1000])
+
+    commit(table, lose)
+    (damage,) = verify(store).damages
+    assert (damage.table, damage.sessions) == ("bars_1m_wide", (at("2024-01-03T00:00").date(),))
+    assert "1000 bars are stored where 1440 were recorded" in damage.rows
+
+
+def test_a_session_across_two_periods_is_no_reason_to_refuse_one_of_them(tmp_path):
+    # Its first hour lies on the evening before, in another month.
+    store = LakeStore.at(tmp_path)
+    rules = BarRules(calendar=get_calendar("CMES"), gap_policy=GapPolicy.NO_TRADE, max_bad_fraction=1.0)
+    for first, days in ((date(2024, 1, 26), 7), (date(2024, 4, 22), 6)):
+        for session in rules.calendar.sessions(first, first + timedelta(days=days)):
+            window = rules.calendar.window(session, session + timedelta(days=1), Resolution.MINUTE)
+            frame = minutes(window.start.replace(tzinfo=None).isoformat(), 1380, symbol="ESH24")
+            store.write_bars("sim", "ESH24", Resolution.MINUTE, window, frame, rules=rules)
+    assert verify(store).ok
+    found = [item for item in store.compaction_candidates(min_files=2) if item.table == "bars_1m"]
+    assert len(found) > 1
+    assert {report.files_after for report in store.compact(*found)} == {1}
+    assert verify(store).ok
 
 
 def test_what_is_not_there_cannot_be_compacted(store):
