@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import BarRules, Lake, LakeStore, NoDataInRange, Precision, Resolution, UnknownSeries, Window
@@ -150,3 +150,29 @@ def test_every_moment_reads_what_the_lake_said_then(history, went_wide_at):
 
 def read(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     return lake.scan_bars("BTC-USD", "1m", columns=COLUMNS, as_of=as_of).collect()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(revision, min_size=2, max_size=5), st.integers(1, 6))
+def test_sql_says_of_every_moment_what_a_read_says(history, went_wide_at):
+    """The macro, the view of all versions under the documented filter, and the view of restatements."""
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(LakeStore.at(folder))
+        moments = [LEARNT + timedelta(days=step) for step in range(len(history))]
+        for step, closes in enumerate(history):
+            store(lake, closes, moments[step], WIDE if step >= went_wide_at else RULES)
+        assume("bars_1m" in [found.dataset.name for found in lake.store.tables.existing()])
+        names = "timestamp, close, withdrawn, known_at, fetched_at"
+        for moment in moments:
+            then = read(lake, moment).drop("superseded_at")
+            literal = f"timestamptz '{moment.isoformat()}'"
+            macro = lake.sql(f"select {names} from bars_1m_as_of({literal}) order by timestamp")
+            held = f"known_at <= {literal} and (superseded_at is null or superseded_at > {literal})"
+            view = lake.sql(f"select {names} from bars_1m_history where {held} order by timestamp")
+            whole = lake.sql(f"select {names} from bars_1m order by timestamp", as_of=moment)
+            assert all(rows.cast(then.schema).equals(then) for rows in (macro, view, whole))
+        order = "source, resolution, symbol, timestamp, replaced_at"
+        restated = lake.restatements()
+        assert lake.sql(f"select * from restatements order by {order}").cast(restated.schema).equals(restated)
+        until = lake.sql(f"select * from restatements order by {order}", as_of=moments[-2])
+        assert until.cast(restated.schema).equals(restated.filter(pl.col("replaced_at") <= moments[-2]))
