@@ -184,7 +184,15 @@ class LakeStore:
         ledger.append_changed(self.tables, new, clock=self.clock)
 
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
-        """Append to the ledger of vendor calls, in one commit."""
+        """Append to the ledger of vendor calls, in one commit.
+
+        Raises:
+            ConfigError, InvalidSymbol: a name that a lake cannot hold; an empty symbol stands for all of the source.
+        """
+        for record in records:
+            source_name(record.source)
+            if record.symbol:
+                symbol_code(record.symbol)
         fetches.record(self.tables, records, clock=self.clock)
 
     def write_actions(

@@ -11,6 +11,7 @@ import pytest
 
 from gb_pipeline.errors import ConfigError, GbError, InvalidResolution, InvalidSymbol, NaiveTimestamp, WindowRefused
 from gb_pipeline.lake import quarantine
+from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
@@ -21,6 +22,7 @@ from gb_pipeline_tests.bars import changed, day, every_version, minutes, stored
 from gb_pipeline_tests.hostile_names import SOURCES, SYMBOLS
 
 EVER = (date(2000, 1, 1), date(2030, 1, 1))
+NOW = datetime(2024, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def entries(store: LakeStore, source: Any, symbol: Any) -> list[Any]:
         lambda: store.write_bars(source, ["BTC-USD", symbol], "1m", day("2024-01-02"), minutes("2024-01-02")),
         lambda: store.write_actions(source, symbol, EVER, told),
         lambda: store.record_failure(source, [symbol], day("2024-01-02"), rules=BarRules()),
+        lambda: store.record_fetches([FetchRecord(source, symbol or "..", "1m", NOW, NOW, NOW, FetchOutcome.OK)]),
     ]
 
 
