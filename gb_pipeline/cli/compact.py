@@ -39,11 +39,12 @@ def compact(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Merge small files: of periods that are over for good, of those in progress when they have many.
+    """Merge many small files into few.
 
-    Ledgers are merged as well. Nothing is committed before the new file is proved to hold the rows that were recorded; reading
-    and fetching go on meanwhile. The old files stay until `gb vacuum` removes them. Ends with 1 when something had to be left
-    as it is. Dagster does the same by itself (`gb up`).
+    Of periods that are over for good, of those in progress when they have many; ledgers are merged as well. Nothing is
+    committed before the new file is proved to hold the rows that were recorded; reading and fetching go on meanwhile. The old
+    files stay until `gb vacuum` removes them. Ends with 1 when something had to be left as it is. Dagster does the same by
+    itself (`gb up`).
     """
     opened = open_lake_if_any(config, lake)
     chosen = [] if opened is None else _chosen(opened, series, everything=everything)

@@ -82,7 +82,8 @@ def _ledger(store: LakeStore) -> Iterator[Finding]:
 
     found = list(chain.from_iterable(_resolution(store, item) for item in Resolution if item is not Resolution.TICK))
     yield from _shortened([item for item in found if item.verdict is Verdict.FAIL], "`gb verify` lists them all")
-    if not any(item.verdict is Verdict.FAIL for item in found):
+    yield from (item for item in found if item.verdict is Verdict.WARN)
+    if not found:
         yield Finding("ledger", Verdict.OK, "it counts the bars that are stored")
 
 
@@ -99,7 +100,10 @@ def _resolution(store: LakeStore, resolution: Resolution) -> Iterator[Finding]:
         taken = store.tables.newest(SESSIONS.name).transactions
         known = ledger.current(store.tables, resolution=resolution)
     except GbError:
-        # A table whose contents are not known is a finding of its own.
+        # Why that is so is a finding of its own.
+        yield Finding(
+            "ledger", Verdict.WARN, f"bars of {resolution} cannot be compared with it", "repair the tables first"
+        )
         return
     for snapshot in snapshots:
         if taken.get(snapshot.dataset.name, -1) > snapshot.version:

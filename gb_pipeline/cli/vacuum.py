@@ -37,7 +37,7 @@ def vacuum(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Count files that are of no use any more, and delete them with --delete.
+    """Count files that are of no use any more, or delete them.
 
     They were replaced by compaction or by new versions, left behind by killed writers, or are log entries from before a
     checkpoint. Every version of every bar stays: history is in files that are in use. Whoever began to read before such a file

@@ -47,12 +47,12 @@ def verify(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Read every byte again, and compare every session with its recorded fingerprint.
+    """Compare every byte with what was written.
 
-    Says of each damage which file, series, sessions and rows it concerns. With --repair, logs are put together from their
-    mirrors, damaged files are taken out while all that can be read of them is kept, and exactly the lost sessions are fetched
-    again. Ends with 0 when everything is as it was written (after a repair: again), with 1 when not, and with 3 when a vendor could
-    not be asked just now.
+    Reads all files, and compares every session with its recorded fingerprint. Says of each damage which file, series,
+    sessions and rows it concerns. With --repair, logs are put together from their mirrors, damaged files are taken out while all
+    that can be read of them is kept, and exactly the lost sessions are fetched again. Ends with 0 when everything is as it was
+    written (after a repair: again), with 1 when not, and with 3 when a vendor could not be asked just now.
     """
     from gb_pipeline.lake.verification import verify as look
 

@@ -17,6 +17,7 @@ from gb_pipeline.orchestration.assets.backtest import backtest_asset, follows_ba
 from gb_pipeline.orchestration.assets.bars import bars_asset
 from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_resource
 from gb_pipeline.orchestration.assets.compaction import compaction_asset, ledgers_compaction_asset
+from gb_pipeline.orchestration.assets.vacuum import vacuum_asset, vacuum_schedule
 from gb_pipeline.orchestration.dataset import Dataset, datasets
 from gb_pipeline.orchestration.deferred import deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
@@ -58,6 +59,7 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
             *(compaction_asset(dataset) for dataset in parts),
             ledgers_compaction_asset(parts),
             catalog_asset(settings),
+            vacuum_asset(settings),
             *backtests,
         ],
         schedules=[
@@ -66,6 +68,7 @@ def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions
                 actions_schedule(dataset, actions_job(dataset, actions_key(dataset)), running=not _has_quota(dataset))
                 for dataset in acting
             ),
+            vacuum_schedule(),
         ],
         sensors=[
             catalog_sensor(lake, parts),

@@ -122,6 +122,9 @@ def test_a_table_that_vanished_is_an_error_and_no_empty_lake(gb: Gb, lake: Path)
 
     assert found["detail"].startswith("table bars_1m: ")
     assert "lost" in found["detail"] or "vanished" in found["detail"]
+    told = {item["detail"]: item["verdict"] for item in gb("doctor", "--json", "-c", lake.parent).json}
+    assert told["bars of 1m cannot be compared with it"] == "warn"
+    assert "it counts the bars that are stored" not in told
 
 
 def test_a_mirror_that_differs_from_its_log_is_named(gb: Gb, lake: Path) -> None:

@@ -39,7 +39,7 @@ def test_both_show_the_assets_of_gb_yaml(tmp_path):
         for symbol in source.instruments
     }
     assert shown[0] == shown[1]
-    assert expected | {"catalog", "ledgers_compaction"} <= shown[0]
+    assert expected | {"catalog", "ledgers_compaction", "vacuum"} <= shown[0]
 
 
 def test_workspace_yaml_names_the_same_module_as_pyproject():

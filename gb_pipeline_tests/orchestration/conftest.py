@@ -35,7 +35,9 @@ class Bench:
     def versions(self) -> dict[str, int]:
         return table_versions(self.store)
 
-    def run(self, *paths: str, partitions: tuple[str, str] | str | None = None) -> dg.ExecuteInProcessResult:
+    def run(
+        self, *paths: str, partitions: tuple[str, str] | str | None = None, config: dict[str, object] | None = None
+    ) -> dg.ExecuteInProcessResult:
         """Materialise assets (`a/b/c`) in one run, over one partition or a range."""
         tags, key = {}, None
         if isinstance(partitions, tuple):
@@ -53,6 +55,7 @@ class Bench:
             instance=self.instance,
             asset_selection=[dg.AssetKey(path.split("/")) for path in paths],
             tags=tags,
+            run_config=config,
             partition_key=key,
             raise_on_error=False,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -229,6 +230,30 @@ def test_nothing_is_compacted_while_its_source_is_fetched(bench):
     under_way(made, ETH)
 
     assert tick(made, "compaction") == []
+
+
+def test_files_of_no_use_are_removed_every_night_and_counted(bench):
+    made = bench()
+    made.run(BTC, partitions="2024-01-01")
+    [file] = (made.settings.lake / "lake" / "bars_1m").rglob("is_current=true/*.parquet")
+    left = file.with_name("left-behind.parquet")
+    left.write_bytes(b"x" * 1000)
+    long_ago = left.stat().st_mtime - 8 * 86_400
+    os.utime(left, (long_ago, long_ago))
+    rows = _rows(made)
+
+    assert made.run("vacuum", config={"ops": {"vacuum": {"config": {"dry_run": True}}}}).success
+    counted = made.metadata("vacuum")
+    assert (counted["files"], counted["bytes"], counted["deleted"], left.exists()) == (1, 1000, False, True)
+    assert made.run("vacuum").success
+
+    shown = made.metadata("vacuum")
+    assert (shown["files"], shown["bytes"], shown["deleted"], left.exists()) == (1, 1000, True, False)
+    assert [row.data for row in _table(made, "vacuum", "tables")] == [{"table": "bars_1m", "files": 1, "bytes": 1000}]
+    assert _rows(made).equals(rows)
+    assert not catalog_is_stale(made.store)
+    schedule = made.definitions.resolve_schedule_def("vacuum_nightly")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 
 
 @pytest.mark.parametrize(

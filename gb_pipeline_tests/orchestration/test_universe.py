@@ -24,8 +24,8 @@ def test_a_source_without_symbols_loads_and_shows_nothing(bench, symbols):
 
     dg.Definitions.validate_loadable(made.definitions)
 
-    assert keys(made.definitions) == {"catalog", "ledgers_compaction"}
-    assert made.definitions.get_repository_def().schedule_defs == []
+    assert keys(made.definitions) == {"catalog", "ledgers_compaction", "vacuum"}
+    assert [item.name for item in made.definitions.get_repository_def().schedule_defs] == ["vacuum_nightly"]
     assert not made.simulation.requests
     for name in ("catalog_follows_the_lake", "compaction"):
         with dg.build_sensor_context(made.instance, definitions=made.definitions) as context:
