@@ -15,6 +15,7 @@ from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any, 
 from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table, progress, size
 
 if TYPE_CHECKING:
+    from gb_pipeline.errors import LakeError
     from gb_pipeline.lake.maintenance import Merged
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
@@ -47,22 +48,27 @@ def compact(
     itself (`gb up`).
     """
     opened = open_lake_if_any(config, lake)
-    chosen = [] if opened is None else _chosen(opened, series, everything=everything)
+    damaged: list[LakeError] = []
+    chosen = [] if opened is None else _chosen(opened, series, damaged, everything=everything)
+    for error in damaged:
+        print_error(error.what, error.fix)
     if dry_run:
-        return _tell_plan(chosen, limit, as_json=as_json)
+        _tell_plan(chosen, limit, as_json=as_json)
+        return ExitCode.FAILED if damaged else ExitCode.OK
     done = list(_merged(opened.store, chosen, quiet=as_json)) if opened is not None and chosen else []
     if opened is not None and any(item.done for item in done):
         from gb_pipeline.lake.catalog import refresh_catalog
 
         refresh_catalog(opened.store)
-    return _tell(done, limit, as_json=as_json)
+    return max(_tell(done, limit, as_json=as_json), ExitCode.FAILED if damaged else ExitCode.OK)
 
 
-def _chosen(opened: Lake, series: str | None, *, everything: bool) -> list[Partition]:
+def _chosen(opened: Lake, series: str | None, damaged: list[LakeError], *, everything: bool) -> list[Partition]:
     from gb_pipeline.storage.compaction import MIN_FILES, candidates
 
     store = opened.store
-    found = candidates(store.tables, now=store.clock(), min_files=2 if everything else MIN_FILES)
+    least = 2 if everything else MIN_FILES
+    found = candidates(store.tables, now=store.clock(), min_files=least, damaged=damaged)
     if series is None:
         return found
     source, symbol = split_series(series)
@@ -92,16 +98,15 @@ def _merged(store: LakeStore, chosen: Sequence[Partition], *, quiet: bool) -> It
             yield item
 
 
-def _tell_plan(chosen: Sequence[Partition], limit: int, *, as_json: bool) -> ExitCode:
+def _tell_plan(chosen: Sequence[Partition], limit: int, *, as_json: bool) -> None:
     rows = [_row(item, None, None) for item in chosen]
     if as_json:
         print_json({"dry_run": True, "partitions": rows})
-        return ExitCode.OK
+        return
     _print(rows, limit)
     files = sum(item.files for item in chosen)
     if chosen:
         note(f"{count(files, 'file')} would become {len(chosen):,}; nothing was changed (--dry-run)")
-    return ExitCode.OK
 
 
 def _tell(done: Sequence[Merged], limit: int, *, as_json: bool) -> ExitCode:

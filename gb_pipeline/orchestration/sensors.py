@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.catalog import catalog_is_stale, table_versions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.assets.catalog import CATALOG
@@ -109,7 +110,10 @@ def compaction_sensor(lake: LakeResource, parts: Sequence[Dataset]) -> dg.Sensor
     )
     def compact(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         store = lake.opened()
-        found, today = crowded(store), store.clock().date()
+        damaged: list[LakeError] = []
+        found, today = crowded(store, damaged), store.clock().date()
+        for error in damaged:
+            context.log.error(f"{error.what}; it is left out. {error.fix}")
         requests: list[dg.RunRequest] = []
         fetching = False
         for dataset in parts:
@@ -125,7 +129,8 @@ def compaction_sensor(lake: LakeResource, parts: Sequence[Dataset]) -> dg.Sensor
             occasion = f"{today} {_state(others)}" if urgent else str(today)
             requests.append(dg.RunRequest(job_name=LEDGERS_JOB, run_key=f"ledgers {occasion}"))
         if not requests:
-            return dg.SkipReason("a fetch is under way" if found and fetching else "nothing consists of many files")
+            told = "a fetch is under way" if found and fetching else "nothing consists of many files"
+            return dg.SkipReason("; ".join([told, *(error.what for error in damaged)]))
         return dg.SensorResult(run_requests=requests[:_MOST_REQUESTS])
 
     return compact

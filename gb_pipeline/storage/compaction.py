@@ -66,13 +66,22 @@ class CompactionReport:
     version: int | None
 
 
-def candidates(tables: Tables, *, now: datetime | None = None, min_files: int = MIN_FILES) -> list[Partition]:
+def candidates(
+    tables: Tables,
+    *,
+    now: datetime | None = None,
+    min_files: int = MIN_FILES,
+    damaged: list[LakeError] | None = None,
+) -> list[Partition]:
     """Partitions that are worth a rewrite, most files first; no data file is opened.
 
     Those of a period that has ended at `now` as soon as they have two files, others when they have `min_files`.
+
+    Args:
+        damaged: takes the errors of tables whose contents are not known, which are left out; without it they raise.
     """
     found: list[Partition] = []
-    for snapshot in tables.existing():
+    for snapshot in tables.existing(damaged):
         found += _partitions(snapshot, now)
     worth = [item for item in found if item.files >= (2 if item.closed and min_files > 1 else min_files)]
     return sorted(worth, key=lambda item: (-item.files, str(item)))

@@ -19,7 +19,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline_tests.cli.console import Gb
-from gb_pipeline_tests.cli.lakes import data, files, flip
+from gb_pipeline_tests.cli.lakes import data, entries, files, flip
 
 FIRST = date(2024, 1, 2)
 
@@ -147,6 +147,17 @@ def test_what_is_damaged_is_left_and_named_and_the_rest_is_merged(gb: Gb, lake: 
     assert rows["sim ETH-USD 2024-01"]["files_after"] is None
     assert broken.name in rows["sim ETH-USD 2024-01"]["error"]
     assert files(lake)["bars_1h sim ETH-USD 2024-01"] == 3
+
+
+def test_a_table_with_a_damaged_log_is_named_and_the_others_are_merged(gb: Gb, lake: Path) -> None:
+    entries(lake, "bars_1d")[-1].write_text("{", encoding="utf-8")
+
+    told = gb("compact", "--json", "--lake", lake)
+
+    assert told.code == 1
+    assert "table bars_1d: entry" in told.err
+    assert "gb verify --repair" in told.err
+    assert {row["table"] for row in told.json["partitions"]} == {"bars_1h", "sessions"}
 
 
 # --- vacuum -----------------------------------------------------------------------------------------------------------

@@ -223,6 +223,19 @@ def test_what_is_not_as_it_was_recorded_is_left_alone_and_named(bench):
     assert _files(made, "bars_1m") == {"bars_1m sim BTC-USDT 2024-01": 3}
 
 
+def test_a_damaged_table_keeps_no_other_from_being_compacted(bench):
+    made = bench(resolutions=["1m", "1h"])
+    made.run(BTC, partitions="2024-01-01")
+    made.run(BTC, partitions="2024-01-02")
+    made.run("sim/bars_1h/BTC-USDT", partitions="2024-01-01")
+    log = made.settings.lake / "lake" / "bars_1h" / "_delta_log" / f"{0:020}.json"
+    log.write_text("{", encoding="utf-8")
+
+    assert [item.partition_key for item in tick(made, "compaction") if item.partition_key] == ["2024-01"]
+    assert made.run("sim/bars_1m_compaction", partitions="2024-01").success
+    assert _files(made, "bars_1m") == {"bars_1m sim BTC-USDT 2024-01": 1}
+
+
 def test_nothing_is_compacted_while_its_source_is_fetched(bench):
     made = bench()
     for day in range(1, 6):
@@ -333,7 +346,8 @@ def _table(made, asset: str, entry: str) -> list[dg.TableRecord]:
 
 def _files(made, table: str) -> dict[str, int]:
     """How many files each partition of a table has."""
-    return {str(item): item.files for item in candidates(made.store.tables, min_files=1) if item.table == table}
+    found = candidates(made.store.tables, min_files=1, damaged=[])
+    return {str(item): item.files for item in found if item.table == table}
 
 
 def _write_day(store: LakeStore, day: date) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import bars, bars_of
 from gb_pipeline.lake.maintenance import merge
 from gb_pipeline.lake.store import LakeStore
@@ -53,12 +54,15 @@ def periods(dataset: Dataset) -> dg.TimeWindowPartitionsDefinition:
     )
 
 
-def crowded(store: LakeStore) -> list[Partition]:
+def crowded(store: LakeStore, damaged: list[LakeError] | None = None) -> list[Partition]:
     """Partitions with too many files, of all tables: closed ones that have several, open ones that have many.
 
     No data file is opened.
+
+    Args:
+        damaged: takes the errors of tables whose contents are not known; they are left out.
     """
-    return candidates(store.tables, now=store.clock() - SETTLING)
+    return candidates(store.tables, now=store.clock() - SETTLING, damaged=[] if damaged is None else damaged)
 
 
 def of_dataset(found: Sequence[Partition], dataset: Dataset) -> list[Partition]:
