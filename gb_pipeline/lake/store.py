@@ -187,11 +187,11 @@ class LakeStore:
         """Append to the ledger of vendor calls, in one commit.
 
         Raises:
-            ConfigError, InvalidSymbol: a name that a lake cannot hold; an empty symbol stands for all of the source.
+            ConfigError, InvalidSymbol: a name that a lake cannot hold; `*` stands for all of the source.
         """
         for record in records:
             source_name(record.source)
-            if record.symbol:
+            if record.symbol not in {"", "*"}:
                 symbol_code(record.symbol)
         fetches.record(self.tables, records, clock=self.clock)
 
