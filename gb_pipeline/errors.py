@@ -19,7 +19,9 @@ Does not belong here: catching, retrying or translating errors of other librarie
     ├── UniverseRefused             a list of symbols that is not believable
     ├── WindowRefused               a frame that cannot be stored as it is
     ├── LakeError                   the lake's tables cannot do what was asked
-    │   └── CompactionRefused       the rewritten file is not provably the same
+    │   ├── CompactionRefused       the rewritten file is not provably the same
+    │   ├── DamagedFile             a data file is missing or not what was written (in `storage.parquet`)
+    │   └── DamagedLog              a table's log is missing entries, or one is not what was written (in `storage.log`)
     └── ReadError
         ├── UnknownSeries           nothing is stored under this name; `near` lists what resembles it
         └── NoDataInRange           the series exists, the range is empty; `available` says what there is
