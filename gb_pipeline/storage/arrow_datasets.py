@@ -35,15 +35,18 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
         self.damage: list[LakeError] = []
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        """A file of the table, verified as far as its footer."""
+        """A file of the table, verified as far as its footer; in the place of a damaged one something that Arrow refuses.
+
+        Nothing is raised here: while Arrow writes an error of Python into its trace, it waits for the interpreter and holds a lock
+        that a thread with the interpreter may be waiting for.
+        """
         row = self._rows[path]
         name = f"{self._root}/{path}"
         try:
             return parquet.verified_source(self._files, name, row["size"])[0]
         except parquet.Unreadable as error:
-            found = damaged(self._dataset, row, error.reason)
-            self.damage.append(found)
-            raise OSError(found.what) from found
+            self.damage.append(damaged(self._dataset, row, error.reason))
+            return pa.BufferReader(b"damaged")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """The same."""
