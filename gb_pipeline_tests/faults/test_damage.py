@@ -1,0 +1,207 @@
+"""Bits that flip, files that vanish, shrink or change places: found when they are used and by `verify`, and named.
+
+Every damage is done to a copy of a small lake that has everything in it. Then every question is asked: an answer is what it was,
+or an error of the lake that says which file or table is damaged and what mends it. What is not damaged answers on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import polars as pl
+import pytest
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.lake.verification import verify
+from gb_pipeline_tests.faults.specimen import FIRST, SECOND, WIDE, Answer, Specimen, ask, fresh, kind_of, settled
+
+# The catalog is made anew by the next question.
+NOT_VERIFIED = {"catalog"}
+
+
+@pytest.fixture(scope="module")
+def specimens(tmp_path_factory: pytest.TempPathFactory) -> list[Specimen]:
+    folder = tmp_path_factory.mktemp("specimens")
+    return [settled(folder / "settled"), fresh(folder / "fresh")]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A copy with a damage in one or two files."""
+
+    specimen: Specimen
+    root: Path
+    names: tuple[Path, ...]
+    damage: str
+
+    def __str__(self) -> str:
+        return f"{self.damage} in {', '.join(map(str, self.names))}"
+
+    @property
+    def kinds(self) -> set[str]:
+        return {kind_of(name) for name in self.names}
+
+    def run(self, *, harmless: bool = False) -> int:
+        """Ask everything; how many questions were refused. `verify` has to name the damage, unless it is harmless."""
+        refused = 0
+        for question, answer in ask(self.root).items():
+            truth = self.specimen.answers[question]
+            assert isinstance(truth, pl.DataFrame)
+            if isinstance(answer, pl.DataFrame):
+                assert answer.equals(truth), f"{self}: {question} is answered wrongly"
+                continue
+            refused += 1
+            assert self._may_fail(question), f"{self}: {question} has nothing to do with it: {answer}"
+            assert self._is_named(answer), f"{self}: {question} does not name it: {answer}"
+        report = verify(LakeStore.at(self.root))
+        named = [damage for damage in report.damages if self._is_about(damage.table, damage.file)]
+        assert harmless or named, f"{self}: verify does not name it: {report}"
+        return refused
+
+    def _is_named(self, error: Answer) -> bool:
+        """By its file, or by its table where the log is damaged, with what mends it."""
+        assert isinstance(error, LakeError)
+        files = [name.name for name in self.names if kind_of(name).startswith("data")]
+        tables = [kind.split(" ")[-1] for kind in self.kinds]
+        return any(word in error.what for word in (files or tables)) and "gb verify" in error.fix
+
+    def _is_about(self, table: str, file: str) -> bool:
+        return any(table == kind.split(" ")[-1] for kind in self.kinds) and (
+            not file or any(str(name).endswith(file) for name in self.names)
+        )
+
+    def _may_fail(self, question: str) -> bool:
+        """Whether a question needs one of the damaged files."""
+        return any(_needs(question, name) for name in self.names)
+
+
+def _needs(question: str, name: Path) -> bool:
+    what, _, table = kind_of(name).partition(" ")
+    if table == "bars_1m" and what == "data":
+        others = {FIRST, SECOND} - {name.parts[3].removeprefix("symbol=")}
+        return (
+            "1m" in question.split() and not any(other in question for other in (*others, WIDE))
+        ) or question in _VERSIONS
+    if table in {"bars_1m", "bars_1m_wide"}:
+        # A series may have gone wide: what the other table holds has to be known.
+        return "1m" in question.split() or question in {*_VERSIONS, *_ABOUT}
+    if table == "bars_1d":
+        return "1d" in question.split() or question in {*_VERSIONS, *_ABOUT}
+    # Whether a split has reached all bars of an answer is known from the actions and the ledger.
+    prices = question.split(maxsplit=1)[0] in {FIRST, SECOND, WIDE, "1d"} and "sql" not in question
+    if table == "sessions":
+        return prices or question in _ABOUT
+    if table == "corporate_actions":
+        return prices or question == "actions"
+    return question == table
+
+
+_VERSIONS = {"withdrawn", "restatements"}
+_ABOUT = {"gaps", "symbols", "coverage 1m", "coverage 1m as of", "coverage 1d"}
+
+Damage = Callable[[bytes, Random], bytes]
+
+
+def flip(data: bytes, chance: Random) -> bytes:
+    """One bit, in the last tenth of the file half of the time: that is where Parquet keeps what it knows of the rest."""
+    first = 0 if chance.random() < 0.5 else len(data) * 9 // 10
+    place = chance.randrange(first, len(data))
+    return data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
+
+
+def shorten(data: bytes, chance: Random) -> bytes:
+    """Cut off somewhere."""
+    return data[: chance.randrange(len(data))]
+
+
+def empty(_data: bytes, _chance: Random) -> bytes:
+    """Nothing is left."""
+    return b""
+
+
+def blank(data: bytes, chance: Random) -> bytes:
+    """A stretch of zeros, as a disk gives for what it never wrote."""
+    start = chance.randrange(len(data))
+    end = min(len(data), start + 512)
+    return data[:start] + bytes(end - start) + data[end:]
+
+
+def damaged(specimen: Specimen, target: Path, name: Path, damage: Damage, chance: Random) -> Case:
+    copy = specimen.copy(target, own=(name,))
+    before = (copy / name).read_bytes()
+    after = damage(before, chance)
+    while after == before:
+        after = damage(before, chance)
+    (copy / name).write_bytes(after)
+    return Case(specimen, copy, (name,), damage.__name__)
+
+
+def removed(specimen: Specimen, target: Path, name: Path) -> Case:
+    copy = specimen.copy(target)
+    (copy / name).unlink()
+    return Case(specimen, copy, (name,), "removal")
+
+
+def swapped(specimen: Specimen, target: Path, names: tuple[Path, Path]) -> Case:
+    copy = specimen.copy(target, own=names)
+    first, second = (copy / name for name in names)
+    first.rename(copy / "aside")
+    second.rename(first)
+    (copy / "aside").rename(second)
+    return Case(specimen, copy, names, "swap")
+
+
+def newest_of(specimen: Specimen, name: Path) -> bool:
+    """Whether it is the last file of its kind: a mirror that the next commit makes again."""
+    return name == specimen.files[kind_of(name)][-1]
+
+
+def harmless_without(specimen: Specimen, name: Path) -> bool:
+    kind = kind_of(name)
+    return kind in NOT_VERIFIED or (kind.startswith("mirror") and newest_of(specimen, name))
+
+
+@pytest.mark.parametrize("flips", [96, pytest.param(1500, marks=pytest.mark.long)])
+def test_every_flipped_bit_is_named_or_means_nothing(tmp_path: Path, specimens: list[Specimen], flips: int) -> None:
+    chance, refused, tried = Random(flips), Counter[str](), Counter[str]()
+    for number in range(flips):
+        specimen = specimens[number % 2]
+        kind = sorted(specimen.files)[number // 2 % len(specimen.files)]
+        name = chance.choice(specimen.files[kind])
+        case = damaged(specimen, tmp_path / str(number), name, flip, chance)
+        refused[kind.split(" ")[0]] += case.run(harmless=kind in NOT_VERIFIED) > 0
+        tried[kind.split(" ")[0]] += 1
+    print(f"{flips} flips: " + ", ".join(f"{kind} {refused[kind]} of {count} refused" for kind, count in tried.items()))
+    assert refused["data"] == tried["data"]
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("damage", [shorten, empty, blank])
+def test_files_that_were_cut_emptied_or_blanked_are_named(
+    tmp_path: Path, specimens: list[Specimen], damage: Damage, rounds: int
+) -> None:
+    chance = Random(rounds)
+    for number, specimen in enumerate(specimens * rounds):
+        for kind, names in specimen.files.items():
+            case = damaged(specimen, tmp_path / f"{number} {kind}", chance.choice(names), damage, chance)
+            case.run(harmless=kind in NOT_VERIFIED)
+
+
+def test_files_that_vanished_are_named(tmp_path: Path, specimens: list[Specimen]) -> None:
+    for number, specimen in enumerate(specimens):
+        for kind, names in specimen.files.items():
+            for name in {names[0], names[-1]}:
+                case = removed(specimen, tmp_path / f"{number} {kind} {name.name}", name)
+                case.run(harmless=harmless_without(specimen, name))
+
+
+def test_files_that_changed_places_are_named(tmp_path: Path, specimens: list[Specimen]) -> None:
+    for number, specimen in enumerate(specimens):
+        for kind, names in specimen.files.items():
+            if len(names) > 1:
+                swapped(specimen, tmp_path / f"{number} {kind}", (names[0], names[-1])).run()
