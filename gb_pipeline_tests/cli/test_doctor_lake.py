@@ -18,6 +18,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline_tests.cli.console import Gb
+from gb_pipeline_tests.cli.lakes import data, entries
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,6 @@ def findings(gb: Gb, lake: Path, check: str | None = None) -> list[dict[str, Any
     wrong = [item for item in told.json if item["verdict"] == "fail"]
     assert told.code == (1 if wrong else 0)
     return [item for item in wrong if check in {None, item["check"]}]
-
-
-def entries(lake: Path, table: str) -> list[Path]:
-    return sorted((lake / "lake" / table / "_delta_log").glob("*.json"))
-
-
-def data(lake: Path, table: str) -> list[Path]:
-    return sorted(path for path in (lake / "lake" / table).rglob("*.parquet") if "_delta_log" not in path.parts)
 
 
 def test_a_whole_lake_has_no_fault(gb: Gb, lake: Path) -> None:
