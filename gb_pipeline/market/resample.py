@@ -17,6 +17,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CORE, OPTIONAL, PRICES
 
 _KEYS = ("source", "symbol")
+_OF_A_VERSION = ("withdrawn", "fetched_at", "superseded_at", "period")
 _ORDER = list(Resolution)
 # Polars adds 128-bit integers without looking whether they still fit. Below this (the largest is 1.7e38) they surely do,
 # and every decimal of 38 digits lies below it.
@@ -37,7 +38,8 @@ def resample(
     Args:
         frame: bars in any order: `timestamp` (Datetime with a zone), `open`, `high`, `low`, `close`, `volume` (Decimal),
             optionally `source` and `symbol` (each combination is a series of its own), `trade_count` (integer), `vwap`
-            (Decimal) and `known_at`. `period` is left out of the result, since it depends on the resolution.
+            (Decimal) and `known_at`. What else is known of the version of a bar (`withdrawn`, `fetched_at`, `superseded_at`,
+            `period`) is left out of the result: a coarser bar is made of several.
         to: the resolution wanted, up to weeks and months.
         calendar: decides sessions, weeks and months, and which rows lie in trading hours.
         alignment: where the wanted intraday bars start, `clock` or `session`; see `Calendar.expected`.
@@ -99,7 +101,7 @@ def _refuse_step(given: Resolution, to: Resolution) -> None:
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:
-    frame = frame.drop("period", strict=False)
+    frame = frame.drop(_OF_A_VERSION, strict=False)
     missing = [name for name in CORE if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in {*_KEYS, *CORE, *OPTIONAL, "known_at"}]
     decimals = [name for name in (*PRICES, "volume", "vwap") if name in frame.columns]

@@ -84,7 +84,12 @@ def bar_columns(precision: Precision = Precision.STANDARD) -> pa.Schema:
             *_SERIES,
             _field("timestamp", TIMESTAMP, "the bar's open; the session's date at midnight for a day or longer"),
             *_bar_content(precision),
-            _field("withdrawn", pa.bool_(), "true from the moment on at which the vendor no longer returned it", nullable=True),
+            _field(
+                "withdrawn",
+                pa.bool_(),
+                "true from the moment on at which the vendor no longer returned it",
+                nullable=True,
+            ),
             _FETCHED_AT,
         ]
     )
@@ -135,7 +140,9 @@ FETCHES = pa.schema(
         _field("kind", pa.string(), "bars, corporate_actions or instruments; bars where null", nullable=True),
         _field("normaliser", pa.string(), "name and version of the code that read the answer", nullable=True),
         _field("raw", pa.list_(pa.string()), "SHA-256 of each kept body, in the order of the calls", nullable=True),
-        _field("unplaced", pa.int64(), "rows that belong to no session, or whose timestamp cannot be read", nullable=True),
+        _field(
+            "unplaced", pa.int64(), "rows that belong to no session, or whose timestamp cannot be read", nullable=True
+        ),
     ]
 )
 
@@ -168,7 +175,9 @@ SESSIONS = pa.schema(
         _field("gaps", pa.list_(GAP), "runs of missing bars, each with its reason"),
         _FETCHED_AT,
         _field("precision", pa.string(), "standard or wide: which sibling table holds the rows"),
-        _field("table_version", pa.int64(), "Delta version of that table that this describes; -1 where it changed nothing"),
+        _field(
+            "table_version", pa.int64(), "Delta version of that table that this describes; -1 where it changed nothing"
+        ),
         _field("adjustment", pa.string(), "raw, split or all; raw where null", nullable=True),
     ]
 )

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
-from gb_pipeline.storage.log import Seal, decode_entry, entry_name, pointer_name
+from gb_pipeline.storage.log import Seal, decode_entry, decode_seal, entry_name, pointer_name
 from gb_pipeline.storage.reading import damaged
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Table
@@ -47,10 +47,10 @@ def log_problems(table: Table) -> Iterator[str]:
     seal = table.seal()
     if seal is not None:
         start = seal.version
+        yield from _seal_problems(table, seal)
         yield from _pointer_problems(table, seal)
     # Older entries are what a damaged checkpoint is made again from.
-    older = [version for version in table.entry_versions() if version < start]
-    for version in older:
+    for version in range(min(table.entry_versions(), default=start), start):
         yield from _entry_problems(table, version, mirror_missing=True)
     for version in range(start, newest + 1):
         # A killed writer may leave out the newest mirror, which the next commit makes.
@@ -122,6 +122,18 @@ def _entry_problems(table: Table, version: int, *, mirror_missing: bool) -> Iter
         yield f"the mirror of entry {version} is missing"
     elif mirror is not None and mirror != log:
         yield f"the mirror of entry {version} is damaged"
+
+
+def _seal_problems(table: Table, seal: Seal) -> Iterator[str]:
+    for name in table.seal_names:
+        try:
+            found = decode_seal(table.files.read(name))
+        except FileNotFoundError:
+            yield f"a copy of the seal of its checkpoint is missing ({name})"
+            continue
+        # A killed writer may leave the copy of an older checkpoint.
+        if found is None or (found.version == seal.version and found != seal):
+            yield f"a copy of the seal of its checkpoint is damaged ({name})"
 
 
 def _pointer_problems(table: Table, seal: Seal) -> Iterator[str]:

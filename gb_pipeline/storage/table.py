@@ -113,18 +113,12 @@ class Table:
         Raises:
             DamagedLog: its bytes are not those that were written.
         """
-        try:
-            data = self.files.read(entry_name(self.name, version))
-        except FileNotFoundError:
-            return None
-        return decode_entry(self.name, version, data)
+        data = self._read(entry_name(self.name, version))
+        return None if data is None else decode_entry(self.name, version, data)
 
     def mirrored(self, version: int) -> bytes | None:
         """The mirror of an entry; None where there is none."""
-        try:
-            return self.files.read(self._mirror_name(version))
-        except FileNotFoundError:
-            return None
+        return self._read(self._mirror_name(version))
 
     def remirror(self, version: int, data: bytes) -> None:
         """Make the mirror of an entry again."""
@@ -166,7 +160,8 @@ class Table:
         if not _alike(self._decode_checkpoint(version, data), self._held):
             raise damaged(self.name, f"the entries before version {version} are damaged")
         pointer = self.files.read(pointer_name(self.name)).decode()
-        self.files.put(self._seal_name(), encode_seal(Seal(version, zlib.crc32(data), pointer)))
+        for name in self.seal_names:
+            self.files.put(name, encode_seal(Seal(version, zlib.crc32(data), pointer)))
         self._sealed = version
         for older in self.mirrored_versions():
             if older < version - CHECKPOINT_EVERY:
@@ -190,25 +185,32 @@ class Table:
     # --- opening ------------------------------------------------------------------------------------------------------
 
     def seal(self) -> Seal | None:
-        """What is known of the newest checkpoint that was written to its end.
+        """What is known of the newest checkpoint that was written to its end; it is kept in two places.
 
         Raises:
-            DamagedLog: what says so is damaged.
+            DamagedLog: what says so is damaged in both.
         """
+        copies = [copy for copy in map(self._read, self.seal_names) if copy is not None]
+        found = [seal for seal in map(decode_seal, copies) if seal is not None]
+        if copies and not found:
+            raise damaged(self.name, f"the seal of its checkpoint is damaged ({self.seal_names[0]})")
+        return max(found, key=lambda seal: seal.version, default=None)
+
+    @property
+    def seal_names(self) -> tuple[str, str]:
+        """The seal's file, and that of its copy."""
+        return f"log/{self.name}/checkpoint.json", f"{folder(self.name)}/_checkpoint.seal"
+
+    def _read(self, name: str) -> bytes | None:
         try:
-            data = self.files.read(self._seal_name())
+            return self.files.read(name)
         except FileNotFoundError:
             return None
-        found = decode_seal(data)
-        if found is None:
-            raise damaged(self.name, f"the seal of its checkpoint is damaged ({self._seal_name()})")
-        return found
 
     def _of_checkpoint(self, seal: Seal) -> Snapshot:
-        try:
-            data = self.files.read(self._checkpoint_name(seal.version))
-        except FileNotFoundError:
-            raise damaged(self.name, f"the checkpoint of version {seal.version} is missing") from None
+        data = self._read(self._checkpoint_name(seal.version))
+        if data is None:
+            raise damaged(self.name, f"the checkpoint of version {seal.version} is missing")
         if zlib.crc32(data) != seal.checksum:
             raise damaged(self.name, f"the checkpoint of version {seal.version} is damaged")
         return self._decode_checkpoint(seal.version, data)
@@ -243,9 +245,6 @@ class Table:
     def _mirror(self, version: int, data: bytes) -> None:
         # Without waiting for the disk: the log itself is durable, and a torn mirror is no mirror.
         self.files.replace(self._mirror_name(version), data)
-
-    def _seal_name(self) -> str:
-        return f"log/{self.name}/checkpoint.json"
 
     def _mirror_name(self, version: int) -> str:
         return f"log/{self.name}/{version:020}.json"

@@ -50,11 +50,14 @@ class Specimen:
 
     @cached_property
     def files(self) -> dict[str, list[Path]]:
-        """Its files by kind, relative to its root."""
+        """The files that it needs, by kind, relative to its root; not those that only older versions needed."""
         found: dict[str, list[Path]] = {}
+        tables = LakeStore.at(self.root).tables
+        live = {Path("lake", item.dataset.name, name) for item in tables.existing() for name in item.files["path"]}
         for path in sorted(self.root.rglob("*")):
             name = path.relative_to(self.root)
-            if path.is_file() and (kind := kind_of(name)):
+            kind = kind_of(name) if path.is_file() else ""
+            if kind and (name in live or not kind.startswith("data")):
                 found.setdefault(kind, []).append(name)
         return found
 
@@ -72,12 +75,12 @@ def kind_of(name: Path) -> str:
     match name.parts:
         case ("lake", table, "_delta_log", "_last_checkpoint"):
             return f"pointer {table}"
+        case ("lake", table, "_delta_log", "_checkpoint.seal") | ("log", table, "checkpoint.json"):
+            return f"seal {table}"
         case ("lake", table, "_delta_log", _):
             return f"{'checkpoint' if name.name.endswith('.checkpoint.parquet') else 'entry'} {table}"
         case ("lake", table, *_):
             return f"data {table}"
-        case ("log", table, "checkpoint.json"):
-            return f"seal {table}"
         case ("log", table, _):
             return f"mirror {table}"
         case ("catalog.duckdb",):

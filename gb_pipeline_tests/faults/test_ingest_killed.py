@@ -8,7 +8,7 @@ import time
 
 import polars as pl
 
-from gb_pipeline.lake import restatements
+from gb_pipeline.lake import versions
 
 KILLS = 5
 START, END = "2024-01-01", "2024-01-26"
@@ -65,7 +65,7 @@ def test_ten_kills_lose_no_row_and_double_none(yard):
     yard.assert_same(bars, yard.expected(SYMBOLS, START, END))
     changed = bars.join(first, on=["symbol", "timestamp"]).filter(pl.col("volume") != pl.col("volume_right"))
     assert changed.height == 50
-    restated = restatements.read(yard.store.tables)
+    restated = versions.restatements(yard.store.tables)
     assert restated.select("symbol", "timestamp").unique().height == restated.height == 50
     kept = restated.join(first, on=["symbol", "timestamp"])
     assert (kept["old_volume"] == kept["volume"].cast(kept["old_volume"].dtype)).all()

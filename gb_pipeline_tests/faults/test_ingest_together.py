@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from gb_pipeline.lake import quarantine, restatements
+from gb_pipeline.lake import quarantine, versions
 
 
 def test_four_processes_with_overlapping_days_store_every_row_once(yard):
@@ -24,6 +24,6 @@ def test_four_processes_with_overlapping_days_store_every_row_once(yard):
     assert bars.height == 12 * 1440 - 1
     yard.assert_same(bars, yard.expected(["BTC-USDT"], "2024-01-01", "2024-01-13"))
     assert quarantine.read(yard.store.tables).height == 1
-    assert restatements.read(yard.store.tables).is_empty()
+    assert versions.restatements(yard.store.tables).is_empty()
     claims = dict(yard.claims().select("session", "actual").iter_rows())
     assert claims == {date(2024, 1, day): 1439 if day == 2 else 1440 for day in range(1, 13)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.lake import ledger, restatements
+from gb_pipeline.lake import ledger, versions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
@@ -52,7 +52,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 
 def stored(store: LakeStore) -> pl.DataFrame:
-    return pl.read_delta(store.storage.table("bars_1m")).sort("timestamp")
+    return pl.scan_delta(store.storage.table("bars_1m")).filter("is_current").collect().sort("timestamp")
 
 
 def volumes(chosen: Sequence[date], edition: int) -> list[str]:
@@ -69,14 +69,14 @@ def expect_whole(store: LakeStore, chosen: Sequence[date], edition: int) -> None
     assert described["status"].unique().to_list() == ["complete"]
     by_session = rows.with_columns(pl.col("timestamp").dt.date().alias("session"))
     prints = session_fingerprints(by_session, "sim", Resolution.MINUTE, Precision.STANDARD)
-    assert dict(zip(described["session"], described["fingerprint"], strict=True)) == {
-        session: value for (_, session), value in prints.items()
-    }
+    assert dict(described.select("session", "fingerprint").iter_rows()) == dict(
+        prints.select("session", "fingerprint").iter_rows()
+    )
 
 
 def expect_unbroken_history(store: LakeStore) -> None:
     """What replaced a bar's content is the next content known of it: no moment is without an answer, none has two."""
-    history = restatements.read(store.tables).select("timestamp", "first_known", "replaced_at")
+    history = versions.restatements(store.tables).select("timestamp", "first_known", "replaced_at")
     now = stored(store).select("timestamp", pl.col("known_at").alias("first_known"))
     chain = pl.concat([history, now.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("replaced_at"))])
     chain = chain.sort("timestamp", "first_known")
@@ -132,8 +132,8 @@ def test_four_processes_write_the_same_days_at_once(tmp_path: Path) -> None:
         finish(process)
     expect_whole(store, days(3), 2)
     expect_unbroken_history(store)
-    assert restatements.read(store.tables).height == 3 * 1440
-    assert restatements.read(store.tables)["symbol"].unique().to_list() == [SYMBOL]
+    assert versions.restatements(store.tables).height == 3 * 1440
+    assert versions.restatements(store.tables)["symbol"].unique().to_list() == [SYMBOL]
 
 
 def test_compaction_and_writers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -143,7 +143,8 @@ def test_compaction_and_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     says(process, "ready")
     compacted = 0
     while process.poll() is None:
-        compacted += store.compact("bars_1m", "sim", SYMBOL, "2024").version is not None
+        crowded = [item for item in store.compaction_candidates(min_files=2) if item.table == "bars_1m"]
+        compacted += sum(report.version is not None for report in store.compact(*crowded))
     finish(process)
     expect_whole(store, days(20), 1)
     assert compacted

@@ -137,7 +137,7 @@ def test_raw_prices_are_adjusted_by_the_vendors_own_splits_and_only_once_these_a
     assert split.filter(~before).equals(raw.filter(~before))
     # As it was known before anybody had told of the split.
     with pytest.raises(ReadError, match="never fetched"):
-        lake.bars("AAPL", "1d", adjustment="split", as_of=NOW - timedelta(seconds=1), end="2024-06-04")
+        lake.bars("AAPL", "1d", adjustment="split", as_of=raw["known_at"].max(), end="2024-06-04")
     assert lake.bars("AAPL", "1d", as_of=NOW).equals(raw)
     # A symbol that was never split, all of a source, and fewer columns.
     assert lake.bars("KO", "1d", adjustment="split").equals(lake.bars("KO", "1d"))

@@ -277,7 +277,10 @@ def test_the_smallest_set_of_columns_is_enough_and_their_order_is_kept() -> None
 def test_an_empty_frame_stays_empty_with_its_columns() -> None:
     frame = schema.empty(schema.bar_schema())
     for to in TARGETS:
-        assert resample(frame, to, get_calendar("XNYS")).schema == frame.drop("period").schema
+        assert (
+            resample(frame, to, get_calendar("XNYS")).schema
+            == frame.drop("withdrawn", "fetched_at", "superseded_at").schema
+        )
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

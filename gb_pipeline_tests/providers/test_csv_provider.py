@@ -110,7 +110,9 @@ async def test_a_row_with_an_unreadable_stamp_goes_with_the_readable_row_before_
 
 async def test_a_file_in_which_no_stamp_can_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "AAPL.csv").write_text(HEADER + bar("02.01.2024") + bar("03.01.2024"))
-    with pytest.raises(PermanentVendorError, match=r"(?s)no stamp of .*AAPL\.csv.*iso.*'99\.99\.9999,9,9,9,9,9'.*timestamp_format"):
+    with pytest.raises(
+        PermanentVendorError, match=r"(?s)no stamp of .*AAPL\.csv.*iso.*'99\.99\.9999,9,9,9,9,9'.*timestamp_format"
+    ):
         await fetch(provider(tmp_path))
 
 

@@ -208,8 +208,13 @@ def test_fields_are_those_that_the_csv_module_reads(table: list[list[str]]) -> N
     assert [tuple(field.strip() for field in line) for line in numbers(frame)] == wanted
 
 
+def _says_something(line: str) -> bool:
+    # Python takes the separators of ASCII for spaces, which Unicode does not.
+    return any(not letter.isspace() or letter in "\x1c\x1d\x1e\x1f" for letter in line)
+
+
 @given(st.text(max_size=200))
 def test_no_text_loses_a_line(text: str) -> None:
     frame = rows(f"{HEADER}\n{text}")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    assert frame["received"].to_list() == [line for line in lines if line.strip()]
+    assert frame["received"].to_list() == [line for line in lines if _says_something(line)]

@@ -243,7 +243,7 @@ async def test_hours_start_with_the_session_and_fill_it(sim: Simulation, tmp_pat
     job = Job(KO, date(2024, 3, 8), date(2024, 3, 13))
     now = datetime(2024, 3, 20, 22, tzinfo=UTC)
     (outcome,) = await asyncio.to_thread(
-        ingest, LakeStore.at(tmp_path), SourceSettings.model_validate(body), Resolution.HOUR, [job], now=now
+        ingest, LakeStore.at(tmp_path, clock=lambda: now), SourceSettings.model_validate(body), Resolution.HOUR, [job]
     )
     traded = [(item.status, item.actual) for item in outcome.sessions if item.status is not SessionStatus.CLOSED]
     assert traded == [(SessionStatus.COMPLETE, 7)] * 3
