@@ -22,6 +22,7 @@ POINTS = (
     "compacted_file",
     "vacuum_deleting",
     "checkpoint_written",
+    "checkpoint_sealed",
     "catalog_built",
 )
 

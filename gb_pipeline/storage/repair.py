@@ -15,11 +15,8 @@ from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
 from gb_pipeline.storage.dataset import IS_CURRENT
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import (
-    Seal,
     damaged,
     decode_entry,
-    decode_seal,
-    encode_seal,
     entry_name,
     folder,
     pointer_name,
@@ -57,7 +54,7 @@ def restore_log(table: Table) -> list[str]:
         seal = table.seal()
         if seal is not None:
             done += _drop_older(table, seal.version)
-            done += _copy_seal(table, seal)
+            done += [f"the seal of the checkpoint of {table.name} was copied again"] if table.copy_seal() else []
         if seal is not None and _read(table, pointer_name(table.name)) != seal.pointer.encode():
             table.files.put(pointer_name(table.name), seal.pointer.encode())
             done.append(f"the pointer to the newest checkpoint of {table.name} was made again")
@@ -126,13 +123,6 @@ def _from_entries(table: Table) -> list[str]:
     if newest > 0:
         table.checkpoint()
     return [f"the checkpoint of {table.name} was made again from {newest + 1} entries"]
-
-
-def _copy_seal(table: Table, seal: Seal) -> list[str]:
-    lacking = [name for name in table.seal_names if decode_seal(_read(table, name)) != seal]
-    for name in lacking:
-        table.files.put(name, encode_seal(seal))
-    return [f"the seal of the checkpoint of {table.name} was copied again"] if lacking else []
 
 
 def _drop_older(table: Table, sealed: int) -> list[str]:

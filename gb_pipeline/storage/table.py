@@ -53,6 +53,7 @@ class Table:
         self._recent: dict[int, Entry] = {}
         # The version of the newest checkpoint that this process knows of.
         self._sealed = 0
+        self._finished = False
 
     @property
     def name(self) -> str:
@@ -82,7 +83,7 @@ class Table:
         with self._guard:
             self._take(entry)
             with suppress(OSError):
-                self._mirror_before(entry.version)
+                self._finish_others(entry.version)
                 self._mirror(entry.version, data)
             if entry.version - self._sealed >= CHECKPOINT_EVERY:
                 self._checkpoint_if_due()
@@ -162,6 +163,7 @@ class Table:
         pointer = self.files.read(pointer_name(self.name)).decode()
         for name in self.seal_names:
             self.files.put(name, encode_seal(Seal(version, zlib.crc32(data), pointer)))
+            reach("checkpoint_sealed")
         self._sealed = version
         for older in self.mirrored_versions():
             if older < version - CHECKPOINT_EVERY:
@@ -177,10 +179,23 @@ class Table:
             if self._held.version - self._sealed >= CHECKPOINT_EVERY:
                 self.checkpoint()
 
-    def _mirror_before(self, version: int) -> None:
-        """Make the mirror that a killed writer left out."""
+    def _finish_others(self, version: int) -> None:
+        """Make what a killed writer left out: the mirror of the entry before, and, once in a process, a copy of the seal."""
         if version and self.files.size(self._mirror_name(version - 1)) is None:
             self._mirror(version - 1, self.files.read(entry_name(self.name, version - 1)))
+        if not self._finished:
+            self._finished = True
+            with suppress(LakeError):
+                self.copy_seal()
+
+    def copy_seal(self) -> bool:
+        """Make copies of the seal that are missing, older or damaged; whether there were any."""
+        seal = self.seal()
+        lacking = [] if seal is None else [name for name in self.seal_names if _seal_in(self._read(name)) != seal]
+        for name in lacking:
+            assert seal is not None
+            self.files.put(name, encode_seal(seal))
+        return bool(lacking)
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
@@ -191,7 +206,7 @@ class Table:
             DamagedLog: what says so is damaged in both.
         """
         copies = [copy for copy in map(self._read, self.seal_names) if copy is not None]
-        found = [seal for seal in map(decode_seal, copies) if seal is not None]
+        found = [seal for seal in map(_seal_in, copies) if seal is not None]
         if copies and not found:
             raise damaged(self.name, f"the seal of its checkpoint is damaged ({self.seal_names[0]})")
         return max(found, key=lambda seal: seal.version, default=None)
@@ -293,6 +308,10 @@ class Tables:
                 continue
             if found.version >= 0:
                 yield found
+
+
+def _seal_in(data: bytes | None) -> Seal | None:
+    return None if data is None else decode_seal(data)
 
 
 def _alike(one: Snapshot, other: Snapshot) -> bool:

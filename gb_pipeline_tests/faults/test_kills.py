@@ -13,7 +13,7 @@ from gb_pipeline_tests.faults.kill_work import Worker
 from gb_pipeline_tests.faults.kills import KillServer, Suspect, kill_server
 
 # How often a point may be passed before the kill.
-_UP_TO = {"catalog_built": 1, "checkpoint_written": 4, "compacted_file": 3}
+_UP_TO = {"catalog_built": 1, "checkpoint_written": 4, "checkpoint_sealed": 6, "compacted_file": 3}
 
 
 def test_a_kill_at_every_named_point_leaves_everything_whole(tmp_path: Path) -> None:
