@@ -209,7 +209,7 @@ def _tell(repaired: Repair) -> ExitCode:
     if left:
         print_error(f"{count(left, 'damage')} left", "`gb verify` lists them; `gb verify --repair` tries again")
     else:
-        note("everything is as it was written")
+        note(_sound(repaired.after))
     if any(not isinstance(error, TransientVendorError) for error in repaired.errors):
         return ExitCode.FAILED
     if repaired.errors:
@@ -236,7 +236,13 @@ def _print(found: VerifyReport) -> None:
     note(told)
     if len(found.damages) > _SHOWN:
         note(f"{len(found.damages) - _SHOWN:,} damages are not shown (--json)")
-    note("everything is as it was written" if found.ok else count(len(found.damages), "damage"))
+    for sentence in found.lost:
+        note(f"lost for good, by an earlier repair: {sentence}")
+    note(_sound(found) if found.ok else count(len(found.damages), "damage"))
+
+
+def _sound(found: VerifyReport) -> str:
+    return "everything that is there is as it was written" if found.lost else "everything is as it was written"
 
 
 def _lines(damage: Damage) -> Iterator[tuple[str, str, str]]:
@@ -270,6 +276,7 @@ def _plain(found: VerifyReport) -> dict[str, Any]:
         "files": found.files,
         "bytes": found.bytes,
         "sessions": found.sessions,
+        "lost": list(found.lost),
         "damages": [
             {
                 "table": damage.table,

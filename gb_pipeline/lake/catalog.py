@@ -115,7 +115,9 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
         raise LakeError(f"no catalog can be written: {error}", fix="make room, or the lake's folder writable") from None
     finally:
         for leftover in (beside, Path(f"{beside}.wal")):
-            leftover.unlink(missing_ok=True)
+            # In a folder that cannot be written there is nothing to remove, and the reason is on its way.
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
     return replace(made, replaced=newest, seconds=time.perf_counter() - began)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError
+from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.lake import actions, bars, fetches, ledger, proofs
 from gb_pipeline.lake.basis import refuse_other_adjustment
 from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
@@ -31,6 +31,8 @@ from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.table import Tables
 
+# Sessions may begin and end some days beside their date.
+FIRST_YEAR, LAST_YEAR = 2, 9998
 Symbols = Symbol | str | Sequence[Symbol | str]
 FetchedAt = datetime | Mapping[str, datetime] | None
 
@@ -121,7 +123,7 @@ class LakeStore:
             source=source,
             symbols=codes,
             resolution=kind,
-            window=as_window(window),
+            window=_window(window),
             fetched_at=self._moments(codes, fetched_at),
             run_id=run_id,
             listings=listings or {},
@@ -146,7 +148,7 @@ class LakeStore:
         Returns:
             A `failed` report for every session of the window (closed days excepted), stored or not.
         """
-        source, codes, window = source_name(source), _codes(symbols), as_window(window)
+        source, codes, window = source_name(source), _codes(symbols), _window(window)
         present = instant(now or self.clock())
         types = polars_schema(bar_schema(rules.precision))
         nothing = pl.DataFrame(
@@ -274,12 +276,26 @@ class LakeStore:
             ConfigError: the retention is shorter than an hour.
             DamagedLog: what a table needs is not known; nothing of it is removed.
         """
-        ledger.take_over_all(self.tables, clock=self.clock)
+        if not dry_run:
+            ledger.take_over_all(self.tables, clock=self.clock)
         needed = ledger.needed(self.tables)
         return vacuum.vacuum(self.tables, needed, retention=retention, dry_run=dry_run, now=now or self.clock())
 
 
+def _window(window: Window | tuple[datetime, datetime]) -> Window:
+    """A window whose sessions lie within the calendar."""
+    found = as_window(window)
+    if found.start.year < FIRST_YEAR or found.end.year > LAST_YEAR:
+        raise ConfigError(
+            f"the window {found} reaches out of the years {FIRST_YEAR} to {LAST_YEAR}", fix="name a shorter one"
+        )
+    return found
+
+
 def _codes(symbols: Symbols) -> tuple[str, ...]:
+    given: object = symbols
+    if isinstance(given, bytes) or not isinstance(given, Symbol | str | Iterable):
+        raise ConfigError(f"{given!r:.40} is no symbol", fix="name one, or a list of them")
     chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
     if not chosen:
         raise ConfigError("no symbol was named", fix="name at least one")
@@ -287,6 +303,10 @@ def _codes(symbols: Symbols) -> tuple[str, ...]:
 
 
 def _with_symbol(frame: pl.DataFrame, codes: Sequence[str]) -> pl.DataFrame:
+    if not isinstance(frame, pl.DataFrame):
+        raise WindowRefused(
+            f"a {type(frame).__name__} is no frame of Polars", fix="pass a pl.DataFrame; collect lazy ones first"
+        )
     if "symbol" not in frame.columns and len(codes) == 1:
         return frame.with_columns(pl.lit(codes[0]).alias("symbol"))
     return frame

@@ -8,6 +8,7 @@ again. Does not belong here: reading bytes (`storage.scrub`), fetching (`ingest`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage import reading, repair, scrub
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
+from gb_pipeline.storage.losses import losses
 from gb_pipeline.storage.parquet import DamagedFile
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Table
@@ -66,6 +68,7 @@ class VerifyReport:
     Attributes:
         tables, files, bytes, sessions: how much was looked at; sessions are those of bars that were compared with the ledger.
         damages: in the order of tables.
+        lost: versions that an earlier repair could not keep, as sentences; they are no damage any more, and stay lost.
     """
 
     tables: int
@@ -73,6 +76,7 @@ class VerifyReport:
     bytes: int
     sessions: int
     damages: tuple[Damage, ...]
+    lost: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -105,6 +109,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         True
     """
     damages: list[Damage] = []
+    lost: list[str] = []
     looked = {"tables": 0, "files": 0, "bytes": 0, "sessions": 0}
     sound: list[tuple[Table, Snapshot, pl.DataFrame]] = []
     for dataset in store.tables.datasets:
@@ -117,6 +122,10 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
             continue
         if snapshot.version < 0:
             continue
+        try:
+            lost += [f"{dataset.name}: {loss}" for loss in losses(table)]
+        except LakeError as error:
+            damages.append(Damage(dataset.name, error.what))
         files = _files(snapshot, source, symbol)
         looked["tables"] += 1
         looked["files"] += files.height
@@ -126,7 +135,9 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         gone = [item.row["path"] for item in broken]
         sound.append((table, snapshot, files.filter(~pl.col("path").is_in(gone))))
     if not any(damage.table == SESSIONS.name for damage in damages):
-        ledger.take_over_all(store.tables, clock=store.clock)
+        with suppress(LakeError):
+            # A lake that cannot be written can be verified as well.
+            ledger.take_over_all(store.tables, clock=store.clock)
         for table, snapshot, files in sound:
             try:
                 found, sessions = _rows_damages(store, table, snapshot, files, source, symbol)
@@ -137,7 +148,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
             # Rows of a damaged file are missing beside the ledger as well, and have been named.
             damages += found if not any(item.table == table.name and item.broken for item in damages) else []
             looked["sessions"] += sessions
-    return VerifyReport(**looked, damages=tuple(damages))
+    return VerifyReport(**looked, damages=tuple(damages), lost=tuple(lost))
 
 
 def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]:
@@ -160,7 +171,8 @@ def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]
         broken = [damage.broken for damage in mine if damage.broken is not None]
         kept = repair.take_out(store.tables[name], broken, clock=store.clock)
         rows = sum(int(item.row["rows"] or 0) for item in broken)
-        done.append(f"{len(broken)} damaged file(s) were taken out of {name}; {kept} of their {rows} rows were kept")
+        files = "1 damaged file was" if len(broken) == 1 else f"{len(broken):,} damaged files were"
+        done.append(f"{files} taken out of {name}; {kept:,} of their {rows:,} rows were kept")
     for damage in report.damages:
         if damage.resolution is not None and damage.current:
             for symbol in damage.symbols:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, NoDataInRange
+from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars
 from gb_pipeline.market.resolution import Resolution
@@ -22,7 +22,8 @@ from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import SUPERSEDED_AT
-from gb_pipeline.storage.table import Tables
+from gb_pipeline.storage.losses import losses
+from gb_pipeline.storage.table import Table, Tables
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,21 @@ def files_of(tables: Tables, question: Question, precision: Precision) -> pl.Dat
         between=None if (window.start, window.end) == (EARLIEST, LATEST) else {"timestamp": (window.start, window.end)},
         holding={"symbol": question.symbols} if question.symbols else None,
     )
+    if question.as_of is not None:
+        _refuse_lost(tables[found.dataset.name], question, question.as_of)
     chosen = reading.current(found, chosen) if question.as_of is None else reading.known_by(chosen, question.as_of)
     return chosen.sort("min.timestamp", "path")
+
+
+def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
+    """Raise where versions that held at the moment are lost for good: fewer bars would read as all that were known."""
+    window = question.window
+    for loss in losses(table):
+        if loss.concerns(question.source, question.symbols, window.start, window.end, moment):
+            raise LakeError(
+                f"what was known at {moment.isoformat()} is not known any more: {loss}",
+                fix="ask for a moment outside of that, or restore the lake from a backup",
+            )
 
 
 def _series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from gb_pipeline.lake.catalog_views import registered_rows, statements
 from gb_pipeline.lake.datasets import bars_of
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
+from gb_pipeline.storage.losses import losses
 from gb_pipeline.storage.table import Tables
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class SqlTables:
             as_of: tables are seen as they were known at this moment.
         """
         names = {}
+        if as_of is not None:
+            self._refuse_lost(as_of)
         for found in self._snapshots:
             for current in (True, False):
                 if current and as_of is not None:
@@ -75,6 +78,16 @@ class SqlTables:
         if as_of is not None:
             for name, frame in self._summaries(as_of):
                 connection.register(name, frame.to_arrow())
+
+    def _refuse_lost(self, moment: datetime) -> None:
+        """Raise where versions that held at the moment are lost for good."""
+        for found in self._snapshots:
+            for loss in losses(self._tables[found.dataset.name]):
+                if loss.held_at(moment):
+                    raise LakeError(
+                        f"what was known at {moment.isoformat()} is not known any more: {loss}",
+                        fix="ask for a moment outside of that, or restore the lake from a backup",
+                    )
 
     def _summaries(self, as_of: datetime) -> Iterator[tuple[str, pl.DataFrame]]:
         """The catalog's tables about series and sessions as of a moment, where the question names them."""

@@ -262,6 +262,7 @@ def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterward
 
 def _draft(table: Table, clock: Clock) -> Draft:
     base = table.newest()
+    table.confirm()
     return Draft(table, base, max(clock(), from_microseconds(base.clock) + MICROSECOND))
 
 

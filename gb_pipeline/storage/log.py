@@ -90,7 +90,8 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
     except (ValueError, KeyError, TypeError, AttributeError):
         whole, lines, info = False, [], {}
     if not whole:
-        raise damaged(table, f"entry {version} is {'empty' if not data else 'damaged'}")
+        seen = "empty" if not data else "one that another program wrote" if is_foreign(data) else "damaged"
+        raise damaged(table, f"entry {version} is {seen}")
     return Entry(
         version=version,
         adds=tuple(line["add"] for line in lines if "add" in line),
@@ -99,6 +100,16 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
         metadata=next((line["metaData"] for line in lines if "metaData" in line), None),
         info=info,
     )
+
+
+def is_foreign(data: bytes) -> bool:
+    """Whether these are the bytes of an entry that another program wrote: well-formed, and without a checksum of ours."""
+    try:
+        lines = [json.loads(line) for line in data.decode().splitlines()]
+        infos = [line["commitInfo"] for line in lines if "commitInfo" in line]
+        return bool(lines) and not any("checksum" in info or info.get("engineInfo") == ENGINE for info in infos)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def pointer_name(table: str) -> str:
@@ -126,8 +137,7 @@ def damaged(table: str, what: str) -> DamagedLog:
     """The error for a log that cannot be trusted, with the way back."""
     return DamagedLog(
         f"table {table}: {what} ({folder(table)})",
-        fix=f"`gb verify --repair` puts table {table} together again from the files that are there; restore the entry from a"
-        " backup if you have one",
+        fix=f"`gb verify --repair` puts the log of {table} together again from its mirrors",
     )
 
 

@@ -210,12 +210,15 @@ def verify_bytes(files: Files, name: str, size: int) -> None:
 class DamagedFile(LakeError):
     """A data file that is missing or not what was written; nothing else is touched by it."""
 
-    def __init__(self, table: str, name: str, holds: str, reason: str, *, series: str = "") -> None:
+    def __init__(
+        self, table: str, name: str, holds: str, reason: str, *, series: str = "", superseded: bool = False
+    ) -> None:
         """Say which file, what it holds and how to get it back."""
-        super().__init__(
-            f"{table}: the file {name} ({holds}) is damaged: {reason}",
-            fix=f"`gb verify{' ' + series if series else ''} --repair` fetches what it held again; everything else can be read",
-        )
+        verify = f"`gb verify{' ' + series if series else ''} --repair`"
+        fix = f"{verify} fetches what it held again; everything else can be read"
+        if superseded:
+            fix = f"restore it from a backup, as nobody can be asked for older versions; {verify} keeps what can be read of it"
+        super().__init__(f"{table}: the file {name} ({holds}) is damaged: {reason}", fix=fix)
         self.table, self.name, self.holds, self.reason = table, name, holds, reason
 
 

@@ -166,7 +166,9 @@ def damaged(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.Da
         said.append(f"period {row[PERIOD]}")
     series = f"{source}:{symbol}" if source and symbol else str(source or "")
     holds = ", ".join([*said, f"{row.get('rows')} rows"])
-    return parquet.DamagedFile(dataset.name, str(row["path"]), holds, reason, series=series)
+    return parquet.DamagedFile(
+        dataset.name, str(row["path"]), holds, reason, series=series, superseded=row.get(IS_CURRENT) is False
+    )
 
 
 def _one(

@@ -15,12 +15,15 @@ from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
 from gb_pipeline.storage.dataset import IS_CURRENT
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import (
+    CHECKPOINT_EVERY,
     damaged,
     decode_entry,
     entry_name,
     folder,
+    is_foreign,
     pointer_name,
 )
+from gb_pipeline.storage.losses import remember
 from gb_pipeline.storage.scrub import BrokenFile
 from gb_pipeline.storage.table import Table
 
@@ -40,13 +43,19 @@ def restore_log(table: Table) -> list[str]:
             if _sound(table, version, mirror):
                 table.files.put(entry_name(table.name, version), mirror)
                 done.append(f"entry {version} of {table.name} was restored from its mirror")
+        done += _set_aside(table)
         table.forget()
         try:
             table.newest()
         except LakeError:
             done += _from_entries(table)
         newest = table.newest().version
-        for version in range(max(0, newest - 100), newest + 1):
+        sealed = table.seal()
+        if sealed is None and table.has_checkpoint() and newest > 0:
+            table.checkpoint()
+            done.append(f"the checkpoint of {table.name} was made again, as no seal says what it holds")
+        oldest = 0 if sealed is None else sealed.version
+        for version in range(max(0, min(oldest, newest - CHECKPOINT_EVERY)), newest + 1):
             log = _read(table, entry_name(table.name, version))
             if _sound(table, version, log) and table.mirrored(version) != log:
                 table.remirror(version, log)
@@ -75,12 +84,16 @@ def take_out(table: Table, broken: list[BrokenFile], *, clock: Clock = wall_cloc
         draft.ticks = False
         draft.info = {"operation": "REPAIR", "gb": {"files": paths}}
         draft.remove(files)
-        kept = 0
+        kept, lost = 0, []
         for item in broken:
             rows = _whole_groups(table, item)
+            if item.row["path"] in set(files["path"]) and table.dataset.history:
+                lost.append({**item.row, "rows": int(item.row["rows"] or 0) - rows.height})
             if rows.height:
                 kept += rows.height
                 draft.add(rows, current=bool(item.row.get(IS_CURRENT, True)))
+        # Before they are gone: a repair that is cut short says too much rather than too little.
+        remember(table, [row for row in lost if row["rows"]], draft.stamp)
         return kept
 
     return commit(table, decide, clock=clock)
@@ -123,6 +136,20 @@ def _from_entries(table: Table) -> list[str]:
     if newest > 0:
         table.checkpoint()
     return [f"the checkpoint of {table.name} was made again from {newest + 1} entries"]
+
+
+def _set_aside(table: Table) -> list[str]:
+    """Move newest entries that another program wrote out of the log; they are kept beside the mirrors."""
+    done = []
+    for version in reversed(table.entry_versions()):
+        data = _read(table, entry_name(table.name, version))
+        if not is_foreign(data) or table.mirrored(version) is not None:
+            break
+        place = f"log/{table.name}/set_aside/{version:020}.json"
+        table.files.put(place, data)
+        table.files.delete(entry_name(table.name, version))
+        done.append(f"entry {version} of {table.name}, which another program wrote, was set aside ({place})")
+    return done
 
 
 def _drop_older(table: Table, sealed: int) -> list[str]:

@@ -43,8 +43,13 @@ def log_problems(table: Table) -> Iterator[str]:
     except LakeError as error:
         yield error.what
         return
+    beyond = [version for version in table.entry_versions() if version > newest]
+    if beyond:
+        yield f"entry {newest + 1} is missing, and {len(beyond)} entries lie beyond it"
     start = 0
     seal = table.seal()
+    if seal is None and table.has_checkpoint():
+        yield "the seal of its checkpoint is missing"
     if seal is not None:
         start = seal.version
         yield from _seal_problems(table, seal, one_missing=newest == seal.version)

@@ -67,6 +67,7 @@ class Table:
             DamagedLog: an entry is damaged, or the table went backwards or vanished.
         """
         with self._guard:
+            self._refuse_moved()
             if self._held.version < 0 and (seal := self.seal()) is not None:
                 # What delta-rs notes beside a checkpoint is for other programs.
                 self._held = self._of_checkpoint(seal)
@@ -239,6 +240,37 @@ class Table:
         metadata = next(row["metaData"] for row in rows if row.get("metaData"))
         return Snapshot(self.dataset, version, str(metadata["id"]), snapshot.index_of(self.dataset, adds), marks)
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint of any version, sealed or not."""
+        return any(name.endswith(".checkpoint.parquet") for name, _, _ in self.files.list(folder(self.name)))
+
+    def confirm(self) -> None:
+        """Look once more, before a commit, that the newest entry is the one that this process has read.
+
+        Raises:
+            DamagedLog: it is another one: the lake was replaced.
+        """
+        held = self._recent.get(self._held.version)
+        if held is not None and self.entry(held.version) != held:
+            raise damaged(
+                self.name, f"entry {held.version} is not the one that this process has read: the lake was replaced"
+            )
+
+    def _refuse_moved(self) -> None:
+        """A table that lacks the entry that this process has read was moved, or replaced by an older copy."""
+        version = self._held.version
+        if version < 0 or self.files.size(entry_name(self.name, version)) is not None:
+            return
+        seal = self.seal()
+        if seal is not None and seal.version > version:
+            # A vacuum has removed it since; the checkpoint holds what it said.
+            self.forget()
+            return
+        raise damaged(
+            self.name,
+            f"entry {version}, which this process has read, is gone: the lake was moved, or replaced by an older copy",
+        )
+
     def _refuse_backwards(self) -> None:
         """A table whose mirror knows a later entry lost one; a mirror of another table means that it was replaced."""
         version = self._held.version
@@ -248,9 +280,13 @@ class Table:
                 self.newest()
                 return
             if _whole(self.name, version + 1, self.mirrored(version + 1)):
-                raise damaged(self.name, f"the newest entries are lost from version {version + 1} on")
-        if version < 0 and self.mirrored_versions():
-            raise damaged(self.name, "the table vanished")
+                later = [number for number in self.entry_versions() if number > version]
+                lost = (
+                    f"entry {version + 1} is missing" if later else f"the newest entries are lost from {version + 1} on"
+                )
+                raise damaged(self.name, lost)
+        if version < 0 and (self.mirrored_versions() or self.entry_versions()):
+            raise damaged(self.name, "entry 0 is missing" if self.entry_versions() else "the table vanished")
         if not self._compared and version >= 0:
             mirror = self.mirrored(version)
             if _whole(self.name, version, mirror) and mirror != self.files.read(entry_name(self.name, version)):

@@ -8,6 +8,7 @@ readers that opened an older version, and writers that are about to commit, keep
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import unquote
@@ -97,7 +98,8 @@ def vacuum(
 
 
 def _vacuum(table: Table, needed: Needed, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
-    with locked(table.storage.state, table.name):
+    # Only looking needs no lock: whoever may not write can look as well.
+    with nullcontext() if dry_run else locked(table.storage.state, table.name):
         files = _data_files(table, needed.files.get(table.name, frozenset()), now - retention)
         entries = _log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))
         # The oldest entries first: who is killed in between leaves a log without holes.
