@@ -164,7 +164,7 @@ def _write(store: LakeStore, symbol: str, frame: pl.DataFrame, window: Window, r
     store.write_bars(SOURCE, symbol, Resolution.MINUTE, window, frame, rules=rules)
 
 
-_ALL = ["symbol", "timestamp", "open", "close", "volume", "withdrawn", "fetched_at", "known_at"]
+_ALL = ["symbol", "timestamp", "open", "high", "low", "close", "volume", "withdrawn", "fetched_at", "known_at"]
 QUESTIONS: dict[str, Callable[[Lake], pl.DataFrame]] = {
     **{
         f"{symbol} 1m": lambda lake, symbol=symbol: lake.bars(symbol, "1m", source=SOURCE, columns=_ALL)
@@ -200,11 +200,12 @@ QUESTIONS: dict[str, Callable[[Lake], pl.DataFrame]] = {
 
 def ask(root: Path) -> Answers:
     """The answer to every question, or the error; anything but an error of the lake is raised."""
-    return {name: _answer(root, question) for name, question in QUESTIONS.items()}
+    lake = Lake(LakeStore.at(root, clock=SetClock(LEARNT + timedelta(days=1))))
+    return {name: _answer(lake, question) for name, question in QUESTIONS.items()}
 
 
-def _answer(root: Path, question: Callable[[Lake], pl.DataFrame]) -> Answer:
+def _answer(lake: Lake, question: Callable[[Lake], pl.DataFrame]) -> Answer:
     try:
-        return question(Lake(LakeStore.at(root, state=root / "state", clock=SetClock(LEARNT + timedelta(days=1)))))
+        return question(lake)
     except LakeError as error:
         return error
