@@ -96,7 +96,7 @@ def history(
     """Every version of every action, in the order of key and `known_at`; `between` is a half-open range of ex dates."""
     found = tables.newest(TABLE)
     files = found.select(
-        {"source": source} if source else None,
+        {"source": source} if source is not None else None,
         between={"ex_date": between} if between else None,
         holding={"symbol": symbols} if symbols is not None else None,
     )

@@ -68,7 +68,7 @@ def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
     """The same as `read`, lazily and in no order."""
     found = tables.newest(FETCHES.name)
     files = found.select(
-        {"source": source} if source else None, holding={"symbol": symbols} if symbols is not None else None
+        {"source": source} if source is not None else None, holding={"symbol": symbols} if symbols is not None else None
     )
     lazy = reading.scan(tables.storage, FETCHES, files)
     return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))

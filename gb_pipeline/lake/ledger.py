@@ -89,7 +89,7 @@ def _files(
     """The files that may hold such rows, and the range of sessions as a reader takes it."""
     named = (("source", source), ("resolution", resolution and resolution.value))
     files = tables.newest(SESSIONS.name).select(
-        {name: value for name, value in named if value},
+        {name: value for name, value in named if value is not None},
         between={"session": between} if between else None,
         holding={"symbol": symbols} if symbols is not None else None,
     )

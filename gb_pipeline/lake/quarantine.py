@@ -24,7 +24,7 @@ def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
     """Refused rows, lazily and in no order."""
     found = tables.newest(QUARANTINE.name)
     files = found.select(
-        {"source": source} if source else None, holding={"symbol": symbols} if symbols is not None else None
+        {"source": source} if source is not None else None, holding={"symbol": symbols} if symbols is not None else None
     )
     rows = reading.scan(tables.storage, QUARANTINE, files)
     return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
