@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
-from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, unwritable, wall_clock
 from gb_pipeline.storage.dataset import IS_CURRENT
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import (
@@ -32,8 +32,15 @@ def restore_log(table: Table) -> list[str]:
     """Put a table's log together again; what was done, as sentences.
 
     Raises:
-        LakeError: neither the log nor the mirrors know how the table was; nothing was changed.
+        LakeError: neither the log nor the mirrors know how the table was, or the log cannot be written; run it again then.
     """
+    try:
+        return _restore_log(table)
+    except OSError as error:
+        raise unwritable(table, error) from error
+
+
+def _restore_log(table: Table) -> list[str]:
     done = []
     with locked(table.storage.state, table.name):
         for version in table.mirrored_versions():

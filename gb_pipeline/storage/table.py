@@ -149,17 +149,20 @@ class Table:
 
         Raises:
             DamagedLog: the checkpoint is not what this table holds, as its entries on disk are damaged; it does not count.
+            LakeError: it cannot be written.
         """
-        from deltalake import DeltaTable
-
         version = self._held.version
         seal = self.seal()
         if seal is not None and seal.version == version:
             return
-        DeltaTable(self.storage.table(self.name), version=version).create_checkpoint()
+        self._write_checkpoint(version)
         reach("checkpoint_written")
         data = self.files.read(self._checkpoint_name(version))
-        if not _alike(self._decode_checkpoint(version, data), self._held):
+        try:
+            right = _alike(self._decode_checkpoint(version, data), self._held)
+        except (pa.ArrowException, KeyError, TypeError, ValueError, StopIteration):
+            right = False
+        if not right:
             raise damaged(self.name, f"the entries before version {version} are damaged")
         pointer = self.files.read(pointer_name(self.name)).decode()
         for name in self.seal_names:
@@ -170,11 +173,26 @@ class Table:
             if older < version - CHECKPOINT_EVERY:
                 self.files.delete(self._mirror_name(older))
 
-    def _checkpoint_if_due(self) -> None:
-        """Unless somebody else has made a checkpoint meanwhile; where it fails, the next commit tries again."""
+    def _write_checkpoint(self, version: int) -> None:
+        """Have delta-rs write it, and the pointer to it."""
+        from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
-        with suppress(OSError, LakeError, DeltaError):
+        pointer = self._read(pointer_name(self.name)) or b""
+        try:
+            if f'"version":{version},'.encode() not in pointer:
+                # One that was cut off lacks its pointer, and would be left as it is.
+                self.files.delete(self._checkpoint_name(version))
+            DeltaTable(self.storage.table(self.name), version=version).create_checkpoint()
+        except (OSError, DeltaError) as error:
+            raise LakeError(
+                f"no checkpoint of table {self.name} could be written: {str(error).splitlines()[0]}",
+                fix="check free space and permissions (`gb doctor`); the table is whole without it",
+            ) from error
+
+    def _checkpoint_if_due(self) -> None:
+        """Unless somebody else has made a checkpoint meanwhile; where it fails, the next commit tries again."""
+        with suppress(OSError, LakeError):
             seal = self.seal()
             self._sealed = 0 if seal is None else seal.version
             if self._held.version - self._sealed >= CHECKPOINT_EVERY:
