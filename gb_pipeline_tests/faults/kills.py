@@ -109,16 +109,24 @@ class Suspect:
         """Let a process go on where the last one was killed, kill it, and look at what is left."""
         end = server.kill(self.root, self.seed, self.next, self.next + BATCH, point=point, seconds=seconds)
         assert end.done == list(range(self.next, self.next + len(end.done)))
+        self.look(len(end.done), cut_off=end.killed)
+        return end
+
+    def look(self, done: int, *, cut_off: bool) -> None:
+        """Compare the lake with the model after so many more steps.
+
+        Args:
+            done: steps that were acknowledged.
+            cut_off: whether the next one was begun: it counts as a whole or not at all, and is to be taken again.
+        """
         found = stored(self.store)
-        for number in end.done:
-            self._follow(self.plan[number], found, sure=True)
-        self.next += len(end.done)
         self.doubtful = set()
-        if end.killed:
-            # The step that was cut off counts or does not count as a whole, and is taken again by the next process.
+        for number in range(self.next, self.next + done):
+            self._follow(self.plan[number], found, sure=True)
+        self.next += done
+        if cut_off:
             self._follow(self.plan[self.next], found, sure=False)
         self._expect(found)
-        return end
 
     def _follow(self, step: Step, found: dict[Key, list[Version]], *, sure: bool) -> None:
         """Take over a step into the model, with the moment that the lake gave it."""
