@@ -46,7 +46,9 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
             return parquet.verified_source(self._files, name, row["size"])[0]
         except parquet.Unreadable as error:
             self.damage.append(damaged(self._dataset, row, error.reason))
-            return pa.BufferReader(b"damaged")
+        except LakeError as error:
+            self.damage.append(error)
+        return pa.BufferReader(b"damaged")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """The same."""

@@ -7,6 +7,7 @@ the footer and the pages that it decodes, and a damaged file is a `DamagedFile` 
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import zlib
@@ -114,7 +115,9 @@ def open_verified(files: Files, name: str, size: int) -> pq.ParquetFile:
     source, whole = verified_source(files, name, size)
     try:
         return pq.ParquetFile(source, page_checksum_verification=not whole)
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
+        raise _judged(name, error) from None
+    except pa.ArrowException as error:
         raise Unreadable(_first_line(error)) from None
 
 
@@ -142,10 +145,8 @@ def verified_source(files: Files, name: str, size: int) -> tuple[pa.NativeFile, 
         length = min(size, int.from_bytes(tail[:4], "little") + _TAIL)
         _compare_footer(tail, source.read_at(length, size - length), footer)
         return source, False
-    except FileNotFoundError:
-        raise Unreadable("it is missing") from None
     except OSError as error:
-        raise Unreadable(_first_line(error)) from None
+        raise _judged(name, error) from None
 
 
 def _compare_size(found: int, size: int) -> None:
@@ -180,7 +181,9 @@ def read_columns(
     try:
         groups = range(file.num_row_groups) if between is None else _groups(file, *between)
         return file.read_row_groups(groups, columns=list(columns), use_threads=threads)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise _judged(name, error) from None
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise Unreadable(_first_line(error)) from None
     finally:
         file.close()
@@ -198,10 +201,8 @@ def verify_bytes(files: Files, name: str, size: int) -> None:
             total, crc = 0, 0
             while chunk := file.read(1 << 20):
                 total, crc = total + len(chunk), zlib.crc32(chunk, crc)
-    except FileNotFoundError:
-        raise Unreadable("it is missing") from None
     except OSError as error:
-        raise Unreadable(f"it cannot be read: {error.strerror or error}") from None
+        raise _judged(name, error) from None
     _compare_size(total, size)
     if crc != promised:
         raise Unreadable("its bytes are not those that were written")
@@ -250,6 +251,23 @@ def _narrow(series: pl.Series, kind: pa.DataType) -> pa.Array:
 def _packs(kind: pa.DataType) -> bool:
     number = pa.types.is_decimal(kind) and kind.precision <= 18
     return bool(number or pa.types.is_timestamp(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind))
+
+
+def tells_of_damage(error: OSError) -> bool:
+    """Whether an error is about the bytes of a file, instead of permissions or limits: Arrow's own have no number."""
+    return error.errno in {None, errno.EIO}
+
+
+def _judged(name: str, error: OSError) -> Exception:
+    """What an error of the system says of a file: that it is damaged, or only that this process cannot read it just now."""
+    if isinstance(error, FileNotFoundError):
+        return Unreadable("it is missing")
+    if tells_of_damage(error):
+        return Unreadable(_first_line(error))
+    return LakeError(
+        f"the file {name} cannot be read: {error.strerror or error}",
+        fix="check its permissions and the limits of this process; that says nothing of what is in it",
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -116,7 +116,11 @@ def _whole_groups(table: Table, item: BrokenFile) -> pl.DataFrame:
         with parquet.open_verified(table.files, name, item.row["size"]) as file:
             groups = [group for group in range(file.num_row_groups) if group not in lost]
             rows = pl.DataFrame(file.read_row_groups(groups)) if groups else None
-    except (parquet.Unreadable, OSError, pa.ArrowException):
+    except OSError as error:
+        if not parquet.tells_of_damage(error):
+            raise
+        rows = None
+    except (parquet.Unreadable, pa.ArrowException):
         rows = None
     if rows is None:
         return pl.DataFrame(schema=types)

@@ -106,7 +106,11 @@ def _parts(table: Table, path: str, size: int) -> tuple[tuple[int, int, int, tup
 def _decodes(file: Any, group: int, name: str) -> bool:
     try:
         file.read_row_group(group, columns=[name])
-    except (OSError, pa.ArrowException):
+    except OSError as error:
+        if not parquet.tells_of_damage(error):
+            raise
+        return False
+    except pa.ArrowException:
         return False
     return True
 

@@ -65,16 +65,26 @@ class Table:
 
         Raises:
             DamagedLog: an entry is damaged, or the table went backwards or vanished.
+            LakeError: this process cannot read the log.
         """
         with self._guard:
-            self._refuse_moved()
-            if self._held.version < 0 and (seal := self.seal()) is not None:
-                # What delta-rs notes beside a checkpoint is for other programs.
-                self._held = self._of_checkpoint(seal)
-            while (entry := self.entry(self._held.version + 1)) is not None:
-                self._take(entry)
-            self._refuse_backwards()
+            try:
+                self._follow()
+            except OSError as error:
+                raise LakeError(
+                    f"table {self.name} under {self.storage.root} cannot be read: {error.strerror or error}",
+                    fix="check permissions, the disk and the limits of this process (`gb doctor`)",
+                ) from error
             return self._held
+
+    def _follow(self) -> None:
+        self._refuse_moved()
+        if self._held.version < 0 and (seal := self.seal()) is not None:
+            # What delta-rs notes beside a checkpoint is for other programs.
+            self._held = self._of_checkpoint(seal)
+        while (entry := self.entry(self._held.version + 1)) is not None:
+            self._take(entry)
+        self._refuse_backwards()
 
     def committed(self, entry: Entry, data: bytes) -> Snapshot:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
