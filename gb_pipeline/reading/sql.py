@@ -58,8 +58,9 @@ def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory:
     except duckdb.OutOfMemoryException:
         raise _too_large(memory) from None
     except duckdb.Error as error:
-        if tables is not None and tables.damage:
-            raise tables.damage[0] from None
+        damage = [] if tables is None else tables.damage_behind(error)
+        if damage:
+            raise damage[0] from None
         raise _explained(connection, error) from None
     except pl.exceptions.PolarsError as error:
         raise ReadError(

@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 
 # Tables of the catalog that sum up a table of the same name.
 _SUMMARIES = ("corporate_actions", "quarantine", "fetches")
+# What DuckDB says when a registered table could not be read to its end.
+_READING_FAILED = "reading the stream registered as"
 
 
 class SqlTables:
-    """What a question may read of a lake's tables.
-
-    Attributes:
-        damage: files that a query stumbled over, by the order in which it did.
-    """
+    """What a question may read of a lake's tables."""
 
     def __init__(self, tables: Tables, text: str) -> None:
         """Take the newest version of every table that the question names.
@@ -48,10 +46,13 @@ class SqlTables:
         self._watching: list[VerifiedFiles] = []
         self._snapshots = [found for found in map(tables.newest, self._named()) if found.version >= 0]
 
-    @property
-    def damage(self) -> list[LakeError]:
-        """Files that a query stumbled over."""
-        return [error for watch in self._watching for error in watch.damage]
+    def damage_behind(self, error: Exception) -> list[LakeError]:
+        """Files that a query stumbled over when it ended with an error.
+
+        Where reading a table failed on the way, every file that was opened is looked at: nobody says which one it was.
+        """
+        failed = _READING_FAILED in str(error)
+        return [found for watch in self._watching for found in (watch.look_for_damage() if failed else watch.damage)]
 
     def register(self, connection: DuckDBPyConnection, as_of: datetime | None = None) -> None:
         """Put views and macros of the tables before those of the catalog.

@@ -33,6 +33,19 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
         self._dataset = dataset
         self._rows = {row["path"]: row for row in files.iter_rows(named=True)}
         self.damage: list[LakeError] = []
+        self._opened: dict[str, None] = {}
+
+    def look_for_damage(self) -> list[LakeError]:
+        """What was found damaged, after an error of an engine: a page that cannot be read is not said to be of which file."""
+        for path in [] if self.damage else self._opened:
+            row = self._rows[path]
+            try:
+                parquet.verify_bytes(self._files, f"{self._root}/{path}", row["size"])
+            except parquet.Unreadable as error:
+                self.damage.append(damaged(self._dataset, row, error.reason))
+            except LakeError as error:
+                self.damage.append(error)
+        return self.damage
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """A file of the table, verified as far as its footer; in the place of a damaged one something that Arrow refuses.
@@ -42,6 +55,7 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
         """
         row = self._rows[path]
         name = f"{self._root}/{path}"
+        self._opened[path] = None
         try:
             return parquet.verified_source(self._files, name, row["size"])[0]
         except parquet.Unreadable as error:
