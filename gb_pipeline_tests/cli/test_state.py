@@ -49,6 +49,6 @@ def test_a_lake_that_is_named_is_the_projects_with_its_state_where_it_is_the_sam
 
     monkeypatch.chdir(tmp_path_factory.mktemp("nowhere"))
     monkeypatch.setenv("GB_STATE", str(elsewhere / "other"))
-    assert gb("vacuum", "--lake", elsewhere / "data").code == 0
+    assert gb("vacuum", "--delete", "--lake", elsewhere / "data").code == 0
     assert (elsewhere / "other" / "locks").is_dir()
     assert not (elsewhere / "data" / "state").exists()
