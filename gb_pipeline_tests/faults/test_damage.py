@@ -21,8 +21,10 @@ import pytest
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import Lost, mend, verify
+from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline_tests.bars import day, minutes
 from gb_pipeline_tests.faults.specimen import (
     FIRST,
     SECOND,
@@ -82,9 +84,13 @@ class Case:
     def _is_named(self, error: Answer) -> bool:
         """By its file, or by its table where the log is damaged, with what mends it."""
         assert isinstance(error, LakeError)
-        files = [name.name for name in self.names if kind_of(name).startswith("data")]
-        tables = [kind.split(" ")[-1] for kind in self.kinds]
-        return any(word in error.what for word in (files or tables)) and "gb verify" in error.fix
+        files = [name for name in self.names if kind_of(name).startswith("data")]
+        if files:
+            return (
+                any(name.name in error.what and _series(name) in error.what for name in files)
+                and "gb verify" in error.fix
+            )
+        return any(kind.split(" ")[-1] in error.what for kind in self.kinds) and "gb verify" in error.fix
 
     def _is_about(self, table: str, file: str) -> bool:
         return any(table == kind.split(" ")[-1] for kind in self.kinds) and (
@@ -94,6 +100,12 @@ class Case:
     def _may_fail(self, question: str) -> bool:
         """Whether a question needs one of the damaged files."""
         return any(_needs(question, name) for name in self.names)
+
+
+def _series(name: Path) -> str:
+    """The series of a file, as far as its folders tell it."""
+    values = dict(part.split("=") for part in name.parts if "=" in part)
+    return ", ".join(values[key] for key in ("source", "symbol") if key in values)
 
 
 def _needs(question: str, name: Path) -> bool:
@@ -300,6 +312,38 @@ def test_a_damaged_file_is_taken_out_and_fetched_again(tmp_path: Path, specimens
         assert verify(LakeStore.at(case.root)).ok
         for question in [f"{FIRST} 1m", f"{SECOND} 1m", "1d"]:
             assert held_by_the_vendor(ask(case.root)[question]).equals(held_by_the_vendor(specimen.answers[question]))
+
+
+@pytest.mark.parametrize("what", ["data", "entry", "checkpoint"])
+def test_nothing_is_written_on_top_of_damage(tmp_path: Path, specimens: list[Specimen], what: str) -> None:
+    chance, compactions = Random(5), 0
+    for number, specimen in enumerate(specimens):
+        names = [name for name in specimen.files[f"{what} bars_1m"] if f"symbol={SECOND}" not in name.parts]
+        name = [name for name in names if "is_current=false" not in name.parts][-1]
+        case = damaged(specimen, tmp_path / str(number), name, flip, chance)
+        store = LakeStore.at(case.root)
+        before = sorted(path for path in case.root.rglob("*") if path.is_file() and "locks" not in path.parts)
+        stamps = specimen.answers[f"{FIRST} 1m"].filter(pl.col("symbol") == FIRST)["timestamp"].dt.date().unique()
+        with pytest.raises(LakeError) as refused:
+            for session in stamps.sort():
+                rows = minutes(str(session), 7, symbol=FIRST).with_columns(pl.lit("1").alias("volume"))
+                store.write_bars(SOURCE, FIRST, Resolution.MINUTE, day(str(session)), rows)
+        assert case._is_named(refused.value), refused.value
+        fresh_store = LakeStore.at(case.root)
+        for item in fresh_store.compaction_candidates(min_files=2) if what == "data" else []:
+            if item.table == "bars_1m" and name.match(
+                f"**/symbol={item.values['symbol']}/period={item.values['period']}/*/*"
+            ):
+                with pytest.raises(LakeError):
+                    fresh_store.compact(item)
+                compactions += 1
+        after = sorted(path for path in case.root.rglob("*") if path.is_file() and "locks" not in path.parts)
+        assert after == before or what == "data", "sessions of other files may be written"
+        daily = minutes("2024-03-01", 1, symbol=FIRST, step=86_400)
+        rules = BarRules(resolution=Resolution.DAY)
+        assert (
+            store.write_bars(SOURCE, FIRST, Resolution.DAY, day("2024-03-01"), daily, rules=rules).version is not None
+        )
 
 
 def fetch_again(store: LakeStore, item: Lost, truth: pl.DataFrame, session: date) -> None:
