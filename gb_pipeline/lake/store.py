@@ -19,7 +19,7 @@ from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, polars_schema
+from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, bar_table, polars_schema
 from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
 from gb_pipeline.market.window import Window, as_window, instant
 from gb_pipeline.quality.bars import judge
@@ -29,6 +29,7 @@ from gb_pipeline.storage import compaction, vacuum
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.table import Tables
 
 # Sessions may begin and end some days beside their date.
@@ -179,11 +180,13 @@ class LakeStore:
         first, last = said["session"].min(), said["session"].max()
         assert isinstance(first, date) and isinstance(last, date)
         symbols = said["symbol"].unique().to_list()
-        known = ledger.current(
-            self.tables, source, rules.resolution, symbols, (first, date.fromordinal(last.toordinal() + 1))
-        ).filter(pl.col("status") != SessionStatus.FAILED.value)
-        new = said.join(known, on=["symbol", "session"], how="anti", maintain_order="left")
-        ledger.append_changed(self.tables, new, clock=self.clock)
+        until = date.fromordinal(last.toordinal() + 1)
+        # Nobody stores bars of these sessions between the look and the word.
+        with locked(self.storage.state, bar_table(rules.resolution, rules.precision)):
+            known = ledger.current(self.tables, source, rules.resolution, symbols, (first, until))
+            told = known.filter(pl.col("status") != SessionStatus.FAILED.value)
+            new = said.join(told, on=["symbol", "session"], how="anti", maintain_order="left")
+            ledger.append_changed(self.tables, new, clock=self.clock)
 
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
         """Append to the ledger of vendor calls, in one commit.
