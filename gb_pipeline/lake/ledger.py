@@ -8,7 +8,7 @@ the table takes that over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -25,7 +25,7 @@ from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import Entry
 from gb_pipeline.storage.reading import held_at
-from gb_pipeline.storage.snapshot import index_of
+from gb_pipeline.storage.snapshot import CLOCK, index_of
 from gb_pipeline.storage.table import Table, Tables
 from gb_pipeline.storage.vacuum import Needed
 
@@ -193,10 +193,20 @@ def note(tables: Tables, said: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
     return {_NOTE: {**about, "rows": rows.to_dict(as_series=False)}}
 
 
-def take_over(tables: Tables, table: Table, *, least: int = 1, clock: Clock = wall_clock) -> int:
+def take_over(
+    tables: Tables,
+    table: Table,
+    *,
+    least: int = 1,
+    without: frozenset[str] = frozenset(),
+    clock: Clock = wall_clock,
+) -> int:
     """Let the ledger take over what a table's entries carry, where at least so many entries wait.
 
     The caller holds the table's lock. Rows keep the moment at which they became known with their bars.
+
+    Args:
+        without: paths of files that are left out, as they are damaged: what they said is lost.
 
     Returns:
         How many entries that were.
@@ -209,23 +219,21 @@ def take_over(tables: Tables, table: Table, *, least: int = 1, clock: Clock = wa
         if not notes:
             return 0
         draft.mark(table.name, notes[-1].version)
-        rows = []
-        for entry in notes:
-            for action in entry.info[_NOTE].get("files", ()):
+        for action in _file_actions(notes):
+            if unquote(action["path"]) not in without:
                 draft.add_file(action)
-            rows.append(_rows_of(tables, table, entry))
-        newest = pl.concat(rows)["known_at"].max()
-        if isinstance(newest, datetime):
-            draft.stamp = max(draft.stamp, newest)
-        few = [found for found, entry in zip(rows, notes, strict=True) if "rows" in entry.info[_NOTE]]
+        few = [_rows_of(tables, table, entry) for entry in notes if "rows" in entry.info[_NOTE]]
         if few:
             draft.add(append.in_order(tables[SESSIONS.name], pl.concat(few)))
+        # An entry of bars that carries something stamped it with its own clock.
+        moments = [from_microseconds(entry.transactions[CLOCK]) for entry in notes]
+        draft.stamp = max(draft.stamp, *moments)
         return len(notes)
 
     return commit(tables[SESSIONS.name], decide, clock=clock)
 
 
-def take_over_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
+def take_over_all(tables: Tables, *, without: frozenset[str] = frozenset(), clock: Clock = wall_clock) -> int:
     """The same for every table of bars that nobody is writing to just now."""
     found = 0
     for snapshot in list(tables.existing(damaged=[])):
@@ -233,8 +241,14 @@ def take_over_all(tables: Tables, *, clock: Clock = wall_clock) -> int:
             continue
         with locked(tables.storage.state, snapshot.dataset.name, wait=False) as held:
             if held:
-                found += take_over(tables, tables[snapshot.dataset.name], clock=clock)
+                found += take_over(tables, tables[snapshot.dataset.name], without=without, clock=clock)
     return found
+
+
+def waiting_files(tables: Tables) -> pl.DataFrame:
+    """Files of the ledger that only entries of bars name so far, as rows of `Snapshot.files`."""
+    names = [snapshot.dataset.name for snapshot in tables.existing(damaged=[]) if bars_of(snapshot.dataset.name)]
+    return index_of(SESSIONS, [action for name in names for action in _file_actions(_carried(tables, tables[name]))])
 
 
 def needed(tables: Tables) -> Needed:
@@ -246,8 +260,7 @@ def needed(tables: Tables) -> Needed:
         name = snapshot.dataset.name
         # All of them are looked at, also those that carry nothing.
         entries[name] = tables.newest(SESSIONS.name).transactions.get(name, -1) + 1
-        for entry in _carried(tables, tables[name]):
-            files |= {unquote(action["path"]) for action in entry.info[_NOTE].get("files", ())}
+        files |= {unquote(action["path"]) for action in _file_actions(_carried(tables, tables[name]))}
     return Needed(entries, {SESSIONS.name: frozenset(files)})
 
 
@@ -287,6 +300,10 @@ def _carried(tables: Tables, table: Table) -> list[Entry]:
     done = tables.newest(SESSIONS.name).transactions.get(table.name, -1)
     newest = table.newest().version
     return [entry for entry in table.entries(done + 1, newest) if _NOTE in entry.info]
+
+
+def _file_actions(notes: Sequence[Entry]) -> list[Mapping[str, Any]]:
+    return [action for entry in notes for action in entry.info[_NOTE].get("files", ())]
 
 
 def _rows_of(tables: Tables, table: Table, entry: Entry) -> pl.DataFrame:

@@ -25,7 +25,7 @@ from gb_pipeline.storage import reading, repair, scrub
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
 from gb_pipeline.storage.losses import losses
 from gb_pipeline.storage.parquet import DamagedFile
-from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.snapshot import Snapshot, index_of
 from gb_pipeline.storage.table import Table
 
 _DAY = timedelta(days=1)
@@ -120,13 +120,15 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
             snapshot = table.newest()
         except LakeError:
             continue
-        if snapshot.version < 0:
+        if snapshot.version < 0 and not (dataset.name == SESSIONS.name and _waiting(store).height):
             continue
         try:
             lost += [f"{dataset.name}: {loss}" for loss in losses(table)]
         except LakeError as error:
             damages.append(Damage(dataset.name, error.what))
         files = _files(snapshot, source, symbol)
+        if dataset.name == SESSIONS.name:
+            files = pl.concat([files, _waiting(store)])
         looked["tables"] += 1
         looked["files"] += files.height
         looked["bytes"] += int(files["size"].sum())
@@ -169,6 +171,10 @@ def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]
     for name in dict.fromkeys(damage.table for damage in report.damages if damage.broken is not None):
         mine = [damage for damage in report.damages if damage.table == name and damage.broken is not None]
         broken = [damage.broken for damage in mine if damage.broken is not None]
+        if name == SESSIONS.name:
+            # What the ledger has not taken over yet is left out of it; the rest is taken out below.
+            without = frozenset(str(item.row["path"]) for item in broken)
+            ledger.take_over_all(store.tables, without=without, clock=store.clock)
         kept = repair.take_out(store.tables[name], broken, clock=store.clock)
         rows = sum(int(item.row["rows"] or 0) for item in broken)
         files = "1 damaged file was" if len(broken) == 1 else f"{len(broken):,} damaged files were"
@@ -184,6 +190,14 @@ def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]
     for item in found:
         _mark_failed(store, item, doubted.get((item.source, item.symbol, item.resolution), set()))
     return done, found
+
+
+def _waiting(store: LakeStore) -> pl.DataFrame:
+    """Files of the ledger that wait to be taken over; none where a log is damaged, which is named as well."""
+    try:
+        return ledger.waiting_files(store.tables)
+    except LakeError:
+        return index_of(SESSIONS, [])
 
 
 def _files(snapshot: Snapshot, source: str | None, symbol: str | None) -> pl.DataFrame:

@@ -114,6 +114,18 @@ def fresh(root: Path) -> Specimen:
     return made
 
 
+def many_sessions(root: Path) -> Specimen:
+    """A lake of so many sessions in one commit that it carries what the ledger is to say as files."""
+    _daily(LakeStore.at(root, clock=SetClock(_BEGIN)), date(2020, 1, 1), 400)
+    return Specimen(root)
+
+
+def _daily(store: LakeStore, first: date, days: int) -> None:
+    window, symbols = Window.of(first, first + timedelta(days=days)), [FIRST, SECOND, WIDE]
+    rows = pl.concat([minutes(str(first), days, symbol=symbol, step=86_400) for symbol in symbols])
+    store.write_bars(SOURCE, symbols, Resolution.DAY, window, rows, rules=BarRules(resolution=Resolution.DAY))
+
+
 def _minutes(store: LakeStore) -> None:
     for symbol, base in ((FIRST, 100), (SECOND, 500)):
         for start in ("2024-01-30", "2024-02-01"):
@@ -123,11 +135,7 @@ def _minutes(store: LakeStore) -> None:
 
 
 def _others(store: LakeStore) -> None:
-    first = date(2023, 12, 1)
-    window = Window.of(first, first + timedelta(days=DAYS))
-    symbols = [FIRST, SECOND, WIDE]
-    rows = pl.concat([minutes("2023-12-01", DAYS, symbol=symbol, step=86_400) for symbol in symbols])
-    store.write_bars(SOURCE, symbols, Resolution.DAY, window, rows, rules=BarRules(resolution=Resolution.DAY))
+    _daily(store, date(2023, 12, 1), DAYS)
     actions = received(split("2024-01-15", "2", symbol=FIRST), split("2024-01-16", "3", symbol=SECOND))
     store.write_actions(SOURCE, [FIRST, SECOND], (date(2024, 1, 1), date(2024, 2, 1)), actions)
     window = day("2024-01-30", 2)

@@ -24,9 +24,11 @@ from gb_pipeline.lake.verification import Lost, mend, verify
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.reading.lake import Lake
 from gb_pipeline_tests.bars import day, minutes
 from gb_pipeline_tests.faults.specimen import (
     FIRST,
+    QUESTIONS,
     SECOND,
     SOURCE,
     WIDE,
@@ -35,6 +37,7 @@ from gb_pipeline_tests.faults.specimen import (
     ask,
     fresh,
     kind_of,
+    many_sessions,
     settled,
 )
 
@@ -313,6 +316,36 @@ def test_a_damaged_file_is_taken_out_and_fetched_again(tmp_path: Path, specimens
         assert verify(LakeStore.at(case.root)).ok
         for question in [f"{FIRST} 1m", f"{SECOND} 1m", "1d"]:
             assert held_by_the_vendor(ask(case.root)[question]).equals(held_by_the_vendor(specimen.answers[question]))
+
+
+@pytest.mark.parametrize("make", [settled, many_sessions])
+@pytest.mark.parametrize("damage", [flip, empty])
+def test_a_damaged_ledger_is_learnt_again_from_the_vendor(
+    tmp_path: Path, make: Callable[[Path], Specimen], damage: Damage
+) -> None:
+    specimen = make(tmp_path / "lake")
+    bars, coverage = told(specimen.root)
+    files = [path.relative_to(specimen.root) for path in (specimen.root / "lake/sessions").rglob("*.parquet")]
+    name = max(files, key=lambda item: ("resolution=1d" in item.parts, "period=2023" in item.parts, item))
+    case = damaged(specimen, tmp_path / "copy", name, damage, Random(6))
+    rounds = 0
+    while not (report := verify(LakeStore.at(case.root))).ok:
+        rounds += 1
+        assert rounds <= 3, report
+        for item in mend(LakeStore.at(case.root), report)[1]:
+            assert item.resolution is Resolution.DAY
+            for session in item.sessions:
+                fetch_again(LakeStore.at(case.root), item, bars, session)
+    assert rounds
+    found = told(case.root)
+    assert held_by_the_vendor(found[0]).equals(held_by_the_vendor(bars))
+    assert found[1].equals(coverage)
+
+
+def told(root: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Daily bars, and what is said of their sessions."""
+    lake = Lake(LakeStore.at(root))
+    return QUESTIONS["1d"](lake), QUESTIONS["coverage 1d"](lake).select("symbol", "session", "status", "fingerprint")
 
 
 @pytest.mark.parametrize("what", ["data", "entry", "checkpoint"])
