@@ -96,10 +96,13 @@ def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
 
     Args:
         as_of: only those that may hold what was known at this moment.
+
+    Raises:
+        DamagedLog: what one of the tables holds is not known; a list without it would be taken for all there is.
     """
-    # Of a table whose contents are not known nothing can be listed; asking for it says why.
-    there = tables.existing(damaged=[])
-    listed = [_files_of(tables, found, as_of) for found in there if bars_of(found.dataset.name)]
+    names = [dataset.name for dataset in tables.datasets if bars_of(dataset.name)]
+    there = [found for found in map(tables.newest, names) if found.version >= 0]
+    listed = [_files_of(tables, found, as_of) for found in there]
     return pl.concat(listed).sort("table", "path") if listed else pl.DataFrame(schema=FILES)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.errors import LakeError, ReadError
+from gb_pipeline.errors import GbError, LakeError, ReadError
 from gb_pipeline.lake.catalog import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_guard import MEMORY, lock, only_a_question
@@ -99,10 +99,14 @@ def _too_large(most: int) -> ReadError:
     )
 
 
-def _explained(connection: DuckDBPyConnection, error: Exception) -> ReadError:
+def _explained(connection: DuckDBPyConnection, error: Exception) -> GbError:
     import duckdb
 
     what, fix = _first_paragraph(error), ""
+    damage, _, repair = what.partition(" -> ")
+    if isinstance(error, duckdb.InvalidInputException) and "gb verify" in repair:
+        # A table of the catalog that could not be made says why in the words of the lake.
+        return LakeError(damage.removeprefix("Invalid Input Error: "), fix=repair)
     if isinstance(error, duckdb.CatalogException):
         # It guesses names of its own system tables.
         what = what.split(" Did you mean", 1)[0]

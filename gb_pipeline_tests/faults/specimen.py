@@ -193,6 +193,10 @@ QUESTIONS: dict[str, Callable[[Lake], pl.DataFrame]] = {
     "1d": lambda lake: lake.bars(None, "1d", source=SOURCE, columns=_ALL),
     "1d as of": lambda lake: lake.bars(None, "1d", source=SOURCE, columns=_ALL, as_of=LEARNT),
     "1d sql": lambda lake: lake.sql("select symbol, timestamp, close from bars_1d order by 1, 2"),
+    "catalog": lambda lake: lake.sql(
+        "select symbol, resolution, session, actual, fingerprint from coverage order by all"
+    ),
+    "catalog files": lambda lake: lake.sql("select * from files order by path"),
     "coverage 1m": lambda lake: lake.coverage(resolution="1m"),
     "coverage 1m as of": lambda lake: lake.coverage(resolution="1m", as_of=LEARNT),
     "coverage 1d": lambda lake: lake.coverage(resolution="1d"),

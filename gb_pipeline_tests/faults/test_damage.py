@@ -133,7 +133,7 @@ def _needs(question: str, name: Path) -> bool:
 
 
 _VERSIONS = {"withdrawn", "restatements"}
-_ABOUT = {"gaps", "symbols", "coverage 1m", "coverage 1m as of", "coverage 1d"}
+_ABOUT = {"catalog", "catalog files", "gaps", "symbols", "coverage 1m", "coverage 1m as of", "coverage 1d"}
 
 Damage = Callable[[bytes, Random], bytes]
 
