@@ -139,7 +139,8 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
     for name, statement in views.items():
         try:
             connection.execute(statement)
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            # The footer of a file is read here; DuckDB's message may hold bytes of it that are no text.
             unreadable[name] = str(error).split("\n", 1)[0]
     _create(connection, "catalog_meta", _meta(state, store.storage, whole=not unreadable))
     listed, series = frames["files"], frames["symbol_data"]
