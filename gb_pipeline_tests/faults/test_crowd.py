@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,8 +15,11 @@ import pytest
 from gb_pipeline.lake import quarantine
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.window import Window
+from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import reading
-from gb_pipeline_tests.faults.crowd import DAYS, ROWS, SHARED, WRITERS, noted
+from gb_pipeline_tests.faults.crowd import DAYS, ROWS, SHARED, SOURCE, SYMBOL, WRITERS, edition, noted
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -40,6 +44,27 @@ def test_everybody_at_once_loses_and_doubles_nothing(tmp_path: Path, seconds: in
     if seconds >= 60:
         # Two cores that have nothing else to do make many more; this one tells only whether writers wait for each other in vain.
         assert commits / seconds >= 1
+
+
+def test_threads_that_share_a_store_lose_and_double_nothing(tmp_path: Path) -> None:
+    store, editions = LakeStore.at(tmp_path), range(1, 6)
+
+    def act(who: int) -> None:
+        for number in editions:
+            window = Window.of(DAYS[who], DAYS[who] + timedelta(days=1))
+            store.write_bars(SOURCE, SYMBOL, Resolution.MINUTE, window, edition(DAYS[who], number))
+            mine = Lake(store).bars(SYMBOL, "1m", DAYS[who], DAYS[who] + timedelta(days=1))
+            assert mine["volume"].to_list() == [number] * ROWS
+            for partition in store.compaction_candidates(min_files=4):
+                store.compact(partition)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(act, range(WRITERS)))
+    for day in DAYS:
+        for _, group in versions(store).filter(pl.col("timestamp").dt.date() == day).group_by("timestamp"):
+            assert group["volume"].cast(pl.Int64).to_list() == list(editions)
+    expect_unbroken_history(store)
+    assert verify(LakeStore.at(tmp_path)).ok
 
 
 def versions(store: LakeStore) -> pl.DataFrame:
