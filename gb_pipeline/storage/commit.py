@@ -11,6 +11,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -113,7 +114,10 @@ class Draft:
         reach("before_files")
         pieces, self._pieces = self._pieces, []
         if len(pieces) > 1:
-            actions = list(leaves().map(self._write_piece, pieces))
+            writing = [leaves().submit(self._write_piece, piece) for piece in pieces]
+            # All of them, also where one fails: what is still being written could not be discarded.
+            wait(writing)
+            actions = [done.result() for done in writing]
         else:
             actions = [self._write_piece(piece) for piece in pieces]
         reach("file_written")
