@@ -23,6 +23,7 @@ from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.merge import KEY, Merge, merge
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.stored import in_window, read_files, refuse_narrower, refuse_unrecorded, window_files
+from gb_pipeline.market.moments import INSTANT, MICROSECOND, instant
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
@@ -31,7 +32,7 @@ from gb_pipeline.quality.bars import Verdict, judge
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.session_days import Listing
-from gb_pipeline.storage.commit import MICROSECOND, Clock, Draft, commit
+from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.history import revise
 from gb_pipeline.storage.table import Tables
@@ -64,7 +65,7 @@ class Answer:
     @property
     def asked(self) -> pl.DataFrame:
         """`symbol` and `fetched_at` as a frame."""
-        kinds = {"symbol": pl.String(), "fetched_at": pl.Datetime("us", "UTC")}
+        kinds = {"symbol": pl.String(), "fetched_at": INSTANT}
         return pl.DataFrame(
             {"symbol": list(self.fetched_at), "fetched_at": list(self.fetched_at.values())}, schema=kinds
         )
@@ -129,7 +130,9 @@ class _Writer:
             return report
         stored, held = self._stored(draft, files)
         window = self.answer.window
-        inside = stored.filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
+        inside = stored.filter(
+            (pl.col("timestamp") >= instant(window.start)) & (pl.col("timestamp") < instant(window.end))
+        )
         refused = pl.concat([self.verdict.bad.select(KEY), self._unlisted(inside)])
         self.decided = decided = merge(self.verdict.good, inside, refused, self.answer.asked)
         # Describing sessions and writing files take about as long, and neither needs the other's result.

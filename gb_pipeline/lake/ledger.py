@@ -17,10 +17,11 @@ from weakref import WeakKeyDictionary
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, bars, bars_of
+from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage import append, reading
-from gb_pipeline.storage.commit import Clock, Draft, commit, from_microseconds, stamped, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import Entry

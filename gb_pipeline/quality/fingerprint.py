@@ -188,6 +188,10 @@ def _columns(frame: pl.DataFrame, precision: Precision) -> tuple[dict[str, npt.N
 
 
 def _integers(series: pl.Series, precision: Precision) -> npt.NDArray[Any]:
+    if series.null_count() == len(series):
+        return np.zeros(
+            (len(series), 2) if series.dtype.is_decimal() and precision is Precision.WIDE else len(series), np.int64
+        )
     if not series.dtype.is_decimal():
         return (series.cast(pl.Int64).fill_null(0) if series.null_count() else series.cast(pl.Int64)).to_numpy()
     try:

@@ -11,7 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.storage.commit import MICROSECOND, Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
 from gb_pipeline.storage.table import Table
 
 

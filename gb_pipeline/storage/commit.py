@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import polars as pl
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.market.moments import INSTANT, MICROSECOND, from_microseconds, instant, microseconds
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
@@ -33,8 +34,6 @@ from gb_pipeline.storage.workers import leaves
 
 # Others may be faster so often before a write gives up; with the lock of a local lake nobody is.
 ATTEMPTS = 200
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 Clock = Callable[[], datetime]
 T = TypeVar("T")
@@ -278,22 +277,11 @@ def unwritable(table: Table, error: OSError) -> LakeError:
     )
 
 
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970, exactly."""
-    return (moment - _EPOCH) // MICROSECOND
-
-
-def from_microseconds(value: int) -> datetime:
-    """The moment of so many microseconds since 1970, in UTC."""
-    return _EPOCH + value * MICROSECOND
-
-
 def stamped(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:
     """Rows as the newest version: known since the stamp, superseded by nothing."""
-    kind = pl.Datetime("us", "UTC")
-    added = [pl.lit(stamp).cast(kind).alias(KNOWN_AT)]
+    added = [instant(stamp).alias(KNOWN_AT)]
     if history:
-        added.append(pl.lit(None, kind).alias(SUPERSEDED_AT))
+        added.append(pl.lit(None, INSTANT).alias(SUPERSEDED_AT))
     return rows.with_columns(added)
 
 

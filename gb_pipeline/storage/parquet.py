@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gb_pipeline.errors import LakeError
@@ -28,6 +29,10 @@ _MAGIC = b"PAR1"
 _TAIL = 8
 # Files of up to so many bytes are read at once.
 _SMALL = 4 << 20
+# A column of fewer rows is not looked at for a dictionary, and one has to serve so many rows per value of the grid.
+_WORTH_A_DICTIONARY, _PER_VALUE = 4_096, 4
+# Rows from which the grid of a column is estimated.
+_SAMPLE = 256
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
 
 
@@ -49,12 +54,12 @@ class Encoded:
 
 
 def encode(dataset: Dataset, table: pa.Table) -> Encoded:
-    """Rows as a Parquet file: ZSTD level 3, integers and decimals delta-packed, a checksum on every page.
+    """Rows as a Parquet file: ZSTD level 3, a checksum on every page; numbers delta-packed, or by dictionary where few differ.
 
     Args:
         table: `to_arrow` of rows in the dataset's file schema; they are written as they lie.
     """
-    packed = packed_columns(dataset.file_schema)
+    packed = [field.name for field in table.schema if _packs(field.type) and not _few_values(table[field.name])]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -78,20 +83,13 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     """The columns of a schema as an Arrow table; decimals of up to 18 digits become 64-bit ones without a copy of digits."""
     columns = []
     for field in schema:
-        series = frame[field.name]
-        kind = field.type
+        kind, array = field.type, frame[field.name].to_arrow()
         if pa.types.is_decimal(kind) and kind.precision <= 18:
-            columns.append(_narrow(series, kind))
+            columns.append(_narrow(array, kind))
         else:
-            array = series.to_arrow()
             columns.append(array if array.type == kind else array.cast(kind))
     fields = [pa.field(field.name, column.type, field.nullable) for field, column in zip(schema, columns, strict=True)]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-def packed_columns(schema: pa.Schema) -> list[str]:
-    """The columns that are delta-packed integers in a file: timestamps, counts and decimals of up to 18 digits."""
-    return [field.name for field in schema if _packs(field.type)]
 
 
 def checksums(name: str) -> tuple[int, int]:
@@ -238,19 +236,34 @@ def _footer_start(data: memoryview) -> int:
     return len(data) - _TAIL - int.from_bytes(data[-_TAIL:-4], "little")
 
 
-def _narrow(series: pl.Series, kind: pa.DataType) -> pa.Array:
-    integers = series.to_physical().cast(pl.Int64)
-    valid = None
-    if integers.null_count():
-        valid = pa.py_buffer(np.packbits(integers.is_not_null().to_numpy(), bitorder="little").tobytes())
-        integers = integers.fill_null(0)
-    values = pa.py_buffer(np.ascontiguousarray(integers.to_numpy()))
-    return pa.Array.from_buffers(pa.decimal64(kind.precision, kind.scale), len(series), [valid, values])
+def _narrow(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Decimals of 128 bits that are known to fit into 64: of each the lower half."""
+    if array.type != pa.decimal128(kind.precision, kind.scale):
+        return array.cast(kind)
+    halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array)) : 2]
+    valid = pc.is_valid(array).buffers()[1] if array.null_count else None
+    narrow = pa.decimal64(kind.precision, kind.scale)
+    return pa.Array.from_buffers(narrow, len(array), [valid, pa.py_buffer(np.ascontiguousarray(halves))])
 
 
 def _packs(kind: pa.DataType) -> bool:
     number = pa.types.is_decimal(kind) and kind.precision <= 18
     return bool(number or pa.types.is_timestamp(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind))
+
+
+def _few_values(column: pa.ChunkedArray) -> bool:
+    """Whether a dictionary of a price column is worth its place: prices lie on a grid, and a month of minutes meets few of it.
+
+    Delta-packed, each step carries all the digits below the grid: 2.6 bytes for a minute's price against 2.1 by dictionary.
+    """
+    kind, rows = column.type, len(column)
+    if rows < _WORTH_A_DICTIONARY or not pa.types.is_decimal64(kind) or column.null_count or column.num_chunks != 1:
+        return False
+    chunk = column.chunk(0)
+    integers = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + rows]
+    steps = np.diff(np.sort(integers[:: rows // _SAMPLE]))
+    tick = int(np.gcd.reduce(steps)) or 1
+    return (int(integers.max()) - int(integers.min())) // tick < rows // _PER_VALUE
 
 
 def tells_of_damage(error: OSError) -> bool:

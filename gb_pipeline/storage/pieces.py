@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -17,7 +19,7 @@ from gb_pipeline.storage import parquet
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import statistic
 
-_NUMBER = "piece of the rows"
+_MICROSECONDS_A_DAY = 86_400_000_000
 # Rows of a piece that are worth a conversion of their own.
 _LARGE = 8_192
 
@@ -55,7 +57,7 @@ def pieces(dataset: Dataset, rows: pl.DataFrame, marked: Mapping[str, str]) -> l
         # A partition that comes again is brought together first.
         keys = [pl.col(name) for name in dataset.partition_by]
         if dataset.period is not None and dataset.time is not None:
-            keys.append(_period_number(dataset.time, dataset.period).alias(" period"))
+            keys.append(pl.lit(pl.Series(_numbers(_days(rows[dataset.time]), dataset.period))))
         rows = rows.sort(keys, maintain_order=True)
         starts = _starts(dataset, rows)
         values = _values(dataset, rows, starts)
@@ -76,13 +78,38 @@ def piece_of(dataset: Dataset, partition: Mapping[str, str], rows: pl.DataFrame)
 
 
 def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
-    marks = [pl.col(name).ne_missing(pl.col(name).shift()) for name in dataset.partition_by]
-    if dataset.period is not None and dataset.time is not None:
-        marks.append(_period_number(dataset.time, dataset.period).diff().fill_null(1) != 0)
-    if not marks:
+    if rows.height < 2:
         return [0]
-    changes = rows.select(pl.any_horizontal(marks)).to_series()
-    return [0, *(place for place in changes.arg_true().to_list() if place)]
+    changes = np.zeros(rows.height, dtype=bool)
+    for name in dataset.partition_by:
+        column = rows[name]
+        changes[1:] |= column.slice(1).ne_missing(column.slice(0, rows.height - 1)).to_numpy()
+    if dataset.period is not None and dataset.time is not None:
+        changes[1:][_period_changes(rows[dataset.time], dataset.period)] = True
+    return [0, *np.flatnonzero(changes).tolist()]
+
+
+def _period_changes(stamps: pl.Series, period: Period) -> npt.NDArray[np.int64]:
+    """Rows before which another period begins; only where the day changes its period is looked up."""
+    days = _days(stamps)
+    at = np.flatnonzero(days[1:] != days[:-1])
+    changes = np.flatnonzero(_numbers(days[at], period) != _numbers(days[at + 1], period))
+    return at[changes]
+
+
+def _numbers(days: npt.NDArray[np.int64], period: Period) -> npt.NDArray[np.int64]:
+    """Integers that differ between neighbouring periods, for days since 1970."""
+    if period is Period.DAY:
+        return days
+    dates = pl.Series(days, dtype=pl.Int32()).cast(pl.Date).dt
+    years: npt.NDArray[np.int64] = dates.year().cast(pl.Int64).to_numpy()
+    return years if period is Period.YEAR else years * 12 + dates.month().to_numpy()
+
+
+def _days(stamps: pl.Series) -> npt.NDArray[np.int64]:
+    """Days since 1970 of timestamps in microseconds, or of dates."""
+    days: npt.NDArray[np.int64] = stamps.cast(pl.Int64).to_numpy()
+    return days if stamps.dtype == pl.Date else np.floor_divide(days, _MICROSECONDS_A_DAY)
 
 
 def _values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tuple[str, ...]]:
@@ -94,40 +121,19 @@ def _values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tup
     return [tuple(map(str, value)) for value in zip(*columns, strict=True)]
 
 
-def _period_number(column: str, period: Period) -> pl.Expr:
-    """Integers that differ between neighbouring periods."""
-    stamp = pl.col(column).dt
-    if period is Period.DAY:
-        return stamp.epoch("d").cast(pl.Int64)
-    years = stamp.year().cast(pl.Int64)
-    return years if period is Period.YEAR else years * 12 + stamp.month()
-
-
 def _statistics(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[dict[str, Any]]:
-    wanted = [pl.len().alias("rows")]
-    for name in dataset.indexed:
-        wanted += [
-            pl.col(name).min().alias(f"min.{name}"),
-            pl.col(name).max().alias(f"max.{name}"),
-            pl.col(name).null_count().alias(f"null.{name}"),
-        ]
-    if len(starts) == 1:
-        found = rows.select(wanted)
-    else:
-        first = pl.Series([0], dtype=pl.UInt32()).new_from_index(0, rows.height)
-        numbers = first.scatter(starts[1:], 1).cum_sum().alias(_NUMBER)
-        found = rows.with_columns(numbers).group_by(_NUMBER, maintain_order=True).agg(wanted)
-    return [
-        {
-            "numRecords": row["rows"],
-            "minValues": _edges(dataset, row, "min"),
-            "maxValues": _edges(dataset, row, "max"),
-            "nullCount": {name: row[f"null.{name}"] for name in dataset.indexed},
-        }
-        for row in found.iter_rows(named=True)
-    ]
-
-
-def _edges(dataset: Dataset, row: Mapping[str, Any], edge: str) -> dict[str, Any]:
-    values = ((name, row[f"{edge}.{name}"]) for name in dataset.indexed)
-    return {name: statistic(value) for name, value in values if value is not None}
+    """Of each piece, as the log has them."""
+    columns = {name: rows[name] for name in dataset.indexed}
+    said = []
+    for start, end in zip(starts, [*starts[1:], rows.height], strict=True):
+        parts = {name: column.slice(start, end - start) for name, column in columns.items()}
+        low, high = ({name: edge(part) for name, part in parts.items()} for edge in (pl.Series.min, pl.Series.max))
+        said.append(
+            {
+                "numRecords": end - start,
+                "minValues": {name: statistic(value) for name, value in low.items() if value is not None},
+                "maxValues": {name: statistic(value) for name, value in high.items() if value is not None},
+                "nullCount": {name: part.null_count() for name, part in parts.items()},
+            }
+        )
+    return said

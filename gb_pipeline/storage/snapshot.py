@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from gb_pipeline.market.moments import instant
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.log import Entry
 
@@ -95,7 +96,7 @@ class Snapshot:
                 SLACK if isinstance(start, datetime) else pl.duration(days=0) if isinstance(start, date) else pl.lit(0)
             )
             low, high = pl.col(f"min.{name}"), pl.col(f"max.{name}")
-            yield (low < pl.lit(end)).fill_null(True) & (high + slack >= pl.lit(start)).fill_null(True)
+            yield (low < _literal(end)).fill_null(True) & (high + slack >= _literal(start)).fill_null(True)
         for name, values in holding.items():
             yield self._may_hold(name, sorted(set(values)))
 
@@ -140,7 +141,13 @@ def index_of(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFram
         for name in dataset.indexed:
             columns[f"min.{name}"].append(low.get(name))
             columns[f"max.{name}"].append(high.get(name))
-    return pl.DataFrame([_typed(name, values, schema[name]) for name, values in columns.items()])
+    texts = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime | pl.Date | pl.Boolean)]
+    plain = pl.DataFrame(columns, schema={**schema, **dict.fromkeys(texts, pl.String())})
+    return plain.with_columns(_typed(name, schema[name]) for name in texts)
+
+
+def _literal(value: object) -> pl.Expr:
+    return instant(value) if isinstance(value, datetime) else pl.lit(value)
 
 
 def statistic(value: object) -> object:
@@ -150,17 +157,11 @@ def statistic(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def _typed(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
+def _typed(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column of text as its own type."""
+    column = pl.col(name)
     if isinstance(kind, pl.Datetime):
-        return (
-            pl.Series(name, values, dtype=pl.String)
-            .str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
-            .dt.replace_time_zone("UTC")
-        )
-    if isinstance(kind, pl.Boolean):
-        return pl.Series(
-            name, [None if value is None else str(value).lower() == "true" for value in values], dtype=kind
-        )
+        return column.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us").dt.replace_time_zone("UTC")
     if isinstance(kind, pl.Date):
-        return pl.Series(name, values, dtype=pl.String).str.to_date("%Y-%m-%d")
-    return pl.Series(name, values, dtype=kind)
+        return column.str.to_date("%Y-%m-%d")
+    return column.str.to_lowercase().eq("true")

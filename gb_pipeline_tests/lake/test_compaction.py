@@ -109,9 +109,10 @@ def test_the_new_file_is_written_like_the_others(store):
     (path,) = data_files(store) - earlier
     columns = duckdb.sql(f"select * from parquet_metadata('{path}')").pl()
     assert set(columns["compression"]) == {"ZSTD"}
-    price = columns.filter(pl.col("path_in_schema") == "open")
-    assert price["type"].unique().to_list() == ["INT64"]
-    assert "DELTA_BINARY_PACKED" in price["encodings"][0]
+    for name, encoding in (("open", "RLE_DICTIONARY"), ("timestamp", "DELTA_BINARY_PACKED")):
+        column = columns.filter(pl.col("path_in_schema") == name)
+        assert column["type"].unique().to_list() == ["INT64"]
+        assert encoding in column["encodings"][0], name
     assert columns["row_group_num_rows"].max() <= parquet.ROW_GROUP_ROWS
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.storage.commit import from_microseconds
 from gb_pipeline_tests.actions import received, split
 from gb_pipeline_tests.bars import SetClock
 from gb_pipeline_tests.laws.law import law
