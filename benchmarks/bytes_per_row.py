@@ -12,8 +12,8 @@ import polars as pl
 from benchmarks.measurement import Measurement, compact, new_lake
 from benchmarks.minutes import PRICES, floats, texts
 from gb_pipeline import Lake, Resolution, SourceSettings, Window
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS
 
 SIMULATED, REAL = 15.4, 20

@@ -13,8 +13,8 @@ import dagster as dg
 
 from benchmarks.measurement import Measurement
 from gb_pipeline import Settings
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.orchestration.build import build_definitions
@@ -87,6 +87,6 @@ def _seconds_dagster(settings: Settings, folder: Path) -> tuple[float, float, in
 
 
 def _many() -> tuple[object, ...]:
-    from gb_pipeline.universe.spec import SymbolSettings
+    from gb_pipeline.config.symbols.spec import SymbolSettings
 
     return tuple(SymbolSettings(code=f"S{number:03d}-USD") for number in range(500))

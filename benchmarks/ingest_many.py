@@ -21,11 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.measurement import Measurement
+from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.settings import SourceSettings
 
 SYMBOLS = int(os.environ.get("GB_BENCHMARK_SYMBOLS", "20"))
 VENDOR = os.environ.get("GB_BENCHMARK_VENDOR", "massive")

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.errors import (
         CompactionRefused,
         ConfigError,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from gb_pipeline.quality.gaps import GapReason
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
-    from gb_pipeline.settings import Settings, SourceSettings
     from gb_pipeline.storage.log import DamagedLog
     from gb_pipeline.storage.parquet import DamagedFile
 
@@ -109,8 +109,8 @@ _HOMES = {
     "Resolution": "market.resolution",
     "SessionReport": "lake.report",
     "SessionStatus": "lake.report",
-    "Settings": "settings",
-    "SourceSettings": "settings",
+    "Settings": "config.settings",
+    "SourceSettings": "config.settings",
     "Symbol": "market.symbol",
     "Window": "market.window",
     "WriteReport": "lake.report",

@@ -6,7 +6,7 @@ is read is up to `GB_CONFIG`, or the working directory.
 
 from __future__ import annotations
 
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.orchestration.build import build_definitions
-from gb_pipeline.settings import Settings
 
 defs = build_definitions(Settings.load())

@@ -106,7 +106,7 @@ class QuotaExhausted(RateLimited):
 
 
 class PermanentVendorError(VendorError):
-    """The same call fails for ever: asking again is of no use."""
+    """Permanent failure; do not retry."""
 
 
 class NotEntitled(PermanentVendorError):

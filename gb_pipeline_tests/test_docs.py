@@ -19,10 +19,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gb_pipeline import settings
+from gb_pipeline.config import settings
+from gb_pipeline.config.symbols.spec import Discovery
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.simulation import Simulation
-from gb_pipeline.universe.spec import Discovery
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -24,7 +24,7 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_jso
 from gb_pipeline.errors import TransientVendorError
 
 if TYPE_CHECKING:
-    from gb_pipeline.ingest.asking import ActionsOutcome
+    from gb_pipeline.ingest.corporate_actions import ActionsOutcome
 
 _COUNTS = ("received", "new", "restated", "withdrawn", "quarantined")
 _COLUMNS = (
@@ -70,8 +70,8 @@ def fetch(
     divided its history by a new split (yahoo), the stored bars are fetched again. Ends with 1 when a vendor refuses for good
     or rows were refused, and with 3 when it failed in passing or its quota is used up.
     """
-    from gb_pipeline.ingest.actions import ingest_actions
-    from gb_pipeline.lake.catalog import refresh_catalog, table_versions
+    from gb_pipeline.catalog.projection import refresh_catalog, table_versions
+    from gb_pipeline.ingest.fetch_actions import ingest_actions
 
     settings = load_settings(config)
     chosen = settings.source(source)

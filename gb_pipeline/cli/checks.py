@@ -21,7 +21,7 @@ from gb_pipeline.cli.output import count
 from gb_pipeline.cli.readiness import readiness
 
 if TYPE_CHECKING:
-    from gb_pipeline.settings import Settings, SourceSettings
+    from gb_pipeline.config.settings import Settings, SourceSettings
 
 # Below this, a backfill of a few years of minutes or a compaction may not fit.
 _LITTLE_SPACE = 5_000_000_000
@@ -31,7 +31,7 @@ _PACKAGES = ("polars", "pyarrow", "deltalake", "duckdb", "pandera", "exchange-ca
 _DAGSTER = ("dagster", "dagster-webserver", "dagster-graphql")
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -44,7 +44,7 @@ class Finding:
     """One line of the doctor: what was looked at, how it is, and what to do."""
 
     check: str
-    verdict: Verdict
+    verdict: CheckResult
     detail: str
     fix: str = ""
 
@@ -56,7 +56,7 @@ def machine() -> Iterator[Finding]:
     fine = (3, 11) <= sys.version_info < (3, 14)
     yield Finding(
         "python",
-        Verdict.OK if fine else Verdict.FAIL,
+        CheckResult.OK if fine else CheckResult.FAIL,
         f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "" if fine else "use Python 3.11 to 3.13",
     )
@@ -65,17 +65,19 @@ def machine() -> Iterator[Finding]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            yield Finding("packages", Verdict.FAIL, f"{name} is not installed", "run `uv sync`")
-    yield Finding("packages", Verdict.OK, ", ".join(f"{name} {text}" for name, text in found.items()))
+            yield Finding("packages", CheckResult.FAIL, f"{name} is not installed", "run `uv sync`")
+    yield Finding("packages", CheckResult.OK, ", ".join(f"{name} {text}" for name, text in found.items()))
     patches = {found[name] for name in _DAGSTER if name in found}
     if len(patches) > 1:
-        yield Finding("packages", Verdict.FAIL, f"Dagster's parts differ: {sorted(patches)}", "run `uv sync`")
+        yield Finding("packages", CheckResult.FAIL, f"Dagster's parts differ: {sorted(patches)}", "run `uv sync`")
 
 
 def project(settings: Settings) -> Iterator[Finding]:
     """gb.yaml, the lake's folder, the disk and Dagster's home."""
     series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
-    yield Finding("gb.yaml", Verdict.OK, f"{settings.path}: {count(len(settings.sources), 'source')}, {series} series")
+    yield Finding(
+        "gb.yaml", CheckResult.OK, f"{settings.path}: {count(len(settings.sources), 'source')}, {series} series"
+    )
     yield _writable("lake", settings.lake)
     yield _space(settings.lake)
     yield _writable("dagster home", settings.path.parent / ".dagster", absent="`gb up` makes it")
@@ -87,13 +89,13 @@ def _other_home(home: Path) -> Finding:
     """What `dagster dev` would use; `gb up` has its own."""
     if not home.is_absolute() or not home.is_dir():
         return Finding(
-            "DAGSTER_HOME", Verdict.FAIL, f"{home} is no absolute folder", "correct it; `gb up` does not need it"
+            "DAGSTER_HOME", CheckResult.FAIL, f"{home} is no absolute folder", "correct it; `gb up` does not need it"
         )
     if not (home / "dagster.yaml").is_file():
         return Finding(
-            "DAGSTER_HOME", Verdict.WARN, f"{home} has no dagster.yaml", "copy the project's there, or use `gb up`"
+            "DAGSTER_HOME", CheckResult.WARN, f"{home} has no dagster.yaml", "copy the project's there, or use `gb up`"
         )
-    return Finding("DAGSTER_HOME", Verdict.OK, f"{home}, for `dagster dev`")
+    return Finding("DAGSTER_HOME", CheckResult.OK, f"{home}, for `dagster dev`")
 
 
 def source(item: SourceSettings, state: Path) -> Finding:
@@ -104,7 +106,9 @@ def source(item: SourceSettings, state: Path) -> Finding:
         state: the folder in which used calls are counted; it need not be there.
     """
     found = readiness(item, state)
-    verdict = Verdict.FAIL if found.problems else Verdict.WARN if found.waits or found.remarks else Verdict.OK
+    verdict = (
+        CheckResult.FAIL if found.problems else CheckResult.WARN if found.waits or found.remarks else CheckResult.OK
+    )
     return Finding(f"source {item.name}", verdict, found.sentence, found.fix)
 
 
@@ -120,13 +124,13 @@ def _writable(check: str, folder: Path, absent: str = "the first fetch makes it"
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        return Finding(check, Verdict.FAIL, f"{there} cannot be written: {error.strerror}", "choose another folder")
-    return Finding(check, Verdict.OK, str(folder) if there == folder else f"{folder} is not there yet; {absent}")
+        return Finding(check, CheckResult.FAIL, f"{there} cannot be written: {error.strerror}", "choose another folder")
+    return Finding(check, CheckResult.OK, str(folder) if there == folder else f"{folder} is not there yet; {absent}")
 
 
 def _space(folder: Path) -> Finding:
     free = shutil.disk_usage(_existing(folder)).free
-    verdict = Verdict.FAIL if free < _NO_SPACE else Verdict.WARN if free < _LITTLE_SPACE else Verdict.OK
+    verdict = CheckResult.FAIL if free < _NO_SPACE else CheckResult.WARN if free < _LITTLE_SPACE else CheckResult.OK
     return Finding(
-        "disk", verdict, f"{free / 1e9:.1f} GB free", "" if verdict is Verdict.OK else "make room, or move the lake"
+        "disk", verdict, f"{free / 1e9:.1f} GB free", "" if verdict is CheckResult.OK else "make room, or move the lake"
     )

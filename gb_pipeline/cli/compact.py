@@ -57,7 +57,7 @@ def compact(
         return ExitCode.FAILED if damaged else ExitCode.OK
     done = list(_merged(opened.store, chosen, quiet=as_json)) if opened is not None and chosen else []
     if opened is not None and any(item.done for item in done):
-        from gb_pipeline.lake.catalog import refresh_catalog
+        from gb_pipeline.catalog.projection import refresh_catalog
 
         refresh_catalog(opened.store)
     return max(_tell(done, limit, as_json=as_json), ExitCode.FAILED if damaged else ExitCode.OK)

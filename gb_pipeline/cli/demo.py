@@ -1,7 +1,7 @@
 """`gb demo`: everything once, offline.
 
 Belongs here: the order of the steps, and what is said about each. Does not belong here: the exchange (`simulation`),
-Dagster (`orchestration.instance`), and what they do.
+Dagster (`dagster_runtime.instance`), and what they do.
 
 Every step may be repeated: a second run finds the same content at the exchange, and commits nothing.
 """
@@ -20,10 +20,10 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_table, progress
 from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings, SourceSettings
+    from gb_pipeline.dagster_runtime.client import Backfill
+    from gb_pipeline.dagster_runtime.instance import Stack
     from gb_pipeline.lake.store import LakeStore
-    from gb_pipeline.orchestration.client import Backfill
-    from gb_pipeline.orchestration.instance import Stack
-    from gb_pipeline.settings import Settings, SourceSettings
     from gb_pipeline.simulation import Simulation
 
 SOURCE = "sim"
@@ -55,8 +55,8 @@ def demo(
     then. Needs no network and no key. Run it again: what is stored is compared, and nothing is committed.
     """
     from gb_pipeline.cli.running import running, stoppable, until_stopped
-    from gb_pipeline.orchestration.instance import Stack
-    from gb_pipeline.settings import Settings
+    from gb_pipeline.config.settings import Settings
+    from gb_pipeline.dagster_runtime.instance import Stack
     from gb_pipeline.simulation import Simulation
 
     today = datetime.now(UTC).date()
@@ -173,7 +173,7 @@ def _materialized(stack: Stack, assets: list[list[str]]) -> int:
 
 def _state(store: LakeStore) -> tuple[dict[tuple[object, ...], str], int]:
     """Fingerprint of every session, and the version of the table of bars."""
-    from gb_pipeline.lake.catalog import table_versions
+    from gb_pipeline.catalog.projection import table_versions
     from gb_pipeline.lake.ledger import current
 
     rows = current(store.tables).select("source", "symbol", "resolution", "session", "fingerprint").rows()

@@ -28,10 +28,10 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
     Python, packages, gb.yaml, lake, disk, Dagster's home, every source, every table with its log, files and ledger. Sends no
     request to any vendor and changes nothing; what is in the files is read by `gb verify`. Ends with 1 when something is broken.
     """
-    from gb_pipeline.cli.checks import Verdict
+    from gb_pipeline.cli.checks import CheckResult
 
     findings = _examine(config)
-    failed = [item for item in findings if item.verdict is Verdict.FAIL]
+    failed = [item for item in findings if item.verdict is CheckResult.FAIL]
     if as_json:
         print_json(
             [
@@ -40,7 +40,7 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
             ]
         )
     else:
-        styles = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+        styles = {CheckResult.OK: "green", CheckResult.WARN: "yellow", CheckResult.FAIL: "red"}
         rows = [
             (item.verdict.value, item.check, item.detail + (f"\n-> {item.fix}" if item.fix else ""))
             for item in findings
@@ -57,7 +57,7 @@ def _examine(config: Config) -> list[Finding]:
     try:
         settings = load_settings(config)
     except GbError as error:
-        return [*findings, checks.Finding("gb.yaml", checks.Verdict.FAIL, error.what, error.fix)]
+        return [*findings, checks.Finding("gb.yaml", checks.CheckResult.FAIL, error.what, error.fix)]
     findings += checks.project(settings)
     for source in settings.sources.values():
         findings.append(checks.source(source, settings.state))

@@ -1,6 +1,6 @@
 """`gb explain`: where one bar comes from.
 
-Belongs here: arguments, and printing an explanation. Does not belong here: finding it (`reading.explain`).
+Belongs here: arguments, and printing an explanation. Does not belong here: finding it (`provenance.explain`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_tabl
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.market.resolution import Resolution
-    from gb_pipeline.reading.explain import Explanation, Origin
+    from gb_pipeline.provenance.explain import Explanation, Origin
     from gb_pipeline.reading.lake import Lake
-    from gb_pipeline.settings import SourceSettings
 
 _STYLES = {"agrees": "green", "differs": "red", "unreadable": "red", "absent": "yellow", "refused": "yellow"}
 _VERDICTS = {
@@ -59,7 +59,7 @@ def explain(
     bar is not there, or does not follow from the response that brought it.
     """
     from gb_pipeline.market.window import instant
-    from gb_pipeline.reading.explain import explain as run
+    from gb_pipeline.provenance.explain import explain as run
 
     source, symbol = split_series(series)
     moment, known = instant(timestamp), parse_moment(as_of)

@@ -21,9 +21,9 @@ from gb_pipeline.errors import ConfigError, TransientVendorError
 if TYPE_CHECKING:
     from datetime import date
 
+    from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Job, Outcome
     from gb_pipeline.market.resolution import Resolution
-    from gb_pipeline.settings import SourceSettings
 
 _STYLES = {
     "complete": "green", "unchanged": "green", "partial": "yellow", "deferred": "yellow", "refused": "red", "failed": "red",
@@ -49,7 +49,7 @@ def fetch(
         str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
     ] = None,
     start: Annotated[str | None, typer.Option(help="First session, as 2024-01-02; yesterday (UTC) by default.")] = None,
-    end: Annotated[str | None, typer.Option(help="First session without; the day after --start by default.")] = None,
+    end: Annotated[str | None, typer.Option(help="End date (exclusive); the day after --start by default.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
@@ -60,8 +60,8 @@ def fetch(
     good, and with 3 when it failed in passing or the calls of the vendor's day are used up: what is left is deferred then,
     and the same command goes on with it another day.
     """
-    from gb_pipeline.ingest.pipeline import ingest
-    from gb_pipeline.lake.catalog import refresh_catalog, table_versions
+    from gb_pipeline.catalog.projection import refresh_catalog, table_versions
+    from gb_pipeline.ingest.bars import ingest
 
     settings = load_settings(config)
     chosen = settings.source(source)
@@ -110,7 +110,7 @@ def jobs_of(source: SourceSettings, symbols: list[str], start: str | None, end: 
     first = parse_day(start, "--start") if start else today - timedelta(days=1)
     last = parse_day(end, "--end") if end else first + timedelta(days=1)
     if last <= first:
-        raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is the first session without")
+        raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is exclusive")
     if first > today:
         raise ConfigError(f"--start {first} has not begun yet", fix=f"today is {today} (UTC)")
     known = {symbol.code: symbol for symbol in source.instruments}

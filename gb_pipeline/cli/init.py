@@ -57,7 +57,7 @@ def write_project(folder: Path) -> list[Path]:
     Raises:
         ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written.
     """
-    from gb_pipeline.orchestration.instance import template as dagster_template
+    from gb_pipeline.dagster_runtime.instance import template as dagster_template
 
     texts = {
         "gb.yaml": template("gb.yaml"),

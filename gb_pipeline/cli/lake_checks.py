@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gb_pipeline.cli.checks import Finding, Verdict
+from gb_pipeline.cli.checks import CheckResult, Finding
 from gb_pipeline.cli.output import count, size
 from gb_pipeline.errors import GbError, LakeError
 
@@ -32,7 +32,7 @@ def lake(root: Path, state: Path) -> Iterator[Finding]:
     from gb_pipeline.lake.store import LakeStore
 
     if not root.is_dir():
-        yield Finding("tables", Verdict.OK, "nothing is stored yet")
+        yield Finding("tables", CheckResult.OK, "nothing is stored yet")
         return
     store = LakeStore.at(root, state=state)
     there = False
@@ -51,7 +51,7 @@ def _table(store: LakeStore, dataset: Dataset) -> Iterator[Finding]:
     table = store.tables[dataset.name]
     about = f"table {dataset.name}: "
     problems = (about + text.removeprefix(about) for text in scrub.log_problems(table))
-    told = [Finding("tables", Verdict.FAIL, text, _LOG_FIX) for text in problems]
+    told = [Finding("tables", CheckResult.FAIL, text, _LOG_FIX) for text in problems]
     yield from _shortened(told, _LOG_FIX)
     try:
         snapshot = table.newest()
@@ -61,19 +61,20 @@ def _table(store: LakeStore, dataset: Dataset) -> Iterator[Finding]:
     if snapshot.version < 0:
         return
     broken = [
-        Finding("files", Verdict.FAIL, error.what, error.fix) for error in scrub.missing_files(table, snapshot.files)
+        Finding("files", CheckResult.FAIL, error.what, error.fix)
+        for error in scrub.missing_files(table, snapshot.files)
     ]
     yield from _shortened(broken, "`gb verify` lists them all, and --repair fetches what they held again")
     if not told and not broken:
         files, stored = snapshot.files.height, size(int(snapshot.files["size"].sum()))
         detail = f"{dataset.name}: version {snapshot.version}, {count(files, 'file')}, {stored}"
-        yield Finding("tables", Verdict.OK, detail)
+        yield Finding("tables", CheckResult.OK, detail)
 
 
 def _shortened(found: list[Finding], fix: str) -> Iterator[Finding]:
     yield from found[:_SHOWN]
     if len(found) > _SHOWN:
-        yield Finding(found[0].check, Verdict.FAIL, f"... and {len(found) - _SHOWN:,} more of this table", fix)
+        yield Finding(found[0].check, CheckResult.FAIL, f"... and {len(found) - _SHOWN:,} more of this table", fix)
 
 
 def _ledger(store: LakeStore) -> Iterator[Finding]:
@@ -81,10 +82,10 @@ def _ledger(store: LakeStore) -> Iterator[Finding]:
     from gb_pipeline.market.resolution import Resolution
 
     found = list(chain.from_iterable(_resolution(store, item) for item in Resolution if item is not Resolution.TICK))
-    yield from _shortened([item for item in found if item.verdict is Verdict.FAIL], "`gb verify` lists them all")
-    yield from (item for item in found if item.verdict is Verdict.WARN)
+    yield from _shortened([item for item in found if item.verdict is CheckResult.FAIL], "`gb verify` lists them all")
+    yield from (item for item in found if item.verdict is CheckResult.WARN)
     if not found:
-        yield Finding("ledger", Verdict.OK, "it counts the bars that are stored")
+        yield Finding("ledger", CheckResult.OK, "it counts the bars that are stored")
 
 
 def _resolution(store: LakeStore, resolution: Resolution) -> Iterator[Finding]:
@@ -102,14 +103,14 @@ def _resolution(store: LakeStore, resolution: Resolution) -> Iterator[Finding]:
     except GbError:
         # Why that is so is a finding of its own.
         yield Finding(
-            "ledger", Verdict.WARN, f"bars of {resolution} cannot be compared with it", "repair the tables first"
+            "ledger", CheckResult.WARN, f"bars of {resolution} cannot be compared with it", "repair the tables first"
         )
         return
     for snapshot in snapshots:
         if taken.get(snapshot.dataset.name, -1) > snapshot.version:
             yield Finding(
                 "ledger",
-                Verdict.FAIL,
+                CheckResult.FAIL,
                 f"table {snapshot.dataset.name} is at version {snapshot.version}, and the ledger knows version"
                 f" {taken[snapshot.dataset.name]}: it went backwards or vanished",
                 _LOG_FIX,
@@ -129,7 +130,7 @@ def _resolution(store: LakeStore, resolution: Resolution) -> Iterator[Finding]:
         series = ":".join(row[name] for name in keys)
         yield Finding(
             "ledger",
-            Verdict.FAIL,
+            CheckResult.FAIL,
             f"{series} {resolution}: the ledger counts {count(row['recorded'], 'bar')}, the log {row['rows']:,}",
             f"`gb verify{f' {series}' if resolution.intraday else ''}` says which sessions, --repair fetches them again",
         )
@@ -144,19 +145,19 @@ def _rows(files: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 def _catalog(store: LakeStore) -> Finding:
     import duckdb
 
-    from gb_pipeline.lake.catalog import catalog_is_stale
+    from gb_pipeline.catalog.projection import catalog_is_stale
 
     file = store.storage.catalog
     if not file.is_file():
-        return Finding("catalog", Verdict.WARN, f"there is no {file}", "the next fetch or `gb up` writes it")
+        return Finding("catalog", CheckResult.WARN, f"there is no {file}", "the next fetch or `gb up` writes it")
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
             rows = connection.execute("select count(*) from symbol_data").fetchone()
     except duckdb.Error as error:
-        return Finding("catalog", Verdict.FAIL, f"{file} cannot be read: {error}", "delete it; it is written anew")
+        return Finding("catalog", CheckResult.FAIL, f"{file} cannot be read: {error}", "delete it; it is written anew")
     detail = f"{file}: {rows[0] if rows else 0:,} series"
     if catalog_is_stale(store):
         return Finding(
-            "catalog", Verdict.WARN, f"{detail}, but older than the lake", "`gb sql` or `gb up` refreshes it"
+            "catalog", CheckResult.WARN, f"{detail}, but older than the lake", "`gb sql` or `gb up` refreshes it"
         )
-    return Finding("catalog", Verdict.OK, detail)
+    return Finding("catalog", CheckResult.OK, detail)

@@ -1,7 +1,7 @@
 """`gb live-check`: does the real vendor still keep its promises?
 
 Belongs here: arguments, refusing to leave the machine in a test, a table of what was seen. Does not belong here: the promises
-(`ingest.contract`).
+(`ingest.conformance`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from gb_pipeline.ingest.contract import Check
+    from gb_pipeline.config.settings import SourceSettings
+    from gb_pipeline.ingest.conformance import Check
     from gb_pipeline.market.resolution import Resolution
     from gb_pipeline.market.symbol import Symbol
-    from gb_pipeline.settings import SourceSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -74,7 +74,7 @@ def live_check(
 
 
 def _stay_on_loopback(source: SourceSettings) -> None:
-    from gb_pipeline.providers.http import loopback
+    from gb_pipeline.providers.http.client import loopback
 
     # Tests never leave the machine, whatever they run and whoever they start.
     if "PYTEST_CURRENT_TEST" in os.environ:
@@ -107,7 +107,7 @@ def _resolution(source: SourceSettings, text: str | None) -> Resolution:
 def _session(source: SourceSettings, text: str | None) -> date:
     from datetime import timedelta
 
-    from gb_pipeline.ingest.contract import recent_session
+    from gb_pipeline.ingest.conformance import recent_session
     from gb_pipeline.market.resolution import Resolution
 
     if text is None:
@@ -122,9 +122,9 @@ async def _checks(
     source: SourceSettings, state: Path, symbol: Symbol, resolution: Resolution, session: date, bars_only: bool
 ) -> tuple[list[Check], GbError | None]:
     """What was seen, and the error that ended it."""
-    from gb_pipeline.ingest import contract
+    from gb_pipeline.ingest import conformance
+    from gb_pipeline.providers.http.responses import redact_errors
     from gb_pipeline.providers.registry import build_provider, missing_credentials
-    from gb_pipeline.providers.strict_http import unsaid
 
     if missing := missing_credentials(source):
         raise missing[0]
@@ -133,14 +133,14 @@ async def _checks(
     provider = build_provider(kept, state_dir=state)
     checks: list[Check] = []
     try:
-        with unsaid(source.secrets):
+        with redact_errors(source.secrets):
             if not provider.supports(symbol, resolution):
                 raise ConfigError(
                     f"{provider.name} has no {resolution} bars of {symbol}", fix="choose another resolution"
                 )
-            checks += await contract.check_bars(provider, kept, symbol, resolution, session)
+            checks += await conformance.check_bars(provider, kept, symbol, resolution, session)
             if not bars_only:
-                async for check in contract.check_more(provider, symbol, session):
+                async for check in conformance.check_more(provider, symbol, session):
                     checks.append(check)
     except VendorError as error:
         return checks, error

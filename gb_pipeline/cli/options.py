@@ -18,9 +18,9 @@ from gb_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from gb_pipeline.config.settings import Settings
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
-    from gb_pipeline.settings import Settings
 
 Config = Annotated[
     Path | None,
@@ -51,7 +51,7 @@ def load_settings(config: Path | None) -> Settings:
     Raises:
         ConfigError: there is none, or it is unusable.
     """
-    from gb_pipeline.settings import Settings
+    from gb_pipeline.config.settings import Settings
 
     return Settings.load(config)
 
@@ -91,7 +91,7 @@ def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
 
 
 def _root(config: Path | None, folder: Path | None) -> Path:
-    from gb_pipeline.settings import lake_folder
+    from gb_pipeline.config.settings import lake_folder
 
     if folder is None and config is None and os.environ.get("GB_LAKE"):
         folder = Path(os.environ["GB_LAKE"])
@@ -100,7 +100,7 @@ def _root(config: Path | None, folder: Path | None) -> Path:
 
 def _state_of(root: Path, config: Path | None) -> Path | None:
     """Where a project keeps the state of its lake; of a lake that is no project's, GB_STATE or nothing says it."""
-    from gb_pipeline.settings import lake_folder, state_folder
+    from gb_pipeline.config.settings import lake_folder, state_folder
 
     try:
         if lake_folder(config).resolve() == root.resolve():

@@ -15,7 +15,7 @@ from gb_pipeline.cli.options import Config, Json, load_settings, open_store
 from gb_pipeline.cli.output import ExitCode, count, print_json, print_table
 
 if TYPE_CHECKING:
-    from gb_pipeline.ingest.planner import Plan
+    from gb_pipeline.ingest.planner import FetchPlan
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
@@ -37,7 +37,7 @@ def plan(
         str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
     ] = None,
     start: Annotated[str | None, typer.Option(help="First session, as 2024-01-02; yesterday (UTC) by default.")] = None,
-    end: Annotated[str | None, typer.Option(help="First session without; the day after --start by default.")] = None,
+    end: Annotated[str | None, typer.Option(help="End date (exclusive); the day after --start by default.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
@@ -63,7 +63,7 @@ def plan(
     return ExitCode.OK
 
 
-def _lines(made: Plan) -> list[tuple[str, str, str]]:
+def _lines(made: FetchPlan) -> list[tuple[str, str, str]]:
     speed = "no pace is kept" if made.rate is None else f"{made.rate.calls:,} in {made.rate.seconds:g} s at most"
     told = f"the median of {made.measured:,} measured" if made.measured else "assumed"
     lines = [

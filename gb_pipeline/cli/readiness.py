@@ -16,7 +16,7 @@ from gb_pipeline.cli.symbols import no_symbols
 from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
-    from gb_pipeline.settings import SourceSettings
+    from gb_pipeline.config.settings import SourceSettings
 
 
 @dataclass
@@ -122,7 +122,7 @@ def _quota(source: SourceSettings, provider: Any, found: Readiness) -> None:
     """What is left of the vendor's day, where it has one; not every provider tells."""
     from datetime import UTC, datetime
 
-    from gb_pipeline.providers.quota import QuotaBook
+    from gb_pipeline.providers.http.quota import QuotaBook
     from gb_pipeline.providers.registry import daily_quota
 
     quota = daily_quota(source)

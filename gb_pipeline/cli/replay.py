@@ -1,6 +1,6 @@
 """`gb replay`: read kept responses again, without the vendor.
 
-Belongs here: arguments to jobs, and a table of what differs. Does not belong here: reading or comparing (`ingest.replay`).
+Belongs here: arguments to jobs, and a table of what differs. Does not belong here: reading or comparing (`provenance.replay`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_jso
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Job
-    from gb_pipeline.ingest.replay import Replayed
-    from gb_pipeline.settings import SourceSettings
+    from gb_pipeline.provenance.replay import Replayed
 
 _STYLES = {"changed": "red", "missing": "red", "unexplained": "yellow"}
 
@@ -40,7 +40,7 @@ def replay(
         str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
     ] = None,
     start: Annotated[str | None, typer.Option(help="First session; the source's first one by default.")] = None,
-    end: Annotated[str | None, typer.Option(help="First session without; tomorrow (UTC) by default.")] = None,
+    end: Annotated[str | None, typer.Option(help="End date (exclusive); tomorrow (UTC) by default.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Store what differs, as a fetch would.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -50,9 +50,9 @@ def replay(
     Sources keep responses with `keep_raw: true`. Ends with 1 when a stored bar is not what its response says, unless
     --write has put it right; and when no response could be read.
     """
-    from gb_pipeline.ingest.replay import replay as run
-    from gb_pipeline.lake.catalog import refresh_catalog
+    from gb_pipeline.catalog.projection import refresh_catalog
     from gb_pipeline.market.resolution import Resolution
+    from gb_pipeline.provenance.replay import replay as run
 
     settings = load_settings(config)
     chosen = settings.source(source)
@@ -80,7 +80,7 @@ def _jobs(source: SourceSettings, symbols: list[str], start: str | None, end: st
     first = parse_day(start, "--start") if start else source.start
     last = parse_day(end, "--end") if end else datetime.now(UTC).date() + timedelta(days=1)
     if last <= first:
-        raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is the first session without")
+        raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is exclusive")
     known = {symbol.code: symbol for symbol in source.instruments}
     asked = [Symbol.of(text, source.asset_class) for text in symbols]
     unique = {symbol.code: known.get(symbol.code, symbol) for symbol in asked} or known

@@ -1,6 +1,6 @@
 """Commands that run until they are told to stop.
 
-Belongs here: signals, and waiting beside a running Dagster. Does not belong here: starting it (`orchestration.instance`).
+Belongs here: signals, and waiting beside a running Dagster. Does not belong here: starting it (`dagster_runtime.instance`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gb_pipeline.cli.output import note
 
 if TYPE_CHECKING:
-    from gb_pipeline.orchestration.instance import Stack
+    from gb_pipeline.dagster_runtime.instance import Stack
 
 _LOOK_SECONDS = 1.0
 

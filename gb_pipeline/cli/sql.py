@@ -1,6 +1,6 @@
 """`gb sql`: a question to the lake.
 
-Belongs here: printing the answer. Does not belong here: the catalog (`lake.catalog`), running the query (`reading`).
+Belongs here: printing the answer. Does not belong here: the catalog (`catalog.projection`), running the query (`reading`).
 """
 
 from __future__ import annotations

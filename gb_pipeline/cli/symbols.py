@@ -20,8 +20,8 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_jso
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.providers.base import Instrument
-    from gb_pipeline.settings import Settings, SourceSettings
     from gb_pipeline.universe.editing import Edited
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)]
@@ -87,7 +87,7 @@ def search(
 
     Asks the vendor, and leaves a row in the table `fetches`. Ends with 1 when nothing was found.
     """
-    from gb_pipeline.ingest.vendor_lists import find
+    from gb_pipeline.universe.vendor_lists import find
 
     settings = load_settings(config)
     chosen = settings.source(source)
@@ -215,9 +215,9 @@ def refresh(
     Nothing is ever taken out: who does not meet the conditions any more gets a day of leaving, who is delisted a day from
     which on sessions are `not_listed`. A list that lost more than half is refused, unless --force says otherwise.
     """
-    from gb_pipeline.ingest.discovery import refresh as bring_up_to_date
-    from gb_pipeline.lake.catalog import refresh_catalog
-    from gb_pipeline.lake.catalog_tables import bar_tables
+    from gb_pipeline.catalog.projection import refresh_catalog
+    from gb_pipeline.catalog.tables import bar_tables
+    from gb_pipeline.universe.discovery import refresh as bring_up_to_date
 
     settings = load_settings(config)
     store = open_store(settings)
@@ -249,8 +249,8 @@ def _alone(config: Config) -> Iterator[None]:
     """Nobody else changes gb.yaml meanwhile: of two who read it and write it, one would lose what it wrote."""
     from filelock import FileLock
 
-    from gb_pipeline.private_files import private_folder
-    from gb_pipeline.settings import state_folder
+    from gb_pipeline.config.private_files import private_folder
+    from gb_pipeline.config.settings import state_folder
 
     state = state_folder(config)
     lock = FileLock(state / "settings.lock", mode=0o600)
@@ -312,13 +312,13 @@ def no_symbols(source: SourceSettings) -> str:
 
 
 def _canonical(source: SourceSettings, symbols: list[str]) -> list[str]:
-    from gb_pipeline.universe.spec import canonical
+    from gb_pipeline.config.symbols.spec import canonical
 
     return list(dict.fromkeys(canonical(text, source.asset_class).code for text in symbols))
 
 
 def _checked(store: Any, source: SourceSettings, codes: list[str]) -> Any:
-    from gb_pipeline.ingest.vendor_lists import known_to_vendor
+    from gb_pipeline.universe.vendor_lists import known_to_vendor
 
     return known_to_vendor(store, source, codes)
 
@@ -333,7 +333,7 @@ def _unknown(source: str, codes: list[str]) -> ExitCode:
 
 def _stored(settings: Settings, source: str, codes: list[str]) -> Counter[str]:
     """Bars by code, over all resolutions."""
-    from gb_pipeline.lake.catalog_tables import bar_tables
+    from gb_pipeline.catalog.tables import bar_tables
     from gb_pipeline.reading.lake import Lake
 
     found: Counter[str] = Counter()

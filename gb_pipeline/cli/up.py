@@ -1,6 +1,6 @@
 """`gb up`: Dagster for a project.
 
-Belongs here: arguments. Does not belong here: starting and stopping (`orchestration.instance`).
+Belongs here: arguments. Does not belong here: starting and stopping (`dagster_runtime.instance`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def up(
     not looked at.
     """
     from gb_pipeline.cli.running import running, stoppable, until_stopped
-    from gb_pipeline.orchestration.instance import Stack
+    from gb_pipeline.dagster_runtime.instance import Stack
 
     settings = load_settings(config)
     with stoppable(), running(Stack(settings.path, port=port or None)) as stack:

@@ -47,7 +47,7 @@ def vacuum(
     opened = open_lake_if_any(config, lake)
     store = None if opened is None else opened.store
     if delete and store is not None:
-        from gb_pipeline.lake.catalog import catalog_is_stale, refresh_catalog
+        from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 
         # The catalog's views name files: it must not name any that go now.
         if catalog_is_stale(store):

@@ -19,11 +19,11 @@ from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_jso
 from gb_pipeline.errors import ConfigError, GbError, LakeError, TransientVendorError
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Outcome
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.lake.verification import Damage, Lost, VerifyReport
     from gb_pipeline.reading.lake import Lake
-    from gb_pipeline.settings import SourceSettings
 
 # A ledger that is put together again shows what bars lack, which is fetched then.
 _ROUNDS = 3
@@ -114,7 +114,7 @@ def _repair(
     *,
     quiet: bool,
 ) -> Repair:
-    from gb_pipeline.lake.catalog import refresh_catalog
+    from gb_pipeline.catalog.projection import refresh_catalog
     from gb_pipeline.lake.verification import mend
     from gb_pipeline.lake.verification import verify as look
 
@@ -141,7 +141,7 @@ def _fetch(
     *,
     quiet: bool,
 ) -> None:
-    from gb_pipeline.ingest.actions import ingest_actions
+    from gb_pipeline.ingest.fetch_actions import ingest_actions
     from gb_pipeline.ingest.lost_sessions import fetch_again
     from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
 

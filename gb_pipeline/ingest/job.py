@@ -1,6 +1,6 @@
 """What is to be ingested, in which portions, and what became of it.
 
-Belongs here: the values that `pipeline` passes around.
+Belongs here: the values that `bars` passes around.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.rules import BarRules
 
 # Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
-PART_ROWS = 50_000
+CHUNK_ROWS = 50_000
 _SECONDS_PER_DAY = 86_400
 
 
@@ -79,7 +79,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Chunk:
     """A portion of a job that is fetched at once; `job` is the job's position."""
 
     job: int
@@ -87,33 +87,33 @@ class Part:
     start: date
     end: date
 
-    def split(self, sessions: Sequence[date]) -> tuple[Part, Part]:
+    def split(self, sessions: Sequence[date]) -> tuple[Chunk, Chunk]:
         """Two halves, by the sessions of the part."""
         middle = sessions[len(sessions) // 2]
         return replace(self, end=middle), replace(self, start=middle)
 
 
 # What was asked, what came (nothing where nothing was asked), and the row that says so.
-Fetch = tuple[Part, Fetched | GbError | None, FetchRecord | None]
+Fetch = tuple[Chunk, Fetched | GbError | None, FetchRecord | None]
 
 
-def cut(jobs: Sequence[Job], rules: BarRules) -> list[Part]:
-    """Portions of about PART_ROWS rows, the same edges for all jobs, oldest first: symbols of one window share a commit."""
+def chunk_jobs(jobs: Sequence[Job], rules: BarRules) -> list[Chunk]:
+    """Portions of about CHUNK_ROWS rows, the same edges for all jobs, oldest first: symbols of one window share a commit."""
     if rules.resolution.duration is None:
         days = 3650
     else:
-        days = max(1, int(PART_ROWS * rules.resolution.duration.total_seconds() / _SECONDS_PER_DAY))
+        days = max(1, int(CHUNK_ROWS * rules.resolution.duration.total_seconds() / _SECONDS_PER_DAY))
     parts = []
     for position, job in enumerate(jobs):
         start = job.start
         while start < job.end:
             end = min(job.end, start + timedelta(days=days))
-            parts.append(Part(position, job.symbol, start, end))
+            parts.append(Chunk(position, job.symbol, start, end))
             start = end
     return sorted(parts, key=lambda part: (part.start, part.end, part.job))
 
 
-def asked(part: Part, rules: BarRules, listing: tuple[date | None, date | None], now: datetime) -> Window | None:
+def asked(part: Chunk, rules: BarRules, listing: tuple[date | None, date | None], now: datetime) -> Window | None:
     """What to ask the vendor for: nothing outside the listing, nothing of the future; None where nothing is left."""
     start, end = listing
     first, last = max(part.start, start or part.start), min(part.end, end or part.end)
@@ -190,7 +190,7 @@ class Progress:
         )
 
 
-def joined(group: Sequence[Fetch]) -> pl.DataFrame:
+def concat_answers(group: Sequence[Fetch]) -> pl.DataFrame:
     """The rows of several symbols' answers, with a column `symbol`.
 
     Raises:

@@ -1,12 +1,12 @@
 """What a backfill would take, before anything is fetched.
 
-Belongs here: calls, rows, time and quota of jobs that `pipeline` would run. Does not belong here: running them, printing them.
+Belongs here: calls, rows, time and quota of jobs that `bars` would run. Does not belong here: running them, printing them.
 
 Calls are those of the same parts that `ingest` cuts, so plan and fetch cannot disagree about what is asked for; repeats after
 failures are not foreseen. Rows are what the calendar expects: a vendor that publishes no bar where nothing traded sends
 fewer. A provider may know more than the protocol demands, and tells with attributes of these names:
 
-    policy               patience and pace that hold (`providers.transport.Policy`)
+    policy               patience and pace that hold (`providers.http.transport.Policy`)
     requests_together    requests for several windows of one symbol, where one answer serves many
     setup_requests       requests that an instance makes once, whatever it is asked
     quota_left           calls that the vendor's day still has
@@ -23,9 +23,10 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from gb_pipeline.config.settings import DailyQuota, RateLimit, SourceSettings
 from gb_pipeline.errors import ConfigError, PermanentVendorError
-from gb_pipeline.ingest.asking import shares
-from gb_pipeline.ingest.job import Job, asked, cut
+from gb_pipeline.ingest.corporate_actions import equities
+from gb_pipeline.ingest.job import Job, asked, chunk_jobs
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -33,9 +34,8 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
+from gb_pipeline.providers.http.transport import Policy
 from gb_pipeline.providers.registry import build_provider, daily_quota
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
 
 # Of a call that was never measured: a vendor across an ocean takes about so long.
 ASSUMED_LATENCY = 0.5
@@ -68,7 +68,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FetchPlan:
     """What some jobs would take.
 
     Attributes:
@@ -107,7 +107,7 @@ def plan(
     jobs: Sequence[Job],
     *,
     provider: Provider | None = None,
-) -> Plan:
+) -> FetchPlan:
     """What `ingest` would do with the same arguments. No request is sent and nothing is written.
 
     Args:
@@ -139,11 +139,11 @@ def plan(
     calls = sum(_requests(chosen, asked_for, resolution) for asked_for in windows.values())
     calls += getattr(chosen, "setup_requests", 0) if count else 0
     # Where splits change a vendor's history, `ingest` asks for them first.
-    calls += len(shares(list(windows))) if chosen.adjustment is Adjustment.SPLIT else 0
+    calls += len(equities(list(windows))) if chosen.adjustment is Adjustment.SPLIT else 0
     policy: Policy | None = getattr(chosen, "policy", None)
     rate = policy.rate if policy is not None else source.rate_limit
     latency, measured = _latency(store, source, resolution)
-    return Plan(
+    return FetchPlan(
         source=source.name,
         resolution=resolution,
         symbols=len(windows),
@@ -165,7 +165,7 @@ def _windows(
     rules = source.rules(resolution)
     listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
     windows: dict[Symbol, list[Window]] = defaultdict(list)
-    for part in cut(jobs, rules):
+    for part in chunk_jobs(jobs, rules):
         window = asked(part, rules, listings[part.symbol.code], now)
         if window is not None:
             windows[part.symbol].append(window)

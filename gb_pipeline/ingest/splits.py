@@ -1,8 +1,8 @@
 """A split at a vendor that adjusts its history: every earlier bar changes, and is fetched again.
 
-Belongs here: fetching again what `lake.stale` finds, before anything newer is stored, so that a series never mixes prices of
-before and after a split longer than the fetching takes. Old and new content are recorded as any other restatement.
-Does not belong here: asking for the splits (`asking`), and fetching as such (`pipeline`), which is handed in.
+Belongs here: fetching again what `adjustment.staleness` finds, before anything newer is stored, so that a series never mixes
+prices of before and after a split longer than the fetching takes. Old and new content are recorded as any other restatement.
+Does not belong here: asking for the splits (`corporate_actions`), and fetching as such (`bars`), which is handed in.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from gb_pipeline.adjustment.split_timeline import last_splits, split_periods
+from gb_pipeline.adjustment.staleness import first_stored, split_adjusted, stale_sessions
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
-from gb_pipeline.ingest.asking import ActionsOutcome, Refetch, actions_of, ask_actions, shares
-from gb_pipeline.ingest.calls import failed
+from gb_pipeline.ingest.corporate_actions import ActionsOutcome, Refetch, actions_of, ask_actions, equities
 from gb_pipeline.ingest.job import Fetch, Job, Outcome
-from gb_pipeline.lake.basis import last_splits, split_periods
-from gb_pipeline.lake.stale import first_stored, split_adjusted, stale_sessions
+from gb_pipeline.ingest.recorder import failed
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
-from gb_pipeline.settings import SourceSettings
 
 
 class Refetcher(Protocol):
@@ -58,7 +58,7 @@ async def prepare(
         Outcomes by symbol; of one that has an error or is deferred nothing may be stored. What is no share has none. Empty
         where the provider knows no corporate actions: then nobody can tell, and no fetch of them is recorded.
     """
-    symbols = shares(symbols)
+    symbols = equities(symbols)
     if not symbols or not isinstance(provider, ActionsProvider):
         return {}
     first = min(start, source.start, first_stored(store.tables, source.name, [item.code for item in symbols]) or start)
@@ -84,7 +84,7 @@ def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[
     late = {
         code
         for code, mine in periods.items()
-        if any(edge.certain > asked[code] for period in mine for edge in period.edges)
+        if any(edge.latest > asked[code] for period in mine for edge in period.edges)
     }
     kept: list[Fetch] = []
     for part, answer, record in batch:

@@ -27,8 +27,8 @@ from gb_pipeline.market.moments import INSTANT, MICROSECOND, instant
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.actions import NOT_ASKED
-from gb_pipeline.quality.bars import Verdict, judge
+from gb_pipeline.quality.bars import ValidationResult, validate
+from gb_pipeline.quality.corporate_actions import NOT_ASKED
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.session_days import Listing
@@ -78,7 +78,7 @@ class Answer:
 
 def write(tables: Tables, answer: Answer, frame: pl.DataFrame, rules: BarRules, clock: Clock) -> WriteReport:
     """See `LakeStore.write_bars`."""
-    verdict = _judged(frame, answer, rules)
+    verdict = _validated(frame, answer, rules)
     _quarantine(tables, answer, verdict.bad, clock)
     if rules.precision is Precision.STANDARD:
         refuse_narrower(tables, answer.source, answer.resolution, answer.symbols)
@@ -91,16 +91,16 @@ def write(tables: Tables, answer: Answer, frame: pl.DataFrame, rules: BarRules, 
     return report
 
 
-def _judged(frame: pl.DataFrame, answer: Answer, rules: BarRules) -> Verdict:
+def _validated(frame: pl.DataFrame, answer: Answer, rules: BarRules) -> ValidationResult:
     """The verdict on what was asked for; whatever else the frame holds is refused with it."""
     if frame.schema.get("symbol", pl.String()) != pl.String():
         raise WindowRefused(
             f"column 'symbol' of the frame is {frame.schema['symbol']}, not text", fix="cast it to pl.String"
         )
     if "symbol" not in frame.columns:
-        return judge(frame, rules, answer.window, now=answer.earliest)
+        return validate(frame, rules, answer.window, now=answer.earliest)
     asked = frame["symbol"].is_in(list(answer.symbols)).fill_null(False)
-    verdict = judge(frame.filter(asked), rules, answer.window, now=answer.earliest)
+    verdict = validate(frame.filter(asked), rules, answer.window, now=answer.earliest)
     if asked.all():
         return verdict
     others = frame.filter(~asked)
@@ -118,7 +118,9 @@ def _judged(frame: pl.DataFrame, answer: Answer, rules: BarRules) -> Verdict:
 class _Writer:
     """One attempt is one `decide`; it is repeated where others changed the table meanwhile."""
 
-    def __init__(self, tables: Tables, answer: Answer, rules: BarRules, verdict: Verdict, clock: Clock) -> None:
+    def __init__(
+        self, tables: Tables, answer: Answer, rules: BarRules, verdict: ValidationResult, clock: Clock
+    ) -> None:
         self.tables, self.answer, self.rules, self.verdict, self.clock = tables, answer, rules, verdict, clock
         self.expectation = expect(rules, answer.window, answer.earliest)
         self.decided: Merge

@@ -20,7 +20,7 @@ from gb_pipeline.lake.report import DESCRIBED, SessionStatus
 from gb_pipeline.market.moments import instant
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import Verdict
+from gb_pipeline.quality.bars import ValidationResult
 from gb_pipeline.quality.fingerprint import fingerprint_runs
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
@@ -113,7 +113,7 @@ def describe_sessions(
     rules: BarRules,
     expectation: Expectation,
     rows: pl.DataFrame,
-    verdict: Verdict,
+    verdict: ValidationResult,
     *,
     listings: Mapping[str, Listing],
     touched: pl.DataFrame,
@@ -250,7 +250,7 @@ def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:
     return _STATUSES[np.select([holds for _, holds in ranked], [_CODES[status] for status, _ in ranked])]
 
 
-def _refused(days: SessionDays, verdict: Verdict) -> Flags:
+def _refused(days: SessionDays, verdict: ValidationResult) -> Flags:
     if not verdict.refused:
         return np.zeros(days.height, dtype=bool)
     pairs = pl.DataFrame(list(verdict.refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
@@ -265,7 +265,7 @@ def _withdrawn(runs: SessionRuns) -> Integers:
     return np.add.reduceat(marks.fill_null(False).to_numpy().astype(np.int64), runs.starts)
 
 
-def _details(days: SessionDays, verdict: Verdict) -> dict[str, pl.Series]:
+def _details(days: SessionDays, verdict: ValidationResult) -> dict[str, pl.Series]:
     """What only few days have: their rows by code, and the first of them."""
     if verdict.bad.is_empty() and verdict.warnings.is_empty():
         return {}

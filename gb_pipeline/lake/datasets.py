@@ -2,7 +2,7 @@
 
 Belongs here: schema, key, partitions, order, statistics and period of every table. Storage, the catalog, compaction, vacuum and
 verification work from these declarations; a new dataset is one more of them. Does not belong here: what the rows mean to
-those who write them (`bars`, `actions`, `ledger`, `quarantine`, `fetches`).
+those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`, `fetches`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The write side of a lake, under one roof.
 
 Belongs here: the methods that change a lake, and validating the names that a caller gives. Does not belong here: how a change is
-made (`bars`, `actions`, `gb_pipeline.storage`), and reading (`reading`).
+made (`bars`, `corporate_actions`, `gb_pipeline.storage`), and reading (`reading`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, WindowRefused
-from gb_pipeline.lake import actions, bars, fetches, ledger, proofs
-from gb_pipeline.lake.basis import refuse_other_adjustment
+from gb_pipeline.lake import bars, corporate_actions, fetches, ledger, proofs
+from gb_pipeline.lake.adjustments import refuse_other_adjustment
 from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
@@ -22,7 +22,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, bar_table, polars_schema
 from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
 from gb_pipeline.market.window import Window, as_window, instant
-from gb_pipeline.quality.bars import judge
+from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.storage import compaction, vacuum
@@ -156,7 +156,7 @@ class LakeStore:
             schema={"symbol": pl.String(), "session": pl.Date()}
             | {name: types[name] for name in ("timestamp", *CONTENT, "withdrawn")}
         )
-        verdict = judge(pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED}), rules, window, now=present)
+        verdict = validate(pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED}), rules, window, now=present)
         described = describe_sessions(
             source,
             codes,
@@ -209,7 +209,7 @@ class LakeStore:
         *,
         fetched_at: FetchedAt = None,
         run_id: str | None = None,
-    ) -> actions.ActionsReport:
+    ) -> corporate_actions.ActionsReport:
         """Validate and store every corporate action that a source tells of some symbols. Idempotent.
 
         What is stored with this content is left alone. What the source says differently now is appended as a new version,
@@ -235,7 +235,7 @@ class LakeStore:
             5
         """
         source, codes = source_name(source), _codes(symbols)
-        return actions.write_actions(
+        return corporate_actions.write_actions(
             self.tables,
             source,
             codes,

@@ -1,7 +1,7 @@
 """What splits do to prices: from prices as traded to split-adjusted ones, and back.
 
-Belongs here: the arithmetic, on frames. Does not belong here: which splits there were (`lake.actions`), what was done to a
-stored series already (`reading.adjusted`), and dividends: what they take from a price is an estimate, not a fact.
+Belongs here: the arithmetic, on frames. Does not belong here: which splits there were (`lake.corporate_actions`), what was done to
+a stored series already (`reading.adjusted`), and dividends: what they take from a price is an estimate, not a fact.
 
 A bar of a session on or after a split's ex date is left alone; every earlier one carries the product of all splits with a
 later ex date. `adjust` divides prices by it and multiplies volumes, `unadjust` does the opposite. Ratios are fractions, so

@@ -11,6 +11,7 @@ from datetime import date
 
 import dagster as dg
 
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.assets.actions import actions_asset, actions_key
 from gb_pipeline.orchestration.assets.backtest import backtest_asset, follows_bars
@@ -25,7 +26,6 @@ from gb_pipeline.orchestration.resources import LakeResource, vendor_resources
 from gb_pipeline.orchestration.schedules import actions_job, actions_schedule, daily_job, daily_schedule
 from gb_pipeline.orchestration.sensors import catalog_sensor, compaction_sensor
 from gb_pipeline.providers.registry import daily_quota, has_actions
-from gb_pipeline.settings import Settings
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:

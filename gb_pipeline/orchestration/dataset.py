@@ -14,11 +14,11 @@ from functools import cached_property
 
 import dagster as dg
 
+from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import bar_table
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.partitions import Partitioning
-from gb_pipeline.settings import Settings, SourceSettings
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the calls of a vendor's day did not suffice for comes by itself another day.
 
-Belongs here: finding deferred partitions and asking for them again. Does not belong here: counting calls (`providers.quota`) and
-deciding what is deferred (`ingest`).
+Belongs here: finding deferred partitions and asking for them again. Does not belong here: counting calls (`providers.http.quota`)
+and deciding what is deferred (`ingest`).
 
 A run of which something is deferred succeeds, carries two tags, and has an observation per deferred partition. The sensor
 remembers such runs in its cursor, and once the vendor's next day has begun requests what is still missing of them: the

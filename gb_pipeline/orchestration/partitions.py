@@ -22,10 +22,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from gb_pipeline.config.settings import Grain, SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.settings import Grain, SourceSettings
 
 if TYPE_CHECKING:
     import dagster as dg

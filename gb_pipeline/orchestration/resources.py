@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from gb_pipeline.environment import ENV_FILE, read_env
+from gb_pipeline.config.environment import ENV_FILE, read_env
+from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.settings import Settings, SourceSettings
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
@@ -120,7 +120,7 @@ def required_keys(source: SourceSettings) -> set[str]:
     return {"lake", *([credentials_key(source)] if any(source.variables.values()) else [])}
 
 
-def ready(context: dg.AssetExecutionContext, source: SourceSettings) -> SourceSettings:
+def with_run_credentials(context: dg.AssetExecutionContext, source: SourceSettings) -> SourceSettings:
     """A source's settings with the credentials that this run was given."""
     if not any(source.variables.values()):
         return source

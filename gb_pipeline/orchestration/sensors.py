@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from gb_pipeline.catalog.projection import catalog_is_stale, table_versions
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.catalog import catalog_is_stale, table_versions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.assets.catalog import CATALOG
 from gb_pipeline.orchestration.assets.compaction import (

@@ -1,4 +1,4 @@
-"""One file per vendor behind one protocol (`base`), over one transport layer (`transport`). Providers never write.
+"""One folder per vendor behind one protocol (`base`), over one HTTP layer (`http`). Providers never write.
 
     >>> from gb_pipeline.providers import Fetched, HttpClient, Policy, Provider, Transport, read_json
 
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import DailyQuota, RateLimit
     from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED, RECEIVED_OPTIONAL, Adjustment
     from gb_pipeline.providers.base import (
         ActionsProvider,
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
         Provider,
         SearchProvider,
     )
-    from gb_pipeline.providers.cursors import Cursors
-    from gb_pipeline.providers.http import HttpClient, Reply
+    from gb_pipeline.providers.http.client import HttpClient, Reply
+    from gb_pipeline.providers.http.cursors import Cursors
+    from gb_pipeline.providers.http.responses import broken_body, read_json
+    from gb_pipeline.providers.http.transport import Policy, Tally, Transport
     from gb_pipeline.providers.registry import build_provider, provider_names
-    from gb_pipeline.providers.strict_http import broken_body, read_json
-    from gb_pipeline.providers.transport import Policy, Tally, Transport
-    from gb_pipeline.settings import DailyQuota, RateLimit
 
 __all__ = [
     "ACTIONS_RECEIVED",
@@ -57,12 +57,12 @@ __all__ = [
 
 _HOMES = {
     "market.schema": ("ACTIONS_RECEIVED", "RECEIVED", "RECEIVED_OPTIONAL", "Adjustment"),
-    "providers.cursors": ("Cursors",),
-    "providers.http": ("HttpClient", "Reply"),
+    "providers.http.cursors": ("Cursors",),
+    "providers.http.client": ("HttpClient", "Reply"),
     "providers.registry": ("build_provider", "provider_names"),
-    "providers.strict_http": ("broken_body", "read_json"),
-    "providers.transport": ("Policy", "Tally", "Transport"),
-    "settings": ("DailyQuota", "RateLimit"),
+    "providers.http.responses": ("broken_body", "read_json"),
+    "providers.http.transport": ("Policy", "Tally", "Transport"),
+    "config.settings": ("DailyQuota", "RateLimit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,10 +13,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from gb_pipeline.config.settings import DailyQuota, SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.providers.base import ActionsProvider, Provider
-from gb_pipeline.settings import DailyQuota, SourceSettings
 
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.

@@ -1,7 +1,7 @@
 """The judgement on a received frame: which rows are good, which are bad and why, which sessions are refused.
 
 This module splits a frame by the verdict of its rules. Whether anything is wrong with it is said by one pass over its columns
-(`clean`); only where something is, the model names it row by row (`model`). What is suspicious but not wrong (`suspicion`),
+(`clean`); only where something is, the model names it row by row (`model`). What is suspicious but not wrong (`anomalies`),
 and what is absent (`gaps`), is not decided here, and nothing is stored.
 """
 
@@ -15,13 +15,13 @@ import polars as pl
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.schema import CONTENT, OPTIONAL, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
+from gb_pipeline.quality.anomalies import suspicious
 from gb_pipeline.quality.clean import sessions_if_clean
 from gb_pipeline.quality.exact import read_numbers
 from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, breaches
 from gb_pipeline.quality.placement import place
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import is_ordered, row_runs
-from gb_pipeline.quality.suspicion import suspicious
 
 REFUSED_WITH_SESSION = "refused_with_session"
 CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplicate"
@@ -41,7 +41,7 @@ _GOOD = ("symbol", "session", "timestamp", *CONTENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ValidationResult:
     """The outcome of a judgement.
 
     Attributes:
@@ -65,7 +65,7 @@ class Verdict:
         return self.bad["session"].null_count()
 
 
-def judge(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime | None = None) -> Verdict:
+def validate(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime | None = None) -> ValidationResult:
     """Judge the rows of one or many symbols against the rules of their source.
 
     Args:
@@ -79,7 +79,7 @@ def judge(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime
         WindowRefused: columns are missing, unknown or of a type that cannot be read exactly.
 
     Example:
-        >>> verdict = judge(frame, BarRules(), Window.of("2024-01-02", "2024-01-03"))
+        >>> verdict = validate(frame, BarRules(), Window.of("2024-01-02", "2024-01-03"))
         >>> verdict.good.height + verdict.bad.height == verdict.received
         True
     """
@@ -94,7 +94,7 @@ def judge(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime
         sessions = sessions_if_clean(numbers, rules, window, moment)
         if sessions is not None:
             good = numbers.with_columns(sessions.alias("session")).select(_GOOD)
-            return Verdict(good, _none_bad(frame), suspicious(good), frozenset(), frame.height)
+            return ValidationResult(good, _none_bad(frame), suspicious(good), frozenset(), frame.height)
     return _name_breaches(ordered, numbers, problems, rules, window, moment)
 
 
@@ -105,7 +105,7 @@ def _name_breaches(
     rules: BarRules,
     window: Window,
     now: datetime,
-) -> Verdict:
+) -> ValidationResult:
     """The verdict on a frame in which something is wrong."""
     ordered = ordered.with_row_index("index")
     placed = place(numbers.with_row_index("index"), rules)
@@ -115,7 +115,7 @@ def _name_breaches(
     refused = _refused_sessions(placed, reasons, rules.max_bad_fraction)
     reasons = _with_refused(placed, reasons, refused)
     good = placed.join(reasons, on="index", how="anti", maintain_order="left").select(_GOOD)
-    return Verdict(good, _bad_rows(ordered, placed, reasons), suspicious(good), refused, ordered.height)
+    return ValidationResult(good, _bad_rows(ordered, placed, reasons), suspicious(good), refused, ordered.height)
 
 
 def _crossed(numbers: pl.DataFrame) -> pl.Series:

@@ -1,7 +1,8 @@
 """Prices as traded, or split-adjusted, out of whatever is stored.
 
 Belongs here: `adjustment` of `Lake.bars`: which splits each stored bar carries, which it should, and refusing an answer that
-would mix both. Does not belong here: the arithmetic (`market.adjust`), and what the lake knows of splits (`lake.basis`).
+would mix both. Does not belong here: the arithmetic (`market.adjust`), and what the lake knows of splits
+(`adjustment.split_timeline`).
 
 Every factor comes from the vendor's own splits, as they were known at the moment that is asked about.
 """
@@ -15,20 +16,19 @@ from fractions import Fraction
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, ReadError
-from gb_pipeline.lake import ledger
-from gb_pipeline.lake.basis import (
+from gb_pipeline.adjustment.split_timeline import (
     SplitPeriod,
     action_fetches,
     confirmations,
     in_doubt,
     last_splits,
     not_covered,
-    remembered_adjustments,
     split_factors,
     split_periods,
-    stored_adjustments,
 )
+from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.adjustments import remembered_adjustments, stored_adjustments
 from gb_pipeline.market.adjust import FACTOR, factor_columns, rescale
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment

@@ -17,10 +17,10 @@ from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.reading import actions, ledgers, sql
+from gb_pipeline.reading import corporate_actions, ledgers, sql
 from gb_pipeline.reading.adjusted import adjusted, parse_adjustment
-from gb_pipeline.reading.answer import as_arrow, run, run_lazily
 from gb_pipeline.reading.arguments import Moment, Selection, Symbols, between, moment, named_source, named_symbols
+from gb_pipeline.reading.execute import as_arrow, run, run_lazily
 from gb_pipeline.reading.opening import refuse_no_lake
 from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, nothing_found
 
@@ -322,7 +322,7 @@ class Lake:
             >>> lake.corporate_actions("AAPL", kind="split").select("ex_date", "split_to", "split_from")
         """
         chosen = Selection.of(source, symbol, None, start, end, as_of)
-        return actions.found(self._tables, chosen, kind, withdrawn=withdrawn)
+        return corporate_actions.found(self._tables, chosen, kind, withdrawn=withdrawn)
 
     def restatements(
         self,

@@ -10,7 +10,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from gb_pipeline.lake import catalog_tables, ledger, quarantine, versions
+from gb_pipeline.catalog import tables as catalog_tables
+from gb_pipeline.lake import ledger, quarantine, versions
 from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import LATEST, Selection

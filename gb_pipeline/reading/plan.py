@@ -1,7 +1,7 @@
 """From a question to the files that answer it.
 
 Belongs here: pruning by the log's statistics, uniting standard and wide tables, and the lazy query of each series, now or as of
-a moment. No folder is ever listed. Does not belong here: running the query (`answer`).
+a moment. No folder is ever listed. Does not belong here: running the query (`execute`).
 """
 
 from __future__ import annotations

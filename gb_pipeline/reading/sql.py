@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
 from gb_pipeline.errors import GbError, LakeError, ReadError
-from gb_pipeline.lake.catalog import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_guard import MEMORY, lock, only_a_question
 from gb_pipeline.reading.sql_tables import SqlTables

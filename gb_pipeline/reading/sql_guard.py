@@ -64,7 +64,7 @@ def only_a_question(connection: DuckDBPyConnection, text: str) -> None:
         name = word.lower()
         if name in _CHANGES:
             raise ReadError(
-                f"{word.upper()} is not a question: a lake is only read here",
+                f"{word.upper()} is not a query: a lake is only read here",
                 fix=f'use SELECT; a column of that name is written "{name}"',
             )
         if following.startswith("(") and _unquoted(word) in functions:
@@ -90,7 +90,7 @@ def _one_question(connection: DuckDBPyConnection, text: str) -> None:
     # PIVOT comes as several internal statements and is a question all the same.
     if kind != "SELECT" and not (kind == "MULTI" and text.lstrip().lower().startswith(("pivot", "from", "with"))):
         raise ReadError(
-            f"{kind} is not a question: the catalog is read-only",
+            f"{kind} is not a query: the catalog is read-only",
             fix="use SELECT; open catalog.duckdb with DuckDB itself for anything else",
         )
 

@@ -2,7 +2,7 @@
 
 The catalog's own views let DuckDB read Parquet, which does not verify checksums. Here the tables that a question names are
 registered as Arrow datasets instead, and views of the same names come before the catalog's. Does not belong here: what a view says
-(`lake.catalog_views`), running the question (`sql`).
+(`catalog.views`), running the question (`sql`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from gb_pipeline.catalog import tables as catalog_tables
+from gb_pipeline.catalog.views import registered_rows, statements
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake import actions, catalog_tables, ledger
-from gb_pipeline.lake.catalog_views import registered_rows, statements
+from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.lake.datasets import bars_of
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
@@ -105,7 +106,7 @@ class SqlTables:
                         catalog_tables.coverage(sessions) if name == "coverage" else catalog_tables.gaps(sessions),
                     )
         if "corporate_actions" in self._text:
-            yield "corporate_actions", actions.read(self._tables, as_of=as_of)
+            yield "corporate_actions", corporate_actions.read(self._tables, as_of=as_of)
 
     def _named(self) -> list[str]:
         """Tables of which a name, or that of a view of it, stands in the question; siblings of bars come along."""

@@ -16,8 +16,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gb_pipeline.simulation.alpaca_bars import bars
-from gb_pipeline.simulation.answer import Answer, Asked, troubled
 from gb_pipeline.simulation.json_numbers import Exact, dumps
+from gb_pipeline.simulation.response import Answer, Asked, troubled
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stock_listings import Listing
 from gb_pipeline.simulation.stocks import Stocks

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
-from gb_pipeline.simulation.answer import Answer, Asked, troubled
 from gb_pipeline.simulation.json_numbers import json_object, number
+from gb_pipeline.simulation.response import Answer, Asked, troubled
 from gb_pipeline.simulation.stock_bars import StockBar
 from gb_pipeline.simulation.stock_sessions import local
 from gb_pipeline.simulation.stocks import Stocks

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gb_pipeline.simulation.answer import Answer, Asked, troubled
+from gb_pipeline.simulation.response import Answer, Asked, troubled
 from gb_pipeline.simulation.stock_listings import Listing
 from gb_pipeline.simulation.stock_sessions import local
 from gb_pipeline.simulation.stocks import Stocks

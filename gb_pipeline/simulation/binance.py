@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Bar, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.response import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.tickers import DAY_MS, Ticker, tickers
 
 HOSTS = ("api.binance.com", "fapi.binance.com", "dapi.binance.com", "api.binance.us")

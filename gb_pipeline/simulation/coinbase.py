@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.exchange import Bar, Exchange, decimal_text
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.response import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.tickers import Ticker, ticker
 
 HOSTS = ("api.coinbase.com",)

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.simulation.answer import Answer
 from gb_pipeline.simulation.faults import Fault
+from gb_pipeline.simulation.response import Answer
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.simulation.answer import TROUBLES
+from gb_pipeline.simulation.response import TROUBLES
 
 ACTIONS = ("answer", "reset", "cut", "truncate", "slow", "hang", "redirect", "flood", *TROUBLES)
 

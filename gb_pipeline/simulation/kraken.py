@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.exchange import Bar, Exchange
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.response import Answer, Asked, integer, troubled
 from gb_pipeline.simulation.tickers import Ticker, tickers
 
 HOSTS = ("api.kraken.com",)

@@ -15,9 +15,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from gb_pipeline.simulation.answer import Answer, Asked, troubled
 from gb_pipeline.simulation.json_numbers import Exact, dumps
 from gb_pipeline.simulation.massive_bars import PATH, aggregates
+from gb_pipeline.simulation.response import Answer, Asked, troubled
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stock_listings import Listing
 from gb_pipeline.simulation.stock_sessions import local

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import parse_qs, urlencode
 from zoneinfo import ZoneInfo
 
-from gb_pipeline.simulation.answer import Answer, Asked, troubled
 from gb_pipeline.simulation.json_numbers import json_object, number
+from gb_pipeline.simulation.response import Answer, Asked, troubled
 from gb_pipeline.simulation.stock_bars import StockBar
 from gb_pipeline.simulation.stock_sessions import local
 from gb_pipeline.simulation.stocks import Stocks

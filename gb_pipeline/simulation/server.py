@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kraken, massive, yahoo
-from gb_pipeline.simulation.answer import TROUBLES, Answer, Asked
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
 from gb_pipeline.simulation.faults import Faults
+from gb_pipeline.simulation.response import TROUBLES, Answer, Asked
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
 

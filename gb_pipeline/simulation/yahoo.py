@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from gb_pipeline.simulation.answer import Answer, Asked, integer
+from gb_pipeline.simulation.response import Answer, Asked, integer
 from gb_pipeline.simulation.stock_listings import Listing
 from gb_pipeline.simulation.stocks import Stocks
 from gb_pipeline.simulation.yahoo_chart import DEPTHS, INTERVALS, chart

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gb_pipeline.simulation.answer import Asked
+from gb_pipeline.simulation.response import Asked
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stock_bars import StockBar
 from gb_pipeline.simulation.stock_listings import Listing

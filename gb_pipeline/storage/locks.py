@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from gb_pipeline.config.private_files import private_folder
 from gb_pipeline.errors import LakeError
-from gb_pipeline.private_files import private_folder
 
 
 @contextlib.contextmanager

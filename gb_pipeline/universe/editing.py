@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gb_pipeline import strict_yaml
+from gb_pipeline.config import strict_yaml
+from gb_pipeline.config.symbols import symbol_file
+from gb_pipeline.config.symbols.resolved import Universe
+from gb_pipeline.config.symbols.spec import canonical
+from gb_pipeline.config.symbols.table import write_whole
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.symbol import AssetClass
-from gb_pipeline.universe import symbol_file, yaml_edit
-from gb_pipeline.universe.resolved import Universe
-from gb_pipeline.universe.spec import canonical
-from gb_pipeline.universe.table import write_whole
+from gb_pipeline.universe import yaml_edit
 
 
 @dataclass(frozen=True, slots=True)

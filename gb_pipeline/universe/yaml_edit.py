@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from gb_pipeline import strict_yaml
+from gb_pipeline.config import strict_yaml
 from gb_pipeline.errors import ConfigError
 
 Keys = tuple[str, ...]

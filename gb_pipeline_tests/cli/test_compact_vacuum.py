@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from gb_pipeline.lake.catalog import catalog_is_stale
+from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution

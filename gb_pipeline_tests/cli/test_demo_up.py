@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.lake.catalog import table_versions
+from gb_pipeline.catalog.projection import table_versions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.lake.raw import RawStore
 from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.raw_responses import RawStore
 from gb_pipeline_tests.cli.console import PROJECT, Gb
 
 DAY = ("--start", "2024-01-02", "--end", "2024-01-03")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.lake.catalog import catalog_is_stale
+from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline_tests.cli.console import Gb
 

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gb_pipeline.ingest.contract import Check, Verdict, check_bars, recent_session
+from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.ingest.conformance import Check, Conformity, check_bars, recent_session
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers import Provider, build_provider
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.cli.console import Gb
 
@@ -147,21 +147,21 @@ async def broken(vendors: Simulation, change: Callable[[pl.DataFrame], pl.DataFr
 @pytest.mark.parametrize(
     ("change", "promise", "verdict"),
     [
-        (lambda f: f.drop("volume"), "columns", Verdict.BROKEN),
-        (lambda f: f.with_columns(pl.col("open").cast(pl.Float64)), "columns", Verdict.BROKEN),
-        (lambda f: f.with_columns(extra=pl.lit(1)), "columns", Verdict.BROKEN),
-        (lambda f: f.with_columns(pl.col("timestamp").dt.offset_by("-5h")), "quality", Verdict.BROKEN),
-        (lambda f: f.with_columns(pl.col("timestamp").dt.offset_by("-20h")), "stamps", Verdict.BROKEN),
-        (lambda f: f.with_columns(pl.col("timestamp").dt.offset_by("30s")), "quality", Verdict.BROKEN),
-        (lambda f: f.with_columns(high=pl.lit("0.01")), "quality", Verdict.BROKEN),
-        (lambda f: f.head(100), "normalise", Verdict.BROKEN),
-        (lambda f: f.head(100), "calendar", Verdict.LOOK),
-        (lambda f: f.clear(), "answer", Verdict.LOOK),
-        (lambda f: pl.concat([f, f.tail(3)]), "duplicates", Verdict.LOOK),
-        (lambda f: f.with_columns(pl.col("open") + "0000000000001"), "digits", Verdict.LOOK),
-        (lambda f: f.with_columns(volume=pl.lit("0")), "volume", Verdict.LOOK),
-        (lambda f: f.with_columns(volume=pl.lit("1.5")), "volume", Verdict.OK),
+        (lambda f: f.drop("volume"), "columns", Conformity.BROKEN),
+        (lambda f: f.with_columns(pl.col("open").cast(pl.Float64)), "columns", Conformity.BROKEN),
+        (lambda f: f.with_columns(extra=pl.lit(1)), "columns", Conformity.BROKEN),
+        (lambda f: f.with_columns(pl.col("timestamp").dt.offset_by("-5h")), "quality", Conformity.BROKEN),
+        (lambda f: f.with_columns(pl.col("timestamp").dt.offset_by("-20h")), "stamps", Conformity.BROKEN),
+        (lambda f: f.with_columns(pl.col("timestamp").dt.offset_by("30s")), "quality", Conformity.BROKEN),
+        (lambda f: f.with_columns(high=pl.lit("0.01")), "quality", Conformity.BROKEN),
+        (lambda f: f.head(100), "normalise", Conformity.BROKEN),
+        (lambda f: f.head(100), "calendar", Conformity.LOOK),
+        (lambda f: f.clear(), "answer", Conformity.LOOK),
+        (lambda f: pl.concat([f, f.tail(3)]), "duplicates", Conformity.LOOK),
+        (lambda f: f.with_columns(pl.col("open") + "0000000000001"), "digits", Conformity.LOOK),
+        (lambda f: f.with_columns(volume=pl.lit("0")), "volume", Conformity.LOOK),
+        (lambda f: f.with_columns(volume=pl.lit("1.5")), "volume", Conformity.OK),
     ],
 )
-async def test_a_broken_promise_is_seen(vendors: Simulation, change: Any, promise: str, verdict: Verdict) -> None:
+async def test_a_broken_promise_is_seen(vendors: Simulation, change: Any, promise: str, verdict: Conformity) -> None:
     assert (await broken(vendors, change))[promise].verdict is verdict

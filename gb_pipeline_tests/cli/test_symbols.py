@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gb_pipeline.settings import Settings
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.cli.console import PROJECT, Gb
 

@@ -23,9 +23,9 @@ import httpx
 import pytest
 import yaml
 
+from gb_pipeline.dagster_runtime.client import Backfill
+from gb_pipeline.dagster_runtime.instance import Stack
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.client import Backfill
-from gb_pipeline.orchestration.instance import Stack
 from gb_pipeline.storage import reading
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from gb_pipeline.orchestration.client import DagsterClient, DagsterError
-from gb_pipeline.orchestration.instance import HOST, free_port
-from gb_pipeline.settings import Settings
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
+from gb_pipeline.dagster_runtime.instance import HOST, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent

@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 import yaml
 
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake.ledger import current
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.settings import Settings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import stored
 

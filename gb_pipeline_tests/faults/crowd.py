@@ -21,8 +21,8 @@ from typing import Any
 
 import polars as pl
 
+from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.errors import NoDataInRange, UnknownSeries
-from gb_pipeline.lake.catalog import refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window

@@ -11,10 +11,11 @@ import time
 from datetime import date
 from pathlib import Path
 
-from gb_pipeline.ingest import job, pipeline
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.ingest import bars as pipeline
+from gb_pipeline.ingest import job
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.settings import Settings
 
 
 def main() -> None:

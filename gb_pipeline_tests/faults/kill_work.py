@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
+from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.catalog import refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window

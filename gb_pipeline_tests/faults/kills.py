@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from gb_pipeline.catalog.projection import open_catalog, refresh_catalog
 from gb_pipeline.lake import ledger, quarantine
-from gb_pipeline.lake.catalog import open_catalog, refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.schema import CONTENT

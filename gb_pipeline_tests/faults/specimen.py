@@ -15,9 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
+from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import fetches
-from gb_pipeline.lake.catalog import refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import polars as pl
 
+from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.catalog import refresh_catalog
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.resolution import Resolution

@@ -13,19 +13,19 @@ import polars as pl
 import pytest
 
 from gb_pipeline import Lake
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, QuotaExhausted, ReadError, TransientVendorError, UnknownSymbol
-from gb_pipeline.ingest.actions import ingest_actions
-from gb_pipeline.ingest.asking import ActionsOutcome
+from gb_pipeline.ingest.bars import ingest
+from gb_pipeline.ingest.corporate_actions import ActionsOutcome
+from gb_pipeline.ingest.fetch_actions import ingest_actions
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
-from gb_pipeline.lake import actions, fetches
+from gb_pipeline.lake import corporate_actions, fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, PRICES, Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import Fetched
-from gb_pipeline.providers.massive import answers as massive_answers
-from gb_pipeline.settings import SourceSettings
+from gb_pipeline.providers.massive import responses as massive_answers
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.actions import dividend, received, split
 from gb_pipeline_tests.bars import at
@@ -217,7 +217,7 @@ def test_every_action_names_the_question_that_brought_it(sim: Simulation, store:
     assert [outcome.new for outcome in ingest_actions(store, source(sim, symbols=CODES))] == [1, 1, 1]
     asked = fetches.read(store.tables).select("symbol", "fetched_at").sort("symbol")
     assert asked["fetched_at"].n_unique() == len(CODES)
-    told = actions.read(store.tables).select("symbol", "fetched_at").sort("symbol")
+    told = corporate_actions.read(store.tables).select("symbol", "fetched_at").sort("symbol")
     assert told.rows() == asked.rows()
 
 

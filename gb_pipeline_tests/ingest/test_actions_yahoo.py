@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 
 from gb_pipeline import Lake
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, LakeError, ReadError
-from gb_pipeline.ingest.actions import ingest_actions
-from gb_pipeline.ingest.asking import ActionsOutcome
+from gb_pipeline.ingest.bars import ingest
+from gb_pipeline.ingest.corporate_actions import ActionsOutcome
+from gb_pipeline.ingest.fetch_actions import ingest_actions
 from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
@@ -26,7 +27,6 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.providers.yahoo.provider import YahooProvider
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.actions import received, split
 from gb_pipeline_tests.bars import at, day, minutes
@@ -338,7 +338,7 @@ def _without_actions(sim: Simulation, store: LakeStore, now: datetime) -> Outcom
     """Bars of history, by the code that fetches it again, as if the question about splits had come a moment earlier."""
     import asyncio
 
-    from gb_pipeline.ingest.pipeline import refetch
+    from gb_pipeline.ingest.bars import refetch
     from gb_pipeline.providers.registry import build_provider
 
     async def run() -> Outcome:

@@ -9,14 +9,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gb_pipeline.config.settings import DailyQuota, SourceSettings
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches, ledger
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.settings import DailyQuota, SourceSettings
 from gb_pipeline.simulation import Simulation
 
 START = date(2024, 1, 2)

@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import PermanentVendorError, TransientVendorError, UnknownSymbol
-from gb_pipeline.ingest.job import Job, Outcome, cut
-from gb_pipeline.ingest.pipeline import ingest
+from gb_pipeline.ingest.bars import ingest
+from gb_pipeline.ingest.job import Job, Outcome, chunk_jobs
 from gb_pipeline.lake import fetches, ledger, versions
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
@@ -25,7 +26,6 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.gaps import GapReason
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import at, minutes
 
@@ -291,10 +291,10 @@ def test_nothing_to_do_does_nothing(sim: Simulation, store: LakeStore) -> None:
 
 def test_long_histories_are_cut_at_the_same_edges_for_all_symbols() -> None:
     years = [Job(symbol, START, date(2025, 1, 2)) for symbol in (BTC, ETH)]
-    parts = cut(years, BarRules())
+    parts = chunk_jobs(years, BarRules())
     assert max((part.end - part.start).days for part in parts) <= 35
     assert {(part.start, part.end) for part in parts if part.job == 0} == {
         (part.start, part.end) for part in parts if part.job == 1
     }
-    daily = cut(years, replace(BarRules(), resolution=Resolution.DAY))
+    daily = chunk_jobs(years, replace(BarRules(), resolution=Resolution.DAY))
     assert len(daily) == 2

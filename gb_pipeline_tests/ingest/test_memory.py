@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gb_pipeline.ingest import pipeline
+from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.ingest import bars as pipeline
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.report import WriteReport
@@ -22,7 +23,6 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.storage.address import Storage
 from gb_pipeline_tests.bars import minutes
 

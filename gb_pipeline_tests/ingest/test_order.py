@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import TransientVendorError
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches, quarantine, versions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -20,9 +21,8 @@ from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
-from gb_pipeline.quality.bars import judge
+from gb_pipeline.quality.bars import validate
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.bars import at, changed, minutes
 
 BTC, ETH, SOL = (Symbol.crypto(f"{base}-USD") for base in ("BTC", "ETH", "SOL"))
@@ -157,7 +157,7 @@ def test_a_fetch_counts_the_rows_that_belong_to_no_session_as_the_judgement_does
     ingest(store, settings, MINUTE, week, provider=Vendor(NOWHERE))
     (row,) = fetches.read(store.tables).to_dicts()
     rules = settings.rules(MINUTE)
-    verdict = judge(NOWHERE, rules, rules.calendar.window(date(2024, 1, 5), date(2024, 1, 9), MINUTE), now=NOW)
+    verdict = validate(NOWHERE, rules, rules.calendar.window(date(2024, 1, 5), date(2024, 1, 9), MINUTE), now=NOW)
     assert (row["rows"], row["unplaced"]) == (NOWHERE.height, verdict.unplaced)
     # The week of 24/5 ends with the UTC day; an evening in New York still belongs to its day.
     assert verdict.unplaced == {"24/7": 5, "24/5": 5 + 7 + 60, "XNYS": 5 + 7}[calendar]

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.ingest.planner import ASSUMED_LATENCY, plan
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.ingest.clock import stop_at
 

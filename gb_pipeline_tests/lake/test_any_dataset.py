@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from gb_pipeline import Lake, LakeError, LakeStore, ReadError
+from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 from gb_pipeline.errors import CompactionRefused
-from gb_pipeline.lake.catalog import catalog_is_stale, refresh_catalog
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.storage import append, reading
 from gb_pipeline.storage.commit import Draft, commit

@@ -23,7 +23,7 @@ from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, Wri
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import Verdict, judge
+from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text, session_fingerprints
 from gb_pipeline.quality.gaps import Gap, GapReason
 from gb_pipeline.quality.rules import BarRules, GapPolicy
@@ -51,7 +51,7 @@ def described(
     **changes: pl.DataFrame,
 ) -> pl.DataFrame:
     """What an answer amounts to where nothing was stored before."""
-    verdict = judge(frame, rules, window, now=now)
+    verdict = validate(frame, rules, window, now=now)
     nothing = verdict.good.clear()
     found = describe_sessions(
         "sim",
@@ -174,7 +174,7 @@ def test_days_before_the_listing_and_after_its_end_expect_nothing() -> None:
 
 def test_what_a_write_changed_is_told_apart_from_what_is_there() -> None:
     frame = minutes("2024-01-02", 2880)
-    rows = judge(frame, LENIENT, day("2024-01-02", 3), now=LATER).good
+    rows = validate(frame, LENIENT, day("2024-01-02", 3), now=LATER).good
     marks = rows.with_columns(
         pl.when(pl.int_range(pl.len()).is_in([3, 4]))
         .then(True)
@@ -193,7 +193,7 @@ def test_what_a_write_changed_is_told_apart_from_what_is_there() -> None:
 
 
 def test_rows_outside_the_answer_count_as_stored() -> None:
-    stored = judge(minutes("2024-01-02"), LENIENT, WINDOW, now=LATER).good
+    stored = validate(minutes("2024-01-02"), LENIENT, WINDOW, now=LATER).good
     noon = Window(at("2024-01-02T12:00"), at("2024-01-02T13:00"))
     report = only(described(minutes("2024-01-02T12:00", 60), window=noon, rows=stored))
     assert (report.expected, report.actual, report.received) == (1440, 1440, 60)
@@ -202,7 +202,7 @@ def test_rows_outside_the_answer_count_as_stored() -> None:
 def test_fingerprints_are_those_of_the_stored_rows() -> None:
     both = pl.concat([minutes("2024-01-02", 2000), minutes("2024-01-02", 2000, symbol="ETH-USD")])
     window = day("2024-01-02", 3)
-    rows = judge(both, LENIENT, window, now=LATER).good
+    rows = validate(both, LENIENT, window, now=LATER).good
     found = described(both, window=window, symbols=("ETH-USD", "BTC-USD"))
     prints = session_fingerprints(rows, "sim", Resolution.MINUTE, LENIENT.precision)
     stored = found.filter(pl.col("actual") > 0).select("symbol", "session", "fingerprint")
@@ -327,7 +327,7 @@ def test_a_session_costs_one_hash_and_nothing_else() -> None:
 
 
 def plainly(
-    symbols: list[str], rules: BarRules, window: Window, rows: pl.DataFrame, verdict: Verdict
+    symbols: list[str], rules: BarRules, window: Window, rows: pl.DataFrame, verdict: ValidationResult
 ) -> list[tuple[Any, ...]]:
     """Symbol, session, status, counts and gaps, found out with dictionaries."""
     expectation = expect(rules, window, LATER)
@@ -383,7 +383,7 @@ def test_columns_say_what_a_loop_over_rows_would_say(data: st.DataObject) -> Non
     for row in data.draw(places):
         frame = changed(frame, row, high="1")
     frame = frame.filter(~pl.int_range(pl.len()).is_in(holes))
-    verdict = judge(frame, rules, window, now=LATER)
+    verdict = validate(frame, rules, window, now=LATER)
     found = described(frame, rules, window, tuple(symbols))
     names = ["symbol", "session", "status", "expected", "actual", "missing", "quarantined"]
     gaps = [[tuple(gap.values()) for gap in item] for item in found["gaps"].to_list()]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import judge
+from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text, session_fingerprints
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.reading.lake import Lake
@@ -97,7 +97,7 @@ def printed(store: LakeStore) -> dict[object, str]:
 
 def bare(answer: dict[Key, Content]) -> dict[object, str]:
     """The function itself, on rows that nobody judged."""
-    types = judge(answer_frame({}), BarRules(), Window(EPOCH, EPOCH + timedelta(days=1))).good.schema
+    types = validate(answer_frame({}), BarRules(), Window(EPOCH, EPOCH + timedelta(days=1))).good.schema
     rows = [
         (series.symbol, slot.date(), slot, *(getattr(said, item.name) for item in fields(Content)))
         for (series, slot), said in answer.items()

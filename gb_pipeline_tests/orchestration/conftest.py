@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from gb_pipeline.lake.catalog import table_versions
+from gb_pipeline.catalog.projection import table_versions
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.build import build_definitions
-from gb_pipeline.settings import Settings
 from gb_pipeline.simulation import Simulation
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT"]

@@ -129,7 +129,7 @@ def test_asking_whether_a_vendor_has_actions_imports_no_vendors_library() -> Non
     program = (
         "import sys\n"
         "from gb_pipeline.providers.registry import has_actions\n"
-        "from gb_pipeline.settings import SourceSettings\n"
+        "from gb_pipeline.config.settings import SourceSettings\n"
         "for name in ('yahoo', 'massive', 'ccxt', 'csv'):\n"
         "    body = {'name': 's', 'provider': name, 'start': '2024-01-01', 'symbols': ['AAPL']}\n"
         "    print(name, has_actions(SourceSettings.model_validate(body)))\n"

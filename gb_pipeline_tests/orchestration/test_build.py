@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 import yaml
 
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.instance import template
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.build import build_definitions
-from gb_pipeline.orchestration.instance import template
 from gb_pipeline.orchestration.partitions import ManyPartitionsWarning
-from gb_pipeline.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")

@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from gb_pipeline.catalog.projection import catalog_is_stale, open_catalog
 from gb_pipeline.lake import fetches, ledger
-from gb_pipeline.lake.catalog import catalog_is_stale, open_catalog
 from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution

@@ -8,10 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.build import build_definitions
 from gb_pipeline.orchestration.resources import VendorCredentials
-from gb_pipeline.settings import Settings
 
 HIDDEN = "hunter2-Hunter2"
 

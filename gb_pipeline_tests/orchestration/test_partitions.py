@@ -11,10 +11,10 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import Grain
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.orchestration.partitions import ManyPartitionsWarning, Partitioning, warn_if_many
-from gb_pipeline.settings import Grain
 
 CALENDARS = ["24/7", "24/5", "FX", "XNYS", "XLON", "XTKS", "XHKG", "CMES", "XSAU"]
 

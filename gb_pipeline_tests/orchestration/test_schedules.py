@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.schedules import cron, daily_job, daily_schedule, newest
-from gb_pipeline.settings import SourceSettings
 
 NEW_YORK, UTC, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("UTC"), ZoneInfo("Asia/Tokyo")
 

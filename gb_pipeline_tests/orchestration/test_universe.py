@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from gb_pipeline.ingest.discovery import refresh
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.orchestration.build import build_definitions
-from gb_pipeline.settings import Settings
+from gb_pipeline.universe.discovery import refresh
 
 DISCOVERED = {"discover": {"quote": "USDT"}}
 

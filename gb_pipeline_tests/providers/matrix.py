@@ -17,14 +17,14 @@ import polars as pl
 import pytest
 
 from gb_pipeline.errors import NoDataInRange, UnknownSeries, VendorError
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.transport import Policy
+from gb_pipeline.providers.http.transport import Policy
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.ingest.clock import stop_at

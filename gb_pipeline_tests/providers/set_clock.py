@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gb_pipeline.providers import pace
+from gb_pipeline.providers.http import rate_limit
 
 
 class SetClock:
@@ -53,7 +53,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     from pyrate_limiter import InMemoryBucket, SQLiteBucket
 
     clock = SetClock()
-    monkeypatch.setattr(pace, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+    monkeypatch.setattr(rate_limit, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
     for bucket in (InMemoryBucket, SQLiteBucket):
         monkeypatch.setattr(bucket, "now", lambda _self: round(clock.now * 1000))
     return clock

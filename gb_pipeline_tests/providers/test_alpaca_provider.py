@@ -19,6 +19,7 @@ from alpaca.data.timeframe import TimeFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import (
     ConfigError,
     NotEntitled,
@@ -33,11 +34,10 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window, instant
-from gb_pipeline.providers.alpaca import answers as alpaca_answers
+from gb_pipeline.providers.alpaca import responses as alpaca_answers
 from gb_pipeline.providers.alpaca.provider import AlpacaProvider
+from gb_pipeline.providers.http.transport import Policy
 from gb_pipeline.providers.registry import build_provider
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 
 AAPL, ODD = Symbol.equity("AAPL"), Symbol.equity("ODD")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from gb_pipeline.errors import NotEntitled, RateLimited, TransientVendorError, VendorError
-from gb_pipeline.providers.alpha_vantage import answers
+from gb_pipeline.providers.alpha_vantage import responses
 
 KEY = "S3CRETKEY1234567"
 
@@ -30,10 +30,10 @@ def test_json_and_csv_are_the_same_bars_in_the_vendors_own_digits() -> None:
         b"2024-01-05 10:00:00,185.1200,185.1200,185.1200,185.1200,1000\r\n"
         b"2024-01-05 09:59:00,0.09980,0.09980,0.09980,0.09980,12\r\n"
     )
-    read = answers.bars(intraday(rows), "IBM", interval="1min")
+    read = responses.bars(intraday(rows), "IBM", interval="1min")
     assert read["open"].to_list() == ["185.1200", "0.09980"]
     assert read["volume"].to_list() == ["1000", "12"]
-    assert answers.bars(table, "IBM", interval="1min").equals(read)
+    assert responses.bars(table, "IBM", interval="1min").equals(read)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_json_and_csv_are_the_same_bars_in_the_vendors_own_digits() -> None:
     ],
 )
 def test_a_stamp_is_new_yorks_clock_on_both_sides_of_its_changes(stamp: str, instant: datetime | None) -> None:
-    assert answers.bars(intraday({stamp: bar()}), "IBM", interval="1min")["timestamp"].to_list() == [instant]
+    assert responses.bars(intraday({stamp: bar()}), "IBM", interval="1min")["timestamp"].to_list() == [instant]
 
 
 def test_a_day_is_its_date() -> None:
     body = b"timestamp,open,high,low,close,volume\r\n2024-07-01,1,1,1,1,5\r\n"
-    assert answers.bars(body, "IBM")["timestamp"].to_list() == [datetime(2024, 7, 1, tzinfo=UTC)]
+    assert responses.bars(body, "IBM")["timestamp"].to_list() == [datetime(2024, 7, 1, tzinfo=UTC)]
 
 
 def test_an_answer_without_bars_is_one() -> None:
-    frame = answers.bars(intraday({}), "IBM", interval="1min")
+    frame = responses.bars(intraday({}), "IBM", interval="1min")
     assert (frame.height, frame.schema["timestamp"]) == (0, pl.Datetime("us", "UTC"))
 
 
@@ -84,8 +84,8 @@ NOTE = "Thank you for using Alpha Vantage! Our standard API call frequency is 5 
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        ({"Information": DAILY}, answers.QuotaSaid),
-        ({"Information": DAILY.replace("We have detected", "Thank you;")}, answers.QuotaSaid),
+        ({"Information": DAILY}, responses.QuotaSaid),
+        ({"Information": DAILY.replace("We have detected", "Thank you;")}, responses.QuotaSaid),
         # Names the daily limit and the premium endpoints, and is neither.
         ({"Information": BURST}, RateLimited),
         ({"Information": PREMIUM}, NotEntitled),
@@ -94,7 +94,7 @@ NOTE = "Thank you for using Alpha Vantage! Our standard API call frequency is 5 
         ({"Note": NOTE}, RateLimited),
         ({"Information": "We are updating our databases."}, TransientVendorError),
         ({"Error Message": "the parameter apikey is invalid or missing."}, NotEntitled),
-        ({"Error Message": "Invalid API call. Please retry or visit the documentation."}, answers.NotServed),
+        ({"Error Message": "Invalid API call. Please retry or visit the documentation."}, responses.NotServed),
         ({}, TransientVendorError),
         ({"Meta Data": {}}, TransientVendorError),
         ({"detail": "maintenance"}, TransientVendorError),
@@ -104,7 +104,7 @@ NOTE = "Thank you for using Alpha Vantage! Our standard API call frequency is 5 
 def test_every_error_comes_as_json_with_status_200_and_its_words_decide(body: object, kind: type[VendorError]) -> None:
     for interval in ("1min", None):
         with pytest.raises(kind) as raised:
-            answers.bars(json.dumps(body).encode(), "IBM", interval=interval, secrets=[KEY])
+            responses.bars(json.dumps(body).encode(), "IBM", interval=interval, secrets=[KEY])
         assert type(raised.value) is kind
         assert KEY not in str(raised.value)
 
@@ -138,26 +138,26 @@ TABLE = b"timestamp,open,high,low,close,volume\r\n" + b"2024-01-05 10:00:00,1,1,
 )
 def test_half_an_answer_or_another_ones_is_none(body: bytes) -> None:
     with pytest.raises(TransientVendorError):
-        answers.bars(body, "IBM", interval="1min")
+        responses.bars(body, "IBM", interval="1min")
 
 
 def test_the_same_bar_twice_is_one() -> None:
     body = intraday({"2024-01-05 10:00:00": bar("1"), "x": bar("1")}).replace(b'"x"', b'"2024-01-05 10:00:00"')
-    assert answers.bars(body, "IBM", interval="1min").height == 1
+    assert responses.bars(body, "IBM", interval="1min").height == 1
 
 
 def test_what_is_no_number_is_left_for_the_quality_layer() -> None:
     rows = {"2024-01-05 10:00:00": bar("N/A"), "2024-01-05 10:01:00": {**bar(), "1. open": None}}
-    read = answers.bars(intraday(rows), "IBM", interval="1min")  # type: ignore[arg-type]
+    read = responses.bars(intraday(rows), "IBM", interval="1min")  # type: ignore[arg-type]
     assert read["open"].to_list() == ["N/A", None]
 
 
 def test_bars_of_another_month_are_refused() -> None:
     # 23:30 on the last of January in New York is February in UTC.
-    frame = answers.bars(intraday({"2024-01-31 23:30:00": bar()}), "IBM", interval="1min")
-    answers.of_month(frame, "2024-01")
+    frame = responses.bars(intraday({"2024-01-31 23:30:00": bar()}), "IBM", interval="1min")
+    responses.of_month(frame, "2024-01")
     with pytest.raises(TransientVendorError, match="bars of 2024-01 instead of 2024-02"):
-        answers.of_month(frame, "2024-02")
+        responses.of_month(frame, "2024-02")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_split_factor_is_a_ratio_and_a_rounded_one_is_undone_where_only_one_fi
     factor: str, ratio: tuple[str, str]
 ) -> None:
     found = {"symbol": "IBM", "data": [{"effective_date": "1999-05-27", "split_factor": factor}]}
-    frame = answers.splits(found, "IBM")
+    frame = responses.splits(found, "IBM")
     assert frame.select("split_to", "split_from").row(0) == ratio
     assert frame["ex_date"][0] == date(1999, 5, 27)
 
@@ -187,7 +187,7 @@ def test_a_split_factor_is_a_ratio_and_a_rounded_one_is_undone_where_only_one_fi
 def test_dividends_have_their_dates_where_the_vendor_knows_them() -> None:
     row = {"ex_dividend_date": "2024-11-12", "declaration_date": "None", "record_date": "2024-11-12",
            "payment_date": "2024-12-10", "amount": "1.67"}  # fmt: skip
-    (read,) = answers.dividends({"symbol": "IBM", "data": [row]}, "IBM").iter_rows(named=True)
+    (read,) = responses.dividends({"symbol": "IBM", "data": [row]}, "IBM").iter_rows(named=True)
     assert (read["kind"], read["amount"], read["currency"]) == ("cash_dividend", "1.67", "USD")
     assert (read["declared_date"], read["pay_date"]) == (None, date(2024, 12, 10))
 
@@ -208,7 +208,7 @@ def test_dividends_have_their_dates_where_the_vendor_knows_them() -> None:
 )
 def test_a_corporate_action_that_cannot_be_read_is_no_action(found: dict[str, object]) -> None:
     with pytest.raises(TransientVendorError):
-        answers.splits(found, "IBM")
+        responses.splits(found, "IBM")
 
 
 LISTED = (
@@ -221,19 +221,19 @@ LISTED = (
 
 
 def test_listings_say_what_trades_and_what_traded() -> None:
-    found = {item.symbol.code: item for item in answers.listings(LISTED)}
+    found = {item.symbol.code: item for item in responses.listings(LISTED)}
     assert list(found) == ["BRK.B", "BAC.PRK", "ODD"]
     assert (found["BRK.B"].vendor, found["BRK.B"].symbol.exchange) == ("BRK-B", "XNYS")
     assert (found["ODD"].active, found["ODD"].listed_until) == (False, date(2020, 5, 1))
-    assert answers.listing(found["ODD"])["kind"].to_list() == ["listing", "delisting"]
+    assert responses.listing(found["ODD"])["kind"].to_list() == ["listing", "delisting"]
 
 
 @pytest.mark.parametrize("body", [LISTED[:-2], LISTED[:-20], b"", b"<html>", b"{}", b"symbol,name\r\nA,B\r\n"])
 def test_half_a_list_is_none(body: bytes) -> None:
     with pytest.raises(TransientVendorError):
-        answers.listings(body)
+        responses.listings(body)
 
 
 @pytest.mark.parametrize("code", ["AAPL", "BRK.B", "BAC.PRK", "BAC.PR", "TSCO.LON", "A"])
 def test_spellings_lead_back_to_their_codes(code: str) -> None:
-    assert answers.canonical(answers.spelling(code)) == code
+    assert responses.canonical(responses.spelling(code)) == code

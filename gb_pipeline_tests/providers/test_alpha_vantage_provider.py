@@ -15,6 +15,7 @@ import httpx
 import polars as pl
 import pytest
 
+from gb_pipeline.config.settings import DailyQuota, SourceSettings
 from gb_pipeline.errors import (
     ConfigError,
     HistoryNotAvailable,
@@ -25,8 +26,8 @@ from gb_pipeline.errors import (
     TransientVendorError,
     UnknownSymbol,
 )
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import get_calendar
@@ -34,9 +35,8 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.alpha_vantage.provider import AlphaVantageProvider
+from gb_pipeline.providers.http.transport import Policy
 from gb_pipeline.providers.registry import build_provider, daily_quota
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.settings import DailyQuota, SourceSettings
 from gb_pipeline.simulation import Simulation
 
 AAPL, BRK, KO, NEW = (Symbol.equity(code) for code in ("AAPL", "BRK.B", "KO", "NEWCO"))

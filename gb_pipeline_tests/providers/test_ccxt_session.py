@@ -11,7 +11,7 @@ import pytest
 
 from gb_pipeline.errors import PermanentVendorError, TransientVendorError
 from gb_pipeline.providers.ccxt.session import strict_session
-from gb_pipeline.providers.http import MOST_BYTES
+from gb_pipeline.providers.http.client import MOST_BYTES
 from gb_pipeline.simulation import Simulation
 
 TIME = "/api.binance.com/api/v3/time"

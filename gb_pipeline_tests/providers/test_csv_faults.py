@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import (
     HistoryNotAvailable,
     NoDataInRange,
@@ -21,15 +22,14 @@ from gb_pipeline.errors import (
     UnknownSymbol,
     VendorError,
 )
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.report import SessionReport, SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.ingest.clock import stop_at
 
 DAY = date(2024, 6, 11)

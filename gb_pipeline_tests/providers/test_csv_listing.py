@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.providers.base import Instrument, InstrumentsProvider
 from gb_pipeline.providers.csv.provider import CsvProvider
-from gb_pipeline.settings import SourceSettings
 
 
 def listed(

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.presets import LEAN_MARKETS, PRESETS, resolved
 from gb_pipeline.providers.csv.provider import CsvProvider
-from gb_pipeline.settings import SourceSettings
 
 QUOTE = "1.1,1.4,1.0,1.2,7,1.15,1.45,1.05,1.19,8"
 

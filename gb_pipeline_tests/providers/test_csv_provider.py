@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import (
     ConfigError,
     HistoryNotAvailable,
@@ -28,7 +29,6 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
 from gb_pipeline.providers.csv.provider import CsvProvider
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.work import counted_work
 
 HEADER = "timestamp,open,high,low,close,volume\n"

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import (
     ConfigError,
     NotEntitled,
@@ -29,12 +30,11 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window, instant
-from gb_pipeline.providers.massive import answers as massive_answers
+from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.massive import responses as massive_answers
 from gb_pipeline.providers.massive.provider import MassiveProvider
 from gb_pipeline.providers.massive.symbols import canonical_code, ticker
 from gb_pipeline.providers.registry import build_provider
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 
 AAPL = Symbol.equity("AAPL")

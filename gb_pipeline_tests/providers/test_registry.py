@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -15,7 +16,6 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.providers.registry import build_provider, provider_names
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 
 PLUGIN = """

@@ -23,6 +23,7 @@ import yfinance
 from curl_cffi import requests as curl
 from yfinance.data import SingletonMeta, YfData
 
+from gb_pipeline.config.settings import RateLimit, SourceSettings
 from gb_pipeline.errors import (
     ConfigError,
     HistoryNotAvailable,
@@ -32,8 +33,8 @@ from gb_pipeline.errors import (
     TransientVendorError,
     UnknownSymbol,
 )
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -41,12 +42,11 @@ from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import ActionsProvider, Provider, SearchProvider
+from gb_pipeline.providers.http.transport import Policy
 from gb_pipeline.providers.registry import build_provider
-from gb_pipeline.providers.transport import Policy
 from gb_pipeline.providers.yahoo.client import YahooClient
 from gb_pipeline.providers.yahoo.provider import YahooProvider
 from gb_pipeline.providers.yahoo.symbols import instrument, vendor_code
-from gb_pipeline.settings import RateLimit, SourceSettings
 from gb_pipeline.simulation import Simulation
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import (
     HistoryNotAvailable,
     NotEntitled,
@@ -24,7 +25,6 @@ from gb_pipeline.errors import (
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 
 # Open, high, low, close and volume of one bar, by its epoch milliseconds.

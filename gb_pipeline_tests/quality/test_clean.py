@@ -191,13 +191,13 @@ def test_pandera_is_not_even_imported_where_nothing_is_wrong() -> None:
     code = """
 import sys
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import judge
+from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline_tests.bars import changed, minutes
 window = Window.of("2024-01-02", "2024-01-03")
-assert judge(minutes("2024-01-02"), BarRules(), window).bad.is_empty()
+assert validate(minutes("2024-01-02"), BarRules(), window).bad.is_empty()
 assert "pandera" not in sys.modules
-assert judge(changed(minutes("2024-01-02"), 7, high="1"), BarRules(), window).bad.height == 1
+assert validate(changed(minutes("2024-01-02"), 7, high="1"), BarRules(), window).bad.height == 1
 assert "pandera" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
-from gb_pipeline.quality.bars import judge
+from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text, session_fingerprints
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline_tests.bars import day, minutes
@@ -31,7 +31,7 @@ ROW = (10_025_000_000, 10_150_000_000, 10_012_500_000, 10_075_000_000, 100_000_0
 
 
 def good(frame: pl.DataFrame, precision: Precision = Precision.STANDARD) -> pl.DataFrame:
-    return judge(frame, BarRules(precision=precision), day("2024-01-02", 40)).good
+    return validate(frame, BarRules(precision=precision), day("2024-01-02", 40)).good
 
 
 def prints(frame: pl.DataFrame, precision: Precision = Precision.STANDARD) -> dict[tuple[str, date], int]:
@@ -67,7 +67,7 @@ def test_wide_decimals_take_sixteen_bytes() -> None:
 def test_negative_numbers_are_hashed_as_they_are() -> None:
     frame = minutes("2024-01-02", 1).with_columns(open=pl.lit("-5"), low=pl.lit("-5.5"))
     rules = BarRules(allow_negative_prices=True)
-    rows = judge(frame, rules, day("2024-01-02")).good
+    rows = validate(frame, rules, day("2024-01-02")).good
     standard, wide = rows, rows.with_columns(pl.col(pl.Decimal(18, 8)).cast(pl.Decimal(38, 18)))
     head = b"gb-bars-2 sim BTC-USD 1m %s\n" + struct.pack("<iq", DAYS_SINCE_1970, 1)
     values = [-500_000_000, ROW[1], -550_000_000, *ROW[3:]]

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from gb_pipeline import Lake, ReadError
-from gb_pipeline.lake.catalog import catalog_is_stale
+from gb_pipeline.catalog.projection import catalog_is_stale
 
 
 def test_sql_sees_every_commit_at_once(lake, write):

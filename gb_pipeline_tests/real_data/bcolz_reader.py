@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numcodecs.blosc import decompress
 
-from gb_pipeline.settings import SourceSettings
+from gb_pipeline.config.settings import SourceSettings
 
 # A chunk's file: 16 bytes of bloscpack header (no table of offsets), then one Blosc buffer.
 _HEADER = 16

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.settings import SourceSettings
 
 
 class Row(NamedTuple):

@@ -12,13 +12,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import PRICES, bar_table
 from gb_pipeline.quality.gaps import GapReason
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.bars import SetClock
 from gb_pipeline_tests.real_data import bcolz_reader
 from gb_pipeline_tests.real_data.real_series import Series, daily_series, dirty_series, lean_series

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import TransientVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.alpha_vantage import answers as alpha_vantage
+from gb_pipeline.providers.alpha_vantage import responses as alpha_vantage
+from gb_pipeline.providers.http.responses import read_json
 from gb_pipeline.providers.registry import build_provider
-from gb_pipeline.providers.strict_http import read_json
 from gb_pipeline.providers.yahoo.chart import read_chart
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.security.bounded import run
 
@@ -107,8 +107,8 @@ async def test_no_vendor_gets_away_with_two_values(
 
 SERVER = """
 import asyncio, gzip, http.server, threading, zlib
-from gb_pipeline.providers.http import HttpClient
-from gb_pipeline.providers.transport import Policy, Transport
+from gb_pipeline.providers.http.client import HttpClient
+from gb_pipeline.providers.http.transport import Policy, Transport
 packer = zlib.compressobj(9, wbits=31)
 body = b"".join(packer.compress(bytes(2**20)) for _ in range({size})) + packer.flush()
 for _ in range({more}):

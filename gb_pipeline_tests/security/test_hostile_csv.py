@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, PermanentVendorError, UnknownSymbol, VendorError
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.csv import unpacked
 from gb_pipeline.providers.csv.unpacked import Bounds, unpack
-from gb_pipeline.settings import SourceSettings
 from gb_pipeline_tests.security.bounded import Ending, run
 from gb_pipeline_tests.security.leaks import leaks
 
@@ -38,7 +38,7 @@ SETUP = """
 import asyncio
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.csv.provider import CsvProvider
-from gb_pipeline.settings import SourceSettings
+from gb_pipeline.config.settings import SourceSettings
 options = {options!r}
 source = SourceSettings.model_validate({{
     "name": "files", "provider": "csv", "start": "2024-01-01", "symbols": ["AAPL"], "resolutions": ["1d"], "options": options,

@@ -37,7 +37,7 @@ def test_a_hostile_file_of_symbols_is_refused_within_bounded_memory(tmp_path: Pa
         + f"{{{way.format(path=path)}}}"
         + "}}"
     )
-    ended = run("from gb_pipeline.settings import Settings", f"Settings.load({str(tmp_path)!r})")
+    ended = run("from gb_pipeline.config.settings import Settings", f"Settings.load({str(tmp_path)!r})")
     assert ended.error == "ConfigError", ended
     if way.startswith("file"):
         assert re.search(says, ended.text), ended.text
@@ -55,6 +55,6 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, kind: str) -> None:
     (tmp_path / "gb.yaml").write_text(
         f"sources: {{s: {{provider: csv, start: 2024-01-01, options: {{path: a.csv}}, symbols: {{file: {path}}}}}}}"
     )
-    ended = run("from gb_pipeline.settings import Settings", f"Settings.load({str(tmp_path)!r})")
+    ended = run("from gb_pipeline.config.settings import Settings", f"Settings.load({str(tmp_path)!r})")
     assert (ended.error, "is no file" in ended.text) == ("ConfigError", True)
     assert ended.megabytes < 100

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline import strict_yaml
+from gb_pipeline.config import strict_yaml
+from gb_pipeline.config.settings import Settings, lake_folder
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.settings import Settings, lake_folder
 from gb_pipeline_tests.security.bounded import run
 
 SECRET = "hunter2-of-somebody"
@@ -50,7 +50,7 @@ HOSTILE = {
 def test_a_hostile_gb_yaml_is_refused_within_bounded_memory(tmp_path: Path, name: str) -> None:
     text, says = HOSTILE[name]
     (tmp_path / "gb.yaml").write_text(text, encoding="utf-8")
-    ended = run("from gb_pipeline.settings import Settings", f"Settings.load({str(tmp_path)!r})")
+    ended = run("from gb_pipeline.config.settings import Settings", f"Settings.load({str(tmp_path)!r})")
     assert ended.error == "ConfigError", ended
     assert re.search(says, ended.text), ended.text
     assert SECRET not in ended.text

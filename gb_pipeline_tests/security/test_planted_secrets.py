@@ -26,8 +26,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from gb_pipeline.orchestration.client import Backfill
-from gb_pipeline.orchestration.instance import Stack, template
+from gb_pipeline.dagster_runtime.client import Backfill
+from gb_pipeline.dagster_runtime.instance import Stack, template
 from gb_pipeline.providers import provider_names
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.security.leaks import leaks

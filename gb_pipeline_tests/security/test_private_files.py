@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.lake.raw import RawStore
+from gb_pipeline.config.private_files import private_file, private_folder
+from gb_pipeline.config.settings import DailyQuota, RateLimit
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.private_files import private_file, private_folder
-from gb_pipeline.providers.pace import Hold, Pace
-from gb_pipeline.providers.quota import QuotaBook
-from gb_pipeline.settings import DailyQuota, RateLimit
+from gb_pipeline.providers.http.quota import QuotaBook
+from gb_pipeline.providers.http.rate_limit import Cooldown, RateLimiter
+from gb_pipeline.storage.raw_responses import RawStore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no such permissions here")
 
@@ -48,9 +48,9 @@ def expect_private(folder: Path, *, files: int) -> None:
 async def test_state_is_private(tmp_path: Path, mask: int) -> None:
     state = tmp_path / "lake" / "state"
     with umask(mask):
-        pace = Pace("the key", RateLimit(calls=5, seconds=1), state)
-        await pace.turn()
-        Hold("the key", state).extend(60)
+        pace = RateLimiter("the key", RateLimit(calls=5, seconds=1), state)
+        await pace.acquire()
+        Cooldown("the key", state).extend(60)
         QuotaBook("the key", DailyQuota(calls=5), state).take(datetime(2026, 1, 1, tzinfo=UTC))
         # With what SQLite has beside its file while it is open: the log, its index, and the lock.
         expect_private(state, files=6)

@@ -16,7 +16,7 @@ import pytest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.window import instant
 from gb_pipeline.simulation import Simulation
-from gb_pipeline.simulation.answer import TROUBLES, troubled
+from gb_pipeline.simulation.response import TROUBLES, troubled
 
 START = int(instant("2024-01-02T10:00Z").timestamp() * 1000)
 END = START + 20 * 60_000 - 1

@@ -20,9 +20,9 @@ import pytest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.window import instant
 from gb_pipeline.simulation import Simulation
-from gb_pipeline.simulation.answer import Asked
 from gb_pipeline.simulation.binance import answer
 from gb_pipeline.simulation.exchange import Bar
+from gb_pipeline.simulation.response import Asked
 from gb_pipeline_tests.work import counted_work
 
 SYMBOLS = ["BTC-USDT", "BTC-USDT-PERP", "BTC-USD", "DOGE-USD"]

@@ -10,13 +10,13 @@ from typing import Any
 
 import dagster as dg
 
-from gb_pipeline.ingest.actions import ingest_actions
-from gb_pipeline.ingest.asking import ActionsOutcome
-from gb_pipeline.lake import actions
+from gb_pipeline.ingest.corporate_actions import ActionsOutcome
+from gb_pipeline.ingest.fetch_actions import ingest_actions
+from gb_pipeline.lake import corporate_actions
 from gb_pipeline.market.schema import CORPORATE_ACTIONS
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.outcome import postponed, table
-from gb_pipeline.orchestration.resources import LakeResource, ready, required_keys
+from gb_pipeline.orchestration.resources import LakeResource, required_keys, with_run_credentials
 
 ANSWERED = "answered"
 VALID = "valid"
@@ -25,7 +25,7 @@ _LISTED = 20
 
 def actions_key(dataset: Dataset) -> dg.AssetKey:
     """`[source, "corporate_actions"]`."""
-    return dg.AssetKey([dataset.source.name, actions.TABLE])
+    return dg.AssetKey([dataset.source.name, corporate_actions.TABLE])
 
 
 def actions_asset(dataset: Dataset) -> dg.AssetsDefinition:
@@ -37,20 +37,20 @@ def actions_asset(dataset: Dataset) -> dg.AssetsDefinition:
     key, source = actions_key(dataset), dataset.source
 
     @dg.multi_asset(
-        name=f"{source.name}_{actions.TABLE}",
+        name=f"{source.name}_{corporate_actions.TABLE}",
         specs=[_spec(dataset)],
         check_specs=list(_checks(key)),
         can_subset=True,
         pool=dataset.pool,
         required_resource_keys=required_keys(source),
     )
-    def corporate_actions(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+    def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         lake: LakeResource = context.resources.lake
-        outcomes = ingest_actions(lake.store, ready(context, source), run_id=context.run.run_id)
+        outcomes = ingest_actions(lake.store, with_run_credentials(context, source), run_id=context.run.run_id)
         waiting = next((item.deferred for item in outcomes if item.deferred is not None), None)
         stored = [item for item in outcomes if item.deferred is None and item.error is None]
         if stored:
-            held = actions.read(lake.store.tables, source.name).height
+            held = corporate_actions.read(lake.store.tables, source.name).height
             context.log_event(dg.AssetMaterialization(key, metadata=shown(outcomes, held)))
         elif waiting is not None:
             # Neither materialised nor failed: nothing was asked.
@@ -68,7 +68,7 @@ def actions_asset(dataset: Dataset) -> dg.AssetsDefinition:
         # No outputs: the events are written already, and Dagster would count them twice.
         yield from ()
 
-    return corporate_actions
+    return materialise
 
 
 def shown(outcomes: Sequence[ActionsOutcome], held: int) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _spec(dataset: Dataset) -> dg.AssetSpec:
                     for field in CORPORATE_ACTIONS
                 ]
             ),
-            "dagster/table_name": f"{actions.TABLE} (source={source.name})",
+            "dagster/table_name": f"{corporate_actions.TABLE} (source={source.name})",
             "dagster/storage_kind": "deltalake",
         },
     )

@@ -10,13 +10,13 @@ from typing import Any
 
 import dagster as dg
 
+from gb_pipeline.config.settings import MovingAverageSettings
 from gb_pipeline.errors import NoDataInRange, UnknownSeries
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.moving_average import Backtest, backtest, plot
 from gb_pipeline.orchestration.resources import LakeResource
-from gb_pipeline.settings import MovingAverageSettings
 
 KIND = "moving_average"
 

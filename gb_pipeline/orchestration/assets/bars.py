@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
+from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.pipeline import ingest
 from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.dataset import Dataset
 from gb_pipeline.orchestration.outcome import COMPLETE, VALID
 from gb_pipeline.orchestration.reporter import Reporter
-from gb_pipeline.orchestration.resources import LakeResource, ready, required_keys
+from gb_pipeline.orchestration.resources import LakeResource, required_keys, with_run_credentials
 
 
 def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
@@ -32,7 +32,7 @@ def bars_asset(dataset: Dataset) -> dg.AssetsDefinition:
     )
     def bars(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         lake: LakeResource = context.resources.lake
-        source = ready(context, dataset.source)
+        source = with_run_credentials(context, dataset.source)
         jobs = [
             Job(dataset.symbols[key], start, end)
             for key in sorted(context.selected_asset_keys)

@@ -1,6 +1,6 @@
 """The DuckDB catalog as an asset.
 
-Belongs here: refreshing it and showing what is in it. Does not belong here: what it holds (`lake.catalog`), and when it is
+Belongs here: refreshing it and showing what is in it. Does not belong here: what it holds (`catalog.projection`), and when it is
 refreshed (`sensors`).
 """
 
@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from gb_pipeline.lake.catalog import CatalogReport, refresh_catalog
+from gb_pipeline.catalog.projection import CatalogReport, refresh_catalog
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.outcome import table
 from gb_pipeline.orchestration.resources import LakeResource
-from gb_pipeline.settings import Settings
 
 CATALOG = dg.AssetKey("catalog")
 # Rows of the preview on the asset's page.

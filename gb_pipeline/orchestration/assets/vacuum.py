@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from gb_pipeline.lake.catalog import catalog_is_stale, refresh_catalog
+from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.orchestration.assets.compaction import POOL
 from gb_pipeline.orchestration.outcome import table
 from gb_pipeline.orchestration.resources import LakeResource
-from gb_pipeline.settings import Settings
 from gb_pipeline.storage.vacuum import VacuumReport
 
 VACUUM = dg.AssetKey("vacuum")

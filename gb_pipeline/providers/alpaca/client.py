@@ -1,7 +1,7 @@
 """Asking Alpaca: pages of market data, and assets of the trading interface.
 
 Belongs here: the way to the vendor, from one page to the next. Does not belong here: what an answer says
-(`answers`), which questions there are (`provider`).
+(`responses`), which questions there are (`provider`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.errors import NotEntitled, PermanentVendorError, UnknownSymbol
-from gb_pipeline.providers.alpaca import answers
-from gb_pipeline.providers.alpaca.answers import Row
+from gb_pipeline.providers.alpaca import responses
+from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import Body
-from gb_pipeline.providers.cursors import Cursors
-from gb_pipeline.providers.http import HttpClient
-from gb_pipeline.providers.transport import Policy, Tally, Transport
-from gb_pipeline.settings import RateLimit
+from gb_pipeline.providers.http.client import HttpClient
+from gb_pipeline.providers.http.cursors import Cursors
+from gb_pipeline.providers.http.transport import Policy, Tally, Transport
 
 DATA = "https://data.alpaca.markets"
 # Keys of paper accounts are only known to the paper's side of the trading interface; the data's side knows both.
@@ -55,7 +55,7 @@ class AlpacaClient:
         self.transport = Transport(f"alpaca-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
         self._trading = _PAPER if key.startswith(_PAPER_KEY) else _LIVE
         self._http = HttpClient(
-            answers.WHO,
+            responses.WHO,
             self.transport,
             base_url=base_url,
             headers={"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret},
@@ -82,7 +82,7 @@ class AlpacaClient:
         Raises:
             VendorError: one of its kinds; TransientVendorError also where the pages do not end.
         """
-        cursors = Cursors(answers.WHO, most)
+        cursors = Cursors(responses.WHO, most)
         rows: list[Row] = []
         following: str | None = None
         while True:
@@ -123,7 +123,7 @@ class AlpacaClient:
         try:
             return await self.transport.call(once)
         except NotEntitled as refusal:
-            log.warning("whether %s lists %s is not known: %s", answers.WHO, symbol, refusal.what)
+            log.warning("whether %s lists %s is not known: %s", responses.WHO, symbol, refusal.what)
             return True
 
     async def _page(
@@ -132,7 +132,7 @@ class AlpacaClient:
         async def once() -> tuple[list[Row], str | None, Body]:
             payload, reply = await self._http.get_json(DATA + path, asked)
             # The doubts are part of what is repeated: a wrong answer may be right the next time.
-            following = answers.token(payload)
+            following = responses.token(payload)
             # Last: what was read counts as having been there.
             return read(payload), following, reply.body
 

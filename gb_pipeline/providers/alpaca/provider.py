@@ -1,7 +1,7 @@
 """Alpaca: US shares and coins.
 
 Belongs here: symbols and windows to requests, pages to one answer. Does not belong here: what an answer says
-(`answers`), the way there (`client`).
+(`responses`), the way there (`client`).
 
 Bars of two and four hours are not offered: they begin at even hours of a clock that is not documented for winter. Neither are
 days of coins, which begin at midnight in Chicago. All of these can be made of shorter bars. Hours of shares begin on the
@@ -21,21 +21,21 @@ from pathlib import Path
 
 import polars as pl
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers import new_york
-from gb_pipeline.providers.alpaca import answers
-from gb_pipeline.providers.alpaca.answers import Row
+from gb_pipeline.providers import us_market_time
+from gb_pipeline.providers.alpaca import responses
 from gb_pipeline.providers.alpaca.client import RATE, AlpacaClient
+from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http import loopback
-from gb_pipeline.providers.strict_http import read_json
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.settings import SourceSettings
+from gb_pipeline.providers.http.client import loopback
+from gb_pipeline.providers.http.responses import read_json
+from gb_pipeline.providers.http.transport import Policy
 
 FEEDS = ("sip", "iex", "otc", "boats", "overnight", "delayed_sip")
 _OPTIONS = frozenset({"key", "secret", "feed", "base_url"})
@@ -141,7 +141,7 @@ class AlpacaProvider:
             feed=source.option("feed") or "sip",
             base_url=source.option("base_url"),
             policy=Policy.of(source, rate=None, state_dir=state_dir),
-            hours=new_york.regular_hours(source),
+            hours=us_market_time.regular_hours(source),
             asset_class=source.asset_class,
             vendor_symbols=source.vendor_symbols,
         )
@@ -182,7 +182,7 @@ class AlpacaProvider:
         """
         if not self.supports(symbol, resolution):
             raise PermanentVendorError(
-                f"{answers.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
+                f"{responses.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
             )
         name, span = self._vendor(symbol), self._asked(window, resolution)
         asked = {
@@ -198,7 +198,7 @@ class AlpacaProvider:
             path, asked = "/v2/stocks/bars", {**asked, "adjustment": "raw", "feed": self._feed}
         with self._client.transport.measure() as tally:
             rows = await self._client.pages(
-                path, asked, tally, most=self._most(window, resolution), read=answers.Bars(name, span).read
+                path, asked, tally, most=self._most(window, resolution), read=responses.Bars(name, span).read
             )
             if not rows and not window.empty:
                 await self._known(name)
@@ -210,10 +210,10 @@ class AlpacaProvider:
         Raises:
             VendorError: as `fetch_bars` does for such bodies.
         """
-        read = answers.Bars(self._vendor(symbol), self._asked(window, resolution)).read
+        read = responses.Bars(self._vendor(symbol), self._asked(window, resolution)).read
         rows: list[Row] = []
         for body in bodies:
-            rows += read(read_json(answers.WHO, 200, "", body.decode("utf-8", errors="replace")))
+            rows += read(read_json(responses.WHO, 200, "", body.decode("utf-8", errors="replace")))
         return self._frame(rows, window, resolution)
 
     # --- corporate actions and listings -------------------------------------------------------------------------------
@@ -229,23 +229,23 @@ class AlpacaProvider:
         """
         if symbol.asset_class is not AssetClass.EQUITY:
             raise PermanentVendorError(
-                f"{answers.WHO} has no corporate actions of {symbol}", fix="only shares have them"
+                f"{responses.WHO} has no corporate actions of {symbol}", fix="only shares have them"
             )
         name = self._vendor(symbol)
         asked = {
             "symbols": name,
-            "types": ",".join(answers.ACTION_TYPES),
+            "types": ",".join(responses.ACTION_TYPES),
             "start": (start - _PROCESSED_BEFORE).isoformat(),
             "end": (end + _PROCESSED_AFTER).isoformat(),
             "limit": str(_ACTIONS_PAGE),
             "sort": "asc",
         }
-        read = partial(answers.actions, symbol=name)
+        read = partial(responses.actions, symbol=name)
         with self._client.transport.measure() as tally:
             rows = await self._client.pages("/v1/corporate-actions", asked, tally, most=_MOST_ACTIONS, read=read)
             if not rows:
                 await self._known(name)
-        frame = answers.actions_frame(row for row in rows if start <= row["ex_date"] < end)
+        frame = responses.actions_frame(row for row in rows if start <= row["ex_date"] < end)
         return tally.fetched(frame.sort("ex_date", "kind", "label", maintain_order=True))
 
     async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
@@ -261,7 +261,7 @@ class AlpacaProvider:
         kind = _CLASSES.get(self._asset_class, _CLASSES[AssetClass.EQUITY])
         found: dict[str, Instrument] = {}
         for status in ("inactive", "active"):
-            listed = answers.instruments(await self._client.assets(kind, status), self._asset_class)
+            listed = responses.instruments(await self._client.assets(kind, status), self._asset_class)
             found |= {item.symbol.code: item for item in listed}
         return [item for _, item in sorted(found.items())]
 
@@ -291,9 +291,9 @@ class AlpacaProvider:
         """Where every bar of an honest answer begins."""
         if resolution.intraday:
             # Whole bars: one that is asked for by half may be made of half its trades.
-            return new_york.whole_hours(new_york.trading_hours(window, self._hours))
-        first, last = new_york.days_of(window, resolution)
-        return Window(new_york.midnight(first), new_york.midnight(last + _DAY))
+            return us_market_time.whole_hours(us_market_time.trading_hours(window, self._hours))
+        first, last = us_market_time.days_of(window, resolution)
+        return Window(us_market_time.midnight(first), us_market_time.midnight(last + _DAY))
 
     def _most(self, window: Window, resolution: Resolution) -> int:
         """Bars that a window can have."""
@@ -308,12 +308,12 @@ class AlpacaProvider:
         return -(-min(window.end - window.start, open_days * _TRADING_DAY) // step)
 
     def _frame(self, rows: Sequence[Row], window: Window, resolution: Resolution) -> pl.DataFrame:
-        frame = answers.frame(rows)
+        frame = responses.frame(rows)
         if resolution.intraday:
-            frame = new_york.in_hours(frame, self._hours, resolution)
+            frame = us_market_time.in_hours(frame, self._hours, resolution)
         else:
-            frame = frame.with_columns(new_york.labels(frame["timestamp"], resolution))
-        return new_york.in_window(frame, window).sort("timestamp", maintain_order=True)
+            frame = frame.with_columns(us_market_time.labels(frame["timestamp"], resolution))
+        return us_market_time.in_window(frame, window).sort("timestamp", maintain_order=True)
 
     async def _known(self, name: str) -> None:
         """Tell an asset without trades from one that is none: both are the same empty answer."""
@@ -322,7 +322,7 @@ class AlpacaProvider:
                 return
             if not await self._client.listed(name):
                 raise UnknownSymbol(
-                    f"{answers.WHO} lists no asset {name}, neither active nor inactive",
+                    f"{responses.WHO} lists no asset {name}, neither active nor inactive",
                     fix="check the spelling: BRK.B, BAC.PRK, BTC-USD",
                 )
             self._listed.add(name)

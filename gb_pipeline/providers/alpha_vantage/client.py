@@ -1,7 +1,7 @@
 """Asking Alpha Vantage: one question at a time, and no question twice.
 
 Belongs here: the way to the vendor with one key, and remembering what it answered. Does not belong here: what an answer says
-(`answers`), which questions there are (`provider`).
+(`responses`), which questions there are (`provider`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from datetime import date
 from functools import partial
 
-from gb_pipeline.providers.alpha_vantage import answers
+from gb_pipeline.providers.alpha_vantage import responses
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.http import HttpClient
-from gb_pipeline.providers.transport import Policy, Tally, Transport
+from gb_pipeline.providers.http.client import HttpClient
+from gb_pipeline.providers.http.transport import Policy, Tally, Transport
 
 _URL = "https://www.alphavantage.co/query"
 # Twenty years of days are 2 MB, a month of minutes 3 MB: so many of them are kept.
@@ -48,7 +48,7 @@ class AlphaVantageClient:
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         place = "alpha_vantage" if base_url is None else "alpha_vantage-simulated"
         self.transport = Transport(f"{place}-{digest}", policy)
-        self._http = HttpClient(answers.WHO, self.transport, base_url=base_url, secrets=[key])
+        self._http = HttpClient(responses.WHO, self.transport, base_url=base_url, secrets=[key])
         self._remembered: OrderedDict[Asked, bytes] = OrderedDict()
         self._asking: dict[Asked, asyncio.Lock] = {}
 
@@ -76,7 +76,7 @@ class AlphaVantageClient:
         # Active ones last, so that they count.
         for state in ("delisted", "active"):
             body = await self.answer((("function", "LISTING_STATUS"), ("state", state)))
-            for item in sorted(answers.listings(body), key=lambda item: item.listed_until or date.min):
+            for item in sorted(responses.listings(body), key=lambda item: item.listed_until or date.min):
                 found[item.symbol.code] = item
             tally.accept(body)
         return found
@@ -88,7 +88,7 @@ class AlphaVantageClient:
             VendorError: one of its kinds.
         """
         body = await self.answer((("function", "SYMBOL_SEARCH"), ("keywords", text)))
-        return answers.matches(answers.payload(body, secrets=[self.key]))
+        return responses.matches(responses.payload(body, secrets=[self.key]))
 
     async def aclose(self) -> None:
         """Close connections and the shared state."""
@@ -108,12 +108,12 @@ class AlphaVantageClient:
         """
         try:
             if asked["function"] == "LISTING_STATUS":
-                answers.listings(body, secrets=[self.key])
+                responses.listings(body, secrets=[self.key])
             elif "TIME_SERIES" in asked["function"]:
-                frame = answers.bars(body, asked["symbol"], interval=asked.get("interval"), secrets=[self.key])
+                frame = responses.bars(body, asked["symbol"], interval=asked.get("interval"), secrets=[self.key])
                 if "month" in asked:
-                    answers.of_month(frame, asked["month"])
+                    responses.of_month(frame, asked["month"])
             else:
-                answers.payload(body, secrets=[self.key])
-        except answers.QuotaSaid as error:
+                responses.payload(body, secrets=[self.key])
+        except responses.QuotaSaid as error:
             raise self.transport.exhausted(error.what) from None

@@ -1,7 +1,7 @@
 """Alpha Vantage: US shares, for those who have 25 calls a day.
 
-Belongs here: symbols and windows to questions. Does not belong here: what an answer says (`answers`),
-remembering answers (`client`), repeats, pace and quota (`transport`).
+Belongs here: symbols and windows to questions. Does not belong here: what an answer says (`responses`),
+remembering answers (`client`), repeats, pace and quota (`http.transport`).
 
 One call is a month of intraday bars, or the whole history of longer ones, or all listings. An instance remembers what it was
 answered: many windows, and many symbols' listings, cost one call.
@@ -22,19 +22,19 @@ from typing import Any
 
 import polars as pl
 
+from gb_pipeline.config.settings import DailyQuota, RateLimit, SourceSettings
 from gb_pipeline.errors import HistoryNotAvailable, NotEntitled, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers import new_york
-from gb_pipeline.providers.alpha_vantage import answers
+from gb_pipeline.providers import us_market_time
+from gb_pipeline.providers.alpha_vantage import responses
 from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Asked
 from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http import loopback
-from gb_pipeline.providers.transport import Policy
-from gb_pipeline.settings import DailyQuota, RateLimit, SourceSettings
+from gb_pipeline.providers.http.client import loopback
+from gb_pipeline.providers.http.transport import Policy
 
 _OPTIONS = frozenset({"key", "base_url"})
 _INTERVALS = {
@@ -123,7 +123,7 @@ class AlphaVantageProvider:
             base_url=source.option("base_url"),
             policy=Policy.of(source, rate=None, state_dir=state_dir),
             extended=source.extended_hours,
-            hours=new_york.regular_hours(source),
+            hours=us_market_time.regular_hours(source),
             vendor_symbols=source.vendor_symbols,
         )
 
@@ -169,7 +169,7 @@ class AlphaVantageProvider:
         """
         if not self.supports(symbol, resolution):
             raise PermanentVendorError(
-                f"{answers.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
+                f"{responses.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
             )
         name = self._spelled(symbol)
         interval = _INTERVALS.get(resolution)
@@ -178,7 +178,7 @@ class AlphaVantageProvider:
         with client.transport.measure() as tally:
             for asked in self._questions(name, window, resolution):
                 body = await self._bars(asked, symbol, name)
-                frame = answers.bars(body, name, interval=interval, secrets=[client.key])
+                frame = responses.bars(body, name, interval=interval, secrets=[client.key])
                 tally.accept(body)
                 if self._compact and resolution is Resolution.DAY:
                     _refuse_cut(frame, window, symbol)
@@ -192,7 +192,7 @@ class AlphaVantageProvider:
             VendorError: as `fetch_bars` does for such bodies.
         """
         name, interval = self._spelled(symbol), _INTERVALS.get(resolution)
-        return self._frame([answers.bars(body, name, interval=interval) for body in bodies], window, resolution)
+        return self._frame([responses.bars(body, name, interval=interval) for body in bodies], window, resolution)
 
     # --- corporate actions and listings -------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class AlphaVantageProvider:
         """
         if symbol.asset_class is not AssetClass.EQUITY:
             raise PermanentVendorError(
-                f"{answers.WHO} has no corporate actions of {symbol}", fix="only shares have them"
+                f"{responses.WHO} has no corporate actions of {symbol}", fix="only shares have them"
             )
         name = self._spelled(symbol)
         client = self._client
@@ -217,10 +217,10 @@ class AlphaVantageProvider:
             item = (await client.listings(tally)).get(symbol.code)
             if item is None:
                 raise _unknown(symbol)
-            frames = [answers.listing(item)]
-            for function, read in (("SPLITS", answers.splits), ("DIVIDENDS", answers.dividends)):
+            frames = [responses.listing(item)]
+            for function, read in (("SPLITS", responses.splits), ("DIVIDENDS", responses.dividends)):
                 body = await client.answer((("function", function), ("symbol", name)))
-                frames.append(read(answers.payload(body, secrets=[client.key]), name))
+                frames.append(read(responses.payload(body, secrets=[client.key]), name))
                 tally.accept(body)
         inside = (pl.col("ex_date") >= start) & (pl.col("ex_date") < end)
         return tally.fetched(pl.concat(frames).filter(inside).sort("ex_date", "kind", maintain_order=True))
@@ -267,7 +267,7 @@ class AlphaVantageProvider:
         return self._made
 
     def _spelled(self, symbol: Symbol) -> str:
-        return self._vendor_symbols.get(symbol.code) or answers.spelling(symbol.code)
+        return self._vendor_symbols.get(symbol.code) or responses.spelling(symbol.code)
 
     def _questions(self, name: str, window: Window, resolution: Resolution) -> list[Asked]:
         if window.empty:
@@ -296,7 +296,7 @@ class AlphaVantageProvider:
             body = await self._client.answer(compact)
             self._compact = True
             return body
-        except answers.NotServed as error:
+        except responses.NotServed as error:
             raise await self._why(error, dict(asked), symbol, name) from None
 
     async def _why(
@@ -308,7 +308,7 @@ class AlphaVantageProvider:
             return _unknown(symbol)
         if "month" in asked:
             return HistoryNotAvailable(
-                f"{answers.WHO} has no bars of {symbol} in {asked['month']}",
+                f"{responses.WHO} has no bars of {symbol} in {asked['month']}",
                 fix="begin later, or choose another source",
             )
         return error
@@ -322,13 +322,15 @@ class AlphaVantageProvider:
         elif resolution is Resolution.MONTH:
             frame = frame.with_columns(stamp.dt.truncate("1mo"))
         elif resolution.intraday:
-            frame = new_york.in_hours(frame, self._hours, resolution)
-        return new_york.in_window(frame, window).sort("timestamp", maintain_order=True)
+            frame = us_market_time.in_hours(frame, self._hours, resolution)
+        return us_market_time.in_window(frame, window).sort("timestamp", maintain_order=True)
 
 
 def _months(window: Window) -> list[str]:
     """Months of New York that the window touches, as `2024-01`, oldest first."""
-    first, last = (moment.astimezone(new_york.NEW_YORK).date() for moment in (window.start, window.end - _INSTANT))
+    first, last = (
+        moment.astimezone(us_market_time.NEW_YORK).date() for moment in (window.start, window.end - _INSTANT)
+    )
     count = (last.year - first.year) * 12 + last.month - first.month
     return [
         f"{first.year + (first.month - 1 + n) // 12}-{(first.month - 1 + n) % 12 + 1:02d}" for n in range(count + 1)
@@ -339,11 +341,11 @@ def _refuse_cut(frame: pl.DataFrame, window: Window, symbol: Symbol) -> None:
     oldest: Any = frame["timestamp"].min()
     if frame.height >= _COMPACT_ROWS and isinstance(oldest, datetime) and oldest > window.start:
         raise HistoryNotAvailable(
-            f"{answers.WHO} serves this key the last {_COMPACT_ROWS} days of {symbol} only, from {oldest.date()} on",
+            f"{responses.WHO} serves this key the last {_COMPACT_ROWS} days of {symbol} only, from {oldest.date()} on",
             first=oldest,
             fix="the whole history needs a paid plan; or choose another source for what is older",
         )
 
 
 def _unknown(symbol: Symbol) -> UnknownSymbol:
-    return UnknownSymbol(f"{answers.WHO} does not list {symbol}", fix="look for it: gb symbols search")
+    return UnknownSymbol(f"{responses.WHO} does not list {symbol}", fix="look for it: gb symbols search")

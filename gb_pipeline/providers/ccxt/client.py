@@ -28,9 +28,9 @@ from gb_pipeline.errors import (
 )
 from gb_pipeline.providers.ccxt.quirks import QUIRKS
 from gb_pipeline.providers.ccxt.session import strict_session
-from gb_pipeline.providers.http import loopback
-from gb_pipeline.providers.strict_http import broken_body, read_json, retry_after, scrub, status_error
-from gb_pipeline.providers.transport import Transport
+from gb_pipeline.providers.http.client import loopback
+from gb_pipeline.providers.http.responses import broken_body, read_json, retry_after, scrub, status_error
+from gb_pipeline.providers.http.transport import Transport
 
 # The parsed body and its text, of the last answer in this context: ccxt's own slots are shared by all requests.
 _LAST: contextvars.ContextVar[tuple[Any, str]] = contextvars.ContextVar("last_answer", default=(None, ""))
@@ -253,4 +253,4 @@ def _classified(library: Any, who: str, error: Exception, wait: str | None) -> V
         return UnknownSymbol(what, fix="check the symbol in gb.yaml")
     if isinstance(error, library.AuthenticationError):
         return NotEntitled(what, fix="check the key and what its plan covers")
-    return PermanentVendorError(what, fix="the vendor refuses this request; asking again is of no use")
+    return PermanentVendorError(what, fix="the vendor refuses this request; do not retry")

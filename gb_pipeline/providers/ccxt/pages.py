@@ -14,7 +14,7 @@ import polars as pl
 
 from gb_pipeline.errors import HistoryNotAvailable, PermanentVendorError, TransientVendorError
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.ccxt.candles import read_candles
+from gb_pipeline.providers.candles import read_candles
 from gb_pipeline.providers.ccxt.quirks import Quirks
 from gb_pipeline.providers.ccxt.reader import Reader
 

@@ -1,7 +1,7 @@
 """Every exchange of ccxt, by name.
 
 Belongs here: symbols and windows to requests, and candles to a frame with the vendor's own digits.
-Does not belong here: what is odd about an exchange (`quirks`) or about ccxt (`client`), repeats (`transport`).
+Does not belong here: what is odd about an exchange (`quirks`) or about ccxt (`client`), repeats (`http.transport`).
 
 A window is cut into fixed pages of the exchange's size. A page is asked for as such, never from wherever the last answer
 ended: the same window always makes the same requests, and rows outside of a page cannot come in twice.
@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import (
     PermanentVendorError,
     TransientVendorError,
@@ -29,15 +30,14 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Body, Fetched, Instrument
+from gb_pipeline.providers.candles import read_candles
 from gb_pipeline.providers.ccxt import client as ccxt_client
-from gb_pipeline.providers.ccxt.candles import read_candles
 from gb_pipeline.providers.ccxt.markets import PERPETUAL, by_id, codes_of, instruments_of, turnovers_of
 from gb_pipeline.providers.ccxt.pages import Page, Pages, pages
 from gb_pipeline.providers.ccxt.quirks import quirks_of
 from gb_pipeline.providers.ccxt.reader import Reader, description
-from gb_pipeline.providers.strict_http import read_json
-from gb_pipeline.providers.transport import Policy, Transport
-from gb_pipeline.settings import SourceSettings
+from gb_pipeline.providers.http.responses import read_json
+from gb_pipeline.providers.http.transport import Policy, Transport
 
 # Milliseconds between two bars, at least: pages of months are cut as if all were February.
 _STEPS = {Resolution.DAY: 86_400_000, Resolution.WEEK: 7 * 86_400_000, Resolution.MONTH: 28 * 86_400_000}

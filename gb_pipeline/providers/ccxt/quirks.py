@@ -11,24 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gb_pipeline.settings import RateLimit
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where a candle keeps its fields, as positions of a list or names of an object.
-
-    Attributes:
-        timestamp: of the bar's open.
-        milliseconds: length of one unit of it: 1 or 1000.
-        fields: column of `RECEIVED` or `RECEIVED_OPTIONAL` to position or name.
-        rows: names that lead from the body to the list of candles; `*` is the only list there is.
-    """
-
-    timestamp: int | str
-    milliseconds: int
-    fields: Mapping[str, int | str]
-    rows: tuple[str, ...] = ()
+from gb_pipeline.config.settings import RateLimit
+from gb_pipeline.providers.candles import Layout
 
 
 @dataclass(frozen=True, slots=True)

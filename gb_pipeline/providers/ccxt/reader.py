@@ -15,8 +15,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.providers.candles import Layout
 from gb_pipeline.providers.ccxt import client as ccxt_client
-from gb_pipeline.providers.ccxt.quirks import Layout
 
 
 class Reader:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from gb_pipeline.errors import PermanentVendorError, TransientVendorError
-from gb_pipeline.providers.http import MOST_BYTES
-from gb_pipeline.providers.strict_http import scrub
+from gb_pipeline.providers.http.client import MOST_BYTES
+from gb_pipeline.providers.http.responses import scrub
 
 if TYPE_CHECKING:
     import aiohttp

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -22,7 +23,6 @@ from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.csv.files import base_of, fill, locate
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.unpacked import archive, printable
-from gb_pipeline.settings import SourceSettings
 
 log = logging.getLogger(__name__)
 _MONTHS = "FGHJKMNQUVXZ"

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, HistoryNotAvailable, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
@@ -28,7 +29,6 @@ from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, resolved
 from gb_pipeline.providers.csv.unpacked import printable
-from gb_pipeline.settings import SourceSettings
 
 _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
 _OF_A_SYMBOL = ("{symbol", "{vendor}", "{ticker}", "{underlying}", "{expiry}")

@@ -1,7 +1,7 @@
 """Asking Massive: pages, lists and records.
 
 Belongs here: the way to the vendor, from one page to the next. Does not belong here: what an answer says
-(`answers`), which questions there are (`provider`).
+(`responses`), which questions there are (`provider`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.errors import UnknownSymbol
 from gb_pipeline.providers.base import Body
-from gb_pipeline.providers.cursors import Cursors
-from gb_pipeline.providers.http import HttpClient
-from gb_pipeline.providers.massive import answers
-from gb_pipeline.providers.massive.answers import Row
-from gb_pipeline.providers.transport import Policy, Tally, Transport
-from gb_pipeline.settings import RateLimit
+from gb_pipeline.providers.http.client import HttpClient
+from gb_pipeline.providers.http.cursors import Cursors
+from gb_pipeline.providers.http.transport import Policy, Tally, Transport
+from gb_pipeline.providers.massive import responses
+from gb_pipeline.providers.massive.responses import Row
 
 BASE = "https://api.massive.com"
 # Of the free plan; paid plans have none, and say so with `rate_limit`.
@@ -49,7 +49,7 @@ class MassiveClient:
         # All who use one key share its pace; the key itself is nobody's file name.
         self.transport = Transport(f"massive-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
         self._http = HttpClient(
-            answers.WHO,
+            responses.WHO,
             self.transport,
             base_url=base_url,
             headers={"Authorization": f"Bearer {key}"},
@@ -84,7 +84,7 @@ class MassiveClient:
         Raises:
             VendorError: one of its kinds; TransientVendorError also where the pages do not end.
         """
-        cursors = Cursors(answers.WHO, most)
+        cursors = Cursors(responses.WHO, most)
         rows: Rows = []
         while True:
             found, following, body = await self._page(path, asked, prefix, read)
@@ -103,7 +103,7 @@ class MassiveClient:
         """
         path = f"/v3/reference/{name}"
         params = {**asked, "order": "asc", "limit": str(_LIST_LIMIT)}
-        return await self.pages(path, params, tally, prefix=path, most=_LONGEST_LIST, read=answers.objects)
+        return await self.pages(path, params, tally, prefix=path, most=_LONGEST_LIST, read=responses.objects)
 
     async def listing(self, ticker: str, tally: Tally) -> Row:
         """The record of a ticker in the vendor's list, the active one first.
@@ -117,7 +117,7 @@ class MassiveClient:
             if found := [row for row in rows if row.get("ticker") == ticker]:
                 return found[-1]
         raise UnknownSymbol(
-            f"{answers.WHO} lists no ticker {ticker}, neither active nor delisted",
+            f"{responses.WHO} lists no ticker {ticker}, neither active nor delisted",
             fix="check the spelling; tickers of preferred shares are written as BAC.PRK",
         )
 
@@ -128,10 +128,10 @@ class MassiveClient:
             VendorError: as `listing`.
         """
         listed = await self.listing(ticker, tally)
-        last = answers.day(listed, "delisted_utc")
+        last = responses.day(listed, "delisted_utc")
         asked = {"date": last.isoformat()} if last else {}
         path = f"/v3/reference/tickers/{ticker}"
-        found, _, body = await self._page(path, asked, path, answers.single)
+        found, _, body = await self._page(path, asked, path, responses.single)
         tally.accept(body)
         return listed | found[0]
 
@@ -141,8 +141,8 @@ class MassiveClient:
         async def once() -> tuple[Rows, tuple[str, str] | None, Body]:
             payload, reply = await self._http.get_json(BASE + path, asked)
             # The doubts are part of what is repeated: a wrong answer may be right the next time.
-            checked = answers.checked(payload)
-            following = answers.cursor(checked, prefix)
+            checked = responses.checked(payload)
+            following = responses.cursor(checked, prefix)
             # Last: what was read counts as having been there.
             return read(checked), following, reply.body
 

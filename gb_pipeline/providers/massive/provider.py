@@ -1,7 +1,7 @@
 """Massive, formerly Polygon.io: US shares, pairs of currencies and coins.
 
 Belongs here: symbols and windows to requests, pages to one answer. Does not belong here: what an answer says
-(`answers`), repeats (`transport`).
+(`responses`), repeats (`http.transport`).
 
 Intraday bars are asked for a month at a time: the vendor's `limit` counts the minutes that a bar is made of, and longer
 requests have gaps. Bars of two and four hours are not offered: whether they begin on the clock's even hours or on the hour
@@ -24,22 +24,22 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers import new_york
+from gb_pipeline.providers import us_market_time
 from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http import loopback
-from gb_pipeline.providers.massive import answers
-from gb_pipeline.providers.massive.answers import Row
+from gb_pipeline.providers.http.client import loopback
+from gb_pipeline.providers.http.responses import read_json
+from gb_pipeline.providers.http.transport import Policy, Tally
+from gb_pipeline.providers.massive import responses
 from gb_pipeline.providers.massive.client import RATE, MassiveClient
+from gb_pipeline.providers.massive.responses import Row
 from gb_pipeline.providers.massive.symbols import ticker
-from gb_pipeline.providers.strict_http import read_json
-from gb_pipeline.providers.transport import Policy, Tally
-from gb_pipeline.settings import SourceSettings
 
 _OPTIONS = frozenset({"key", "base_url"})
 _SPANS = {
@@ -128,7 +128,7 @@ class MassiveProvider:
             partial(source.credential, "key"),
             base_url=source.option("base_url"),
             policy=Policy.of(source, rate=None, state_dir=state_dir),
-            hours=new_york.regular_hours(source),
+            hours=us_market_time.regular_hours(source),
             asset_class=source.asset_class,
             vendor_symbols=source.vendor_symbols,
         )
@@ -172,12 +172,12 @@ class MassiveProvider:
         name = self._ticker(symbol)
         if not self.supports(symbol, resolution):
             raise PermanentVendorError(
-                f"{answers.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
+                f"{responses.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
             )
         multiplier, span = _SPANS[resolution]
         path = f"/v2/aggs/ticker/{name}/range/{multiplier}/{span}/"
         asked = {"adjusted": "false", "sort": "asc", "limit": str(_LIMIT)}
-        read = answers.Bars(name, self._asked(window, resolution)).read
+        read = responses.Bars(name, self._asked(window, resolution)).read
         rows: list[Row] = []
         with self._client.transport.measure() as tally:
             for start, end, most in self._chunks(window, resolution):
@@ -194,11 +194,11 @@ class MassiveProvider:
         Raises:
             VendorError: as `fetch_bars` does for such bodies.
         """
-        read = answers.Bars(self._ticker(symbol), self._asked(window, resolution)).read
+        read = responses.Bars(self._ticker(symbol), self._asked(window, resolution)).read
         rows: list[Row] = []
         for body in bodies:
-            payload = read_json(answers.WHO, 200, "", body.decode("utf-8", errors="replace"))
-            rows += read(answers.checked(payload))
+            payload = read_json(responses.WHO, 200, "", body.decode("utf-8", errors="replace"))
+            rows += read(responses.checked(payload))
         return self._frame(rows, symbol, window, resolution)
 
     # --- corporate actions and listings -------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class MassiveProvider:
         """
         if symbol.asset_class is not AssetClass.EQUITY:
             raise PermanentVendorError(
-                f"{answers.WHO} has no corporate actions of {symbol}", fix="only shares have them"
+                f"{responses.WHO} has no corporate actions of {symbol}", fix="only shares have them"
             )
         name = self._ticker(symbol)
         with self._client.transport.measure() as tally:
@@ -225,7 +225,7 @@ class MassiveProvider:
                 "dividends", {"ticker": name, **_between("ex_dividend_date", start, end)}, tally
             )
             record = await self._client.record(name, tally)
-        frames = [answers.splits(splits, name), answers.dividends(paid, name), answers.listing(record)]
+        frames = [responses.splits(splits, name), responses.dividends(paid, name), responses.listing(record)]
         inside = (pl.col("ex_date") >= start) & (pl.col("ex_date") < end)
         return tally.fetched(pl.concat(frames).filter(inside).sort("ex_date", "kind", "label", maintain_order=True))
 
@@ -244,7 +244,7 @@ class MassiveProvider:
             for active in (False, True):
                 asked = {"market": _MARKETS[self._asset_class], "active": str(active).lower(), "sort": "ticker"}
                 for row in await self._client.list("tickers", asked, tally):
-                    item = answers.instrument(row, self._asset_class)
+                    item = responses.instrument(row, self._asset_class)
                     if item is not None and (active or _newer(item, found.get(item.symbol.code))):
                         found[item.symbol.code] = item
         return [item for _, item in sorted(found.items())]
@@ -274,7 +274,7 @@ class MassiveProvider:
         """First and last instant or day as the vendor wants them, both inclusive, and how many minutes or days that is."""
         if not resolution.intraday:
             if not window.empty:
-                first, last = new_york.days_of(window, resolution)
+                first, last = us_market_time.days_of(window, resolution)
                 yield first.isoformat(), last.isoformat(), (last - first).days + 1
             return
         window = self._asked(window, resolution)
@@ -287,18 +287,18 @@ class MassiveProvider:
     def _asked(self, window: Window, resolution: Resolution) -> Window:
         """Where every bar of an honest answer begins."""
         if resolution.intraday:
-            return new_york.whole_hours(new_york.trading_hours(window, self._hours))
-        first, last = new_york.days_of(window, resolution)
+            return us_market_time.whole_hours(us_market_time.trading_hours(window, self._hours))
+        first, last = us_market_time.days_of(window, resolution)
         return Window.of(first, last + timedelta(days=2))
 
     def _frame(self, rows: Sequence[Row], symbol: Symbol, window: Window, resolution: Resolution) -> pl.DataFrame:
-        frame = answers.frame(rows)
+        frame = responses.frame(rows)
         if resolution.intraday:
-            frame = new_york.in_hours(frame, self._hours, resolution)
+            frame = us_market_time.in_hours(frame, self._hours, resolution)
         else:
-            zone = new_york.NEW_YORK if symbol.asset_class is AssetClass.EQUITY else _UTC_ZONE
-            frame = frame.with_columns(new_york.labels(frame["timestamp"], resolution, zone))
-        return new_york.in_window(frame, window).sort("timestamp", maintain_order=True)
+            zone = us_market_time.NEW_YORK if symbol.asset_class is AssetClass.EQUITY else _UTC_ZONE
+            frame = frame.with_columns(us_market_time.labels(frame["timestamp"], resolution, zone))
+        return us_market_time.in_window(frame, window).sort("timestamp", maintain_order=True)
 
     async def _known(self, name: str) -> None:
         """Tell a ticker without trades from one that is none: both are the same empty answer."""

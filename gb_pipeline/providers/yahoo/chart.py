@@ -24,7 +24,7 @@ from gb_pipeline.errors import HistoryNotAvailable, TransientVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, RECEIVED
 from gb_pipeline.providers.base import Body
-from gb_pipeline.providers.strict_http import broken_body, one_of_each
+from gb_pipeline.providers.http.responses import broken_body, one_of_each
 from gb_pipeline.providers.yahoo.errors import WHO, refusal_in
 
 INTERVALS = {

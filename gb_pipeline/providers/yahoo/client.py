@@ -22,9 +22,9 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from gb_pipeline.errors import GbError, PermanentVendorError, RateLimited, TransientVendorError, VendorError
-from gb_pipeline.providers.http import MOST_BYTES, Reply, loopback
-from gb_pipeline.providers.strict_http import retry_after, scrub, status_error
-from gb_pipeline.providers.transport import Transport
+from gb_pipeline.providers.http.client import MOST_BYTES, Reply, loopback
+from gb_pipeline.providers.http.responses import retry_after, scrub, status_error
+from gb_pipeline.providers.http.transport import Transport
 from gb_pipeline.providers.yahoo.errors import WHO, refusal
 
 # One waits for its turn, one for the network: more threads than symbols at once are of no use.

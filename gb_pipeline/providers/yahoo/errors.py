@@ -1,6 +1,6 @@
 """What Yahoo says when it refuses, by the words that it uses.
 
-Belongs here: its error objects to typed errors. Does not belong here: statuses without such an object (`strict_http`).
+Belongs here: its error objects to typed errors. Does not belong here: statuses without such an object (`http.responses`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gb_pipeline.errors import (
     UnknownSymbol,
     VendorError,
 )
-from gb_pipeline.providers.strict_http import scrub
+from gb_pipeline.providers.http.responses import scrub
 
 WHO = "Yahoo"
 # Charts answer under the first name, cookies, crumbs and searches under the second.
@@ -108,4 +108,4 @@ def _typed(status: int, code: str, description: str) -> VendorError:
     for statuses, kind, fix in _STATUSES:
         if status in statuses:
             return kind(what, fix=fix)
-    return PermanentVendorError(what, fix="the vendor refuses this request; asking again is of no use")
+    return PermanentVendorError(what, fix="the vendor refuses this request; do not retry")

@@ -18,20 +18,20 @@ from urllib.parse import quote
 
 import polars as pl
 
+from gb_pipeline.config.settings import RateLimit, SourceSettings
 from gb_pipeline.errors import HistoryNotAvailable, PermanentVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.strict_http import broken_body, read_json
-from gb_pipeline.providers.transport import Policy, Transport
+from gb_pipeline.providers.http.responses import broken_body, read_json
+from gb_pipeline.providers.http.transport import Policy, Transport
 from gb_pipeline.providers.yahoo.actions import actions
 from gb_pipeline.providers.yahoo.chart import INTERVALS, Chart, Page, bars, read_chart
 from gb_pipeline.providers.yahoo.client import YahooClient
 from gb_pipeline.providers.yahoo.errors import WHO
 from gb_pipeline.providers.yahoo.symbols import instrument, vendor_code
-from gb_pipeline.settings import RateLimit, SourceSettings
 
 _API = "https://query2.finance.yahoo.com"
 _DAY = timedelta(days=1)
@@ -93,8 +93,8 @@ class YahooProvider:
         self.adjustment = Adjustment.SPLIT
         self.normaliser = "yahoo/1"
         self._transport = Transport(self.name, policy or Policy(rate=None if base_url else _PACE))
-        unsaid = None if base_url else _UNSAID_WAIT
-        self._client = YahooClient(self._transport, base_url=base_url, unsaid_wait=unsaid)
+        redact_errors = None if base_url else _UNSAID_WAIT
+        self._client = YahooClient(self._transport, base_url=base_url, unsaid_wait=redact_errors)
         self._vendor_symbols = dict(vendor_symbols or {})
         self._extended = extended_hours
         self._clock = clock or (None if base_url else _now)

@@ -1,0 +1,1 @@
+"""Splits over time, and which stored prices carry which."""

@@ -1,0 +1,337 @@
+"""The DuckDB catalog: one file that describes a lake to any DuckDB client.
+
+Belongs here: building, replacing, opening, and telling whether it is still true. It is a projection of the Delta logs and
+the small ledgers: it can be deleted at any time, and nothing is ever written to it. It is built beside its place and put
+there by one atomic rename, so a reader never meets a writer. Does not belong here: what it says (`catalog_tables`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gb_pipeline.catalog import tables as contents
+from gb_pipeline.catalog.summaries import SUMMARIES, Summaries
+from gb_pipeline.catalog.views import parquet_rows, statements, unknown
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import corporate_actions, ledger
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Tables
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from gb_pipeline.config.settings import SourceSettings
+    from gb_pipeline.lake.store import LakeStore
+
+# Raised whenever the tables below change, so that a catalog of an older release counts as stale.
+FORMAT = 6
+# What a killed build left behind is removed by a later one.
+_ABANDONED_SECONDS = 3600
+# Delta's id of a table, which a table of the same name made anew does not share, and its version.
+_State = dict[str, tuple[str, int]]
+_META = pl.Schema(
+    {
+        "table": pl.String(),
+        "table_id": pl.String(),
+        "version": pl.Int64(),
+        "made_at": pl.Datetime("us", "UTC"),
+        "root": pl.String(),
+        "format": pl.Int64(),
+        # Whether everything could be read: else the next who asks builds it again.
+        "whole": pl.Boolean(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogReport:
+    """What a refresh did.
+
+    Attributes:
+        path: the catalog's file.
+        versions: Delta version of every table that it was made from.
+        series, sessions, gaps, files: rows of `symbol_data`, `coverage`, `gaps` and `files`.
+        rows, bytes: stored bars, and the size of their data files.
+        unreadable: tables and views that are not known because of damage, with what was seen; asking for one says so.
+        replaced: False when another process had put a newer catalog in place meanwhile.
+        seconds: how long it took.
+    """
+
+    path: Path
+    versions: Mapping[str, int]
+    series: int
+    sessions: int
+    gaps: int
+    files: int
+    rows: int
+    bytes: int
+    unreadable: Mapping[str, str]
+    replaced: bool
+    seconds: float
+
+
+def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | None = None) -> CatalogReport:
+    """Build the catalog anew and put it in place; any number of processes may do so at once.
+
+    Args:
+        store: the lake.
+        sources: settings by name, for `exchange` and `asset_class`; without them the previous catalog's are kept.
+
+    Raises:
+        LakeError, OSError: the lake's folder cannot be written.
+
+    Example:
+        >>> refresh_catalog(LakeStore.at("data")).series
+        6
+    """
+    import duckdb
+
+    began = time.perf_counter()
+    target = store.storage.catalog
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with closing(_connect(beside)) as connection:
+            made = build(connection, store, _instruments(store.storage, sources))
+            state = _read_meta(connection, store.storage)
+        reach("catalog_built")
+        newest = not _newer(_made_from(target, store.storage), state)
+        if newest:
+            beside.replace(target)
+    except duckdb.Error as error:
+        # No space, no permission.
+        raise LakeError(f"no catalog can be written: {error}", fix="make room, or the lake's folder writable") from None
+    finally:
+        for leftover in (beside, Path(f"{beside}.wal")):
+            # In a folder that cannot be written there is nothing to remove, and the reason is on its way.
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
+    return replace(made, replaced=newest, seconds=time.perf_counter() - began)
+
+
+def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.DataFrame | None = None) -> CatalogReport:
+    """Fill an empty database, in a file or in memory, with the catalog."""
+    import duckdb
+
+    tables = store.tables
+    began = time.perf_counter()
+    # What waits for the ledger is read with it, so a folder that cannot be written is no hindrance.
+    with suppress(LakeError):
+        ledger.take_over_all(tables, clock=store.clock)
+    # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
+    state = _state(store)
+    unreadable: dict[str, str] = {}
+    frames = _summaries(connection, Summaries(tables, instruments), unreadable)
+    snapshots = _snapshots(connection, tables, unreadable)
+    views = statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"])
+    for name, statement in views.items():
+        try:
+            connection.execute(statement)
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            # The footer of a file is read here; DuckDB's message may hold bytes of it that are no text.
+            unreadable[name] = str(error).split("\n", 1)[0]
+    _create(connection, "catalog_meta", _meta(state, store.storage, whole=not unreadable))
+    listed, series = frames["files"], frames["symbol_data"]
+    return CatalogReport(
+        path=store.storage.catalog,
+        versions={name: version for name, (_, version) in state.items()},
+        series=series.height,
+        sessions=frames["coverage"].height,
+        gaps=frames["gaps"].height,
+        files=listed.height,
+        rows=int(series["record_count"].sum()),
+        bytes=int(listed["bytes"].sum()),
+        unreadable=unreadable,
+        replaced=False,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _summaries(
+    connection: DuckDBPyConnection, summaries: Summaries, unreadable: dict[str, str]
+) -> dict[str, pl.DataFrame]:
+    """Create the catalog's own tables; one that is not known becomes a view that says why to whoever asks it."""
+    frames = {}
+    for name, empty in SUMMARIES.items():
+        try:
+            frames[name] = summaries.make(name)
+        except LakeError as error:
+            unreadable[name] = error.what
+            frames[name] = empty()
+            connection.execute(unknown(name, frames[name].to_arrow().schema, str(error)))
+            continue
+        _create(connection, name, frames[name])
+    if "symbol_data" not in unreadable:
+        connection.execute("alter table symbol_data add primary key (source, symbol, resolution)")
+    return frames
+
+
+def _snapshots(connection: DuckDBPyConnection, tables: Tables, unreadable: dict[str, str]) -> list[Snapshot]:
+    """The lake's tables that views are made of: those that exist, and corporate actions in any case."""
+    found = []
+    for dataset in tables.datasets:
+        try:
+            snapshot = tables.newest(dataset.name)
+        except LakeError as error:
+            unreadable.setdefault(dataset.name, error.what)
+            if dataset.name not in {*SUMMARIES, "sessions"}:
+                connection.execute(unknown(dataset.name, dataset.schema, str(error)))
+            continue
+        if snapshot.version >= 0 or dataset.name == corporate_actions.TABLE:
+            found.append(snapshot)
+    return found
+
+
+def _create(connection: DuckDBPyConnection, name: str, frame: pl.DataFrame) -> None:
+    connection.register("incoming", frame.to_arrow())
+    connection.execute(f"create table {name} as select * from incoming")
+    connection.unregister("incoming")
+
+
+def catalog_is_stale(store: LakeStore) -> bool:
+    """Whether the catalog is missing, unreadable, of another place, or older than the lake's tables.
+
+    Only the logs' newest versions are looked at: milliseconds, however large the lake.
+    """
+    made, state = _made_from(store.storage.catalog, store.storage), _state(store)
+    # Tables that only somebody else knows make nothing stale.
+    return made is None or {name: made[name] for name in made if name in store.tables.datasets} != state
+
+
+def table_versions(store: LakeStore) -> dict[str, int]:
+    """The newest Delta version of every table of the lake."""
+    return {name: version for name, (_, version) in _state(store).items()}
+
+
+def _state(store: LakeStore) -> _State:
+    return {found.dataset.name: (found.table_id, found.version) for found in store.tables.existing(damaged=[])}
+
+
+def open_catalog(path: Path) -> DuckDBPyConnection:
+    """A connection whose default database is the catalog, read-only, with time zone UTC. The caller closes it.
+
+    The file is attached to a database in memory: DuckDB shares an opened file within a process, so a direct connection
+    would go on showing the old catalog after a refresh for as long as any other connection is open.
+
+    Raises:
+        LakeError: there is no catalog, it is no DuckDB file, or another program has it open for writing.
+    """
+    import duckdb
+
+    if not path.is_file():
+        raise LakeError(f"there is no catalog at {path}", fix="run `gb sql` or refresh the catalog asset")
+    connection = _connect(None)
+    try:
+        quoted = str(path).replace("'", "''")
+        connection.execute(f"attach '{quoted}' as gb_catalog (read_only)")
+        connection.execute("use gb_catalog")
+    except duckdb.Error as error:
+        connection.close()
+        reason = str(error).split("\n", 1)[0]
+        raise LakeError(
+            f"{path} cannot be opened: {reason}", fix="close the program that writes to it, or delete the file"
+        ) from None
+    return connection
+
+
+def _connect(path: Path | None) -> DuckDBPyConnection:
+    import duckdb
+
+    connection = duckdb.connect(":memory:" if path is None else path)
+    # Extensions are never downloaded, and a table's name never means a variable of the calling program.
+    for setting in ("TimeZone = 'UTC'", "autoinstall_known_extensions = false", "python_enable_replacements = false"):
+        connection.execute(f"set {setting}")
+    return connection
+
+
+def in_memory_catalog(store: LakeStore) -> DuckDBPyConnection:
+    """The catalog built in memory, for a folder that cannot be written. The caller closes it."""
+    connection = _connect(None)
+    try:
+        build(connection, store, _instruments(store.storage, None))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _instruments(storage: Storage, sources: Mapping[str, SourceSettings] | None) -> pl.DataFrame | None:
+    """What the settings say, and for every other series what the previous catalog knew."""
+    import duckdb
+
+    named = contents.instruments_of(sources or {})
+    try:
+        connection = open_catalog(storage.catalog)
+    except LakeError:
+        return named
+    query = "select * from symbol_data where asset_class is not null"
+    try:
+        found = pl.DataFrame(connection.sql(query).to_arrow_table())
+    except duckdb.Error:
+        return named
+    finally:
+        connection.close()
+    # That of an older release may know less.
+    columns = (pl.col(name) if name in found.columns else pl.lit(None).alias(name) for name in contents.INSTRUMENTS)
+    previous = found.select(columns).cast(contents.INSTRUMENTS)
+    return pl.concat([named, previous.join(named, on=contents.SERIES, how="anti")])
+
+
+def _made_from(path: Path, storage: Storage) -> _State | None:
+    """What a catalog was made from; None when it is missing, unreadable, foreign or of another format."""
+    try:
+        connection = open_catalog(path)
+    except LakeError:
+        return None
+    try:
+        return _read_meta(connection, storage)
+    finally:
+        connection.close()
+
+
+def _read_meta(connection: DuckDBPyConnection, storage: Storage) -> _State | None:
+    import duckdb
+
+    try:
+        rows = connection.execute('select "table", table_id, version, root, format, whole from catalog_meta').fetchall()
+    except duckdb.Error:
+        return None
+    if not rows or any(row[3:] != (str(storage.root), FORMAT, True) for row in rows):
+        return None
+    return {name: (identity, version) for name, identity, version, *_ in rows if name}
+
+
+def _newer(there: _State | None, made: _State | None) -> bool:
+    """Whether a catalog in place knows everything that a new one knows, and more."""
+    if there is None or made is None or there == made:
+        return False
+    return all(
+        name in there and there[name][0] == table and there[name][1] >= version
+        for name, (table, version) in made.items()
+    )
+
+
+def _meta(state: _State, storage: Storage, *, whole: bool) -> pl.DataFrame:
+    made = (datetime.now(UTC), str(storage.root), FORMAT, whole)
+    rows = [(name, *what, *made) for name, what in state.items()]
+    # An empty lake has no table; one row without a name still says where and when.
+    return pl.DataFrame(rows or [("", "", -1, *made)], schema=_META, orient="row")
+
+
+def _remove_abandoned(target: Path) -> None:
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                leftover.unlink()

@@ -1,0 +1,72 @@
+"""The catalog's tables by name: what each says, made from one look at the ledgers.
+
+Belongs here: which tables there are, and that damage in one ledger is no reason to know nothing of the others. Does not belong
+here: how a table is made (`tables`), and how it becomes one of DuckDB's (`projection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from gb_pipeline.catalog import tables as contents
+from gb_pipeline.lake import corporate_actions, fetches, ledger, quarantine
+from gb_pipeline.lake.datasets import FETCHES, QUARANTINE
+from gb_pipeline.storage.table import Tables
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """The catalog's tables, each made when it is asked for, from one look at the ledgers.
+
+    Attributes:
+        tables: of the lake.
+        instruments: see `symbol_data`.
+    """
+
+    tables: Tables
+    instruments: pl.DataFrame | None = None
+
+    @cached_property
+    def files(self) -> pl.DataFrame:
+        """See `file_list`."""
+        return contents.file_list(self.tables)
+
+    @cached_property
+    def _sessions(self) -> pl.DataFrame:
+        return ledger.current(self.tables)
+
+    def make(self, name: str) -> pl.DataFrame:
+        """One table of the catalog.
+
+        Args:
+            name: one of `SUMMARIES`.
+
+        Raises:
+            LakeError: what it would say is not known, because a ledger is damaged.
+        """
+        made: dict[str, Callable[[], pl.DataFrame]] = {
+            "symbol_data": lambda: contents.symbol_data(self.tables, self.files, self._sessions, self.instruments),
+            "files": lambda: self.files,
+            "coverage": lambda: contents.coverage(self._sessions),
+            "gaps": lambda: contents.gaps(self._sessions),
+            "quarantine": lambda: contents.quarantine_summary(quarantine.read(self.tables)),
+            "corporate_actions": lambda: corporate_actions.read(self.tables),
+            "fetches": lambda: contents.fetch_summary(fetches.read(self.tables)),
+        }
+        return made[name]()
+
+
+# Names of the tables, and each without a row.
+SUMMARIES: Mapping[str, Callable[[], pl.DataFrame]] = {
+    "symbol_data": lambda: pl.DataFrame(schema=contents.SYMBOL_DATA),
+    "files": lambda: pl.DataFrame(schema=contents.FILES),
+    "coverage": lambda: contents.coverage(ledger.SESSIONS_EMPTY),
+    "gaps": lambda: contents.gaps(ledger.SESSIONS_EMPTY),
+    "quarantine": lambda: contents.quarantine_summary(pl.DataFrame(schema=QUARANTINE.polars)),
+    "corporate_actions": lambda: pl.DataFrame(schema=corporate_actions.HELD),
+    "fetches": lambda: contents.fetch_summary(pl.DataFrame(schema=FETCHES.polars)),
+}

@@ -1,0 +1,1 @@
+"""What a project says of itself: gb.yaml, the environment, credentials, symbol files."""

@@ -1,0 +1,127 @@
+"""What `${NAME}` in gb.yaml stands for.
+
+Belongs here: variables of the process and of the `.env` beside gb.yaml, and putting them into texts.
+Does not belong here: what the settings mean. Nothing here is written to the process's own environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gb_pipeline.config.credentials import VARIABLE, Credential, is_credential
+from gb_pipeline.config.private_files import readable_by_others
+from gb_pipeline.errors import ConfigError
+
+ENV_FILE = ".env"
+
+
+class ReadableByOthersWarning(UserWarning):
+    """Credentials lie in a file that others on this machine may read."""
+
+
+class Environment:
+    """Variables, as gb.yaml in one folder sees them; the process's own win over those of `.env`.
+
+    Args:
+        file: the gb.yaml.
+
+    Raises:
+        ConfigError: `.env` cannot be read; the message names the line and never what it holds.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Read `.env`, if there is one."""
+        self._file = file
+        self.written = read_env(file.parent / ENV_FILE)
+
+    def get(self, name: str) -> str | None:
+        """The value of a variable; None where it is unset or empty."""
+        return os.environ.get(name) or self.written.get(name) or None
+
+    def fill(self, value: Any) -> Any:
+        """Put variables into every text below a value; after parsing, so that a variable cannot change the structure.
+
+        Raises:
+            ConfigError: a variable is unset and has no default.
+        """
+        if isinstance(value, dict):
+            return {key: self.fill(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.fill(item) for item in value]
+        return VARIABLE.sub(self._needed, value) if isinstance(value, str) else value
+
+    def fill_options(self, options: Any) -> Any:
+        """The same for a source's options, whose credentials may be unset: they are needed when they are used.
+
+        Returns:
+            The options with credentials as `Credential`: empty where a variable of theirs is unset.
+
+        Raises:
+            ConfigError: the variable of another option is unset and has no default.
+        """
+        if isinstance(options, list):
+            return [self.fill_options(item) for item in options]
+        if not isinstance(options, dict):
+            return self.fill(options)
+        return {
+            key: self._sealed(item) if is_credential(str(key)) else self.fill_options(item)
+            for key, item in options.items()
+        }
+
+    def _sealed(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._sealed(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._sealed(item) for item in value]
+        return Credential.of(value, self.get) if isinstance(value, str) else value
+
+    def _needed(self, match: re.Match[str]) -> str:
+        found = self.get(match[1])
+        if found is None and match[2] is None:
+            raise ConfigError(
+                f"{self._file} wants the environment variable {match[1]}, which is not set",
+                fix=f"set it, write it into {self._file.parent / ENV_FILE}, or write ${{{match[1]}:-a default}}",
+            )
+        return found if found is not None else str(match[2])
+
+
+def read_env(file: Path) -> Mapping[str, str]:
+    """The variables of a `.env` file: `NAME=value` lines, comments, quotes and `export` as shells have them.
+
+    Values stand as they are: `$` in a password is a `$`. No file, no variables. A file that the group or others may read is read
+    all the same, with a `ReadableByOthersWarning`.
+
+    Raises:
+        ConfigError: it cannot be read, or a line is no assignment; the message names the line, not what it holds.
+    """
+    if not file.is_file():
+        return {}
+    from dotenv.parser import parse_stream
+
+    try:
+        with file.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{file} cannot be read: {reason}", fix="write NAME=value lines as UTF-8 text") from None
+    found: dict[str, str] = {}
+    for binding in bindings:
+        if binding.error or (binding.key is not None and binding.value is None):
+            # What was read of a binding may begin with empty lines.
+            blank = len(binding.original.string) - len(binding.original.string.lstrip())
+            line = binding.original.line + binding.original.string[:blank].count("\n")
+            raise ConfigError(f"{file}, line {line}: this is no NAME=value", fix="correct the line, or begin it with #")
+        if binding.key is not None and binding.value is not None:
+            found[binding.key] = binding.value
+    if found and readable_by_others(file):
+        warnings.warn(
+            f"{file} can be read by others on this machine; close it: chmod 600 {file}",
+            ReadableByOthersWarning,
+            stacklevel=2,
+        )
+    return found

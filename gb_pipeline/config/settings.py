@@ -1,0 +1,384 @@
+"""gb.yaml and GB_* variables, read into one validated object.
+
+Belongs here: names, types, defaults and messages of everything that a user can set.
+Does not belong here: opening a lake, building a provider or a calendar; those take these settings as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from gb_pipeline.config import places
+from gb_pipeline.config.credentials import credentials, opened, refilled, sealed
+from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.symbols.resolved import Universe
+from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
+from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.market.calendar import get_calendar
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment, Precision
+from gb_pipeline.market.symbol import AssetClass, Symbol, source_name
+from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
+
+
+class Grain(StrEnum):
+    """The size of one Dagster partition."""
+
+    DAY = "day"
+    MONTH = "month"
+    YEAR = "year"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _name(text: str) -> str:
+    try:
+        return source_name(text)
+    except ConfigError as error:
+        raise ValueError(f"{error.what}; {error.fix}") from None
+
+
+class RateLimit(_Model):
+    """At most `calls` requests in `seconds`."""
+
+    calls: int = Field(gt=0)
+    seconds: float = Field(default=1.0, gt=0)
+
+
+class DailyQuota(_Model):
+    """At most `calls` requests in one day of the vendor's own time zone."""
+
+    calls: int = Field(gt=0)
+    zone: str = Field(default="UTC", description="time zone in which the vendor's day begins at midnight")
+
+    @field_validator("zone")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no time zone; write America/New_York") from None
+        return value
+
+
+class SourceSettings(_Model):
+    """One provider's feed: what to fetch from it and how its answers are to be read."""
+
+    name: Annotated[str, AfterValidator(_name)]
+    provider: str = Field(description="ccxt, csv, ...")
+    options: dict[str, Any] = Field(default_factory=dict, description="the provider's own settings")
+    asset_class: AssetClass = AssetClass.EQUITY
+    calendar: str = Field(default="24/7", description="24/7, FX, or an exchange_calendars code such as XNYS")
+    extended_hours: bool = Field(default=False, description="expect and allow bars outside the regular session")
+    alignment: Alignment = Alignment.CLOCK
+    start: date = Field(description="first session of every series of this source")
+    end: date | None = Field(default=None, description="first session that is not wanted any more; open by default")
+    symbols: tuple[SymbolSettings, ...]
+    resolutions: tuple[Resolution, ...] = (Resolution.MINUTE,)
+    grain: Grain | None = Field(default=None, description="partition size; a day for intraday bars, else a month")
+    partitions_per_run: int = Field(default=100, gt=0, description="a backfill is cut into runs of this many")
+    precision: Precision = Precision.STANDARD
+    gap_policy: GapPolicy = GapPolicy.OPEN
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="more bad rows refuse the whole session")
+    allow_negative_prices: bool = Field(default=False, description="futures and spreads may go to zero and below")
+    allow_unaligned: bool = Field(default=False, description="keep bars that start off the resolution's grid")
+    settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before asking")
+    grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
+    rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")
+    daily_quota: DailyQuota | None = Field(default=None, description="the vendor's documented one by default")
+    adjustment: Adjustment | None = Field(
+        default=None, description="what was done to the prices, where the provider cannot know: raw, split or all"
+    )
+    keep_raw: bool = Field(default=False, description="keep the vendor's own bytes under <lake>/raw")
+    max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
+    timeout_seconds: float = Field(default=30.0, gt=0)
+    retries: int = Field(default=5, ge=0, description="repeats of a call that failed in passing")
+    _universe: Universe = PrivateAttr(default_factory=lambda: Universe(SymbolsSpec()))
+    _index: tuple[object, dict[str, tuple[Symbol, SymbolSettings]]] = PrivateAttr(default_factory=lambda: (None, {}))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _symbols_of_files(cls, data: Any, handler: Any, info: ValidationInfo) -> SourceSettings:
+        if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
+            made: SourceSettings = handler(data)
+            return made
+        spec = SymbolsSpec.model_validate(data["symbols"])
+        # Everything else is checked first: what is read depends on it.
+        made = handler({**data, "symbols": ()})
+        place = info.context or {}
+        universe = Universe.resolve(
+            spec,
+            source=made.name,
+            asset_class=made.asset_class,
+            start=made.start,
+            end=made.end,
+            folder=place.get("folder") or Path.cwd(),
+            lake=place.get("lake"),
+        )
+        made = handler({**data, "symbols": universe.symbols})
+        made._universe = universe
+        return made
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _credentials_are_sealed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return sealed(value)
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _codes_or_mappings(cls, value: object) -> object:
+        return codes_or_mappings([] if value is None else value)
+
+    @field_validator("resolutions", mode="before")
+    @classmethod
+    def _spellings(cls, value: object) -> object:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(Resolution.parse(str(item)) for item in items)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SourceSettings:
+        if len(self._indexed()) < len(self.symbols):
+            codes = sorted(Symbol.of(s.code, s.asset_class or self.asset_class).code for s in self.symbols)
+            twice = sorted({code for code, following in pairwise(codes) if code == following})
+            raise ValueError(f"symbols listed twice: {', '.join(twice)}")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("end must be after start")
+        if Resolution.TICK in self.resolutions:
+            raise ValueError("tick data is not supported yet; use 1s or coarser")
+        return self
+
+    @property
+    def instruments(self) -> tuple[Symbol, ...]:
+        """The symbols in the order of gb.yaml, then those of the file that it names; delisted ones included."""
+        return tuple(symbol for symbol, _ in self._indexed().values())
+
+    @property
+    def universe(self) -> Universe:
+        """Where the symbols come from: a list, a file, a vendor's list or a point-in-time list."""
+        return self._universe
+
+    def members(self, on: date) -> tuple[Symbol, ...]:
+        """The symbols that were part of the universe on a day: no more than was known or true on that day.
+
+        Of a point-in-time list, those with a stay that covers the day; of a discovery, those that the refreshes until then
+        had chosen; of everything else, those that were listed. The day of joining is in, the day of leaving is out.
+        """
+        return self._universe.members(on, self._indexed().values())
+
+    def symbol_settings(self, symbol: Symbol | str) -> SymbolSettings:
+        """The settings of one symbol; defaults for one that the source does not name."""
+        code = str(symbol)
+        known = self._indexed().get(code)
+        return known[1] if known else SymbolSettings(code=code)
+
+    def _indexed(self) -> dict[str, tuple[Symbol, SymbolSettings]]:
+        # A copy with other symbols brings the index of the original along.
+        made_of, index = self._index
+        if made_of is not self.symbols:
+            symbols = (Symbol.of(s.code, s.asset_class or self.asset_class, s.exchange) for s in self.symbols)
+            index = {symbol.code: (symbol, own) for symbol, own in zip(symbols, self.symbols, strict=True)}
+            self._index = (self.symbols, index)
+        return index
+
+    def rules(self, resolution: Resolution) -> BarRules:
+        """How bars of this source are judged."""
+        return BarRules(
+            resolution=resolution,
+            calendar=get_calendar(self.calendar, extended_hours=self.extended_hours),
+            alignment=self.alignment,
+            precision=self.precision,
+            gap_policy=self.gap_policy,
+            max_bad_fraction=self.max_bad_fraction,
+            allow_negative_prices=self.allow_negative_prices,
+            allow_unaligned=self.allow_unaligned,
+            grace=timedelta(seconds=self.grace_seconds),
+            adjustment=self.adjustment or Adjustment.RAW,
+        )
+
+    def listing(self, symbol: Symbol | str) -> tuple[date | None, date | None]:
+        """First session of a symbol and the first session without it, where gb.yaml says so."""
+        settings = self.symbol_settings(symbol)
+        return settings.listed_from, settings.listed_until
+
+    @property
+    def vendor_symbols(self) -> dict[str, str]:
+        """The vendor's own spelling by canonical code, where the source gives one."""
+        return {code: settings.vendor for code, (_, settings) in self._indexed().items() if settings.vendor}
+
+    def only_options(self, *known: str) -> None:
+        """Refuse options that the provider does not have.
+
+        Raises:
+            ConfigError: naming them, and the ones that there are.
+        """
+        unknown = sorted(set(self.options) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"source {self.name}: {self.provider} has no option {', '.join(unknown)}",
+                fix=f"options are {', '.join(sorted(known))}" if known else "it has no options at all",
+            )
+
+    def option(self, name: str) -> str | None:
+        """An option as text; None where it is absent, or empty as the default of a variable: `${NAME:-}`."""
+        value = self.options.get(name)
+        return None if value is None or value == "" else str(value)
+
+    def credential(self, option: str) -> str:
+        """The value of an option that is a credential, in the clear: for the request alone, never for a message.
+
+        Args:
+            option: its name, such as `key`; `headers.token` for one in a mapping.
+
+        Raises:
+            ConfigError: it is absent or empty, or no text that a header can carry; the message names the source, the option
+                and the environment variables that it comes from.
+        """
+        return opened(self.name, option, dict(credentials(self.options)).get(option))
+
+    def with_variables(self, get: Callable[[str], str | None]) -> SourceSettings:
+        """The same settings with the variables of its credentials looked up again: `get` gives None for an unset one."""
+        return self.model_copy(update={"options": refilled(self.options, get)})
+
+    @property
+    def variables(self) -> dict[str, tuple[str, ...]]:
+        """Credentials among the options, and the environment variables that each comes from; none for one written out."""
+        return {option: found.variables for option, found in credentials(self.options)}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all credentials that are set: what must not appear in anything that is said or kept."""
+        found = (credential.get_secret_value() for _, credential in credentials(self.options))
+        return tuple(dict.fromkeys(value for value in found if value))
+
+    def grain_of(self, resolution: Resolution) -> Grain:
+        """The partition size of one resolution."""
+        return self.grain or (Grain.DAY if resolution.intraday else Grain.MONTH)
+
+
+class MovingAverageSettings(_Model):
+    """The downstream example: a moving-average backtest of every symbol of one source."""
+
+    source: str
+    resolution: Resolution = Resolution.MINUTE
+    fast: int = Field(default=30, gt=0, description="bars of the fast average")
+    slow: int = Field(default=120, gt=1, description="bars of the slow average")
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _spelling(cls, value: object) -> object:
+        return Resolution.parse(str(value))
+
+
+class Settings(_Model):
+    """Everything that gb.yaml says."""
+
+    path: Path = Field(description="the file it was read from")
+    lake: Path = Field(description="root of the lake, a local folder")
+    state: Path = Field(
+        description="local folder of what this machine keeps for the lake: locks, and how fast and how often vendors were "
+        "asked; <lake>/state by default"
+    )
+    sources: dict[str, SourceSettings]
+    moving_average: MovingAverageSettings | None = None
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Settings:
+        """Read gb.yaml.
+
+        Args:
+            path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
+                the lake's root, `GB_STATE` the folder of its state. Relative ones are relative to the file. `${NAME}` and
+                `${NAME:-default}` in any text stand for environment variables, or for those of a file `.env` beside
+                gb.yaml, so that no credential has to be in it. A credential whose variable is unset is missed when it is
+                used, not here.
+
+        Raises:
+            ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake that is no local folder, the
+                unset variable of anything else than a credential, or a broken `.env`; the message says where.
+        """
+        file = places.find(path)
+        content = places.content(file)
+        variables = Environment(file)
+        sources = content.get("sources") or {}
+        raw = {key: variables.fill(value) for key, value in content.items() if key != "sources"}
+        raw["sources"] = (
+            {name: _source(name, body, variables) for name, body in sources.items()}
+            if isinstance(sources, dict)
+            else sources
+        )
+        raw |= {
+            "path": file,
+            "lake": places.lake(content, file, variables),
+            "state": places.state(content, file, variables),
+        }
+        try:
+            return cls.model_validate(raw, context={"folder": file.parent, "lake": raw["lake"]})
+        except ValidationError as error:
+            raise ConfigError(_explain(file, error), fix="correct gb.yaml; the README lists every setting") from None
+        except GbError as error:
+            raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
+
+    def source(self, name: str) -> SourceSettings:
+        """One source by name.
+
+        Raises:
+            ConfigError: gb.yaml has no such source; the message lists what it has.
+        """
+        if name not in self.sources:
+            raise ConfigError(
+                f"{self.path} has no source {name!r}", fix=f"use one of: {', '.join(self.sources) or 'none yet'}"
+            )
+        return self.sources[name]
+
+
+def lake_folder(path: Path | str | None = None) -> Path:
+    """The root of the lake that a gb.yaml names, which is all that reading needs: no source, no credential is looked at.
+
+    Raises:
+        ConfigError: no such file, broken YAML, or a broken `.env` beside it.
+    """
+    file = places.find(path)
+    return places.lake(places.content(file), file, Environment(file))
+
+
+def state_folder(path: Path | str | None = None) -> Path:
+    """Where locks and limits of the lake that a gb.yaml names are kept on this machine; no source is looked at.
+
+    Raises:
+        ConfigError: as `lake_folder`.
+    """
+    file = places.find(path)
+    return places.state(places.content(file), file, Environment(file))
+
+
+def _source(name: Any, body: Any, variables: Environment) -> Any:
+    if not isinstance(body, dict):
+        return body
+    options = {"options": variables.fill_options(body["options"])} if "options" in body else {}
+    rest = {key: variables.fill(value) for key, value in body.items() if key != "options"}
+    return {"name": name, **rest, **options}
+
+
+def _explain(file: Path, error: ValidationError) -> str:
+    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+    return f"{file}: " + "; ".join(lines[:5])

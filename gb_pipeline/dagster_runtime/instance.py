@@ -1,0 +1,304 @@
+"""A Dagster of our own: webserver, daemon and code server for one project, started and stopped together.
+
+Belongs here: the instance's folder and the processes. Does not belong here: what they load (`definitions`), and what is asked
+of them (`client`).
+
+`dagster dev` is not used: killed hard it leaves four processes behind, started from a script it may not be stoppable at all,
+and its instance is temporary. One code server is shared, or the daemon would load everything anew every minute.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gb_pipeline.dagster_runtime.client import Backfill, DagsterClient, DagsterError
+from gb_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+HOST = "127.0.0.1"
+HOME = ".dagster"
+MODULE = "gb_pipeline.definitions"
+_LOG = "dagster.log"
+_TAIL_LINES = 25
+_START_SECONDS = 180.0
+_STOP_SECONDS = 15.0
+# Writers of the lake's single files: two at once would only repeat each other's work.
+_ALONE = ("catalog", "compaction")
+_READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
+  locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
+
+
+def template() -> str:
+    """The text of the packaged dagster.yaml."""
+    return files("gb_pipeline.dagster_runtime").joinpath("dagster.yaml").read_text(encoding="utf-8")
+
+
+def prepare_home(home: Path, config: Path | None = None) -> None:
+    """Make an instance's folder ready to be used by several processes.
+
+    Opening it the first time migrates its databases, and several processes doing so at once break them for good: this is the
+    one process. Runs that were under way when everything was killed are called failed, so that Dagster starts them again.
+
+    Args:
+        home: the folder, `.dagster` of a project; created if need be.
+        config: a dagster.yaml to use instead of the packaged one.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    text = config.read_text(encoding="utf-8") if config is not None else template()
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.all_instigator_state()
+        instance.all_asset_keys()
+        limits = instance.event_log_storage.get_pool_limits()
+        for name in _ALONE:
+            if name not in {limit.name for limit in limits}:
+                instance.event_log_storage.set_concurrency_slots(name, 1)
+        under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+        for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
+            instance.report_run_failed(run, "Its process is gone: Dagster was stopped while it ran.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    """Dagster for one project, as a context manager.
+
+    Args:
+        project: folder of gb.yaml, or the file itself.
+        home: the instance's folder; `.dagster` in the project by default.
+        port: of the web page; a free one by default.
+        config: a dagster.yaml; the project's own if it has one, else the packaged one.
+        environment: additional variables of the processes.
+
+    Raises:
+        ConfigError: another Dagster uses this home, or the port is taken.
+        DagsterError: a process ended or did not get ready; the message holds the end of the log.
+
+    Example:
+        >>> with Stack(Path("demo")) as dagster:
+        ...     dagster.client.launch_backfill([["sim", "bars_1m", "BTC-USDT"]], ["2024-01-02"])
+        'abcdefgh'
+    """
+
+    def __init__(
+        self,
+        project: Path,
+        home: Path | None = None,
+        port: int | None = None,
+        *,
+        config: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Nothing is started yet."""
+        project = project.resolve()
+        self.folder = project if project.is_dir() else project.parent
+        self.home = (home or self.folder / HOME).resolve()
+        self.port = port or free_port()
+        self.log = self.home / _LOG
+        self._workspace = self.home / "workspace.yaml"
+        own = self.folder / "dagster.yaml"
+        self._config = config or (own if own.is_file() else None)
+        self._environment = {
+            **os.environ,
+            **(environment or {}),
+            "GB_CONFIG": str(project),
+            "DAGSTER_HOME": str(self.home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock: FileLock | None = None
+        self.client = DagsterClient(self.url)
+
+    @property
+    def url(self) -> str:
+        """Of the web page."""
+        return f"http://{HOST}:{self.port}"
+
+    def __enter__(self) -> Stack:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def start(self, on_wait: Callable[[str], None] | None = None, *, daemon: bool = True) -> None:
+        """Start everything and wait until it answers.
+
+        Args:
+            on_wait: told now and then what is being waited for.
+            daemon: False leaves the daemon to `start_daemon`. It looks for backfills when it starts and every 30 seconds
+                after: one that is launched before it starts is under way half a minute earlier.
+        """
+        self._take_home()
+        try:
+            self._refuse_taken_port()
+            prepare_home(self.home, self._config)
+            code = free_port()
+            # The folder of gb.yaml is the working directory, so relative paths in it mean the same everywhere.
+            self._launch("code server", "dagster", "code-server", "start", "-m", MODULE, "-h", HOST, "-p", str(code),
+                         "--location-name", "gb_pipeline")  # fmt: skip
+            self._wait("code server", lambda: _listens(code), on_wait)
+            entry = {"grpc_server": {"host": HOST, "port": code, "location_name": "gb_pipeline"}}
+            self._workspace.write_text(yaml.safe_dump({"load_from": [entry]}), encoding="utf-8")
+            self._launch("webserver", "dagster-webserver", "-h", HOST, "-p", str(self.port), "-w", str(self._workspace))
+            if daemon:
+                self._launch_daemon()
+            self._wait("web page", self._answers, on_wait)
+            if daemon:
+                self._wait("daemon", self._healthy, on_wait)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_daemon(self, on_wait: Callable[[str], None] | None = None) -> None:
+        """Start the daemon of a stack that was started without it, and wait until it is healthy."""
+        self._launch_daemon()
+        self._wait("daemon", self._healthy, on_wait)
+
+    def check(self) -> None:
+        """Raise DagsterError if one of the processes has ended."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise DagsterError(
+                    f"Dagster's {name} ended with code {process.returncode}:\n{self.tail()}", fix=f"see {self.log}"
+                )
+
+    def tail(self, lines: int = _TAIL_LINES) -> str:
+        """The end of the log."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    def graphql(self, document: str, **variables: Any) -> dict[str, Any]:
+        """See `DagsterClient.graphql`."""
+        return self.client.graphql(document, **variables)
+
+    def wait_backfill(
+        self, backfill_id: str, on_progress: Callable[[Backfill], None] | None = None, *, timeout: float = 3600.0
+    ) -> Backfill:
+        """See `DagsterClient.wait_backfill`; stops waiting as soon as a process has ended."""
+        return self.client.wait_backfill(backfill_id, on_progress, timeout=timeout, alive=self.check)
+
+    def stop(self) -> None:
+        """Stop everything, runs included; as often as one likes."""
+        # Who gives work first, who does it last.
+        running = list(reversed(self._processes.values()))
+        for process in running:
+            _signal(process, signal.SIGTERM)
+        until = time.monotonic() + _STOP_SECONDS
+        for process in running:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, until - time.monotonic()))
+        for process in running:
+            # The group outlives its leader where a run ignored the first request.
+            _signal(process, signal.SIGKILL)
+            process.wait()
+        self._processes.clear()
+        self.client.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _take_home(self) -> None:
+        from filelock import FileLock, Timeout
+
+        self.home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.home / "in-use.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"Dagster is running for {self.folder} already", fix="use its page, or stop it with Ctrl-C first"
+            ) from None
+        self._lock = lock
+
+    def _refuse_taken_port(self) -> None:
+        if _listens(self.port):
+            raise ConfigError(f"port {self.port} is taken", fix="choose another one with --port")
+
+    def _launch_daemon(self) -> None:
+        self._launch("daemon", "dagster-daemon", "run", "-w", str(self._workspace))
+
+    def _launch(self, name: str, program: str, *arguments: str) -> None:
+        command = [str(Path(sys.executable).parent / program), *arguments]
+        leash = [sys.executable, "-m", "gb_pipeline.dagster_runtime.child_process", str(os.getpid())]
+        with self.log.open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [*leash, *command],
+                cwd=self.folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A group of its own: Ctrl-C reaches us alone, and we end the children in order.
+                start_new_session=True,
+            )
+
+    def _wait(self, what: str, ready: Callable[[], bool], on_wait: Callable[[str], None] | None) -> None:
+        until = time.monotonic() + _START_SECONDS
+        while not ready():
+            self.check()
+            if on_wait is not None:
+                on_wait(what)
+            if time.monotonic() > until:
+                raise DagsterError(
+                    f"Dagster's {what} was not ready after {_START_SECONDS:.0f} s:\n{self.tail()}",
+                    fix=f"see {self.log}",
+                )
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        if not _listens(self.port):
+            return False
+        entries = self.client.graphql(_READY)["workspaceOrError"].get("locationEntries", [])
+        for entry in entries:
+            problem = entry["locationOrLoadError"] or {}
+            if problem.get("__typename") == "PythonError":
+                # The last of the chain is what our own code said.
+                said = [problem["message"], *(link["error"]["message"] for link in problem["errorChain"])][-1]
+                raise DagsterError(f"the definitions do not load: {said.strip()}", fix=f"see {self.log}")
+        return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
+
+    def _healthy(self) -> bool:
+        statuses = self.client.graphql(_READY)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return all(item["healthy"] for item in statuses if item["required"])
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((HOST, port)) == 0

@@ -1,0 +1,339 @@
+"""Where a bar comes from: its file, its fetch, the vendor's own bytes, and whether it follows from them.
+
+Belongs here: putting together what the tables, the ledgers and the raw store know of one bar, or of its absence.
+Does not belong here: printing (`cli.explain`), reading kept answers (`provenance.stored_responses`).
+
+A version of a bar names its fetch by its moment, `fetched_at`; one that was written by hand has none. Later fetches that left
+the version as it was confirm it. A version that only says that the vendor no longer returns the bar holds the content of the
+version before, and that one's fetch brought it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.errors import GbError
+from gb_pipeline.lake import fetches, quarantine, versions
+from gb_pipeline.lake.datasets import bars
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.provenance.stored_responses import StoredResponse, answers, read_again, validated
+from gb_pipeline.providers.base import Provider
+from gb_pipeline.providers.registry import build_provider
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline.storage import parquet, reading
+from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.files import Files
+from gb_pipeline.storage.raw_responses import RawBody, RawStore
+from gb_pipeline.storage.reading import FILE
+
+_MOMENT = timedelta(microseconds=1)
+_COLUMNS = bar_schema().names
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a version of a bar lies; one that was superseded lies in a file of its own.
+
+    Attributes:
+        table: the Delta table.
+        file: the path of its data file.
+        row_group: of the file, counted from 0.
+    """
+
+    table: str
+    file: str
+    row_group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A fetch, and what its kept response says of the bar.
+
+    Attributes:
+        answer: what the ledger of fetches has.
+        bodies: each kept body: whether it is there and intact.
+        verdict: what follows from the kept response by today's code: `agrees` with the bar, or `differs`; `absent`, where
+            it has no such bar; `refused`, where that is bad. Else `not kept`, `unreadable`, or `not read` without settings.
+        content: what the response says of the bar, None unless it has a good one.
+        reader: name and version of the code that read it just now.
+        problem: why it was not read, or the reasons of a refusal.
+    """
+
+    answer: StoredResponse
+    bodies: tuple[RawBody, ...]
+    verdict: str
+    content: dict[str, Any] | None = None
+    reader: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that is known of one bar.
+
+    Attributes:
+        source, symbol, resolution, timestamp: the bar, by its open in UTC.
+        as_of: the moment of the question, None for now.
+        bar: its version that holds: all columns of `market.schema.bar_schema`; None where no such bar is stored, or was known.
+        place: where that version lies; None without a bar.
+        session: what the ledger says, or said, of its session; None where it has none.
+        delivered: the fetch that brought its content, or without a bar the newest that was answered; None where none is
+            recorded, as of bars that were written by hand.
+        latest: the newest fetch since then, which left the content as it was: its verdict says whether it still has it.
+        later: how many such fetches there are.
+        asked: the newest fetch that asked for it, whatever its outcome, as a row of `fetches`.
+        restatements: every change of its content, oldest first.
+        quarantine: refused rows of this timestamp.
+    """
+
+    source: str
+    symbol: str
+    resolution: Resolution
+    timestamp: datetime
+    as_of: datetime | None
+    bar: dict[str, Any] | None
+    place: Place | None
+    session: dict[str, Any] | None
+    delivered: Origin | None
+    latest: Origin | None
+    later: int
+    asked: dict[str, Any] | None
+    restatements: list[dict[str, Any]]
+    quarantine: list[dict[str, Any]]
+
+
+def explain(
+    lake: Lake,
+    source: str,
+    symbol: Symbol | str,
+    resolution: Resolution,
+    timestamp: datetime,
+    *,
+    settings: SourceSettings | None = None,
+    provider: Provider | None = None,
+    as_of: datetime | None = None,
+) -> Explanation:
+    """Put together where a bar comes from. Nothing is asked of a vendor.
+
+    Args:
+        lake: the lake.
+        source: short name of the feed.
+        symbol: canonical code.
+        resolution: of the bar.
+        timestamp: its open, aware; a moment within the bar is understood where that resolution divides sessions.
+        settings: of the source, by which kept responses are read; without them they are only looked at.
+        provider: instead of the one that the settings name.
+        as_of: explain what was known at this moment.
+
+    Raises:
+        UnknownSeries: nothing is stored under this name.
+
+    Example:
+        >>> explain(Lake.open("data"), "coinbase", "BTC-USD", Resolution.MINUTE, instant("2024-01-02T09:30Z")).bar["close"]
+        Decimal('45012.34000000')
+    """
+    work = _Explaining(lake, source, str(symbol), resolution, settings, provider, as_of)
+    try:
+        return work.of(timestamp)
+    finally:
+        if provider is None and work.reader is not None:
+            asyncio.run(work.reader.aclose())
+
+
+class _Explaining:
+    def __init__(
+        self,
+        lake: Lake,
+        source: str,
+        symbol: str,
+        resolution: Resolution,
+        settings: SourceSettings | None,
+        reader: Provider | None,
+        as_of: datetime | None,
+    ) -> None:
+        self.lake, self.source, self.symbol, self.resolution = lake, source, symbol, resolution
+        self.settings, self.reader, self.as_of = settings, reader, as_of
+        self.tables = lake.store.tables
+
+    def of(self, moment: datetime) -> Explanation:
+        bar = self._bar(moment)
+        when: datetime = moment if bar is None else bar["timestamp"]
+        here = Window(when, when + _MOMENT)
+        answered = answers(self.tables, self.source, self.resolution, [self.symbol], here)
+        known = [one for one in answered if self.as_of is None or one.fetched_at <= self.as_of]
+        history = [] if bar is None else self._history(when)
+        brought, later = (known[-1:], []) if bar is None else _apart(known, bar, history)
+        return Explanation(
+            source=self.source,
+            symbol=self.symbol,
+            resolution=self.resolution,
+            timestamp=when,
+            as_of=self.as_of,
+            bar=bar,
+            place=None if bar is None else self._place(bar, history),
+            session=self._session(when),
+            delivered=self._origin(brought, bar, when),
+            latest=self._look(later[-1], bar, when) if later else None,
+            later=len(later),
+            asked=self._asked(when),
+            restatements=versions.restatements(
+                self.tables, self.source, self.resolution, [self.symbol], (here.start, here.end)
+            ).to_dicts(),
+            quarantine=self._refused(when),
+        )
+
+    def _bar(self, moment: datetime) -> dict[str, Any] | None:
+        length = self.resolution.duration
+        since = moment if length is None else moment - length + _MOMENT
+        rows = self.lake.scan_bars(
+            self.symbol, self.resolution, since, moment + _MOMENT,
+            source=self.source, columns=_COLUMNS, as_of=self.as_of,
+        ).collect()  # fmt: skip
+        return rows.row(-1, named=True) if rows.height else None
+
+    def _history(self, when: datetime) -> list[_Version]:
+        """Every version of the bar, oldest first."""
+        found = []
+        for precision in Precision:
+            snapshot = self.tables.newest(bars(self.resolution, precision).name)
+            between = (when, when + _MOMENT)
+            files = snapshot.select(
+                {"source": self.source}, between={"timestamp": between}, holding={"symbol": [self.symbol]}
+            )
+            rows = reading.read(
+                self.tables.storage, snapshot.dataset, files, between=("timestamp", *between), with_file=True
+            ).filter(pl.col("symbol") == self.symbol)
+            listed = files.to_dicts()
+            found += [_Version(snapshot.dataset, listed[row[FILE]], row) for row in rows.iter_rows(named=True)]
+        return sorted(found, key=lambda version: version.row["known_at"])
+
+    def _place(self, bar: dict[str, Any], history: Sequence[_Version]) -> Place:
+        version = history[_position(history, bar)]
+        storage, table = self.tables.storage, version.dataset.name
+        path, size = version.file["path"], version.file["size"]
+        try:
+            group = _row_group(storage.files, f"{storage.table_name(table)}/{path}", size, self.symbol, bar)
+        except parquet.Unreadable as error:
+            raise reading.damaged(version.dataset, version.file, error.reason) from None
+        return Place(table, f"{storage.table(table)}/{path}", group)
+
+    def _session(self, when: datetime) -> dict[str, Any] | None:
+        days = (when - timedelta(days=1)).date(), (when + timedelta(days=2)).date()
+        rows = self.lake.coverage(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
+        if self.settings is not None:
+            calendar = self.settings.rules(self.resolution).calendar
+            day = calendar.session_of(pl.Series([when], dtype=pl.Datetime("us", "UTC")), self.resolution).item()
+            rows = rows.filter(pl.col("session") == day)
+        else:
+            rows = rows.filter((pl.col("first_timestamp") <= when) & (pl.col("last_timestamp") >= when))
+        if rows.is_empty():
+            return None
+        gaps = self.lake.gaps(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
+        reason = gaps.filter((pl.col("start") <= when) & (pl.col("end") > when))["reason"]
+        return rows.row(0, named=True) | {"gap": reason.item(0) if len(reason) else None}
+
+    def _asked(self, when: datetime) -> dict[str, Any] | None:
+        rows = fetches.read(self.tables, self.source, [self.symbol]).filter(
+            (pl.col("resolution") == self.resolution.value)
+            & (pl.col("window_start") <= when)
+            & (pl.col("window_end") > when)
+        )
+        return rows.row(-1, named=True) if rows.height else None
+
+    def _refused(self, when: datetime) -> list[dict[str, Any]]:
+        same = (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
+        rows = quarantine.read(self.tables, self.source, [self.symbol]).filter(same)
+        return rows.sort("quarantined_at").to_dicts()
+
+    # --- kept responses -----------------------------------------------------------------------------------------------
+
+    def _origin(self, brought: Sequence[StoredResponse], bar: dict[str, Any] | None, when: datetime) -> Origin | None:
+        # Two runs may have asked in the same microsecond.
+        looked = [self._look(one, bar, when) for one in brought]
+        return next((one for one in looked if one.verdict == "agrees"), looked[0] if looked else None)
+
+    def _look(self, answer: StoredResponse, bar: dict[str, Any] | None, when: datetime) -> Origin:
+        raw = RawStore(self.lake.store.storage)
+        found = Origin(answer, tuple(raw.look(name) for name in answer.raw), "not kept")
+        if not answer.raw:
+            return found
+        if self.settings is None:
+            return replace(found, verdict="not read", problem=f"no gb.yaml tells how {self.source} is read")
+        try:
+            reader = self.reader = self.reader or build_provider(self.settings)
+            listed = (one for one in self.settings.instruments if one.code == self.symbol)
+            symbol = next(listed, None) or Symbol.of(self.symbol, self.settings.asset_class)
+            frame = read_again(self.lake.store, reader, symbol, self.resolution, answer)
+            verdict = validated(frame, self.settings.rules(self.resolution), answer)
+        except GbError as error:
+            return replace(found, verdict="unreadable", problem=error.what)
+        found = replace(found, reader=reader.normaliser)
+        good = verdict.good.filter(pl.col("timestamp") == when).select(CONTENT)
+        if good.is_empty():
+            bad = verdict.bad.filter(pl.col("timestamp") == when)["reasons"].to_list()
+            said = ", ".join(sorted({reason for reasons in bad for reason in reasons}))
+            return replace(found, verdict="refused" if bad else "absent", problem=said)
+        content = good.row(0, named=True)
+        same = bar is not None and all(content[name] == bar[name] for name in CONTENT)
+        return replace(found, verdict="agrees" if same else "differs", content=content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version of a bar, and the file that holds it."""
+
+    dataset: Dataset
+    file: dict[str, Any]
+    row: dict[str, Any]
+
+
+def _position(history: Sequence[_Version], bar: dict[str, Any]) -> int:
+    return next(number for number, version in enumerate(history) if version.row["known_at"] == bar["known_at"])
+
+
+def _apart(
+    known: Sequence[StoredResponse], bar: dict[str, Any], history: Sequence[_Version]
+) -> tuple[list[StoredResponse], list[StoredResponse]]:
+    """The answers that may have brought the bar's content, and later ones that left it as it was."""
+    place = _position(history, bar)
+    since = history[place - 1 if bar["withdrawn"] and place else place].row["fetched_at"]
+    brought = [one for one in known if one.fetched_at == since]
+    later = [one for one in known if one.fetched_at > since]
+    # The fetch that ended a version brought what came next.
+    if following := history[place + 1 :]:
+        later = [one for one in later if one.fetched_at < following[0].row["fetched_at"]]
+    return brought, later
+
+
+def _row_group(files: Files, name: str, size: int, symbol: str, bar: dict[str, Any]) -> int:
+    """The row group that holds the version of a bar.
+
+    Raises:
+        Unreadable: the file is not what was written.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        with parquet.open_verified(files, name, size) as file:
+            names = [name for name in ("symbol", "timestamp", "known_at") if name in file.schema_arrow.names]
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, columns=names)
+                same = [pc.equal(rows[column], bar[column]) for column in ("timestamp", "known_at")]
+                same += [pc.equal(rows["symbol"], symbol)] if "symbol" in names else []
+                if pc.any(reduce(pc.and_, same)).as_py():
+                    return group
+    except (OSError, pa.ArrowException) as error:
+        raise parquet.Unreadable(str(error)) from None
+    raise parquet.Unreadable("the bar that was read from it is not there any more")

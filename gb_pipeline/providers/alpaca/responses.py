@@ -1,0 +1,238 @@
+"""Alpaca's answers: what they say, or why they are none.
+
+Belongs here: bodies to rows, page tokens and errors. Does not belong here: asking (`client`), which rows are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.errors import InvalidSymbol, TransientVendorError
+from gb_pipeline.market.schema import ACTIONS_RECEIVED
+from gb_pipeline.market.symbol import AssetClass, Symbol
+from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Instrument
+from gb_pipeline.providers.candles import Layout, read_candles
+from gb_pipeline.providers.http.cursors import Ascending
+from gb_pipeline.providers.http.responses import vendor_message
+
+Row = dict[str, Any]
+WHO = "Alpaca"
+_BARS = Layout(
+    "t",
+    1,
+    {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "trade_count": "n", "vwap": "vw"},
+    rows=("bars",),
+)
+# A missing price is null, and refused later.
+_ABSENT: Row = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"
+# The vendor's names of venues; ISO 10383 codes where the two differ.
+_VENUES = {"NASDAQ": "XNAS", "NYSE": "XNYS", "ARCA": "ARCX", "NYSEARCA": "ARCX", "AMEX": "XASE"}
+# What is asked for, and how each is called in the answer.
+ACTION_TYPES = {
+    "forward_split": "forward_splits",
+    "reverse_split": "reverse_splits",
+    "stock_dividend": "stock_dividends",
+    "cash_dividend": "cash_dividends",
+}
+
+
+class Bars:
+    """Reads the pages of bars of one question, in their order.
+
+    Args:
+        symbol: that was asked for, in the vendor's spelling.
+        asked: where its bars begin.
+    """
+
+    def __init__(self, symbol: str, asked: Window) -> None:
+        """Begin before the first page."""
+        self._symbol = symbol
+        self._start, self._end = ((moment - _EPOCH) // _MILLISECOND for moment in (asked.start, asked.end))
+        self._ascending = Ascending(WHO)
+
+    def read(self, payload: Any) -> list[Row]:
+        """The rows of the next page, their stamps as epoch milliseconds, null where they are none.
+
+        Raises:
+            TransientVendorError: another symbol's rows or another time's, those of the page before, or no list of bars.
+        """
+        by_symbol = _named(payload, "bars")
+        if others := set(by_symbol) - {self._symbol}:
+            raise _broken(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
+        rows = _objects(by_symbol.get(self._symbol), f"bars of {self._symbol}")
+        rows = [_ABSENT | row | {"t": _milliseconds(row.get("t"))} for row in rows]
+        stamps = [row["t"] for row in rows if row["t"] is not None]
+        if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
+            raise _broken(f"bars of {self._symbol} of another time than it was asked for")
+        self._ascending.admit(stamps)
+        return rows
+
+
+def frame(rows: Sequence[Row]) -> pl.DataFrame:
+    """Columns of `RECEIVED`, with `trade_count` and `vwap`: stamps as instants in UTC, all else the vendor's own digits."""
+    return read_candles(list(rows), _BARS)
+
+
+def token(payload: Any) -> str | None:
+    """The token of the next page, or None at the end.
+
+    Raises:
+        TransientVendorError: the answer does not say whether it is the last page.
+    """
+    if not isinstance(payload, dict) or "next_page_token" not in payload:
+        raise _broken(f"no next_page_token{_said(payload)}")
+    found = payload["next_page_token"]
+    if not isinstance(found, str | None):
+        raise _broken("a next_page_token that is no text")
+    return found or None
+
+
+def actions(payload: Any, symbol: str) -> list[Row]:
+    """The corporate actions of one page as rows of `ACTIONS_RECEIVED`; the vendor's name of their list is their label.
+
+    A stock dividend of 0.05 is a split of 1.05 for 1: that is what it does to shares and prices.
+
+    Raises:
+        TransientVendorError: another symbol's action, or one without a date, a ratio or an amount.
+    """
+    lists = _named(payload, "corporate_actions")
+    found = []
+    for kind in ACTION_TYPES.values():
+        for row in _objects(lists.get(kind), kind):
+            if row.get("symbol") != symbol:
+                raise _broken(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
+            found.append(_dividend(row) if kind == "cash_dividends" else _split(row, kind))
+    return found
+
+
+def actions_frame(rows: Iterable[Row]) -> pl.DataFrame:
+    """Columns of `ACTIONS_RECEIVED`."""
+    return pl.DataFrame(list(rows), schema=ACTIONS_RECEIVED, orient="row")
+
+
+def instruments(payload: Any, asset_class: AssetClass) -> list[Instrument]:
+    """The assets of a list; those of which no canonical code can be made are left out.
+
+    Raises:
+        TransientVendorError: it is no list of assets.
+    """
+    if not isinstance(payload, list):
+        raise _broken(f"no list of assets{_said(payload)}")
+    return [item for row in _objects(payload, "assets") if (item := _instrument(row, asset_class)) is not None]
+
+
+def _instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
+    vendor = _text(row, "symbol")
+    venue = str(row.get("exchange") or "")
+    try:
+        symbol = Symbol.of(vendor, asset_class, _VENUES.get(venue, venue))
+    except InvalidSymbol:
+        return None
+    return Instrument(
+        symbol,
+        vendor=vendor,
+        name=str(row.get("name") or ""),
+        active=row.get("status") == "active",
+        # All prices of shares are in dollars; a pair names its own currency.
+        quote=vendor.partition("/")[2] or "USD",
+    )
+
+
+def _dividend(row: Row) -> Row:
+    return {
+        "ex_date": _day(row, "ex_date", needed=True),
+        "kind": "cash_dividend",
+        "label": "special" if row.get("special") is True else "regular",
+        "amount": _text(row, "rate"),
+        # The vendor converts what foreign companies pay, and only says so in its documentation.
+        "currency": str(row.get("currency") or "USD").upper(),
+        "record_date": _day(row, "record_date"),
+        "pay_date": _day(row, "payable_date"),
+    }
+
+
+def _split(row: Row, kind: str) -> Row:
+    if kind == "stock_dividends":
+        to, from_ = _one_more(_text(row, "rate")), "1"
+    else:
+        to, from_ = _text(row, "new_rate"), _text(row, "old_rate")
+    return {
+        "ex_date": _day(row, "ex_date", needed=True),
+        "kind": "split",
+        "label": kind.removesuffix("s"),
+        "split_to": to,
+        "split_from": from_,
+        "record_date": _day(row, "record_date"),
+        "pay_date": _day(row, "payable_date"),
+    }
+
+
+def _one_more(rate: str) -> str:
+    try:
+        return f"{1 + Decimal(rate):f}"
+    except InvalidOperation:
+        raise _broken(f"a stock dividend of {rate[:30]!r}") from None
+
+
+def _named(payload: Any, name: str) -> dict[str, Any]:
+    """What a page lists by symbol or type; null and nothing are the vendor's ways to say that there is nothing."""
+    if not isinstance(payload, dict) or name not in payload:
+        raise _broken(f"no {name}{_said(payload)}")
+    found = payload[name]
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise _broken(f"a list in place of {name}")
+    return found
+
+
+def _objects(rows: Any, name: str) -> list[Row]:
+    if rows is None:
+        return []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _broken(f"no list of {name}")
+    return rows
+
+
+def _milliseconds(stamp: Any) -> int | None:
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except (TypeError, ValueError):
+        return None
+    since, rest = divmod(moment - _EPOCH, _MILLISECOND) if moment.tzinfo is not None else (0, _MILLISECOND)
+    return None if rest else since
+
+
+def _day(row: Row, name: str, *, needed: bool = False) -> date | None:
+    value = row.get(name)
+    if value in {None, ""} and not needed:
+        return None
+    try:
+        return date.fromisoformat(str(value)[:10])
+    except ValueError:
+        raise _broken(f"{str(value)[:30]!r} as {name}") from None
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise _broken(f"a record whose {name} is {str(value)[:30]!r}")
+    return str(value)
+
+
+def _said(payload: Any) -> str:
+    words = vendor_message(payload)
+    return f" but {words!r}" if words else ""
+
+
+def _broken(what: str) -> TransientVendorError:
+    return TransientVendorError(f"{WHO} answered {what}", fix=_BROKEN)

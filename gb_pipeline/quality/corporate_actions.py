@@ -1,0 +1,195 @@
+"""Judging corporate actions as a vendor sent them.
+
+Belongs here: text to exact decimals, the rules that every action keeps, and a reason for each row that breaks one.
+Does not belong here: what is stored already, and labels that tell actions of one day apart (`lake.corporate_actions`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.errors import WindowRefused
+from gb_pipeline.market.schema import (
+    ACTION_KINDS,
+    ACTIONS_RECEIVED,
+    CASH_DIVIDEND,
+    CORPORATE_ACTIONS,
+    SPLIT,
+    Precision,
+    polars_schema,
+)
+from gb_pipeline.quality.exact import TOO_LARGE, TOO_PRECISE, exactly
+
+NO_EX_DATE = "missing_ex_date"
+NO_KIND = "unknown_kind"
+OUTSIDE = "outside_window"
+NOT_ASKED = "symbol_not_asked_for"
+NOT_POSITIVE = "not_positive"
+UNEXPECTED = "unexpected_value"
+
+_NUMBERS = {SPLIT: ("split_to", "split_from"), CASH_DIVIDEND: ("amount",)}
+_ALL_NUMBERS = ("split_to", "split_from", "amount")
+_DATES = ("declared_date", "record_date", "pay_date")
+_TYPES = polars_schema(CORPORATE_ACTIONS)
+# An action without the source and without what the lake knows about the row.
+ACTION = pl.Schema({name: kind for name, kind in _TYPES.items() if name not in {"source", "withdrawn", "fetched_at"}})
+BAD = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "session": pl.Date(),
+        "timestamp": pl.Datetime("us", "UTC"),
+        "reasons": pl.List(pl.String()),
+        "row": pl.String(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionsValidation:
+    """What a judgement found; `received == good.height + bad.height + len(repeated)`.
+
+    Attributes:
+        good: columns of `ACTION`, exact, each once; several of one day may have one label.
+        bad: columns of `BAD`; `session` is the ex date.
+        received: rows of the frame.
+        repeated: symbols of rows that say the same as an earlier one, value for value.
+        refused: `(symbol, ex_date, kind)` of bad rows: the vendor has not withdrawn these.
+    """
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+    received: int
+    repeated: tuple[str, ...]
+    refused: frozenset[tuple[str, date | None, str | None]]
+
+
+def validate_actions(frame: pl.DataFrame, symbols: Collection[str], start: date, end: date) -> ActionsValidation:
+    """Tell good actions from bad ones.
+
+    Args:
+        frame: `symbol` and columns of `market.schema.ACTIONS_RECEIVED`; numbers as text (decimals and integers are taken
+            as well, floats are not: they no longer say what the vendor said).
+        symbols: who was asked for.
+        start, end: the half-open range of ex dates that was asked for.
+
+    Raises:
+        WindowRefused: the frame has wrong columns or types.
+    """
+    rows = _textual(frame).rows(named=True)
+    good: dict[tuple[Any, ...], dict[str, Any]] = {}
+    bad: list[dict[str, Any]] = []
+    refused: set[tuple[str, date | None, str | None]] = set()
+    repeated: list[str] = []
+    for row in rows:
+        action, reasons = _read(row, symbols, start, end)
+        if reasons:
+            refused.add((row["symbol"], row["ex_date"], row["kind"]))
+            bad.append(_refusal(row, reasons))
+        elif (said := tuple(action.values())) in good:
+            repeated.append(row["symbol"])
+        else:
+            good[said] = action
+    return ActionsValidation(
+        good=pl.DataFrame(list(good.values()), schema=ACTION),
+        bad=pl.DataFrame(bad, schema=BAD),
+        received=len(rows),
+        repeated=tuple(repeated),
+        refused=frozenset(refused),
+    )
+
+
+def split_ratio(to: Decimal, of: Decimal) -> Fraction:
+    """New shares per old share, exact.
+
+    Example:
+        >>> split_ratio(Decimal("1"), Decimal("8"))
+        Fraction(1, 8)
+    """
+    return Fraction(to) / Fraction(of)
+
+
+def _read(row: Mapping[str, Any], symbols: Collection[str], start: date, end: date) -> tuple[dict[str, Any], list[str]]:
+    kind, ex_date = row["kind"], row["ex_date"]
+    reasons = []
+    if row["symbol"] not in symbols:
+        reasons.append(NOT_ASKED)
+    if kind not in ACTION_KINDS:
+        reasons.append(NO_KIND)
+    if ex_date is None:
+        reasons.append(NO_EX_DATE)
+    elif not start <= ex_date < end:
+        reasons.append(OUTSIDE)
+    numbers: dict[str, Decimal | None] = dict.fromkeys(_ALL_NUMBERS)
+    for name in _ALL_NUMBERS:
+        if name in _NUMBERS.get(kind, ()):
+            numbers[name], reason = exactly(row[name], Precision.WIDE)
+            if reason is None and numbers[name] <= 0:  # type: ignore[operator]
+                reason = NOT_POSITIVE
+            reasons += [] if reason is None else [f"{name}_{reason}"]
+        elif row[name] is not None and kind in ACTION_KINDS:
+            reasons.append(f"{name}_{UNEXPECTED}")
+    ratio = None
+    if kind == SPLIT and not reasons:
+        ratio, reason = _rounded(split_ratio(numbers["split_to"], numbers["split_from"]))  # type: ignore[arg-type]
+        reasons += [] if reason is None else [f"ratio_{reason}"]
+    action = {
+        "symbol": row["symbol"],
+        "ex_date": ex_date,
+        "kind": kind,
+        "label": (row["label"] or "").strip(),
+        "ratio": ratio,
+        **numbers,
+        "currency": row["currency"],
+        **{name: row[name] for name in _DATES},
+    }
+    return {name: action[name] for name in ACTION}, reasons
+
+
+def _rounded(ratio: Fraction) -> tuple[Decimal | None, str | None]:
+    """Half to even at the 18th decimal; the exact ratio is `split_to` over `split_from`."""
+    digits, scale = Precision.WIDE.digits
+    scaled = round(ratio * 10**scale)
+    if scaled == 0:
+        return None, TOO_PRECISE
+    if len(str(scaled)) > digits:
+        return None, TOO_LARGE
+    return Decimal((0, tuple(map(int, str(scaled))), -scale)), None
+
+
+def _refusal(row: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+    ex_date = row["ex_date"]
+    said = {name: row[name] for name in ACTIONS_RECEIVED}
+    return {
+        "symbol": row["symbol"] or "",
+        "session": ex_date,
+        "timestamp": None if ex_date is None else datetime.combine(ex_date, time(), UTC),
+        "reasons": reasons,
+        "row": json.dumps(said, default=str),
+    }
+
+
+def _textual(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with every column in the type of `ACTIONS_RECEIVED`; what would change a value is refused."""
+    wanted = pl.Schema({"symbol": pl.String(), **ACTIONS_RECEIVED})
+    lacks, unknown = sorted(set(wanted) - set(frame.columns)), sorted(set(frame.columns) - set(wanted))
+    if lacks or unknown:
+        parts = [f"lacks {', '.join(lacks)}"] if lacks else []
+        parts += [f"has unknown columns {', '.join(unknown)}"] if unknown else []
+        raise WindowRefused(f"the frame of actions {' and '.join(parts)}", fix=f"give {', '.join(wanted)}")
+    for name, kind in wanted.items():
+        given = frame.schema[name]
+        number = name in _ALL_NUMBERS and (given.is_decimal() or given.is_integer())
+        if given not in {kind, pl.Null()} and not number:
+            raise WindowRefused(
+                f"column {name!r} of the actions holds {given}, not {kind}",
+                fix="pass the vendor's own text, and dates as dates",
+            )
+    return frame.select(pl.col(name).cast(kind) for name, kind in wanted.items())

@@ -1,0 +1,147 @@
+"""Starting and stopping Dagster: one at a time, with a reason when it cannot, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
+from gb_pipeline.dagster_runtime.instance import HOST, Stack, free_port, prepare_home, template
+from gb_pipeline.errors import ConfigError
+
+SOURCE = {"provider": "csv", "options": {"files": "*.csv"}, "start": "2024-01-01", "symbols": ["AAPL"]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": {"mine": SOURCE}}), encoding="utf-8")
+    return tmp_path
+
+
+def processes_of(home: Path, program: str = "") -> list[int]:
+    """Every process whose environment names this home and whose command holds this word."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                here = f"DAGSTER_HOME={home}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                if here and program.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def wait_for(done, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, "it takes too long"
+        time.sleep(0.05)
+
+
+def test_a_home_is_ready_for_several_processes_and_can_be_prepared_again(tmp_path):
+    prepare_home(tmp_path / "home")
+    prepare_home(tmp_path / "home")
+
+    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == template()
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+        assert limits == {"catalog": 1, "compaction": 1}
+        assert instance.run_retries_enabled
+        assert instance.get_settings("telemetry") == {"enabled": False}
+
+
+def test_a_projects_own_dagster_yaml_is_used(tmp_path):
+    (tmp_path / "mine.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+
+    prepare_home(tmp_path / "home", tmp_path / "mine.yaml")
+
+    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == "telemetry: {enabled: false}\n"
+
+
+def test_runs_that_died_with_the_last_instance_are_called_failed(tmp_path):
+    prepare_home(tmp_path)
+
+    @dg.job
+    def nothing() -> None: ...
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        died = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
+        waits = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.NOT_STARTED)
+
+    prepare_home(tmp_path)
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert instance.get_run_by_id(died.run_id).status is dg.DagsterRunStatus.FAILURE
+        assert instance.get_run_by_id(waits.run_id).status is dg.DagsterRunStatus.NOT_STARTED
+
+
+def test_a_taken_port_is_refused_at_once(project):
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="is taken"):
+            Stack(project, port=taken.getsockname()[1]).start()
+
+
+def test_a_gb_yaml_that_cannot_be_read_ends_the_start_with_its_reason_and_no_process(project):
+    (project / "gb.yaml").write_text("sources: {mine: {provider: csv}}\n", encoding="utf-8")
+    stack = Stack(project)
+
+    with pytest.raises(DagsterError) as caught:
+        stack.start()
+
+    assert "sources.mine.start" in str(caught.value)
+    wait_for(lambda: not processes_of(stack.home))
+
+
+def test_a_server_that_is_not_there_is_an_error_in_two_lines():
+    with pytest.raises(DagsterError, match="does not answer"):
+        DagsterClient(f"http://{HOST}:{free_port()}").graphql("{ version }")
+
+
+def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(project):
+    with Stack(project) as stack:
+        assert stack.graphql("{ version }")["version"] == dg.__version__
+        stack.check()
+        with pytest.raises(ConfigError, match="is running for"):
+            Stack(project).start()
+        with pytest.raises(DagsterError, match="refused the backfill"):
+            stack.client.launch_backfill([["mine", "bars_1m", "NOBODY"]], ["2024-01-01"])
+        os.kill(processes_of(stack.home, "dagster-daemon")[0], signal.SIGKILL)
+        with pytest.raises(DagsterError, match="ended with code"):
+            wait_for(stack.check)  # type: ignore[arg-type]
+
+    assert processes_of(stack.home) == []
+    stack.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
+def test_dagster_does_not_outlive_a_parent_that_is_killed_hard(project):
+    program = (
+        "import sys, signal, time; from pathlib import Path; from gb_pipeline.dagster_runtime.instance import Stack\n"
+        "stack = Stack(Path(sys.argv[1])); stack.start(daemon=False); Path(sys.argv[1], 'up').touch(); time.sleep(600)"
+    )
+    # As a shell starts `program &`: with SIGINT ignored, which children inherit.
+    ignoring = (
+        "import signal, os, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", ignoring, sys.executable, "-c", program, str(project)]
+    process = subprocess.Popen(command)
+    try:
+        wait_for(lambda: (project / "up").exists() or process.poll() is not None, 120)
+        assert len(processes_of(project / ".dagster")) >= 3
+    finally:
+        process.kill()
+        process.wait()
+
+    wait_for(lambda: not processes_of(project / ".dagster"), 60)

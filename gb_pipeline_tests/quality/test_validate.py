@@ -1,0 +1,251 @@
+"""Every rule of a bar refuses the rows that break it, with its own code, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gb_pipeline.errors import WindowRefused
+from gb_pipeline.market.calendar import get_calendar
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.quality.bars import ValidationResult, validate
+from gb_pipeline.quality.rules import BarRules
+from gb_pipeline_tests.bars import at, changed, day, minutes
+from gb_pipeline_tests.work import counted_work
+
+LENIENT = BarRules(max_bad_fraction=1.0)
+WINDOW = day("2024-01-02")
+
+
+def codes(verdict: ValidationResult) -> list[list[str]]:
+    return verdict.bad["reasons"].to_list()
+
+
+def test_a_clean_day_is_good_from_the_first_row_to_the_last() -> None:
+    frame = minutes("2024-01-02")
+    verdict = validate(frame, BarRules(), WINDOW)
+    assert (verdict.good.height, verdict.bad.height, verdict.refused) == (1440, 0, frozenset())
+    assert verdict.good["open"].cast(pl.String).str.to_decimal(scale=8).to_list() == [
+        Decimal(text) for text in frame["open"]
+    ]
+    assert verdict.good["session"].unique().to_list() == [WINDOW.start.date()]
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"high": "99"}, "high_not_highest"),
+        ({"low": "5000"}, "low_not_lowest"),
+        ({"open": "0", "low": "0"}, "price_not_positive"),
+        ({"low": "-1"}, "price_not_positive"),
+        ({"volume": "-0.00001"}, "negative_volume"),
+        ({"close": None}, "missing_value"),
+        ({"volume": ""}, "missing_value"),
+        ({"open": "-"}, "not_a_number"),
+        ({"high": "100000000000"}, "too_large"),
+        ({"close": "100.123456789"}, "too_precise"),
+    ],
+)
+def test_a_bad_cell_refuses_its_row_with_its_code(values: dict[str, str | None], code: str) -> None:
+    verdict = validate(changed(minutes("2024-01-02"), 7, **values), LENIENT, WINDOW)
+    assert verdict.bad["timestamp"].to_list() == [at("2024-01-02T00:07")]
+    assert code in codes(verdict)[0]
+    assert verdict.good.height == 1439
+
+
+def test_every_breach_of_a_row_is_named() -> None:
+    verdict = validate(changed(minutes("2024-01-02"), 7, volume="-1", high="1"), LENIENT, WINDOW)
+    assert codes(verdict) == [["high_not_highest", "low_not_lowest", "negative_volume"]]
+
+
+def test_zero_and_negative_prices_are_good_where_the_source_has_them() -> None:
+    frame = changed(minutes("2024-01-02"), 3, open="-37.63", high="1", low="-40.32", close="0")
+    verdict = validate(frame, replace(LENIENT, allow_negative_prices=True), WINDOW)
+    assert verdict.bad.is_empty()
+    assert verdict.good["low"].min() == Decimal("-40.32")
+
+
+def test_stamps_off_the_grid_outside_the_window_or_unreadable_are_refused() -> None:
+    frame = minutes("2024-01-02", 4).with_columns(
+        pl.Series("timestamp", [at("2024-01-02T00:00:30"), at("2024-01-03T00:00"), None, at("2024-01-02T00:03")]).cast(
+            pl.Datetime("us", "UTC")
+        )
+    )
+    verdict = validate(frame, LENIENT, WINDOW)
+    assert sorted(codes(verdict)) == [["misaligned"], ["outside_window"], ["unreadable_timestamp"]]
+    assert validate(frame.head(1), replace(LENIENT, allow_unaligned=True), WINDOW).bad.is_empty()
+
+
+def test_rows_of_no_session_are_counted() -> None:
+    rules = BarRules(calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
+    stamps = pl.Series("timestamp", [at("2024-01-02T14:30"), at("2024-01-06T15:00"), None, at("2024-01-02T12:00")])
+    frame = minutes("2024-01-02", 4).with_columns(stamps.cast(pl.Datetime("us", "UTC")))
+    verdict = validate(frame, rules, day("2024-01-02", 5))
+    assert sorted(codes(verdict)) == [["outside_hours"], ["outside_session"], ["unreadable_timestamp"]]
+    assert verdict.unplaced == 2
+    assert validate(minutes("2024-01-02"), BarRules(), WINDOW).unplaced == 0
+
+
+def test_of_identical_repeats_the_first_stays() -> None:
+    frame = minutes("2024-01-02", 10)
+    verdict = validate(pl.concat([frame, frame[3:4], frame[3:4]]), LENIENT, WINDOW)
+    assert codes(verdict) == [["duplicate"], ["duplicate"]]
+    assert verdict.good.height == 10
+
+
+def test_repeats_say_nothing_about_the_rest_and_contradictions_do() -> None:
+    frame = minutes("2024-01-02", 10)
+    assert validate(pl.concat([frame, frame]), BarRules(), WINDOW).good.height == 10
+    contradicted = pl.concat([frame, changed(frame, 3, volume="9")[3:4]])
+    assert validate(contradicted, BarRules(), WINDOW).good.is_empty()
+
+
+def test_of_rows_that_contradict_each_other_none_is_believed() -> None:
+    frame = minutes("2024-01-02", 10)
+    verdict = validate(pl.concat([frame, changed(frame, 3, volume="9")[3:4]]), LENIENT, WINDOW)
+    assert codes(verdict) == [["conflicting_duplicate"], ["conflicting_duplicate"]]
+    assert verdict.good.height == 9
+
+
+def test_the_order_of_rows_means_nothing() -> None:
+    frame = minutes("2024-01-02", 100)
+    assert validate(frame.reverse(), BarRules(), WINDOW).good.equals(validate(frame, BarRules(), WINDOW).good)
+
+
+def test_an_open_bar_and_a_future_bar_are_refused_and_the_open_one_blames_nobody() -> None:
+    now = at("2024-01-02T00:09:30")
+    verdict = validate(minutes("2024-01-02", 12), BarRules(max_bad_fraction=0.2), WINDOW, now=now)
+    assert codes(verdict) == [["bar_still_open"], ["in_future"], ["in_future"]]
+    open_only = validate(minutes("2024-01-02", 10), BarRules(max_bad_fraction=0.0), WINDOW, now=now)
+    assert (codes(open_only), open_only.refused) == ([["bar_still_open"]], frozenset())
+
+
+def test_a_bar_is_closed_only_after_the_grace() -> None:
+    frame = minutes("2024-01-02", 1)
+    rules = BarRules(grace=timedelta(seconds=5))
+    assert validate(frame, rules, WINDOW, now=at("2024-01-02T00:01:04")).good.is_empty()
+    assert validate(frame, rules, WINDOW, now=at("2024-01-02T00:01:05")).bad.is_empty()
+
+
+def test_too_many_bad_rows_refuse_their_session_and_only_theirs() -> None:
+    two_days = pl.concat([minutes("2024-01-02"), minutes("2024-01-03")])
+    for row in range(20):
+        two_days = changed(two_days, row, high="1")
+    verdict = validate(two_days, BarRules(max_bad_fraction=0.01), day("2024-01-02", 2))
+    assert verdict.refused == {("BTC-USD", at("2024-01-02T00:00").date())}
+    assert verdict.good["session"].unique().to_list() == [at("2024-01-03T00:00").date()]
+    assert verdict.bad.height == 1440
+    assert verdict.bad.filter(pl.col("reasons").list.contains("refused_with_session")).height == 1420
+
+
+def test_a_refused_row_is_kept_as_it_was_received() -> None:
+    frame = changed(minutes("2024-01-02", 3), 1, high="1.000")
+    row = validate(frame, LENIENT, WINDOW).bad["row"][0]
+    assert '"high":"1.000"' in row
+    with_line = frame.with_columns(pl.Series("received", ["a", "2024-01-02 00:01,1,1.000", "c"]))
+    assert validate(with_line, LENIENT, WINDOW).bad["row"].to_list() == ["2024-01-02 00:01,1,1.000"]
+
+
+def test_a_crossed_quote_is_refused() -> None:
+    frame = minutes("2024-01-02", 3).with_columns(pl.Series("ask_close", ["100.75", "101.74", "102.76"]))
+    verdict = validate(frame, LENIENT, WINDOW)
+    assert codes(verdict) == [["crossed_quote"]]
+    assert verdict.bad["timestamp"].to_list() == [at("2024-01-02T00:01")]
+
+
+def test_rows_outside_sessions_and_outside_hours_are_told_apart() -> None:
+    rules = BarRules(calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
+    stamps = ["2024-01-02T14:29", "2024-01-02T14:30", "2024-01-02T20:59", "2024-01-02T21:00", "2024-01-06T15:00"]
+    frame = minutes("2024-01-02", 5).with_columns(
+        pl.Series("timestamp", [at(text) for text in stamps]).cast(pl.Datetime("us", "UTC"))
+    )
+    verdict = validate(frame, rules, day("2024-01-02", 5))
+    assert codes(verdict) == [["outside_hours"], ["outside_hours"], ["outside_session"]]
+    assert verdict.good.height == 2
+
+
+def test_early_closes_and_clock_changes_move_the_hours() -> None:
+    rules = BarRules(calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
+    half_day = minutes("2023-07-03T16:59", 2)
+    assert codes(validate(half_day, rules, day("2023-07-03"))) == [["outside_hours"]]
+    summer = minutes("2024-03-11T13:30", 1)
+    assert validate(summer, rules, day("2024-03-11")).bad.is_empty()
+    assert codes(validate(minutes("2024-03-08T13:30", 1), rules, day("2024-03-08"))) == [["outside_hours"]]
+
+
+def test_daily_bars_are_stamped_with_their_session_and_closed_after_it() -> None:
+    rules = BarRules(resolution=Resolution.DAY, calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
+    frame = minutes("2024-01-02", 3, step=86_400)
+    window = day("2024-01-02", 5)
+    assert validate(frame, rules, window).good.height == 3
+    still_trading = validate(frame, rules, window, now=at("2024-01-04T20:00"))
+    assert codes(still_trading) == [["bar_still_open"]]
+    at_the_open = frame.with_columns(pl.col("timestamp") + pl.duration(hours=14, minutes=30))
+    assert codes(validate(at_the_open, rules, window)) == [["misaligned"]] * 3
+
+
+def test_outliers_zero_volume_and_stale_runs_are_warnings_not_errors() -> None:
+    frame = changed(minutes("2024-01-02", 200, base=1000), 50, low="0.06")
+    frame = changed(frame, 60, volume="0")
+    repeated = pl.int_range(pl.len()).is_between(100, 114)
+    frame = frame.with_columns(
+        pl.when(repeated).then(pl.col(name).get(100)).otherwise(name).alias(name)
+        for name in ("open", "high", "low", "close", "volume")
+    )
+    verdict = validate(frame, BarRules(), WINDOW)
+    assert verdict.bad.is_empty()
+    found = dict(verdict.warnings.group_by("warning").len().iter_rows())
+    assert found == {"outlier": 1, "zero_volume": 1, "stale": 14}
+    assert verdict.warnings.filter(pl.col("warning") == "outlier")["timestamp"][0] == at("2024-01-02T00:50")
+
+
+def test_wrong_columns_refuse_the_frame() -> None:
+    frame = minutes("2024-01-02", 3)
+    with pytest.raises(WindowRefused, match="lacks close"):
+        validate(frame.drop("close"), BarRules(), WINDOW)
+    with pytest.raises(WindowRefused, match="unknown columns adjusted"):
+        validate(frame.with_columns(adjusted=pl.lit("1")), BarRules(), WINDOW)
+    with pytest.raises(WindowRefused, match="microseconds in UTC"):
+        validate(frame.with_columns(pl.col("timestamp").dt.replace_time_zone(None)), BarRules(), WINDOW)
+    with pytest.raises(WindowRefused, match="cannot be exact"):
+        validate(frame.with_columns(pl.col("open").cast(pl.Float64)), BarRules(), WINDOW)
+
+
+def test_an_empty_answer_is_an_empty_verdict() -> None:
+    verdict = validate(minutes("2024-01-02", 1).clear(), BarRules(), WINDOW)
+    assert (verdict.good.height, verdict.bad.height, verdict.warnings.height) == (0, 0, 0)
+
+
+@given(st.data())
+def test_no_row_is_ever_lost(data: st.DataObject) -> None:
+    frame = minutes("2024-01-02", 20)
+    for _ in range(data.draw(st.integers(0, 6))):
+        name = data.draw(st.sampled_from(["open", "high", "low", "close", "volume"]))
+        text = data.draw(st.sampled_from(["1", "-1", "0", "", "x", "1e300", "0.0000000001", "100.5"]))
+        frame = changed(frame, data.draw(st.integers(0, 19)), **{name: text})
+    repeated = data.draw(st.lists(st.integers(0, 19), max_size=4))
+    frame = pl.concat([frame, *(frame[row : row + 1] for row in repeated)])
+    limit = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
+    verdict = validate(frame, BarRules(max_bad_fraction=limit), WINDOW, now=datetime(2025, 1, 1, tzinfo=UTC))
+    assert verdict.good.height + verdict.bad.height == frame.height == verdict.received
+    assert verdict.good["timestamp"].is_unique().all()
+
+
+def test_a_judgement_takes_as_many_steps_for_many_rows_as_for_few() -> None:
+    def work(days: int, **cells: str) -> int:
+        frame = minutes("2024-01-02", 1440 * days, base=1000)
+        frame = changed(frame, 7, **cells) if cells else frame
+        window = day("2024-01-02", days)
+        validate(frame, LENIENT, window)
+        with counted_work() as counted:
+            assert validate(frame, LENIENT, window).received == frame.height
+        return counted.calls
+
+    assert work(1) == work(8)
+    assert work(1, volume="-1") == work(8, volume="-1")
