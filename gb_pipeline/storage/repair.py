@@ -57,8 +57,8 @@ def _restore_log(table: Table) -> list[str]:
         except LakeError:
             done += _from_entries(table)
         newest = table.newest().version
-        sealed = table.seal()
-        if sealed is None and table.has_checkpoint() and newest > 0:
+        sealed = table.checkpoints.seal()
+        if sealed is None and table.checkpoints.exist() and newest > 0:
             table.checkpoint()
             done.append(f"the checkpoint of {table.name} was made again, as no seal says what it holds")
         oldest = 0 if sealed is None else sealed.version
@@ -67,10 +67,14 @@ def _restore_log(table: Table) -> list[str]:
             if _sound(table, version, log) and table.mirrored(version) != log:
                 table.remirror(version, log)
                 done.append(f"the mirror of entry {version} of {table.name} was made again")
-        seal = table.seal()
+        seal = table.checkpoints.seal()
         if seal is not None:
             done += _drop_older(table, seal.version)
-            done += [f"the seal of the checkpoint of {table.name} was copied again"] if table.copy_seal() else []
+            done += (
+                [f"the seal of the checkpoint of {table.name} was copied again"]
+                if table.checkpoints.copy_seal()
+                else []
+            )
         if seal is not None and _read(table, pointer_name(table.name)) != seal.pointer.encode():
             table.files.put(pointer_name(table.name), seal.pointer.encode())
             done.append(f"the pointer to the newest checkpoint of {table.name} was made again")
@@ -137,7 +141,7 @@ def _from_entries(table: Table) -> list[str]:
                 table.name,
                 f"its checkpoint cannot be read, neither can entry {version}, and no mirror has what they say",
             )
-    for name in table.seal_names:
+    for name in table.checkpoints.seal_names:
         table.files.delete(name)
     for name, _, _ in list(table.files.list(folder(table.name))):
         if name.endswith(".checkpoint.parquet") or name.endswith("_last_checkpoint"):

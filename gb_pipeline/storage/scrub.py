@@ -47,8 +47,8 @@ def log_problems(table: Table) -> Iterator[str]:
     if beyond:
         yield f"entry {newest + 1} is missing, and {len(beyond)} entries lie beyond it"
     start = 0
-    seal = table.seal()
-    if seal is None and table.has_checkpoint():
+    seal = table.checkpoints.seal()
+    if seal is None and table.checkpoints.exist():
         yield "the seal of its checkpoint is missing"
     if seal is not None:
         start = seal.version
@@ -134,7 +134,7 @@ def _entry_problems(table: Table, version: int, *, mirror_missing: bool) -> Iter
 
 
 def _seal_problems(table: Table, seal: Seal, *, one_missing: bool) -> Iterator[str]:
-    for name in table.seal_names:
+    for name in table.checkpoints.seal_names:
         try:
             found = decode_seal(table.files.read(name))
         except FileNotFoundError:

@@ -1,38 +1,30 @@
 """Opened tables: every one at its newest version, or an error that says why its contents are not known.
 
-Belongs here: following the log, checkpoints, and noticing a table that went backwards or vanished: each entry is mirrored under
+Belongs here: following the log, and noticing a table that went backwards or vanished: each entry is mirrored under
 `log/<table>` of the lake, and a table that lacks an entry that its mirror has is refused until it is repaired. Does not belong
-here: deciding a commit (`commit`), reading rows (`reading`).
+here: checkpoints (`checkpoints`), deciding a commit (`commit`), reading rows (`reading`).
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import snapshot
 from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.checkpoints import Checkpoints
 from gb_pipeline.storage.dataset import Dataset, Datasets
-from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.log import (
     CHECKPOINT_EVERY,
     Entry,
-    Seal,
     damaged,
     decode_entry,
-    decode_seal,
-    encode_seal,
     entry_name,
     folder,
-    pointer_name,
 )
 from gb_pipeline.storage.snapshot import Snapshot
 
@@ -54,6 +46,7 @@ class Table:
         # The version of the newest checkpoint that this process knows of.
         self._sealed = 0
         self._finished = False
+        self.checkpoints = Checkpoints(storage, dataset)
 
     @property
     def name(self) -> str:
@@ -79,9 +72,9 @@ class Table:
 
     def _follow(self) -> None:
         self._refuse_moved()
-        if self._held.version < 0 and (seal := self.seal()) is not None:
+        if self._held.version < 0 and (seal := self.checkpoints.seal()) is not None:
             # What delta-rs notes beside a checkpoint is for other programs.
-            self._held = self._of_checkpoint(seal)
+            self._held = self.checkpoints.read(seal)
         while (entry := self.entry(self._held.version + 1)) is not None:
             self._take(entry)
         self._refuse_backwards()
@@ -162,48 +155,17 @@ class Table:
             LakeError: it cannot be written.
         """
         version = self._held.version
-        seal = self.seal()
-        if seal is not None and seal.version == version:
+        if not self.checkpoints.write(self._held):
             return
-        self._write_checkpoint(version)
-        reach("checkpoint_written")
-        data = self.files.read(self._checkpoint_name(version))
-        try:
-            right = _alike(self._decode_checkpoint(version, data), self._held)
-        except (pa.ArrowException, KeyError, TypeError, ValueError, StopIteration):
-            right = False
-        if not right:
-            raise damaged(self.name, f"the entries before version {version} are damaged")
-        pointer = self.files.read(pointer_name(self.name)).decode()
-        for name in self.seal_names:
-            self.files.put(name, encode_seal(Seal(version, zlib.crc32(data), pointer)))
-            reach("checkpoint_sealed")
         self._sealed = version
         for older in self.mirrored_versions():
             if older < version - CHECKPOINT_EVERY:
                 self.files.delete(self._mirror_name(older))
 
-    def _write_checkpoint(self, version: int) -> None:
-        """Have delta-rs write it, and the pointer to it."""
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        pointer = self._read(pointer_name(self.name)) or b""
-        try:
-            if f'"version":{version},'.encode() not in pointer:
-                # One that was cut off lacks its pointer, and would be left as it is.
-                self.files.delete(self._checkpoint_name(version))
-            DeltaTable(self.storage.table(self.name), version=version).create_checkpoint()
-        except (OSError, DeltaError) as error:
-            raise LakeError(
-                f"no checkpoint of table {self.name} could be written: {str(error).splitlines()[0]}",
-                fix="check free space and permissions (`gb doctor`); the table is whole without it",
-            ) from error
-
     def _checkpoint_if_due(self) -> None:
         """Unless somebody else has made a checkpoint meanwhile; where it fails, the next commit tries again."""
         with suppress(OSError, LakeError):
-            seal = self.seal()
+            seal = self.checkpoints.seal()
             self._sealed = 0 if seal is None else seal.version
             if self._held.version - self._sealed >= CHECKPOINT_EVERY:
                 self.checkpoint()
@@ -215,62 +177,13 @@ class Table:
         if not self._finished:
             self._finished = True
             with suppress(LakeError):
-                self.copy_seal()
-
-    def copy_seal(self) -> bool:
-        """Make copies of the seal that are missing, older or damaged; whether there were any."""
-        seal = self.seal()
-        lacking = [] if seal is None else [name for name in self.seal_names if _seal_in(self._read(name)) != seal]
-        for name in lacking:
-            assert seal is not None
-            self.files.put(name, encode_seal(seal))
-        return bool(lacking)
-
-    # --- opening ------------------------------------------------------------------------------------------------------
-
-    def seal(self) -> Seal | None:
-        """What is known of the newest checkpoint that was written to its end; it is kept in two places.
-
-        Raises:
-            DamagedLog: what says so is damaged in both.
-        """
-        copies = [copy for copy in map(self._read, self.seal_names) if copy is not None]
-        found = [seal for seal in map(_seal_in, copies) if seal is not None]
-        if copies and not found:
-            raise damaged(self.name, f"the seal of its checkpoint is damaged ({self.seal_names[0]})")
-        return max(found, key=lambda seal: seal.version, default=None)
-
-    @property
-    def seal_names(self) -> tuple[str, str]:
-        """The seal's file, and that of its copy."""
-        return f"log/{self.name}/checkpoint.json", f"{folder(self.name)}/_checkpoint.seal"
+                self.checkpoints.copy_seal()
 
     def _read(self, name: str) -> bytes | None:
         try:
             return self.files.read(name)
         except FileNotFoundError:
             return None
-
-    def _of_checkpoint(self, seal: Seal) -> Snapshot:
-        data = self._read(self._checkpoint_name(seal.version))
-        if data is None:
-            raise damaged(self.name, f"the checkpoint of version {seal.version} is missing")
-        if zlib.crc32(data) != seal.checksum:
-            raise damaged(self.name, f"the checkpoint of version {seal.version} is damaged")
-        return self._decode_checkpoint(seal.version, data)
-
-    def _decode_checkpoint(self, version: int, data: bytes) -> Snapshot:
-        rows = pq.read_table(pa.BufferReader(data)).to_pylist()
-        adds = [
-            {**row["add"], "partitionValues": dict(row["add"]["partitionValues"])} for row in rows if row.get("add")
-        ]
-        marks = {row["txn"]["appId"]: int(row["txn"]["version"]) for row in rows if row.get("txn")}
-        metadata = next(row["metaData"] for row in rows if row.get("metaData"))
-        return Snapshot(self.dataset, version, str(metadata["id"]), snapshot.index_of(self.dataset, adds), marks)
-
-    def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint of any version, sealed or not."""
-        return any(name.endswith(".checkpoint.parquet") for name, _, _ in self.files.list(folder(self.name)))
 
     def confirm(self) -> None:
         """Look once more, before a commit, that the newest entry is the one that this process has read.
@@ -289,7 +202,7 @@ class Table:
         version = self._held.version
         if version < 0 or self.files.size(entry_name(self.name, version)) is not None:
             return
-        seal = self.seal()
+        seal = self.checkpoints.seal()
         if seal is not None and seal.version > version:
             # A vacuum has removed it since; the checkpoint holds what it said.
             self.forget()
@@ -327,9 +240,6 @@ class Table:
 
     def _mirror_name(self, version: int) -> str:
         return f"log/{self.name}/{version:020}.json"
-
-    def _checkpoint_name(self, version: int) -> str:
-        return f"{folder(self.name)}/{version:020}.checkpoint.parquet"
 
 
 class Tables:
@@ -372,21 +282,6 @@ class Tables:
                 continue
             if found.version >= 0:
                 yield found
-
-
-def _seal_in(data: bytes | None) -> Seal | None:
-    return None if data is None else decode_seal(data)
-
-
-def _alike(one: Snapshot, other: Snapshot) -> bool:
-    """Whether two snapshots say the same of a table; statistics may be cut to milliseconds."""
-    names = ["path", "size", "rows", *one.dataset.partitions]
-    files = (item.files.select(names).sort("path") for item in (one, other))
-    return (
-        one.table_id == other.table_id
-        and dict(one.transactions) == dict(other.transactions)
-        and next(files).equals(next(files))
-    )
 
 
 def _whole(table: str, version: int, data: bytes | None) -> bool:

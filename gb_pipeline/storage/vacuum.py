@@ -135,7 +135,7 @@ def _removed_since(table: Table, before: datetime) -> set[str]:
 
 
 def _log_files(table: Table, first_needed: int | None, before: datetime) -> Iterator[tuple[str, int]]:
-    seal = table.seal()
+    seal = table.checkpoints.seal()
     # Entries from the newest checkpoint on are needed to open the table.
     first = 0 if seal is None else seal.version
     if first_needed is not None:

@@ -191,7 +191,7 @@ def harmless_without(specimen: Specimen, name: Path) -> bool:
     """The newest mirror is made by the next commit; what is older than a checkpoint may be vacuumed."""
     kind = kind_of(name)
     what, _, table = kind.partition(" ")
-    seal = LakeStore.at(specimen.root).tables[table].seal() if table else None
+    seal = LakeStore.at(specimen.root).tables[table].checkpoints.seal() if table else None
     number = name.name.partition(".")[0]
     older = number.isdigit() and seal is not None and int(number) < seal.version
     return (

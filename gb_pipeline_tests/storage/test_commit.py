@@ -133,7 +133,7 @@ def test_a_checkpoint_that_cannot_be_made_fails_no_write_and_is_made_later(
     assert edition_of(tmp_path) == 3
     other = LakeStore.at(tmp_path)
     assert write(other, 4).version == 3
-    seal = other.tables["bars_1m"].seal()
+    seal = other.tables["bars_1m"].checkpoints.seal()
     assert seal is not None
     assert seal.version == 3
     assert verify(LakeStore.at(tmp_path)).ok
