@@ -21,8 +21,10 @@ from gb_pipeline.errors import ConfigError, GbError, LakeError, TransientVendorE
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Outcome
+    from gb_pipeline.lake.damages import Damage
+    from gb_pipeline.lake.mending import Lost
     from gb_pipeline.lake.store import LakeStore
-    from gb_pipeline.lake.verification import Damage, Lost, VerifyReport
+    from gb_pipeline.lake.verification import VerifyReport
     from gb_pipeline.reading.lake import Lake
 
 # A ledger that is put together again shows what bars lack, which is fetched then.
@@ -115,7 +117,7 @@ def _repair(
     quiet: bool,
 ) -> Repair:
     from gb_pipeline.catalog.projection import refresh_catalog
-    from gb_pipeline.lake.verification import mend
+    from gb_pipeline.lake.mending import mend
     from gb_pipeline.lake.verification import verify as look
 
     repaired = Repair(found)

@@ -14,8 +14,8 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
+from gb_pipeline.lake.mending import Lost
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.verification import Lost
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.symbol import Symbol
 

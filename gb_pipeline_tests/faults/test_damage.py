@@ -19,8 +19,9 @@ import polars as pl
 import pytest
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.mending import Lost, mend
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.verification import Lost, mend, verify
+from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules

@@ -11,7 +11,8 @@ import pytest
 
 from gb_pipeline import DamagedLog, Lake, LakeStore, Resolution, Window
 from gb_pipeline.errors import ConfigError, LakeError, WindowRefused
-from gb_pipeline.lake.verification import mend, verify
+from gb_pipeline.lake.mending import mend
+from gb_pipeline.lake.verification import verify
 from gb_pipeline_tests.bars import minutes
 
 

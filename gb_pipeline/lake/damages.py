@@ -1,0 +1,204 @@
+"""What is not as it was written: of files, and of rows that can be read.
+
+This module says of each damage which file, series, sessions and rows it concerns, and compares the rows of a table with the ledger
+and with each other. Going through a whole lake is done in `verification`, mending in `mending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.lake import ledger, proofs
+from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.storage import reading, scrub
+from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
+from gb_pipeline.storage.parquet import DamagedFile
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Table
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is not as it was written.
+
+    Attributes:
+        table: where.
+        problem: what was seen, one sentence.
+        file: relative to the table; empty where it is the log, or rows of several files.
+        source, symbols, resolution: the series that it concerns; empty or None where it concerns all of the table.
+        sessions: of these series, in order; of each it may concern one, some or all symbols.
+        rows: which rows, in words.
+        broken: the file with what can be read of it; None where no file is to be taken out.
+    """
+
+    table: str
+    problem: str
+    file: str = ""
+    source: str = ""
+    symbols: tuple[str, ...] = ()
+    resolution: Resolution | None = None
+    sessions: tuple[date, ...] = ()
+    rows: str = ""
+    broken: scrub.BrokenFile | None = field(default=None, repr=False)
+
+    @property
+    def current(self) -> bool:
+        """Whether newest versions are concerned, which can be fetched again; superseded ones cannot."""
+        return self.broken is None or self.broken.row.get(IS_CURRENT) is not False
+
+
+def damage_of_file(store: LakeStore, snapshot: Snapshot, item: scrub.BrokenFile) -> Damage:
+    """What a damaged file holds, by the log and the ledger."""
+    row, kind = item.row, bars_of(snapshot.dataset.name)
+    said = _parts(item)
+    if kind is None:
+        return Damage(
+            snapshot.dataset.name, item.error.reason, row["path"], str(row.get("source") or ""), rows=said, broken=item
+        )
+    symbols, sessions = _sessions_of(store, row, kind[0])
+    return Damage(
+        table=snapshot.dataset.name,
+        problem=item.error.reason,
+        file=row["path"],
+        source=str(row["source"]),
+        symbols=symbols,
+        resolution=kind[0],
+        sessions=sessions,
+        rows=said,
+        broken=item,
+    )
+
+
+def _sessions_of(
+    store: LakeStore, row: Mapping[str, Any], resolution: Resolution
+) -> tuple[tuple[str, ...], tuple[date, ...]]:
+    first, last = row["min.timestamp"], row["max.timestamp"]
+    own = row.get("symbol")
+    try:
+        known = ledger.current(
+            store.tables, row["source"], resolution, None if own is None else [own],
+            (first.date() - 32 * _DAY, last.date() + 2 * _DAY),
+        )  # fmt: skip
+    except GbError:
+        return (() if own is None else (own,)), ()
+    inside = known.filter((pl.col("first_timestamp") <= last) & (pl.col("last_timestamp") >= first))
+    if own is None:
+        inside = inside.filter(pl.col("symbol").is_between(pl.lit(row["min.symbol"]), pl.lit(row["max.symbol"])))
+    symbols = tuple(inside["symbol"].unique().sort().to_list()) or (() if own is None else (own,))
+    return symbols, tuple(inside["session"].unique().sort().to_list())
+
+
+def _parts(item: scrub.BrokenFile) -> str:
+    rows = item.row["rows"]
+    if item.parts is None:
+        return f"all {rows:,} rows" if rows is not None else "all rows"
+    said = [
+        f"rows {first + 1:,} to {first + count:,} ({', '.join(columns)})" for _, first, count, columns in item.parts
+    ]
+    return "; ".join(said) or "no row: what is damaged is never decoded"
+
+
+def damages_of_rows(
+    store: LakeStore,
+    table: Table,
+    snapshot: Snapshot,
+    files: pl.DataFrame,
+    source: str | None,
+    symbol: str | None,
+) -> tuple[list[Damage], int]:
+    """Bars against the ledger, and versions against each other."""
+    kind = bars_of(snapshot.dataset.name)
+    if kind is None or files.is_empty():
+        return [], 0
+    damages: list[Damage] = []
+    sessions = 0
+    groups = [name for name in ("source", "symbol") if name in snapshot.dataset.partitions]
+    for values, group in files.group_by(groups, maintain_order=True):
+        try:
+            rows = reading.read(store.storage, snapshot.dataset, group).sort("symbol", "timestamp", KNOWN_AT)
+        except DamagedFile as error:
+            damages.append(Damage(table.name, error.reason, error.name, str(values[0])))
+            continue
+        damages += _history_damages(table.name, kind[0], str(values[0]), rows)
+        current = rows.filter(IS_CURRENT)
+        wrong = proofs.differing(store.tables, str(values[0]), *kind, current)
+        damages += _differing(table.name, kind[0], str(values[0]), wrong)
+        sessions += current.select("symbol", pl.col("timestamp").dt.date()).unique().height
+    damages += _vanished(store, table.name, kind, files, source, symbol)
+    return damages, sessions
+
+
+def _differing(table: str, resolution: Resolution, source: str, wrong: pl.DataFrame) -> Iterator[Damage]:
+    for (code,), rows in wrong.group_by("symbol", maintain_order=True):
+        days = tuple(rows["session"].to_list())
+        said = "; ".join(f"{row['session']}: {row['problem']}" for row in rows.head(5).iter_rows(named=True))
+        yield Damage(
+            table, "what is stored is not what the ledger recorded", "", source, (str(code),), resolution, days, said
+        )
+
+
+def _history_damages(table: str, resolution: Resolution, source: str, rows: pl.DataFrame) -> Iterator[Damage]:
+    """Versions of one bar follow each other: no two hold at once."""
+    key = ["symbol", "timestamp"]
+    after = pl.col(KNOWN_AT).shift(-1).over(key)
+    # A version that was lost leaves a hole between its neighbours; two that hold at once are a fault.
+    overlap = pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > pl.col("after"))
+    wrong = rows.with_columns(after.alias("after")).filter(pl.col("after").is_not_null() & overlap)
+    for (code,), mine in wrong.group_by("symbol", maintain_order=True):
+        stamps = mine["timestamp"]
+        yield Damage(
+            table,
+            "two versions of a bar hold at once",
+            "",
+            source,
+            (str(code),),
+            resolution,
+            tuple(stamps.dt.date().unique().sort().to_list()),
+            f"{mine.height} bars, the first at {stamps[0]}",
+        )
+
+
+def _vanished(
+    store: LakeStore,
+    table: str,
+    kind: tuple[Resolution, Precision],
+    files: pl.DataFrame,
+    source: str | None,
+    symbol: str | None,
+) -> Iterator[Damage]:
+    """Sessions of which the ledger counts bars, and of which no file may hold one."""
+    resolution, precision = kind
+    known = ledger.current(store.tables, source, resolution, None if symbol is None else [symbol])
+    known = known.filter((pl.col("actual") > 0) & (pl.col("precision") == precision.value))
+    current = files.filter(IS_CURRENT)
+    own = "symbol" in current.columns
+    spans = current.select(
+        "source",
+        *(["symbol"] if own else []),
+        pl.col("min.timestamp").alias("low"),
+        pl.col("max.timestamp").alias("high"),
+    )
+    keys = ["source", "symbol"] if own else ["source"]
+    touched = (
+        known.select("source", "symbol", "session", "first_timestamp", "last_timestamp")
+        .join(spans, on=keys, how="inner")
+        .filter((pl.col("low") <= pl.col("last_timestamp")) & (pl.col("high") >= pl.col("first_timestamp")))
+    )
+    lost = known.join(touched, on=["source", "symbol", "session"], how="anti")
+    for (name, code), rows in lost.group_by("source", "symbol", maintain_order=True):
+        days = tuple(rows["session"].sort().to_list())
+        yield Damage(
+            table, "the ledger counts bars that are not stored", "", str(name), (str(code),), resolution, days,
+            f"{int(rows['actual'].sum())} bars",
+        )  # fmt: skip
