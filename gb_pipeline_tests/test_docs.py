@@ -25,7 +25,9 @@ from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# The page of reasons (design.md) has nothing to run.
+GUIDES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "design.md")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]
 BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Shown, not run: output, and pieces of other projects' files.
 SHOWN = {"text", "toml"}
