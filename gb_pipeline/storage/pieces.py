@@ -20,6 +20,8 @@ from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import statistic
 
 _MICROSECONDS_A_DAY = 86_400_000_000
+# So many values are gathered at once.
+_PLACES = 16
 # Rows of a piece that are worth a conversion of their own.
 _LARGE = 8_192
 
@@ -83,7 +85,8 @@ def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
     changes = np.zeros(rows.height, dtype=bool)
     for name in dataset.partition_by:
         column = rows[name]
-        changes[1:] |= column.slice(1).ne_missing(column.slice(0, rows.height - 1)).to_numpy()
+        here, before = column.slice(1), column.slice(0, rows.height - 1)
+        changes[1:] |= (here.ne_missing(before) if column.null_count() else here != before).to_numpy()
     if dataset.period is not None and dataset.time is not None:
         changes[1:][_period_changes(rows[dataset.time], dataset.period)] = True
     return [0, *np.flatnonzero(changes).tolist()]
@@ -93,6 +96,8 @@ def _period_changes(stamps: pl.Series, period: Period) -> npt.NDArray[np.int64]:
     """Rows before which another period begins; only where the day changes its period is looked up."""
     days = _days(stamps)
     at = np.flatnonzero(days[1:] != days[:-1])
+    if not len(at):
+        return at
     changes = np.flatnonzero(_numbers(days[at], period) != _numbers(days[at + 1], period))
     return at[changes]
 
@@ -113,12 +118,17 @@ def _days(stamps: pl.Series) -> npt.NDArray[np.int64]:
 
 
 def _values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tuple[str, ...]]:
-    columns = [rows[name].gather(starts).to_list() for name in dataset.partition_by]
+    columns = [_at(rows[name], starts) for name in dataset.partition_by]
     if dataset.period is not None and dataset.time is not None:
-        columns.append(rows[dataset.time].gather(starts).dt.strftime(dataset.period).to_list())
+        columns.append([moment.strftime(dataset.period) for moment in _at(rows[dataset.time], starts)])
     if not columns:
         return [()]
     return [tuple(map(str, value)) for value in zip(*columns, strict=True)]
+
+
+def _at(column: pl.Series, places: list[int]) -> list[Any]:
+    """The values at some places; a few are taken one by one, which takes less than a call for all of them."""
+    return [column[place] for place in places] if len(places) < _PLACES else column.gather(places).to_list()
 
 
 def _statistics(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[dict[str, Any]]:

@@ -104,6 +104,8 @@ class Snapshot:
         if name in self.dataset.partitions:
             return pl.col(name).is_in(values)
         low, high = f"min.{name}", f"max.{name}"
+        if len(values) == 1:
+            return ((pl.col(low) <= values[0]) & (pl.col(high) >= values[0])).fill_null(True)
         # The first wanted value at or after a file's first one decides, whatever there are of them.
         wanted = pl.Series(values, dtype=pl.String)
         position = wanted.search_sorted(self.files[low].fill_null(""), side="left")
