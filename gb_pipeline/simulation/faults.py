@@ -36,7 +36,7 @@ class Fault:
         times: how many requests it hits; all of them where negative.
         size: bytes of a flood, before compression.
         skip: how many matching requests it lets pass before.
-        hits: how many it has hit.
+        hits: how many it has hit; an answer that a trouble of the rows leaves as it is does not count.
     """
 
     match: str = ""

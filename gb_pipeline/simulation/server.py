@@ -24,7 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,7 @@ from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kra
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
-from gb_pipeline.simulation.faults import Faults
+from gb_pipeline.simulation.faults import Fault, Faults
 from gb_pipeline.simulation.response import TROUBLES, Answer, Asked
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
@@ -201,9 +201,16 @@ class Simulation:
         if fault is None:
             response: web.StreamResponse = respond(await self._answer(asked))
         else:
-            response = await fail(request, fault, lambda: self._answer(asked))
+            response = await fail(request, fault, lambda: self._troubled(asked, fault))
         entry["status"] = response.status
         return response
+
+    async def _troubled(self, asked: Asked, fault: Fault) -> Answer:
+        """The answer to a request with a fault; a trouble that leaves its rows as they are has not hit it."""
+        answer = await self._answer(asked)
+        if asked.trouble is not None and answer.body == (await self._answer(replace(asked, trouble=None))).body:
+            fault.hits -= 1
+        return answer
 
     async def _answer(self, asked: Asked) -> Answer:
         # The first question for decades of days takes a second, in which nobody else shall wait.

@@ -1,22 +1,24 @@
 """The machinery of the fault matrix: one run of a vendor, from gb.yaml into a lake, and what must be true afterwards.
 
-Belongs here: what both halves of the matrix use. Does not belong here: facts about vendors (`vendors`), faults.
+What the parts of the matrix share lies here; facts about vendors are in `vendors`, and the faults in the tests.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import polars as pl
 import pytest
 
-from gb_pipeline.errors import NoDataInRange, UnknownSeries, VendorError
+from gb_pipeline.errors import NoDataInRange, TransientVendorError, UnknownSeries, VendorError
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
 from gb_pipeline.lake import fetches
@@ -24,15 +26,21 @@ from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
+from gb_pipeline.simulation.faults import Fault
 from gb_pipeline_tests.ingest.clock import stop_at
 from gb_pipeline_tests.providers.vendors import DAY, VENDORS, Truth, Vendor
 
 NOW = "2024-06-13T01:00:00Z"
 ALL = [pytest.param(vendor, id=vendor.name) for vendor in VENDORS]
 OF_SHARES = [param for vendor, param in zip(VENDORS, ALL, strict=True) if vendor.shares]
+# One vendor of each: how a connection fails is the same for all that share a transport.
+BY_TRANSPORT = [
+    pytest.param(next(vendor for vendor in VENDORS if vendor.transport == transport), id=transport)
+    for transport in ("ccxt", "yahoo", "http")
+]
 
 
 @contextmanager
@@ -90,6 +98,11 @@ class Run:
         rows = fetches.read(self.store.tables, symbols=[symbol.code]).filter(pl.col("kind") == kind)
         return rows.select("outcome", "rows", "error").rows()
 
+    def requests(self, symbol: Symbol) -> list[dict[str, Any]]:
+        """The requests for rows of a symbol, in the order of their arrival."""
+        asks = re.compile(self.vendor.asks(symbol))
+        return [entry for entry in self.sim.requests if asks.search(f"{entry['path']}?{urlencode(entry['query'])}")]
+
     def check_exact(self, symbol: Symbol) -> None:
         outcome, truth = self.outcomes[symbol.code], self.truths[symbol.code]
         assert outcome.error is None
@@ -109,3 +122,61 @@ class Run:
         bars, actions = self.fetched(symbol), self.fetched(symbol, "corporate_actions")
         assert (bars or actions)[-1] == ("error", 0, type(outcome.error).__name__)
         assert all(row[0] == "error" for row in bars)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What happens to a request, and what becomes of it.
+
+    Attributes:
+        fault: of the simulation.
+        kind: the error where it lasts.
+        passes: whether the next attempt may succeed; None where nobody is hurt just once.
+        most_hits: of a fault that lasts, where clients may ask again by themselves.
+    """
+
+    fault: dict[str, Any]
+    kind: type[VendorError] = TransientVendorError
+    passes: bool | None = True
+    most_hits: int = 0
+
+
+class Hurt(Run):
+    """One run with all troubles of a kind at once: two symbols each, and one that nothing happens to.
+
+    The first symbol of a trouble is hurt for good and the second once. All share one run, so that each case also shows that
+    the others are left alone.
+    """
+
+    def __init__(
+        self, troubles: dict[str, Trouble], vendor: Vendor, sim: Simulation, root: Path, **settings: Any
+    ) -> None:
+        super().__init__(vendor, sim, root)
+        sim.reset()
+        sim.set_now(NOW)
+        self.troubles = troubles
+        *symbols, last = vendor.symbols(2 * len(troubles) + 1)
+        # Spelled differently by every vendor of shares.
+        self.well = Symbol.equity("BRK.B") if vendor.shares else last
+        self.cases = {name: (symbols[2 * at], symbols[2 * at + 1]) for at, name in enumerate(troubles)}
+        self.faults: dict[str, tuple[Fault, Fault]] = {}
+        for name, trouble in troubles.items():
+            lasting, passing = (vendor.asks(symbol) for symbol in self.cases[name])
+            self.faults[name] = (
+                sim.faults.add(match=lasting, times=-1, **trouble.fault),
+                sim.faults.add(match=passing, times=int(trouble.passes is not None), **trouble.fault),
+            )
+        self.ingest(*symbols, self.well, **settings)
+
+    def check(self, name: str) -> None:
+        """That a trouble has hit, and did what it had to and no more."""
+        trouble, (hurt, delayed), (lasting, passing) = self.troubles[name], self.cases[name], self.faults[name]
+        attempts = 2 if trouble.passes else 1
+        assert attempts <= lasting.hits <= max(attempts, trouble.most_hits)
+        assert passing.hits == int(trouble.passes is not None)
+        self.check_error(hurt, trouble.kind)
+        if trouble.passes is False:
+            self.check_error(delayed, trouble.kind)
+        else:
+            self.check_exact(delayed)
+        self.check_exact(self.well)

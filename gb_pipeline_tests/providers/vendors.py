@@ -50,6 +50,11 @@ class Vendor:
         resolution: of the bars that are asked for; a session of them is one request.
         paged: one of which a session takes several requests, where there is one.
         page_limit: makes several pages out of one session, at vendors of shares that have pages.
+        pages: so many requests a session of `paged` takes.
+        cursors: an answer names the next page itself; elsewhere the client counts on by time.
+        counts_rows: an answer says how many rows it has.
+        reaches_back: an answer may repeat rows from before its window; Yahoo has none to repeat before a session.
+        before_listing: the error for a window before the first bar, where it is told from a window without trades.
         adjusted: prices are adjusted for splits by the vendor.
     """
 
@@ -62,7 +67,18 @@ class Vendor:
     resolution: Resolution = Resolution.MINUTE_5
     paged: Resolution = Resolution.MINUTE
     page_limit: int | None = None
+    pages: int = 1
+    cursors: bool = False
+    counts_rows: bool = False
+    reaches_back: bool = True
+    before_listing: type[VendorError] | None = None
     adjusted: bool = False
+
+    @property
+    def transport(self) -> str:
+        """What carries its requests: `ccxt`, `yahoo` (yfinance), or `http`, which the others share."""
+        provider: str = self.settings["provider"]
+        return provider if provider in {"ccxt", "yahoo"} else "http"
 
     @property
     def shares(self) -> bool:
@@ -123,9 +139,10 @@ VENDORS = [
         spelling=lambda symbol: symbol.code.replace("-", ""),
         errors=(
             ('{"code":-1003,"msg":"Too much request weight used"}', RateLimited),
-            ('{"code":-1000,"msg":"An unknown error occurred"}', VendorError),
+            ('{"code":-1000,"msg":"An unknown error occurred"}', TransientVendorError),
             ('{"message":"maintenance"}', TransientVendorError),
         ),
+        pages=2,
     ),
     Vendor(
         name="coinbase",
@@ -134,9 +151,10 @@ VENDORS = [
         rows="candles",
         spelling=lambda symbol: symbol.code,
         errors=(
-            ('{"error":"INTERNAL","message":"try again"}', VendorError),
+            ('{"error":"INTERNAL","message":"try again"}', PermanentVendorError),
             ('{"message":"maintenance"}', TransientVendorError),
         ),
+        pages=5,
     ),
     Vendor(
         name="kraken",
@@ -147,7 +165,7 @@ VENDORS = [
         errors=(
             ('{"error":["EService:Unavailable"]}', TransientVendorError),
             ('{"error":["EAPI:Rate limit exceeded"]}', RateLimited),
-            ('{"error":["EGeneral:Permission denied"]}', PermanentVendorError),
+            ('{"error":["EGeneral:Permission denied"]}', NotEntitled),
             ('{"error":[],"result":{}}', TransientVendorError),
         ),
         # Only the newest 720 bars can be had: of minutes not even a day.
@@ -175,6 +193,8 @@ VENDORS = [
             ('{"chart":{"result":[],"error":null}}', TransientVendorError),
             ('{"message":"maintenance"}', TransientVendorError),
         ),
+        reaches_back=False,
+        before_listing=HistoryNotAvailable,
         adjusted=True,
     ),
     Vendor(
@@ -184,11 +204,13 @@ VENDORS = [
         spelling=lambda symbol: symbol.code,
         errors=(
             ('{"message":"internal server error"}', TransientVendorError),
-            ('{"code":42910000,"message":"too many requests."}', VendorError),
+            ('{"code":42910000,"message":"too many requests."}', TransientVendorError),
             ('{"bars":{"QAZ":[]},"next_page_token":null}', TransientVendorError),
             ('{"bars":{}}', TransientVendorError),
         ),
         page_limit=100,
+        pages=5,
+        cursors=True,
     ),
     Vendor(
         name="massive",
@@ -203,6 +225,9 @@ VENDORS = [
             ('{"status":"OK","queryCount":390,"resultsCount":78}', TransientVendorError),
         ),
         page_limit=100,
+        pages=5,
+        cursors=True,
+        counts_rows=True,
     ),
     Vendor(
         name="alpha_vantage",

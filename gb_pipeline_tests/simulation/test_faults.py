@@ -55,8 +55,7 @@ def stamps(sim: Simulation, vendor: str) -> list[int]:
 def test_dialects_trouble_their_rows_once_and_are_well_again(sim: Simulation, vendor: str) -> None:
     right = stamps(sim, vendor)
     assert right == sorted(right)
-    for trouble in TROUBLES:
-        sim.faults.add(action=trouble, match="klines|candles|OHLC")
+    faults = {trouble: sim.faults.add(action=trouble, match="klines|candles|OHLC") for trouble in TROUBLES}
     shuffled, duplicate, overlap, dropped, endless = (stamps(sim, vendor) for _ in TROUBLES)
     assert shuffled != right
     assert sorted(shuffled) == right
@@ -66,6 +65,10 @@ def test_dialects_trouble_their_rows_once_and_are_well_again(sim: Simulation, ve
     assert set(dropped) < set(right)
     assert endless == right
     assert stamps(sim, vendor) == right
+    # No answer of theirs names a next page, so nothing was hit there.
+    assert {trouble: fault.hits for trouble, fault in faults.items()} == dict.fromkeys(TROUBLES, 1) | {
+        "endless_next": 0
+    }
 
 
 def test_a_trouble_is_the_same_every_time_and_small_pages_do_not_break_it() -> None:
