@@ -42,7 +42,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
-from gb_pipeline.providers.http.responses import redact_errors
+from gb_pipeline.providers.http.redaction import redact_errors
 from gb_pipeline.providers.registry import build_provider, missing_credentials
 
 # One commit per so many rows: large enough that commits cost nothing, small enough that memory stays flat.

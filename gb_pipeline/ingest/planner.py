@@ -34,7 +34,7 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.registry import build_provider, daily_quota
 
 # Of a call that was never measured: a vendor across an ocean takes about so long.

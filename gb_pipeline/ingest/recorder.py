@@ -23,7 +23,7 @@ from gb_pipeline.errors import GbError, QuotaExhausted, VendorError
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.base import Fetched
-from gb_pipeline.providers.http.responses import redact_errors
+from gb_pipeline.providers.http.redaction import redact_errors
 from gb_pipeline.providers.http.transport import counted
 from gb_pipeline.storage.raw_responses import RawStore
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     )
     from gb_pipeline.providers.http.client import HttpClient, Reply
     from gb_pipeline.providers.http.cursors import Cursors
+    from gb_pipeline.providers.http.policy import Policy
     from gb_pipeline.providers.http.responses import broken_body, read_json
-    from gb_pipeline.providers.http.transport import Policy, Tally, Transport
+    from gb_pipeline.providers.http.transport import Tally, Transport
     from gb_pipeline.providers.registry import build_provider, provider_names
 
 __all__ = [
@@ -61,7 +62,8 @@ _HOMES = {
     "providers.http.client": ("HttpClient", "Reply"),
     "providers.registry": ("build_provider", "provider_names"),
     "providers.http.responses": ("broken_body", "read_json"),
-    "providers.http.transport": ("Policy", "Tally", "Transport"),
+    "providers.http.policy": ("Policy",),
+    "providers.http.transport": ("Tally", "Transport"),
     "config.settings": ("DailyQuota", "RateLimit"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

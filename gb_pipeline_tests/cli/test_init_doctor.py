@@ -140,7 +140,7 @@ def test_a_key_that_is_written_out_works_and_is_warned_about(gb: Gb, project: Pa
 
 def test_what_is_left_of_a_vendors_day_is_said_and_nothing_is_counted_by_looking(gb: Gb, project: Path) -> None:
     from gb_pipeline.config.settings import DailyQuota
-    from gb_pipeline.providers.http.transport import Policy
+    from gb_pipeline.providers.http.policy import Policy
 
     text = PROJECT.replace("retries: 0", "daily_quota: {calls: 2, zone: America/New_York}")
     (project / "gb.yaml").write_text(text, encoding="utf-8")

@@ -36,7 +36,7 @@ from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window, instant
 from gb_pipeline.providers.alpaca import responses as alpaca_answers
 from gb_pipeline.providers.alpaca.provider import AlpacaProvider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.simulation import Simulation
 

@@ -35,7 +35,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.alpha_vantage.provider import AlphaVantageProvider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.registry import build_provider, daily_quota
 from gb_pipeline.simulation import Simulation
 

@@ -17,7 +17,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.simulation import Simulation
 
 KEEPING = Policy(timeout=5, retries=2, shortest_wait=0.001, longest_wait=0.002, keep_raw=True)

@@ -31,7 +31,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.simulation import Simulation
 from gb_pipeline.simulation.exchange import Bar
 

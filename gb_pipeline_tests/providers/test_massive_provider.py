@@ -30,7 +30,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window, instant
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.massive import responses as massive_answers
 from gb_pipeline.providers.massive.provider import MassiveProvider
 from gb_pipeline.providers.massive.symbols import canonical_code, ticker

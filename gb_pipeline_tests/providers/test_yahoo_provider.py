@@ -42,7 +42,7 @@ from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import ActionsProvider, Provider, SearchProvider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.providers.yahoo.client import YahooClient
 from gb_pipeline.providers.yahoo.provider import YahooProvider

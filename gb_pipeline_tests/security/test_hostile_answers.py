@@ -108,7 +108,8 @@ async def test_no_vendor_gets_away_with_two_values(
 SERVER = """
 import asyncio, gzip, http.server, threading, zlib
 from gb_pipeline.providers.http.client import HttpClient
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.http.transport import Transport
 packer = zlib.compressobj(9, wbits=31)
 body = b"".join(packer.compress(bytes(2**20)) for _ in range({size})) + packer.flush()
 for _ in range({more}):

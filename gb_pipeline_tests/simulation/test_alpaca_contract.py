@@ -24,7 +24,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.alpaca.provider import AlpacaProvider
 from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.simulation import Simulation
 
 AAPL, KO = Symbol.equity("AAPL"), Symbol.equity("KO")

@@ -17,7 +17,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.massive.provider import MassiveProvider
 from gb_pipeline.simulation import Simulation
 

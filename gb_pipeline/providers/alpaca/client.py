@@ -19,7 +19,8 @@ from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import Body
 from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.cursors import Cursors
-from gb_pipeline.providers.http.transport import Policy, Tally, Transport
+from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.http.transport import Tally, Transport
 
 DATA = "https://data.alpaca.markets"
 # Keys of paper accounts are only known to the paper's side of the trading interface; the data's side knows both.
@@ -50,7 +51,7 @@ class AlpacaClient:
 
     def __init__(self, key: str, secret: str, policy: Policy, base_url: str | None) -> None:
         """Nothing is sent yet."""
-        policy = policy.paced(None if base_url else RATE)
+        policy = policy.with_defaults(rate=None if base_url else RATE)
         # All who use one key share its pace; the key itself is nobody's file name.
         self.transport = Transport(f"alpaca-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
         self._trading = _PAPER if key.startswith(_PAPER_KEY) else _LIVE

@@ -34,8 +34,8 @@ from gb_pipeline.providers.alpaca.client import RATE, AlpacaClient
 from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import Body, Fetched, Instrument
 from gb_pipeline.providers.http.client import loopback
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.responses import read_json
-from gb_pipeline.providers.http.transport import Policy
 
 FEEDS = ("sip", "iex", "otc", "boats", "overnight", "delayed_sip")
 _OPTIONS = frozenset({"key", "secret", "feed", "base_url"})
@@ -157,7 +157,7 @@ class AlpacaProvider:
     @property
     def policy(self) -> Policy:
         """Patience and pace that hold; for plans."""
-        return self._policy.paced(None if self._base_url else RATE)
+        return self._policy.with_defaults(rate=None if self._base_url else RATE)
 
     def requests(self, window: Window, resolution: Resolution) -> int:
         """At most so many: one per 10,000 bars, if there is one in every minute from 04:00 to 20:00 of every weekday."""

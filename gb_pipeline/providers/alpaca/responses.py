@@ -19,7 +19,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.candles import Layout, read_candles
 from gb_pipeline.providers.http.cursors import Ascending
-from gb_pipeline.providers.http.responses import vendor_message
+from gb_pipeline.providers.http.redaction import vendor_message
 
 Row = dict[str, Any]
 WHO = "Alpaca"

@@ -16,7 +16,8 @@ from functools import partial
 from gb_pipeline.providers.alpha_vantage import responses
 from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.http.client import HttpClient
-from gb_pipeline.providers.http.transport import Policy, Tally, Transport
+from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.http.transport import Tally, Transport
 
 _URL = "https://www.alphavantage.co/query"
 # Twenty years of days are 2 MB, a month of minutes 3 MB: so many of them are kept.

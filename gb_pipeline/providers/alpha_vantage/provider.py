@@ -34,7 +34,7 @@ from gb_pipeline.providers.alpha_vantage import responses
 from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Asked
 from gb_pipeline.providers.base import Body, Fetched, Instrument
 from gb_pipeline.providers.http.client import loopback
-from gb_pipeline.providers.http.transport import Policy
+from gb_pipeline.providers.http.policy import Policy
 
 _OPTIONS = frozenset({"key", "base_url"})
 _INTERVALS = {

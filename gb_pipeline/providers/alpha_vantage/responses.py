@@ -31,7 +31,8 @@ from gb_pipeline.errors import (
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.http.responses import broken_body, hide, scrub
+from gb_pipeline.providers.http.redaction import hide, scrub
+from gb_pipeline.providers.http.responses import broken_body
 
 WHO = "Alpha Vantage"
 _BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"

@@ -29,7 +29,8 @@ from gb_pipeline.errors import (
 from gb_pipeline.providers.ccxt.quirks import QUIRKS
 from gb_pipeline.providers.ccxt.session import strict_session
 from gb_pipeline.providers.http.client import loopback
-from gb_pipeline.providers.http.responses import broken_body, read_json, retry_after, scrub, status_error
+from gb_pipeline.providers.http.redaction import scrub
+from gb_pipeline.providers.http.responses import broken_body, read_json, retry_after, status_error
 from gb_pipeline.providers.http.transport import Transport
 
 # The parsed body and its text, of the last answer in this context: ccxt's own slots are shared by all requests.

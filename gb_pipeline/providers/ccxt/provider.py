@@ -36,8 +36,9 @@ from gb_pipeline.providers.ccxt.markets import PERPETUAL, by_id, codes_of, instr
 from gb_pipeline.providers.ccxt.pages import Page, Pages, pages
 from gb_pipeline.providers.ccxt.quirks import quirks_of
 from gb_pipeline.providers.ccxt.reader import Reader, description
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.responses import read_json
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.transport import Transport
 
 # Milliseconds between two bars, at least: pages of months are cut as if all were February.
 _STEPS = {Resolution.DAY: 86_400_000, Resolution.WEEK: 7 * 86_400_000, Resolution.MONTH: 28 * 86_400_000}

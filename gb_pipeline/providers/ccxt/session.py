@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from gb_pipeline.errors import PermanentVendorError, TransientVendorError
 from gb_pipeline.providers.http.client import MOST_BYTES
-from gb_pipeline.providers.http.responses import scrub
+from gb_pipeline.providers.http.redaction import scrub
 
 if TYPE_CHECKING:
     import aiohttp

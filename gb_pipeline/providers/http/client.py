@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gb_pipeline.errors import ConfigError, PermanentVendorError, TransientVendorError
-from gb_pipeline.providers.http.responses import broken_body, hide, read_json, scrub, status_error
+from gb_pipeline.providers.http.redaction import hide, scrub
+from gb_pipeline.providers.http.responses import broken_body, read_json, status_error
 from gb_pipeline.providers.http.transport import Transport
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
-"""How every vendor is called: with patience, at a pace, and counted.
+"""This module calls vendors: it waits for their pace and quota, repeats what failed in passing, and counts for `Fetched`.
 
-Belongs here: time-outs, repeats of what failed in passing, Retry-After, and the counts that end in `Fetched`.
-Does not belong here: the state that processes share (`rate_limit`, `quota`), what an answer means (`responses`) and how any
-vendor is asked.
+The numbers come from `policy`, the state that processes share lies in `rate_limit` and `quota`, and `responses` reads what came.
+How any one vendor is asked is that vendor's own folder.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gb_pipeline.config.settings import DailyQuota, RateLimit, SourceSettings
 from gb_pipeline.errors import QuotaExhausted, RateLimited, TransientVendorError, VendorError
 from gb_pipeline.providers.base import Fetched
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.quota import QuotaBook
 from gb_pipeline.providers.http.rate_limit import Cooldown, RateLimiter
-from gb_pipeline.providers.http.responses import redact_errors
+from gb_pipeline.providers.http.redaction import redact_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,58 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How patient to be with a vendor, and how fast.
-
-    Attributes:
-        timeout: seconds for one request, from its first to its last byte.
-        retries: repeats of a call that failed in passing.
-        rate: requests in so many seconds; None sets no pace.
-        quota: requests of one vendor's day; None sets no quota. It holds across processes where `state_dir` is set.
-        keep_raw: whether accepted bodies are handed over with the answer.
-        state_dir: folder of the state that all processes on this machine share; the pace holds in this process only where
-            it is None.
-        shortest_wait: seconds; the first repeat waits a random time up to this, each further one up to twice as long.
-        longest_wait: seconds; no repeat waits longer, unless the vendor says so.
-        longest_retry_after: seconds; a vendor that asks for more patience gets an error instead, and is not asked by anybody
-            until then.
-    """
-
-    timeout: float = 30.0
-    retries: int = 5
-    rate: RateLimit | None = None
-    quota: DailyQuota | None = None
-    keep_raw: bool = False
-    state_dir: Path | None = None
-    shortest_wait: float = 0.5
-    longest_wait: float = 30.0
-    longest_retry_after: float = 120.0
-
-    @classmethod
-    def of(
-        cls,
-        source: SourceSettings,
-        *,
-        rate: RateLimit | None,
-        state_dir: Path | None,
-        quota: DailyQuota | None = None,
-    ) -> Policy:
-        """From gb.yaml, with the vendor's documented pace and quota where the source sets none."""
-        return cls(
-            timeout=source.timeout_seconds,
-            retries=source.retries,
-            rate=source.rate_limit or rate,
-            quota=source.daily_quota or quota,
-            keep_raw=source.keep_raw,
-            state_dir=state_dir,
-        )
-
-    def paced(self, rate: RateLimit | None) -> Policy:
-        """The same with the vendor's documented pace, unless there is one already."""
-        return self if rate is None or self.rate is not None else replace(self, rate=rate)
 
 
 class Tally:

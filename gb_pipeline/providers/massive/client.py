@@ -15,7 +15,8 @@ from gb_pipeline.errors import UnknownSymbol
 from gb_pipeline.providers.base import Body
 from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.cursors import Cursors
-from gb_pipeline.providers.http.transport import Policy, Tally, Transport
+from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.http.transport import Tally, Transport
 from gb_pipeline.providers.massive import responses
 from gb_pipeline.providers.massive.responses import Row
 
@@ -45,7 +46,7 @@ class MassiveClient:
 
     def __init__(self, key: str, policy: Policy, base_url: str | None) -> None:
         """Nothing is sent yet."""
-        policy = policy.paced(None if base_url else RATE)
+        policy = policy.with_defaults(rate=None if base_url else RATE)
         # All who use one key share its pace; the key itself is nobody's file name.
         self.transport = Transport(f"massive-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
         self._http = HttpClient(

@@ -34,8 +34,9 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
 from gb_pipeline.providers.base import Body, Fetched, Instrument
 from gb_pipeline.providers.http.client import loopback
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.responses import read_json
-from gb_pipeline.providers.http.transport import Policy, Tally
+from gb_pipeline.providers.http.transport import Tally
 from gb_pipeline.providers.massive import responses
 from gb_pipeline.providers.massive.client import RATE, MassiveClient
 from gb_pipeline.providers.massive.responses import Row
@@ -146,7 +147,7 @@ class MassiveProvider:
     @property
     def policy(self) -> Policy:
         """Patience and pace that hold; for plans."""
-        return self._policy.paced(None if self._base_url else RATE)
+        return self._policy.with_defaults(rate=None if self._base_url else RATE)
 
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per month of intraday bars; one for anything longer."""

@@ -23,7 +23,8 @@ from urllib.parse import urljoin, urlsplit
 
 from gb_pipeline.errors import GbError, PermanentVendorError, RateLimited, TransientVendorError, VendorError
 from gb_pipeline.providers.http.client import MOST_BYTES, Reply, loopback
-from gb_pipeline.providers.http.responses import retry_after, scrub, status_error
+from gb_pipeline.providers.http.redaction import scrub
+from gb_pipeline.providers.http.responses import retry_after, status_error
 from gb_pipeline.providers.http.transport import Transport
 from gb_pipeline.providers.yahoo.errors import WHO, refusal
 

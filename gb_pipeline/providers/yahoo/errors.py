@@ -19,7 +19,7 @@ from gb_pipeline.errors import (
     UnknownSymbol,
     VendorError,
 )
-from gb_pipeline.providers.http.responses import scrub
+from gb_pipeline.providers.http.redaction import scrub
 
 WHO = "Yahoo"
 # Charts answer under the first name, cookies, crumbs and searches under the second.

@@ -25,8 +25,9 @@ from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Body, Fetched, Instrument
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.responses import broken_body, read_json
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.transport import Transport
 from gb_pipeline.providers.yahoo.actions import actions
 from gb_pipeline.providers.yahoo.chart import INTERVALS, Chart, Page, bars, read_chart
 from gb_pipeline.providers.yahoo.client import YahooClient

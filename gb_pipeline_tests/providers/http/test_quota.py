@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from gb_pipeline.config.settings import DailyQuota
 from gb_pipeline.errors import ConfigError, QuotaExhausted, RateLimited, TransientVendorError
 from gb_pipeline.providers.http.client import HttpClient
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.quota import QuotaBook
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.transport import Transport
 
 NEW_YORK = DailyQuota(calls=3, zone="America/New_York")
 

@@ -15,8 +15,9 @@ import pytest
 from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.errors import RateLimited
 from gb_pipeline.providers.http.client import HttpClient
+from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.rate_limit import Cooldown, RateLimiter
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.transport import Transport
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.providers.set_clock import SetClock, most_within
 

@@ -1,17 +1,24 @@
-"""What the strict client says, logs and reads when a vendor repeats the key that it was asked with."""
+"""Credentials are removed from texts, and from what the client says and logs when a vendor repeats its key."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gb_pipeline.errors import NotEntitled, TransientVendorError, VendorError
 from gb_pipeline.providers.http.client import HttpClient
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.http.redaction import hide, scrub
+from gb_pipeline.providers.http.responses import status_error
+from gb_pipeline.providers.http.transport import Transport
 
 KEY = "plan7+ted/Key="
 
@@ -95,3 +102,43 @@ async def test_a_vendor_that_is_not_there_is_named_without_the_query() -> None:
         await asked.get_json("https://api.acme.test/200/x", {"apikey": KEY})
     await asked.aclose()
     assert "plan7" not in str(caught.value)
+
+
+@given(secret=st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=12, max_size=40).map(lambda text: "S3" + text))
+def test_credentials_do_not_get_through(secret: str) -> None:
+    for text in (
+        f"GET https://api.example.com/q?apikey={secret}&symbol=IBM",
+        f"GET https://user:{secret}@api.example.com/q failed",
+        f"https://api.example.com/q#{secret}",
+        f"Authorization: Bearer {secret}",
+        f'{{"api_key": "{secret}", "x": 1}}',
+        f"signature={secret}&token={secret}",
+    ):
+        assert secret not in scrub(text)
+        assert secret not in str(status_error("acme", 500, text))
+
+
+@given(secrets=st.lists(st.text(min_size=4, max_size=30), min_size=1, max_size=3))
+def test_a_secret_is_hidden_in_every_spelling(secrets: list[str]) -> None:
+    for secret in secrets:
+        spellings = (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
+        for spelling in spellings:
+            # Between characters that no secret of this alphabet can be continued by.
+            assert "***" in hide(f"<{spelling}>", secrets)
+            assert spelling.strip("*") == "" or spelling not in hide(spelling, secrets)
+
+
+def test_a_secret_that_another_one_begins_with_does_not_leave_its_rest() -> None:
+    assert hide("key abcd, secret ABCDEF", ["abcd", "abcdef"]) == "key ***, secret ***"
+    assert hide("HTTP 404", ["4", ""]) == "HTTP 404"
+
+
+def test_what_is_no_credential_stays() -> None:
+    text = "GET https://api.example.com/v1/bars failed: BTC-USD, 3 of 5"
+    assert scrub(text) == text
+
+
+def test_an_explanation_that_repeats_a_credential_is_shown_without_it() -> None:
+    error = status_error("acme", 401, '{"message": "unknown apikey=S3cr3tS3cr3t"}')
+    assert "S3cr3t" not in str(error)
+    assert "unknown apikey=***" in error.what

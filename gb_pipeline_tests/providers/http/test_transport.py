@@ -11,7 +11,8 @@ import pytest
 
 from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.errors import ConfigError, PermanentVendorError, RateLimited, TransientVendorError
-from gb_pipeline.providers.http.transport import Policy, Transport
+from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.http.transport import Transport
 from gb_pipeline_tests.providers.set_clock import SetClock, most_within
 
 QUICK = Policy(retries=3, shortest_wait=0.001, longest_wait=0.002, longest_retry_after=1.0)
