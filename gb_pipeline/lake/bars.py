@@ -23,7 +23,7 @@ from gb_pipeline.lake.datasets import bars
 from gb_pipeline.lake.merge import KEY, Merge, merge
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.stored import in_window, read_files, refuse_narrower, refuse_unrecorded, window_files
-from gb_pipeline.market.moments import INSTANT, MICROSECOND, instant
+from gb_pipeline.market.moments import INSTANT, MICROSECOND, instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
@@ -133,7 +133,7 @@ class _Writer:
         stored, held = self._stored(draft, files)
         window = self.answer.window
         inside = stored.filter(
-            (pl.col("timestamp") >= instant(window.start)) & (pl.col("timestamp") < instant(window.end))
+            (pl.col("timestamp") >= instant_literal(window.start)) & (pl.col("timestamp") < instant_literal(window.end))
         )
         refused = pl.concat([self.verdict.bad.select(KEY), self._unlisted(inside)])
         self.decided = decided = merge(self.verdict.good, inside, refused, self.answer.asked)

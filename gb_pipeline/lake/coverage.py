@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from gb_pipeline.lake.report import DESCRIBED, SessionStatus
-from gb_pipeline.market.moments import instant
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import ValidationResult
@@ -85,7 +85,9 @@ def _calendar_facts(
     margin = timedelta(days=2 if resolution.intraday else 0)
     until = window.end.date() + margin + timedelta(days=1)
     grid = calendar.expected(window.start.date() - margin, until, resolution, rules.alignment)
-    inside = grid.filter((pl.col("timestamp") >= instant(window.start)) & (pl.col("timestamp") < instant(window.end)))
+    inside = grid.filter(
+        (pl.col("timestamp") >= instant_literal(window.start)) & (pl.col("timestamp") < instant_literal(window.end))
+    )
     labels = inside["session"].unique().sort()
     sessions = tuple(labels.to_list())
     hull = window
@@ -238,7 +240,7 @@ def ledger_frame(
         "session",
         *("expected", "actual", "missing", "quarantined", "warnings", "withdrawn", "status", "fingerprint"),
         *("first_timestamp", "last_timestamp", "gaps"),
-        instant(fetched_at).alias("fetched_at"),
+        instant_literal(fetched_at).alias("fetched_at"),
         pl.lit(rules.precision.value).alias("precision"),
         pl.lit(version, pl.Int64).alias("table_version"),
         pl.lit(rules.adjustment.value).alias("adjustment"),

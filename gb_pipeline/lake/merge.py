@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gb_pipeline.market.moments import instant
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.schema import CONTENT
 
 KEY = ["symbol", "timestamp"]
@@ -97,5 +97,5 @@ def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, asked:
 def _with_moment(rows: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
     moments = asked["fetched_at"]
     if moments.n_unique() == 1:
-        return rows.with_columns(instant(moments[0]).alias("fetched_at"))
+        return rows.with_columns(instant_literal(moments[0]).alias("fetched_at"))
     return rows.join(asked, on="symbol", how="left", maintain_order="left")

@@ -14,7 +14,7 @@ import polars as pl
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars, bars_of
-from gb_pipeline.market.moments import instant
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
@@ -129,7 +129,9 @@ def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.Dat
 def _chosen(snapshot: Snapshot, held: pl.DataFrame, symbols: Sequence[str], window: Window) -> pl.DataFrame:
     if held.is_empty():
         return held
-    inside = (pl.col("timestamp") >= instant(window.start)) & (pl.col("timestamp") < instant(window.end))
+    inside = (pl.col("timestamp") >= instant_literal(window.start)) & (
+        pl.col("timestamp") < instant_literal(window.end)
+    )
     if "symbol" not in snapshot.dataset.partitions:
         inside = inside & pl.col("symbol").is_in(list(symbols))
     return held.filter(inside)

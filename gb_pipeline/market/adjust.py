@@ -1,7 +1,7 @@
-"""What splits do to prices: from prices as traded to split-adjusted ones, and back.
+"""This module turns prices as traded into split-adjusted ones, and back: the arithmetic, on frames.
 
-Belongs here: the arithmetic, on frames. Does not belong here: which splits there were (`lake.corporate_actions`), what was done to
-a stored series already (`reading.adjusted`), and dividends: what they take from a price is an estimate, not a fact.
+Which splits there were is known to `lake.corporate_actions`, and what was already done to a stored series to `reading.adjusted`.
+Dividends are left out: what they take from a price is an estimate, not a fact.
 
 A bar of a session on or after a split's ex date is left alone; every earlier one carries the product of all splits with a
 later ex date. `adjust` divides prices by it and multiplies volumes, `unadjust` does the opposite. Ratios are fractions, so
@@ -57,7 +57,7 @@ def adjust(
     Example:
         >>> adjust(bars, pl.DataFrame({"ex_date": [date(2020, 8, 31)], "split_to": [4], "split_from": [1]}))
     """
-    return _applied(frame, splits, calendar, resolution, back=False)
+    return _apply_splits(frame, splits, calendar, resolution, back=False)
 
 
 def unadjust(
@@ -69,7 +69,7 @@ def unadjust(
     always do when the ratios are whole numbers. A vendor that rounded its adjusted prices leaves its rounding, times the
     ratio, in the result.
     """
-    return _applied(frame, splits, calendar, resolution, back=True)
+    return _apply_splits(frame, splits, calendar, resolution, back=True)
 
 
 def rescale(frame: pl.DataFrame, *, back: bool) -> pl.DataFrame:
@@ -89,9 +89,9 @@ def rescale(frame: pl.DataFrame, *, back: bool) -> pl.DataFrame:
         return frame
     up, down = (NUMERATOR, DENOMINATOR) if back else (DENOMINATOR, NUMERATOR)
     changed = [
-        _scaled(frame[name], factors[up], factors[down])
+        _scale(frame[name], factors[up], factors[down])
         if name in _PRICES
-        else _scaled(frame[name], factors[down], factors[up])
+        else _scale(frame[name], factors[down], factors[up])
         for name in (*_PRICES, "volume")
         if name in frame.columns
     ]
@@ -102,14 +102,14 @@ def as_fraction(to: object, of: object) -> Fraction:
     """New shares per old share, exact.
 
     Raises:
-        ConfigError: one of them is no positive number.
+        ConfigError: one of them is not a positive number.
     """
     try:
         ratio = Fraction(Decimal(str(to))) / Fraction(Decimal(str(of)))
     except (ArithmeticError, ValueError):
         ratio = Fraction(0)
     if ratio <= 0:
-        raise ConfigError(f"a split of {to} for {of} is no split", fix="give new and old shares as positive numbers")
+        raise ConfigError(f"{to} for {of} is not a split", fix="give new and old shares as positive numbers")
     return ratio
 
 
@@ -127,11 +127,11 @@ def factor_columns(ratios: Iterable[Fraction]) -> list[pl.Series]:
     return [pl.Series(name, [pair[side] for pair in pairs], kind) for side, (name, kind) in enumerate(FACTOR.items())]
 
 
-def _applied(
+def _apply_splits(
     frame: pl.DataFrame, splits: pl.DataFrame, calendar: Calendar | None, resolution: Resolution | None, *, back: bool
 ) -> pl.DataFrame:
-    by = _shared_symbol(frame, splits)
-    steps = _steps(_only_splits(splits), by)
+    by = _common_keys(frame, splits)
+    steps = _steps(_select_splits(splits), by)
     if steps.is_empty():
         return frame
     sessions = _sessions(frame, calendar, resolution or Resolution.DAY)
@@ -144,9 +144,9 @@ def _applied(
         .sort("session")
         .join_asof(steps.sort("since"), left_on="session", right_on="since", by=by or None, check_sortedness=False)
     )
-    found = keys.join(factors.drop("since", strict=False), on=[*by, "session"], how="left", maintain_order="left")
+    row_factors = keys.join(factors.drop("since", strict=False), on=[*by, "session"], how="left", maintain_order="left")
     one = pl.lit(1, pl.Int128)
-    return rescale(frame.with_columns(found.select(pl.col(NUMERATOR, DENOMINATOR).fill_null(one))), back=back)
+    return rescale(frame.with_columns(row_factors.select(pl.col(NUMERATOR, DENOMINATOR).fill_null(one))), back=back)
 
 
 def _steps(splits: pl.DataFrame, by: list[str]) -> pl.DataFrame:
@@ -170,10 +170,10 @@ def _steps(splits: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     return table if by else table.drop("symbol")
 
 
-def _only_splits(splits: pl.DataFrame) -> pl.DataFrame:
-    lacks = [name for name in ("ex_date", "split_to", "split_from") if name not in splits.columns]
-    if lacks:
-        raise ConfigError(f"the splits lack {', '.join(lacks)}", fix="give ex_date, split_to and split_from")
+def _select_splits(splits: pl.DataFrame) -> pl.DataFrame:
+    missing = [name for name in ("ex_date", "split_to", "split_from") if name not in splits.columns]
+    if missing:
+        raise ConfigError(f"the splits lack {', '.join(missing)}", fix="give ex_date, split_to and split_from")
     if "kind" in splits.columns:
         splits = splits.filter(pl.col("kind") == SPLIT)
     if "withdrawn" in splits.columns:
@@ -181,11 +181,11 @@ def _only_splits(splits: pl.DataFrame) -> pl.DataFrame:
     return splits
 
 
-def _shared_symbol(frame: pl.DataFrame, splits: pl.DataFrame) -> list[str]:
+def _common_keys(frame: pl.DataFrame, splits: pl.DataFrame) -> list[str]:
     if "symbol" in frame.columns and "symbol" in splits.columns:
         return ["symbol"]
     if any("symbol" in table.columns and table["symbol"].n_unique() > 1 for table in (frame, splits)):
-        raise ConfigError("whose splits these are is not said", fix="give both frames a column `symbol`")
+        raise ConfigError("it is not clear which symbol the splits belong to", fix="give both frames a column `symbol`")
     return []
 
 
@@ -196,32 +196,32 @@ def _sessions(frame: pl.DataFrame, calendar: Calendar | None, resolution: Resolu
         return frame["timestamp"].dt.date()
     if calendar is None:
         raise ConfigError(
-            f"to which session a bar of {resolution} belongs is not said", fix="pass calendar=get_calendar('XNYS')"
+            f"it is not clear which session a bar of {resolution} belongs to", fix="pass calendar=get_calendar('XNYS')"
         )
     return calendar.session_of(frame["timestamp"], resolution)
 
 
-def _scaled(column: pl.Series, up: pl.Series, down: pl.Series) -> pl.Series:
-    kind = column.dtype
-    if kind.is_float():
+def _scale(column: pl.Series, up: pl.Series, down: pl.Series) -> pl.Series:
+    dtype = column.dtype
+    if dtype.is_float():
         return column * up.cast(pl.Float64) / down.cast(pl.Float64)
-    if not isinstance(kind, pl.Decimal):
-        raise ConfigError(f"column {column.name!r} holds {kind}", fix="pass decimals or floats")
-    whole = column.to_physical().cast(pl.Int128)
-    edges = [abs(edge) for edge in (whole.min(), whole.max()) if isinstance(edge, int)]
-    times = up.max()
-    if edges and isinstance(times, int) and max(edges) * times >= _LIMIT:
+    if not isinstance(dtype, pl.Decimal):
+        raise ConfigError(f"column {column.name!r} holds {dtype}", fix="pass decimals or floats")
+    units = column.to_physical().cast(pl.Int128)
+    extremes = [abs(edge) for edge in (units.min(), units.max()) if isinstance(edge, int)]
+    largest_factor = up.max()
+    if extremes and isinstance(largest_factor, int) and max(extremes) * largest_factor >= _LIMIT:
         raise _too_large(column)
-    product = pl.DataFrame([whole.alias("whole"), up.alias("up"), down.alias("down")]).select(
-        (pl.col("whole") * pl.col("up")).alias("product"), "down"
+    product = pl.DataFrame([units.alias("units"), up.alias("up"), down.alias("down")]).select(
+        (pl.col("units") * pl.col("up")).alias("product"), "down"
     )
-    quotient, rest = pl.col("product") // pl.col("down"), pl.col("product") % pl.col("down")
+    quotient, remainder = pl.col("product") // pl.col("down"), pl.col("product") % pl.col("down")
     two = pl.lit(2, pl.Int128)
-    upwards = (two * rest > pl.col("down")) | ((two * rest == pl.col("down")) & (quotient % two != 0))
+    upwards = (two * remainder > pl.col("down")) | ((two * remainder == pl.col("down")) & (quotient % two != 0))
     digits = product.select((quotient + upwards.cast(pl.Int128)).alias(column.name))
-    unit = pl.lit(Decimal((0, (1,), -kind.scale)), pl.Decimal(38, kind.scale))
+    unit = pl.lit(Decimal((0, (1,), -dtype.scale)), pl.Decimal(38, dtype.scale))
     try:
-        return digits.select((pl.col(column.name).cast(pl.Decimal(38, 0)) * unit).cast(kind)).to_series()
+        return digits.select((pl.col(column.name).cast(pl.Decimal(38, 0)) * unit).cast(dtype)).to_series()
     except pl.exceptions.InvalidOperationError:
         raise _too_large(column) from None
 

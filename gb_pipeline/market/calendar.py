@@ -1,7 +1,6 @@
-"""Which days a market trades, which bars a complete series has, and when each of them is closed.
+"""This module knows which days a market trades, which bars a complete series has, and when each of them is closed.
 
-Belongs here: questions about sessions and instants, by calendar. Does not belong here: where the tables come from
-(`exchange_sessions`) and the arithmetic of grids (`grid`).
+The tables of sessions are built in `exchange_sessions`, and the arithmetic of grids is done in `grid`.
 
 Conventions: a session is a trading day, named by its date. A bar of a day or longer is stamped with its session's date
 at 00:00 UTC, a week with its Monday, a month with its first day; intraday bars with their open. Ranges are half-open.
@@ -30,11 +29,11 @@ from gb_pipeline.market.exchange_sessions import (
     load_table,
     refuse_extended_hours,
 )
+from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 
 _DAY = timedelta(days=1)
-_TICK = timedelta(microseconds=1)
 
 
 def get_calendar(name: str, *, extended_hours: bool = False) -> Calendar:
@@ -88,18 +87,20 @@ class Calendar:
 
     def sessions(self, start: date, end: date) -> list[date]:
         """The trading days of [start, end), in order."""
-        self._check(start, end)
+        self._check_range(start, end)
         if self._table is None:
             return pl.date_range(start, end, closed="left", eager=True).to_list()
-        return grid.between(self._table.schedule, start, end)["session"].to_list()
+        return grid.slice_sessions(self._table.schedule, start, end)["session"].to_list()
 
     def closed_days(self, start: date, end: date) -> list[date]:
-        """The days of [start, end) that are no session, in order."""
-        self._check(start, end)
+        """The days of [start, end) without a session, in order."""
+        self._check_range(start, end)
         if self._table is None:
             return []
         days = pl.date_range(start, end, closed="left", eager=True)
-        return days.filter(~days.is_in(grid.between(self._table.schedule, start, end)["session"].implode())).to_list()
+        return days.filter(
+            ~days.is_in(grid.slice_sessions(self._table.schedule, start, end)["session"].implode())
+        ).to_list()
 
     def schedule(self, start: date, end: date) -> pl.DataFrame:
         """Hours of the sessions in [start, end).
@@ -108,9 +109,9 @@ class Calendar:
             `session` (Date), `open`, `close`, `break_start`, `break_end` (Datetime us UTC; breaks null where there is
             none); regular hours, or extended ones if the calendar has them.
         """
-        self._check(start, end)
+        self._check_range(start, end)
         if self._table is not None:
-            return grid.between(self._table.schedule, start, end).select(SCHEDULE.names())
+            return grid.slice_sessions(self._table.schedule, start, end).select(SCHEDULE.names())
         days = grid.continuous_stamps(start, end, Resolution.DAY)
         never = pl.lit(None, UTC_TIME)
         return days.select(
@@ -121,8 +122,8 @@ class Calendar:
         """Uninterrupted trading: `session`, `begin`, `end` (Datetime us UTC), sorted; two rows around a lunch break."""
         if self._table is None:
             return self.schedule(start, end).select("session", begin="open", end="close")
-        self._check(start, end)
-        return grid.between(self._table.segments, start, end).drop("earliest")
+        self._check_range(start, end)
+        return grid.slice_sessions(self._table.segments, start, end).drop("earliest")
 
     def session_window(self, session: date) -> Window:
         """Every instant that belongs to a session.
@@ -131,14 +132,14 @@ class Calendar:
         open: the windows of one week touch each other, and the first begins with the clock bar that holds its open.
 
         Raises:
-            ConfigError: the day is no session.
+            ConfigError: the day is not a session.
         """
-        self._check(session, session)
+        self._check_range(session, session)
         if self._table is None:
             return Window.of(session, session + _DAY)
-        row = grid.between(self._table.schedule, session, session + _DAY)
+        row = grid.slice_sessions(self._table.schedule, session, session + _DAY)
         if row.is_empty():
-            raise ConfigError(f"{session} is no session of {self.name}", fix="ask `sessions` for the trading days")
+            raise ConfigError(f"{session} is not a session of {self.name}", fix="ask `sessions` for the trading days")
         return Window(row["begin"][0], row["until"][0])
 
     def window(self, start: date, end: date, resolution: Resolution) -> Window:
@@ -148,10 +149,10 @@ class Calendar:
             For a day and longer [start 00:00Z, end 00:00Z); else from the first session's window to the end of the last
             one's. Empty where no session lies in [start, end).
         """
-        self._check(start, end)
+        self._check_range(start, end)
         if self._table is None or not resolution.intraday:
             return Window.of(start, end)
-        rows = grid.between(self._table.schedule, start, end)
+        rows = grid.slice_sessions(self._table.schedule, start, end)
         return Window.of(start, start) if rows.is_empty() else Window(rows["begin"][0], rows["until"][-1])
 
     def session_of(self, timestamps: pl.Series, resolution: Resolution) -> pl.Series:
@@ -163,22 +164,24 @@ class Calendar:
 
         Returns:
             Date named `session`; a week's or month's label for those. Null where the stamp lies in no `session_window`,
-            where its date is no session, or where its week or month has none.
+            where its date has no session, or where its week or month has none.
 
         Raises:
             NaiveTimestamp: stamps without a zone.
         """
-        stamps = grid.utc(timestamps)
+        stamps = grid.to_utc(timestamps)
         if resolution.intraday or resolution is Resolution.TICK:
             if self._table is None:
                 return stamps.dt.date().rename("session")
             rows = self._table.schedule
-            found = grid.latest(rows["begin"], stamps)
-            return rows["session"].gather(found).set(stamps >= rows["until"].gather(found), None).rename("session")
+            positions = grid.find_latest(rows["begin"], stamps)
+            return (
+                rows["session"].gather(positions).set(stamps >= rows["until"].gather(positions), None).rename("session")
+            )
         label = stamps.dt.date().dt.truncate(grid.period_of(resolution)).rename("session")
         if self._table is None:
             return label
-        return label.set(~label.is_in(grid.labels(self._table, resolution)["session"].implode()), None)
+        return label.set(~label.is_in(grid.period_labels(self._table, resolution)["session"].implode()), None)
 
     def in_hours(self, timestamps: pl.Series, resolution: Resolution) -> pl.Series:
         """Whether each bar's interval overlaps trading hours; for a day and longer whether it holds a session.
@@ -207,19 +210,19 @@ class Calendar:
             `first` and `last` (Datetime us UTC): the first and the last microsecond of trading in the bar, null where it
             holds none.
         """
-        stamps = grid.utc(timestamps)
-        length = timedelta() if resolution is Resolution.TICK else grid.step(resolution) - _TICK
+        stamps = grid.to_utc(timestamps)
+        length = timedelta() if resolution is Resolution.TICK else grid.bar_length(resolution) - MICROSECOND
         bars = pl.DataFrame([stamps.alias("first"), (stamps + length).alias("last")])
         if self._table is None:
             return bars
         begins, ends = self._table.segments["begin"], self._table.segments["end"]
-        inside = (grid.latest(ends, stamps).fill_null(-1) + 1).set(stamps.is_null(), None)
-        inside = inside.set(inside == len(ends), None)
-        final = inside if alignment == grid.SESSION else grid.latest(begins, bars["last"])
+        first_segment = (grid.find_latest(ends, stamps).fill_null(-1) + 1).set(stamps.is_null(), None)
+        first_segment = first_segment.set(first_segment == len(ends), None)
+        last_segment = first_segment if alignment == grid.SESSION else grid.find_latest(begins, bars["last"])
         return bars.select(
-            first=pl.max_horizontal("first", begins.gather(inside)),
-            last=pl.min_horizontal("last", ends.gather(final) - _TICK),
-            trades=pl.lit(begins.gather(inside)) <= pl.col("last"),
+            first=pl.max_horizontal("first", begins.gather(first_segment)),
+            last=pl.min_horizontal("last", ends.gather(last_segment) - MICROSECOND),
+            trades=pl.lit(begins.gather(first_segment)) <= pl.col("last"),
         ).select(pl.when("trades").then(pl.col("first", "last")))
 
     def segment_begins(self, timestamps: pl.Series) -> pl.Series:
@@ -228,11 +231,11 @@ class Calendar:
         Returns:
             Datetime us UTC named `begin`; null before the first one.
         """
-        stamps = grid.utc(timestamps)
+        stamps = grid.to_utc(timestamps)
         if self._table is None:
             return stamps.dt.truncate("1d").rename("begin")
         begins = self._table.segments["begin"]
-        return begins.gather(grid.latest(begins, stamps))
+        return begins.gather(grid.find_latest(begins, stamps))
 
     def expected(self, start: date, end: date, resolution: Resolution, alignment: str = grid.CLOCK) -> pl.DataFrame:
         """Every bar that a complete series has in sessions [start, end).
@@ -253,11 +256,11 @@ class Calendar:
         Raises:
             ConfigError: ticks, or an unknown alignment.
         """
-        self._check(start, end)
+        self._check_range(start, end)
         if self._table is None:
-            grid.checked_alignment(alignment)
+            grid.check_alignment(alignment)
             return grid.continuous_stamps(start, end, resolution)
-        return grid.session_stamps(self._table, start, end, resolution, grid.checked_alignment(alignment))
+        return grid.session_stamps(self._table, start, end, resolution, grid.check_alignment(alignment))
 
     def bar_ends(self, timestamps: pl.Series, resolution: Resolution) -> pl.Series:
         """When each bar is closed.
@@ -270,17 +273,17 @@ class Calendar:
             NaiveTimestamp: stamps without a zone.
             ConfigError: ticks.
         """
-        stamps = grid.utc(timestamps).rename("bar_end")
+        stamps = grid.to_utc(timestamps).rename("bar_end")
         if resolution.intraday:
-            return stamps + grid.step(resolution)
+            return stamps + grid.bar_length(resolution)
         period = grid.period_of(resolution)
         if self._table is None:
             return stamps.dt.truncate(period).dt.offset_by(period)
         days = self.session_of(stamps, resolution).to_frame()
-        closes = grid.labels(self._table, resolution)
+        closes = grid.period_labels(self._table, resolution)
         return days.join(closes, on="session", how="left", maintain_order="left")["close"].rename("bar_end")
 
-    def _check(self, start: date, end: date) -> None:
+    def _check_range(self, start: date, end: date) -> None:
         if isinstance(start, datetime) or isinstance(end, datetime):
             raise ConfigError(f"{start} .. {end} are instants, not days", fix="pass dates: session.date()")
         if end < start:

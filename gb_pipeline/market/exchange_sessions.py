@@ -1,7 +1,7 @@
-"""When a market trades: the session tables behind the calendars.
+"""This module builds the tables of sessions behind the calendars: `FX`, `24/5` and every code of exchange_calendars.
 
-Belongs here: the tables of `FX`, `24/5` and every exchange_calendars code, and the named facts they rest on (extended
-hours, bounds). Does not belong here: bars, resolutions, or questions about instants; those are `market.calendar`'s.
+The facts that they rest on, such as extended hours and bounds, are constants here. Bars, resolutions and instants are looked up
+in `calendar`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEDULE = pl.Schema(
 
 # Our own calendars are arithmetic; a table of them still needs ends.
 _OWN_BOUNDS = (date(1970, 1, 1), date(2100, 1, 1))
-# What is asked of exchange_calendars, narrowed by each calendar's own bounds. Its rules are extrapolated in both
+# The range requested from exchange_calendars, narrowed by each calendar's own bounds. Its rules are extrapolated in both
 # directions: long before 1950 and far in the future they are guesses.
 _EXCHANGE_BOUNDS = (date(1950, 1, 1), date(2041, 1, 1))
 
@@ -90,7 +90,7 @@ def load_table(name: str, *, extended_hours: bool) -> SessionTable:
     segments = _regular_segments(schedule)
     if extended_hours:
         refuse_extended_hours(name)
-        schedule, segments = _extend(name, zone, schedule, segments)
+        schedule, segments = _extend_hours(name, zone, schedule, segments)
     schedule = _with_stretches(schedule, zone)
     earliest = schedule.select("session", earliest="begin")
     segments = segments.join(earliest, on="session", how="left").sort("begin")
@@ -144,14 +144,14 @@ def _exchange_schedule(name: str) -> tuple[str, ZoneInfo, tuple[date, date], pl.
     import pandas as pd
     from pandas.errors import Pandas4Warning
 
-    known = exchange_calendars.get_calendar_names()
-    if name not in known:
-        raise ConfigError(f"there is no calendar {name!r}", fix=_near(name, [*known, FX]))
+    known_names = exchange_calendars.get_calendar_names()
+    if name not in known_names:
+        raise ConfigError(f"there is no calendar {name!r}", fix=_suggest_names(name, [*known_names, FX]))
     code = exchange_calendars.resolve_alias(name)
     first, end = _EXCHANGE_BOUNDS
     # Some calendars are tabulated and refuse dates outside their table; only the class can be asked beforehand.
-    kind = exchange_calendars.calendar_utils.global_calendar_dispatcher._calendar_factories[code]
-    lowest, highest = kind.bound_min(), kind.bound_max()
+    calendar_class = exchange_calendars.calendar_utils.global_calendar_dispatcher._calendar_factories[code]
+    lowest, highest = calendar_class.bound_min(), calendar_class.bound_max()
     first = first if lowest is None else max(first, lowest.date())
     end = end if highest is None else min(end, highest.date() + timedelta(days=1))
     with warnings.catch_warnings():
@@ -174,20 +174,20 @@ def _exchange_schedule(name: str) -> tuple[str, ZoneInfo, tuple[date, date], pl.
     return code, ZoneInfo(str(calendar.tz)), (first, end), pl.DataFrame(columns, schema=SCHEDULE)
 
 
-def _near(name: str, known: list[str]) -> str:
-    by_folded = {item.casefold(): item for item in sorted(known)}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=5, cutoff=0.5)
-    codes = ", ".join(by_folded[item] for item in close)
+def _suggest_names(name: str, known_names: list[str]) -> str:
+    by_folded = {item.casefold(): item for item in sorted(known_names)}
+    matches = difflib.get_close_matches(name.casefold(), by_folded, n=5, cutoff=0.5)
+    codes = ", ".join(by_folded[item] for item in matches)
     return f"did you mean {codes}?" if codes else "use 24/7, 24/5, FX, or an exchange_calendars code such as XNYS"
 
 
 def _regular_segments(schedule: pl.DataFrame) -> pl.DataFrame:
-    whole = schedule.select("session", begin="open", end=pl.coalesce("break_start", "close"))
+    mornings = schedule.select("session", begin="open", end=pl.coalesce("break_start", "close"))
     afternoons = schedule.filter(pl.col("break_end").is_not_null()).select("session", begin="break_end", end="close")
-    return pl.concat([whole, afternoons])
+    return pl.concat([mornings, afternoons])
 
 
-def _extend(
+def _extend_hours(
     name: str, zone: ZoneInfo, schedule: pl.DataFrame, segments: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     opening, after = _EXTENDED_HOURS[name]

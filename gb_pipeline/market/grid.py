@@ -1,7 +1,6 @@
-"""Where bars start: the arithmetic of grids over sessions.
+"""This module computes where bars start: stamps of intraday bars on either alignment, and labels of days, weeks and months.
 
-Belongs here: stamps of intraday bars on either alignment, labels of days, weeks and months, and looking instants up in
-them. Does not belong here: which sessions there are (`exchange_sessions`), or the questions users ask (`calendar`).
+Which sessions there are is known to `exchange_sessions`; the methods that users call are in `calendar`.
 """
 
 from __future__ import annotations
@@ -33,45 +32,45 @@ def period_of(resolution: Resolution) -> str:
     return _PERIODS[resolution]
 
 
-def checked_alignment(alignment: str) -> str:
+def check_alignment(alignment: str) -> str:
     """`clock` or `session`, as plain text.
 
     Raises:
         ConfigError: anything else.
     """
     if alignment not in {CLOCK, SESSION}:
-        raise ConfigError(f"{alignment!r} is no alignment", fix="use `clock` or `session`")
+        raise ConfigError(f"{alignment!r} is not an alignment", fix="use `clock` or `session`")
     return str(alignment)
 
 
-def utc(timestamps: pl.Series) -> pl.Series:
+def to_utc(timestamps: pl.Series) -> pl.Series:
     """Instants in microseconds UTC, whatever zone or unit they come in.
 
     Raises:
         NaiveTimestamp: no zone, or no timestamps at all.
     """
-    kind = timestamps.dtype
-    if kind == UTC_TIME:
+    dtype = timestamps.dtype
+    if dtype == UTC_TIME:
         return timestamps
     if timestamps.null_count() == len(timestamps):
-        return timestamps.cast(UTC_TIME) if kind == pl.Null else timestamps.cast(pl.Int64).cast(UTC_TIME)
-    if not isinstance(kind, pl.Datetime) or kind.time_zone is None:
+        return timestamps.cast(UTC_TIME) if dtype == pl.Null else timestamps.cast(pl.Int64).cast(UTC_TIME)
+    if not isinstance(dtype, pl.Datetime) or dtype.time_zone is None:
         raise NaiveTimestamp(
-            f"{timestamps.name or 'timestamps'} of type {kind} are no instants",
+            f"{timestamps.name or 'timestamps'} of type {dtype} are not instants",
             fix="give them a zone: .dt.replace_time_zone('UTC')",
         )
     return timestamps.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
 
 
-def latest(starts: pl.Series, instants: pl.Series) -> pl.Series:
+def find_latest(starts: pl.Series, instants: pl.Series) -> pl.Series:
     """For each instant the index of the last start at or before it, null where there is none.
 
     Args:
         starts: sorted, without nulls.
         instants: of the same type, in any order.
     """
-    found = starts.search_sorted(instants, side="right").cast(pl.Int64) - 1
-    return found.set((found < 0) | instants.is_null(), None)
+    positions = starts.search_sorted(instants, side="right").cast(pl.Int64) - 1
+    return positions.set((positions < 0) | instants.is_null(), None)
 
 
 def continuous_stamps(start: date, end: date, resolution: Resolution) -> pl.DataFrame:
@@ -89,14 +88,14 @@ def continuous_stamps(start: date, end: date, resolution: Resolution) -> pl.Data
         return pl.DataFrame([stamps.cast(pl.Date).alias("session"), stamps.alias("timestamp")])
     period = period_of(resolution)
     days = pl.date_range(start, end, interval="1d", closed="left", eager=True)
-    return _labelled(days.filter(days.dt.truncate(period) == days))
+    return _with_midnights(days.filter(days.dt.truncate(period) == days))
 
 
 def session_stamps(table: SessionTable, start: date, end: date, resolution: Resolution, alignment: str) -> pl.DataFrame:
     """Bars of sessions [start, end): `session` (Date), `timestamp` (Datetime us UTC), sorted by timestamp."""
     if not resolution.intraday:
-        return _labelled(between(labels(table, resolution), start, end)["session"])
-    segments = between(table.segments, start, end)
+        return _with_midnights(slice_sessions(period_labels(table, resolution), start, end)["session"])
+    segments = slice_sessions(table.segments, start, end)
     first = pl.col("begin") if alignment == SESSION else _first_line(table.zone, resolution)
     bars = segments.select("session", "end", first=first)
     stamps = bars.select(
@@ -108,7 +107,7 @@ def session_stamps(table: SessionTable, start: date, end: date, resolution: Reso
     return stamps
 
 
-def between(frame: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
+def slice_sessions(frame: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
     """The rows of a frame sorted by `session` with sessions in [start, end), without a copy."""
     sessions = frame["session"]
     low, high = sessions.search_sorted(start, side="left"), sessions.search_sorted(end, side="left")
@@ -116,7 +115,7 @@ def between(frame: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=64)
-def labels(table: SessionTable, resolution: Resolution) -> pl.DataFrame:
+def period_labels(table: SessionTable, resolution: Resolution) -> pl.DataFrame:
     """Dates that stamp days, weeks or months: `session`, and `close` of the last session in each; sorted.
 
     A week or a month without any session is not among them.
@@ -143,7 +142,7 @@ def past_clock_line(instants: pl.Expr, zone: ZoneInfo, resolution: Resolution) -
     return local - local.dt.truncate(resolution.value)
 
 
-def step(resolution: Resolution) -> timedelta:
+def bar_length(resolution: Resolution) -> timedelta:
     """The length of an intraday bar.
 
     Raises:
@@ -161,9 +160,9 @@ def _first_line(zone: ZoneInfo, resolution: Resolution) -> pl.Expr:
     """
     line = pl.col("begin") - past_clock_line(pl.col("begin"), zone, resolution)
     # A bar that starts before its session's first instant belongs to the session before.
-    return pl.when(line < pl.col("earliest")).then(line + step(resolution)).otherwise(line)
+    return pl.when(line < pl.col("earliest")).then(line + bar_length(resolution)).otherwise(line)
 
 
-def _labelled(days: pl.Series) -> pl.DataFrame:
+def _with_midnights(days: pl.Series) -> pl.DataFrame:
     midnights = days.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     return pl.DataFrame([days.alias("session"), midnights.alias("timestamp")])

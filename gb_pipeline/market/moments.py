@@ -1,6 +1,6 @@
-"""Moments: microseconds since 1970 in UTC, as numbers, as Python has them, and as an expression.
+"""This module converts moments between Python datetimes, microseconds since 1970 in UTC and Polars literals.
 
-Belongs here: turning one into another. Does not belong here: asking a clock (`storage.commit.wall_clock`).
+It never asks a clock for the present (`storage.commit.wall_clock` does).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def from_microseconds(value: int) -> datetime:
     return EPOCH + value * MICROSECOND
 
 
-def instant(moment: datetime) -> pl.Expr:
+def instant_literal(moment: datetime) -> pl.Expr:
     """A moment as a literal of type Datetime us UTC.
 
-    `pl.lit` of an aware moment makes a series and converts its zone: 0.1 ms, as long as all else that a small write asks of
-    Polars takes together.
+    `pl.lit` of an aware datetime makes a series and converts its zone. That takes 0.1 ms, as long as everything else that a
+    small write asks of Polars.
     """
     return pl.lit(microseconds(moment)).cast(INSTANT)

@@ -1,7 +1,6 @@
-"""Coarser bars out of finer ones, exactly.
+"""This module makes coarser bars out of finer ones, exactly, and refuses rows that it could only get wrong.
 
-Belongs here: the aggregation, and the refusal of rows that it could only get wrong. Does not belong here: where bars
-start (`calendar`), or whether the rows are right (`quality`).
+Where bars start is known to `calendar`; whether the rows are right is checked in `quality`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CORE, OPTIONAL, PRICES
 
 _KEYS = ("source", "symbol")
-_OF_A_VERSION = ("withdrawn", "fetched_at", "superseded_at", "period")
+_VERSION_COLUMNS = ("withdrawn", "fetched_at", "superseded_at", "period")
 _ORDER = list(Resolution)
 # Polars adds 128-bit integers without looking whether they still fit. Below this (the largest is 1.7e38) they surely do,
 # and every decimal of 38 digits lies below it.
@@ -69,39 +68,46 @@ def resample(
         >>> resample(frame, Resolution.HOUR, get_calendar("24/7"))["volume"].to_list()
         [Decimal('3.00000000')]
     """
-    grid.checked_alignment(alignment)
+    grid.check_alignment(alignment)
     if to in {Resolution.TICK, Resolution.SECOND}:
         raise ConfigError(f"nothing is finer than {to}", fix="resample to 1m or coarser")
     if resolution is not None:
         _refuse_step(resolution, to)
     keys = [key for key in _KEYS if key in frame.columns]
-    rows = _checked(frame).sort(*keys, "timestamp")
+    rows = _validated(frame).sort(*keys, "timestamp")
     if rows.is_empty():
         return rows
     _refuse_duplicates(rows, keys)
-    given = resolution or _guess(rows["timestamp"], to, calendar)
-    _refuse_step(given, to)
-    if given is Resolution.DAY:
-        off = (rows["timestamp"].dt.truncate("1d") != rows["timestamp"]) | ~calendar.in_hours(rows["timestamp"], given)
-        _refuse(rows, off, f"are no sessions of {calendar.name}", "check the calendar; days are stamped at 00:00 UTC")
-        bars = _label(rows["timestamp"].dt.date(), to)
+    finer = resolution or _guess_resolution(rows["timestamp"], to, calendar)
+    _refuse_step(finer, to)
+    if finer is Resolution.DAY:
+        off_calendar = (rows["timestamp"].dt.truncate("1d") != rows["timestamp"]) | ~calendar.in_hours(
+            rows["timestamp"], finer
+        )
+        _refuse(
+            rows,
+            off_calendar,
+            f"are not sessions of {calendar.name}",
+            "check the calendar; days are stamped at 00:00 UTC",
+        )
+        bars = _period_stamps(rows["timestamp"].dt.date(), to)
     else:
-        bars = _bars(rows, given, to, calendar, alignment)
+        bars = _coarse_stamps(rows, finer, to, calendar, alignment)
     return _aggregate(rows.with_columns(timestamp=bars), keys)
 
 
-def _refuse_step(given: Resolution, to: Resolution) -> None:
-    if _ORDER.index(given) >= _ORDER.index(to) or given is Resolution.TICK:
-        raise ConfigError(f"bars of {given} cannot become bars of {to}", fix=f"resample something finer than {to}")
-    if given is Resolution.WEEK:
+def _refuse_step(finer: Resolution, to: Resolution) -> None:
+    if _ORDER.index(finer) >= _ORDER.index(to) or finer is Resolution.TICK:
+        raise ConfigError(f"bars of {finer} cannot become bars of {to}", fix=f"resample something finer than {to}")
+    if finer is Resolution.WEEK:
         raise ConfigError(
             "a week may lie in two months: bars of 1w cannot become bars of 1mo",
             fix="resample days; if these are days, pass resolution=Resolution.DAY",
         )
 
 
-def _checked(frame: pl.DataFrame) -> pl.DataFrame:
-    frame = frame.drop(_OF_A_VERSION, strict=False)
+def _validated(frame: pl.DataFrame) -> pl.DataFrame:
+    frame = frame.drop(_VERSION_COLUMNS, strict=False)
     missing = [name for name in CORE if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in {*_KEYS, *CORE, *OPTIONAL, "known_at"}]
     decimals = [name for name in (*PRICES, "volume", "vwap") if name in frame.columns]
@@ -110,35 +116,35 @@ def _checked(frame: pl.DataFrame) -> pl.DataFrame:
             f"columns of the bars to resample: {missing or 'none'} missing, {unknown or 'none'} unknown",
             fix="select the columns of a bar",
         )
-    wrong = {name: str(frame.schema[name]) for name in decimals if not isinstance(frame.schema[name], pl.Decimal)}
+    wrong_types = {name: str(frame.schema[name]) for name in decimals if not isinstance(frame.schema[name], pl.Decimal)}
     if "trade_count" in frame.columns and not frame.schema["trade_count"].is_integer():
-        wrong["trade_count"] = str(frame.schema["trade_count"])
-    if wrong:
-        raise WindowRefused(f"columns of the wrong type: {wrong}", fix="cast prices to Decimal, counts to Int64")
+        wrong_types["trade_count"] = str(frame.schema["trade_count"])
+    if wrong_types:
+        raise WindowRefused(f"columns of the wrong type: {wrong_types}", fix="cast prices to Decimal, counts to Int64")
     nulls = [name for name in frame.columns if name not in OPTIONAL and frame[name].null_count()]
     if nulls:
         raise WindowRefused(f"nulls in {nulls}", fix="quarantine such rows before resampling")
-    instants = {name: grid.utc(frame[name]) for name in ("timestamp", "known_at") if name in frame.columns}
+    instants = {name: grid.to_utc(frame[name]) for name in ("timestamp", "known_at") if name in frame.columns}
     return frame.with_columns(**instants)
 
 
-def _refuse(rows: pl.DataFrame, refused: pl.Series, what: str, fix: str) -> None:
-    number = refused.sum()
-    if number:
+def _refuse(rows: pl.DataFrame, refused: pl.Series, problem: str, fix: str) -> None:
+    count = refused.sum()
+    if count:
         first = rows.filter(refused).row(0, named=True)
         name = " ".join(str(first[key]) for key in _KEYS if key in first)
         raise WindowRefused(
-            f"{number} of {rows.height} rows {what}; the first is {name} {first['timestamp'].isoformat()}", fix=fix
+            f"{count} of {rows.height} rows {problem}; the first is {name} {first['timestamp'].isoformat()}", fix=fix
         )
 
 
 def _refuse_duplicates(rows: pl.DataFrame, keys: list[str]) -> None:
-    same = pl.all_horizontal(pl.col(*keys, "timestamp") == pl.col(*keys, "timestamp").shift(1))
-    repeated = rows.select(same.fill_null(False)).to_series()
+    is_repeat = pl.all_horizontal(pl.col(*keys, "timestamp") == pl.col(*keys, "timestamp").shift(1))
+    repeated = rows.select(is_repeat.fill_null(False)).to_series()
     _refuse(rows, repeated, "repeat the stamp of another row", "remove the duplicates")
 
 
-def _guess(stamps: pl.Series, to: Resolution, calendar: Calendar) -> Resolution:
+def _guess_resolution(stamps: pl.Series, to: Resolution, calendar: Calendar) -> Resolution:
     """The coarsest resolution finer than `to` on whose grid all stamps lie, on either alignment; 1s if on none."""
     finer = [item for item in reversed(_ORDER) if _ORDER.index(item) < _ORDER.index(to)]
     if Resolution.DAY in finer and (stamps.dt.truncate("1d") == stamps).all():
@@ -153,42 +159,46 @@ def _guess(stamps: pl.Series, to: Resolution, calendar: Calendar) -> Resolution:
 
 
 def _on_grid(offsets: pl.Series, resolution: Resolution) -> bool:
-    length = int(grid.step(resolution).total_seconds()) * 1_000_000
+    length = int(grid.bar_length(resolution).total_seconds()) * 1_000_000
     return bool((offsets.to_physical() % length == 0).fill_null(False).all())
 
 
-def _bars(rows: pl.DataFrame, given: Resolution, to: Resolution, calendar: Calendar, alignment: str) -> pl.Series:
+def _coarse_stamps(
+    rows: pl.DataFrame, finer: Resolution, to: Resolution, calendar: Calendar, alignment: str
+) -> pl.Series:
     """The stamp of the coarser bar that each intraday row belongs to, by the part of it in which the market trades."""
     stamps = rows["timestamp"]
-    by_session = _on_grid(stamps - calendar.segment_begins(stamps), given)
-    span = calendar.trading_span(stamps, given, grid.SESSION if by_session else grid.CLOCK)
+    by_session = _on_grid(stamps - calendar.segment_begins(stamps), finer)
+    span = calendar.trading_span(stamps, finer, grid.SESSION if by_session else grid.CLOCK)
     _refuse(
         rows,
         span["first"].is_null(),
-        f"of {given} lie outside the trading hours of {calendar.name}",
+        f"of {finer} lie outside the trading hours of {calendar.name}",
         "leave them out, pass `resolution` if these are longer bars, or use a calendar with extended hours",
     )
-    bars = _bar_of(span["first"], to, calendar, alignment)
+    bars = _bar_stamps(span["first"], to, calendar, alignment)
     _refuse(
         rows,
-        bars != _bar_of(span["last"], to, calendar, alignment),
-        f"of {given} reach over the end of a bar of {to} (alignment {alignment})",
+        bars != _bar_stamps(span["last"], to, calendar, alignment),
+        f"of {finer} reach over the end of a bar of {to} (alignment {alignment})",
         "use the other alignment or finer bars; pass `resolution` if these rows are finer than they look",
     )
     return bars
 
 
-def _bar_of(instants: pl.Series, to: Resolution, calendar: Calendar, alignment: str) -> pl.Series:
+def _bar_stamps(instants: pl.Series, to: Resolution, calendar: Calendar, alignment: str) -> pl.Series:
     if not to.intraday:
-        return _label(calendar.session_of(instants, Resolution.TICK), to)
+        return _period_stamps(calendar.session_of(instants, Resolution.TICK), to)
     if alignment == grid.SESSION:
-        past = (instants - calendar.segment_begins(instants)).to_physical() % int(grid.step(to).total_seconds() * 1e6)
-        return instants - past.cast(pl.Duration("us"))
-    past_line = grid.past_clock_line(pl.col("at"), calendar.zone, to)
-    return instants.to_frame("at").select(pl.col("at") - past_line).to_series()
+        since_line = (instants - calendar.segment_begins(instants)).to_physical() % int(
+            grid.bar_length(to).total_seconds() * 1e6
+        )
+        return instants - since_line.cast(pl.Duration("us"))
+    since_clock_line = grid.past_clock_line(pl.col("at"), calendar.zone, to)
+    return instants.to_frame("at").select(pl.col("at") - since_clock_line).to_series()
 
 
-def _label(sessions: pl.Series, to: Resolution) -> pl.Series:
+def _period_stamps(sessions: pl.Series, to: Resolution) -> pl.Series:
     return sessions.dt.truncate(grid.period_of(to)).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
@@ -209,52 +219,54 @@ def _aggregate(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     if "known_at" in rows.columns:
         sums["known_at"] = pl.col("known_at").max()
     bars = rows.group_by(by, maintain_order=True).agg(**sums)
-    bars = _checked_sums(bars, rows.schema)
+    bars = _with_exact_types(bars, rows.schema)
     if "vwap" in rows.columns:
         bars = bars.with_columns(_vwap(rows, by))
     return bars.select(rows.columns).sort(by)
 
 
-def _checked_sums(bars: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+def _with_exact_types(bars: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """Bring sums back to their column's type, refusing what does not fit: Polars itself wraps around at 128 bits."""
-    kind = schema["volume"]
-    assert isinstance(kind, pl.Decimal)
-    largest = pl.Series([10**kind.precision - 1], dtype=pl.Int128)
+    dtype = schema["volume"]
+    assert isinstance(dtype, pl.Decimal)
+    largest = pl.Series([10**dtype.precision - 1], dtype=pl.Int128)
     # Where the float sum says that 128 bits suffice, the integer sum is exact and can be compared.
-    too_big = bars["_size"] >= _SUM_LIMIT / 10.0**kind.scale
+    too_big = bars["_size"] >= _SUM_LIMIT / 10.0**dtype.scale
     units = bars["volume"].to_physical().cast(pl.Int128)
-    too_big |= (units > largest) | (units < pl.Series([1 - 10**kind.precision], dtype=pl.Int128))
-    _refuse(bars, too_big, f"have a volume that does not fit into {kind}", "store this source with `precision: wide`")
-    columns = [pl.col("volume").cast(kind)]
+    too_big |= (units > largest) | (units < pl.Series([1 - 10**dtype.precision], dtype=pl.Int128))
+    _refuse(bars, too_big, f"have a volume that does not fit into {dtype}", "store this source with `precision: wide`")
+    columns = [pl.col("volume").cast(dtype)]
     if "trade_count" in bars.columns:
-        count = schema["trade_count"]
-        fits = bars["trade_count"].cast(count, strict=False).is_null() == bars["trade_count"].is_null()
-        _refuse(bars, ~fits, f"have a trade_count that does not fit into {count}", "widen the column")
-        columns.append(pl.col("trade_count").cast(count))
+        count_type = schema["trade_count"]
+        fits = bars["trade_count"].cast(count_type, strict=False).is_null() == bars["trade_count"].is_null()
+        _refuse(bars, ~fits, f"have a trade_count that does not fit into {count_type}", "widen the column")
+        columns.append(pl.col("trade_count").cast(count_type))
     return bars.with_columns(columns)
 
 
 def _vwap(rows: pl.DataFrame, by: list[str]) -> pl.Series:
     """Sum of vwap x volume over sum of volume, rounded down; in integers, because the products need twice the digits."""
-    kind = rows.schema["vwap"]
-    assert isinstance(kind, pl.Decimal)
-    worth = rows.select(
+    dtype = rows.schema["vwap"]
+    assert isinstance(dtype, pl.Decimal)
+    factors = rows.select(
         *by,
         price=pl.col("vwap").to_physical().cast(pl.Int128),
         size=pl.col("volume").to_physical().cast(pl.Int128),
     )
     traded = pl.col("size") != 0
-    known = pl.col("price").is_not_null() | ~traded
+    has_price = pl.col("price").is_not_null() | ~traded
     magnitude = (pl.col("price").cast(pl.Float64) * pl.col("size").cast(pl.Float64)).abs()
-    groups = worth.group_by(by, maintain_order=True)
-    facts = groups.agg(known=known.all(), magnitude=magnitude.sum(), size=pl.col("size").sum())
-    if (facts["magnitude"] < _SUM_LIMIT).all():
-        products = groups.agg(worth=(pl.col("price") * pl.col("size")).sum())["worth"].to_list()
+    groups = factors.group_by(by, maintain_order=True)
+    totals = groups.agg(complete=has_price.all(), magnitude=magnitude.sum(), size=pl.col("size").sum())
+    if (totals["magnitude"] < _SUM_LIMIT).all():
+        products = groups.agg(product=(pl.col("price") * pl.col("size")).sum())["product"].to_list()
     else:
         pairs = groups.agg(pl.col("price", "size")).select("price", "size").iter_rows()
-        products = [sum((p or 0) * s for p, s in zip(prices, sizes, strict=True)) for prices, sizes in pairs]
+        products = [
+            sum((price or 0) * size for price, size in zip(prices, sizes, strict=True)) for prices, sizes in pairs
+        ]
     values = [
-        _EXACT.scaleb(Decimal(product // size), -kind.scale) if complete and size > 0 else None
-        for product, size, complete in zip(products, facts["size"], facts["known"], strict=True)
+        _EXACT.scaleb(Decimal(product // size), -dtype.scale) if complete and size > 0 else None
+        for product, size, complete in zip(products, totals["size"], totals["complete"], strict=True)
     ]
-    return pl.Series("vwap", values, dtype=kind)
+    return pl.Series("vwap", values, dtype=dtype)

@@ -1,7 +1,4 @@
-"""How long a bar is.
-
-Belongs here: the one list of resolutions, their durations, spellings and table names.
-"""
+"""This module holds the one list of bar lengths, with their durations, spellings and table names."""
 
 from __future__ import annotations
 
@@ -44,10 +41,10 @@ class Resolution(StrEnum):
         """
         if isinstance(text, Resolution):
             return text
-        found = _parse(str(text).strip())
-        if found is None:
+        resolution = _parse_text(str(text).strip())
+        if resolution is None:
             raise InvalidResolution(f"{str(text)[:40]!r} is not a resolution", fix=f"use one of {', '.join(cls)}")
-        return found
+        return resolution
 
     @property
     def duration(self) -> timedelta | None:
@@ -66,7 +63,7 @@ class Resolution(StrEnum):
         return "trades" if self is Resolution.TICK else f"bars_{self.value}"
 
 
-# Seconds of the resolutions that divide a session. A day is a session: how long it is, is the calendar's to say.
+# Seconds of the resolutions that divide a session. A day is a session, and the calendar says how long it is.
 _SECONDS = {
     Resolution.SECOND: 1,
     Resolution.MINUTE: 60,
@@ -89,7 +86,7 @@ _WORDS = {
 }  # fmt: skip
 
 
-def _parse(text: str) -> Resolution | None:
+def _parse_text(text: str) -> Resolution | None:
     match = re.fullmatch(r"([0-9]{0,6})[ _-]?([A-Za-z]+)", text)
     if match is None:
         return None

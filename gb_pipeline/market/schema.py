@@ -1,7 +1,6 @@
-"""The columns of every table, declared once as Arrow schemas.
+"""This module declares the columns of every table once, as Arrow schemas: names, types, nullability and meaning.
 
-Belongs here: names, types, nullability and meaning. Polars schemas, the Pandera model, Delta tables, empty frames and
-the catalog's columns are derived from these; nobody else writes a column's type down.
+Polars schemas, the Pandera model, Delta tables, empty frames and the catalog's columns are derived from these declarations.
 
 All prices and volumes are decimals: `Decimal(18,8)` is an INT64 in Parquet, exact and smaller than a float. What does
 not fit goes to a sibling table with `Decimal(38,18)` (`Precision.WIDE`). All timestamps are microseconds in UTC.

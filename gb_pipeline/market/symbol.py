@@ -1,7 +1,7 @@
-"""What is traded, and the names that a lake can hold.
+"""This module defines the names that a lake can hold: canonical codes of symbols, and short names of sources.
 
-Belongs here: the canonical spelling of symbols, the short names of sources, and the refusal of everything that could not be a
-path or an asset-key segment. Does not belong here: a vendor's own spelling (each provider maps to and from it).
+Whatever could not be a segment of a path or of an asset key is refused. A vendor's own spelling is mapped to and from these
+codes by its provider.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Symbol:
         """Refuse what is not canonical: a lake must never hold two spellings of one instrument."""
         if not isinstance(self.code, str) or not 0 < len(self.code) <= MAX_CODE_LENGTH:
             raise InvalidSymbol(
-                f"symbol {str(self.code)[:80]!r} is empty, too long or no text",
+                f"symbol {str(self.code)[:80]!r} is empty, too long or not text",
                 fix=f"use 1 to {MAX_CODE_LENGTH} characters",
             )
         if not _CODE.fullmatch(self.code) or ".." in self.code or _RESERVED.fullmatch(self.code):
@@ -85,11 +85,11 @@ class Symbol:
             'EUR-USD'
         """
         if asset_class not in list(AssetClass):
-            raise InvalidSymbol(f"{asset_class!r} is no asset class", fix=f"use one of {', '.join(AssetClass)}")
-        kind = AssetClass(asset_class)
-        if kind in {AssetClass.CRYPTO, AssetClass.FOREX}:
-            return cls.crypto(code, exchange) if kind is AssetClass.CRYPTO else cls.forex(code, exchange)
-        return cls(_upper(code), kind, exchange)
+            raise InvalidSymbol(f"{asset_class!r} is not an asset class", fix=f"use one of {', '.join(AssetClass)}")
+        parsed = AssetClass(asset_class)
+        if parsed in {AssetClass.CRYPTO, AssetClass.FOREX}:
+            return cls.crypto(code, exchange) if parsed is AssetClass.CRYPTO else cls.forex(code, exchange)
+        return cls(_upper(code), parsed, exchange)
 
     @classmethod
     def equity(cls, code: str, exchange: str = "") -> Symbol:
@@ -159,13 +159,13 @@ def symbol_code(symbol: Symbol | str) -> str:
     try:
         return str(Symbol(symbol).code)
     except InvalidSymbol as error:
-        near = _near(symbol)
-        if near is None:
+        suggestion = _suggest_code(symbol)
+        if suggestion is None:
             raise
-        raise InvalidSymbol(error.what, fix=f"the canonical code of it is {near!r}") from None
+        raise InvalidSymbol(error.what, fix=f"its canonical code is {suggestion!r}") from None
 
 
-def _near(text: object) -> str | None:
+def _suggest_code(text: object) -> str | None:
     """The code that any of the helpers makes of a text."""
     if isinstance(text, str):
         for helper in (Symbol.crypto, Symbol.equity):
@@ -178,29 +178,30 @@ def source_name(text: str) -> str:
     """The short name of a source, as it stands in gb.yaml, in paths and in every row.
 
     Raises:
-        ConfigError: it is no such name; the message says the nearest one that would be.
+        ConfigError: it is not such a name; the message suggests the nearest one that is.
 
     Example:
         >>> source_name("binance")
         'binance'
     """
-    if isinstance(text, str) and _is_source(text):
+    if isinstance(text, str) and _is_source_name(text):
         return str(text)
     written = f"{text!r:.80}" if isinstance(text, str) else f"a {type(text).__name__}"
-    near = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:32].strip("_") if isinstance(text, str) else ""
+    suggestion = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:32].strip("_") if isinstance(text, str) else ""
     raise ConfigError(
-        f"{written} is no name of a source",
-        fix="use a letter and up to 31 of a-z, 0-9 and _" + (f", such as {near}" if _is_source(near) else ""),
+        f"{written} is not a name of a source",
+        fix="use a letter and up to 31 of a-z, 0-9 and _"
+        + (f", such as {suggestion}" if _is_source_name(suggestion) else ""),
     )
 
 
-def _is_source(text: str) -> bool:
+def _is_source_name(text: str) -> bool:
     return _SOURCE.fullmatch(text) is not None and _RESERVED.fullmatch(text.upper()) is None
 
 
 def _upper(code: str) -> str:
     if not isinstance(code, str):
-        raise InvalidSymbol(f"symbol {code!r} is no text", fix="pass the code as a string")
+        raise InvalidSymbol(f"symbol {code!r} is not text", fix="pass the code as a string")
     # Upper-casing would turn look-alikes into ASCII: a dotless i into I, a sharp s into SS.
     if not code.isascii():
         raise InvalidSymbol(f"symbol {code[:80]!r} is not ASCII", fix="use A-Z, 0-9 and . - _")

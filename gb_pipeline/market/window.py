@@ -1,7 +1,4 @@
-"""Half-open stretches of time.
-
-Belongs here: instants in UTC and the one way to turn what a person writes into them.
-"""
+"""This module has half-open windows of time, and the one way to turn what a person writes into instants in UTC."""
 
 from __future__ import annotations
 
@@ -37,13 +34,13 @@ def instant(value: datetime | date | str) -> datetime:
                 f"{value.isoformat()} has no time zone", fix="add one: 2024-01-02T09:30:00Z, or tzinfo=datetime.UTC"
             )
         try:
-            return _plain(value.astimezone(UTC))
+            return _as_datetime(value.astimezone(UTC))
         except OverflowError:
             raise ConfigError(f"{value.isoformat()} is out of range in UTC", fix="use the years 1 to 9999") from None
     return datetime.combine(value, time(), UTC)
 
 
-def _plain(moment: datetime) -> datetime:
+def _as_datetime(moment: datetime) -> datetime:
     """A datetime of Python's own; that of pandas knows nanoseconds, which nothing here keeps."""
     if type(moment) is datetime:
         return moment
@@ -126,13 +123,13 @@ def as_window(value: Window | tuple[datetime | date, datetime | date]) -> Window
         return value
     if not isinstance(value, tuple | list) or len(value) != 2 or not all(isinstance(end, date) for end in value):
         raise ConfigError(
-            f"a window cannot be made of {_kinds(value)}",
+            f"a window cannot be made of {_describe_type(value)}",
             fix='pass Window.of("2024-01-02", "2024-01-03"), or (start, end) as dates or aware datetimes',
         )
     return Window(instant(value[0]), instant(value[1]))
 
 
-def _kinds(value: object) -> str:
+def _describe_type(value: object) -> str:
     if isinstance(value, tuple | list) and len(value) <= 4:
         return f"({', '.join(type(item).__name__ for item in value)})"
     return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")

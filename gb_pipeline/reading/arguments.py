@@ -106,7 +106,7 @@ def named_source(name: str | None) -> str | None:
         return None
     if not isinstance(name, str):
         raise ConfigError(
-            f"a {type(name).__name__} is no name of a source", fix="pass its short name, such as 'binance'"
+            f"a {type(name).__name__} is not a name of a source", fix="pass its short name, such as 'binance'"
         )
     return _shown(name)
 

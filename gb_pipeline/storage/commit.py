@@ -20,7 +20,7 @@ from urllib.parse import quote
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.market.moments import INSTANT, MICROSECOND, from_microseconds, instant, microseconds
+from gb_pipeline.market.moments import INSTANT, MICROSECOND, from_microseconds, instant_literal, microseconds
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
@@ -279,7 +279,7 @@ def unwritable(table: Table, error: OSError) -> LakeError:
 
 def stamped(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:
     """Rows as the newest version: known since the stamp, superseded by nothing."""
-    added = [instant(stamp).alias(KNOWN_AT)]
+    added = [instant_literal(stamp).alias(KNOWN_AT)]
     if history:
         added.append(pl.lit(None, INSTANT).alias(SUPERSEDED_AT))
     return rows.with_columns(added)

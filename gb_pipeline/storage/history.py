@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from gb_pipeline.market.moments import instant
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.storage.commit import Draft, stamped
 from gb_pipeline.storage.dataset import SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.reading import FILE, ROW
@@ -60,7 +60,7 @@ def revise(
         draft.remove(affected)
         columns = [name for name in dataset.schema.names if name in rows.columns]
         draft.add(_ordered(dataset, pl.concat([rows.select(columns), kept.select(columns)])))
-        ended = replaced.with_columns(instant(draft.stamp).alias(SUPERSEDED_AT))
+        ended = replaced.with_columns(instant_literal(draft.stamp).alias(SUPERSEDED_AT))
         draft.add(_ordered(dataset, ended.select(columns)), current=False)
     finally:
         if checked is not None:

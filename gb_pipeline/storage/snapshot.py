@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from gb_pipeline.market.moments import instant
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.log import Entry
 
@@ -149,7 +149,7 @@ def index_of(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFram
 
 
 def _literal(value: object) -> pl.Expr:
-    return instant(value) if isinstance(value, datetime) else pl.lit(value)
+    return instant_literal(value) if isinstance(value, datetime) else pl.lit(value)
 
 
 def statistic(value: object) -> object:

@@ -70,7 +70,7 @@ def test_state_may_lie_where_a_variable_says(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", ["Sim", "sim-2", "con", "a" * 33, "sim' OR source <> '"])
 def test_a_source_has_a_name_that_a_lake_can_hold(name: str) -> None:
-    with pytest.raises(ValueError, match="no name of a source"):
+    with pytest.raises(ValueError, match="not a name of a source"):
         SourceSettings(name=name, provider="csv", start="2024-01-01", symbols=["A"], options={"path": "a.csv"})  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ def entries(store: LakeStore, source: Any, symbol: Any) -> list[Any]:
 def test_a_source_that_a_lake_cannot_hold_is_refused_everywhere_and_touches_nothing(filled, number):
     before = everything(filled)
     for call in entries(filled, SOURCES[number], "BTC-USD"):
-        with pytest.raises(ConfigError, match="no name of a source") as caught:
+        with pytest.raises(ConfigError, match="not a name of a source") as caught:
             call()
         assert len(str(caught.value)) < 400
     assert everything(filled) == before

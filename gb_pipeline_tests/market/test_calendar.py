@@ -346,7 +346,7 @@ def test_windows_of_days_are_dates_and_windows_of_no_session_are_empty() -> None
     assert new_york.window(date(2024, 7, 5), date(2024, 7, 8), Resolution.MINUTE) == Window.of(
         "2024-07-05T00:00-04:00", "2024-07-06T00:00-04:00"
     )
-    with pytest.raises(ConfigError, match="no session"):
+    with pytest.raises(ConfigError, match="not a session"):
         new_york.session_window(date(2024, 7, 4))
 
 

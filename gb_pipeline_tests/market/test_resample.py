@@ -343,7 +343,7 @@ def test_a_row_on_a_holiday_a_weekend_or_over_lunch_is_refused(name: str, text: 
 
 def test_days_that_are_no_sessions_are_refused() -> None:
     frame = bars([datetime(2024, 7, day, tzinfo=UTC) for day in (2, 3, 4, 5)])
-    with pytest.raises(WindowRefused, match="1 of 4 rows are no sessions of XNYS; the first is sim AAA 2024-07-04"):
+    with pytest.raises(WindowRefused, match="1 of 4 rows are not sessions of XNYS; the first is sim AAA 2024-07-04"):
         resample(frame, Resolution.WEEK, get_calendar("XNYS"))
 
 

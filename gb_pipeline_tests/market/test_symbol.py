@@ -202,7 +202,7 @@ def test_a_name_of_a_source_is_accepted_as_it_is(name: str) -> None:
      "a%20b", "\u0441im", "\u017fim", "con", "nul", "com1", None, 7, b"sim", ["sim"]],
 )  # fmt: skip
 def test_what_is_no_name_of_a_source_is_refused(name: object) -> None:
-    with pytest.raises(ConfigError, match="no name of a source") as refused:
+    with pytest.raises(ConfigError, match="not a name of a source") as refused:
         source_name(name)  # type: ignore[arg-type]
     assert "a-z" in refused.value.fix
 

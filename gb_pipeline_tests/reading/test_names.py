@@ -57,7 +57,7 @@ def test_a_source_that_nothing_can_have_is_unknown(filled, number):
 @pytest.mark.parametrize("name", [5, b"BTC-USD", ["BTC-USD"]])
 def test_what_is_no_text_is_no_source(filled, name):
     for call in entries(filled, "BTC-USD", name):
-        with pytest.raises(ConfigError, match="no name of a source"):
+        with pytest.raises(ConfigError, match="not a name of a source"):
             call()
 
 
