@@ -28,7 +28,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import ValidationResult, validate
-from gb_pipeline.quality.corporate_actions import NOT_ASKED
+from gb_pipeline.quality.corporate_actions import NOT_REQUESTED
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.session_days import Listing
@@ -109,7 +109,7 @@ def _validated(frame: pl.DataFrame, answer: Answer, rules: BarRules) -> Validati
         pl.col("symbol").fill_null(""),
         pl.lit(None, pl.Date()).alias("session"),
         "timestamp",
-        pl.lit([NOT_ASKED]).alias("reasons"),
+        pl.lit([NOT_REQUESTED]).alias("reasons"),
         (pl.coalesce("received", said) if "received" in others.columns else said).alias("row"),
     )
     return replace(verdict, bad=pl.concat([verdict.bad, refused]), received=frame.height)

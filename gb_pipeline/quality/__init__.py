@@ -1,1 +1,1 @@
-"""Pure checks on frames: exact decimals, bar rules, gaps, fingerprints. No I/O: frames in, verdicts out."""
+"""Pure checks on frames: exact decimals, rules of bars, gaps and fingerprints. Nothing here does I/O."""

@@ -1,7 +1,7 @@
-"""Suspicious is not wrong: bars that are stored, and worth a look.
+"""This module marks bars that are suspicious but not wrong: outliers, bars without volume, and runs of equal bars.
 
-This module marks outliers, bars without volume and stale runs. A real print of 0.06 in a flash crash is data, not an error.
-Few frames have any of them, so columns are searched for rows that could be marked, and only those are looked at.
+They are stored, and worth a look: a real print of 0.06 in a flash crash is data, not an error. Few frames have any of them, so
+columns are searched for rows that could be marked, and only those are examined.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ OUTLIER_MEDIANS = 20
 STALE_RUN = 10
 
 OUTLIER, ZERO_VOLUME, STALE = "outlier", "zero_volume", "stale"
-# What a bar says; those that seldom stay the same come first.
-_SAID = ("volume", "close", "open", "high", "low")
+# Columns that a stale bar repeats; those that seldom stay the same come first.
+_CONTENT = ("volume", "close", "open", "high", "low")
 _Rows = npt.NDArray[np.int64]
 
 
-def suspicious(frame: pl.DataFrame) -> pl.DataFrame:
+def find_anomalies(frame: pl.DataFrame) -> pl.DataFrame:
     """Warnings on bars that passed every rule.
 
     Args:
@@ -37,52 +37,54 @@ def suspicious(frame: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns `symbol`, `session`, `timestamp`, `warning` (`outlier`, `zero_volume` or `stale`), one row each, sorted.
     """
-    marked = {
-        OUTLIER: _outliers(frame),
+    rows_by_warning = {
+        OUTLIER: _outlier_rows(frame),
         ZERO_VOLUME: (frame["volume"] == 0).arg_true().to_numpy(),
-        STALE: _stale(frame),
+        STALE: _stale_rows(frame),
     }
     keys = frame.select("symbol", "session", "timestamp")
-    parts = [keys[rows].with_columns(pl.lit(code).alias("warning")) for code, rows in marked.items() if len(rows)]
+    parts = [
+        keys[rows].with_columns(pl.lit(code).alias("warning")) for code, rows in rows_by_warning.items() if len(rows)
+    ]
     if not parts:
         return keys.clear().with_columns(pl.lit("").alias("warning"))
     return pl.concat(parts).sort("symbol", "timestamp", maintain_order=True)
 
 
-def _outliers(frame: pl.DataFrame) -> _Rows:
+def _outlier_rows(frame: pl.DataFrame) -> _Rows:
     """Bars whose share is above OUTLIER_SHARE and above their series' own limit."""
-    rows = _far_apart(frame)
+    rows = _candidate_rows(frame)
     if not len(rows):
         return rows
     series = frame["symbol"].gather(rows).unique()
     prices = frame.select(
         "symbol", pl.col("high", "low", "close").cast(pl.Float64), pl.int_range(pl.len()).alias("row")
     ).filter(pl.col("symbol").is_in(series.implode()))
-    prior = pl.col("close").shift(1).over("symbol")
-    spread = pl.max_horizontal("high", prior) - pl.min_horizontal("low", prior)
+    previous_close = pl.col("close").shift(1).over("symbol")
+    spread = pl.max_horizontal("high", previous_close) - pl.min_horizontal("low", previous_close)
     shares = prices.select("symbol", "row", (spread / pl.max_horizontal(pl.col("low").abs(), 1e-12)).alias("share"))
     limit = (pl.col("share").median() * OUTLIER_MEDIANS).over("symbol")
-    found = shares.filter((pl.col("share") > OUTLIER_SHARE) & (pl.col("share") > limit))
-    return found["row"].to_numpy()
+    outliers = shares.filter((pl.col("share") > OUTLIER_SHARE) & (pl.col("share") > limit))
+    return outliers["row"].to_numpy()
 
 
-def _far_apart(frame: pl.DataFrame) -> _Rows:
+def _candidate_rows(frame: pl.DataFrame) -> _Rows:
     """Rows whose range and jump together exceed three sixteenths of the low: every outlier, and few others."""
     if frame.is_empty() or frame.schema["low"] != Precision.STANDARD.decimal:
         return np.arange(frame.height)
     high, low, close = (halves(frame[name])[:, 0] for name in ("high", "low", "close"))
     spread, limit = high - low, np.abs(low) * 3 >> 4
-    far = spread > limit
+    is_wide = spread > limit
     jump = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
     rows = np.flatnonzero(jump > limit[1:]) + 1
     # Before the first bar of a series there is the last one of another.
     rows = rows[(frame["symbol"].gather(rows) == frame["symbol"].gather(rows - 1)).to_numpy()]
-    return np.union1d(rows, np.flatnonzero(far))
+    return np.union1d(rows, np.flatnonzero(is_wide))
 
 
-def _stale(frame: pl.DataFrame) -> _Rows:
+def _stale_rows(frame: pl.DataFrame) -> _Rows:
     """Bars that repeat the one before and belong to a run of at least STALE_RUN equal bars."""
-    first, *others = _SAID
+    first, *others = _CONTENT
     rows = (frame[first].slice(1) == frame[first].slice(0, max(frame.height - 1, 0))).arg_true().to_numpy() + 1
     for name in (*others, "symbol"):
         if len(rows) < STALE_RUN - 1:
@@ -91,5 +93,5 @@ def _stale(frame: pl.DataFrame) -> _Rows:
     # Rows beside each other are one run; the bar that they repeat belongs to it.
     starts = np.flatnonzero(np.diff(rows, prepend=-1) != 1)
     counts = np.diff(starts, append=len(rows))
-    long = counts >= STALE_RUN - 1
-    return rows[expand(starts[long], counts[long])]
+    is_stale = counts >= STALE_RUN - 1
+    return rows[expand(starts[is_stale], counts[is_stale])]

@@ -1,8 +1,7 @@
-"""The judgement on a received frame: which rows are good, which are bad and why, which sessions are refused.
+"""This module validates a received frame: which rows are good, which are bad and why, and which sessions are refused.
 
-This module splits a frame by the verdict of its rules. Whether anything is wrong with it is said by one pass over its columns
-(`clean`); only where something is, the model names it row by row (`model`). What is suspicious but not wrong (`anomalies`),
-and what is absent (`gaps`), is not decided here, and nothing is stored.
+One pass over the columns tells whether anything is wrong (`clean`); only then does the model name it row by row (`model`). What
+is suspicious but not wrong is found by `anomalies`, and what is absent by `gaps`.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ import polars as pl
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.schema import CONTENT, OPTIONAL, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.anomalies import suspicious
+from gb_pipeline.quality.anomalies import find_anomalies
 from gb_pipeline.quality.clean import sessions_if_clean
 from gb_pipeline.quality.exact import read_numbers
-from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, breaches
+from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, find_breaches
 from gb_pipeline.quality.placement import place
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import is_ordered, row_runs
 
 REFUSED_WITH_SESSION = "refused_with_session"
 CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplicate"
-# What a vendor sends as a matter of course says nothing about the rest of its answer: the bar in progress, and bars that it
-# says twice in the same words, where pages or files overlap.
+# What a vendor sends as a matter of course does not discredit the rest of its answer: the bar in progress, and bars that it
+# repeats in the same words, where pages or files overlap.
 HARMLESS = frozenset({STILL_OPEN, DUPLICATE})
 BAD = pl.Schema(
     {
@@ -42,7 +41,7 @@ _GOOD = ("symbol", "session", "timestamp", *CONTENT)
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """The outcome of a judgement.
+    """The outcome of a validation.
 
     Attributes:
         good: `symbol, session` (Date), `timestamp` and the content columns in stored types, sorted by symbol, timestamp.
@@ -66,26 +65,26 @@ class ValidationResult:
 
 
 def validate(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datetime | None = None) -> ValidationResult:
-    """Judge the rows of one or many symbols against the rules of their source.
+    """Validate the rows of one or many symbols against the rules of their source.
 
     Args:
         frame: `symbol` and the columns of `market.schema.RECEIVED`, optionally those of `RECEIVED_OPTIONAL`, in any order
             of rows; numbers as text, decimals or integers.
-        rules: what they are judged by.
-        window: what was asked for.
+        rules: what they are validated against.
+        window: the requested window.
         now: the present, aware; the wall clock by default.
 
     Raises:
         WindowRefused: columns are missing, unknown or of a type that cannot be read exactly.
 
     Example:
-        >>> verdict = validate(frame, BarRules(), Window.of("2024-01-02", "2024-01-03"))
-        >>> verdict.good.height + verdict.bad.height == verdict.received
+        >>> result = validate(frame, BarRules(), Window.of("2024-01-02", "2024-01-03"))
+        >>> result.good.height + result.bad.height == result.received
         True
     """
     _refuse_wrong_columns(frame)
     moment = now or datetime.now(UTC)
-    ordered = _in_order(frame)
+    ordered = _sort_if_needed(frame)
     numbers, problems = read_numbers(ordered, rules.precision)
     types = polars_schema(bar_schema(rules.precision))
     absent = [pl.lit(None, types[name]).alias(name) for name in OPTIONAL if name not in numbers.columns]
@@ -94,7 +93,7 @@ def validate(frame: pl.DataFrame, rules: BarRules, window: Window, *, now: datet
         sessions = sessions_if_clean(numbers, rules, window, moment)
         if sessions is not None:
             good = numbers.with_columns(sessions.alias("session")).select(_GOOD)
-            return ValidationResult(good, _none_bad(frame), suspicious(good), frozenset(), frame.height)
+            return ValidationResult(good, _no_bad_rows(frame), find_anomalies(good), frozenset(), frame.height)
     return _name_breaches(ordered, numbers, problems, rules, window, moment)
 
 
@@ -106,16 +105,16 @@ def _name_breaches(
     window: Window,
     now: datetime,
 ) -> ValidationResult:
-    """The verdict on a frame in which something is wrong."""
+    """The result for a frame in which something is wrong."""
     ordered = ordered.with_row_index("index")
     placed = place(numbers.with_row_index("index"), rules)
     crossed = placed.filter(_crossed(placed)).select("index", pl.lit(CROSSED).alias("reason"))
-    everything = pl.concat([problems, breaches(placed, rules, window, now), crossed])
-    reasons = _reasons(everything, ordered)
+    all_breaches = pl.concat([problems, find_breaches(placed, rules, window, now), crossed])
+    reasons = _reasons(all_breaches, ordered)
     refused = _refused_sessions(placed, reasons, rules.max_bad_fraction)
     reasons = _with_refused(placed, reasons, refused)
     good = placed.join(reasons, on="index", how="anti", maintain_order="left").select(_GOOD)
-    return ValidationResult(good, _bad_rows(ordered, placed, reasons), suspicious(good), refused, ordered.height)
+    return ValidationResult(good, _bad_rows(ordered, placed, reasons), find_anomalies(good), refused, ordered.height)
 
 
 def _crossed(numbers: pl.DataFrame) -> pl.Series:
@@ -125,12 +124,12 @@ def _crossed(numbers: pl.DataFrame) -> pl.Series:
     return (numbers["ask_close"] < numbers["close"]).fill_null(False)
 
 
-def _none_bad(frame: pl.DataFrame) -> pl.DataFrame:
+def _no_bad_rows(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(schema={**BAD, "symbol": frame.schema["symbol"]})
 
 
-def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sorted by symbol and timestamp; the order of an answer is no content. Most answers are sorted already."""
+def _sort_if_needed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sorted by symbol and timestamp; the order of an answer means nothing. Most answers are sorted already."""
     if frame["timestamp"].null_count() == 0 and frame["symbol"].null_count() == 0:
         starts, _ = row_runs(frame, ["symbol"])
         if is_ordered(frame, starts, ["symbol"], repeats=True):
@@ -139,9 +138,9 @@ def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _refuse_wrong_columns(frame: pl.DataFrame) -> None:
-    wanted = {"symbol", *RECEIVED}
-    missing = sorted(wanted - set(frame.columns))
-    unknown = sorted(set(frame.columns) - wanted - set(RECEIVED_OPTIONAL))
+    required = {"symbol", *RECEIVED}
+    missing = sorted(required - set(frame.columns))
+    unknown = sorted(set(frame.columns) - required - set(RECEIVED_OPTIONAL))
     if missing or unknown:
         parts = [f"lacks {', '.join(missing)}"] if missing else []
         parts += [f"has unknown columns {', '.join(unknown)}"] if unknown else []
@@ -153,21 +152,23 @@ def _refuse_wrong_columns(frame: pl.DataFrame) -> None:
         )
 
 
-def _reasons(everything: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
+def _reasons(all_breaches: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
     """Columns `index` and `reasons`; repeated timestamps told apart into repeats and contradictions."""
-    repeats = everything.filter(pl.col("reason") == NOT_INCREASING)
+    repeats = all_breaches.filter(pl.col("reason") == NOT_INCREASING)
     if not repeats.is_empty():
-        everything = pl.concat([everything.filter(pl.col("reason") != NOT_INCREASING), _repeats(repeats, ordered)])
-    return everything.group_by("index").agg(pl.col("reason").unique().sort().alias("reasons")).sort("index")
+        all_breaches = pl.concat(
+            [all_breaches.filter(pl.col("reason") != NOT_INCREASING), _reasons_of_repeats(repeats, ordered)]
+        )
+    return all_breaches.group_by("index").agg(pl.col("reason").unique().sort().alias("reasons")).sort("index")
 
 
-def _repeats(repeats: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
-    """The first of identical rows stays; of rows that contradict each other nobody knows which is true."""
+def _reasons_of_repeats(repeats: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
+    """The first of identical rows stays; of rows that contradict each other it is not known which is true."""
     keys = ["symbol", "timestamp"]
     touched = ordered.join(repeats, on="index", how="semi").select(keys).unique()
     rows = ordered.join(touched, on=keys, how="semi").sort("index")
-    said = [name for name in rows.columns if name not in {"index", "received", *keys}]
-    alike = pl.struct(said).n_unique().over(keys) == 1
+    content = [name for name in rows.columns if name not in {"index", "received", *keys}]
+    alike = pl.struct(content).n_unique().over(keys) == 1
     first = pl.col("index") == pl.col("index").min().over(keys)
     return (
         rows.with_columns(alike.alias("alike"), first.alias("first"))
@@ -179,33 +180,35 @@ def _repeats(repeats: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
 
 def _refused_sessions(placed: pl.DataFrame, reasons: pl.DataFrame, limit: float) -> frozenset[tuple[str, date]]:
     harmful = pl.col("reasons").list.set_difference(list(HARMLESS)).list.len() > 0
-    counted = (
+    counts = (
         placed.select("index", "symbol", "session")
         .filter(pl.col("session").is_not_null())
         .join(reasons.filter(harmful).select("index", pl.lit(1).alias("bad")), on="index", how="left")
         .group_by("symbol", "session")
         .agg(pl.len().alias("rows"), pl.col("bad").sum())
     )
-    return frozenset(counted.filter(pl.col("bad") > limit * pl.col("rows")).select("symbol", "session").rows())
+    return frozenset(counts.filter(pl.col("bad") > limit * pl.col("rows")).select("symbol", "session").rows())
 
 
 def _with_refused(placed: pl.DataFrame, reasons: pl.DataFrame, refused: frozenset[tuple[str, date]]) -> pl.DataFrame:
     if not refused:
         return reasons
     pairs = pl.DataFrame(sorted(refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
-    rest = (
+    other_rows = (
         placed.select("index", "symbol", "session")
         .join(pairs, on=["symbol", "session"], how="semi")
         .join(reasons, on="index", how="anti")
     )
-    return pl.concat([reasons, rest.select("index", pl.lit([REFUSED_WITH_SESSION]).alias("reasons"))]).sort("index")
+    return pl.concat([reasons, other_rows.select("index", pl.lit([REFUSED_WITH_SESSION]).alias("reasons"))]).sort(
+        "index"
+    )
 
 
 def _bad_rows(ordered: pl.DataFrame, placed: pl.DataFrame, reasons: pl.DataFrame) -> pl.DataFrame:
     rows = ordered.join(reasons, on="index", how="inner", maintain_order="left")
     sessions = placed.select("index", "session")
-    said = [name for name in rows.columns if name not in {"index", "symbol", "reasons", "received"}]
-    as_json = pl.struct(said).struct.json_encode()
+    content = [name for name in rows.columns if name not in {"index", "symbol", "reasons", "received"}]
+    as_json = pl.struct(content).struct.json_encode()
     row = pl.coalesce("received", as_json) if "received" in rows.columns else as_json
     return rows.join(sessions, on="index", how="left", maintain_order="left").select(
         "symbol", "session", "timestamp", "reasons", row.alias("row")

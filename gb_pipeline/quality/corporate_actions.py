@@ -1,7 +1,7 @@
-"""Judging corporate actions as a vendor sent them.
+"""This module validates corporate actions as a vendor sent them: text becomes exact decimals, and each row that breaks a rule
+gets a reason.
 
-Belongs here: text to exact decimals, the rules that every action keeps, and a reason for each row that breaks one.
-Does not belong here: what is stored already, and labels that tell actions of one day apart (`lake.corporate_actions`).
+What is stored already, and labels that tell actions of one day apart, are dealt with in `lake.corporate_actions`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from gb_pipeline.market.schema import (
     Precision,
     polars_schema,
 )
-from gb_pipeline.quality.exact import TOO_LARGE, TOO_PRECISE, exactly
+from gb_pipeline.quality.exact import TOO_LARGE, TOO_PRECISE, parse_exact
 
 NO_EX_DATE = "missing_ex_date"
 NO_KIND = "unknown_kind"
 OUTSIDE = "outside_window"
-NOT_ASKED = "symbol_not_asked_for"
+NOT_REQUESTED = "symbol_not_asked_for"
 NOT_POSITIVE = "not_positive"
 UNEXPECTED = "unexpected_value"
 
@@ -54,13 +54,13 @@ BAD = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class ActionsValidation:
-    """What a judgement found; `received == good.height + bad.height + len(repeated)`.
+    """The outcome of a validation; `received == good.height + bad.height + len(repeated)`.
 
     Attributes:
         good: columns of `ACTION`, exact, each once; several of one day may have one label.
         bad: columns of `BAD`; `session` is the ex date.
         received: rows of the frame.
-        repeated: symbols of rows that say the same as an earlier one, value for value.
+        repeated: symbols of rows that equal an earlier one, value for value.
         refused: `(symbol, ex_date, kind)` of bad rows: the vendor has not withdrawn these.
     """
 
@@ -76,27 +76,27 @@ def validate_actions(frame: pl.DataFrame, symbols: Collection[str], start: date,
 
     Args:
         frame: `symbol` and columns of `market.schema.ACTIONS_RECEIVED`; numbers as text (decimals and integers are taken
-            as well, floats are not: they no longer say what the vendor said).
-        symbols: who was asked for.
-        start, end: the half-open range of ex dates that was asked for.
+            as well, floats are not: they no longer carry the vendor's own digits).
+        symbols: the requested ones.
+        start, end: the requested half-open range of ex dates.
 
     Raises:
         WindowRefused: the frame has wrong columns or types.
     """
-    rows = _textual(frame).rows(named=True)
+    rows = _with_types(frame).rows(named=True)
     good: dict[tuple[Any, ...], dict[str, Any]] = {}
     bad: list[dict[str, Any]] = []
     refused: set[tuple[str, date | None, str | None]] = set()
     repeated: list[str] = []
     for row in rows:
-        action, reasons = _read(row, symbols, start, end)
+        action, reasons = _read_action(row, symbols, start, end)
         if reasons:
             refused.add((row["symbol"], row["ex_date"], row["kind"]))
-            bad.append(_refusal(row, reasons))
-        elif (said := tuple(action.values())) in good:
+            bad.append(_bad_row(row, reasons))
+        elif (content := tuple(action.values())) in good:
             repeated.append(row["symbol"])
         else:
-            good[said] = action
+            good[content] = action
     return ActionsValidation(
         good=pl.DataFrame(list(good.values()), schema=ACTION),
         bad=pl.DataFrame(bad, schema=BAD),
@@ -116,11 +116,13 @@ def split_ratio(to: Decimal, of: Decimal) -> Fraction:
     return Fraction(to) / Fraction(of)
 
 
-def _read(row: Mapping[str, Any], symbols: Collection[str], start: date, end: date) -> tuple[dict[str, Any], list[str]]:
+def _read_action(
+    row: Mapping[str, Any], symbols: Collection[str], start: date, end: date
+) -> tuple[dict[str, Any], list[str]]:
     kind, ex_date = row["kind"], row["ex_date"]
     reasons = []
     if row["symbol"] not in symbols:
-        reasons.append(NOT_ASKED)
+        reasons.append(NOT_REQUESTED)
     if kind not in ACTION_KINDS:
         reasons.append(NO_KIND)
     if ex_date is None:
@@ -130,7 +132,7 @@ def _read(row: Mapping[str, Any], symbols: Collection[str], start: date, end: da
     numbers: dict[str, Decimal | None] = dict.fromkeys(_ALL_NUMBERS)
     for name in _ALL_NUMBERS:
         if name in _NUMBERS.get(kind, ()):
-            numbers[name], reason = exactly(row[name], Precision.WIDE)
+            numbers[name], reason = parse_exact(row[name], Precision.WIDE)
             if reason is None and numbers[name] <= 0:  # type: ignore[operator]
                 reason = NOT_POSITIVE
             reasons += [] if reason is None else [f"{name}_{reason}"]
@@ -138,7 +140,7 @@ def _read(row: Mapping[str, Any], symbols: Collection[str], start: date, end: da
             reasons.append(f"{name}_{UNEXPECTED}")
     ratio = None
     if kind == SPLIT and not reasons:
-        ratio, reason = _rounded(split_ratio(numbers["split_to"], numbers["split_from"]))  # type: ignore[arg-type]
+        ratio, reason = _round_ratio(split_ratio(numbers["split_to"], numbers["split_from"]))  # type: ignore[arg-type]
         reasons += [] if reason is None else [f"ratio_{reason}"]
     action = {
         "symbol": row["symbol"],
@@ -153,43 +155,43 @@ def _read(row: Mapping[str, Any], symbols: Collection[str], start: date, end: da
     return {name: action[name] for name in ACTION}, reasons
 
 
-def _rounded(ratio: Fraction) -> tuple[Decimal | None, str | None]:
+def _round_ratio(ratio: Fraction) -> tuple[Decimal | None, str | None]:
     """Half to even at the 18th decimal; the exact ratio is `split_to` over `split_from`."""
     digits, scale = Precision.WIDE.digits
-    scaled = round(ratio * 10**scale)
-    if scaled == 0:
+    units = round(ratio * 10**scale)
+    if units == 0:
         return None, TOO_PRECISE
-    if len(str(scaled)) > digits:
+    if len(str(units)) > digits:
         return None, TOO_LARGE
-    return Decimal((0, tuple(map(int, str(scaled))), -scale)), None
+    return Decimal((0, tuple(map(int, str(units))), -scale)), None
 
 
-def _refusal(row: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
+def _bad_row(row: Mapping[str, Any], reasons: list[str]) -> dict[str, Any]:
     ex_date = row["ex_date"]
-    said = {name: row[name] for name in ACTIONS_RECEIVED}
+    content = {name: row[name] for name in ACTIONS_RECEIVED}
     return {
         "symbol": row["symbol"] or "",
         "session": ex_date,
         "timestamp": None if ex_date is None else datetime.combine(ex_date, time(), UTC),
         "reasons": reasons,
-        "row": json.dumps(said, default=str),
+        "row": json.dumps(content, default=str),
     }
 
 
-def _textual(frame: pl.DataFrame) -> pl.DataFrame:
+def _with_types(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with every column in the type of `ACTIONS_RECEIVED`; what would change a value is refused."""
-    wanted = pl.Schema({"symbol": pl.String(), **ACTIONS_RECEIVED})
-    lacks, unknown = sorted(set(wanted) - set(frame.columns)), sorted(set(frame.columns) - set(wanted))
-    if lacks or unknown:
-        parts = [f"lacks {', '.join(lacks)}"] if lacks else []
+    types = pl.Schema({"symbol": pl.String(), **ACTIONS_RECEIVED})
+    missing, unknown = sorted(set(types) - set(frame.columns)), sorted(set(frame.columns) - set(types))
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
         parts += [f"has unknown columns {', '.join(unknown)}"] if unknown else []
-        raise WindowRefused(f"the frame of actions {' and '.join(parts)}", fix=f"give {', '.join(wanted)}")
-    for name, kind in wanted.items():
-        given = frame.schema[name]
-        number = name in _ALL_NUMBERS and (given.is_decimal() or given.is_integer())
-        if given not in {kind, pl.Null()} and not number:
+        raise WindowRefused(f"the frame of actions {' and '.join(parts)}", fix=f"give {', '.join(types)}")
+    for name, wanted in types.items():
+        dtype = frame.schema[name]
+        number = name in _ALL_NUMBERS and (dtype.is_decimal() or dtype.is_integer())
+        if dtype not in {wanted, pl.Null()} and not number:
             raise WindowRefused(
-                f"column {name!r} of the actions holds {given}, not {kind}",
+                f"column {name!r} of the actions holds {dtype}, not {wanted}",
                 fix="pass the vendor's own text, and dates as dates",
             )
-    return frame.select(pl.col(name).cast(kind) for name, kind in wanted.items())
+    return frame.select(pl.col(name).cast(wanted) for name, wanted in types.items())

@@ -1,7 +1,7 @@
-"""Reading a vendor's numbers exactly, or saying why not.
+"""This module reads a vendor's numbers exactly, or says why it cannot.
 
-This module turns text into decimals without rounding, names the reason for every text that is refused, and hands decimals
-out as the integers that they are. Whether a price makes sense is not known here (`model`).
+Text becomes decimals without rounding, every text that is refused gets a reason, and decimals are handed out as the integers
+that they are. Whether a price makes sense is checked in `model`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
 
     Args:
         frame: `open, high, low, close, volume` and, where present, `trade_count, vwap, ask_close`, as text or already as
-            decimals or integers. Floats are refused: they no longer say what the vendor said.
+            decimals or integers. Floats are refused: they no longer carry the vendor's own digits.
         precision: how many digits the decimals have.
 
     Returns:
@@ -43,38 +43,38 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
     Raises:
         WindowRefused: a number column is of a type that cannot be exact.
     """
-    kind = precision.decimal
-    given = [name for name in (*PRICES, "volume", "vwap", "ask_close") if name in frame.columns]
-    # Exact already, and all there: nothing to read. A missing `vwap` or quote is no problem.
-    present = [name for name in given if not _read_already(frame[name], kind, required=name in _REQUIRED)]
-    if not present and _counted_already(frame):
+    dtype = precision.decimal
+    present = [name for name in (*PRICES, "volume", "vwap", "ask_close") if name in frame.columns]
+    # Exact already, and all there: nothing to read. A missing `vwap` or quote is not a problem.
+    inexact = [name for name in present if not _is_exact(frame[name], dtype, required=name in _REQUIRED)]
+    if not inexact and _counts_are_exact(frame):
         return frame, pl.DataFrame(schema=PROBLEMS)
-    texts = pl.DataFrame([_textual(frame[name], kind) for name in present])
+    texts = pl.DataFrame([_as_text(frame[name], dtype) for name in inexact])
     problems = []
-    read = texts.select(pl.all().cast(kind, strict=False))
-    doubtful = texts.select(_doubtful(name, kind, texts.schema[name]) for name in present)
-    columns = []
-    for name in present:
-        series, found = _settle(
+    read = texts.select(pl.all().cast(dtype, strict=False))
+    doubtful = texts.select(_doubtful(name, dtype, texts.schema[name]) for name in inexact)
+    read_columns = []
+    for name in inexact:
+        series, found_problems = _read_doubtful(
             texts[name], read[name], read[name].is_null() | doubtful[name], precision, required=name in _REQUIRED
         )
-        columns.append(series)
-        problems += found
+        read_columns.append(series)
+        problems += found_problems
     if "trade_count" in frame.columns:
-        series, found = _integers(frame["trade_count"])
-        columns.append(series)
-        problems += found
+        series, found_problems = _integers(frame["trade_count"])
+        read_columns.append(series)
+        problems += found_problems
     return (
-        frame.with_columns(columns),
+        frame.with_columns(read_columns),
         pl.DataFrame(problems, schema=PROBLEMS, orient="row").unique(maintain_order=True),
     )
 
 
-def _read_already(series: pl.Series, kind: pl.Decimal, *, required: bool) -> bool:
-    return series.dtype == kind and not (required and series.null_count())
+def _is_exact(series: pl.Series, dtype: pl.Decimal, *, required: bool) -> bool:
+    return series.dtype == dtype and not (required and series.null_count())
 
 
-def _counted_already(frame: pl.DataFrame) -> bool:
+def _counts_are_exact(frame: pl.DataFrame) -> bool:
     return "trade_count" not in frame.columns or frame.schema["trade_count"] == pl.Int64()
 
 
@@ -92,14 +92,14 @@ def halves(decimals: pl.Series) -> npt.NDArray[np.int64]:
     return pairs[values.offset : values.offset + len(values)]
 
 
-def _doubtful(name: str, kind: pl.Decimal, given: pl.DataType) -> pl.Expr:
+def _doubtful(name: str, dtype: pl.Decimal, text_dtype: pl.DataType) -> pl.Expr:
     """Rows whose cast may have rounded: in exponent form, or with more decimals than the scale."""
-    if given == kind:
+    if text_dtype == dtype:
         return pl.lit(False).alias(name)
-    return pl.col(name).str.contains(rf"\.[0-9]{{{kind.scale + 1}}}|[eE]").fill_null(False)
+    return pl.col(name).str.contains(rf"\.[0-9]{{{dtype.scale + 1}}}|[eE]").fill_null(False)
 
 
-def _settle(
+def _read_doubtful(
     text: pl.Series, values: pl.Series, doubtful: pl.Series, precision: Precision, *, required: bool
 ) -> tuple[pl.Series, list[tuple[int, str]]]:
     """Read the doubtful rows exactly, one by one where columns cannot decide."""
@@ -107,31 +107,31 @@ def _settle(
         return values, []
     rows = doubtful.arg_true()
     if text.dtype == pl.String:
-        rows = rows.filter(~_zeros_only(text.gather(rows), values.gather(rows)))
+        rows = rows.filter(~_ends_in_zeros(text.gather(rows), values.gather(rows)))
     problems, corrected = [], []
-    for row, item in zip(rows, text.gather(rows), strict=True):
-        value, reason = exactly(item, precision)
+    for row, text_value in zip(rows, text.gather(rows), strict=True):
+        value, reason = parse_exact(text_value, precision)
         corrected.append(value)
         if reason is not None and (required or reason != MISSING):
             problems.append((row, reason))
     return values.scatter(rows, pl.Series(corrected, dtype=precision.decimal, strict=True)), problems
 
 
-def _zeros_only(text: pl.Series, values: pl.Series) -> pl.Series:
+def _ends_in_zeros(text: pl.Series, values: pl.Series) -> pl.Series:
     """Rows whose further decimals are all zero: `42000.1200000000` was read exactly."""
     plain = ~text.str.contains(r"\.[0-9]{19}|[eE]").fill_null(True)
     widest = pl.Decimal(38, 18)
     return plain & values.is_not_null() & (text.cast(widest, strict=False) == values.cast(widest)).fill_null(False)
 
 
-def exactly(item: str | None, precision: Precision) -> tuple[Decimal | None, str | None]:
+def parse_exact(text: str | None, precision: Precision) -> tuple[Decimal | None, str | None]:
     """One number as it was written, or the reason why it cannot be stored as it is: nothing is ever rounded.
 
     Example:
         >>> exactly("0.485", Precision.WIDE), exactly("1e-19", Precision.WIDE)
         ((Decimal('0.485'), None), (None, 'too_precise'))
     """
-    stripped = (item or "").strip()
+    stripped = (text or "").strip()
     if not stripped:
         return None, MISSING
     if len(stripped) > 400 or not _NUMBER.fullmatch(stripped):
@@ -150,11 +150,11 @@ def exactly(item: str | None, precision: Precision) -> tuple[Decimal | None, str
     return Decimal((sign, tuple(map(int, str(mantissa))), int(exponent))), None
 
 
-def _textual(series: pl.Series, kind: pl.Decimal) -> pl.Series:
+def _as_text(series: pl.Series, dtype: pl.Decimal) -> pl.Series:
     if isinstance(series.dtype, pl.String):
         return series
-    if series.dtype == kind or isinstance(series.dtype, pl.Null):
-        return series.cast(kind)
+    if series.dtype == dtype or isinstance(series.dtype, pl.Null):
+        return series.cast(dtype)
     if series.dtype.is_decimal() or series.dtype.is_integer():
         return series.cast(pl.String)
     raise WindowRefused(
@@ -171,10 +171,10 @@ def _integers(text: pl.Series) -> tuple[pl.Series, list[tuple[int, str]]]:
     values = text.cast(pl.Int64, strict=False)
     rows = (values.is_null() & text.is_not_null() & (text != "")).arg_true()
     problems, corrected = [], []
-    for row, item in zip(rows, text.gather(rows), strict=True):
-        value, reason = exactly(item, Precision.STANDARD)
-        whole = value is not None and value == value.to_integral_value() and abs(value) <= MAX_INT64
-        corrected.append(int(value) if value is not None and whole else None)
-        if not whole:
+    for row, text_value in zip(rows, text.gather(rows), strict=True):
+        value, reason = parse_exact(text_value, Precision.STANDARD)
+        is_whole = value is not None and value == value.to_integral_value() and abs(value) <= MAX_INT64
+        corrected.append(int(value) if value is not None and is_whole else None)
+        if not is_whole:
             problems.append((row, reason or NOT_A_NUMBER))
     return values.scatter(rows, pl.Series(corrected, dtype=pl.Int64())) if len(rows) else values, problems

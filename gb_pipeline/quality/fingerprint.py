@@ -1,4 +1,4 @@
-"""A hash of what is stored that does not depend on how it is stored.
+"""This module hashes what is stored, in a way that does not depend on how it is stored.
 
 The fingerprint of a (source, symbol, resolution, session) in one precision is made of the first 8 bytes of SHA-256 over:
 
@@ -59,8 +59,8 @@ def session_fingerprints(
         [1440]
     """
     runs = session_runs(frame)
-    prints = fingerprint_runs(runs, source, resolution, precision)
-    columns = [runs.symbols, runs.sessions, pl.Series(runs.counts), pl.Series(prints)]
+    fingerprints = fingerprint_runs(runs, source, resolution, precision)
+    columns = [runs.symbols, runs.sessions, pl.Series(runs.counts), pl.Series(fingerprints)]
     return pl.DataFrame([values.alias(name) for name, values in zip(FINGERPRINTS, columns, strict=True)])
 
 
@@ -140,20 +140,20 @@ def combine(parts: pl.DataFrame | Mapping[str, str] | Iterable[tuple[str, str]])
         True
     """
     if isinstance(parts, pl.DataFrame):
-        named = parts.select(
+        lines = parts.select(
             pl.concat_str(pl.exclude("fingerprint").cast(pl.String), separator=" ").alias("name"), "fingerprint"
         )
-        if named.schema["fingerprint"] == pl.Int64:
-            named = named.with_columns(fingerprint_text(named["fingerprint"]))
+        if lines.schema["fingerprint"] == pl.Int64:
+            lines = lines.with_columns(fingerprint_text(lines["fingerprint"]))
     else:
-        named = pl.DataFrame(list(dict(parts).items()), schema=["name", "fingerprint"], orient="row")
-        named = named.cast(pl.String)
-    named = named.filter(pl.col("fingerprint").fill_null("") != "")
-    if named.is_empty():
+        lines = pl.DataFrame(list(dict(parts).items()), schema=["name", "fingerprint"], orient="row")
+        lines = lines.cast(pl.String)
+    lines = lines.filter(pl.col("fingerprint").fill_null("") != "")
+    if lines.is_empty():
         return ""
-    if not named["name"].is_sorted():
-        named = named.sort("name", "fingerprint")
-    text: str = named.select(pl.concat_str("name", pl.lit(" "), "fingerprint", pl.lit("\n")).str.join("")).item()
+    if not lines["name"].is_sorted():
+        lines = lines.sort("name", "fingerprint")
+    text: str = lines.select(pl.concat_str("name", pl.lit(" "), "fingerprint", pl.lit("\n")).str.join("")).item()
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -195,12 +195,12 @@ def _integers(series: pl.Series, precision: Precision) -> npt.NDArray[Any]:
     if not series.dtype.is_decimal():
         return (series.cast(pl.Int64).fill_null(0) if series.null_count() else series.cast(pl.Int64)).to_numpy()
     try:
-        exact = series if series.dtype == precision.decimal else series.cast(precision.decimal)
+        decimals = series if series.dtype == precision.decimal else series.cast(precision.decimal)
     except pl.exceptions.InvalidOperationError as error:
         raise WindowRefused(
             f"column {series.name!r} holds values that do not fit {precision.decimal}", fix="use `precision: wide`"
         ) from error
-    pairs = halves(exact.fill_null(0) if exact.null_count() else exact)
+    pairs = halves(decimals.fill_null(0) if decimals.null_count() else decimals)
     return pairs if precision is Precision.WIDE else pairs[:, 0]
 
 

@@ -1,7 +1,6 @@
-"""Which expected bars are not there, and why.
+"""This module compares stored bars with expected ones, and gives every run of missing bars a reason.
 
-This module compares stored bars with the calendar and gives every run of missing ones a reason. What the calendar expects,
-and what is stored, it is told.
+What the calendar expects and what is stored are given to it.
 """
 
 from __future__ import annotations
@@ -93,15 +92,15 @@ def find_gaps(
         reason[:] = _CODES[GapReason.NO_TRADE if policy is GapPolicy.NO_TRADE else GapReason.UNKNOWN]
         delivered = _delivered(expected, places, refused)
         # A session of which the vendor sent nothing at all was answered empty; one refused row is not nothing.
-        absent = np.bincount(session, minlength=len(starts))
+        missing_counts = np.bincount(session, minlength=len(starts))
         answered = np.bincount(session[delivered], minlength=len(starts)) > 0
-        reason[((absent == counts) & ~answered)[session]] = _CODES[GapReason.VENDOR_EMPTY]
+        reason[((missing_counts == counts) & ~answered)[session]] = _CODES[GapReason.VENDOR_EMPTY]
         reason[delivered] = _CODES[GapReason.UNKNOWN]
     breaks = (np.diff(places) != 1) | (np.diff(session) != 0) | (np.diff(reason) != 0)
-    first = np.concatenate([[0], np.flatnonzero(breaks) + 1])
-    lengths = np.diff(first, append=len(places))
-    begins, ends = expected[places[first]], expected["end"][places[first + lengths - 1]]
-    columns = (begins["symbol"], begins["session"], begins["timestamp"], ends, lengths, _REASONS[reason[first]])
+    gap_starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    lengths = np.diff(gap_starts, append=len(places))
+    begins, ends = expected[places[gap_starts]], expected["end"][places[gap_starts + lengths - 1]]
+    columns = (begins["symbol"], begins["session"], begins["timestamp"], ends, lengths, _REASONS[reason[gap_starts]])
     return pl.DataFrame(dict(zip(GAPS, columns, strict=True)), schema_overrides=GAPS)
 
 

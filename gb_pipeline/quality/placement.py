@@ -1,7 +1,7 @@
-"""Where a row stands in its calendar.
+"""This module places rows in their calendar: the session of every timestamp, when its bar closes, and whether it lies in
+trading hours and on the grid.
 
-Belongs here: for every timestamp its session, the moment the bar closes, and whether it lies in trading hours and on the
-grid. Does not belong here: what follows from it (`model`).
+What follows from it is decided in `model`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from gb_pipeline.market.exchange_sessions import ALWAYS_OPEN
 from gb_pipeline.quality.rules import BarRules
-
-ALWAYS = "24/7"
 
 
 def place(frame: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
@@ -28,7 +27,7 @@ def place(frame: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
     if not rules.resolution.intraday:
         on_grid = pl.col("timestamp") == pl.col("timestamp").dt.truncate("1d")
         return placed.with_columns(on_grid.alias("on_grid"), pl.col("session").is_not_null().alias("in_hours"))
-    if rules.calendar.name == ALWAYS:
+    if rules.calendar.name == ALWAYS_OPEN:
         step = int(rules.resolution.duration / timedelta(microseconds=1))  # type: ignore[operator]
         on_grid = pl.col("timestamp").to_physical() % step == 0
         return placed.with_columns(on_grid.alias("on_grid"), pl.lit(True).alias("in_hours"))

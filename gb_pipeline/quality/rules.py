@@ -1,6 +1,6 @@
-"""What a source's bars are judged by.
+"""This module holds the rules that a source's bars are validated against, as one value.
 
-Belongs here: the switches of the judgement, as one value. Does not belong here: the judgement (`bars`, `gaps`).
+They are applied in `bars` and `gaps`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class GapPolicy(StrEnum):
     NO_TRADE = "no_trade"
     """The vendor publishes no bar where nothing traded (Coinbase, Alpaca, Massive): absent means no trade."""
     OPEN = "open"
-    """The vendor publishes every bar (Binance): an absent one is unexplained and asked for again."""
+    """The vendor publishes every bar (Binance): an absent one is unexplained and requested again."""
 
 
 class Alignment(StrEnum):
@@ -34,7 +34,7 @@ class Alignment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BarRules:
-    """How bars of one source and resolution are judged.
+    """How bars of one source and resolution are validated.
 
     Attributes:
         resolution: the length of the bars.

@@ -1,7 +1,6 @@
-"""Rows of one symbol and session that stand together.
+"""This module finds where the rows of one symbol and session end and the next ones begin.
 
-This module finds where one session's rows end and the next one's begin, so that whatever is said of a session can be
-computed by columns. It knows nothing of what is computed (`fingerprint`, `session_days`).
+With that, whatever holds for a session can be computed by columns (`fingerprint`, `session_days`).
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ def session_runs(frame: pl.DataFrame) -> SessionRuns:
     starts, counts = row_runs(frame)
     if not is_ordered(frame, starts):
         # Rows of one timestamp, which no table of ours holds, still have one order.
-        more = [name for name in CONTENT if name in frame.columns]
-        frame = frame.sort(*SESSION, "timestamp", *more)
+        content = [name for name in CONTENT if name in frame.columns]
+        frame = frame.sort(*SESSION, "timestamp", *content)
         starts, counts = row_runs(frame)
     return SessionRuns(frame, starts, counts, frame["symbol"][starts], frame["session"][starts])
 
@@ -68,7 +67,7 @@ def row_runs(frame: pl.DataFrame, keys: Sequence[str] = SESSION) -> tuple[Intege
     changes = np.zeros(rows, dtype=bool)
     changes[0] = True
     for name in keys:
-        changes[1:] |= _changes(frame[name])
+        changes[1:] |= _differs_from_previous(frame[name])
     starts = np.flatnonzero(changes)
     return starts, np.diff(starts, append=rows)
 
@@ -83,17 +82,17 @@ def is_ordered(frame: pl.DataFrame, starts: Integers, keys: Sequence[str] = SESS
         repeats: whether a timestamp may stand twice.
     """
     stamps = whole_numbers(frame["timestamp"])
-    back = np.flatnonzero(stamps[1:] < stamps[:-1] if repeats else stamps[1:] <= stamps[:-1]) + 1
+    steps_back = np.flatnonzero(stamps[1:] < stamps[:-1] if repeats else stamps[1:] <= stamps[:-1]) + 1
     # Time may step back only where the next run begins.
-    if np.setdiff1d(back, starts, assume_unique=True).size:
+    if np.setdiff1d(steps_back, starts, assume_unique=True).size:
         return False
-    after, same = np.zeros(max(len(starts) - 1, 0), dtype=bool), np.ones(max(len(starts) - 1, 0), dtype=bool)
+    is_later, is_same = np.zeros(max(len(starts) - 1, 0), dtype=bool), np.ones(max(len(starts) - 1, 0), dtype=bool)
     for name in keys:
         heads = frame[name][starts]
-        before, here = heads.slice(0, len(same)), heads.slice(1)
-        after |= same & (here > before).to_numpy()
-        same &= (here == before).to_numpy()
-    return bool(after.all())
+        before, here = heads.slice(0, len(is_same)), heads.slice(1)
+        is_later |= is_same & (here > before).to_numpy()
+        is_same &= (here == before).to_numpy()
+    return bool(is_later.all())
 
 
 def expand(starts: Integers, counts: Integers) -> Integers:
@@ -112,6 +111,6 @@ def whole_numbers(series: pl.Series) -> Integers:
     return series.cast(pl.Int64).to_numpy()
 
 
-def _changes(series: pl.Series) -> npt.NDArray[np.bool_]:
-    here, before = series.slice(1), series.slice(0, len(series) - 1)
-    return (here.ne_missing(before) if series.null_count() else here != before).to_numpy()
+def _differs_from_previous(series: pl.Series) -> npt.NDArray[np.bool_]:
+    values, previous = series.slice(1), series.slice(0, len(series) - 1)
+    return (values.ne_missing(previous) if series.null_count() else values != previous).to_numpy()

@@ -1,7 +1,7 @@
-"""Every day of every series of a window, as a position in arrays.
+"""This module gives every day of every series of a window a position in arrays, symbol after symbol and day after day.
 
-This module lays days out, symbol after symbol and day after day, and brings what other frames say of (symbol, session) to
-its position: no joins, no row of Python per session. What is said of a day it does not know (`lake.coverage`).
+Values that other frames have for a (symbol, session) are put at its position without joins and without a Python row per
+session. What the values mean is known to `lake.coverage`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SessionDays:
         return self.of_days(self._days)
 
     def day_places(self, sessions: pl.Series) -> Integers:
-        """Which of the window's days each session (Date) is; -1 for one that is none of them."""
+        """Which of the window's days each session (Date) is; -1 for one that is not among them."""
         offsets = _numbers(sessions) - self._first
         inside = (offsets >= 0) & (offsets < len(self._place_of))
         return np.where(inside, self._place_of.take(offsets, mode="clip"), -1) if len(self._days) else offsets * 0 - 1
@@ -135,7 +135,7 @@ def _number(day: date) -> int:
 
 
 def _numbers(days: pl.Series) -> Integers:
-    """Days since 1970-01-01; what is no day is far from all of them."""
+    """Days since 1970-01-01; a missing day is far from all others."""
     numbers = days.cast(pl.Int64)
     return (numbers.fill_null(_NO_DAY) if numbers.null_count() else numbers).to_numpy()
 

@@ -1,8 +1,8 @@
-"""The gaps of many series and days at once.
+"""This module finds the gaps of many series and days at once, and gathers those of each day in a list.
 
-This module decides which days can have a gap at all, looks bar by bar only there (`gaps.find_gaps`), and gathers the gaps of
-each day in a list. Stored bars are unique and, unless a source keeps unaligned ones, on the grid: a day with as many bars as
-the calendar expects has no gap, and a day without any is one.
+It decides which days can have a gap at all, and compares bar by bar only there (`gaps.find_gaps`). Stored bars are unique and,
+unless a source keeps unaligned ones, on the grid: a day with as many bars as the calendar expects has no gap, and a day without
+any is one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gb_pipeline.quality.session_days import Flags, SessionDays
 _GAP = ("start", "end", "missing", "reason")
 # A gap and the position of its day.
 _PLACED = pl.Schema({"place": pl.Int64(), **{name: GAPS[name] for name in _GAP}})
-_NONE = pl.DataFrame(schema=_PLACED)
+_NO_GAPS = pl.DataFrame(schema=_PLACED)
 # In microseconds.
 _DAY = 86_400_000_000
 
@@ -91,22 +91,22 @@ def gaps_by_day(
     actual, bars = days.add(places, runs.counts), days.of_days(expected.counts)
     open_days = days.listed & ~days.closed
     suspects = open_days & (bars > 0) & (True if rules.allow_unaligned else actual != bars)
-    # Of a day without a stored and without a refused row there is nothing to look up.
-    bare = suspects & (actual == 0) & (days.count(refused) == 0)
-    parts = [
+    # A day without a stored or a refused row is missing as a whole.
+    empty_days = suspects & (actual == 0) & (days.count(refused) == 0)
+    gaps = [
         closed_gaps(days),
         _whole_days(days, ~days.listed, GapReason.NOT_LISTED),
-        _bare_days(days, expected, bare, GapReason.FETCH_FAILED if failed else GapReason.VENDOR_EMPTY),
+        _empty_days(days, expected, empty_days, GapReason.FETCH_FAILED if failed else GapReason.VENDOR_EMPTY),
     ]
-    looked_at = np.flatnonzero(suspects & ~bare)
-    if len(looked_at):
-        known = np.isin(places, looked_at)
-        rows = runs.frame.select("symbol", "timestamp")[expand(runs.starts[known], runs.counts[known])]
-        wanted = _grid_of(days, expected, looked_at)
-        stamped = refused.filter(pl.col("timestamp").is_not_null())
-        found = find_gaps(wanted, rows, rules.gap_policy, refused=stamped, failed=failed)
-        parts.append(found.select(pl.Series("place", days.places(found["symbol"], found["session"])), *_GAP))
-    return gather_gaps(days, pl.concat(parts))
+    suspect_places = np.flatnonzero(suspects & ~empty_days)
+    if len(suspect_places):
+        is_suspect = np.isin(places, suspect_places)
+        rows = runs.frame.select("symbol", "timestamp")[expand(runs.starts[is_suspect], runs.counts[is_suspect])]
+        expected_bars = _expected_bars_of(days, expected, suspect_places)
+        refused_with_stamp = refused.filter(pl.col("timestamp").is_not_null())
+        bar_gaps = find_gaps(expected_bars, rows, rules.gap_policy, refused=refused_with_stamp, failed=failed)
+        gaps.append(bar_gaps.select(pl.Series("place", days.places(bar_gaps["symbol"], bar_gaps["session"])), *_GAP))
+    return gather_gaps(days, pl.concat(gaps))
 
 
 def gather_gaps(days: SessionDays, gaps: pl.DataFrame) -> DayGaps:
@@ -129,22 +129,24 @@ def gather_gaps(days: SessionDays, gaps: pl.DataFrame) -> DayGaps:
 def _whole_days(days: SessionDays, where: Flags, reason: GapReason) -> pl.DataFrame:
     places = np.flatnonzero(where)
     if not len(places):
-        return _NONE
+        return _NO_GAPS
     begins = days.numbers[places] * _DAY
-    return _placed(places, pl.Series(begins), pl.Series(begins + _DAY), np.zeros(len(places), np.int64), reason)
+    return _place_gaps(places, pl.Series(begins), pl.Series(begins + _DAY), np.zeros(len(places), np.int64), reason)
 
 
-def _bare_days(days: SessionDays, expected: ExpectedBars, where: Flags, reason: GapReason) -> pl.DataFrame:
+def _empty_days(days: SessionDays, expected: ExpectedBars, where: Flags, reason: GapReason) -> pl.DataFrame:
     places = np.flatnonzero(where)
     if not len(places):
-        return _NONE
-    at = places % days.count_of_days
-    first, missing = expected.starts[at], expected.counts[at]
+        return _NO_GAPS
+    day_places = places % days.count_of_days
+    first, missing = expected.starts[day_places], expected.counts[day_places]
     last = first + missing - 1
-    return _placed(places, expected.grid["timestamp"][first], expected.grid["end"][last], missing, reason)
+    return _place_gaps(places, expected.grid["timestamp"][first], expected.grid["end"][last], missing, reason)
 
 
-def _placed(places: Integers, starts: pl.Series, ends: pl.Series, missing: Integers, reason: GapReason) -> pl.DataFrame:
+def _place_gaps(
+    places: Integers, starts: pl.Series, ends: pl.Series, missing: Integers, reason: GapReason
+) -> pl.DataFrame:
     reasons = pl.Series([reason.value]).new_from_index(0, len(places))
     columns = (pl.Series(places), starts, ends, pl.Series(missing), reasons)
     return pl.DataFrame(
@@ -152,8 +154,8 @@ def _placed(places: Integers, starts: pl.Series, ends: pl.Series, missing: Integ
     )
 
 
-def _grid_of(days: SessionDays, expected: ExpectedBars, places: Integers) -> pl.DataFrame:
+def _expected_bars_of(days: SessionDays, expected: ExpectedBars, places: Integers) -> pl.DataFrame:
     """The expected bars of some positions, in order: `symbol`, `session`, `timestamp`, `end`."""
-    at = places % days.count_of_days
-    bars = expected.grid[expand(expected.starts[at], expected.counts[at])]
-    return bars.with_columns(days.symbols[np.repeat(places, expected.counts[at])])
+    day_places = places % days.count_of_days
+    bars = expected.grid[expand(expected.starts[day_places], expected.counts[day_places])]
+    return bars.with_columns(days.symbols[np.repeat(places, expected.counts[day_places])])

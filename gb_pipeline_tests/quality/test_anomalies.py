@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline.quality.anomalies import OUTLIER_MEDIANS, OUTLIER_SHARE, STALE_RUN, suspicious
+from gb_pipeline.quality.anomalies import OUTLIER_MEDIANS, OUTLIER_SHARE, STALE_RUN, find_anomalies
 
 FIRST = datetime(2024, 1, 2, tzinfo=UTC)
 STANDARD, WIDE = pl.Decimal(18, 8), pl.Decimal(38, 18)
@@ -61,7 +61,7 @@ def _share(bar: dict[str, Any], before: dict[str, Any] | None) -> float:
 
 
 def marked(rows: pl.DataFrame) -> set[tuple[str, datetime, str]]:
-    found = suspicious(rows)
+    found = find_anomalies(rows)
     assert found.columns == ["symbol", "session", "timestamp", "warning"]
     assert found.select("symbol", "timestamp").equals(found.select("symbol", "timestamp").sort("symbol", "timestamp"))
     return set(found.drop("session").iter_rows())

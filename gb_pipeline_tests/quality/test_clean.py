@@ -20,7 +20,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.clean import sessions_if_clean
-from gb_pipeline.quality.model import bar_model, breaches
+from gb_pipeline.quality.model import bar_model, find_breaches
 from gb_pipeline.quality.placement import place
 from gb_pipeline.quality.rules import Alignment, BarRules
 from gb_pipeline_tests.bars import at
@@ -101,7 +101,7 @@ def test_a_clean_frame_gets_the_sessions_of_its_rows(rules: BarRules, window: Wi
 def test_one_breach_anywhere_is_noticed(case: tuple[BarRules, Window], values: dict[str, Any], code: str) -> None:
     rules, window = case
     frame = put(bars(rules, window), 6, **values)
-    found = breaches(place(frame, rules).with_row_index("index"), rules, window, NOW)
+    found = find_breaches(place(frame, rules).with_row_index("index"), rules, window, NOW)
     assert code in found["reason"].to_list()
     assert sessions_if_clean(frame, rules, window, NOW) is None
 
