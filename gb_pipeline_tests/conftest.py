@@ -14,6 +14,9 @@ from hypothesis import settings
 settings.register_profile("project", deadline=None, max_examples=40, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("project")
 
+# No test leaves the machine, whatever it runs and whatever that starts.
+os.environ["GB_LOOPBACK_ONLY"] = "1"
+
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
 

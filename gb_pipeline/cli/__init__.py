@@ -1,9 +1,7 @@
-"""`gb`: the command line.
+"""`gb`, the command line: one file per command, with its arguments, its tables, its JSON and its exit codes.
 
-Belongs here: arguments, tables on a terminal, JSON on stdout, exit codes. One file per command.
-Does not belong here: anything that a program would want as well; that is in the package below.
-
-Nothing heavy is imported before a command needs it: `gb --help` has to answer at once.
+Whatever a program would want as well is in the package below, not here. Nothing heavy is imported before a command needs it:
+`gb --help` has to answer at once.
 """
 
 from __future__ import annotations

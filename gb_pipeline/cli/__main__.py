@@ -1,4 +1,4 @@
-"""`python -m gb_pipeline.cli`: the same as `gb`, where the script is not on the path."""
+"""`python -m gb_pipeline.cli` is the same as `gb`, for where the script is not on the path."""
 
 from __future__ import annotations
 

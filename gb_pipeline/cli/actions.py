@@ -1,6 +1,6 @@
-"""`gb actions`: splits, dividends, listings and delistings.
+"""`gb actions` fetches and shows splits, dividends, listings and delistings.
 
-Belongs here: arguments, tables, exit codes. Does not belong here: asking vendors (`ingest`), reading (`reading`).
+This module parses arguments and prints results. `ingest` asks the vendors, `reading` answers from the lake.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gb_pipeline.cli.options import (
     parse_day,
     split_series,
 )
-from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
 from gb_pipeline.errors import TransientVendorError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="actions",
-        help="Splits, cash dividends, listings and delistings: fetch them, and show them.",
+        help="Fetch and show splits, dividends and listings.",
         no_args_is_help=True,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,37 +48,37 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)],
     symbols: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False
+            metavar="SYMBOL", help="Canonical codes; all symbols of the source by default.", show_default=False
         ),
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="First ex date, as 2024-01-02; the source's start by default.")
+        str | None, typer.Option(help="First ex-date, such as 2024-01-02; the source's start by default.")
     ] = None,
     end: Annotated[
-        str | None, typer.Option(help="First ex date without; whatever has been announced by default.")
+        str | None, typer.Option(help="End date (exclusive); everything announced so far by default.")
     ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
     """Fetch corporate actions of some symbols into the lake.
 
-    Fetching again is harmless: what a vendor says differently becomes a new version beside the old one. Where a vendor has
-    divided its history by a new split (yahoo), the stored bars are fetched again. Ends with 1 when a vendor refuses for good
-    or rows were refused, and with 3 when it failed in passing or its quota is used up.
+    Fetching again is harmless: where the vendor's answer has changed, the new version is stored beside the old one. If the vendor
+    has adjusted its history for a new split (yahoo), the stored bars are fetched again. Exits with 1 when the vendor refuses
+    permanently or rows were rejected, and with 3 after a temporary failure or when its quota is used up.
     """
     from gb_pipeline.catalog.projection import refresh_catalog, table_versions
     from gb_pipeline.ingest.fetch_actions import ingest_actions
 
     settings = load_settings(config)
-    chosen = settings.source(source)
+    source_settings = settings.source(source)
     store = open_store(settings)
     first = parse_day(start, "--start") if start else None
     last = parse_day(end, "--end") if end else None
-    outcomes = ingest_actions(store, chosen, symbols or None, first, last)
+    outcomes = ingest_actions(store, source_settings, symbols or None, first, last)
     if table_versions(store):
         refresh_catalog(store, settings.sources)
     rows = [_row(outcome) for outcome in outcomes]
@@ -87,41 +87,41 @@ def fetch(
     else:
         columns = ("symbol", *_COUNTS, "refetched", "status")
         print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
-    return _tell(outcomes)
+    return _report_problems(outcomes)
 
 
 def show(
     symbols: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SYMBOL]...", help="AAPL, or yahoo:AAPL; all by default.", show_default=False),
+        typer.Argument(metavar="SYMBOL", help="AAPL, or yahoo:AAPL; all by default.", show_default=False),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Only from this source.", show_default=False)] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Only split, cash_dividend, listing or delisting.", show_default=False)
+        str | None, typer.Option(help="Only this kind: split, cash_dividend, listing or delisting.", show_default=False)
     ] = None,
-    start: Annotated[str | None, typer.Option(help="First ex date, as 2024-01-02.")] = None,
-    end: Annotated[str | None, typer.Option(help="First ex date without.")] = None,
+    start: Annotated[str | None, typer.Option(help="First ex-date, such as 2024-01-02.")] = None,
+    end: Annotated[str | None, typer.Option(help="End date (exclusive).")] = None,
     as_of: AsOf = None,
     withdrawn: Annotated[
-        bool, typer.Option("--withdrawn", help="Also those that the vendor no longer returns.")
+        bool, typer.Option("--withdrawn", help="Include those that the vendor no longer returns.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="Rows to print, newest ex dates; --json prints all.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="Rows to print, newest ex-dates first; --json prints all.", min=1)] = 50,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Show corporate actions that the lake holds, as they are known now or were known at a moment."""
+    """Show the lake's corporate actions, now or as of a moment."""
     import polars as pl
 
-    codes, named = [], source
+    codes, source_filter = [], source
     for text in symbols or []:
         if ":" in text:
-            named, code = split_series(text)
+            source_filter, code = split_series(text)
             codes.append(code)
         else:
             codes.append(text.upper())
     frame = open_lake(config, lake).corporate_actions(
-        codes or None, source=named, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn
+        codes or None, source=source_filter, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn
     )
     if as_json:
         print_json(frame.to_dicts())
@@ -130,7 +130,10 @@ def show(
     newest = frame.sort("ex_date", "source", "symbol", descending=[True, False, False]).head(limit)
     print_table(columns, newest.select(pl.col(columns)).rows())
     hidden = frame.height - newest.height
-    note(count(frame.height, "action") + (f", the newest {limit} of them shown (--limit, --json)" if hidden else ""))
+    note(
+        format_count(frame.height, "action")
+        + (f", the newest {limit} of them shown (--limit, --json)" if hidden else "")
+    )
     return ExitCode.OK
 
 
@@ -152,28 +155,28 @@ def _row(outcome: ActionsOutcome) -> dict[str, Any]:
     }
 
 
-def _tell(outcomes: list[ActionsOutcome]) -> ExitCode:
-    """Say what went wrong, each thing once, and choose the exit code."""
+def _report_problems(outcomes: list[ActionsOutcome]) -> ExitCode:
+    """Print every problem once, and choose the exit code."""
     for outcome in outcomes:
         code = outcome.symbol.code
         if outcome.restated_by_split:
             days = ", ".join(map(str, outcome.restated_by_split))
-            note(f"{code}: the split of {days} changed the vendor's history; what was stored has been fetched again")
-        for doubt in outcome.doubtful:
-            note(f"{code}: {doubt}; one of them may be withdrawn later")
+            note(f"{code}: the split of {days} changed the vendor's history; the stored bars have been fetched again")
+        for warning in outcome.doubtful:
+            note(f"{code}: {warning}; one of them may be withdrawn later")
     errors = {item.error.what: item.error for item in outcomes if item.error is not None}
     for what, error in errors.items():
         print_error(what, error.fix)
     refused = [item for item in outcomes if item.quarantined]
     for item in refused[:5]:
-        why = item.worst[0]["why"] if item.worst else "see the table"
+        reason = item.worst[0]["why"] if item.worst else "see the table"
         print_error(
-            f"{item.symbol.code}: {count(item.quarantined, 'action')} refused: {why}",
+            f"{item.symbol.code}: {format_count(item.quarantined, 'action')} refused: {reason}",
             "they are in the table `quarantine`; see docs/quality.md",
         )
-    waiting = next((item.deferred for item in outcomes if item.deferred is not None), None)
-    if waiting is not None:
-        print_error(waiting.what, waiting.fix or f"deferred until {waiting.until:%Y-%m-%d %H:%M} UTC")
+    deferral = next((item.deferred for item in outcomes if item.deferred is not None), None)
+    if deferral is not None:
+        print_error(deferral.what, deferral.fix or f"deferred until {deferral.until:%Y-%m-%d %H:%M} UTC")
     if refused or any(not isinstance(error, TransientVendorError) for error in errors.values()):
         return ExitCode.FAILED
-    return ExitCode.TRANSIENT if errors or waiting is not None else ExitCode.OK
+    return ExitCode.TRANSIENT if errors or deferral is not None else ExitCode.OK

@@ -1,7 +1,6 @@
-"""The application: which commands there are, and how each of them ends.
+"""This module lists the commands and decides how each of them ends.
 
-Belongs here: the list of commands, and turning whatever stops one into two lines and an exit code.
-Does not belong here: what a command does.
+Whatever stops a command becomes two lines on stderr and an exit code here. What a command does is in its own file.
 """
 
 from __future__ import annotations
@@ -72,8 +71,8 @@ for module in (
     module.register(app)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         sys.stdout.write(f"gb_pipeline {version('gb_pipeline')}\n")
@@ -83,7 +82,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """A market-data lake that a quant can trust, orchestrated by Dagster."""
@@ -105,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
         print_error(error.what, error.fix)
         return exit_code(error)
     except typer.TyperException as error:
-        return _usage(error)
+        return _report_usage(error)
     except BrokenPipeError:
         # The reader of the pipe has gone (`gb sql ... | head`); the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,7 +114,7 @@ def run(arguments: Sequence[str]) -> int:
     return int(code or ExitCode.OK)
 
 
-def _usage(error: typer.TyperException) -> int:
+def _report_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     message = error.format_message()
     if message:

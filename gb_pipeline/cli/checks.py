@@ -1,7 +1,6 @@
-"""What `gb doctor` looks at.
+"""`gb doctor`'s checks of the machine, the project and its sources, each with what to do about a problem.
 
-Belongs here: findings about the machine, the project and its sources, each with what to do about it. Does not belong here: the
-lake (`lake_checks`), printing them. No check sends a request to a vendor, and none changes anything.
+No check sends a request to a vendor, and none changes anything. The checks of the lake are in `lake_checks`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gb_pipeline.cli.output import count
-from gb_pipeline.cli.readiness import readiness
+from gb_pipeline.cli.output import format_count
+from gb_pipeline.cli.readiness import assess_readiness
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings, SourceSettings
@@ -44,52 +43,55 @@ class Finding:
     """One line of the doctor: what was looked at, how it is, and what to do."""
 
     check: str
-    verdict: CheckResult
+    result: CheckResult
     detail: str
     fix: str = ""
 
 
-def machine() -> Iterator[Finding]:
+def check_machine() -> Iterator[Finding]:
     """Python and the packages that everything stands on."""
     from importlib.metadata import PackageNotFoundError, version
 
-    fine = (3, 11) <= sys.version_info < (3, 14)
+    supported = (3, 11) <= sys.version_info < (3, 14)
     yield Finding(
         "python",
-        CheckResult.OK if fine else CheckResult.FAIL,
+        CheckResult.OK if supported else CheckResult.FAIL,
         f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "" if fine else "use Python 3.11 to 3.13",
+        "" if supported else "use Python 3.11 to 3.13",
     )
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in (*_PACKAGES, *_DAGSTER):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             yield Finding("packages", CheckResult.FAIL, f"{name} is not installed", "run `uv sync`")
-    yield Finding("packages", CheckResult.OK, ", ".join(f"{name} {text}" for name, text in found.items()))
-    patches = {found[name] for name in _DAGSTER if name in found}
+    yield Finding("packages", CheckResult.OK, ", ".join(f"{name} {number}" for name, number in versions.items()))
+    patches = {versions[name] for name in _DAGSTER if name in versions}
     if len(patches) > 1:
         yield Finding("packages", CheckResult.FAIL, f"Dagster's parts differ: {sorted(patches)}", "run `uv sync`")
 
 
-def project(settings: Settings) -> Iterator[Finding]:
+def check_project(settings: Settings) -> Iterator[Finding]:
     """gb.yaml, the lake's folder, the disk and Dagster's home."""
     series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
     yield Finding(
-        "gb.yaml", CheckResult.OK, f"{settings.path}: {count(len(settings.sources), 'source')}, {series} series"
+        "gb.yaml", CheckResult.OK, f"{settings.path}: {format_count(len(settings.sources), 'source')}, {series} series"
     )
-    yield _writable("lake", settings.lake)
-    yield _space(settings.lake)
-    yield _writable("dagster home", settings.path.parent / ".dagster", absent="`gb up` makes it")
+    yield _check_writable("lake", settings.lake)
+    yield _check_space(settings.lake)
+    yield _check_writable("dagster home", settings.path.parent / ".dagster", if_missing="`gb up` creates it")
     if os.environ.get("DAGSTER_HOME"):
-        yield _other_home(Path(os.environ["DAGSTER_HOME"]))
+        yield _check_other_home(Path(os.environ["DAGSTER_HOME"]))
 
 
-def _other_home(home: Path) -> Finding:
+def _check_other_home(home: Path) -> Finding:
     """What `dagster dev` would use; `gb up` has its own."""
     if not home.is_absolute() or not home.is_dir():
         return Finding(
-            "DAGSTER_HOME", CheckResult.FAIL, f"{home} is no absolute folder", "correct it; `gb up` does not need it"
+            "DAGSTER_HOME",
+            CheckResult.FAIL,
+            f"{home} is not an absolute folder",
+            "correct it; `gb up` does not need it",
         )
     if not (home / "dagster.yaml").is_file():
         return Finding(
@@ -98,39 +100,42 @@ def _other_home(home: Path) -> Finding:
     return Finding("DAGSTER_HOME", CheckResult.OK, f"{home}, for `dagster dev`")
 
 
-def source(item: SourceSettings, state: Path) -> Finding:
+def check_source(source: SourceSettings, state: Path) -> Finding:
     """Whether a source could be fetched from now, and why not; no request is sent.
 
     Args:
-        item: the source.
+        source: the source.
         state: the folder in which used calls are counted; it need not be there.
     """
-    found = readiness(item, state)
-    verdict = (
-        CheckResult.FAIL if found.problems else CheckResult.WARN if found.waits or found.remarks else CheckResult.OK
-    )
-    return Finding(f"source {item.name}", verdict, found.sentence, found.fix)
+    assessment = assess_readiness(source, state)
+    warnings = assessment.waits or assessment.remarks
+    result = CheckResult.FAIL if assessment.problems else CheckResult.WARN if warnings else CheckResult.OK
+    return Finding(f"source {source.name}", result, assessment.sentence, assessment.fix)
 
 
-def _existing(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
 
 
-def _writable(check: str, folder: Path, absent: str = "the first fetch makes it") -> Finding:
-    there = _existing(folder)
+def _check_writable(check: str, folder: Path, if_missing: str = "the first fetch creates it") -> Finding:
+    existing = _nearest_existing(folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        return Finding(check, CheckResult.FAIL, f"{there} cannot be written: {error.strerror}", "choose another folder")
-    return Finding(check, CheckResult.OK, str(folder) if there == folder else f"{folder} is not there yet; {absent}")
-
-
-def _space(folder: Path) -> Finding:
-    free = shutil.disk_usage(_existing(folder)).free
-    verdict = CheckResult.FAIL if free < _NO_SPACE else CheckResult.WARN if free < _LITTLE_SPACE else CheckResult.OK
+        return Finding(
+            check, CheckResult.FAIL, f"{existing} cannot be written: {error.strerror}", "choose another folder"
+        )
     return Finding(
-        "disk", verdict, f"{free / 1e9:.1f} GB free", "" if verdict is CheckResult.OK else "make room, or move the lake"
+        check, CheckResult.OK, str(folder) if existing == folder else f"{folder} does not exist yet; {if_missing}"
+    )
+
+
+def _check_space(folder: Path) -> Finding:
+    free = shutil.disk_usage(_nearest_existing(folder)).free
+    result = CheckResult.FAIL if free < _NO_SPACE else CheckResult.WARN if free < _LITTLE_SPACE else CheckResult.OK
+    return Finding(
+        "disk", result, f"{free / 1e9:.1f} GB free", "" if result is CheckResult.OK else "make room, or move the lake"
     )

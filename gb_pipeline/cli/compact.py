@@ -1,7 +1,6 @@
-"""`gb compact`: many small files become few large ones.
+"""`gb compact` merges many small files into few large ones.
 
-Belongs here: choosing partitions, and a table of what came of it. Does not belong here: the rewriting and its proof
-(`storage.compaction`).
+This module chooses the partitions and prints what came of them. `storage.compaction` rewrites files and proves the result.
 """
 
 from __future__ import annotations
@@ -12,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any, split_series
-from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table, progress, size
+from gb_pipeline.cli.output import (
+    ExitCode,
+    format_count,
+    format_size,
+    note,
+    print_error,
+    print_json,
+    print_table,
+    progress,
+)
 
 if TYPE_CHECKING:
     from gb_pipeline.errors import LakeError
@@ -31,10 +39,15 @@ def register(app: typer.Typer) -> None:
 
 def compact(
     series: Annotated[
-        str | None, typer.Argument(help="Only bars of SOURCE:SYMBOL; everything by default.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="SERIES",
+            help="Only bars of this series, as SOURCE:SYMBOL; everything by default.",
+            show_default=False,
+        ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Whatever has two files or more.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be merged.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Merge every partition of two or more files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be merged.")] = False,
     limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 50,
     config: Config = None,
     lake: LakeFolder = None,
@@ -42,91 +55,96 @@ def compact(
 ) -> int:
     """Merge many small files into few.
 
-    Of periods that are over for good, of those in progress when they have many; ledgers are merged as well. Nothing is
-    committed before the new file is proved to hold the rows that were recorded; reading and fetching go on meanwhile. The old
-    files stay until `gb vacuum` removes them. Ends with 1 when something had to be left as it is. Dagster does the same by
-    itself (`gb up`).
+    Merges periods that are over, and those in progress once they have many files; ledgers are merged as well. A new file is
+    committed only if it provably holds the recorded rows; reading and fetching continue meanwhile. The old files stay until
+    `gb vacuum` removes them. Exits with 1 when something could not be merged. Dagster does the same by itself (`gb up`).
     """
-    opened = open_lake_if_any(config, lake)
+    opened_lake = open_lake_if_any(config, lake)
     damaged: list[LakeError] = []
-    chosen = [] if opened is None else _chosen(opened, series, damaged, everything=everything)
+    partitions = [] if opened_lake is None else _select_partitions(opened_lake, series, damaged, everything=everything)
     for error in damaged:
         print_error(error.what, error.fix)
     if dry_run:
-        _tell_plan(chosen, limit, as_json=as_json)
+        _report_dry_run(partitions, limit, as_json=as_json)
         return ExitCode.FAILED if damaged else ExitCode.OK
-    done = list(_merged(opened.store, chosen, quiet=as_json)) if opened is not None and chosen else []
-    if opened is not None and any(item.done for item in done):
+    batches = (
+        list(_merge(opened_lake.store, partitions, quiet=as_json)) if opened_lake is not None and partitions else []
+    )
+    if opened_lake is not None and any(batch.done for batch in batches):
         from gb_pipeline.catalog.projection import refresh_catalog
 
-        refresh_catalog(opened.store)
-    return max(_tell(done, limit, as_json=as_json), ExitCode.FAILED if damaged else ExitCode.OK)
+        refresh_catalog(opened_lake.store)
+    return max(_report(batches, limit, as_json=as_json), ExitCode.FAILED if damaged else ExitCode.OK)
 
 
-def _chosen(opened: Lake, series: str | None, damaged: list[LakeError], *, everything: bool) -> list[Partition]:
+def _select_partitions(
+    lake: Lake, series: str | None, damaged: list[LakeError], *, everything: bool
+) -> list[Partition]:
     from gb_pipeline.storage.compaction import MIN_FILES, candidates
 
-    store = opened.store
-    least = 2 if everything else MIN_FILES
-    found = candidates(store.tables, now=store.clock(), min_files=least, damaged=damaged)
+    store = lake.store
+    min_files = 2 if everything else MIN_FILES
+    partitions = candidates(store.tables, now=store.clock(), min_files=min_files, damaged=damaged)
     if series is None:
-        return found
+        return partitions
     source, symbol = split_series(series)
     # A name that the lake does not know is an error, and not a series without small files.
-    opened.coverage(source, symbol)
-    return [item for item in found if _holds(store, item, source, symbol)]
+    lake.coverage(source, symbol)
+    return [partition for partition in partitions if _holds(store, partition, source, symbol)]
 
 
-def _holds(store: LakeStore, item: Partition, source: str, symbol: str) -> bool:
+def _holds(store: LakeStore, partition: Partition, source: str, symbol: str) -> bool:
     """Whether a partition holds bars of a series; files of days and longer hold many symbols."""
     from gb_pipeline.lake.datasets import bars_of
 
-    if bars_of(item.table) is None or item.values["source"] != source:
+    if bars_of(partition.table) is None or partition.values["source"] != source:
         return False
-    if "symbol" in item.values:
-        return bool(item.values["symbol"] == symbol)
-    return store.tables.newest(item.table).select(item.values, holding={"symbol": [symbol]}).height > 0
+    if "symbol" in partition.values:
+        return bool(partition.values["symbol"] == symbol)
+    return store.tables.newest(partition.table).select(partition.values, holding={"symbol": [symbol]}).height > 0
 
 
-def _merged(store: LakeStore, chosen: Sequence[Partition], *, quiet: bool) -> Iterator[Merged]:
+def _merge(store: LakeStore, partitions: Sequence[Partition], *, quiet: bool) -> Iterator[Merged]:
     from gb_pipeline.lake.maintenance import merge
 
     with progress(quiet=quiet) as bar:
-        task = bar.add_task("merging files", total=len(chosen))
-        for item in merge(store, chosen):
-            bar.advance(task, len(item.done) + len(item.left))
-            yield item
+        task = bar.add_task("merging files", total=len(partitions))
+        for batch in merge(store, partitions):
+            bar.advance(task, len(batch.done) + len(batch.left))
+            yield batch
 
 
-def _tell_plan(chosen: Sequence[Partition], limit: int, *, as_json: bool) -> None:
-    rows = [_row(item, None, None) for item in chosen]
+def _report_dry_run(partitions: Sequence[Partition], limit: int, *, as_json: bool) -> None:
+    rows = [_row(partition, None, None) for partition in partitions]
     if as_json:
         print_json({"dry_run": True, "partitions": rows})
         return
     _print(rows, limit)
-    files = sum(item.files for item in chosen)
-    if chosen:
-        note(f"{count(files, 'file')} would become {len(chosen):,}; nothing was changed (--dry-run)")
+    files = sum(partition.files for partition in partitions)
+    if partitions:
+        note(f"{format_count(files, 'file')} would become {len(partitions):,}; nothing was changed (--dry-run)")
 
 
-def _tell(done: Sequence[Merged], limit: int, *, as_json: bool) -> ExitCode:
-    reports = [report for item in done for report in item.done]
-    left = [pair for item in done for pair in item.left]
+def _report(batches: Sequence[Merged], limit: int, *, as_json: bool) -> ExitCode:
+    reports = [report for batch in batches for report in batch.done]
+    failures = [pair for batch in batches for pair in batch.left]
     rows = [_row(report.partition, report.files_after, report.bytes_after) for report in reports]
-    rows += [_row(partition, None, None) | {"error": error.what} for partition, error in left]
+    rows += [_row(partition, None, None) | {"error": error.what} for partition, error in failures]
     if as_json:
         print_json({"dry_run": False, "partitions": rows})
     else:
         _print(rows, limit)
         if reports:
-            before, after = sum(item.partition.files for item in reports), sum(item.files_after for item in reports)
-            bytes_before = sum(item.partition.bytes for item in reports)
-            bytes_after = sum(item.bytes_after for item in reports)
-            note(f"{count(before, 'file')} became {after:,}: {size(bytes_before)}, now {size(bytes_after)}")
+            before = sum(report.partition.files for report in reports)
+            after = sum(report.files_after for report in reports)
+            bytes_before = sum(report.partition.bytes for report in reports)
+            bytes_after = sum(report.bytes_after for report in reports)
+            sizes = f"{format_size(bytes_before)}, now {format_size(bytes_after)}"
+            note(f"{format_count(before, 'file')} became {after:,}: {sizes}")
             note("the old files stay until `gb vacuum --delete` removes them")
-    for what, error in {error.what: error for _, error in left}.items():
+    for what, error in {error.what: error for _, error in failures}.items():
         print_error(what, error.fix)
-    return ExitCode.FAILED if left else ExitCode.OK
+    return ExitCode.FAILED if failures else ExitCode.OK
 
 
 def _row(partition: Partition, files: int | None, stored: int | None) -> dict[str, Any]:
@@ -144,7 +162,7 @@ def _row(partition: Partition, files: int | None, stored: int | None) -> dict[st
 
 def _print(rows: Sequence[dict[str, Any]], limit: int) -> None:
     if not rows:
-        note("nothing consists of many small files")
+        note("no partition has many small files")
         return
     body = [_cells(row) for row in rows[:limit]]
     width = len(_HEADINGS) if any(row["files_after"] for row in rows) else len(_HEADINGS) - 2
@@ -154,6 +172,6 @@ def _print(rows: Sequence[dict[str, Any]], limit: int) -> None:
 
 
 def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
-    before = row["table"], row["of"], row["files_before"], size(row["bytes_before"])
+    before = row["table"], row["of"], row["files_before"], format_size(row["bytes_before"])
     after = "left" if "error" in row else row["files_after"]
-    return (*before, after, size(row["bytes_after"] or row["bytes_before"]))
+    return (*before, after, format_size(row["bytes_after"] or row["bytes_before"]))

@@ -1,6 +1,6 @@
-"""`gb doctor`: is everything in place?
+"""`gb doctor` checks that everything is in place.
 
-Belongs here: the order of the checks, and printing them. Does not belong here: the checks (`checks`).
+This module runs the checks of `checks` and `lake_checks` in order and prints their findings.
 """
 
 from __future__ import annotations
@@ -25,25 +25,22 @@ def register(app: typer.Typer) -> None:
 def doctor(config: Config = None, as_json: Json = False) -> int:
     """Check that everything is in place.
 
-    Python, packages, gb.yaml, lake, disk, Dagster's home, every source, every table with its log, files and ledger. Sends no
-    request to any vendor and changes nothing; what is in the files is read by `gb verify`. Ends with 1 when something is broken.
+    Checks Python, packages, gb.yaml, the lake's folder, disk space, Dagster's home, every source, and every table with its log,
+    files and ledger. Sends no request to a vendor and changes nothing. What is in the files is checked by `gb verify`. Exits with 1
+    when something is broken.
     """
     from gb_pipeline.cli.checks import CheckResult
 
     findings = _examine(config)
-    failed = [item for item in findings if item.verdict is CheckResult.FAIL]
+    failed = [item for item in findings if item.result is CheckResult.FAIL]
     if as_json:
         print_json(
-            [
-                {"check": item.check, "verdict": item.verdict, "detail": item.detail, "fix": item.fix}
-                for item in findings
-            ]
+            [{"check": item.check, "verdict": item.result, "detail": item.detail, "fix": item.fix} for item in findings]
         )
     else:
         styles = {CheckResult.OK: "green", CheckResult.WARN: "yellow", CheckResult.FAIL: "red"}
         rows = [
-            (item.verdict.value, item.check, item.detail + (f"\n-> {item.fix}" if item.fix else ""))
-            for item in findings
+            (item.result.value, item.check, item.detail + (f"\n-> {item.fix}" if item.fix else "")) for item in findings
         ]
         print_table(("", "check", "finding"), rows, styles={key.value: value for key, value in styles.items()})
         note(f"{len(failed)} of {len(findings)} checks failed" if failed else "everything is in place")
@@ -53,12 +50,12 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
 def _examine(config: Config) -> list[Finding]:
     from gb_pipeline.cli import checks, lake_checks
 
-    findings = list(checks.machine())
+    findings = list(checks.check_machine())
     try:
         settings = load_settings(config)
     except GbError as error:
         return [*findings, checks.Finding("gb.yaml", checks.CheckResult.FAIL, error.what, error.fix)]
-    findings += checks.project(settings)
+    findings += checks.check_project(settings)
     for source in settings.sources.values():
-        findings.append(checks.source(source, settings.state))
-    return [*findings, *lake_checks.lake(settings.lake, settings.state)]
+        findings.append(checks.check_source(source, settings.state))
+    return [*findings, *lake_checks.check_lake(settings.lake, settings.state)]

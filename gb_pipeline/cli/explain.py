@@ -1,6 +1,6 @@
-"""`gb explain`: where one bar comes from.
+"""`gb explain` tells where one bar comes from.
 
-Belongs here: arguments, and printing an explanation. Does not belong here: finding it (`provenance.explain`).
+This module parses arguments and prints an explanation, which `provenance.explain` finds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, parse_moment, split_series
-from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table, size, text
+from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
 if TYPE_CHECKING:
@@ -41,40 +41,61 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    series: Annotated[str, typer.Argument(help="SOURCE:SYMBOL, such as coinbase:BTC-USD.", show_default=False)],
+    series: Annotated[
+        str, typer.Argument(metavar="SERIES", help="SOURCE:SYMBOL, such as coinbase:BTC-USD.", show_default=False)
+    ],
     timestamp: Annotated[
-        str, typer.Argument(help="The bar's open, as 2024-01-02T09:30Z, or 2024-01-02 for a day.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TIMESTAMP",
+            help="The bar's open, such as 2024-01-02T09:30Z, or 2024-01-02 for daily bars.",
+            show_default=False,
+        ),
     ],
     resolution: Annotated[
-        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the finest that is stored by default.")
+        str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the finest one stored by default.")
     ] = None,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Explain a bar: its file, its session, the fetch that brought it, and the vendor's own bytes.
+    """Show where a bar comes from.
 
-    Where the source keeps responses (`keep_raw: true`), the bar is made of them again and compared. Ends with 1 when the
-    bar is not there, or does not follow from the response that brought it.
+    Shows its file, its session, the fetch that brought it, and the vendor's own bytes. Where the source keeps responses
+    (`keep_raw: true`), the bar is made from them again and compared. Exits with 1 when there is no such bar, or when it does not
+    follow from the response that brought it.
     """
     from gb_pipeline.market.window import instant
     from gb_pipeline.provenance.explain import explain as run
 
     source, symbol = split_series(series)
-    moment, known = instant(timestamp), parse_moment(as_of)
-    opened = open_lake(config, lake)
-    length = _resolution(opened, source, symbol, resolution)
-    found = run(opened, source, symbol, length, moment, settings=_settings(config, lake, source), as_of=known)
+    bar_open, as_of_moment = instant(timestamp), parse_moment(as_of)
+    opened_lake = open_lake(config, lake)
+    bar_resolution = _choose_resolution(opened_lake, source, symbol, resolution)
+    explanation = run(
+        opened_lake,
+        source,
+        symbol,
+        bar_resolution,
+        bar_open,
+        settings=_source_settings(config, lake, source),
+        as_of=as_of_moment,
+    )
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(explanation))
     else:
-        print_table(("what", "of", "is"), list(_lines(found)), title=f"{source}:{symbol} {length}", styles=_STYLES)
-    broken = found.delivered is not None and found.delivered.verdict in {"differs", "unreadable"}
-    return ExitCode.FAILED if found.bar is None or broken else ExitCode.OK
+        print_table(
+            ("what", "of", "is"),
+            list(_explanation_lines(explanation)),
+            title=f"{source}:{symbol} {bar_resolution}",
+            styles=_STYLES,
+        )
+    broken = explanation.delivered is not None and explanation.delivered.verdict in {"differs", "unreadable"}
+    return ExitCode.FAILED if explanation.bar is None or broken else ExitCode.OK
 
 
-def _settings(config: Path | None, lake: Path | None, source: str) -> SourceSettings | None:
+def _source_settings(config: Path | None, lake: Path | None, source: str) -> SourceSettings | None:
     """Of the source, where there is a usable gb.yaml that has it; a lake alone can be explained as well."""
     try:
         return load_settings(config).sources.get(source)
@@ -84,44 +105,45 @@ def _settings(config: Path | None, lake: Path | None, source: str) -> SourceSett
         return None
 
 
-def _resolution(lake: Lake, source: str, symbol: str, asked: str | None) -> Resolution:
+def _choose_resolution(lake: Lake, source: str, symbol: str, requested: str | None) -> Resolution:
     from gb_pipeline.market.resolution import Resolution
 
-    if asked is not None:
-        return Resolution.parse(asked)
+    if requested is not None:
+        return Resolution.parse(requested)
     rows = lake.symbols(source)
-    found = [Resolution(name) for name in rows.filter(rows["symbol"] == symbol)["resolution"]]
-    if not found:
+    stored = [Resolution(name) for name in rows.filter(rows["symbol"] == symbol)["resolution"]]
+    if not stored:
         raise UnknownSeries(f"nothing is stored as {source}:{symbol}", fix="`gb status` lists what there is")
-    return min(found, key=list(Resolution).index)
+    return min(stored, key=list(Resolution).index)
 
 
-def _lines(found: Explanation) -> Iterator[tuple[str, str, str]]:
-    yield "bar", "timestamp", f"{text(found.timestamp)} UTC"
-    if found.bar is None:
-        yield "", "content", "there is none" if found.as_of is None else f"none was known at {text(found.as_of)} UTC"
+def _explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
+    yield "bar", "timestamp", f"{format_value(explanation.timestamp)} UTC"
+    if explanation.bar is None:
+        as_of = explanation.as_of
+        yield "", "content", "there is none" if as_of is None else f"none was known at {format_value(as_of)} UTC"
     else:
-        yield from _content_lines(found.bar)
-    if found.place is not None:
-        yield "file", "table", found.place.table
-        yield "", "path", found.place.file
-        yield "", "row group", text(found.place.row_group)
-    if found.session is not None:
-        yield "session", "date", text(found.session["session"])
+        yield from _content_lines(explanation.bar)
+    if explanation.place is not None:
+        yield "file", "table", explanation.place.table
+        yield "", "path", explanation.place.file
+        yield "", "row group", format_value(explanation.place.row_group)
+    if explanation.session is not None:
+        yield "session", "date", format_value(explanation.session["session"])
         for name in ("status", "expected", "actual", "missing", "quarantined", "withdrawn", "gap"):
-            if found.session[name] is not None:
-                yield "", name, text(found.session[name])
-    told = found.delivered, found.latest
-    yield from _fetch("brought by" if found.bar is not None else "last answer", found.delivered)
-    if found.latest is not None:
-        yield from _fetch(f"later, newest of {text(found.later)}", found.latest)
-    if found.asked is not None and all(
-        one is None or one.answer.fetched_at != found.asked["fetched_at"] for one in told
+            if explanation.session[name] is not None:
+                yield "", name, format_value(explanation.session[name])
+    origins = explanation.delivered, explanation.latest
+    yield from _origin_lines("brought by" if explanation.bar is not None else "last answer", explanation.delivered)
+    if explanation.latest is not None:
+        yield from _origin_lines(f"later, newest of {format_value(explanation.later)}", explanation.latest)
+    if explanation.asked is not None and all(
+        origin is None or origin.answer.fetched_at != explanation.asked["fetched_at"] for origin in origins
     ):
-        yield "last asked", "at", f"{_cell(found.asked['fetched_at'])} ({found.asked['outcome']})"
-        if found.asked["message"]:
-            yield "", "error", found.asked["message"]
-    yield from _changes(found)
+        yield "last asked", "at", f"{_format_cell(explanation.asked['fetched_at'])} ({explanation.asked['outcome']})"
+        if explanation.asked["message"]:
+            yield "", "error", explanation.asked["message"]
+    yield from _change_lines(explanation)
 
 
 def _content_lines(bar: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -130,47 +152,51 @@ def _content_lines(bar: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             if value:
                 yield "", name, "the vendor no longer returns it"
         elif name not in {"source", "symbol", "timestamp"} and value is not None:
-            yield "", name, _cell(value)
+            yield "", name, _format_cell(value)
 
 
-def _fetch(label: str, found: Origin | None) -> Iterator[tuple[str, str, str]]:
-    if found is None:
+def _origin_lines(label: str, origin: Origin | None) -> Iterator[tuple[str, str, str]]:
+    if origin is None:
         yield label, "fetch", "none is recorded"
         return
-    answer = found.answer
-    yield label, "fetched at", _cell(answer.fetched_at)
-    yield "", "window", f"{text(answer.window.start)} .. {text(answer.window.end)}"
-    took = f"{count(answer.calls, 'call')}, {text(answer.latency_ms)} ms, {size(answer.bytes)}"
-    yield "", "answer", f"{count(answer.rows, 'row')} in {took}"
-    yield "", "run", answer.run_id or "none"
-    again = f", read again by {found.reader}" if found.reader not in {None, answer.normaliser} else ""
-    yield "", "normaliser", f"{answer.normaliser or 'unknown'}{again}"
-    for body in found.bodies:
-        yield "", "response", f"{body.path} ({size(body.bytes)} in {size(body.stored_bytes)}, {body.state})"
-    yield "", "verdict", found.verdict
-    yield "", "", _VERDICTS[found.verdict] + (f": {found.problem}" if found.problem else "")
-    if found.verdict == "differs" and found.content is not None:
-        yield "", "it says", _content(found.content)
+    fetch = origin.answer
+    yield label, "fetched at", _format_cell(fetch.fetched_at)
+    yield "", "window", f"{format_value(fetch.window.start)} .. {format_value(fetch.window.end)}"
+    cost = f"{format_count(fetch.calls, 'call')}, {format_value(fetch.latency_ms)} ms, {format_size(fetch.bytes)}"
+    yield "", "answer", f"{format_count(fetch.rows, 'row')} in {cost}"
+    yield "", "run", fetch.run_id or "none"
+    reread = f", read again by {origin.reader}" if origin.reader not in {None, fetch.normaliser} else ""
+    yield "", "normaliser", f"{fetch.normaliser or 'unknown'}{reread}"
+    for body in origin.bodies:
+        yield (
+            "",
+            "response",
+            f"{body.path} ({format_size(body.bytes)} in {format_size(body.stored_bytes)}, {body.state})",
+        )
+    yield "", "verdict", origin.verdict
+    yield "", "", _VERDICTS[origin.verdict] + (f": {origin.problem}" if origin.problem else "")
+    if origin.verdict == "differs" and origin.content is not None:
+        yield "", "it says", _format_values(origin.content)
 
 
-def _changes(found: Explanation) -> Iterator[tuple[str, str, str]]:
-    for change in found.restatements:
+def _change_lines(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
+    for change in explanation.restatements:
         old = {name.removeprefix("old_"): value for name, value in change.items() if name.startswith("old_")}
         new = {name.removeprefix("new_"): value for name, value in change.items() if name.startswith("new_")}
         differing = [name for name in new if new[name] != old[name]]
-        yield "restated", "at", _cell(change["replaced_at"])
-        yield "", "from", _content({name: old[name] for name in differing})
-        yield "", "to", _content({name: new[name] for name in differing})
-    for row in found.quarantine:
-        yield "refused", "at", _cell(row["quarantined_at"])
+        yield "restated", "at", _format_cell(change["replaced_at"])
+        yield "", "from", _format_values({name: old[name] for name in differing})
+        yield "", "to", _format_values({name: new[name] for name in differing})
+    for row in explanation.quarantine:
+        yield "refused", "at", _format_cell(row["quarantined_at"])
         yield "", "reasons", ", ".join(row["reasons"])
         yield "", "row", row["row"]
 
 
-def _content(values: Mapping[str, Any]) -> str:
-    return " ".join(f"{name} {text(value) or 'null'}" for name, value in values.items())
+def _format_values(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {format_value(value) or 'null'}" for name, value in values.items())
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     """As `text`, but moments to the microsecond: who was first can hang on it."""
-    return f"{value:%Y-%m-%d %H:%M:%S.%f} UTC" if hasattr(value, "strftime") else text(value)
+    return f"{value:%Y-%m-%d %H:%M:%S.%f} UTC" if hasattr(value, "strftime") else format_value(value)

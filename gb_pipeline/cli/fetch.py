@@ -1,7 +1,7 @@
-"""`gb fetch`: fetch, judge and store, without Dagster.
+"""`gb fetch` fetches, validates and stores bars without Dagster.
 
-Belongs here: arguments to jobs, a table of what became of them.
-Does not belong here: fetching (`ingest`): it is the code that Dagster's assets run.
+This module turns arguments into jobs and prints what became of them. The fetching is in `ingest`, the code that Dagster's
+assets run as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
 from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table, progress
-from gb_pipeline.cli.symbols import no_symbols
+from gb_pipeline.cli.symbols import advise_adding_symbols
 from gb_pipeline.errors import ConfigError, TransientVendorError
 
 if TYPE_CHECKING:
@@ -38,52 +38,54 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)],
     symbols: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False
+            metavar="SYMBOL", help="Canonical codes; all symbols of the source by default.", show_default=False
         ),
     ] = None,
     resolution: Annotated[
-        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
+        str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the source's first by default.")
     ] = None,
-    start: Annotated[str | None, typer.Option(help="First session, as 2024-01-02; yesterday (UTC) by default.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First session, such as 2024-01-02; yesterday (UTC) by default.")
+    ] = None,
     end: Annotated[str | None, typer.Option(help="End date (exclusive); the day after --start by default.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Fetch sessions of some symbols into the lake, without Dagster.
+    """Fetch bars into the lake, without Dagster.
 
-    It is the code that Dagster's assets run, and refreshes the catalog afterwards. Fetching again is harmless: what is
-    stored is compared, and only differences are written. Ends with 1 when a session was refused or the vendor refuses for
-    good, and with 3 when it failed in passing or the calls of the vendor's day are used up: what is left is deferred then,
-    and the same command goes on with it another day.
+    Runs the same code as Dagster's assets, and refreshes the catalog afterwards. Fetching again is harmless: what is stored is
+    compared, and only differences are written. Exits with 1 when a session was rejected or the vendor refuses permanently, and with
+    3 after a temporary failure or when the vendor's daily quota is used up: the rest is deferred, and the same command continues
+    with it another day.
     """
     from gb_pipeline.catalog.projection import refresh_catalog, table_versions
     from gb_pipeline.ingest.bars import ingest
 
     settings = load_settings(config)
-    chosen = settings.source(source)
-    length = fetched_resolution(chosen, resolution)
-    jobs = jobs_of(chosen, symbols or [], start, end)
+    source_settings = settings.source(source)
+    bar_resolution = parse_resolution(source_settings, resolution)
+    jobs = parse_jobs(source_settings, symbols or [], start, end)
     store = open_store(settings)
     if not jobs:
-        note(f"{source} has no symbols yet: {no_symbols(chosen)}")
+        note(f"{source} has no symbols yet: {advise_adding_symbols(source_settings)}")
     with progress(quiet=as_json) as bar:
-        task = bar.add_task(f"{source} {length}", total=len(jobs))
-        outcomes = ingest(store, chosen, length, jobs, on_outcome=lambda _: bar.advance(task))
+        task = bar.add_task(f"{source} {bar_resolution}", total=len(jobs))
+        outcomes = ingest(store, source_settings, bar_resolution, jobs, on_outcome=lambda _: bar.advance(task))
     if table_versions(store):
         refresh_catalog(store, settings.sources)
-    rows = _by_symbol(outcomes)
+    rows = _sum_by_symbol(outcomes)
     if as_json:
-        print_json({"source": source, "resolution": length, "symbols": rows})
+        print_json({"source": source, "resolution": bar_resolution, "symbols": rows})
     else:
-        _print(rows)
-    return _tell(outcomes)
+        _print_summary(rows)
+    return _report_problems(outcomes)
 
 
-def fetched_resolution(source: SourceSettings, text: str | None) -> Resolution:
+def parse_resolution(source: SourceSettings, text: str | None) -> Resolution:
     """What `--resolution` names; the source's first one by default.
 
     Raises:
@@ -96,7 +98,7 @@ def fetched_resolution(source: SourceSettings, text: str | None) -> Resolution:
     return Resolution.parse(text)
 
 
-def jobs_of(source: SourceSettings, symbols: list[str], start: str | None, end: str | None) -> list[Job]:
+def parse_jobs(source: SourceSettings, symbols: list[str], start: str | None, end: str | None) -> list[Job]:
     """What SYMBOL..., `--start` and `--end` name, month by month.
 
     Raises:
@@ -113,14 +115,14 @@ def jobs_of(source: SourceSettings, symbols: list[str], start: str | None, end: 
         raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is exclusive")
     if first > today:
         raise ConfigError(f"--start {first} has not begun yet", fix=f"today is {today} (UTC)")
-    known = {symbol.code: symbol for symbol in source.instruments}
-    asked = [Symbol.of(text, source.asset_class) for text in symbols]
-    unique = {symbol.code: known.get(symbol.code, symbol) for symbol in asked} or known
+    configured = {symbol.code: symbol for symbol in source.instruments}
+    requested = [Symbol.of(text, source.asset_class) for text in symbols]
+    chosen = {symbol.code: configured.get(symbol.code, symbol) for symbol in requested} or configured
     # Months are steps of the progress bar, and what a crash can take away.
-    return [Job(symbol, begin, stop) for begin, stop in _steps(first, last) for symbol in unique.values()]
+    return [Job(symbol, begin, stop) for begin, stop in _month_steps(first, last) for symbol in chosen.values()]
 
 
-def _steps(first: date, last: date) -> list[tuple[date, date]]:
+def _month_steps(first: date, last: date) -> list[tuple[date, date]]:
     edges = [first]
     while edges[-1] < last:
         month = (edges[-1].replace(day=1) + timedelta(days=32)).replace(day=1)
@@ -128,7 +130,7 @@ def _steps(first: date, last: date) -> list[tuple[date, date]]:
     return list(pairwise(edges))
 
 
-def _by_symbol(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+def _sum_by_symbol(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:
         row = rows.setdefault(
@@ -157,15 +159,15 @@ def _by_symbol(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print_summary(rows: list[dict[str, Any]]) -> None:
     columns = ("symbol", "sessions", "rows", "missing", "quarantined", "restated", "status")
     print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
     changed, sessions = sum(row["changed"] for row in rows), sum(row["sessions"] for row in rows)
     note(f"{changed:,} of {sessions:,} sessions changed" if changed else "nothing changed")
 
 
-def _tell(outcomes: list[Outcome]) -> ExitCode:
-    """Say what went wrong, each thing once, and choose the exit code."""
+def _report_problems(outcomes: list[Outcome]) -> ExitCode:
+    """Print every problem once, and choose the exit code."""
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     for what, error in {error.what: error for error in errors}.items():
         print_error(what, error.fix)
@@ -176,16 +178,19 @@ def _tell(outcomes: list[Outcome]) -> ExitCode:
         if session.status.value == "refused"
     ]
     for code, session, reasons in refused[:5]:
-        told = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "too many bad rows"
+        reason_counts = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "too many bad rows"
         print_error(
-            f"{code} {session} was refused: {told}", "its rows are in the table `quarantine`; see docs/quality.md"
+            f"{code} {session} was refused: {reason_counts}",
+            "its rows are in the table `quarantine`; see docs/quality.md",
         )
     if len(refused) > 5:
         print_error(f"... and {len(refused) - 5} more sessions were refused")
     deferred = [outcome for outcome in outcomes if outcome.deferred is not None]
-    if deferred and (why := deferred[0].deferred) is not None:
+    if deferred and (deferral := deferred[0].deferred) is not None:
         count = sum(session.status.value == "deferred" for outcome in deferred for session in outcome.sessions)
-        print_error(f"{count:,} sessions are deferred until {why.until:%Y-%m-%d %H:%M}Z: {why.what}", why.fix)
+        print_error(
+            f"{count:,} sessions are deferred until {deferral.until:%Y-%m-%d %H:%M}Z: {deferral.what}", deferral.fix
+        )
     if refused or any(not isinstance(error, TransientVendorError) for error in errors):
         return ExitCode.FAILED
     return ExitCode.TRANSIENT if errors or deferred else ExitCode.OK

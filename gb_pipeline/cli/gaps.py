@@ -1,6 +1,6 @@
-"""`gb gaps`: what is missing, and why.
+"""`gb gaps` prints which bars are missing, and why.
 
-Belongs here: one question to the catalog, and a table. Does not belong here: finding gaps (`quality.gaps`).
+It reads the catalog. `quality.gaps` finds the gaps and gives each its reason.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment, split_series
-from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
 
 # What each reason means, and whether it will be asked for again; see `quality.gaps.GapReason`.
@@ -30,19 +30,26 @@ def register(app: typer.Typer) -> None:
 
 
 def gaps(
-    series: Annotated[str | None, typer.Argument(help="Only SOURCE:SYMBOL.", show_default=False)] = None,
-    reason: Annotated[str | None, typer.Option(help=f"Only one of {', '.join(_MEANINGS)}.", show_default=False)] = None,
+    series: Annotated[
+        str | None, typer.Argument(metavar="SERIES", help="Only this series, as SOURCE:SYMBOL.", show_default=False)
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help=f"Only this reason: {', '.join(_MEANINGS)}.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 50,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """List runs of missing bars, newest first, each with its reason."""
+    """List runs of missing bars with their reasons.
+
+    The newest come first.
+    """
     import polars as pl
 
     if reason is not None and reason not in _MEANINGS:
-        raise ConfigError(f"{reason[:40]!r} is no reason", fix=f"use one of {', '.join(_MEANINGS)}")
+        raise ConfigError(f"{reason[:40]!r} is not a reason", fix=f"use one of {', '.join(_MEANINGS)}")
     source, symbol = split_series(series) if series is not None else (None, None)
     frame = open_lake(config, lake).gaps(source, symbol, as_of=parse_moment(as_of))
     keys = ["session", "source", "symbol", "resolution", "start"]
@@ -59,7 +66,7 @@ def gaps(
     )
     totals = frame.group_by("reason").agg(pl.col("missing").sum(), pl.len().alias("runs")).sort("reason")
     for name, missing, runs in totals.rows():
-        note(f"{count(missing, 'bar')} in {count(runs, 'run')} are {name}: {_MEANINGS.get(name, '')}")
+        note(f"{format_count(missing, 'bar')} in {format_count(runs, 'run')} are {name}: {_MEANINGS.get(name, '')}")
     if frame.height > limit:
         note(f"{frame.height - limit:,} runs are not shown (--limit, --json)")
     if frame.is_empty():

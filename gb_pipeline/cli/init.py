@@ -1,7 +1,4 @@
-"""`gb init`: a new project.
-
-Belongs here: writing the templates. Does not belong here: their content (`templates/`).
-"""
+"""`gb init` writes a new project from the files in `templates/`."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from gb_pipeline.errors import ConfigError
 GITIGNORE = ".gitignore"
 ENV_EXAMPLE = ".env.example"
 # Whoever has these already keeps them.
-_KEPT = {GITIGNORE, ENV_EXAMPLE}
+_NEVER_OVERWRITTEN = {GITIGNORE, ENV_EXAMPLE}
 
 
 def register(app: typer.Typer) -> None:
@@ -26,12 +23,14 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to; made if it is not there.")] = Path(),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The project's folder; created if it does not exist.")
+    ] = Path(),
     as_json: Json = False,
 ) -> int:
-    """Write gb.yaml, dagster.yaml, .env.example and .gitignore into a folder.
+    """Write gb.yaml and dagster.yaml for a new project.
 
-    Refuses to overwrite anything.
+    Also writes .env.example and .gitignore, unless they exist. Refuses to overwrite gb.yaml or dagster.yaml.
     """
     written = write_project(folder)
     if as_json:
@@ -43,7 +42,7 @@ def init(
     return ExitCode.OK
 
 
-def template(name: str) -> str:
+def read_template(name: str) -> str:
     """The text of a template."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
@@ -57,18 +56,18 @@ def write_project(folder: Path) -> list[Path]:
     Raises:
         ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written.
     """
-    from gb_pipeline.dagster_runtime.instance import template as dagster_template
+    from gb_pipeline.dagster_runtime.instance import read_template as read_dagster_template
 
     texts = {
-        "gb.yaml": template("gb.yaml"),
-        "dagster.yaml": dagster_template(),
-        ENV_EXAMPLE: template("env.example"),
-        GITIGNORE: template("gitignore"),
+        "gb.yaml": read_template("gb.yaml"),
+        "dagster.yaml": read_dagster_template(),
+        ENV_EXAMPLE: read_template("env.example"),
+        GITIGNORE: read_template("gitignore"),
     }
-    present = [name for name in texts if (folder / name).exists() and name not in _KEPT]
-    if present:
+    existing = [name for name in texts if (folder / name).exists() and name not in _NEVER_OVERWRITTEN]
+    if existing:
         raise ConfigError(
-            f"{folder.resolve()} has a {' and a '.join(present)} already", fix="name another folder: gb init FOLDER"
+            f"{folder.resolve()} already has a {' and a '.join(existing)}", fix="name another folder: gb init FOLDER"
         )
     written = []
     try:

@@ -1,7 +1,6 @@
-"""`gb live-check`: does the real vendor still keep its promises?
+"""`gb live-check` checks whether the real vendor still keeps its provider's promises.
 
-Belongs here: arguments, refusing to leave the machine in a test, a table of what was seen. Does not belong here: the promises
-(`ingest.conformance`).
+This module parses arguments and prints what was seen. The promises are in `ingest.conformance`.
 """
 
 from __future__ import annotations
@@ -32,34 +31,43 @@ def register(app: typer.Typer) -> None:
 
 
 def live_check(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)],
     symbol: Annotated[
-        str | None, typer.Argument(metavar="[SYMBOL]", help="The source's first one by default.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="SYMBOL", help="Canonical code; the source's first symbol by default.", show_default=False
+        ),
     ] = None,
     resolution: Annotated[
-        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
+        str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the source's first by default.")
     ] = None,
-    day: Annotated[str | None, typer.Option(help="A session, as 2024-01-02; the newest closed one by default.")] = None,
+    day: Annotated[
+        str | None, typer.Option(help="A session, such as 2024-01-02; the newest closed one by default.")
+    ] = None,
     bars_only: Annotated[
-        bool, typer.Option("--bars-only", help="Do not ask for corporate actions and the vendor's list.")
+        bool, typer.Option("--bars-only", help="Leave out corporate actions and the vendor's list.")
     ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Ask the real vendor for one recent session, and compare what comes with what its provider promises.
+    """Compare a real vendor with its provider's promises.
 
-    Stores nothing; the calls count for pace and quota as any others do. Ends with 1 when a promise is broken or the vendor
-    refuses, and with 3 when it failed in passing.
+    Fetches one recent session and compares the answer with what the provider promises. Stores nothing; the calls count towards rate
+    limit and quota. Exits with 1 when a promise is broken or the vendor refuses, and with 3 after a temporary failure. Where
+    GB_LOOPBACK_ONLY is set, only sources with a base_url on this machine are asked.
     """
     import asyncio
 
     settings = load_settings(config)
-    chosen = settings.source(source)
-    _stay_on_loopback(chosen)
-    instrument, length = _symbol(chosen, symbol), _resolution(chosen, resolution)
-    session = _session(chosen, day)
-    note(f"{source}:{instrument.code}, {length} bars of {session}")
-    checks, error = asyncio.run(_checks(chosen, settings.state, instrument, length, session, bars_only))
+    source_settings = settings.source(source)
+    _require_loopback(source_settings)
+    instrument = _choose_symbol(source_settings, symbol)
+    bar_resolution = _choose_resolution(source_settings, resolution)
+    session = _choose_session(source_settings, day)
+    note(f"{source}:{instrument.code}, {bar_resolution} bars of {session}")
+    checks, error = asyncio.run(
+        _run_checks(source_settings, settings.state, instrument, bar_resolution, session, bars_only)
+    )
     if as_json:
         print_json([{"check": item.name, "verdict": item.verdict, "seen": item.seen} for item in checks])
     else:
@@ -73,38 +81,38 @@ def live_check(
     return ExitCode.FAILED if broken else ExitCode.OK
 
 
-def _stay_on_loopback(source: SourceSettings) -> None:
+def _require_loopback(source: SourceSettings) -> None:
+    """Where GB_LOOPBACK_ONLY is set, as in the project's own tests, refuse sources that are not on this machine."""
     from gb_pipeline.providers.http.client import loopback
 
-    # Tests never leave the machine, whatever they run and whoever they start.
-    if "PYTEST_CURRENT_TEST" in os.environ:
+    if os.environ.get("GB_LOOPBACK_ONLY"):
         base_url = source.option("base_url")
         if base_url is None:
             raise ConfigError(
-                f"source {source.name} is a real vendor, and this is a test",
-                fix="give it the base_url of a simulated one, or run the command by hand",
+                f"source {source.name} is a real vendor, and GB_LOOPBACK_ONLY is set",
+                fix="give it the base_url of a simulated one, or unset GB_LOOPBACK_ONLY",
             )
         loopback(base_url)
 
 
-def _symbol(source: SourceSettings, text: str | None) -> Symbol:
+def _choose_symbol(source: SourceSettings, text: str | None) -> Symbol:
     from gb_pipeline.market.symbol import Symbol
 
     if text is not None:
-        asked = Symbol.of(text, source.asset_class)
-        return next((known for known in source.instruments if known.code == asked.code), asked)
+        requested = Symbol.of(text, source.asset_class)
+        return next((symbol for symbol in source.instruments if symbol.code == requested.code), requested)
     if not source.instruments:
         raise ConfigError(f"source {source.name} has no symbols yet", fix="name one: gb live-check SOURCE SYMBOL")
     return source.instruments[0]
 
 
-def _resolution(source: SourceSettings, text: str | None) -> Resolution:
+def _choose_resolution(source: SourceSettings, text: str | None) -> Resolution:
     from gb_pipeline.market.resolution import Resolution
 
     return source.resolutions[0] if text is None else Resolution.parse(text)
 
 
-def _session(source: SourceSettings, text: str | None) -> date:
+def _choose_session(source: SourceSettings, text: str | None) -> date:
     from datetime import timedelta
 
     from gb_pipeline.ingest.conformance import recent_session
@@ -112,25 +120,25 @@ def _session(source: SourceSettings, text: str | None) -> date:
 
     if text is None:
         return recent_session(source, datetime.now(UTC))
-    asked = parse_day(text, "--day")
-    if not source.rules(Resolution.DAY).calendar.sessions(asked, asked + timedelta(days=1)):
-        raise ConfigError(f"{asked} is no session of {source.calendar}", fix="choose a trading day")
-    return asked
+    requested = parse_day(text, "--day")
+    if not source.rules(Resolution.DAY).calendar.sessions(requested, requested + timedelta(days=1)):
+        raise ConfigError(f"{requested} is not a session of {source.calendar}", fix="choose a trading day")
+    return requested
 
 
-async def _checks(
+async def _run_checks(
     source: SourceSettings, state: Path, symbol: Symbol, resolution: Resolution, session: date, bars_only: bool
 ) -> tuple[list[Check], GbError | None]:
     """What was seen, and the error that ended it."""
     from gb_pipeline.ingest import conformance
-    from gb_pipeline.providers.http.responses import redact_errors
+    from gb_pipeline.providers.http.redaction import redact_errors
     from gb_pipeline.providers.registry import build_provider, missing_credentials
 
     if missing := missing_credentials(source):
         raise missing[0]
     # So that bodies are handed over, and reading them again can be compared; they are not kept.
-    kept = source.model_copy(update={"keep_raw": True})
-    provider = build_provider(kept, state_dir=state)
+    recording_source = source.model_copy(update={"keep_raw": True})
+    provider = build_provider(recording_source, state_dir=state)
     checks: list[Check] = []
     try:
         with redact_errors(source.secrets):
@@ -138,7 +146,7 @@ async def _checks(
                 raise ConfigError(
                     f"{provider.name} has no {resolution} bars of {symbol}", fix="choose another resolution"
                 )
-            checks += await conformance.check_bars(provider, kept, symbol, resolution, session)
+            checks += await conformance.check_bars(provider, recording_source, symbol, resolution, session)
             if not bars_only:
                 async for check in conformance.check_more(provider, symbol, session):
                     checks.append(check)

@@ -1,7 +1,6 @@
-"""Options that several commands share, and what they mean.
+"""Options that several commands share: `--config`, `--lake`, `--as-of`, `--json` and dates, and opening what they name.
 
-Belongs here: `--config`, `--lake`, `--as-of`, `--json`, dates, and opening what they name.
-Does not belong here: options of a single command.
+An option that only one command has is declared by that command.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ if TYPE_CHECKING:
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="gb.yaml or its folder; GB_CONFIG, else ./gb.yaml by default.", show_default=False
+        "--config", "-c", help="gb.yaml or its folder; by default GB_CONFIG, else ./gb.yaml.", show_default=False
     ),
 ]
 LakeFolder = Annotated[
     Path | None,
-    typer.Option("--lake", help="A lake's folder; GB_LAKE, else the one of gb.yaml by default.", show_default=False),
+    typer.Option("--lake", help="A lake's folder; by default GB_LAKE, else the one of gb.yaml.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 Start = Annotated[
-    str | None, typer.Option("--start", help="First instant, as 2024-01-02 (UTC midnight) or 2024-01-02T09:30Z.")
+    str | None, typer.Option("--start", help="First instant, such as 2024-01-02 (midnight UTC) or 2024-01-02T09:30Z.")
 ]
-End = Annotated[str | None, typer.Option("--end", help="End, exclusive, in the same form.")]
+End = Annotated[str | None, typer.Option("--end", help="End (exclusive), in the same form.")]
 AsOf = Annotated[
     str | None,
     typer.Option(
-        "--as-of", help="As it was known at this moment, as 2024-01-02T09:30Z; now by default.", show_default=False
+        "--as-of", help="What was known at this moment, such as 2024-01-02T09:30Z; now by default.", show_default=False
     ),
 ]
 
@@ -80,10 +79,10 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
 
 
 def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
-    """The same for whoever looks after a lake: None where a project has stored nothing yet.
+    """The same for maintenance: None where a project has stored nothing yet.
 
     Raises:
-        ConfigError: neither a lake nor a gb.yaml was found, or a folder that is no lake was named.
+        ConfigError: neither a lake nor a gb.yaml was found, or the folder is not a lake.
     """
     if folder is None and not _root(config, folder).exists():
         return None
@@ -99,7 +98,7 @@ def _root(config: Path | None, folder: Path | None) -> Path:
 
 
 def _state_of(root: Path, config: Path | None) -> Path | None:
-    """Where a project keeps the state of its lake; of a lake that is no project's, GB_STATE or nothing says it."""
+    """Where a project keeps the state of its lake; of a lake without a project, GB_STATE says it, or nothing."""
     from gb_pipeline.config.settings import lake_folder, state_folder
 
     try:
@@ -115,7 +114,7 @@ def parse_moment(text: str | None) -> datetime | None:
     """What `--as-of` names.
 
     Raises:
-        ConfigError, NaiveTimestamp: it is no moment, or one without a time zone.
+        ConfigError, NaiveTimestamp: it is not a moment, or one without a time zone.
     """
     from gb_pipeline.market.window import instant
 
@@ -126,7 +125,7 @@ def parse_day(text: str, name: str) -> date:
     """A session, as 2024-01-02.
 
     Raises:
-        ConfigError: it is no date; the message names the option.
+        ConfigError: it is not a date; the message names the option.
     """
     try:
         return date.fromisoformat(text.strip())

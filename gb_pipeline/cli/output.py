@@ -1,7 +1,4 @@
-"""What every command prints, and how it ends.
-
-Belongs here: exit codes, the two lines of an error, tables, JSON, progress.
-Does not belong here: what a command prints in particular.
+"""What every command prints with, and how it ends: exit codes, the two lines of an error, tables, JSON and progress.
 
 Data goes to stdout; progress, notes and errors go to stderr, so that a pipe carries data only.
 """
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-# Width of tables where nobody looks: wide enough that no cell is cut.
+# Width of tables in a pipe: wide enough that no cell is cut.
 _PIPE_WIDTH = 240
 
 
@@ -95,22 +92,22 @@ def print_table(
     from rich.markup import escape
     from rich.table import Table
 
-    body = [list(row) for row in rows]
+    cells = [list(row) for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.header_style = "bold"
     for position, heading in enumerate(columns):
-        numeric = any(isinstance(row[position], int | float | Decimal) for row in body)
+        numeric = any(isinstance(row[position], int | float | Decimal) for row in cells)
         # Half a number is a wrong number: text may be folded, numbers and what a row is about are not.
         whole = numeric or position == 0
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
-    decimals = [_most_decimals(row[position] for row in body) for position in range(len(columns))]
-    for row in body:
-        cells = []
+    decimals = [_count_decimals(row[position] for row in cells) for position in range(len(columns))]
+    for row in cells:
+        formatted = []
         for value, places in zip(row, decimals, strict=True):
-            cell = escape(f"{value:.{places}f}" if isinstance(value, Decimal) else text(value))
+            cell = escape(f"{value:.{places}f}" if isinstance(value, Decimal) else format_value(value))
             style = (styles or {}).get(str(value))
-            cells.append(f"[{style}]{cell}[/{style}]" if style else cell)
-        table.add_row(*cells)
+            formatted.append(f"[{style}]{cell}[/{style}]" if style else cell)
+        table.add_row(*formatted)
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
     # A line that is too long for the terminal is better than a cell that is cut.
     console.width = max(
@@ -119,55 +116,57 @@ def print_table(
     console.print(table)
 
 
-def _most_decimals(values: Iterable[Any]) -> int:
+def _count_decimals(values: Iterable[Any]) -> int:
     """Decimal places that show every decimal of a column in full, its points below each other."""
-    return max((len(_plain(value).partition(".")[2]) for value in values if isinstance(value, Decimal)), default=0)
+    return max(
+        (len(_format_decimal(value).partition(".")[2]) for value in values if isinstance(value, Decimal)), default=0
+    )
 
 
 @singledispatch
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A cell as a person reads it: 1,234; 2024-01-02 09:30 (UTC); decimals without trailing zeros."""
     return str(value)
 
 
-@text.register(type(None))
+@format_value.register(type(None))
 def _(_: None) -> str:
     return ""
 
 
-@text.register(Enum)
+@format_value.register(Enum)
 def _(value: Enum) -> str:
     return str(value.value)
 
 
-@text.register
+@format_value.register
 def _(value: int) -> str:
     return str(value) if isinstance(value, bool) else f"{value:,}"
 
 
-@text.register
+@format_value.register
 def _(value: float) -> str:
     return f"{value:,.6g}" if math.isfinite(value) else str(value)
 
 
-@text.register
+@format_value.register
 def _(value: Decimal) -> str:
-    return _plain(value)
+    return _format_decimal(value)
 
 
-@text.register
+@format_value.register
 def _(value: datetime) -> str:
     shown = value.astimezone(UTC) if value.tzinfo else value
     return shown.strftime("%Y-%m-%d %H:%M" + (":%S" if shown.second or shown.microsecond else ""))
 
 
-@text.register(list)
-@text.register(tuple)
+@format_value.register(list)
+@format_value.register(tuple)
 def _(value: Sequence[Any]) -> str:
-    return ", ".join(text(item) for item in value)
+    return ", ".join(format_value(item) for item in value)
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Bytes as a person reads them: `12.3 MB`."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
@@ -177,36 +176,36 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
-def count(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """`1 row`, `2 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def print_json(data: Any) -> None:
     """Exact JSON on stdout: decimals as text (digit by digit), instants in UTC with `Z`, no NaN."""
-    sys.stdout.write(json.dumps(_jsonable(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(_to_json(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _jsonable(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """Containers one by one; what JSON has not, as text."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [_jsonable(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or type(value) in {bool, int, str} else _exact(value)
+    return value if value is None or type(value) in {bool, int, str} else _to_text(value)
 
 
-def _exact(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value.tzinfo else value.isoformat()
-    return _plain(value) if isinstance(value, Decimal) else str(value)
+    return _format_decimal(value) if isinstance(value, Decimal) else str(value)
 
 
-def _plain(value: Decimal) -> str:
+def _format_decimal(value: Decimal) -> str:
     shown = f"{value:f}"
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
@@ -215,7 +214,7 @@ def _plain(value: Decimal) -> str:
 def progress(*, quiet: bool = False) -> Iterator[Progress]:
     """A progress bar with the remaining time, on stderr, and above it whatever the package logs meanwhile.
 
-    Where stderr is no terminal, nothing is shown: what matters of it is said at the end.
+    Where stderr is no terminal, nothing is shown: what matters is printed at the end.
 
     Args:
         quiet: show nothing at all.
@@ -240,13 +239,13 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
         TextColumn("eta"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True, disable=hidden) as bar, _logged_to(errors, hidden=hidden):
+    with Progress(*columns, console=errors, transient=True, disable=hidden) as bar, _log_above(errors, hidden=hidden):
         yield bar
 
 
 @contextmanager
-def _logged_to(errors: Console, *, hidden: bool) -> Iterator[None]:
-    """Repeats of requests, slow vendors: a person wants to see why it takes so long, a pipe does not."""
+def _log_above(errors: Console, *, hidden: bool) -> Iterator[None]:
+    """Print log messages above the progress bar: a person wants to see why it takes so long, a pipe does not."""
 
     class Above(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,6 +1,6 @@
-"""`gb plan`: what a fetch would take, before anything is fetched.
+"""`gb plan` says what a fetch would take before anything is fetched.
 
-Belongs here: arguments to jobs, and a plan as lines for a person. Does not belong here: making the plan (`ingest.planner`).
+This module prints a plan, which `ingest.planner` makes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.cli.fetch import fetched_resolution, jobs_of
+from gb_pipeline.cli.fetch import parse_jobs, parse_resolution
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
-from gb_pipeline.cli.output import ExitCode, count, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_count, print_json, print_table
 
 if TYPE_CHECKING:
     from gb_pipeline.ingest.planner import FetchPlan
@@ -26,53 +26,67 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source of gb.yaml.", show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)],
     symbols: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SYMBOL]...", help="Canonical codes; all of the source by default.", show_default=False
+            metavar="SYMBOL", help="Canonical codes; all symbols of the source by default.", show_default=False
         ),
     ] = None,
     resolution: Annotated[
-        str | None, typer.Option("--resolution", "-r", help="Such as 1m; the source's first one by default.")
+        str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the source's first by default.")
     ] = None,
-    start: Annotated[str | None, typer.Option(help="First session, as 2024-01-02; yesterday (UTC) by default.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First session, such as 2024-01-02; yesterday (UTC) by default.")
+    ] = None,
     end: Annotated[str | None, typer.Option(help="End date (exclusive); the day after --start by default.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Say what `gb fetch` with the same arguments would take: calls, rows, time, and days where a vendor counts calls.
+    """Estimate what `gb fetch` would take.
 
-    Nothing is asked and nothing is written. A call takes as long as those in the lake's ledger did; repeats after failures
-    are not foreseen.
+    With the same arguments: calls, rows, time, and days where the vendor has a daily quota. Sends no request and writes nothing. A
+    call is assumed to take as long as those that the lake has recorded; repeats after failures are not counted.
     """
     from gb_pipeline.ingest import planner
 
     settings = load_settings(config)
-    chosen = settings.source(source)
-    length = fetched_resolution(chosen, resolution)
-    jobs = jobs_of(chosen, symbols or [], start, end)
-    made = planner.plan(open_store(settings), chosen, length, jobs)
+    source_settings = settings.source(source)
+    bar_resolution = parse_resolution(source_settings, resolution)
+    jobs = parse_jobs(source_settings, symbols or [], start, end)
+    fetch_plan = planner.plan(open_store(settings), source_settings, bar_resolution, jobs)
     if as_json:
-        body = asdict(made) | {"rate": made.rate.model_dump() if made.rate else None}
-        if made.budget is not None:
-            body["budget"] |= {"used": made.budget.used}
-        print_json(body)
+        document = asdict(fetch_plan) | {"rate": fetch_plan.rate.model_dump() if fetch_plan.rate else None}
+        if fetch_plan.budget is not None:
+            document["budget"] |= {"used": fetch_plan.budget.used}
+        print_json(document)
         return ExitCode.OK
-    print_table(("what", "how much", "because"), _lines(made))
+    print_table(("what", "how much", "because"), _plan_lines(fetch_plan))
     return ExitCode.OK
 
 
-def _lines(made: FetchPlan) -> list[tuple[str, str, str]]:
-    speed = "no pace is kept" if made.rate is None else f"{made.rate.calls:,} in {made.rate.seconds:g} s at most"
-    told = f"the median of {made.measured:,} measured" if made.measured else "assumed"
+def _plan_lines(fetch_plan: FetchPlan) -> list[tuple[str, str, str]]:
+    pace = (
+        "no pace is kept"
+        if fetch_plan.rate is None
+        else f"{fetch_plan.rate.calls:,} in {fetch_plan.rate.seconds:g} s at most"
+    )
+    latency_source = f"the median of {fetch_plan.measured:,} measured" if fetch_plan.measured else "assumed"
     lines = [
-        ("calls", f"{made.calls:,}", f"{count(made.symbols, 'symbol')} of {made.resolution}, without repeats"),
-        ("rows", f"{made.rows:,}", "bars that the calendar expects"),
-        ("time", _about(made.seconds), f"{made.latency:.2f} s a call ({told}), {made.at_once} at once, {speed}"),
+        (
+            "calls",
+            f"{fetch_plan.calls:,}",
+            f"{format_count(fetch_plan.symbols, 'symbol')} of {fetch_plan.resolution}, without repeats",
+        ),
+        ("rows", f"{fetch_plan.rows:,}", "bars that the calendar expects"),
+        (
+            "time",
+            _format_rough_duration(fetch_plan.seconds),
+            f"{fetch_plan.latency:.2f} s a call ({latency_source}), {fetch_plan.at_once} at once, {pace}",
+        ),
     ]
-    if made.budget is not None:
-        budget = made.budget
+    if fetch_plan.budget is not None:
+        budget = fetch_plan.budget
         today = (
             f"{budget.used:,} used and {budget.left:,} left" if budget.known else f"{budget.calls:,} assumed to be left"
         )
@@ -81,9 +95,9 @@ def _lines(made: FetchPlan) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _about(seconds: float) -> str:
+def _format_rough_duration(seconds: float) -> str:
     """`about 3 hours`: more would be more than is known."""
     for size, unit in _UNITS:
         if seconds >= size:
-            return f"about {count(round(seconds / size), unit)}"
+            return f"about {format_count(round(seconds / size), unit)}"
     return "under a second"

@@ -1,7 +1,4 @@
-"""Bars as a picture.
-
-Belongs here: candles and lines on a PNG. Does not belong here: which bars (`show`).
-"""
+"""This module draws bars into a PNG, as candles or as a line. `show` chooses which bars."""
 
 from __future__ import annotations
 
@@ -46,16 +43,16 @@ def plot_bars(frame: pl.DataFrame, title: str, path: Path, *, candles: bool) -> 
     prices, volumes = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     x, continuous = _positions(frame)
     if candles:
-        _candles(prices, frame, x)
+        _draw_candles(prices, frame, x)
     else:
-        prices.plot(*_broken(frame, x, continuous), color=_LINE, linewidth=1.2)
-    _volumes(volumes, frame, x)
+        prices.plot(*_interrupted_line(frame, x, continuous), color=_LINE, linewidth=1.2)
+    _draw_volumes(volumes, frame, x)
     prices.set_title(title, loc="left", fontsize=15, color=_INK)
     prices.set_ylabel("price")
     volumes.set_ylabel("volume")
     for axis in (prices, volumes):
-        _style(axis)
-    _ticks(volumes, frame, x, continuous=continuous)
+        _style_axis(axis)
+    _place_ticks(volumes, frame, x, continuous=continuous)
     try:
         figure.savefig(path, format="png")
     except OSError as error:
@@ -67,34 +64,34 @@ def _positions(frame: pl.DataFrame) -> tuple[list[float], bool]:
     from matplotlib.dates import date2num
 
     steps = frame["timestamp"].diff().drop_nulls()
-    usual = steps.min()
-    regular = not steps.is_empty() and 2 * int((steps == usual).sum()) > len(steps)
-    continuous = steps.is_empty() or (regular and steps.max() < 12 * _floor(usual))
+    typical_step = steps.min()
+    regular = not steps.is_empty() and 2 * int((steps == typical_step).sum()) > len(steps)
+    continuous = steps.is_empty() or (regular and steps.max() < 12 * _at_least_an_hour(typical_step))
     if continuous:
         return [float(value) for value in date2num(frame["timestamp"].to_list())], True
     return [float(index) for index in range(frame.height)], False
 
 
-def _floor(step: Any) -> Any:
+def _at_least_an_hour(step: Any) -> Any:
     from datetime import timedelta
 
     # Minutes that are missing by the hour still belong on a time axis; nights of an exchange do not.
     return max(step, timedelta(hours=1))
 
 
-def _width(x: list[float]) -> float:
+def _bar_width(x: list[float]) -> float:
     return 0.8 * min((b - a for a, b in pairwise(x)), default=1.0)
 
 
-def _broken(frame: pl.DataFrame, x: list[float], continuous: bool) -> tuple[list[float], list[float]]:
+def _interrupted_line(frame: pl.DataFrame, x: list[float], continuous: bool) -> tuple[list[float], list[float]]:
     """The line through the closes, interrupted where bars are missing."""
     closes = frame["close"].to_list()
     if not continuous or len(x) < 2:
         return x, closes
-    usual = min(b - a for a, b in pairwise(x))
+    typical_step = min(b - a for a, b in pairwise(x))
     xs, ys = [x[0]], [closes[0]]
     for (before, at), close in zip(pairwise(x), closes[1:], strict=True):
-        if at - before > 1.5 * usual:
+        if at - before > 1.5 * typical_step:
             xs.append((before + at) / 2)
             ys.append(float("nan"))
         xs.append(at)
@@ -102,21 +99,23 @@ def _broken(frame: pl.DataFrame, x: list[float], continuous: bool) -> tuple[list
     return xs, ys
 
 
-def _candles(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
-    width = _width(x)
+def _draw_candles(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
+    width = _bar_width(x)
     span = float(frame["high"].max() or 0) - float(frame["low"].min() or 0)  # type: ignore[arg-type]
     # A bar that closes where it opened is a line, not nothing.
     thinnest = max(span * 0.0015, 1e-12)
     for rising, color in ((True, _UP), (False, _DOWN)):
         rows = [
-            (at, bar)
-            for at, bar in zip(x, frame.iter_rows(named=True), strict=True)
+            (position, bar)
+            for position, bar in zip(x, frame.iter_rows(named=True), strict=True)
             if (bar["close"] >= bar["open"]) is rising
         ]
-        at = [position for position, _ in rows]
-        axis.vlines(at, [bar["low"] for _, bar in rows], [bar["high"] for _, bar in rows], color=color, linewidth=0.9)
+        positions = [position for position, _ in rows]
+        axis.vlines(
+            positions, [bar["low"] for _, bar in rows], [bar["high"] for _, bar in rows], color=color, linewidth=0.9
+        )
         axis.bar(
-            at,
+            positions,
             [max(abs(bar["close"] - bar["open"]), thinnest) for _, bar in rows],
             bottom=[min(bar["open"], bar["close"]) for _, bar in rows],
             width=width,
@@ -125,18 +124,18 @@ def _candles(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
     axis.set_ylim(float(frame["low"].min()) - span * 0.04, float(frame["high"].max()) + span * 0.04)  # type: ignore[arg-type]
 
 
-def _volumes(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
+def _draw_volumes(axis: Axes, frame: pl.DataFrame, x: list[float]) -> None:
     volumes = frame["volume"].to_list()
     if len(x) > MOST_CANDLES:
         # Bars narrower than a pixel would show a pattern that is not in the data.
         axis.fill_between(x, volumes, step="mid", color=_LINE, alpha=0.6, linewidth=0)
     else:
         colors = [_UP if rising else _DOWN for rising in (frame["close"] >= frame["open"]).to_list()]
-        axis.bar(x, volumes, width=_width(x), color=colors, alpha=0.6)
+        axis.bar(x, volumes, width=_bar_width(x), color=colors, alpha=0.6)
     axis.set_ylim(bottom=0)
 
 
-def _style(axis: Axes) -> None:
+def _style_axis(axis: Axes) -> None:
     from matplotlib.ticker import FuncFormatter
 
     axis.grid(color="#dddddd", linewidth=0.6)
@@ -147,7 +146,7 @@ def _style(axis: Axes) -> None:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def _ticks(axis: Axes, frame: pl.DataFrame, x: list[float], *, continuous: bool) -> None:
+def _place_ticks(axis: Axes, frame: pl.DataFrame, x: list[float], *, continuous: bool) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 

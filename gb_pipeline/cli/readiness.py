@@ -1,7 +1,6 @@
-"""Whether a source could be fetched from now, for `gb doctor`.
+"""This module tells `gb doctor` whether a source could be fetched from now, with every reason that speaks against it.
 
-Belongs here: one finding per source, with every reason that speaks against it. Does not belong here: asking a vendor: no
-request is sent, and nothing is changed.
+It sends no request to a vendor and changes nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gb_pipeline.cli.output import count
-from gb_pipeline.cli.symbols import no_symbols
+from gb_pipeline.cli.output import format_count
+from gb_pipeline.cli.symbols import advise_adding_symbols
 from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Readiness:
-    """What was found out about one source.
+    """Whether one source could be fetched from, and why not.
 
     Attributes:
         facts: what is in order.
@@ -50,32 +49,32 @@ class Readiness:
         return "; ".join(dict.fromkeys(fix for fix in said if fix))
 
 
-def readiness(source: SourceSettings, state: Path) -> Readiness:
+def assess_readiness(source: SourceSettings, state: Path) -> Readiness:
     """Everything that can be known about a source without asking its vendor.
 
     Args:
         source: of gb.yaml.
         state: the folder in which all processes on this machine count their requests; it need not be there.
     """
-    found = Readiness()
-    found.problems += _provider(source, state, found)
+    readiness = Readiness()
+    readiness.problems += _check_provider(source, state, readiness)
     try:
-        found.facts.append(_calendar(source))
+        readiness.facts.append(_describe_calendar(source))
     except GbError as error:
-        found.problems.append(error)
-    _credentials(source, found)
-    return found
+        readiness.problems.append(error)
+    _check_credentials(source, readiness)
+    return readiness
 
 
-def _told(source: SourceSettings, error: GbError) -> GbError:
+def _without_source_name(source: SourceSettings, error: GbError) -> GbError:
     what = error.what
-    for known in (f"source {source.name}: ", f"source {source.name} ", "has "):
-        what = what.removeprefix(known)
+    for prefix in (f"source {source.name}: ", f"source {source.name} ", "has "):
+        what = what.removeprefix(prefix)
     return ConfigError(what, fix=error.fix)
 
 
-def _unset(source: SourceSettings) -> Iterator[GbError]:
-    """What gb.yaml names and nobody set, where there is no provider that could say what it needs."""
+def _unset_credentials(source: SourceSettings) -> Iterator[GbError]:
+    """Credentials that gb.yaml names and nobody set, where no provider could be built that says what it needs."""
     for option in source.variables:
         try:
             source.credential(option)
@@ -83,57 +82,60 @@ def _unset(source: SourceSettings) -> Iterator[GbError]:
             yield error
 
 
-def _provider(source: SourceSettings, state: Path, found: Readiness) -> list[GbError]:
+def _check_provider(source: SourceSettings, state: Path, readiness: Readiness) -> list[GbError]:
     import asyncio
 
     from gb_pipeline.providers.registry import build_provider, missing_credentials
 
-    # Whoever builds a provider over a folder of counts makes the folder; where there is none, nothing is used up.
-    counted = state if (state / "rate_limits").is_dir() else None
+    # Building a provider creates the folder of its counts; where there is none, nothing is used up.
+    state_dir = state if (state / "rate_limits").is_dir() else None
     try:
         if missing := missing_credentials(source):
-            return [_told(source, error) for error in missing]
-        provider = build_provider(source, state_dir=counted)
+            return [_without_source_name(source, error) for error in missing]
+        provider = build_provider(source, state_dir=state_dir)
     except GbError as error:
-        return [_told(source, error), *(_told(source, error) for error in _unset(source))]
+        return [
+            _without_source_name(source, error),
+            *(_without_source_name(source, error) for error in _unset_credentials(source)),
+        ]
     try:
-        lacking = [
+        unsupported = [
             f"{symbol.code} {resolution}"
             for symbol in source.instruments
             for resolution in source.resolutions
             if not provider.supports(symbol, resolution)
         ]
-        words = ", ".join(str(resolution) for resolution in source.resolutions)
-        found.facts.append(f"{source.provider}, {count(len(source.symbols), 'symbol')} of {words}")
-        _quota(source, provider, found)
+        resolutions = ", ".join(str(resolution) for resolution in source.resolutions)
+        readiness.facts.append(f"{source.provider}, {format_count(len(source.symbols), 'symbol')} of {resolutions}")
+        _check_quota(source, provider, readiness)
     except GbError as error:
         return [error]
     finally:
         asyncio.run(provider.aclose())
-    if lacking:
-        shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-        return [ConfigError(f"{source.provider} does not have {shown}", fix="correct symbols or resolutions")]
+    if unsupported:
+        examples = ", ".join(unsupported[:5]) + (f" and {len(unsupported) - 5} more" if len(unsupported) > 5 else "")
+        return [ConfigError(f"{source.provider} does not have {examples}", fix="correct symbols or resolutions")]
     if not source.symbols:
-        found.remarks.append(ConfigError("it has no symbols yet", fix=no_symbols(source)))
+        readiness.remarks.append(ConfigError("it has no symbols yet", fix=advise_adding_symbols(source)))
     return []
 
 
-def _quota(source: SourceSettings, provider: Any, found: Readiness) -> None:
-    """What is left of the vendor's day, where it has one; not every provider tells."""
+def _check_quota(source: SourceSettings, provider: Any, readiness: Readiness) -> None:
+    """How many calls of the daily quota are left; not every vendor has one, and not every provider knows."""
     from datetime import UTC, datetime
 
     from gb_pipeline.providers.http.quota import QuotaBook
     from gb_pipeline.providers.registry import daily_quota
 
     quota = daily_quota(source)
-    left = provider.quota_left() if quota is not None and hasattr(provider, "quota_left") else None
-    if quota is None or left is None:
+    calls_left = provider.quota_left() if quota is not None and hasattr(provider, "quota_left") else None
+    if quota is None or calls_left is None:
         return
-    if left:
-        found.facts.append(f"{left} of {quota.calls} calls left today")
+    if calls_left:
+        readiness.facts.append(f"{calls_left} of {quota.calls} calls left today")
         return
     until = QuotaBook(source.name, quota, None).until(datetime.now(UTC))
-    found.waits.append(
+    readiness.waits.append(
         ConfigError(
             f"all {quota.calls} calls of today are used ({quota.zone})",
             fix=f"it goes on after {until:%Y-%m-%d %H:%M}Z; with a larger plan, raise `daily_quota`",
@@ -141,7 +143,7 @@ def _quota(source: SourceSettings, provider: Any, found: Readiness) -> None:
     )
 
 
-def _calendar(source: SourceSettings) -> str:
+def _describe_calendar(source: SourceSettings) -> str:
     from datetime import UTC, datetime, timedelta
 
     from gb_pipeline.market.calendar import get_calendar
@@ -149,17 +151,17 @@ def _calendar(source: SourceSettings) -> str:
     calendar = get_calendar(source.calendar, extended_hours=source.extended_hours)
     today = datetime.now(UTC).date()
     sessions = calendar.sessions(min(source.start, today - timedelta(days=14)), today)
-    last = f", the last {sessions[-1]}" if sessions else ""
-    return f"calendar {calendar.name} with {count(len(sessions), 'session')} since {source.start}{last}"
+    newest = f", the last {sessions[-1]}" if sessions else ""
+    return f"calendar {calendar.name} with {format_count(len(sessions), 'session')} since {source.start}{newest}"
 
 
-def _credentials(source: SourceSettings, found: Readiness) -> None:
-    named = [f"{option} from {', '.join(names)}" for option, names in source.variables.items() if names]
-    if named:
-        found.facts.append("; ".join(named))
+def _check_credentials(source: SourceSettings, readiness: Readiness) -> None:
+    credential_sources = [f"{option} from {', '.join(names)}" for option, names in source.variables.items() if names]
+    if credential_sources:
+        readiness.facts.append("; ".join(credential_sources))
     for option in (option for option, names in source.variables.items() if not names):
         variable = f"{source.name}_{option}".upper().replace(".", "_").replace("-", "_")
-        found.remarks.append(
+        readiness.remarks.append(
             ConfigError(
                 f"but {option!r} is written out in gb.yaml",
                 fix=f'write "${{{variable}}}" there and {variable}=... into the .env beside it',

@@ -1,6 +1,6 @@
-"""Commands that run until they are told to stop.
+"""Commands that run until they are stopped: signals, and waiting beside a running Dagster.
 
-Belongs here: signals, and waiting beside a running Dagster. Does not belong here: starting it (`dagster_runtime.instance`).
+`dagster_runtime.instance` starts and stops Dagster itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gb_pipeline.cli.output import note
 if TYPE_CHECKING:
     from gb_pipeline.dagster_runtime.instance import Stack
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 @contextmanager
@@ -29,25 +29,25 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    wanted: dict[signal.Signals, Callable[..., object]] = {signal.SIGINT: signal.default_int_handler}
-    wanted |= {number: stop for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None}
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    handlers: dict[signal.Signals, Callable[..., object]] = {signal.SIGINT: signal.default_int_handler}
+    handlers |= {number: stop for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None}
+    previous_handlers = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def running(stack: Stack, *, daemon: bool = True) -> Iterator[Stack]:
-    """Dagster for the length of a block, saying what is being waited for; without its daemon, the block starts that."""
+    """Run Dagster for the length of a block, and show what is being waited for; without `daemon`, the block starts it."""
     from rich.console import Console
 
     errors = Console(stderr=True, highlight=False)
     try:
-        with errors.status("starting Dagster") as shown:
-            stack.start(on_wait=lambda what: shown.update(f"starting Dagster: waiting for its {what}"), daemon=daemon)
+        with errors.status("starting Dagster") as status:
+            stack.start(on_wait=lambda what: status.update(f"starting Dagster: waiting for its {what}"), daemon=daemon)
         yield stack
     finally:
         with errors.status("stopping Dagster"):
@@ -63,4 +63,4 @@ def until_stopped(stack: Stack) -> NoReturn:
     note("Ctrl-C stops everything")
     while True:
         stack.check()
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)

@@ -1,7 +1,4 @@
-"""`gb sim`: the simulated exchange alone.
-
-Belongs here: arguments. Does not belong here: the exchange (`simulation`).
-"""
+"""`gb sim` runs the simulated exchange of `simulation` on its own."""
 
 from __future__ import annotations
 
@@ -20,26 +17,27 @@ def register(app: typer.Typer) -> None:
 
 def sim(
     symbols: Annotated[
-        list[str] | None, typer.Argument(help="Pairs to list; two dozen by default.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="SYMBOL", help="Crypto pairs to list; two dozen by default.", show_default=False),
     ] = None,
     stocks: Annotated[
-        str | None, typer.Option(help="Tickers to list, comma-separated; a dozen by default.", show_default=False)
+        str | None, typer.Option(help="Stock tickers to list, comma-separated; a dozen by default.", show_default=False)
     ] = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 7,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one.", min=0, max=65535)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the market; the same seed gives the same prices.")] = 7,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Write the URL here as soon as it answers.", show_default=False)
+        Path | None, typer.Option(help="Write the URL to this file as soon as it answers.", show_default=False)
     ] = None,
 ) -> int:
-    """Run the simulated exchange until Ctrl-C; prints its URL.
+    """Run the simulated exchange until Ctrl-C.
 
-    It speaks the REST dialects of Binance, Coinbase and Kraken, and of Yahoo, Alpaca, Massive and Alpha Vantage, under
-    http://127.0.0.1:PORT/<the vendor's host>/, and never leaves this machine. Use it as a source with the option `base_url`:
+    Prints its URL. It speaks the REST dialects of Binance, Coinbase and Kraken, and of Yahoo, Alpaca, Massive and Alpha Vantage,
+    under http://127.0.0.1:PORT/<the vendor's host>/, and never leaves this machine. Use it as a source with the option `base_url`:
     `options: {exchange: binance, base_url: <the URL>}`. Any credentials will do.
     """
     from gb_pipeline.simulation import run
 
     tickers = [code for code in stocks.split(",") if code] if stocks else None
     run(port=port, seed=seed, symbols=symbols or None, stocks=tickers, ready_file=ready_file)
-    # The server takes Ctrl-C itself; for whoever asks, this was one.
+    # The server catches Ctrl-C itself; the caller still has to learn of it.
     return ExitCode.INTERRUPTED

@@ -1,7 +1,4 @@
-"""`gb sql`: a question to the lake.
-
-Belongs here: printing the answer. Does not belong here: the catalog (`catalog.projection`), running the query (`reading`).
-"""
+"""`gb sql` runs a query on the lake and prints the rows. `reading` answers it, from the catalog and the lake's tables."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from typing import Annotated
 import typer
 
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment
-from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
 
-_SHOWN = 50
+_DEFAULT_LIMIT = 50
 
 
 def register(app: typer.Typer) -> None:
@@ -22,8 +19,11 @@ def register(app: typer.Typer) -> None:
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="A query of DuckDB's SQL; `-` reads it from stdin.", show_default=False)],
-    limit: Annotated[int, typer.Option(help="Rows to print in the table; --json prints all.", min=1)] = _SHOWN,
+    query: Annotated[
+        str,
+        typer.Argument(metavar="QUERY", help="A query in DuckDB's SQL; `-` reads it from stdin.", show_default=False),
+    ],
+    limit: Annotated[int, typer.Option(help="Rows to print in the table; --json prints all.", min=1)] = _DEFAULT_LIMIT,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
@@ -31,10 +31,10 @@ def sql(
 ) -> int:
     """Run SQL on the lake.
 
-    There is a view for each table of bars (bars_1m, ...), one with every version of its rows (bars_1m_history), and a macro
-    for a moment: from bars_1m_as_of(timestamptz '2024-01-02 09:30Z'). Beside them are symbol_data, coverage, gaps, files,
-    restatements, corporate_actions, quarantine and fetches. With --as-of, bars, corporate actions, series, coverage and gaps
-    are seen as they were known at that moment.
+    Each table of bars has a view (bars_1m, ...), a view with every version of its rows (bars_1m_history), and a macro for a moment:
+    from bars_1m_as_of(timestamptz '2024-01-02 09:30Z'). There are also symbol_data, coverage, gaps, files, restatements,
+    corporate_actions, quarantine and fetches. With --as-of, bars, corporate actions, series, coverage and gaps are shown as they
+    were known at that moment.
     """
     moment = parse_moment(as_of)
     frame = open_lake(config, lake).sql(sys.stdin.read() if query == "-" else query, as_of=moment)
@@ -43,5 +43,7 @@ def sql(
         return ExitCode.OK
     print_table(frame.columns, frame.head(limit).rows())
     hidden = frame.height - limit
-    note(count(frame.height, "row") + (f", {hidden:,} of them not shown (--limit, --json)" if hidden > 0 else ""))
+    note(
+        format_count(frame.height, "row") + (f", {hidden:,} of them not shown (--limit, --json)" if hidden > 0 else "")
+    )
     return ExitCode.OK

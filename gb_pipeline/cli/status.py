@@ -1,7 +1,4 @@
-"""`gb status`: how complete every series is.
-
-Belongs here: one question to the catalog, and a table. Does not belong here: counting (`lake.ledger`).
-"""
+"""`gb status` prints how complete every series is. It queries the catalog, which counts from the lake's ledger."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment
-from gb_pipeline.cli.output import ExitCode, note, print_json, print_table, size
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
 
 # The catalog's tables `coverage` (one row per session) and `symbol_data` (one row per series).
 QUERY = """
@@ -35,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    source: Annotated[str | None, typer.Argument(help="Only this source.", show_default=False)] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="Only this source.", show_default=False)
+    ] = None,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
@@ -43,7 +42,8 @@ def status(
 ) -> int:
     """Show how complete every series is.
 
-    Bars that the calendar expects, that are stored and that are missing, and where the series begins and ends.
+    Counts the bars that the calendar expects, those that are stored and those that are missing, and shows where each series begins
+    and ends.
     """
     moment = parse_moment(as_of)
     rows = open_lake(config, lake).sql(QUERY, as_of=moment).to_dicts()
@@ -75,7 +75,7 @@ def print_status(rows: list[dict[str, Any]]) -> None:
             row["missing"],
             row["first"],
             row["last"],
-            size(row["bytes"]),
+            format_size(row["bytes"]),
         )
         for row in rows
     ]

@@ -1,7 +1,4 @@
-"""`gb up`: Dagster for a project.
-
-Belongs here: arguments. Does not belong here: starting and stopping (`dagster_runtime.instance`).
-"""
+"""`gb up` runs Dagster for a project. `dagster_runtime.instance` starts and stops it."""
 
 from __future__ import annotations
 
@@ -19,13 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Of the page, on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 3000,
+    port: Annotated[
+        int, typer.Option(help="Port of the web page on 127.0.0.1; 0 picks a free one.", min=0, max=65535)
+    ] = 3000,
     config: Config = None,
 ) -> int:
-    """Run Dagster for gb.yaml until Ctrl-C: web page, schedules, sensors.
+    """Run Dagster: web page, schedules, sensors.
 
-    Its history is kept in the folder .dagster beside gb.yaml. A dagster.yaml there is used if there is one; DAGSTER_HOME is
-    not looked at.
+    Runs for the sources of gb.yaml until Ctrl-C. The history is kept in the folder .dagster beside gb.yaml. A dagster.yaml beside
+    gb.yaml is used if there is one; DAGSTER_HOME is ignored.
     """
     from gb_pipeline.cli.running import running, stoppable, until_stopped
     from gb_pipeline.dagster_runtime.instance import Stack

@@ -1,8 +1,4 @@
-"""`gb vacuum`: files that nobody needs any more.
-
-Belongs here: arguments, and a table of what is or would be removed. Does not belong here: telling what is needed
-(`storage.vacuum`).
-"""
+"""`gb vacuum` counts or deletes files that nobody needs any more. `storage.vacuum` tells which those are."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any
-from gb_pipeline.cli.output import ExitCode, count, note, print_json, print_table, size
+from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,29 +26,29 @@ def register(app: typer.Typer) -> None:
 
 def vacuum(
     retention: Annotated[
-        str, typer.Option(help="How long a replaced file is kept: 36h, 7d, 4w; an hour at least.")
+        str, typer.Option(help="How long a replaced file is kept, such as 36h, 7d or 4w; at least an hour.")
     ] = _RETENTION,
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only counted.")] = False,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Count files that are of no use any more, or delete them.
+    """Count or delete files that are no longer needed.
 
-    They were replaced by compaction or by new versions, left behind by killed writers, or are log entries from before a
-    checkpoint. Every version of every bar stays: history is in files that are in use. Whoever began to read before such a file
-    was replaced keeps it for the retention.
+    They were replaced by compaction or newer versions, left behind by killed writers, or are log entries from before a checkpoint.
+    Every version of every bar stays: history is in files that are in use. A reader that started before a file was replaced can use
+    it until the retention has passed.
     """
-    kept = _duration(retention)
-    opened = open_lake_if_any(config, lake)
-    store = None if opened is None else opened.store
+    retention_period = _parse_duration(retention)
+    opened_lake = open_lake_if_any(config, lake)
+    store = None if opened_lake is None else opened_lake.store
     if delete and store is not None:
         from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 
         # The catalog's views name files: it must not name any that go now.
         if catalog_is_stale(store):
             refresh_catalog(store)
-    reports = [] if store is None else store.vacuum(retention=kept, dry_run=not delete)
+    reports = [] if store is None else store.vacuum(retention=retention_period, dry_run=not delete)
     if as_json:
         rows = [
             {
@@ -66,27 +62,27 @@ def vacuum(
         ]
         print_json({"retention": retention, "deleted": delete, "tables": rows})
     else:
-        _print(reports, delete=delete)
+        _print_reports(reports, delete=delete)
     return ExitCode.OK
 
 
-def _print(reports: list[VacuumReport], *, delete: bool) -> None:
-    found = [(item.table, item.files, size(item.bytes)) for item in reports if item.files]
-    if not found:
-        note("there is no file that is of no use any more")
+def _print_reports(reports: list[VacuumReport], *, delete: bool) -> None:
+    rows = [(item.table, item.files, format_size(item.bytes)) for item in reports if item.files]
+    if not rows:
+        note("every file is still needed")
         return
-    print_table(("table", "files", "size"), found)
-    told = f"{count(sum(item.files for item in reports), 'file')}, {size(sum(item.bytes for item in reports))}"
-    note(f"{told} deleted" if delete else f"{told} would be deleted; nothing was: --delete does it")
+    print_table(("table", "files", "size"), rows)
+    summary = f"{format_count(sum(item.files for item in reports), 'file')}, {format_size(sum(item.bytes for item in reports))}"
+    note(f"{summary} deleted" if delete else f"{summary} would be deleted; use --delete to delete them")
 
 
-def _duration(text: str) -> timedelta:
-    """`7d` and the like.
+def _parse_duration(text: str) -> timedelta:
+    """Parse `7d` and the like.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a duration.
     """
-    found = re.fullmatch(r"(\d{1,5})([hdw])", text.strip().lower())
-    if found is None:
-        raise ConfigError(f"--retention: {text[:40]!r} is no duration", fix="write it as 36h, 7d or 4w")
-    return int(found[1]) * _UNITS[found[2]]
+    match = re.fullmatch(r"(\d{1,5})([hdw])", text.strip().lower())
+    if match is None:
+        raise ConfigError(f"--retention: {text[:40]!r} is not a duration", fix="write it as 36h, 7d or 4w")
+    return int(match[1]) * _UNITS[match[2]]

@@ -1,7 +1,7 @@
-"""`gb verify`: is every byte as it was written, and every bar as it was recorded?
+"""`gb verify` checks that every byte is as it was written, and every bar as it was recorded.
 
-Belongs here: arguments, what was found as lines for a person, and the order of a repair. Does not belong here: finding and
-mending (`lake.verification`), fetching (`ingest`).
+This module prints the damage it is told of and puts the steps of a repair in order. `lake.verification` finds damage,
+`lake.mending` repairs tables, and `ingest` fetches again what was lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake_if_any, split_series
-from gb_pipeline.cli.output import ExitCode, count, note, print_error, print_json, print_table, progress, size, text
+from gb_pipeline.cli.output import (
+    ExitCode,
+    format_count,
+    format_size,
+    format_value,
+    note,
+    print_error,
+    print_json,
+    print_table,
+    progress,
+)
 from gb_pipeline.errors import ConfigError, GbError, LakeError, TransientVendorError
 
 if TYPE_CHECKING:
@@ -29,8 +39,8 @@ if TYPE_CHECKING:
 
 # A ledger that is put together again shows what bars lack, which is fetched then.
 _ROUNDS = 3
-_SHOWN = 20
-_NAMED = 5
+_MOST_DAMAGES = 20
+_MOST_SYMBOLS = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -40,10 +50,15 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     series: Annotated[
-        str | None, typer.Argument(help="Only files that hold SOURCE:SYMBOL; all by default.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="SERIES",
+            help="Only files that hold this series, as SOURCE:SYMBOL; all by default.",
+            show_default=False,
+        ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend logs, take damaged files out, and fetch what they held again.")
+        bool, typer.Option("--repair", help="Rebuild logs, remove damaged files, and fetch what they held again.")
     ] = False,
     config: Config = None,
     lake: LakeFolder = None,
@@ -51,32 +66,32 @@ def verify(
 ) -> int:
     """Compare every byte with what was written.
 
-    Reads all files, and compares every session with its recorded fingerprint. Says of each damage which file, series,
-    sessions and rows it concerns. With --repair, logs are put together from their mirrors, damaged files are taken out while all
-    that can be read of them is kept, and exactly the lost sessions are fetched again. Ends with 0 when everything is as it was
-    written (after a repair: again), with 1 when not, and with 3 when a vendor could not be asked just now.
+    Reads all files, and compares every session with its recorded fingerprint. Reports which file, series, sessions and rows each
+    problem affects. With --repair, logs are rebuilt from their mirrors, damaged files are removed once everything readable in them
+    is kept elsewhere, and exactly the lost sessions are fetched again. Exits with 0 when everything is as it was written (or is so
+    again), with 1 when it is not, and with 3 when a vendor could not be reached.
     """
-    from gb_pipeline.lake.verification import verify as look
+    from gb_pipeline.lake.verification import verify as verify_store
 
-    opened = open_lake_if_any(config, lake)
-    if opened is None:
-        return _tell_nothing(as_json=as_json)
-    source, symbol = _series(opened, series)
+    opened_lake = open_lake_if_any(config, lake)
+    if opened_lake is None:
+        return _report_empty(as_json=as_json)
+    source, symbol = _parse_series(opened_lake, series)
     with progress(quiet=as_json) as bar:
         bar.add_task("reading", total=None)
-        found = look(opened.store, source, symbol)
+        report = verify_store(opened_lake.store, source, symbol)
     if not as_json:
-        _print(found)
-    if found.ok or not repair:
+        _print_report(report)
+    if report.ok or not repair:
         if as_json:
-            print_json(_plain(found))
-        elif not found.ok:
+            print_json(_report_to_dict(report))
+        elif not report.ok:
             note("`gb verify --repair` mends what can be mended")
-        return ExitCode.OK if found.ok else ExitCode.FAILED
-    repaired = _repair(opened.store, found, (source, symbol), config, quiet=as_json)
+        return ExitCode.OK if report.ok else ExitCode.FAILED
+    repaired = _run_repair(opened_lake.store, report, (source, symbol), config, quiet=as_json)
     if as_json:
-        print_json(_plain(found) | {"repair": _plain_repair(repaired)})
-    return _tell(repaired)
+        print_json(_report_to_dict(report) | {"repair": _repair_to_dict(repaired)})
+    return _report_repair(repaired)
 
 
 @dataclass
@@ -84,33 +99,33 @@ class Repair:
     """What a repair came to.
 
     Attributes:
-        done: sentences about what was mended.
+        after: what the verification after it found.
+        mended: sentences about what was mended.
         sessions: how many sessions were fetched again.
-        gone: sentences about rows that nobody can be asked for again.
-        errors: why something could not be fetched.
-        after: what a verification found then.
+        lost_for_good: sentences about rows that no vendor can serve again.
+        fetch_errors: why something could not be fetched.
     """
 
     after: VerifyReport
-    done: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     sessions: int = 0
-    gone: list[str] = field(default_factory=list)
-    errors: list[GbError] = field(default_factory=list)
+    lost_for_good: list[str] = field(default_factory=list)
+    fetch_errors: list[GbError] = field(default_factory=list)
 
 
-def _series(opened: Lake, series: str | None) -> tuple[str | None, str | None]:
+def _parse_series(lake: Lake, series: str | None) -> tuple[str | None, str | None]:
     if series is None:
         return None, None
     source, symbol = split_series(series)
-    # Where the ledger cannot be asked for the name, that is about to be found out.
+    # A ledger that cannot be read is one of the problems that verification reports.
     with suppress(LakeError):
-        opened.coverage(source, symbol)
+        lake.coverage(source, symbol)
     return source, symbol
 
 
-def _repair(
+def _run_repair(
     store: LakeStore,
-    found: VerifyReport,
+    report: VerifyReport,
     series: tuple[str | None, str | None],
     config: Path | None,
     *,
@@ -118,28 +133,28 @@ def _repair(
 ) -> Repair:
     from gb_pipeline.catalog.projection import refresh_catalog
     from gb_pipeline.lake.mending import mend
-    from gb_pipeline.lake.verification import verify as look
+    from gb_pipeline.lake.verification import verify as verify_store
 
-    repaired = Repair(found)
+    repair = Repair(report)
     for _ in range(_ROUNDS):
-        before = repaired.after
-        done, lost = mend(store, before)
-        repaired.done += done
-        repaired.gone += _gone(before.damages)
-        _fetch(store, lost, before.damages, config, repaired, quiet=quiet)
-        repaired.after = look(store, *series)
-        if repaired.after.ok or repaired.errors or repaired.after.damages == before.damages:
+        before = repair.after
+        mended, lost = mend(store, before)
+        repair.mended += mended
+        repair.lost_for_good += _describe_lost(before.damages)
+        _fetch_lost(store, lost, before.damages, config, repair, quiet=quiet)
+        repair.after = verify_store(store, *series)
+        if repair.after.ok or repair.fetch_errors or repair.after.damages == before.damages:
             break
     refresh_catalog(store)
-    return repaired
+    return repair
 
 
-def _fetch(
+def _fetch_lost(
     store: LakeStore,
     lost: Sequence[Lost],
     damages: Sequence[Damage],
     config: Path | None,
-    repaired: Repair,
+    repair: Repair,
     *,
     quiet: bool,
 ) -> None:
@@ -147,35 +162,41 @@ def _fetch(
     from gb_pipeline.ingest.lost_sessions import fetch_again
     from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
 
-    asked = [item.source for item in damages if item.table == CORPORATE_ACTIONS.name and item.current and item.source]
-    if not lost and not asked:
+    action_sources = [
+        damage.source
+        for damage in damages
+        if damage.table == CORPORATE_ACTIONS.name and damage.current and damage.source
+    ]
+    if not lost and not action_sources:
         return
-    sources = _sources(config, repaired)
+    sources = _load_sources(config, repair)
     with progress(quiet=quiet) as bar:
         task = bar.add_task("fetching again", total=None)
         outcomes, errors = fetch_again(store, sources, lost, on_outcome=lambda _: bar.advance(task))
-    repaired.errors += [*errors, *_reasons(outcomes)]
-    repaired.sessions += sum(
+    repair.fetch_errors += [*errors, *_fetch_errors(outcomes)]
+    repair.sessions += sum(
         session.status.value in {"complete", "partial", "empty"} for outcome in outcomes for session in outcome.sessions
     )
-    for name in dict.fromkeys(asked):
+    for name in dict.fromkeys(action_sources):
         if name in sources:
-            repaired.errors += [item.error for item in ingest_actions(store, sources[name]) if item.error is not None]
+            repair.fetch_errors += [
+                outcome.error for outcome in ingest_actions(store, sources[name]) if outcome.error is not None
+            ]
         else:
-            repaired.errors.append(
+            repair.fetch_errors.append(
                 ConfigError(f"gb.yaml has no source {name}", fix=f"write it, then `gb actions fetch {name}`")
             )
 
 
-def _sources(config: Path | None, repaired: Repair) -> dict[str, SourceSettings]:
+def _load_sources(config: Path | None, repair: Repair) -> dict[str, SourceSettings]:
     try:
         return dict(load_settings(config).sources)
     except ConfigError as error:
-        repaired.errors.append(error)
+        repair.fetch_errors.append(error)
         return {}
 
 
-def _reasons(outcomes: Sequence[Outcome]) -> Iterator[GbError]:
+def _fetch_errors(outcomes: Sequence[Outcome]) -> Iterator[GbError]:
     for outcome in outcomes:
         if outcome.error is not None:
             yield outcome.error
@@ -183,8 +204,8 @@ def _reasons(outcomes: Sequence[Outcome]) -> Iterator[GbError]:
             yield outcome.deferred
 
 
-def _gone(damages: Sequence[Damage]) -> Iterator[str]:
-    """What nobody can be asked for again: superseded versions, and rows of ledgers."""
+def _describe_lost(damages: Sequence[Damage]) -> Iterator[str]:
+    """What no vendor can serve again: superseded versions, and rows of ledgers."""
     from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, bars_of
 
     for damage in damages:
@@ -192,68 +213,70 @@ def _gone(damages: Sequence[Damage]) -> Iterator[str]:
             continue
         parts = damage.broken.parts
         rows = damage.broken.row["rows"] if parts is None else sum(number for _, _, number, _ in parts)
-        again = damage.current and (bars_of(damage.table) is not None or damage.table == CORPORATE_ACTIONS.name)
-        if rows and not again:
-            told = count(rows, "row" if damage.current else "superseded version")
-            yield f"lost for good: {told} of {damage.table}, which nobody can be asked for again ({damage.file})"
+        refetchable = damage.current and (bars_of(damage.table) is not None or damage.table == CORPORATE_ACTIONS.name)
+        if rows and not refetchable:
+            lost_rows = format_count(rows, "row" if damage.current else "superseded version")
+            yield f"lost for good: {lost_rows} of {damage.table}, which cannot be fetched again ({damage.file})"
 
 
-def _tell(repaired: Repair) -> ExitCode:
-    for sentence in repaired.done:
+def _report_repair(repair: Repair) -> ExitCode:
+    for sentence in repair.mended:
         note(sentence)
-    if repaired.sessions:
-        note(f"{count(repaired.sessions, 'session')} fetched again")
-    for sentence in repaired.gone:
+    if repair.sessions:
+        note(f"{format_count(repair.sessions, 'session')} fetched again")
+    for sentence in repair.lost_for_good:
         print_error(sentence, "restore the lake from a backup if you need it")
-    for what, error in {error.what: error for error in repaired.errors}.items():
+    for what, error in {error.what: error for error in repair.fetch_errors}.items():
         print_error(what, error.fix)
-    left = len(repaired.after.damages)
-    if left:
-        print_error(f"{count(left, 'damage')} left", "`gb verify` lists them; `gb verify --repair` tries again")
+    remaining = len(repair.after.damages)
+    if remaining:
+        print_error(
+            f"{format_count(remaining, 'problem')} left", "`gb verify` lists them; `gb verify --repair` tries again"
+        )
     else:
-        note(_sound(repaired.after))
-    if any(not isinstance(error, TransientVendorError) for error in repaired.errors):
+        note(_intact_sentence(repair.after))
+    if any(not isinstance(error, TransientVendorError) for error in repair.fetch_errors):
         return ExitCode.FAILED
-    if repaired.errors:
+    if repair.fetch_errors:
         return ExitCode.TRANSIENT
-    return ExitCode.FAILED if left or repaired.gone else ExitCode.OK
+    return ExitCode.FAILED if remaining or repair.lost_for_good else ExitCode.OK
 
 
-def _tell_nothing(*, as_json: bool) -> ExitCode:
+def _report_empty(*, as_json: bool) -> ExitCode:
     from gb_pipeline.lake.verification import VerifyReport
 
     if as_json:
-        print_json(_plain(VerifyReport(0, 0, 0, 0, ())))
+        print_json(_report_to_dict(VerifyReport(0, 0, 0, 0, ())))
     else:
         note("nothing is stored yet")
     return ExitCode.OK
 
 
-def _print(found: VerifyReport) -> None:
-    told = f"{count(found.files, 'file')} of {count(found.tables, 'table')} read, {size(found.bytes)}"
-    told += f"; {count(found.sessions, 'session')} of bars compared with the ledger"
-    if found.damages:
-        lines = [line for damage in found.damages[:_SHOWN] for line in _lines(damage)]
+def _print_report(report: VerifyReport) -> None:
+    summary = f"{format_count(report.files, 'file')} of {format_count(report.tables, 'table')} read, {format_size(report.bytes)}"
+    summary += f"; {format_count(report.sessions, 'session')} of bars compared with the ledger"
+    if report.damages:
+        lines = [line for damage in report.damages[:_MOST_DAMAGES] for line in _damage_lines(damage)]
         print_table(("table", "what", "is"), lines)
-    note(told)
-    if len(found.damages) > _SHOWN:
-        note(f"{len(found.damages) - _SHOWN:,} damages are not shown (--json)")
-    for sentence in found.lost:
+    note(summary)
+    if len(report.damages) > _MOST_DAMAGES:
+        note(f"{len(report.damages) - _MOST_DAMAGES:,} problems are not shown (--json)")
+    for sentence in report.lost:
         note(f"lost for good, by an earlier repair: {sentence}")
-    note(_sound(found) if found.ok else count(len(found.damages), "damage"))
+    note(_intact_sentence(report) if report.ok else format_count(len(report.damages), "problem"))
 
 
-def _sound(found: VerifyReport) -> str:
-    return "everything that is there is as it was written" if found.lost else "everything is as it was written"
+def _intact_sentence(report: VerifyReport) -> str:
+    return "everything that is there is as it was written" if report.lost else "everything is as it was written"
 
 
-def _lines(damage: Damage) -> Iterator[tuple[str, str, str]]:
+def _damage_lines(damage: Damage) -> Iterator[tuple[str, str, str]]:
     yield damage.table, "problem", damage.problem
     if damage.symbols or damage.source:
-        yield "", "series", _named(damage)
+        yield "", "series", _series_name(damage)
     if damage.sessions:
         first, last = damage.sessions[0], damage.sessions[-1]
-        yield "", "sessions", text(first) if first == last else f"{first} to {last} ({len(damage.sessions):,})"
+        yield "", "sessions", format_value(first) if first == last else f"{first} to {last} ({len(damage.sessions):,})"
     if damage.rows:
         yield "", "rows", damage.rows
     if damage.file:
@@ -262,23 +285,23 @@ def _lines(damage: Damage) -> Iterator[tuple[str, str, str]]:
         yield "", "in", folder
 
 
-def _named(damage: Damage) -> str:
+def _series_name(damage: Damage) -> str:
     length = f" {damage.resolution}" if damage.resolution is not None else ""
     if not damage.symbols:
         return f"{damage.source}{length}"
-    more = len(damage.symbols) - _NAMED
-    codes = ", ".join(damage.symbols[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(damage.symbols) - _MOST_SYMBOLS
+    codes = ", ".join(damage.symbols[:_MOST_SYMBOLS]) + (f" and {more:,} more" if more > 0 else "")
     return f"{damage.source}:{codes}{length}"
 
 
-def _plain(found: VerifyReport) -> dict[str, Any]:
+def _report_to_dict(report: VerifyReport) -> dict[str, Any]:
     return {
-        "ok": found.ok,
-        "tables": found.tables,
-        "files": found.files,
-        "bytes": found.bytes,
-        "sessions": found.sessions,
-        "lost": list(found.lost),
+        "ok": report.ok,
+        "tables": report.tables,
+        "files": report.files,
+        "bytes": report.bytes,
+        "sessions": report.sessions,
+        "lost": list(report.lost),
         "damages": [
             {
                 "table": damage.table,
@@ -290,17 +313,17 @@ def _plain(found: VerifyReport) -> dict[str, Any]:
                 "sessions": damage.sessions,
                 "rows": damage.rows,
             }
-            for damage in found.damages
+            for damage in report.damages
         ],
     }
 
 
-def _plain_repair(repaired: Repair) -> dict[str, Any]:
+def _repair_to_dict(repair: Repair) -> dict[str, Any]:
     return {
-        "ok": repaired.after.ok,
-        "done": repaired.done,
-        "sessions": repaired.sessions,
-        "gone": repaired.gone,
-        "errors": [error.what for error in repaired.errors],
-        "damages": _plain(repaired.after)["damages"],
+        "ok": repair.after.ok,
+        "done": repair.mended,
+        "sessions": repair.sessions,
+        "gone": repair.lost_for_good,
+        "errors": [error.what for error in repair.fetch_errors],
+        "damages": _report_to_dict(repair.after)["damages"],
     }

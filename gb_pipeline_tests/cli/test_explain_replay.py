@@ -80,7 +80,7 @@ def test_an_unknown_series_ends_with_one(gb: Gb, stored: Path) -> None:
 
 def test_replay_says_that_nothing_differs(gb: Gb, kept: Path) -> None:
     told = gb("replay", "sim", "BTC-USDT", "-c", kept)
-    assert (told.code, told.err) == (0, "1 kept answer read again: what it says is stored\n")
+    assert (told.code, told.err) == (0, "1 kept response read again: everything in it is stored\n")
     found = gb("replay", "sim", "BTC-USDT", *DAY, "-c", kept, "--json")
     assert found.json["symbols"][0]["rows"] == 1440
 

@@ -97,7 +97,7 @@ def test_real_vendors_are_not_asked_from_a_test(gb: Gb, tmp_path: Path) -> None:
         (tmp_path / "gb.yaml").write_text(json.dumps({"sources": {"massive": source}}), encoding="utf-8")
         told = gb("live-check", "massive", "-c", tmp_path)
         assert told.code == 2
-        assert "test" in told.err or "not a simulated vendor" in told.err
+        assert "GB_LOOPBACK_ONLY is set" in told.err or "not a simulated vendor" in told.err
 
 
 def test_a_missing_key_and_a_day_without_trading_are_said(gb: Gb, tmp_path: Path, vendors: Simulation) -> None:

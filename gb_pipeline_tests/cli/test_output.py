@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline import errors
 from gb_pipeline.cli.app import run
-from gb_pipeline.cli.output import ExitCode, exit_code, print_error, print_json, print_table, size, text
+from gb_pipeline.cli.output import ExitCode, exit_code, format_size, format_value, print_error, print_json, print_table
 from gb_pipeline.market.resolution import Resolution
 
 
@@ -36,9 +36,9 @@ def test_every_error_has_its_exit_code(kind: type[errors.GbError], code: ExitCod
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=8))
 def test_json_keeps_every_digit(value: Decimal) -> None:
-    from gb_pipeline.cli.output import _jsonable
+    from gb_pipeline.cli.output import _to_json
 
-    assert Decimal(json.loads(json.dumps(_jsonable(value)))) == value
+    assert Decimal(json.loads(json.dumps(_to_json(value)))) == value
 
 
 def test_json_is_exact_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,8 +73,8 @@ def test_cells_read_well() -> None:
         True,
         ["a", 2],
     ]
-    assert [text(cell) for cell in cells] == ["1,234,567", "0.5", "100", "2024-01-02 09:30", "", "True", "a, 2"]
-    assert [size(n) for n in (0, 999, 1000, 12_345_678)] == ["0 B", "999 B", "1.0 kB", "12.3 MB"]
+    assert [format_value(cell) for cell in cells] == ["1,234,567", "0.5", "100", "2024-01-02 09:30", "", "True", "a, 2"]
+    assert [format_size(n) for n in (0, 999, 1000, 12_345_678)] == ["0 B", "999 B", "1.0 kB", "12.3 MB"]
 
 
 def test_points_of_a_column_are_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
