@@ -3,8 +3,8 @@
     >>> from gb_pipeline import Lake
     >>> bars = Lake.open("data").bars("BTC-USD", "1m", "2024-01-01", "2024-02-01")
 
-Belongs here: the public names, and nothing else. Each is imported when it is first used, so that `import gb_pipeline`
-costs nothing: Polars, Delta Lake and DuckDB load with the first name that needs them.
+This module has the public names and nothing else. Each is imported when it is first used, so that `import gb_pipeline` costs
+nothing: Polars, Delta Lake and DuckDB load with the first name that needs them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Every error that gb_pipeline raises on purpose.
+"""Every error that gb_pipeline raises on purpose. Each says what was wrong and what to do about it.
 
-Belongs here: the tree, and the promise that each error says what was wrong and what to do about it.
-Does not belong here: catching, retrying or translating errors of other libraries.
+Nothing is caught, retried or translated here.
 
     GbError
     ├── ConfigError                 gb.yaml, an environment variable or an argument is unusable
@@ -22,7 +21,7 @@ Does not belong here: catching, retrying or translating errors of other librarie
     │   ├── CompactionRefused       the rewritten file is not provably the same
     │   ├── DamagedFile             a data file is missing or not what was written (in `storage.parquet`)
     │   └── DamagedLog              a table's log is missing entries, or one is not what was written (in `storage.log`)
-    └── ReadError
+    └── ReadError                   a query that the lake cannot answer
         ├── UnknownSeries           nothing is stored under this name; `near` lists what resembles it
         └── NoDataInRange           the series exists, the range is empty; `available` says what there is
 """
@@ -46,7 +45,7 @@ class GbError(Exception):
     """
 
     def __init__(self, what: str, *, fix: str = "") -> None:
-        """Keep both lines apart, so that a terminal, a log and a check result can each show them their way."""
+        """Keep the two lines apart, so that a terminal, a log and a check result can each format them in its own way."""
         super().__init__(what)
         self.what = what
         self.fix = fix
@@ -56,7 +55,7 @@ class GbError(Exception):
         return f"{self.what}\n  -> {self.fix}" if self.fix else self.what
 
     def reword(self, change: Callable[[str], str]) -> None:
-        """Change both lines, and what `repr` shows: for whoever knows what must not be said."""
+        """Change both lines, and what `repr` shows: for redacting what a message must not contain."""
         self.what, self.fix = change(self.what), change(self.fix)
         self.args = (self.what,)
 
@@ -88,7 +87,7 @@ class TransientVendorError(VendorError):
 
 
 class RateLimited(TransientVendorError):
-    """The vendor asked for patience; `retry_after` is in seconds, or None when it did not say."""
+    """The vendor's rate limit was hit; `retry_after` is in seconds, or None when the vendor did not say."""
 
     def __init__(self, what: str, *, retry_after: float | None = None, fix: str = "") -> None:
         """Carry the vendor's own waiting time."""
@@ -143,7 +142,7 @@ class CompactionRefused(LakeError):
 
 
 class ReadError(GbError):
-    """A question that the lake cannot answer."""
+    """A query that the lake cannot answer."""
 
 
 class UnknownSeries(ReadError):

@@ -90,7 +90,7 @@ def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
 
 
 def _root(config: Path | None, folder: Path | None) -> Path:
-    from gb_pipeline.config.settings import lake_folder
+    from gb_pipeline.config.places import lake_folder
 
     if folder is None and config is None and os.environ.get("GB_LAKE"):
         folder = Path(os.environ["GB_LAKE"])
@@ -99,7 +99,7 @@ def _root(config: Path | None, folder: Path | None) -> Path:
 
 def _state_of(root: Path, config: Path | None) -> Path | None:
     """Where a project keeps the state of its lake; of a lake without a project, GB_STATE says it, or nothing."""
-    from gb_pipeline.config.settings import lake_folder, state_folder
+    from gb_pipeline.config.places import lake_folder, state_folder
 
     try:
         if lake_folder(config).resolve() == root.resolve():

@@ -142,8 +142,8 @@ def _settings_locked(config: Config) -> Iterator[None]:
     """Keep other processes from changing gb.yaml meanwhile: of two that read and write it, one would lose its change."""
     from filelock import FileLock
 
+    from gb_pipeline.config.places import state_folder
     from gb_pipeline.config.private_files import private_folder
-    from gb_pipeline.config.settings import state_folder
 
     state = state_folder(config)
     lock = FileLock(state / "settings.lock", mode=0o600)

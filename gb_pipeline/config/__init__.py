@@ -1,1 +1,1 @@
-"""What a project says of itself: gb.yaml, the environment, credentials, symbol files."""
+"""What a user says about a project: gb.yaml, the environment, credentials and symbol files."""

@@ -1,7 +1,7 @@
-"""Which settings are credentials, and a value that no repr, log or traceback shows.
+"""Which settings are credentials, and a value type that no repr, log or traceback shows.
 
-Belongs here: the one rule by which an option's name makes it a credential, sealing such options, and opening one.
-Does not belong here: where values come from (`environment`), removing them from a vendor's answers (`providers.http.responses`).
+An option's name alone makes it a credential. This module seals such options and opens one when it is used. `environment` says
+where the values come from; `providers.http.redaction` keeps them out of messages.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import SecretStr
 
 from gb_pipeline.errors import ConfigError
 
-_WORDS = frozenset(
+_CREDENTIAL_WORDS = frozenset(
     {"key", "apikey", "secret", "token", "password", "passwd", "passphrase", "credential", "authorization"}
 )
 # api_key, api-key, apiKey and APIKey are the same two words.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-# `${NAME}` or `${NAME:-what it is where NAME is unset or empty}`, as shells write it.
+# `${NAME}` or `${NAME:-a default for where NAME is unset or empty}`, as shells write it.
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -31,7 +31,7 @@ def is_credential(name: str) -> bool:
         >>> [name for name in ("key", "secretKey", "X-Api-Key", "monkey", "feed") if is_credential(name)]
         ['key', 'secretKey', 'X-Api-Key']
     """
-    return not _WORDS.isdisjoint(word.lower().removesuffix("s") for word in _WORD.findall(name))
+    return not _CREDENTIAL_WORDS.isdisjoint(word.lower().removesuffix("s") for word in _WORD.findall(name))
 
 
 class Credential(SecretStr):
@@ -63,25 +63,27 @@ class Credential(SecretStr):
         return cls(VARIABLE.sub(lambda _: next(filled) or "", text), text)
 
 
-def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
+def seal(options: Mapping[str, Any]) -> dict[str, Any]:
     """The same options with every credential among them, on all levels, as a `Credential`.
 
     Anything with an `env_var_name`, such as Dagster's `EnvVar`, stands for that variable; one that is not set is empty.
     """
-    return {name: _seal(value) if is_credential(str(name)) else _inside(value) for name, value in options.items()}
+    return {
+        name: _seal_value(value) if is_credential(str(name)) else _seal_nested(value) for name, value in options.items()
+    }
 
 
-def refilled(options: Mapping[str, Any], get: Callable[[str], str | None]) -> dict[str, Any]:
+def refill(options: Mapping[str, Any], get: Callable[[str], str | None]) -> dict[str, Any]:
     """Sealed options with the variables of their credentials looked up again."""
 
-    def again(value: Any) -> Any:
+    def refill_value(value: Any) -> Any:
         if isinstance(value, Credential):
             return Credential.of(value.text, get) if value.variables else value
         if isinstance(value, Mapping):
-            return {name: again(item) for name, item in value.items()}
-        return [again(item) for item in value] if isinstance(value, list | tuple) else value
+            return {name: refill_value(item) for name, item in value.items()}
+        return [refill_value(item) for item in value] if isinstance(value, list | tuple) else value
 
-    return {name: again(value) for name, value in options.items()}
+    return {name: refill_value(value) for name, value in options.items()}
 
 
 def credentials(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Credential]]:
@@ -95,25 +97,25 @@ def credentials(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield from credentials({str(position): item for position, item in enumerate(value)}, f"{prefix}{name}.")
 
 
-def opened(source: str, option: str, found: Credential | None) -> str:
+def open_credential(source: str, option: str, credential: Credential | None) -> str:
     """The value of a credential that is about to be used.
 
     Args:
         source: for the message.
         option: its name, for the message.
-        found: None where the option is not there at all.
+        credential: None where the option is not there at all.
 
     Raises:
         ConfigError: it is absent or empty, or cannot be sent in a header; the message names source, option and variables.
     """
-    if found is None:
+    if credential is None:
         variable = re.sub(r"\W", "_", f"{source}_{option}").upper()
         raise ConfigError(
             f"source {source} has no credential: its option {option!r} is missing",
             fix=f'write options: {{{option}: "${{{variable}}}"}} in gb.yaml, and set {variable}',
         )
-    value = found.get_secret_value()
-    names = " and ".join(found.variables)
+    value = credential.get_secret_value()
+    names = " and ".join(credential.variables)
     if not value:
         missing = f"the environment variable {names} is not set" if names else "it is empty"
         raise ConfigError(
@@ -122,19 +124,19 @@ def opened(source: str, option: str, found: Credential | None) -> str:
         )
     if not (value.isascii() and value.isprintable()):
         raise ConfigError(
-            f"source {source}: its option {option!r}{f' ({names})' if names else ''} holds characters that no key has",
+            f"source {source}: its option {option!r}{f' ({names})' if names else ''} has characters that no key has",
             fix="copy it again, without line breaks, quotes of a text processor and the like",
         )
     return value
 
 
-def _seal(value: Any) -> Any:
+def _seal_value(value: Any) -> Any:
     if value is None or isinstance(value, bool | Credential):
         return value
     if isinstance(value, Mapping):
-        return {name: _seal(item) for name, item in value.items()}
+        return {name: _seal_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_seal(item) for item in value]
+        return [_seal_value(item) for item in value]
     if isinstance(value, SecretStr):
         return Credential(value.get_secret_value())
     # Dagster is not imported here, and its EnvVar refuses to be read as the text that it is.
@@ -142,7 +144,7 @@ def _seal(value: Any) -> Any:
     return Credential.of(f"${{{name}}}", os.environ.get) if isinstance(name, str) else Credential(str(value))
 
 
-def _inside(value: Any) -> Any:
+def _seal_nested(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return sealed(value)
-    return [_inside(item) for item in value] if isinstance(value, list | tuple) else value
+        return seal(value)
+    return [_seal_nested(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,7 @@
 """What `${NAME}` in gb.yaml stands for.
 
-Belongs here: variables of the process and of the `.env` beside gb.yaml, and putting them into texts.
-Does not belong here: what the settings mean. Nothing here is written to the process's own environment.
+This module reads the variables of the process and of the `.env` beside gb.yaml, and fills them into texts. It writes nothing to
+the process's own environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENV_FILE = ".env"
 
 
 class ReadableByOthersWarning(UserWarning):
-    """Credentials lie in a file that others on this machine may read."""
+    """Credentials are in a file that others on this machine may read."""
 
 
 class Environment:
@@ -37,11 +37,11 @@ class Environment:
     def __init__(self, file: Path) -> None:
         """Read `.env`, if there is one."""
         self._file = file
-        self.written = read_env(file.parent / ENV_FILE)
+        self.file_variables = read_env(file.parent / ENV_FILE)
 
     def get(self, name: str) -> str | None:
         """The value of a variable; None where it is unset or empty."""
-        return os.environ.get(name) or self.written.get(name) or None
+        return os.environ.get(name) or self.file_variables.get(name) or None
 
     def fill(self, value: Any) -> Any:
         """Put variables into every text below a value; after parsing, so that a variable cannot change the structure.
@@ -53,7 +53,13 @@ class Environment:
             return {key: self.fill(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.fill(item) for item in value]
-        return VARIABLE.sub(self._needed, value) if isinstance(value, str) else value
+        return VARIABLE.sub(self._require, value) if isinstance(value, str) else value
+
+    def fill_sources(self, sources: Any) -> Any:
+        """The same for the `sources` of gb.yaml: each gets its name, and its options are filled by `fill_options`."""
+        if not isinstance(sources, dict):
+            return sources
+        return {name: self._fill_source(name, body) for name, body in sources.items()}
 
     def fill_options(self, options: Any) -> Any:
         """The same for a source's options, whose credentials may be unset: they are needed when they are used.
@@ -69,25 +75,32 @@ class Environment:
         if not isinstance(options, dict):
             return self.fill(options)
         return {
-            key: self._sealed(item) if is_credential(str(key)) else self.fill_options(item)
+            key: self._seal(item) if is_credential(str(key)) else self.fill_options(item)
             for key, item in options.items()
         }
 
-    def _sealed(self, value: Any) -> Any:
+    def _fill_source(self, name: Any, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        options = {"options": self.fill_options(body["options"])} if "options" in body else {}
+        rest = {key: self.fill(value) for key, value in body.items() if key != "options"}
+        return {"name": name, **rest, **options}
+
+    def _seal(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: self._sealed(item) for key, item in value.items()}
+            return {key: self._seal(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._sealed(item) for item in value]
+            return [self._seal(item) for item in value]
         return Credential.of(value, self.get) if isinstance(value, str) else value
 
-    def _needed(self, match: re.Match[str]) -> str:
-        found = self.get(match[1])
-        if found is None and match[2] is None:
+    def _require(self, match: re.Match[str]) -> str:
+        value = self.get(match[1])
+        if value is None and match[2] is None:
             raise ConfigError(
-                f"{self._file} wants the environment variable {match[1]}, which is not set",
+                f"{self._file} needs the environment variable {match[1]}, which is not set",
                 fix=f"set it, write it into {self._file.parent / ENV_FILE}, or write ${{{match[1]}:-a default}}",
             )
-        return found if found is not None else str(match[2])
+        return value if value is not None else str(match[2])
 
 
 def read_env(file: Path) -> Mapping[str, str]:
@@ -97,7 +110,7 @@ def read_env(file: Path) -> Mapping[str, str]:
     all the same, with a `ReadableByOthersWarning`.
 
     Raises:
-        ConfigError: it cannot be read, or a line is no assignment; the message names the line, not what it holds.
+        ConfigError: it cannot be read, or a line is not an assignment; the message names the line, not what it holds.
     """
     if not file.is_file():
         return {}
@@ -109,19 +122,19 @@ def read_env(file: Path) -> Mapping[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(f"{file} cannot be read: {reason}", fix="write NAME=value lines as UTF-8 text") from None
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for binding in bindings:
         if binding.error or (binding.key is not None and binding.value is None):
             # What was read of a binding may begin with empty lines.
             blank = len(binding.original.string) - len(binding.original.string.lstrip())
             line = binding.original.line + binding.original.string[:blank].count("\n")
-            raise ConfigError(f"{file}, line {line}: this is no NAME=value", fix="correct the line, or begin it with #")
+            raise ConfigError(f"{file}, line {line}: not a NAME=value line", fix="correct the line, or begin it with #")
         if binding.key is not None and binding.value is not None:
-            found[binding.key] = binding.value
-    if found and readable_by_others(file):
+            variables[binding.key] = binding.value
+    if variables and readable_by_others(file):
         warnings.warn(
             f"{file} can be read by others on this machine; close it: chmod 600 {file}",
             ReadableByOthersWarning,
             stacklevel=2,
         )
-    return found
+    return variables

@@ -1,7 +1,6 @@
-"""Where gb.yaml is, and which folders it names.
+"""Where gb.yaml is, and where the lake and its state are that it names.
 
-Belongs here: finding the file, the lake's root and the folder of its state. Does not belong here: all else that it says
-(`settings`), and what lies in those folders.
+This module finds and reads the file and resolves the two folders. `settings` validates everything else that the file says.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ CONFIG_FILE = "gb.yaml"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
-def find(path: Path | str | None) -> Path:
+def find_config(path: Path | str | None) -> Path:
     """The gb.yaml that a path means: the file, or the one in a folder; GB_CONFIG or the working directory's by default.
 
     Raises:
         ConfigError: there is none.
     """
-    chosen = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
-    file = chosen / CONFIG_FILE if chosen.is_dir() else chosen
+    path_or_default = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
+    file = path_or_default / CONFIG_FILE if path_or_default.is_dir() else path_or_default
     if not file.is_file():
         raise ConfigError(
             f"there is no {file}", fix="run `gb init` to write one, or name it with --config or GB_CONFIG"
@@ -35,53 +34,76 @@ def find(path: Path | str | None) -> Path:
     return file
 
 
-def content(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
     """What a gb.yaml says, variables not filled in.
 
     Raises:
-        ConfigError: it is no YAML, or holds no settings.
+        ConfigError: it is not YAML, or has no settings.
     """
-    raw = strict_yaml.read(file)
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{file} holds no settings", fix="run `gb init` in an empty folder to see an example")
-    return dict(raw)
+    document = strict_yaml.read(file)
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file} has no settings", fix="run `gb init` in an empty folder to see an example")
+    return dict(document)
 
 
-def lake(said: dict[str, Any], file: Path, variables: Environment) -> Path:
+def lake_folder(path: Path | str | None = None) -> Path:
+    """The root of the lake that a gb.yaml names. Reading needs nothing else: no source and no credential is looked at.
+
+    Args:
+        path: as for `find_config`.
+
+    Raises:
+        ConfigError: no such file, broken YAML, a broken `.env` beside it, or the lake is not a local folder.
+    """
+    file = find_config(path)
+    return lake_of(read_config(file), file, Environment(file))
+
+
+def state_folder(path: Path | str | None = None) -> Path:
+    """The folder in which this machine keeps locks and limits of the lake that a gb.yaml names; no source is looked at.
+
+    Raises:
+        ConfigError: as `lake_folder`.
+    """
+    file = find_config(path)
+    return state_of(read_config(file), file, Environment(file))
+
+
+def lake_of(content: dict[str, Any], file: Path, variables: Environment) -> Path:
     """The root of the lake, absolute; GB_LAKE wins over what the file says.
 
     Raises:
-        ConfigError: it is no local folder.
+        ConfigError: it is not a local folder.
     """
-    return _local("lake", variables.get("GB_LAKE") or variables.fill(said.get("lake")) or "data", file)
+    return _local_folder("lake", variables.get("GB_LAKE") or variables.fill(content.get("lake")) or "data", file)
 
 
-def state(said: dict[str, Any], file: Path, variables: Environment) -> Path:
+def state_of(content: dict[str, Any], file: Path, variables: Environment) -> Path:
     """The folder of locks and limits, absolute: `<lake>/state` by default; GB_STATE wins over what the file says.
 
     Raises:
-        ConfigError: it is no local folder.
+        ConfigError: it is not a local folder.
     """
-    chosen = variables.get("GB_STATE") or variables.fill(said.get("state"))
-    return _local("state", chosen, file) if chosen else lake(said, file, variables) / "state"
+    folder = variables.get("GB_STATE") or variables.fill(content.get("state"))
+    return _local_folder("state", folder, file) if folder else lake_of(content, file, variables) / "state"
 
 
-def _local(name: str, value: Any, file: Path) -> Path:
+def _local_folder(name: str, value: Any, file: Path) -> Path:
     """A local folder of gb.yaml.
 
     Raises:
         ConfigError: it is an address of something else; as a path it would be a folder that is called `s3:`.
     """
     if isinstance(value, dict | list):
-        raise ConfigError(f"{file}: {name} is no path", fix="write a folder")
+        raise ConfigError(f"{file}: {name} is not a path", fix="write a folder")
     text = str(value)
     scheme = _SCHEME.match(text.strip())
     if scheme is not None:
         raise ConfigError(
-            f"{file}: {name} cannot lie at {scheme[1]}:// yet",
+            f"{file}: {name} cannot be at {scheme[1]}:// yet",
             fix=f"name a local folder, such as `{name}: /srv/market-data` (or GB_{name.upper()})",
         )
     if "\0" in text:
-        raise ConfigError(f"{file}: {name} is no path", fix="write a folder")
+        raise ConfigError(f"{file}: {name} is not a path", fix="write a folder")
     folder = Path(text).expanduser()
     return folder if folder.is_absolute() else (file.parent / folder).resolve()

@@ -1,6 +1,6 @@
-"""Files and folders that only their owner reads, whatever the umask says.
+"""Files and folders that only their owner can read, whatever the umask is.
 
-Belongs here: making them. Used for what is nobody else's business: vendors' answers, and the state of a machine.
+They hold what is nobody else's business: vendors' responses, and the state of a machine.
 """
 
 from __future__ import annotations

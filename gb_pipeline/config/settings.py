@@ -1,7 +1,7 @@
 """gb.yaml and GB_* variables, read into one validated object.
 
-Belongs here: names, types, defaults and messages of everything that a user can set.
-Does not belong here: opening a lake, building a provider or a calendar; those take these settings as arguments.
+This module has the names, types, defaults and messages of everything that a user can set. It builds nothing: lakes, providers
+and calendars are made from these settings elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationError,
     ValidationInfo,
@@ -27,7 +28,7 @@ from pydantic import (
 )
 
 from gb_pipeline.config import places
-from gb_pipeline.config.credentials import credentials, opened, refilled, sealed
+from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.symbols.resolved import Universe
 from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
@@ -77,12 +78,12 @@ class DailyQuota(_Model):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{value!r} is no time zone; write America/New_York") from None
+            raise ValueError(f"{value!r} is not a time zone; write America/New_York") from None
         return value
 
 
 class SourceSettings(_Model):
-    """One provider's feed: what to fetch from it and how its answers are to be read."""
+    """One provider's feed: what to fetch from it and how its responses are to be read."""
 
     name: Annotated[str, AfterValidator(_name)]
     provider: str = Field(description="ccxt, csv, ...")
@@ -92,57 +93,60 @@ class SourceSettings(_Model):
     extended_hours: bool = Field(default=False, description="expect and allow bars outside the regular session")
     alignment: Alignment = Alignment.CLOCK
     start: date = Field(description="first session of every series of this source")
-    end: date | None = Field(default=None, description="first session that is not wanted any more; open by default")
+    end: date | None = Field(default=None, description="end date (exclusive); open by default")
     symbols: tuple[SymbolSettings, ...]
     resolutions: tuple[Resolution, ...] = (Resolution.MINUTE,)
     grain: Grain | None = Field(default=None, description="partition size; a day for intraday bars, else a month")
-    partitions_per_run: int = Field(default=100, gt=0, description="a backfill is cut into runs of this many")
+    partitions_per_run: int = Field(
+        default=100, gt=0, description="a backfill is split into runs of this many partitions"
+    )
     precision: Precision = Precision.STANDARD
     gap_policy: GapPolicy = GapPolicy.OPEN
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="more bad rows refuse the whole session")
     allow_negative_prices: bool = Field(default=False, description="futures and spreads may go to zero and below")
     allow_unaligned: bool = Field(default=False, description="keep bars that start off the resolution's grid")
-    settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before asking")
+    settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before fetching")
     grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
     rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")
-    daily_quota: DailyQuota | None = Field(default=None, description="the vendor's documented one by default")
+    daily_quota: DailyQuota | None = Field(default=None, description="the vendor's documented quota by default")
     adjustment: Adjustment | None = Field(
         default=None, description="what was done to the prices, where the provider cannot know: raw, split or all"
     )
     keep_raw: bool = Field(default=False, description="keep the vendor's own bytes under <lake>/raw")
     max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
     timeout_seconds: float = Field(default=30.0, gt=0)
-    retries: int = Field(default=5, ge=0, description="repeats of a call that failed in passing")
+    retries: int = Field(default=5, ge=0, description="repeats of a call after a temporary failure")
     _universe: Universe = PrivateAttr(default_factory=lambda: Universe(SymbolsSpec()))
     _index: tuple[object, dict[str, tuple[Symbol, SymbolSettings]]] = PrivateAttr(default_factory=lambda: (None, {}))
 
     @model_validator(mode="wrap")
     @classmethod
-    def _symbols_of_files(cls, data: Any, handler: Any, info: ValidationInfo) -> SourceSettings:
+    def _symbols_of_files(
+        cls, data: Any, handler: ModelWrapValidatorHandler[SourceSettings], info: ValidationInfo
+    ) -> SourceSettings:
         if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
-            made: SourceSettings = handler(data)
-            return made
+            return handler(data)
         spec = SymbolsSpec.model_validate(data["symbols"])
         # Everything else is checked first: what is read depends on it.
-        made = handler({**data, "symbols": ()})
-        place = info.context or {}
+        settings = handler({**data, "symbols": ()})
+        context = info.context or {}
         universe = Universe.resolve(
             spec,
-            source=made.name,
-            asset_class=made.asset_class,
-            start=made.start,
-            end=made.end,
-            folder=place.get("folder") or Path.cwd(),
-            lake=place.get("lake"),
+            source=settings.name,
+            asset_class=settings.asset_class,
+            start=settings.start,
+            end=settings.end,
+            folder=context.get("folder") or Path.cwd(),
+            lake=context.get("lake"),
         )
-        made = handler({**data, "symbols": universe.symbols})
-        made._universe = universe
-        return made
+        settings = handler({**data, "symbols": universe.symbols})
+        settings._universe = universe
+        return settings
 
     @field_validator("options", mode="after")
     @classmethod
     def _credentials_are_sealed(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return sealed(value)
+        return seal(value)
 
     @field_validator("symbols", mode="before")
     @classmethod
@@ -193,15 +197,15 @@ class SourceSettings(_Model):
 
     def _indexed(self) -> dict[str, tuple[Symbol, SymbolSettings]]:
         # A copy with other symbols brings the index of the original along.
-        made_of, index = self._index
-        if made_of is not self.symbols:
+        indexed_symbols, index = self._index
+        if indexed_symbols is not self.symbols:
             symbols = (Symbol.of(s.code, s.asset_class or self.asset_class, s.exchange) for s in self.symbols)
             index = {symbol.code: (symbol, own) for symbol, own in zip(symbols, self.symbols, strict=True)}
             self._index = (self.symbols, index)
         return index
 
     def rules(self, resolution: Resolution) -> BarRules:
-        """How bars of this source are judged."""
+        """How bars of this source are validated."""
         return BarRules(
             resolution=resolution,
             calendar=get_calendar(self.calendar, extended_hours=self.extended_hours),
@@ -216,7 +220,7 @@ class SourceSettings(_Model):
         )
 
     def listing(self, symbol: Symbol | str) -> tuple[date | None, date | None]:
-        """First session of a symbol and the first session without it, where gb.yaml says so."""
+        """First session and end date (exclusive) of a symbol, where gb.yaml gives them."""
         settings = self.symbol_settings(symbol)
         return settings.listed_from, settings.listed_until
 
@@ -244,7 +248,7 @@ class SourceSettings(_Model):
         return None if value is None or value == "" else str(value)
 
     def credential(self, option: str) -> str:
-        """The value of an option that is a credential, in the clear: for the request alone, never for a message.
+        """The value of an option that is a credential, in the clear: only for the request, never for a message.
 
         Args:
             option: its name, such as `key`; `headers.token` for one in a mapping.
@@ -253,40 +257,26 @@ class SourceSettings(_Model):
             ConfigError: it is absent or empty, or no text that a header can carry; the message names the source, the option
                 and the environment variables that it comes from.
         """
-        return opened(self.name, option, dict(credentials(self.options)).get(option))
+        return open_credential(self.name, option, dict(credentials(self.options)).get(option))
 
     def with_variables(self, get: Callable[[str], str | None]) -> SourceSettings:
         """The same settings with the variables of its credentials looked up again: `get` gives None for an unset one."""
-        return self.model_copy(update={"options": refilled(self.options, get)})
+        return self.model_copy(update={"options": refill(self.options, get)})
 
     @property
     def variables(self) -> dict[str, tuple[str, ...]]:
         """Credentials among the options, and the environment variables that each comes from; none for one written out."""
-        return {option: found.variables for option, found in credentials(self.options)}
+        return {option: credential.variables for option, credential in credentials(self.options)}
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values of all credentials that are set: what must not appear in anything that is said or kept."""
-        found = (credential.get_secret_value() for _, credential in credentials(self.options))
-        return tuple(dict.fromkeys(value for value in found if value))
+        """The values of all credentials that are set: what must not appear in any message or file."""
+        values = (credential.get_secret_value() for _, credential in credentials(self.options))
+        return tuple(dict.fromkeys(value for value in values if value))
 
     def grain_of(self, resolution: Resolution) -> Grain:
         """The partition size of one resolution."""
         return self.grain or (Grain.DAY if resolution.intraday else Grain.MONTH)
-
-
-class MovingAverageSettings(_Model):
-    """The downstream example: a moving-average backtest of every symbol of one source."""
-
-    source: str
-    resolution: Resolution = Resolution.MINUTE
-    fast: int = Field(default=30, gt=0, description="bars of the fast average")
-    slow: int = Field(default=120, gt=1, description="bars of the slow average")
-
-    @field_validator("resolution", mode="before")
-    @classmethod
-    def _spelling(cls, value: object) -> object:
-        return Resolution.parse(str(value))
 
 
 class Settings(_Model):
@@ -299,7 +289,6 @@ class Settings(_Model):
         "asked; <lake>/state by default"
     )
     sources: dict[str, SourceSettings]
-    moving_average: MovingAverageSettings | None = None
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Settings:
@@ -307,34 +296,29 @@ class Settings(_Model):
 
         Args:
             path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
-                the lake's root, `GB_STATE` the folder of its state. Relative ones are relative to the file. `${NAME}` and
-                `${NAME:-default}` in any text stand for environment variables, or for those of a file `.env` beside
-                gb.yaml, so that no credential has to be in it. A credential whose variable is unset is missed when it is
-                used, not here.
+                the lake's root, `GB_STATE` the folder of its state, both relative to the file. `${NAME}` and
+                `${NAME:-default}` in any text stand for environment variables, or for those of a `.env` beside gb.yaml. An
+                unset variable of a credential is an error when the credential is used, not here.
 
         Raises:
-            ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake that is no local folder, the
+            ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake that is not a local folder, the
                 unset variable of anything else than a credential, or a broken `.env`; the message says where.
         """
-        file = places.find(path)
-        content = places.content(file)
+        file = places.find_config(path)
+        document = places.read_config(file)
         variables = Environment(file)
-        sources = content.get("sources") or {}
-        raw = {key: variables.fill(value) for key, value in content.items() if key != "sources"}
-        raw["sources"] = (
-            {name: _source(name, body, variables) for name, body in sources.items()}
-            if isinstance(sources, dict)
-            else sources
-        )
-        raw |= {
+        filled = {key: variables.fill(value) for key, value in document.items() if key != "sources"}
+        filled |= {
+            "sources": variables.fill_sources(document.get("sources") or {}),
             "path": file,
-            "lake": places.lake(content, file, variables),
-            "state": places.state(content, file, variables),
+            "lake": places.lake_of(document, file, variables),
+            "state": places.state_of(document, file, variables),
         }
         try:
-            return cls.model_validate(raw, context={"folder": file.parent, "lake": raw["lake"]})
+            return cls.model_validate(filled, context={"folder": file.parent, "lake": filled["lake"]})
         except ValidationError as error:
-            raise ConfigError(_explain(file, error), fix="correct gb.yaml; the README lists every setting") from None
+            what = _describe_errors(file, error)
+            raise ConfigError(what, fix="correct gb.yaml; the README lists every setting") from None
         except GbError as error:
             raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
 
@@ -351,34 +335,6 @@ class Settings(_Model):
         return self.sources[name]
 
 
-def lake_folder(path: Path | str | None = None) -> Path:
-    """The root of the lake that a gb.yaml names, which is all that reading needs: no source, no credential is looked at.
-
-    Raises:
-        ConfigError: no such file, broken YAML, or a broken `.env` beside it.
-    """
-    file = places.find(path)
-    return places.lake(places.content(file), file, Environment(file))
-
-
-def state_folder(path: Path | str | None = None) -> Path:
-    """Where locks and limits of the lake that a gb.yaml names are kept on this machine; no source is looked at.
-
-    Raises:
-        ConfigError: as `lake_folder`.
-    """
-    file = places.find(path)
-    return places.state(places.content(file), file, Environment(file))
-
-
-def _source(name: Any, body: Any, variables: Environment) -> Any:
-    if not isinstance(body, dict):
-        return body
-    options = {"options": variables.fill_options(body["options"])} if "options" in body else {}
-    rest = {key: variables.fill(value) for key, value in body.items() if key != "options"}
-    return {"name": name, **rest, **options}
-
-
-def _explain(file: Path, error: ValidationError) -> str:
+def _describe_errors(file: Path, error: ValidationError) -> str:
     lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
     return f"{file}: " + "; ".join(lines[:5])

@@ -1,9 +1,9 @@
-"""YAML that says one thing only, read within bounded memory.
+"""YAML that can be read in one way only, within bounded memory.
 
-Belongs here: reading the text of gb.yaml, and refusing what could mean more than it shows: aliases that multiply, keys that stand
-twice, nesting without end, documents of a size that nobody writes. Does not belong here: what the settings mean.
+This module reads the text of gb.yaml and refuses whatever could mean more than it shows: aliases that multiply, repeated keys,
+endless nesting, documents of a size that nobody writes. `settings` says what the values mean.
 
-No message holds a word of the text: it may be a password, or the file may be somebody else's.
+No message quotes the text: it may be a password, or the file may be somebody else's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read(path: Path) -> Any:
     """What a YAML file says.
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, or is refused; the message names the line and never what it holds.
+        ConfigError: it cannot be read, is not YAML, or is refused; the message names the line and never what it holds.
     """
     try:
         with path.open("rb") as file:
@@ -57,7 +57,7 @@ def parse(text: str, where: str) -> Any:
         >>> parse("lake: data", "gb.yaml")
         {'lake': 'data'}
     """
-    return _loaded(text, where, yaml.load)
+    return _load(text, where, yaml.load)
 
 
 def compose(text: str, where: str) -> yaml.Node | None:
@@ -66,11 +66,11 @@ def compose(text: str, where: str) -> yaml.Node | None:
     Raises:
         ConfigError: as `read`.
     """
-    node: yaml.Node | None = _loaded(text, where, yaml.compose)
+    node: yaml.Node | None = _load(text, where, yaml.compose)
     return node
 
 
-def _loaded(text: str, where: str, load: Callable[..., Any]) -> Any:
+def _load(text: str, where: str, load: Callable[..., Any]) -> Any:
     if len(text) > MOST_BYTES or len(text.encode("utf-8", "replace")) > MOST_BYTES:
         raise ConfigError(
             f"{where} has more than {MOST_BYTES // 2**20} MB",
@@ -79,9 +79,9 @@ def _loaded(text: str, where: str, load: Callable[..., Any]) -> Any:
     try:
         return load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not YAML: {_place(error)}", fix="correct the line it names") from None
+        raise ConfigError(f"{where} is not YAML: {_describe(error)}", fix="correct the line it names") from None
     except RecursionError:
-        raise _too_deep(where) from None
+        raise _refuse_depth(where) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -132,15 +132,15 @@ class _Loader(yaml.SafeLoader):
 class _Refused(yaml.MarkedYAMLError):
     """YAML that is not read here; `problem` is our own text."""
 
-    def __init__(self, at: Any, problem: str) -> None:
-        super().__init__(problem=problem, problem_mark=at.start_mark)
+    def __init__(self, node: Any, problem: str) -> None:
+        super().__init__(problem=problem, problem_mark=node.start_mark)
 
 
-def _too_deep(where: str) -> ConfigError:
+def _refuse_depth(where: str) -> ConfigError:
     return ConfigError(f"{where} is not YAML: more than {MOST_DEPTH} levels", fix="nest it less deeply")
 
 
-def _place(error: yaml.YAMLError) -> str:
+def _describe(error: yaml.YAMLError) -> str:
     """What is wrong in which line, without the line."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return "it holds characters that no text has"

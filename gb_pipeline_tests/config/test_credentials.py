@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from gb_pipeline.config.credentials import is_credential
-from gb_pipeline.config.settings import Settings, SourceSettings, lake_folder
+from gb_pipeline.config.places import lake_folder
+from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 
 HIDDEN = "hunter2-Hunter2"

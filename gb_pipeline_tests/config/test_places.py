@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline.config.environment import ReadableByOthersWarning
-from gb_pipeline.config.settings import Settings, SourceSettings, lake_folder, state_folder
+from gb_pipeline.config.places import lake_folder, state_folder
+from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 
 
@@ -33,21 +34,21 @@ def test_a_place_that_is_no_local_folder_is_refused_at_load(
 ) -> None:
     before = sorted(tmp_path.iterdir())
     folder = write(tmp_path, f"{name}: {address!r}")
-    with pytest.raises(ConfigError, match=f"{name} cannot lie at ") as caught:
+    with pytest.raises(ConfigError, match=f"{name} cannot be at ") as caught:
         Settings.load(folder)
     assert f"{name}: /" in caught.value.fix
-    with pytest.raises(ConfigError, match=f"{name} cannot lie at "):
+    with pytest.raises(ConfigError, match=f"{name} cannot be at "):
         (lake_folder if name == "lake" else state_folder)(folder)
     write(tmp_path, "")
     monkeypatch.setenv(f"GB_{name.upper()}", address)
-    with pytest.raises(ConfigError, match=f"{name} cannot lie at "):
+    with pytest.raises(ConfigError, match=f"{name} cannot be at "):
         Settings.load(folder)
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "gb.yaml"]
 
 
 @pytest.mark.parametrize("value", ["[a]", "{a: b}", '"a\\0b"'])
 def test_a_place_is_a_path(tmp_path: Path, value: str) -> None:
-    with pytest.raises(ConfigError, match="lake is no path"):
+    with pytest.raises(ConfigError, match="lake is not a path"):
         Settings.load(write(tmp_path, f"lake: {value}"))
 
 

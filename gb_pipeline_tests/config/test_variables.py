@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.config.settings import Settings, lake_folder
+from gb_pipeline.config.places import lake_folder
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_pipeline.config import strict_yaml
-from gb_pipeline.config.settings import Settings, lake_folder
+from gb_pipeline.config.places import lake_folder
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline_tests.security.bounded import run
 
