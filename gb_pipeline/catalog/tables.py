@@ -109,7 +109,7 @@ def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
 def _files_of(tables: Tables, found: Snapshot, as_of: datetime | None) -> pl.DataFrame:
     kind = bars_of(found.dataset.name)
     assert kind is not None, "a table of bars"
-    files = found.files if as_of is None else reading.known_by(found.files, as_of)
+    files = found.files if as_of is None else reading.files_valid_at(found.files, as_of)
     own = "symbol" in found.dataset.partitions
     root = f"{tables.storage.table_name(found.dataset.name)}/"
     return files.select(

@@ -83,7 +83,7 @@ def parquet_rows(storage: Storage) -> Rows:
     """Rows read by DuckDB itself, which does not verify checksums."""
 
     def rows(found: Snapshot, current: bool) -> str:
-        files = reading.current(found) if current else found.files
+        files = reading.current_files(found) if current else found.files
         return _select(storage, found.dataset, files["path"].to_list())
 
     return rows

@@ -80,11 +80,11 @@ def compact(
 def _select_partitions(
     lake: Lake, series: str | None, damaged: list[LakeError], *, everything: bool
 ) -> list[Partition]:
-    from gb_pipeline.storage.compaction import MIN_FILES, candidates
+    from gb_pipeline.storage.compaction import MIN_FILES, find_candidates
 
     store = lake.store
     min_files = 2 if everything else MIN_FILES
-    partitions = candidates(store.tables, now=store.clock(), min_files=min_files, damaged=damaged)
+    partitions = find_candidates(store.tables, now=store.clock(), min_files=min_files, damaged=damaged)
     if series is None:
         return partitions
     source, symbol = split_series(series)

@@ -48,7 +48,7 @@ def _check_table(store: LakeStore, dataset: Dataset) -> Iterator[Finding]:
 
     table = store.tables[dataset.name]
     prefix = f"table {dataset.name}: "
-    problems = (prefix + text.removeprefix(prefix) for text in scrub.log_problems(table))
+    problems = (prefix + text.removeprefix(prefix) for text in scrub.find_log_problems(table))
     log_findings = [Finding("tables", CheckResult.FAIL, text, _LOG_FIX) for text in problems]
     yield from _abbreviate(log_findings, _LOG_FIX)
     try:
@@ -60,7 +60,7 @@ def _check_table(store: LakeStore, dataset: Dataset) -> Iterator[Finding]:
         return
     file_findings = [
         Finding("files", CheckResult.FAIL, error.what, error.fix)
-        for error in scrub.missing_files(table, snapshot.files)
+        for error in scrub.find_missing_files(table, snapshot.files)
     ]
     yield from _abbreviate(file_findings, "`gb verify` lists them all, and --repair fetches what they held again")
     if not log_findings and not file_findings:

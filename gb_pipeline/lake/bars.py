@@ -36,7 +36,7 @@ from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.history import revise
 from gb_pipeline.storage.table import Tables
-from gb_pipeline.storage.workers import beside
+from gb_pipeline.storage.workers import side_pool
 
 LATE = "fetched_before_stored"
 _SMALL = 50_000
@@ -138,7 +138,7 @@ class _Writer:
         refused = pl.concat([self.verdict.bad.select(KEY), self._unlisted(inside)])
         self.decided = decided = merge(self.verdict.good, inside, refused, self.answer.asked)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
-        described = beside().submit(self._describe, _after(stored, decided), decided)
+        described = side_pool().submit(self._describe, _after(stored, decided), decided)
         try:
             size = self._fill(draft, files, held) if not decided.nothing else 0
         finally:

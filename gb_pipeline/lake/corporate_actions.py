@@ -29,7 +29,7 @@ from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.dataset import KNOWN_AT
 from gb_pipeline.storage.history import revise
-from gb_pipeline.storage.reading import held_at
+from gb_pipeline.storage.reading import valid_at
 from gb_pipeline.storage.table import Tables
 
 TABLE = CORPORATE_ACTIONS.name
@@ -131,7 +131,7 @@ def read(
 
 def valid(rows: pl.DataFrame, as_of: datetime | None = None, *, withdrawn: bool = False) -> pl.DataFrame:
     """Of all versions, the ones that hold now or held at a moment."""
-    held = pl.col("superseded_at").is_null() if as_of is None else held_at(as_of, history=True)
+    held = pl.col("superseded_at").is_null() if as_of is None else valid_at(as_of, history=True)
     newest = rows.filter(held)
     return newest if withdrawn else newest.filter(~pl.col("withdrawn").fill_null(False))
 
@@ -182,7 +182,7 @@ def _decide(
 ) -> tuple[ActionsReport, pl.DataFrame]:
     """One attempt: read, compare, and fill the draft; the report, and what came too late as refused rows."""
     found = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
-    files = reading.current(draft.base, found)
+    files = reading.current_files(draft.base, found)
     held = reading.read(draft.table.storage, CORPORATE_ACTIONS, files, with_file=True)
     inside = (pl.col("ex_date") >= window[0]) & (pl.col("ex_date") < window[1])
     stored = held.filter(inside, pl.col("symbol").is_in(codes))

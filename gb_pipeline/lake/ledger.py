@@ -21,12 +21,12 @@ from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage import append, reading
-from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock, with_known_at
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import Entry
-from gb_pipeline.storage.reading import held_at
-from gb_pipeline.storage.snapshot import CLOCK, index_of
+from gb_pipeline.storage.reading import valid_at
+from gb_pipeline.storage.snapshot import CLOCK, index_files
 from gb_pipeline.storage.table import Table, Tables
 from gb_pipeline.storage.vacuum import Needed
 
@@ -100,7 +100,7 @@ def _files(
 def valid(said: pl.LazyFrame, as_of: datetime | None = None) -> pl.LazyFrame:
     """Of all rows of the ledger, the valid one of every session, sorted by key."""
     if as_of is not None:
-        said = said.filter(held_at(as_of, history=False))
+        said = said.filter(valid_at(as_of, history=False))
     return said.sort(*KEYS, "known_at").unique(KEYS, keep="last", maintain_order=True)
 
 
@@ -129,7 +129,7 @@ def current(
     if symbols is not None:
         found = found.filter(pl.col("symbol").is_in(list(symbols)))
     if as_of is not None:
-        found = found.filter(held_at(as_of, history=False))
+        found = found.filter(valid_at(as_of, history=False))
     return found.sort(*KEYS, "known_at").unique(KEYS, keep="last", maintain_order=True) if found.height else found
 
 
@@ -189,8 +189,8 @@ def note(tables: Tables, said: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
     days = said["session"].cast(pl.Int32)
     about = {"source": said["source"][0], "days": [days.min(), days.max()]}
     if said.height > _MANY:
-        return {_NOTE: {**about, "files": append.prepare(tables[SESSIONS.name], said, stamp)}}
-    rows = stamped(said, stamp, history=False).select(_PLAIN.names()).cast(_PLAIN)
+        return {_NOTE: {**about, "files": append.prepare_files(tables[SESSIONS.name], said, stamp)}}
+    rows = with_known_at(said, stamp, history=False).select(_PLAIN.names()).cast(_PLAIN)
     return {_NOTE: {**about, "rows": rows.to_dict(as_series=False)}}
 
 
@@ -219,13 +219,13 @@ def take_over(
         notes = _carried(tables, table)
         if not notes:
             return 0
-        draft.mark(table.name, notes[-1].version)
+        draft.set_transaction(table.name, notes[-1].version)
         for action in _file_actions(notes):
             if unquote(action["path"]) not in without:
                 draft.add_file(action)
         few = [_rows_of(tables, table, entry) for entry in notes if "rows" in entry.info[_NOTE]]
         if few:
-            draft.add(append.in_order(tables[SESSIONS.name], pl.concat(few)))
+            draft.add(append.sort_rows(tables[SESSIONS.name], pl.concat(few)))
         # An entry of bars that carries something stamped it with its own clock.
         moments = [from_microseconds(entry.transactions[CLOCK]) for entry in notes]
         draft.stamp = max(draft.stamp, *moments)
@@ -249,7 +249,7 @@ def take_over_all(tables: Tables, *, without: frozenset[str] = frozenset(), cloc
 def waiting_files(tables: Tables) -> pl.DataFrame:
     """Files of the ledger that only entries of bars name so far, as rows of `Snapshot.files`."""
     names = [snapshot.dataset.name for snapshot in tables.existing(damaged=[]) if bars_of(snapshot.dataset.name)]
-    return index_of(SESSIONS, [action for name in names for action in _file_actions(_carried(tables, tables[name]))])
+    return index_files(SESSIONS, [action for name in names for action in _file_actions(_carried(tables, tables[name]))])
 
 
 def needed(tables: Tables) -> Needed:
@@ -312,7 +312,7 @@ def _rows_of(tables: Tables, table: Table, entry: Entry) -> pl.DataFrame:
     if entry.version not in held:
         carried = entry.info[_NOTE]
         if "files" in carried:
-            files = index_of(SESSIONS, carried["files"])
+            files = index_files(SESSIONS, carried["files"])
             rows = reading.read(tables.storage, SESSIONS, files)
         else:
             plain = pl.DataFrame(carried["rows"], schema=_PLAIN)

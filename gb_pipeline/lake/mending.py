@@ -115,7 +115,9 @@ def _left(store: LakeStore, lost: Lost, known: pl.DataFrame) -> pl.DataFrame:
     counts = []
     for precision in Precision:
         snapshot = store.tables.newest(bars(lost.resolution, precision).name)
-        files = reading.current(snapshot, snapshot.select({"source": lost.source}, holding={"symbol": [lost.symbol]}))
+        files = reading.current_files(
+            snapshot, snapshot.select({"source": lost.source}, holding={"symbol": [lost.symbol]})
+        )
         rows = reading.read(store.storage, snapshot.dataset, files, ["symbol", "timestamp"])
         mine = rows.filter(pl.col("symbol") == lost.symbol).select("timestamp")
         edges = known.drop_nulls("first_timestamp").select("session", "first_timestamp", "last_timestamp")

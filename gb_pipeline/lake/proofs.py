@@ -160,7 +160,11 @@ def _with_standard(
     files = sibling.select({"source": source}, between={"timestamp": (between[0], end)}, holding={"symbol": symbols})
     names = ["symbol", "timestamp", *CONTENT]
     held = reading.read(
-        tables.storage, sibling.dataset, reading.current(sibling, files), names, between=("timestamp", between[0], end)
+        tables.storage,
+        sibling.dataset,
+        reading.current_files(sibling, files),
+        names,
+        between=("timestamp", between[0], end),
     ).filter(pl.col("symbol").is_in(symbols))
     placed = _placed(held.sort("symbol", "timestamp"), lacking, resolution).drop_nulls("session")
     rest = placed.select(wide.columns).cast(wide.schema).join(wide, on=["symbol", "timestamp"], how="anti")

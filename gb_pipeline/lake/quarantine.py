@@ -16,7 +16,7 @@ from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.storage import reading
-from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock, with_known_at
 from gb_pipeline.storage.table import Tables
 
 
@@ -79,7 +79,7 @@ def record(
         files = draft.base.select({"source": source}, holding={"symbol": codes})
         known = reading.read(tables.storage, QUARANTINE, files, ["row_id"])
         new = rows.join(known, on="row_id", how="anti", maintain_order="left")
-        draft.add(stamped(new, draft.stamp, history=False).sort("symbol", "timestamp"))
+        draft.add(with_known_at(new, draft.stamp, history=False).sort("symbol", "timestamp"))
         return new.height
 
     return commit(tables[QUARANTINE.name], decide, clock=clock)

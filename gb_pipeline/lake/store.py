@@ -254,7 +254,7 @@ class LakeStore:
 
     def compaction_candidates(self, *, min_files: int = compaction.MIN_FILES) -> list[compaction.Partition]:
         """Partitions with at least so many files, most files first; answered from the logs alone."""
-        return compaction.candidates(self.tables, min_files=min_files)
+        return compaction.find_candidates(self.tables, min_files=min_files)
 
     def compact(self, *partitions: compaction.Partition) -> list[compaction.CompactionReport]:
         """Merge the files of each partition into one that is proved to hold the same rows. Safe at any kill point.

@@ -35,7 +35,7 @@ def window_files(snapshot: Snapshot, source: str, symbols: Sequence[str], window
     found = snapshot.select(
         {"source": source}, between={"timestamp": (window.start, window.end)}, holding={"symbol": symbols}
     )
-    return reading.current(snapshot, found)
+    return reading.current_files(snapshot, found)
 
 
 def read_files(tables: Tables, snapshot: Snapshot, files: pl.DataFrame) -> pl.DataFrame:

@@ -17,8 +17,8 @@ from gb_pipeline.lake.damages import Damage, damage_of_file, damages_of_rows
 from gb_pipeline.lake.datasets import SESSIONS
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage import scrub
-from gb_pipeline.storage.losses import losses
-from gb_pipeline.storage.snapshot import Snapshot, index_of
+from gb_pipeline.storage.losses import read_losses
+from gb_pipeline.storage.snapshot import Snapshot, index_files
 from gb_pipeline.storage.table import Table
 
 _DAY = timedelta(days=1)
@@ -67,7 +67,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
     sound: list[tuple[Table, Snapshot, pl.DataFrame]] = []
     for dataset in store.tables.datasets:
         table = store.tables[dataset.name]
-        problems = list(scrub.log_problems(table))
+        problems = list(scrub.find_log_problems(table))
         damages += [Damage(dataset.name, problem) for problem in problems]
         try:
             snapshot = table.newest()
@@ -76,7 +76,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         if snapshot.version < 0 and not (dataset.name == SESSIONS.name and _waiting(store).height):
             continue
         try:
-            lost += [f"{dataset.name}: {loss}" for loss in losses(table)]
+            lost += [f"{dataset.name}: {loss}" for loss in read_losses(table)]
         except LakeError as error:
             damages.append(Damage(dataset.name, error.what))
         files = _files(snapshot, source, symbol)
@@ -85,7 +85,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         looked["tables"] += 1
         looked["files"] += files.height
         looked["bytes"] += int(files["size"].sum())
-        broken = list(scrub.broken_files(table, snapshot, files))
+        broken = list(scrub.find_broken_files(table, snapshot, files))
         damages += [damage_of_file(store, snapshot, item) for item in broken]
         gone = [item.row["path"] for item in broken]
         sound.append((table, snapshot, files.filter(~pl.col("path").is_in(gone))))
@@ -111,7 +111,7 @@ def _waiting(store: LakeStore) -> pl.DataFrame:
     try:
         return ledger.waiting_files(store.tables)
     except LakeError:
-        return index_of(SESSIONS, [])
+        return index_files(SESSIONS, [])
 
 
 def _files(snapshot: Snapshot, source: str | None, symbol: str | None) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema, polars_schema
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import IS_CURRENT
-from gb_pipeline.storage.reading import held_at
+from gb_pipeline.storage.reading import valid_at
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
 
@@ -131,7 +131,7 @@ def withdrawn(
         ]
         rows = pl.concat(gone)
         if as_of is not None:
-            rows = rows.filter(held_at(as_of, history=True))
+            rows = rows.filter(valid_at(as_of, history=True))
         hidden = question.hidden(there) if rows.height else rows
         if as_of is not None:
             hidden = hidden.filter(pl.col("superseded_at") <= as_of)
@@ -141,7 +141,7 @@ def withdrawn(
 
 
 def _held(snapshot: Snapshot, files: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
-    return reading.current(snapshot, files) if as_of is None else reading.known_by(files, as_of)
+    return reading.current_files(snapshot, files) if as_of is None else reading.files_valid_at(files, as_of)
 
 
 def _by_resolution(
@@ -202,6 +202,6 @@ class _Question:
         took = self.read(wide, files[wide.dataset.name]).group_by(_KEY).agg(pl.col("known_at").min().alias("taken_at"))
         first, last = took["timestamp"].min(), took["timestamp"].max()
         near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
-        current = reading.current(standard, files[standard.dataset.name].filter(near))
+        current = reading.current_files(standard, files[standard.dataset.name].filter(near))
         rows = self.read(standard, current).join(took, on=_KEY)
         return rows.with_columns(pl.col("taken_at").alias("superseded_at")).select(_VERSIONS.names())

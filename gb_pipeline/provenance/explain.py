@@ -225,7 +225,7 @@ class _Explaining:
         try:
             group = _row_group(storage.files, f"{storage.table_name(table)}/{path}", size, self.symbol, bar)
         except parquet.Unreadable as error:
-            raise reading.damaged(version.dataset, version.file, error.reason) from None
+            raise reading.damaged_file(version.dataset, version.file, error.reason) from None
         return Place(table, f"{storage.table(table)}/{path}", group)
 
     def _session(self, when: datetime) -> dict[str, Any] | None:
@@ -265,7 +265,7 @@ class _Explaining:
 
     def _look(self, answer: StoredResponse, bar: dict[str, Any] | None, when: datetime) -> Origin:
         raw = RawStore(self.lake.store.storage)
-        found = Origin(answer, tuple(raw.look(name) for name in answer.raw), "not kept")
+        found = Origin(answer, tuple(raw.inspect(name) for name in answer.raw), "not kept")
         if not answer.raw:
             return found
         if self.settings is None:

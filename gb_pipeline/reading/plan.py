@@ -22,7 +22,7 @@ from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import SUPERSEDED_AT
-from gb_pipeline.storage.losses import losses
+from gb_pipeline.storage.losses import read_losses
 from gb_pipeline.storage.table import Table, Tables
 
 
@@ -105,14 +105,18 @@ def files_of(tables: Tables, question: Question, precision: Precision) -> pl.Dat
     )
     if question.as_of is not None:
         _refuse_lost(tables[found.dataset.name], question, question.as_of)
-    chosen = reading.current(found, chosen) if question.as_of is None else reading.known_by(chosen, question.as_of)
+    chosen = (
+        reading.current_files(found, chosen)
+        if question.as_of is None
+        else reading.files_valid_at(chosen, question.as_of)
+    )
     return chosen.sort("min.timestamp", "path")
 
 
 def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
     """Raise where versions that held at the moment are lost for good: fewer bars would read as all that were known."""
     window = question.window
-    for loss in losses(table):
+    for loss in read_losses(table):
         if loss.concerns(question.source, question.symbols, window.start, window.end, moment):
             raise LakeError(
                 f"what was known at {moment.isoformat()} is not known any more: {loss}",
@@ -182,7 +186,7 @@ def _rows(
     if question.as_of is not None:
         # At that moment nobody knew what would take the place of what held.
         ends = pl.lit(None, dataset.polars[SUPERSEDED_AT]).alias(SUPERSEDED_AT)
-        rows = rows.filter(reading.held_at(question.as_of, history=True)).with_columns(ends)
+        rows = rows.filter(reading.valid_at(question.as_of, history=True)).with_columns(ends)
     return rows
 
 

@@ -34,7 +34,7 @@ def stored_series(
     for precision in Precision:
         dataset = bars(resolution, precision)
         snapshot = tables.newest(dataset.name)
-        files = reading.current(
+        files = reading.current_files(
             snapshot,
             snapshot.select(
                 {} if source is None else {"source": source}, holding=None if symbols is None else {"symbol": symbols}

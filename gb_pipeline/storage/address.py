@@ -1,7 +1,7 @@
-"""Where a lake lies, and where this machine keeps its own state for it.
+"""This module knows where a lake is stored, and where this machine keeps its own state for it.
 
-Everything above asks this class for addresses and options and never joins paths of its own. State (locks, limits of vendors)
-is always local and has a folder of its own, so that a lake may lie elsewhere.
+Everything above asks `Storage` for addresses and options and never joins paths itself. State (locks, rate limits of vendors)
+is always local and has a folder of its own, so that a lake may be stored elsewhere.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Storage:
         return LocalFiles(self.root)
 
     def table(self, name: str) -> str:
-        """Address of a Delta table."""
+        """The address of a Delta table."""
         return str(self.root / self.table_name(name))
 
     @staticmethod

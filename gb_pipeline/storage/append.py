@@ -1,7 +1,7 @@
-"""Adding rows to a table that only grows.
+"""This module adds rows to tables that only grow.
 
-Rows are appended in a commit of their own, or prepared as files that a commit of another table names. Does not belong here: tables
-with history (`history`).
+Rows are appended in a commit of their own, or prepared as files that a commit of another table names. Tables with history are
+revised in `history`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.market.moments import MICROSECOND
-from gb_pipeline.storage.commit import Clock, Draft, commit, stamped, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock, with_known_at
 from gb_pipeline.storage.table import Table
 
 
@@ -34,20 +34,20 @@ def append(
     def decide(draft: Draft) -> datetime:
         if after is not None:
             draft.stamp = max(draft.stamp, after + MICROSECOND)
-        draft.add(in_order(table, stamped(rows, draft.stamp, history=False)))
+        draft.add(sort_rows(table, with_known_at(rows, draft.stamp, history=False)))
         return draft.stamp
 
     return commit(table, decide, clock=clock)
 
 
-def prepare(table: Table, rows: pl.DataFrame, stamp: datetime) -> list[dict[str, Any]]:
+def prepare_files(table: Table, rows: pl.DataFrame, stamp: datetime) -> list[dict[str, Any]]:
     """Write rows as files that no entry of this table names yet; their add actions."""
     draft = Draft(table, table.newest(), stamp)
-    draft.add(in_order(table, stamped(rows, stamp, history=False)))
+    draft.add(sort_rows(table, with_known_at(rows, stamp, history=False)))
     return draft.write()
 
 
-def in_order(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+def sort_rows(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows as they lie in the table's files."""
     dataset = table.dataset
     return rows.sort(list(dict.fromkeys((*dataset.partition_by, *dataset.order))))

@@ -1,7 +1,7 @@
-"""Tables as Arrow datasets whose every read is verified, for engines that scan Arrow: DuckDB, Polars, Acero.
+"""This module hands out tables as Arrow datasets whose every read is verified, for engines that scan Arrow: DuckDB, Polars, Acero.
 
-Belongs here: a dataset over chosen files with their partition values, which opens a file only after its footer is known to be
-the one that was written, and verifies the pages that it decodes. Does not belong here: reading rows ourselves (`reading`).
+A dataset covers chosen files with their partition values. It opens a file only after its footer is known to be the one that was
+written, and verifies the pages that it decodes. Rows for ourselves are read in `reading`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import Dataset
-from gb_pipeline.storage.reading import damaged
+from gb_pipeline.storage.reading import damaged_file
 
 
 class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
@@ -36,13 +36,13 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
         self._opened: dict[str, None] = {}
 
     def look_for_damage(self) -> list[LakeError]:
-        """What was found damaged, after an error of an engine: a page that cannot be read is not said to be of which file."""
+        """What is damaged, after an error of an engine that does not name the file of a page that it could not read."""
         for path in [] if self.damage else self._opened:
             row = self._rows[path]
             try:
                 parquet.verify_bytes(self._files, f"{self._root}/{path}", row["size"])
             except parquet.Unreadable as error:
-                self.damage.append(damaged(self._dataset, row, error.reason))
+                self.damage.append(damaged_file(self._dataset, row, error.reason))
             except LakeError as error:
                 self.damage.append(error)
         return self.damage
@@ -59,7 +59,7 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
         try:
             return parquet.verified_source(self._files, name, row["size"])[0]
         except parquet.Unreadable as error:
-            self.damage.append(damaged(self._dataset, row, error.reason))
+            self.damage.append(damaged_file(self._dataset, row, error.reason))
         except LakeError as error:
             self.damage.append(error)
         return pa.BufferReader(b"damaged")
@@ -104,14 +104,18 @@ def verified_dataset(storage: Storage, dataset: Dataset, files: pl.DataFrame) ->
     handler = VerifiedFiles(storage, dataset, files)
     system = fs.PyFileSystem(handler)
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    form = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    parquet_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
     schema = dataset.schema.remove_metadata()
     names = list(dataset.partitions)
     fragments = []
     for row in files.iter_rows(named=True):
-        known = None
+        partition_values = None
         for name in names:
             is_value = ds.field(name) == pa.scalar(row[name], type=schema.field(name).type)
-            known = is_value if known is None else known & is_value
-        fragments.append(form.make_fragment(row["path"], system, partition_expression=known, file_size=row["size"]))
-    return ds.FileSystemDataset(fragments, schema, form, system), handler
+            partition_values = is_value if partition_values is None else partition_values & is_value
+        fragments.append(
+            parquet_format.make_fragment(
+                row["path"], system, partition_expression=partition_values, file_size=row["size"]
+            )
+        )
+    return ds.FileSystemDataset(fragments, schema, parquet_format, system), handler

@@ -1,7 +1,8 @@
-"""A table's checkpoints: what it held at one version, so that nobody has to read the log from its beginning.
+"""This module writes and reads a table's checkpoints: what it held at one version, so that the log need not be read from its
+beginning.
 
-delta-rs writes them, as other programs read them too. One counts only once it is sealed: it was read back, said what the table
-holds, and its checksum was noted in two places. Following the log from there is done in `table`.
+delta-rs writes them, as other programs read them too. A checkpoint counts only once it is sealed: it was read back, it agreed with
+the table, and its checksum was recorded in two places. The log is followed from there in `table`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gb_pipeline.storage import snapshot
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.fault_points import reach
-from gb_pipeline.storage.log import Seal, damaged, decode_seal, encode_seal, folder, pointer_name
+from gb_pipeline.storage.log import Seal, damaged_log, decode_seal, encode_seal, folder, pointer_name
 from gb_pipeline.storage.snapshot import Snapshot
 
 
@@ -42,10 +43,10 @@ class Checkpoints:
         copies = [copy for copy in map(self._read, self.seal_names) if copy is not None]
         seals = [seal for seal in map(decode_seal, copies) if seal is not None]
         if copies and not seals:
-            raise damaged(self.name, f"the seal of its checkpoint is damaged ({self.seal_names[0]})")
+            raise damaged_log(self.name, f"the seal of its checkpoint is damaged ({self.seal_names[0]})")
         return max(seals, key=lambda seal: seal.version, default=None)
 
-    def exist(self) -> bool:
+    def any_exist(self) -> bool:
         """Whether there is a checkpoint of any version, sealed or not."""
         return any(name.endswith(".checkpoint.parquet") for name, _, _ in self.files.list(folder(self.name)))
 
@@ -57,31 +58,31 @@ class Checkpoints:
         """
         data = self._read(self._file(seal.version))
         if data is None:
-            raise damaged(self.name, f"the checkpoint of version {seal.version} is missing")
+            raise damaged_log(self.name, f"the checkpoint of version {seal.version} is missing")
         if zlib.crc32(data) != seal.checksum:
-            raise damaged(self.name, f"the checkpoint of version {seal.version} is damaged")
+            raise damaged_log(self.name, f"the checkpoint of version {seal.version} is damaged")
         return self._decode(seal.version, data)
 
-    def write(self, held: Snapshot) -> bool:
+    def write(self, newest: Snapshot) -> bool:
         """Write and seal a checkpoint of a version; whether there was none of it.
 
         Raises:
             DamagedLog: the checkpoint is not what this process holds, as entries on disk are damaged; it does not count.
             LakeError: it cannot be written.
         """
-        version = held.version
+        version = newest.version
         seal = self.seal()
         if seal is not None and seal.version == version:
             return False
-        self._have_it_written(version)
+        self._create(version)
         reach("checkpoint_written")
         data = self.files.read(self._file(version))
         try:
-            right = _alike(self._decode(version, data), held)
+            matches = _same_contents(self._decode(version, data), newest)
         except (pa.ArrowException, KeyError, TypeError, ValueError, StopIteration):
-            right = False
-        if not right:
-            raise damaged(self.name, f"the entries before version {version} are damaged")
+            matches = False
+        if not matches:
+            raise damaged_log(self.name, f"the entries before version {version} are damaged")
         pointer = self.files.read(pointer_name(self.name)).decode()
         for name in self.seal_names:
             self.files.put(name, encode_seal(Seal(version, zlib.crc32(data), pointer)))
@@ -93,13 +94,13 @@ class Checkpoints:
         seal = self.seal()
         if seal is None:
             return False
-        lacking = [name for name in self.seal_names if decode_seal(self._read(name) or b"") != seal]
-        for name in lacking:
+        outdated = [name for name in self.seal_names if decode_seal(self._read(name) or b"") != seal]
+        for name in outdated:
             self.files.put(name, encode_seal(seal))
-        return bool(lacking)
+        return bool(outdated)
 
-    def _have_it_written(self, version: int) -> None:
-        """By delta-rs, with the pointer to it."""
+    def _create(self, version: int) -> None:
+        """Have delta-rs write a checkpoint, with the pointer to it."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
@@ -120,9 +121,11 @@ class Checkpoints:
         adds = [
             {**row["add"], "partitionValues": dict(row["add"]["partitionValues"])} for row in rows if row.get("add")
         ]
-        marks = {row["txn"]["appId"]: int(row["txn"]["version"]) for row in rows if row.get("txn")}
+        transactions = {row["txn"]["appId"]: int(row["txn"]["version"]) for row in rows if row.get("txn")}
         metadata = next(row["metaData"] for row in rows if row.get("metaData"))
-        return Snapshot(self.dataset, version, str(metadata["id"]), snapshot.index_of(self.dataset, adds), marks)
+        return Snapshot(
+            self.dataset, version, str(metadata["id"]), snapshot.index_files(self.dataset, adds), transactions
+        )
 
     def _read(self, name: str) -> bytes | None:
         try:
@@ -134,10 +137,10 @@ class Checkpoints:
         return f"{folder(self.name)}/{version:020}.checkpoint.parquet"
 
 
-def _alike(one: Snapshot, other: Snapshot) -> bool:
+def _same_contents(one: Snapshot, other: Snapshot) -> bool:
     """Whether two snapshots say the same of a table; statistics may be cut to milliseconds."""
     names = ["path", "size", "rows", *one.dataset.partitions]
-    files = (item.files.select(names).sort("path") for item in (one, other))
+    files = (compared.files.select(names).sort("path") for compared in (one, other))
     return (
         one.table_id == other.table_id
         and dict(one.transactions) == dict(other.transactions)

@@ -1,4 +1,4 @@
-"""One commit: decided on the newest version, stamped within the attempt, durable before it is acknowledged.
+"""This module makes commits: decided on the newest version, stamped within the attempt, durable before they are acknowledged.
 
 `commit(table, decide)` brings the table up to date, hands `decide` a `Draft` on exactly that version, writes what the draft
 holds as files, flushes them, and adds one entry to the log. Somebody else's entry under the same number makes it start anew,
@@ -27,12 +27,12 @@ from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import decode_entry, encode_entry, entry_name
-from gb_pipeline.storage.pieces import Piece, piece_of, pieces
+from gb_pipeline.storage.pieces import Piece, cut_into_pieces, single_piece
 from gb_pipeline.storage.snapshot import CLOCK, Snapshot
 from gb_pipeline.storage.table import Table, first_actions
-from gb_pipeline.storage.workers import leaves
+from gb_pipeline.storage.workers import leaf_pool
 
-# Others may be faster so often before a write gives up; with the lock of a local lake nobody is.
+# A write gives up after others were faster this often; the lock of a local lake prevents it.
 ATTEMPTS = 200
 
 Clock = Callable[[], datetime]
@@ -53,12 +53,13 @@ class Draft:
     """What one attempt is going to commit on top of one version.
 
     Attributes:
-        table: whose.
+        table: the one that is written to.
         base: the version that was read.
         stamp: `known_at` of everything new, later than anything the table holds.
         info: what the write says about itself, kept in the entry.
         data_changes: False for a rewrite that changes no row.
-        made: whether the entry is there.
+        advances_clock: False for a rewrite that leaves all moments as they are.
+        is_committed: whether the entry is there.
     """
 
     table: Table
@@ -66,11 +67,11 @@ class Draft:
     stamp: datetime
     info: dict[str, Any] = field(default_factory=dict)
     data_changes: bool = True
-    ticks: bool = True
-    made: bool = False
+    advances_clock: bool = True
+    is_committed: bool = False
     _pieces: list[Piece] = field(default_factory=list)
     _removed: list[pl.DataFrame] = field(default_factory=list)
-    _marks: dict[str, int] = field(default_factory=dict)
+    _transactions: dict[str, int] = field(default_factory=dict)
     _adds: list[dict[str, Any]] = field(default_factory=list)
     _written: list[str] = field(default_factory=list)
 
@@ -81,13 +82,15 @@ class Draft:
         """
         if rows.is_empty():
             return
-        marked = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
-        self._pieces += pieces(self.table.dataset, rows, marked)
+        fixed_partitions = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
+        self._pieces += cut_into_pieces(self.table.dataset, rows, fixed_partitions)
 
     def add_partition(self, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
         """Rows of one partition, in the file schema, as one file."""
         self._pieces.append(
-            piece_of(self.table.dataset, {name: _text(value) or "" for name, value in values.items()}, rows)
+            single_piece(
+                self.table.dataset, {name: _partition_text(value) or "" for name, value in values.items()}, rows
+            )
         )
 
     def add_file(self, action: Mapping[str, Any]) -> None:
@@ -99,24 +102,24 @@ class Draft:
         if files.height:
             self._removed.append(files)
 
-    def mark(self, name: str, version: int) -> None:
+    def set_transaction(self, name: str, version: int) -> None:
         """An application transaction."""
-        self._marks[name] = version
+        self._transactions[name] = version
 
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self._pieces or self._removed or self._adds or self._marks)
+        return not (self._pieces or self._removed or self._adds or self._transactions)
 
     def write(self) -> list[dict[str, Any]]:
         """Write the pieces as files and flush them; their add actions. Nobody knows them before the entry is made."""
         reach("before_files")
         pieces, self._pieces = self._pieces, []
         if len(pieces) > 1:
-            writing = [leaves().submit(self._write_piece, piece) for piece in pieces]
-            # All of them, also where one fails: what is still being written could not be discarded.
-            wait(writing)
-            actions = [done.result() for done in writing]
+            tasks = [leaf_pool().submit(self._write_piece, piece) for piece in pieces]
+            # All of them, even if one fails: a file that is still being written could not be discarded.
+            wait(tasks)
+            actions = [task.result() for task in tasks]
         else:
             actions = [self._write_piece(piece) for piece in pieces]
         reach("file_written")
@@ -150,11 +153,14 @@ class Draft:
         if self._pieces:
             self.write()
         version = self.base.version + 1
-        if self.ticks:
-            self._marks[CLOCK] = microseconds(self.stamp)
+        if self.advances_clock:
+            self._transactions[CLOCK] = microseconds(self.stamp)
         now = int(time.time() * 1000)
         actions: list[dict[str, Any]] = first_actions(self.table.dataset) if version == 0 else []
-        actions += [{"txn": {"appId": name, "version": mark, "lastUpdated": now}} for name, mark in self._marks.items()]
+        actions += [
+            {"txn": {"appId": name, "version": number, "lastUpdated": now}}
+            for name, number in self._transactions.items()
+        ]
         partitions = self.table.dataset.partitions
         for files in self._removed:
             actions += [
@@ -164,7 +170,7 @@ class Draft:
                         "deletionTimestamp": now,
                         "dataChange": self.data_changes,
                         "extendedFileMetadata": True,
-                        "partitionValues": {name: _text(row[name]) for name in partitions},
+                        "partitionValues": {name: _partition_text(row[name]) for name in partitions},
                         "size": row["size"],
                     }
                 }
@@ -174,31 +180,31 @@ class Draft:
         info = {"timestamp": now, "operation": "WRITE", "operationParameters": {}, **self.info}
         data = encode_entry(self.table.name, version, actions, info)
         reach("entry_written")
-        if not self._put(entry_name(self.table.name, version), data):
+        if not self._put_entry(entry_name(self.table.name, version), data):
             raise Conflict
         reach("committed")
-        return self.table.committed(decode_entry(self.table.name, version, data), data)
+        return self.table.accept(decode_entry(self.table.name, version, data), data)
 
-    def _put(self, name: str, data: bytes) -> bool:
+    def _put_entry(self, name: str, data: bytes) -> bool:
         """Make the entry; whatever cuts this short, files that an entry names are not discarded."""
         written, self._written = self._written, []
         try:
-            self.made = self.table.files.put_if_absent(name, data)
+            self.is_committed = self.table.files.put_if_absent(name, data)
         except BaseException:
-            self.made = self._is_there(name, data)
-            self._written = [] if self.made else written
+            self.is_committed = self._entry_exists(name, data)
+            self._written = [] if self.is_committed else written
             raise
-        if not self.made:
+        if not self.is_committed:
             self._written = written
-        return self.made
+        return self.is_committed
 
-    def _is_there(self, name: str, data: bytes) -> bool:
+    def _entry_exists(self, name: str, data: bytes) -> bool:
         try:
             return self.table.files.read(name) == data
         except FileNotFoundError:
             return False
         except OSError:
-            # Nobody can tell: files too many can be vacuumed, lost ones not be made again.
+            # It is not known: surplus files can be vacuumed, lost ones cannot be made again.
             return True
 
     def discard(self) -> None:
@@ -240,14 +246,14 @@ def commit(
 
 
 def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterwards: Callable[[Draft], None] | None) -> T:
-    draft = _draft(table, clock)
+    draft = _new_draft(table, clock)
     try:
         result = decide(draft)
-        if draft.nothing:
+        if draft.is_empty:
             return result
         draft.finish()
     except OSError as error:
-        if draft.made:
+        if draft.is_committed:
             raise LakeError(
                 f"table {table.name} under {table.storage.root} was written, but perhaps not for good:"
                 f" {error.strerror or error}",
@@ -263,7 +269,7 @@ def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterward
     return result
 
 
-def _draft(table: Table, clock: Clock) -> Draft:
+def _new_draft(table: Table, clock: Clock) -> Draft:
     base = table.newest()
     table.confirm()
     return Draft(table, base, max(clock(), from_microseconds(base.clock) + MICROSECOND))
@@ -277,15 +283,15 @@ def unwritable(table: Table, error: OSError) -> LakeError:
     )
 
 
-def stamped(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:
+def with_known_at(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:
     """Rows as the newest version: known since the stamp, superseded by nothing."""
-    added = [instant_literal(stamp).alias(KNOWN_AT)]
+    moments = [instant_literal(stamp).alias(KNOWN_AT)]
     if history:
-        added.append(pl.lit(None, INSTANT).alias(SUPERSEDED_AT))
-    return rows.with_columns(added)
+        moments.append(pl.lit(None, INSTANT).alias(SUPERSEDED_AT))
+    return rows.with_columns(moments)
 
 
-def _text(value: object) -> str | None:
+def _partition_text(value: object) -> str | None:
     if value is None:
         return None
     return str(value).lower() if isinstance(value, bool) else str(value)

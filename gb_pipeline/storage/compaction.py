@@ -1,8 +1,8 @@
-"""Fewer, larger files that provably say the same.
+"""This module finds partitions of many files, of every dataset, and rewrites each as one file that provably says the same.
 
-Belongs here: finding partitions of many files, of every dataset, and rewriting one of them. The rows of a partition are read with
-their checksums, proved to be what was recorded of them, written as one file, read back and compared; one commit swaps the files.
-Old files stay on disk until they are vacuumed, so readers are never blocked. No row gets another moment, and no clock moves.
+The rows of a partition are read with their checksums, proved to be what was recorded of them, written as one file, read back and
+compared; one commit swaps the files. Old files stay on disk until they are vacuumed, so readers are never blocked. No row gets
+another moment, and no clock moves.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, Dataset
 from gb_pipeline.storage.fault_points import reach
-from gb_pipeline.storage.snapshot import Snapshot, index_of
+from gb_pipeline.storage.snapshot import Snapshot, index_files
 from gb_pipeline.storage.table import Tables
 
-# A period to which rows are still added is rewritten when it has so many files.
+# A period to which rows are still added is rewritten when it has this many files.
 MIN_FILES = 4
 # Rows that are rewritten in one commit, while other writers of the table wait.
 ROWS_AT_ONCE = 2_000_000
-_NAMED = 20
+_LISTED = 20
 # Compares rows of whole partitions, each with the partition's values, with what was recorded elsewhere; raises where they differ.
 Proof = Callable[[Dataset, Sequence[tuple[Mapping[str, Any], pl.DataFrame]]], None]
 
@@ -51,9 +51,9 @@ class Partition:
 
     def __str__(self) -> str:
         """`bars_1m sim BTC-USDT 2024-01`."""
-        said = [str(value) for name, value in self.values.items() if name != IS_CURRENT]
-        past = ["superseded"] if self.values.get(IS_CURRENT) is False else []
-        return " ".join([self.table, *said, *past])
+        values = [str(value) for name, value in self.values.items() if name != IS_CURRENT]
+        suffix = ["superseded"] if self.values.get(IS_CURRENT) is False else []
+        return " ".join([self.table, *values, *suffix])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class CompactionReport:
     version: int | None
 
 
-def candidates(
+def find_candidates(
     tables: Tables,
     *,
     now: datetime | None = None,
@@ -80,24 +80,25 @@ def candidates(
     Args:
         damaged: takes the errors of tables whose contents are not known, which are left out; without it they raise.
     """
-    found: list[Partition] = []
+    partitions: list[Partition] = []
     for snapshot in tables.existing(damaged):
-        found += _partitions(snapshot, now)
-    worth = [item for item in found if item.files >= (2 if item.closed and min_files > 1 else min_files)]
-    return sorted(worth, key=lambda item: (-item.files, str(item)))
+        partitions += _partitions(snapshot, now)
+    closed_min = min(2, min_files)
+    worthwhile = [item for item in partitions if item.files >= (closed_min if item.closed else min_files)]
+    return sorted(worthwhile, key=lambda item: (-item.files, str(item)))
 
 
-def partition_of(tables: Tables, table: str, values: Mapping[str, Any]) -> Partition:
+def find_partition(tables: Tables, table: str, values: Mapping[str, Any]) -> Partition:
     """One partition by its values.
 
     Raises:
         LakeError: nothing is stored there.
     """
-    found = _partitions_of(tables.newest(table), tables.newest(table).select(values), None)
-    if not found:
-        said = " ".join(str(value) for value in values.values())
-        raise LakeError(f"nothing is stored in {table} {said}", fix="see `gb sql 'select * from files'`")
-    return found[0]
+    partitions = _partitions_of(tables.newest(table), tables.newest(table).select(values), None)
+    if not partitions:
+        description = " ".join(str(value) for value in values.values())
+        raise LakeError(f"nothing is stored in {table} {description}", fix="see `gb sql 'select * from files'`")
+    return partitions[0]
 
 
 def compact(
@@ -113,15 +114,15 @@ def compact(
         CompactionRefused: what is stored is not what was recorded, or a new file reads back differently. Partitions of the same
             commit were not changed.
     """
-    done: list[CompactionReport] = []
+    reports: list[CompactionReport] = []
     for batch in _batches(partitions):
-        act = _Compaction(tables, batch, proof)
-        done += commit(tables[batch[0].table], act.decide, clock=clock)
-    return done
+        rewrite = _Rewrite(tables, batch, proof)
+        reports += commit(tables[batch[0].table], rewrite.decide, clock=clock)
+    return reports
 
 
 @dataclass
-class _Compaction:
+class _Rewrite:
     """Partitions of one table that are rewritten in one commit."""
 
     tables: Tables
@@ -129,45 +130,57 @@ class _Compaction:
     proof: Proof | None
 
     def decide(self, draft: Draft) -> list[CompactionReport]:
-        found = _files_of(draft.base, self.partitions)
-        work = [(item, files) for item, files in zip(self.partitions, found, strict=True) if files.height > 1]
-        before = [self._read(draft, item, files) for item, files in work]
-        if self.proof is not None and before:
-            self.proof(draft.table.dataset, [(item.values, rows) for (item, _), rows in zip(work, before, strict=True)])
-        draft.data_changes, draft.ticks = False, False
-        draft.info = {"operation": "OPTIMIZE", "gb": {"partitions": [str(item) for item, _ in work][:_NAMED]}}
-        for (item, files), rows in zip(work, before, strict=True):
+        partition_files = _files_of(draft.base, self.partitions)
+        to_rewrite = [
+            (partition, files)
+            for partition, files in zip(self.partitions, partition_files, strict=True)
+            if files.height > 1
+        ]
+        rows_before = [self._read(draft, partition, files) for partition, files in to_rewrite]
+        if self.proof is not None and rows_before:
+            self.proof(
+                draft.table.dataset,
+                [(partition.values, rows) for (partition, _), rows in zip(to_rewrite, rows_before, strict=True)],
+            )
+        draft.data_changes, draft.advances_clock = False, False
+        draft.info = {
+            "operation": "OPTIMIZE",
+            "gb": {"partitions": [str(partition) for partition, _ in to_rewrite][:_LISTED]},
+        }
+        for (partition, files), rows in zip(to_rewrite, rows_before, strict=True):
             draft.remove(files)
-            draft.add_partition(item.values, rows)
-        written = index_of(draft.table.dataset, draft.write()) if work else draft.base.files.clear()
+            draft.add_partition(partition.values, rows)
+        written = index_files(draft.table.dataset, draft.write()) if to_rewrite else draft.base.files.clear()
         reach("compacted_file")
         new = iter([written[number] for number in range(written.height)])
         reports = []
-        rewritten = dict(zip((str(item) for item, _ in work), zip(before, new, strict=True), strict=True))
-        for item, files in zip(self.partitions, found, strict=True):
-            if str(item) not in rewritten:
-                reports.append(CompactionReport(item, files.height, int(files["size"].sum()), None))
+        rewritten = dict(
+            zip((str(partition) for partition, _ in to_rewrite), zip(rows_before, new, strict=True), strict=True)
+        )
+        for partition, files in zip(self.partitions, partition_files, strict=True):
+            if str(partition) not in rewritten:
+                reports.append(CompactionReport(partition, files.height, int(files["size"].sum()), None))
                 continue
-            rows, file = rewritten[str(item)]
+            rows, file = rewritten[str(partition)]
             if not _file_rows(draft, file).equals(rows):
-                raise CompactionRefused(f"{item}: the rewritten file reads back differently; nothing was changed")
-            reports.append(CompactionReport(item, 1, int(file["size"].sum()), draft.base.version + 1))
+                raise CompactionRefused(f"{partition}: the rewritten file reads back differently; nothing was changed")
+            reports.append(CompactionReport(partition, 1, int(file["size"].sum()), draft.base.version + 1))
         return reports
 
     def _read(self, draft: Draft, partition: Partition, files: pl.DataFrame) -> pl.DataFrame:
-        """Everything that a partition holds, as it is to lie in one file."""
+        """Everything that a partition holds, in the order of one file."""
         dataset = draft.table.dataset
         rows = _file_rows(
             draft, files.sort([f"min.{name}" for name in dataset.statistics if f"min.{name}" in files.columns])
         )
-        counted = int(files["rows"].sum())
-        if rows.height != counted:
-            raise CompactionRefused(f"{partition}: the log counts {counted} rows, the files hold {rows.height}")
+        logged_rows = int(files["rows"].sum())
+        if rows.height != logged_rows:
+            raise CompactionRefused(f"{partition}: the log counts {logged_rows} rows, the files hold {rows.height}")
         order = [name for name in dict.fromkeys((*dataset.order, *dataset.key, KNOWN_AT)) if name in rows.columns]
         if len(order) > 1 and order[0] == dataset.time and _increasing(rows[order[0]]):
             return rows
         rows = rows.sort(order)
-        if dataset.history and partition.values.get(IS_CURRENT) and _repeats(dataset, rows):
+        if dataset.history and partition.values.get(IS_CURRENT) and _has_duplicates(dataset, rows):
             raise CompactionRefused(
                 f"{partition}: a row is stored twice", fix="`gb verify --repair` looks into it; nothing was changed"
             )
@@ -183,13 +196,13 @@ def _files_of(base: Snapshot, partitions: Sequence[Partition]) -> list[pl.DataFr
     """The files of each partition."""
     keys = list(base.dataset.partitions)
     by_values = base.files.partition_by(keys, as_dict=True) if keys else {(): base.files}
-    found = []
+    partition_files = []
     for partition in partitions:
         files = by_values.get(tuple(partition.values[name] for name in keys))
         if files is None or files.is_empty():
             raise LakeError(f"nothing is stored in {partition}", fix="see `gb sql 'select * from files'`")
-        found.append(files)
-    return found
+        partition_files.append(files)
+    return partition_files
 
 
 def _increasing(stamps: pl.Series) -> bool:
@@ -198,14 +211,14 @@ def _increasing(stamps: pl.Series) -> bool:
 
 
 def _batches(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:
-    """Partitions of one table, up to so many rows."""
+    """Partitions of one table, up to `ROWS_AT_ONCE` rows."""
     by_table: dict[str, list[Partition]] = {}
     for partition in partitions:
         by_table.setdefault(partition.table, []).append(partition)
-    for mine in by_table.values():
+    for of_table in by_table.values():
         batch: list[Partition] = []
-        for partition in mine:
-            if batch and sum(item.rows for item in batch) + partition.rows > ROWS_AT_ONCE:
+        for partition in of_table:
+            if batch and sum(batched.rows for batched in batch) + partition.rows > ROWS_AT_ONCE:
                 yield batch
                 batch = []
             batch.append(partition)
@@ -238,8 +251,8 @@ def _partitions_of(snapshot: Snapshot, files: pl.DataFrame, now: datetime | None
     ]
 
 
-def _repeats(dataset: Dataset, rows: pl.DataFrame) -> bool:
-    # Rows lie sorted by the key, so a repeat stands beside its like.
+def _has_duplicates(dataset: Dataset, rows: pl.DataFrame) -> bool:
+    # Rows are sorted by the key, so duplicates are neighbours.
     key = [name for name in dataset.key if name in rows.columns]
     same = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in key)
     return bool(rows.select(same.any()).item())

@@ -1,7 +1,7 @@
-"""What a dataset is: one declaration of everything that storage has to know about a table.
+"""This module defines a dataset: one declaration of everything that storage has to know about a table.
 
-Schema, key, partitions, order in a file, statistics in the log and the period of a file are said here once for each dataset,
-and storage, catalog, compaction and verification work from that. Which datasets there are is said in `gb_pipeline.lake`.
+A declaration has the schema, the key, partitions, the order within a file, statistics in the log and the period of a file.
+Storage, catalog, compaction and verification work from it. The datasets themselves are declared in `gb_pipeline.lake`.
 """
 
 from __future__ import annotations

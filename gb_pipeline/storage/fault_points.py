@@ -1,4 +1,4 @@
-"""Named points at which a write can be cut off, for whoever wants to see that nothing is lost there.
+"""This module has named points at which a write can be cut off, for whoever wants to see that nothing is lost there.
 
 With `GB_FAULT_POINT=<name>` in the environment the process is killed when it reaches that point for the first time, and with
 `GB_FAULT_POINT=<name>:<n>` the n-th time. Nothing else in the package looks at the variable.
@@ -30,11 +30,11 @@ POINTS = (
 @dataclass
 class _Fault:
     point: str
-    left: int
+    remaining: int
 
 
 @cache
-def _asked() -> _Fault:
+def _requested_fault() -> _Fault:
     """What the environment asks for; looked at when the first point is reached."""
     name, _, count = os.environ.get("GB_FAULT_POINT", "").partition(":")
     return _Fault(name, int(count) if count.isdigit() else 1)
@@ -46,9 +46,9 @@ def reach(point: str) -> None:
     Example:
         >>> reach("committed")
     """
-    fault = _asked()
+    fault = _requested_fault()
     if point != fault.point:
         return
-    fault.left -= 1
-    if fault.left <= 0:
+    fault.remaining -= 1
+    if fault.remaining <= 0:
         os.kill(os.getpid(), signal.SIGKILL)

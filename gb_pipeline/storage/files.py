@@ -1,4 +1,4 @@
-"""Files by name: the few operations that a lake needs of wherever it lies.
+"""This module has the few operations on files that a lake needs of wherever it is stored.
 
 A local folder offers them durably: what `put` and `put_if_absent` have returned from is on disk under its name. An object
 store offers the same by its own means, so nothing above this module knows which it is.
@@ -16,7 +16,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from gb_pipeline.storage.workers import leaves
+from gb_pipeline.storage.workers import leaf_pool
 
 # Above so many files one flush of the file system is cheaper than one of each file.
 _FLUSH_TOGETHER = 8
@@ -125,33 +125,33 @@ class LocalFiles:
 
     def put(self, name: str, data: bytes) -> None:
         """Replace a file as a whole, durably."""
-        beside = self._beside(name, data)
+        temporary = self._write_temporary(name, data)
         try:
-            os.replace(beside, self.path(name))  # noqa: PTH105
+            os.replace(temporary, self.path(name))  # noqa: PTH105
         except BaseException:
-            _remove(beside)
+            _remove(temporary)
             raise
         _sync(os.path.dirname(self.path(name)))  # noqa: PTH120
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file as a whole; after a power cut it may be the old one, or damaged."""
-        beside = self._beside(name, data, durable=False)
+        temporary = self._write_temporary(name, data, durable=False)
         try:
-            os.replace(beside, self.path(name))  # noqa: PTH105
+            os.replace(temporary, self.path(name))  # noqa: PTH105
         except BaseException:
-            _remove(beside)
+            _remove(temporary)
             raise
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Make a file as a whole and durably unless the name is taken; whether it was made."""
-        beside = self._beside(name, data)
+        temporary = self._write_temporary(name, data)
         try:
             # A hard link fails where the name is taken, on every POSIX file system.
-            os.link(beside, self.path(name))
+            os.link(temporary, self.path(name))
         except FileExistsError:
             return False
         finally:
-            _remove(beside)
+            _remove(temporary)
         _sync(os.path.dirname(self.path(name)))  # noqa: PTH120
         return True
 
@@ -168,16 +168,16 @@ class LocalFiles:
                     entry = os.lstat(path)
                     yield path[len(str(self.root)) + 1 :], entry.st_size, entry.st_mtime
 
-    def _beside(self, name: str, data: bytes, *, durable: bool = True) -> str:
-        """The data in a file of a name of its own in the same folder."""
-        folder, _, last = self.path(name).rpartition("/")
-        beside = f"{folder}/.{last}.{secrets.token_hex(6)}.tmp"
+    def _write_temporary(self, name: str, data: bytes, *, durable: bool = True) -> str:
+        """Write the data to a file with a name of its own in the same folder; its path."""
+        folder, _, file_name = self.path(name).rpartition("/")
+        temporary = f"{folder}/.{file_name}.{secrets.token_hex(6)}.tmp"
         try:
             try:
-                handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             except FileNotFoundError:
                 Path(folder).mkdir(parents=True, exist_ok=True)
-                handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             try:
                 _write_all(handle, data)
                 if durable:
@@ -185,15 +185,15 @@ class LocalFiles:
             finally:
                 os.close(handle)
         except BaseException:
-            _remove(beside)
+            _remove(temporary)
             raise
-        return beside
+        return temporary
 
 
 def _write_all(handle: int, data: bytes | memoryview) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(handle, remaining) :]
 
 
 def _remove(path: str) -> None:
@@ -202,11 +202,11 @@ def _remove(path: str) -> None:
 
 
 def _sync_all(paths: list[str]) -> None:
-    """Several at once: a journal writes them together."""
+    """Flush several at once: a journal writes them together."""
     if len(paths) == 1:
         _sync(paths[0])
     else:
-        list(leaves().map(_sync, paths))
+        list(leaf_pool().map(_sync, paths))
 
 
 def _sync(path: str) -> None:
@@ -220,12 +220,12 @@ def _sync(path: str) -> None:
 def _flush_file_system(path: str) -> bool:
     """Linux' `syncfs`: everything that was written to the file system of a path; False where there is no such call."""
     try:
-        call = ctypes.CDLL(None, use_errno=True).syncfs
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
     except (AttributeError, OSError):
         return False
     handle = os.open(path, os.O_RDONLY)
     try:
-        if call(handle) != 0:
+        if syncfs(handle) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), path)
     finally:

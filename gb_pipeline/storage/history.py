@@ -1,8 +1,8 @@
-"""New versions of rows in a table with history: what was current is superseded in the same commit.
+"""This module writes new versions of rows in a table with history, and supersedes what was current in the same commit.
 
-A row's version holds from `known_at` until `superseded_at`. Files of current rows that lose some are rewritten without them; the
-superseded versions go to files of their own, so that reading the present never meets the past. Does not belong here: deciding
-which rows differ (`gb_pipeline.lake`).
+A row's version is valid from `known_at` until `superseded_at`. Files of current rows that lose some are rewritten without them; the
+superseded versions go to files of their own, so that reading the present never meets the past. Which rows differ is decided in
+`gb_pipeline.lake`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 import polars as pl
 
 from gb_pipeline.market.moments import instant_literal
-from gb_pipeline.storage.commit import Draft, stamped
+from gb_pipeline.storage.commit import Draft, with_known_at
 from gb_pipeline.storage.dataset import SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.reading import FILE, ROW
-from gb_pipeline.storage.workers import beside
+from gb_pipeline.storage.workers import side_pool
 
 # Called with the whole content of a file that is about to be rewritten; raises where it is not what was recorded of it.
 Check = Callable[[pl.DataFrame], None]
@@ -25,49 +25,51 @@ _FEW = 10_000
 
 def revise(
     draft: Draft,
-    new: pl.DataFrame,
+    added: pl.DataFrame,
     replaced: pl.DataFrame,
     files: pl.DataFrame,
-    held: pl.DataFrame,
+    stored: pl.DataFrame,
     *,
     check: Check | None = None,
 ) -> None:
     """Fill a draft with new versions and what they replace.
 
     Args:
-        new: columns of the content and its evidence, sorted by the dataset's partitions and order.
-        replaced: rows of `held` that end with this commit.
+        added: columns of the content and its evidence, sorted by the dataset's partitions and order.
+        replaced: rows of `stored` that end with this commit.
         files: rows of `Snapshot.files` of the draft's base.
-        held: everything that these files hold, as `reading.read(..., with_file=True)` gives it.
+        stored: everything that these files hold, as `reading.read(..., with_file=True)` gives it.
         check: sees what is in the files that are going to be rewritten, before they are.
 
     Raises:
         LakeError: what `check` raises; nothing is committed.
     """
     dataset = draft.table.dataset
-    rows = stamped(new, draft.stamp, history=True)
+    rows = with_known_at(added, draft.stamp, history=True)
     if replaced.is_empty():
         draft.add(rows)
         return
-    numbers = replaced[FILE].unique().sort()
-    affected = files[numbers.to_list()]
-    whole = held.filter(pl.col(FILE).is_in(numbers.implode()))
+    file_numbers = replaced[FILE].unique().sort()
+    affected = files[file_numbers.to_list()]
+    affected_rows = stored.filter(pl.col(FILE).is_in(file_numbers.implode()))
     # Nothing is committed before this has answered.
-    checked = beside().submit(check, whole) if check is not None else None
+    check_task = side_pool().submit(check, affected_rows) if check is not None else None
     try:
-        ends = pl.Series([False], dtype=pl.Boolean()).new_from_index(0, held.height).scatter(replaced[ROW], True)
-        kept = whole.filter(~ends.gather(whole[ROW]))
+        is_replaced = (
+            pl.Series([False], dtype=pl.Boolean()).new_from_index(0, stored.height).scatter(replaced[ROW], True)
+        )
+        remaining = affected_rows.filter(~is_replaced.gather(affected_rows[ROW]))
         draft.remove(affected)
         columns = [name for name in dataset.schema.names if name in rows.columns]
-        draft.add(_ordered(dataset, pl.concat([rows.select(columns), kept.select(columns)])))
-        ended = replaced.with_columns(instant_literal(draft.stamp).alias(SUPERSEDED_AT))
-        draft.add(_ordered(dataset, ended.select(columns)), current=False)
+        draft.add(_sort_rows(dataset, pl.concat([rows.select(columns), remaining.select(columns)])))
+        superseded = replaced.with_columns(instant_literal(draft.stamp).alias(SUPERSEDED_AT))
+        draft.add(_sort_rows(dataset, superseded.select(columns)), current=False)
     finally:
-        if checked is not None:
-            checked.result()
+        if check_task is not None:
+            check_task.result()
 
 
-def _ordered(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
+def _sort_rows(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows in the order of partitions and files; rows of one partition are sorted by what is left of the key."""
     partitions, order = list(dataset.partition_by), [name for name in dataset.order if name not in dataset.partition_by]
     if not partitions or rows.height < _FEW:

@@ -1,4 +1,4 @@
-"""Locks between processes of one machine, held by the kernel: a process that dies lets go of them.
+"""This module has locks between processes of one machine. The kernel holds them, so a process that dies lets go of them.
 
 They only save repeated work: a commit is decided by who makes the next entry of a log, whatever the locks say.
 """
@@ -26,7 +26,7 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         >>> with locked(storage.state, "bars_1m"):
         ...     commit()
     """
-    handle = _opened(folder / "locks", f"{name}.lock")
+    handle = _open_lock(folder / "locks", f"{name}.lock")
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -38,13 +38,13 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         os.close(handle)
 
 
-def _opened(places: Path, name: str) -> int:
+def _open_lock(lock_folder: Path, name: str) -> int:
     try:
-        if not places.is_dir():
-            private_folder(private_folder(places.parent) / places.name)
-        return os.open(places / name, os.O_RDWR | os.O_CREAT, 0o600)
+        if not lock_folder.is_dir():
+            private_folder(private_folder(lock_folder.parent) / lock_folder.name)
+        return os.open(lock_folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise LakeError(
-            f"{places} could not be written: {error.strerror or error}",
+            f"{lock_folder} could not be written: {error.strerror or error}",
             fix="nothing was changed; check free space and permissions (`gb doctor`), then run it again",
         ) from error

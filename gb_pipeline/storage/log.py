@@ -1,9 +1,9 @@
-"""A table's Delta log: reading its entries, and adding one.
+"""This module encodes and decodes the entries of a table's Delta log.
 
 An entry is a JSON file whose last line carries a checksum of the whole, so that a changed or emptied entry is known for what it
 is. Reading starts from the newest checkpoint and follows the entries; writing an entry is one `put_if_absent` under the next
-number, which only one writer can win. Checkpoints are made by delta-rs. What an entry means for the set of files is said in
-`snapshot`; what is written is decided in `commit`.
+number, which only one writer can win. Checkpoints are made by delta-rs. What an entry means for the set of files is
+decided in `snapshot`, and what is written in `commit`.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def encode_entry(table: str, version: int, actions: Sequence[Action], info: Mapp
 
     The checksum covers table and version, so that an entry in another's place is none.
     """
-    body = "".join(f"{_plain(action)}\n" for action in actions)
-    said = {**info, "engineInfo": ENGINE}
-    return f"{body}{_plain({'commitInfo': {**said, 'checksum': _checksum(table, version, body, said)}})}\n".encode()
+    body = "".join(f"{_compact_json(action)}\n" for action in actions)
+    signed_info = {**info, "engineInfo": ENGINE}
+    checksum = _checksum(table, version, body, signed_info)
+    return f"{body}{_compact_json({'commitInfo': {**signed_info, 'checksum': checksum}})}\n".encode()
 
 
 def decode_entry(table: str, version: int, data: bytes) -> Entry:
@@ -84,14 +85,14 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
         body, _, last = data.decode().rstrip("\n").rpartition("\n")
         body = f"{body}\n" if body else ""
         info = json.loads(last)["commitInfo"]
-        promised = info.pop("checksum")
-        whole = _checksum(table, version, body, info) == promised and info.get("engineInfo") == ENGINE
+        expected = info.pop("checksum")
+        intact = _checksum(table, version, body, info) == expected and info.get("engineInfo") == ENGINE
         lines = [json.loads(line) for line in body.splitlines()]
     except (ValueError, KeyError, TypeError, AttributeError):
-        whole, lines, info = False, [], {}
-    if not whole:
-        seen = "empty" if not data else "one that another program wrote" if is_foreign(data) else "damaged"
-        raise damaged(table, f"entry {version} is {seen}")
+        intact, lines, info = False, [], {}
+    if not intact:
+        state = "empty" if not data else "one that another program wrote" if is_foreign(data) else "damaged"
+        raise damaged_log(table, f"entry {version} is {state}")
     return Entry(
         version=version,
         adds=tuple(line["add"] for line in lines if "add" in line),
@@ -100,6 +101,14 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
         metadata=next((line["metaData"] for line in lines if "metaData" in line), None),
         info=info,
     )
+
+
+def is_intact(table: str, version: int, data: bytes | None) -> bool:
+    """Whether these are the bytes that were written as the entry of a version."""
+    try:
+        return data is not None and decode_entry(table, version, data).version == version
+    except LakeError:
+        return False
 
 
 def is_foreign(data: bytes) -> bool:
@@ -119,32 +128,32 @@ def pointer_name(table: str) -> str:
 
 def encode_seal(seal: Seal) -> bytes:
     """The bytes of a seal, with a checksum of its own."""
-    said = _plain(asdict(seal))
-    return _plain({"sealed": said, "own": zlib.crc32(said.encode())}).encode()
+    text = _compact_json(asdict(seal))
+    return _compact_json({"sealed": text, "own": zlib.crc32(text.encode())}).encode()
 
 
 def decode_seal(data: bytes) -> Seal | None:
     """The meaning of a seal; None where its bytes are not those that were written."""
     try:
-        whole = json.loads(data)
-        said = json.loads(whole["sealed"]) if zlib.crc32(whole["sealed"].encode()) == whole["own"] else {}
-        return Seal(int(said["version"]), int(said["checksum"]), str(said["pointer"]))
+        document = json.loads(data)
+        fields = json.loads(document["sealed"]) if zlib.crc32(document["sealed"].encode()) == document["own"] else {}
+        return Seal(int(fields["version"]), int(fields["checksum"]), str(fields["pointer"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def damaged(table: str, what: str) -> DamagedLog:
+def damaged_log(table: str, problem: str) -> DamagedLog:
     """The error for a log that cannot be trusted, with the way back."""
     return DamagedLog(
-        f"table {table}: {what} ({folder(table)})",
+        f"table {table}: {problem} ({folder(table)})",
         fix=f"`gb verify --repair` puts the log of {table} together again from its mirrors",
     )
 
 
-def _plain(value: Mapping[str, Any]) -> str:
+def _compact_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
 def _checksum(table: str, version: int, body: str, info: Mapping[str, Any]) -> str:
-    said = json.dumps(info, separators=(",", ":"), sort_keys=True)
-    return f"{zlib.crc32(f'{table} {version} {body}{said}'.encode()):08x}"
+    info_text = json.dumps(info, separators=(",", ":"), sort_keys=True)
+    return f"{zlib.crc32(f'{table} {version} {body}{info_text}'.encode()):08x}"

@@ -1,7 +1,7 @@
-"""Versions that were lost for good: what a repair could not keep and nobody can be asked for again.
+"""This module records versions that were lost for good: those that a repair could not keep and nobody can send again.
 
-Belongs here: remembering them beside a table's mirrors, so that a question about a moment of which something is lost is refused
-instead of answered with less. Does not belong here: repairing (`repair`).
+They are listed beside a table's mirrors, so that a query as of a moment of which something is lost is refused instead of answered
+with less. Repairing is done in `repair`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from gb_pipeline.storage.log import damaged
+from gb_pipeline.storage.log import damaged_log
 from gb_pipeline.storage.table import Table
 
 
@@ -22,7 +22,7 @@ class Loss:
     """Versions of rows that are not there any more.
 
     Attributes:
-        source, symbols: whose; first and last symbol of the file that held them.
+        source, symbols: of the rows; first and last symbol of the file that held them.
         rows: how many.
         first, last: edges of the table's time column, as ISO text; empty where it has none.
         known_from, known_until: moments of which the lake no longer knows everything about these rows, as ISO text.
@@ -41,60 +41,60 @@ class Loss:
     def concerns(
         self, source: str | None, symbols: Sequence[str], start: datetime, end: datetime, moment: datetime
     ) -> bool:
-        """Whether the answer to a question about bars [start, end) as of a moment may lack some of these rows."""
+        """Whether the result of a query for bars [start, end) as of a moment may lack some of these rows."""
         return (
             source in {None, self.source}
             and (not symbols or any(self.symbols[0] <= code <= self.symbols[1] for code in symbols))
             and (not self.first or (_moment(self.first) < end and _moment(self.last) >= start))
-            and self.held_at(moment)
+            and self.valid_at(moment)
         )
 
-    def held_at(self, moment: datetime) -> bool:
-        """Whether some of these versions may have held at a moment."""
+    def valid_at(self, moment: datetime) -> bool:
+        """Whether some of these versions may have been valid at a moment."""
         return _moment(self.known_from) <= moment < _moment(self.known_until)
 
     def __str__(self) -> str:
         """One sentence."""
         low, high = self.symbols
-        whose = f"{self.source} {low}" if low == high else f"{self.source} {low} to {high}"
+        series = f"{self.source} {low}" if low == high else f"{self.source} {low} to {high}"
         span = f", {self.first} to {self.last}" if self.first else ""
-        return f"{self.rows:,} versions of {whose.strip()}{span}, known from {self.known_from} until {self.known_until}, are lost"
+        return f"{self.rows:,} versions of {series.strip()}{span}, known from {self.known_from} until {self.known_until}, are lost"
 
 
-def losses(table: Table) -> tuple[Loss, ...]:
+def read_losses(table: Table) -> tuple[Loss, ...]:
     """What was lost of a table, oldest first.
 
     Raises:
         DamagedLog: what says so is damaged.
     """
     try:
-        data = table.files.read(_name(table))
+        data = table.files.read(_file_name(table))
     except FileNotFoundError:
         return ()
     try:
-        whole = json.loads(data)
-        said = whole["losses"]
-        if zlib.crc32(said.encode()) != whole["own"]:
+        document = json.loads(data)
+        text = document["losses"]
+        if zlib.crc32(text.encode()) != document["own"]:
             raise ValueError
-        return tuple(Loss(**{**item, "symbols": tuple(item["symbols"])}) for item in json.loads(said))
+        return tuple(Loss(**{**item, "symbols": tuple(item["symbols"])}) for item in json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise damaged(table.name, f"the list of lost versions is damaged ({_name(table)})") from None
+        raise damaged_log(table.name, f"the list of lost versions is damaged ({_file_name(table)})") from None
 
 
-def remember(table: Table, rows: Iterable[Mapping[str, Any]], until: datetime) -> None:
-    """Remember what files held that were taken out; the caller holds the table's lock or nobody else repairs.
+def record_losses(table: Table, rows: Iterable[Mapping[str, Any]], until: datetime) -> None:
+    """Record what files held that were taken out; the caller holds the table's lock or nobody else repairs.
 
     Args:
         rows: rows of `Snapshot.files`, `rows` being what of them was lost.
         until: versions that were current then are not known until this moment.
     """
-    known = losses(table)
-    files = {loss.file for loss in known}
-    found = [*known, *(_loss(table, row, until) for row in rows if row["path"] not in files)]
-    if len(found) == len(known):
+    recorded = read_losses(table)
+    recorded_files = {loss.file for loss in recorded}
+    all_losses = [*recorded, *(_loss(table, row, until) for row in rows if row["path"] not in recorded_files)]
+    if len(all_losses) == len(recorded):
         return
-    said = json.dumps([asdict(item) for item in found], separators=(",", ":"))
-    table.files.put(_name(table), json.dumps({"losses": said, "own": zlib.crc32(said.encode())}).encode())
+    text = json.dumps([asdict(item) for item in all_losses], separators=(",", ":"))
+    table.files.put(_file_name(table), json.dumps({"losses": text, "own": zlib.crc32(text.encode())}).encode())
 
 
 def _loss(table: Table, row: Mapping[str, Any], until: datetime) -> Loss:
@@ -114,7 +114,7 @@ def _loss(table: Table, row: Mapping[str, Any], until: datetime) -> Loss:
     )
 
 
-def _name(table: Table) -> str:
+def _file_name(table: Table) -> str:
     return f"log/{table.name}/lost.json"
 
 

@@ -1,4 +1,4 @@
-"""Data files: Parquet whose every byte is covered by a checksum.
+"""This module writes and reads data files: Parquet of which every byte is covered by a checksum.
 
 A file is encoded in memory and named after its checksums, `<random>-<crc of all bytes>-<crc of the footer>.parquet`, so a file
 that was swapped, cut short or changed is known by its name alone. Pages carry checksums of their own; every read verifies
@@ -27,9 +27,9 @@ from gb_pipeline.storage.files import Files
 ROW_GROUP_ROWS = 65_536
 _MAGIC = b"PAR1"
 _TAIL = 8
-# Files of up to so many bytes are read at once.
+# Files up to this size in bytes are read at once.
 _SMALL = 4 << 20
-# A column of fewer rows is not looked at for a dictionary, and one has to serve so many rows per value of the grid.
+# A column with fewer rows gets no dictionary, and one has to serve this many rows per value of the grid.
 _WORTH_A_DICTIONARY, _PER_VALUE = 4_096, 4
 # Rows from which the grid of a column is estimated.
 _SAMPLE = 256
@@ -59,7 +59,8 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
     Args:
         table: `to_arrow` of rows in the dataset's file schema; they are written as they lie.
     """
-    packed = [field.name for field in table.schema if _packs(field.type) and not _few_values(table[field.name])]
+    packable = [field.name for field in table.schema if _can_delta_pack(field.type)]
+    delta_packed = [name for name in packable if not _suits_dictionary(table[name])]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -68,8 +69,8 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
         compression_level=3,
         row_group_size=ROW_GROUP_ROWS,
         store_decimal_as_integer=True,
-        use_dictionary=[name for name in table.column_names if name not in packed],
-        column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"),
+        use_dictionary=[name for name in table.column_names if name not in delta_packed],
+        column_encoding=dict.fromkeys(delta_packed, "DELTA_BINARY_PACKED"),
         write_statistics=list(dataset.indexed),
         write_page_checksum=True,
         store_schema=False,
@@ -85,7 +86,7 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     for field in schema:
         kind, array = field.type, frame[field.name].to_arrow()
         if pa.types.is_decimal(kind) and kind.precision <= 18:
-            columns.append(_narrow(array, kind))
+            columns.append(_to_decimal64(array, kind))
         else:
             columns.append(array if array.type == kind else array.cast(kind))
     fields = [pa.field(field.name, column.type, field.nullable) for field, column in zip(schema, columns, strict=True)]
@@ -110,11 +111,11 @@ def open_verified(files: Files, name: str, size: int) -> pq.ParquetFile:
     Raises:
         Unreadable: it is missing, of another size, or damaged.
     """
-    source, whole = verified_source(files, name, size)
+    source, intact = verified_source(files, name, size)
     try:
-        return pq.ParquetFile(source, page_checksum_verification=not whole)
+        return pq.ParquetFile(source, page_checksum_verification=not intact)
     except OSError as error:
-        raise _judged(name, error) from None
+        raise _classify_error(name, error) from None
     except pa.ArrowException as error:
         raise Unreadable(_first_line(error)) from None
 
@@ -127,34 +128,34 @@ def verified_source(files: Files, name: str, size: int) -> tuple[pa.NativeFile, 
     Raises:
         Unreadable: it is missing, of another size, or nothing of it can be read.
     """
-    promised, footer = checksums(name)
+    expected, expected_footer = checksums(name)
     try:
         if size <= _SMALL:
             data = files.read(name)
             _compare_size(len(data), size)
-            whole = zlib.crc32(data) == promised
-            if not whole:
+            intact = zlib.crc32(data) == expected
+            if not intact:
                 # The footer tells whether anything of it can be read.
-                _compare_footer(data[-_TAIL:], data, footer)
-            return pa.BufferReader(data), whole
+                _compare_footer(data[-_TAIL:], data, expected_footer)
+            return pa.BufferReader(data), intact
         source = files.open(name)
         _compare_size(source.size(), size)
         tail = source.read_at(_TAIL, size - _TAIL)
         length = min(size, int.from_bytes(tail[:4], "little") + _TAIL)
-        _compare_footer(tail, source.read_at(length, size - length), footer)
+        _compare_footer(tail, source.read_at(length, size - length), expected_footer)
         return source, False
     except OSError as error:
-        raise _judged(name, error) from None
+        raise _classify_error(name, error) from None
 
 
-def _compare_size(found: int, size: int) -> None:
-    if found != size:
-        raise Unreadable(f"it has {found:,} bytes where {size:,} were written")
+def _compare_size(actual: int, size: int) -> None:
+    if actual != size:
+        raise Unreadable(f"it has {actual:,} bytes where {size:,} were written")
 
 
-def _compare_footer(tail: bytes, end: bytes, promised: int) -> None:
+def _compare_footer(tail: bytes, data: bytes, expected: int) -> None:
     length = int.from_bytes(tail[:4], "little") + _TAIL
-    if tail[4:] != _MAGIC or not _TAIL < length <= len(end) or zlib.crc32(end[-length:]) != promised:
+    if tail[4:] != _MAGIC or not _TAIL < length <= len(data) or zlib.crc32(data[-length:]) != expected:
         raise Unreadable("its footer is damaged")
 
 
@@ -180,7 +181,7 @@ def read_columns(
         groups = range(file.num_row_groups) if between is None else _groups(file, *between)
         return file.read_row_groups(groups, columns=list(columns), use_threads=threads)
     except OSError as error:
-        raise _judged(name, error) from None
+        raise _classify_error(name, error) from None
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise Unreadable(_first_line(error)) from None
     finally:
@@ -193,16 +194,16 @@ def verify_bytes(files: Files, name: str, size: int) -> None:
     Raises:
         Unreadable: it is missing or not what was written.
     """
-    promised, _ = checksums(name)
+    expected, _ = checksums(name)
     try:
         with files.open(name) as file:
-            total, crc = 0, 0
+            size_read, checksum = 0, 0
             while chunk := file.read(1 << 20):
-                total, crc = total + len(chunk), zlib.crc32(chunk, crc)
+                size_read, checksum = size_read + len(chunk), zlib.crc32(chunk, checksum)
     except OSError as error:
-        raise _judged(name, error) from None
-    _compare_size(total, size)
-    if crc != promised:
+        raise _classify_error(name, error) from None
+    _compare_size(size_read, size)
+    if checksum != expected:
         raise Unreadable("its bytes are not those that were written")
 
 
@@ -210,33 +211,33 @@ class DamagedFile(LakeError):
     """A data file that is missing or not what was written; nothing else is touched by it."""
 
     def __init__(
-        self, table: str, name: str, holds: str, reason: str, *, series: str = "", superseded: bool = False
+        self, table: str, name: str, contents: str, reason: str, *, series: str = "", superseded: bool = False
     ) -> None:
         """Say which file, what it holds and how to get it back."""
         verify = f"`gb verify{' ' + series if series else ''} --repair`"
         fix = f"{verify} fetches what it held again; everything else can be read"
         if superseded:
             fix = f"restore it from a backup, as nobody can be asked for older versions; {verify} keeps what can be read of it"
-        super().__init__(f"{table}: the file {name} ({holds}) is damaged: {reason}", fix=fix)
-        self.table, self.name, self.holds, self.reason = table, name, holds, reason
+        super().__init__(f"{table}: the file {name} ({contents}) is damaged: {reason}", fix=fix)
+        self.table, self.name, self.contents, self.reason = table, name, contents, reason
 
 
 def _groups(file: pq.ParquetFile, column: str, start: object, end: object) -> list[int]:
     metadata = file.metadata
-    position = metadata.schema.names.index(column)
-    kept = []
+    column_number = metadata.schema.names.index(column)
+    groups = []
     for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(position).statistics
+        statistics = metadata.row_group(group).column(column_number).statistics
         if statistics is None or not statistics.has_min_max or (statistics.min < end and statistics.max >= start):
-            kept.append(group)
-    return kept
+            groups.append(group)
+    return groups
 
 
 def _footer_start(data: memoryview) -> int:
     return len(data) - _TAIL - int.from_bytes(data[-_TAIL:-4], "little")
 
 
-def _narrow(array: pa.Array, kind: pa.DataType) -> pa.Array:
+def _to_decimal64(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """Decimals of 128 bits that are known to fit into 64: of each the lower half."""
     if array.type != pa.decimal128(kind.precision, kind.scale):
         return array.cast(kind)
@@ -246,13 +247,13 @@ def _narrow(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(narrow, len(array), [valid, pa.py_buffer(np.ascontiguousarray(halves))])
 
 
-def _packs(kind: pa.DataType) -> bool:
+def _can_delta_pack(kind: pa.DataType) -> bool:
     number = pa.types.is_decimal(kind) and kind.precision <= 18
     return bool(number or pa.types.is_timestamp(kind) or pa.types.is_integer(kind) or pa.types.is_date32(kind))
 
 
-def _few_values(column: pa.ChunkedArray) -> bool:
-    """Whether a dictionary of a price column is worth its place: prices lie on a grid, and a month of minutes meets few of it.
+def _suits_dictionary(column: pa.ChunkedArray) -> bool:
+    """Whether a dictionary of a price column is worth its place: prices lie on a grid, and a month has few of its values.
 
     Delta-packed, each step carries all the digits below the grid: 2.6 bytes for a minute's price against 2.1 by dictionary.
     """
@@ -266,16 +267,16 @@ def _few_values(column: pa.ChunkedArray) -> bool:
     return (int(integers.max()) - int(integers.min())) // tick < rows // _PER_VALUE
 
 
-def tells_of_damage(error: OSError) -> bool:
+def means_damage(error: OSError) -> bool:
     """Whether an error is about the bytes of a file, instead of permissions or limits: Arrow's own have no number."""
     return error.errno in {None, errno.EIO}
 
 
-def _judged(name: str, error: OSError) -> Exception:
-    """What an error of the system says of a file: that it is damaged, or only that this process cannot read it just now."""
+def _classify_error(name: str, error: OSError) -> Exception:
+    """Whether an error of the system means that a file is damaged, or only that this process cannot read it just now."""
     if isinstance(error, FileNotFoundError):
         return Unreadable("it is missing")
-    if tells_of_damage(error):
+    if means_damage(error):
         return Unreadable(_first_line(error))
     return LakeError(
         f"the file {name} cannot be read: {error.strerror or error}",

@@ -1,7 +1,6 @@
-"""Cutting rows into one piece for each partition, all of them at once.
+"""This module cuts rows into one piece for each partition, with the statistics of each piece for the log.
 
-Belongs here: where one partition ends and the next begins, the period of each, and the statistics of each piece for the log. Rows
-are turned into Arrow once and cut without a copy: hundreds of small pieces would otherwise cost more than what is in them.
+Rows are turned into Arrow once and cut without a copy: hundreds of small pieces would otherwise cost more than what is in them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
-from gb_pipeline.storage.snapshot import statistic
+from gb_pipeline.storage.snapshot import format_statistic
 
 _MICROSECONDS_A_DAY = 86_400_000_000
 # So many values are gathered at once.
@@ -45,36 +44,36 @@ class Piece:
         return parquet.to_arrow(self.rows, dataset.file_schema) if isinstance(self.rows, pl.DataFrame) else self.rows
 
 
-def pieces(dataset: Dataset, rows: pl.DataFrame, marked: Mapping[str, str]) -> list[Piece]:
+def cut_into_pieces(dataset: Dataset, rows: pl.DataFrame, fixed: Mapping[str, str]) -> list[Piece]:
     """One piece for each partition, in the order in which they come first; rows keep their order within it.
 
     Args:
         rows: all columns of the file schema, and the content's partition columns.
-        marked: partitions that are the same for all rows.
+        fixed: partitions that are the same for all rows.
     """
     names = [name for name in dataset.partitions if name != IS_CURRENT]
     starts = _starts(dataset, rows)
-    values = _values(dataset, rows, starts)
+    values = _partition_values(dataset, rows, starts)
     if len(set(values)) < len(values):
         # A partition that comes again is brought together first.
         keys = [pl.col(name) for name in dataset.partition_by]
         if dataset.period is not None and dataset.time is not None:
-            keys.append(pl.lit(pl.Series(_numbers(_days(rows[dataset.time]), dataset.period))))
+            keys.append(pl.lit(pl.Series(_period_numbers(_days(rows[dataset.time]), dataset.period))))
         rows = rows.sort(keys, maintain_order=True)
         starts = _starts(dataset, rows)
-        values = _values(dataset, rows, starts)
+        values = _partition_values(dataset, rows, starts)
     ends = [*starts[1:], rows.height]
-    whole: pl.DataFrame | pa.Table = rows
+    source: pl.DataFrame | pa.Table = rows
     if rows.height < _LARGE * len(starts):
-        whole = parquet.to_arrow(rows, dataset.file_schema)
+        source = parquet.to_arrow(rows, dataset.file_schema)
     statistics = _statistics(dataset, rows, starts)
     return [
-        Piece({**dict(zip(names, value, strict=True)), **marked}, whole.slice(start, end - start), said)
-        for value, start, end, said in zip(values, starts, ends, statistics, strict=True)
+        Piece({**dict(zip(names, value, strict=True)), **fixed}, source.slice(start, end - start), piece_statistics)
+        for value, start, end, piece_statistics in zip(values, starts, ends, statistics, strict=True)
     ]
 
 
-def piece_of(dataset: Dataset, partition: Mapping[str, str], rows: pl.DataFrame) -> Piece:
+def single_piece(dataset: Dataset, partition: Mapping[str, str], rows: pl.DataFrame) -> Piece:
     """Rows that are known to be of one partition, in the file schema."""
     return Piece(partition, rows, _statistics(dataset, rows, [0])[0])
 
@@ -85,8 +84,8 @@ def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
     changes = np.zeros(rows.height, dtype=bool)
     for name in dataset.partition_by:
         column = rows[name]
-        here, before = column.slice(1), column.slice(0, rows.height - 1)
-        changes[1:] |= (here.ne_missing(before) if column.null_count() else here != before).to_numpy()
+        values, previous = column.slice(1), column.slice(0, rows.height - 1)
+        changes[1:] |= (values.ne_missing(previous) if column.null_count() else values != previous).to_numpy()
     if dataset.period is not None and dataset.time is not None:
         changes[1:][_period_changes(rows[dataset.time], dataset.period)] = True
     return [0, *np.flatnonzero(changes).tolist()]
@@ -95,14 +94,16 @@ def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
 def _period_changes(stamps: pl.Series, period: Period) -> npt.NDArray[np.int64]:
     """Rows before which another period begins; only where the day changes its period is looked up."""
     days = _days(stamps)
-    at = np.flatnonzero(days[1:] != days[:-1])
-    if not len(at):
-        return at
-    changes = np.flatnonzero(_numbers(days[at], period) != _numbers(days[at + 1], period))
-    return at[changes]
+    day_changes = np.flatnonzero(days[1:] != days[:-1])
+    if not len(day_changes):
+        return day_changes
+    changes = np.flatnonzero(
+        _period_numbers(days[day_changes], period) != _period_numbers(days[day_changes + 1], period)
+    )
+    return day_changes[changes]
 
 
-def _numbers(days: npt.NDArray[np.int64], period: Period) -> npt.NDArray[np.int64]:
+def _period_numbers(days: npt.NDArray[np.int64], period: Period) -> npt.NDArray[np.int64]:
     """Integers that differ between neighbouring periods, for days since 1970."""
     if period is Period.DAY:
         return days
@@ -117,16 +118,16 @@ def _days(stamps: pl.Series) -> npt.NDArray[np.int64]:
     return days if stamps.dtype == pl.Date else np.floor_divide(days, _MICROSECONDS_A_DAY)
 
 
-def _values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tuple[str, ...]]:
-    columns = [_at(rows[name], starts) for name in dataset.partition_by]
+def _partition_values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tuple[str, ...]]:
+    columns = [_values_at(rows[name], starts) for name in dataset.partition_by]
     if dataset.period is not None and dataset.time is not None:
-        columns.append([moment.strftime(dataset.period) for moment in _at(rows[dataset.time], starts)])
+        columns.append([moment.strftime(dataset.period) for moment in _values_at(rows[dataset.time], starts)])
     if not columns:
         return [()]
     return [tuple(map(str, value)) for value in zip(*columns, strict=True)]
 
 
-def _at(column: pl.Series, places: list[int]) -> list[Any]:
+def _values_at(column: pl.Series, places: list[int]) -> list[Any]:
     """The values at some places; a few are taken one by one, which takes less than a call for all of them."""
     return [column[place] for place in places] if len(places) < _PLACES else column.gather(places).to_list()
 
@@ -134,16 +135,16 @@ def _at(column: pl.Series, places: list[int]) -> list[Any]:
 def _statistics(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[dict[str, Any]]:
     """Of each piece, as the log has them."""
     columns = {name: rows[name] for name in dataset.indexed}
-    said = []
+    statistics = []
     for start, end in zip(starts, [*starts[1:], rows.height], strict=True):
         parts = {name: column.slice(start, end - start) for name, column in columns.items()}
         low, high = ({name: edge(part) for name, part in parts.items()} for edge in (pl.Series.min, pl.Series.max))
-        said.append(
+        statistics.append(
             {
                 "numRecords": end - start,
-                "minValues": {name: statistic(value) for name, value in low.items() if value is not None},
-                "maxValues": {name: statistic(value) for name, value in high.items() if value is not None},
+                "minValues": {name: format_statistic(value) for name, value in low.items() if value is not None},
+                "maxValues": {name: format_statistic(value) for name, value in high.items() if value is not None},
                 "nullCount": {name: part.null_count() for name, part in parts.items()},
             }
         )
-    return said
+    return statistics

@@ -1,10 +1,10 @@
-"""The vendor's own bytes, as they came.
+"""This module keeps the vendor's own bytes as they came, and proves on every read that they still are.
 
-Belongs here: keeping each body once under the hash of its bytes, and proving on every read that it still is that body.
-Does not belong here: which fetch had which bodies (`fetches`), reading them (`provenance.replay`), removing credentials.
+Which fetch had which bodies is recorded in `lake.fetches`, and they are parsed again in `provenance.replay`. Credentials are
+removed before a body comes here.
 
-A body lies in `<root>/raw/<first two digits>/<SHA-256>.zst`, a plain zstd file that `zstd -d` reads as well. Only the owner of
-the lake enters the folder.
+A body is stored once, in `<root>/raw/<first two digits>/<SHA-256>.zst`, a plain zstd file that `zstd -d` reads as well.
+Only the owner of the lake enters the folder.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class RawStore:
         """Where a body of this hash lies, or would lie.
 
         Raises:
-            LakeError: that is no SHA-256 in hexadecimal.
+            LakeError: that is not a SHA-256 in hexadecimal.
         """
         if not _HASH.fullmatch(name):
-            raise LakeError(f"{name[:80]!r} is no SHA-256", fix="take hashes from the column `raw` of `fetches`")
+            raise LakeError(f"{name[:80]!r} is not a SHA-256", fix="take hashes from the column `raw` of `fetches`")
         return self._folder / name[:2] / f"{name}.zst"
 
     def put(self, body: bytes) -> str:
@@ -85,25 +85,25 @@ class RawStore:
         """
         name = hashlib.sha256(body).hexdigest()
         path = self.path(name)
-        if self.look(name).state == "intact":
+        if self.inspect(name).state == "intact":
             return name
-        beside = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
-        new = not path.parent.is_dir()
+        temporary = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+        is_new_folder = not path.parent.is_dir()
         try:
             private_folder(private_folder(self._folder) / path.parent.name)
             # The umask does not decide who reads what a vendor was paid for.
-            with open(beside, "wb", opener=private_opener) as file:
-                file.write(_packed(body))
+            with open(temporary, "wb", opener=private_opener) as file:
+                file.write(_compress(body))
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            temporary.replace(path)
             _sync(path.parent)
-            if new:
+            if is_new_folder:
                 _sync(self._folder)
                 _sync(self._folder.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
             raise LakeError(
                 f"a response could not be kept in {self._folder}: {error.strerror or error}",
                 fix="check free space and permissions (`gb doctor`), or set `keep_raw: false`; then run it again",
@@ -118,7 +118,7 @@ class RawStore:
         """
         path = self.path(name)
         try:
-            body = _unpacked(path)
+            body = _decompress(path)
         except FileNotFoundError:
             raise LakeError(f"the response {name} is not there: {path}", fix="restore it, or fetch again") from None
         except (OSError, pa.ArrowException):
@@ -130,11 +130,11 @@ class RawStore:
             )
         return body
 
-    def look(self, name: str) -> RawBody:
+    def inspect(self, name: str) -> RawBody:
         """Whether a body is there and whole; its bytes are read and hashed.
 
         Raises:
-            LakeError: that is no SHA-256 in hexadecimal.
+            LakeError: that is not a SHA-256 in hexadecimal.
         """
         path = self.path(name)
         if not path.is_file():
@@ -146,12 +146,12 @@ class RawStore:
             return RawBody(name, path, "damaged", 0, stored)
 
 
-def _packed(body: bytes) -> bytes:
+def _compress(body: bytes) -> bytes:
     packed: bytes = pa.Codec("zstd", _LEVEL).compress(body, asbytes=True)
     return packed
 
 
-def _unpacked(path: Path) -> bytes:
+def _decompress(path: Path) -> bytes:
     # A stream needs no size beforehand, and ends with an error where the file ends too early.
     with pa.input_stream(str(path), compression="zstd") as stream:
         body: bytes = stream.read()

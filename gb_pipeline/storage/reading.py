@@ -1,7 +1,6 @@
-"""Rows out of data files, every byte that is decoded verified.
+"""This module reads rows out of chosen data files, at once or lazily, and verifies every byte that it decodes.
 
-Belongs here: reading chosen files of a snapshot, at once or lazily, with columns and time ranges pushed down. Does not belong
-here: choosing files (`snapshot`), opening one (`parquet`).
+Columns and time ranges are pushed down. Files are chosen in `snapshot` and opened in `parquet`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.snapshot import Snapshot
-from gb_pipeline.storage.workers import THREADS, leaves
+from gb_pipeline.storage.workers import THREADS, leaf_pool
 
 FILE, ROW = "file", "row"
 
@@ -47,35 +46,35 @@ def read(
     """
     names = dataset.schema.names if columns is None else list(columns)
     types = dataset.polars
-    wanted = pl.Schema({name: types[name] for name in names})
+    schema = pl.Schema({name: types[name] for name in names})
     if with_file:
-        wanted[FILE] = pl.UInt32()
+        schema[FILE] = pl.UInt32()
     if files.is_empty():
-        return pl.DataFrame(schema={**wanted, **({ROW: pl.UInt32()} if with_file else {})})
+        return pl.DataFrame(schema={**schema, **({ROW: pl.UInt32()} if with_file else {})})
     rows = files.rows(named=True)
     stored = set(dataset.file_schema.names)
-    names = [name for name in wanted if name in stored]
-    cuts = [_cut(row, between) for row in rows]
-    if between is not None and any(cuts) and between[0] not in names:
+    names = [name for name in schema if name in stored]
+    ranges = [_needed_range(row, between) for row in rows]
+    if between is not None and any(ranges) and between[0] not in names:
         names.append(between[0])
 
-    def one(position: int) -> pa.Table:
-        return _one(storage, dataset, rows[position], names, cuts[position], threads=len(rows) == 1)
+    def read_one(position: int) -> pa.Table:
+        return _read_file(storage, dataset, rows[position], names, ranges[position], threads=len(rows) == 1)
 
-    tables = [one(0)] if len(rows) == 1 else list(leaves().map(one, range(len(rows))))
-    whole = tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
-    frame = pl.DataFrame(whole) if names else pl.DataFrame(schema={}, height=sum(table.num_rows for table in tables))
-    given = [name for name in wanted if name not in stored]
-    if given:
-        numbers = np.repeat(np.arange(len(rows), dtype=np.uint32), [table.num_rows for table in tables])
-        positions = pl.Series(FILE, numbers)
+    tables = [read_one(0)] if len(rows) == 1 else list(leaf_pool().map(read_one, range(len(rows))))
+    combined = tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+    frame = pl.DataFrame(combined) if names else pl.DataFrame(schema={}, height=sum(table.num_rows for table in tables))
+    derived = [name for name in schema if name not in stored]
+    if derived:
+        file_numbers = np.repeat(np.arange(len(rows), dtype=np.uint32), [table.num_rows for table in tables])
+        positions = pl.Series(FILE, file_numbers)
         frame = frame.with_columns(
             positions if name == FILE else _spread(name, [row[name] for row in rows], positions, types[name])
-            for name in given
+            for name in derived
         )
-    if between is not None and any(cuts):
+    if between is not None and any(ranges):
         frame = frame.filter((pl.col(between[0]) >= between[1]) & (pl.col(between[0]) < between[2]))
-    frame = frame.select(pl.col(name).cast(kind) for name, kind in wanted.items())
+    frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
     return frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32()).alias(ROW)) if with_file else frame
 
 
@@ -87,7 +86,7 @@ def _spread(name: str, values: list[Any], positions: pl.Series, kind: pl.DataTyp
     return column.gather(positions)
 
 
-def _cut(row: Mapping[str, Any], between: Between | None) -> Between | None:
+def _needed_range(row: Mapping[str, Any], between: Between | None) -> Between | None:
     """The range where a file may hold rows outside it."""
     if between is None:
         return None
@@ -117,77 +116,77 @@ def scan(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         chosen = names if with_columns is None else [name for name in names if name in with_columns]
-        left = n_rows
+        remaining = n_rows
         for start in range(0, files.height, THREADS * 2):
             frame = read(storage, dataset, files.slice(start, THREADS * 2), chosen, between=between)
             if predicate is not None:
                 frame = frame.filter(predicate)
-            if left is not None:
-                frame = frame.head(left)
-                left -= frame.height
+            if remaining is not None:
+                frame = frame.head(remaining)
+                remaining -= frame.height
             yield frame
-            if left is not None and left <= 0:
+            if remaining is not None and remaining <= 0:
                 return
 
     return register_io_source(batches, schema=schema, validate_schema=False)
 
 
-def current(snapshot: Snapshot, files: pl.DataFrame | None = None) -> pl.DataFrame:
+def current_files(snapshot: Snapshot, files: pl.DataFrame | None = None) -> pl.DataFrame:
     """Of a snapshot's files, or of some of them, those that hold the newest versions of rows."""
     chosen = snapshot.files if files is None else files
     return chosen.filter(IS_CURRENT) if snapshot.dataset.history else chosen
 
 
-def known_by(files: pl.DataFrame, moment: datetime) -> pl.DataFrame:
-    """Of some files, those that may hold rows which held at a moment."""
-    held = pl.col(f"min.{KNOWN_AT}") <= moment
+def files_valid_at(files: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+    """Of some files, those that may hold rows that were valid at a moment."""
+    may_be_valid = pl.col(f"min.{KNOWN_AT}") <= moment
     if f"max.{SUPERSEDED_AT}" in files.columns:
-        held = held & (pl.col(IS_CURRENT) | (pl.col(f"max.{SUPERSEDED_AT}") > moment))
-    return files.filter(held)
+        may_be_valid = may_be_valid & (pl.col(IS_CURRENT) | (pl.col(f"max.{SUPERSEDED_AT}") > moment))
+    return files.filter(may_be_valid)
 
 
-def held_at(moment: datetime, *, history: bool) -> pl.Expr:
-    """Whether a row held at a moment."""
+def valid_at(moment: datetime, *, history: bool) -> pl.Expr:
+    """Whether a row was valid at a moment."""
     known = pl.col(KNOWN_AT) <= moment
     if not history:
         return known
     return known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > moment))
 
 
-def damaged(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:
+def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:
     """The error for a file that is not what was written: which series and which time it holds."""
     source, symbol = row.get("source"), row.get("symbol")
-    said = [str(row[name]) for name in dataset.partition_by if row.get(name) is not None]
+    details = [str(row[name]) for name in dataset.partition_by if row.get(name) is not None]
     for name in dataset.statistics:
         low, high = row.get(f"min.{name}"), row.get(f"max.{name}")
         if low is not None:
-            said.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
+            details.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
     if row.get(PERIOD) is not None:
-        said.append(f"period {row[PERIOD]}")
+        details.append(f"period {row[PERIOD]}")
     series = f"{source}:{symbol}" if source and symbol else str(source or "")
-    holds = ", ".join([*said, f"{row.get('rows')} rows"])
+    contents = ", ".join([*details, f"{row.get('rows')} rows"])
     return parquet.DamagedFile(
-        dataset.name, str(row["path"]), holds, reason, series=series, superseded=row.get(IS_CURRENT) is False
+        dataset.name, str(row["path"]), contents, reason, series=series, superseded=row.get(IS_CURRENT) is False
     )
 
 
-def _one(
+def _read_file(
     storage: Storage,
     dataset: Dataset,
     row: Mapping[str, Any],
     names: list[str],
-    cut: Between | None,
+    needed_range: Between | None,
     *,
     threads: bool,
 ) -> pa.Table:
     name = f"{storage.table_name(dataset.name)}/{row['path']}"
     try:
-        table = parquet.read_columns(storage.files, name, row["size"], names, between=cut, threads=threads)
+        table = parquet.read_columns(storage.files, name, row["size"], names, between=needed_range, threads=threads)
         if not names:
             # Nothing but partition columns is wanted: the log counts the rows.
             table = pa.table({"_": pa.nulls(row["rows"])})
-        if cut is None and table.num_rows != row["rows"]:
+        if needed_range is None and table.num_rows != row["rows"]:
             raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {row['rows']:,}")
     except parquet.Unreadable as error:
-        raise damaged(dataset, row, error.reason) from None
+        raise damaged_file(dataset, row, error.reason) from None
     return table

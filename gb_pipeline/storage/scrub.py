@@ -1,7 +1,7 @@
-"""Looking at every byte of a table: its log, the mirrors, the checkpoint, and the data files.
+"""This module reads every byte of a table, and finds what is not as it was written: in its log, the mirrors, the checkpoint and
+the data files.
 
-Belongs here: finding what is not as it was written, and saying which part of a file that is. Does not belong here: what rows mean
-(`gb_pipeline.lake.verification`), mending (`repair`).
+What the rows mean is known to `gb_pipeline.lake.verification`; repairs are made in `repair`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.log import Seal, decode_entry, decode_seal, entry_name, pointer_name
-from gb_pipeline.storage.reading import damaged
+from gb_pipeline.storage.reading import damaged_file
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Table
 
@@ -36,19 +36,19 @@ class BrokenFile:
     parts: tuple[tuple[int, int, int, tuple[str, ...]], ...] | None
 
 
-def log_problems(table: Table) -> Iterator[str]:
+def find_log_problems(table: Table) -> Iterator[str]:
     """Everything that is wrong with a table's log, as sentences."""
     try:
         newest = table.newest().version
     except LakeError as error:
         yield error.what
         return
-    beyond = [version for version in table.entry_versions() if version > newest]
-    if beyond:
-        yield f"entry {newest + 1} is missing, and {len(beyond)} entries lie beyond it"
+    later_versions = [version for version in table.entry_versions() if version > newest]
+    if later_versions:
+        yield f"entry {newest + 1} is missing, and {len(later_versions)} entries lie beyond it"
     start = 0
     seal = table.checkpoints.seal()
-    if seal is None and table.checkpoints.exist():
+    if seal is None and table.checkpoints.any_exist():
         yield "the seal of its checkpoint is missing"
     if seal is not None:
         start = seal.version
@@ -62,7 +62,7 @@ def log_problems(table: Table) -> Iterator[str]:
         yield from _entry_problems(table, version, mirror_missing=version == newest)
 
 
-def broken_files(table: Table, snapshot: Snapshot, files: pl.DataFrame) -> Iterator[BrokenFile]:
+def find_broken_files(table: Table, snapshot: Snapshot, files: pl.DataFrame) -> Iterator[BrokenFile]:
     """The files whose bytes are not those that were written; every byte is read."""
     root = table.storage.table_name(table.name)
     for row in files.iter_rows(named=True):
@@ -70,44 +70,44 @@ def broken_files(table: Table, snapshot: Snapshot, files: pl.DataFrame) -> Itera
         try:
             parquet.verify_bytes(table.files, name, row["size"])
         except parquet.Unreadable as error:
-            found = damaged(snapshot.dataset, row, error.reason)
-            yield BrokenFile(found, row, _parts(table, name, row["size"]))
+            damage = damaged_file(snapshot.dataset, row, error.reason)
+            yield BrokenFile(damage, row, _unreadable_parts(table, name, row["size"]))
 
 
-def missing_files(table: Table, files: pl.DataFrame) -> Iterator[parquet.DamagedFile]:
+def find_missing_files(table: Table, files: pl.DataFrame) -> Iterator[parquet.DamagedFile]:
     """The files that are not there with the size that the log says; no file is opened."""
     root = table.storage.table_name(table.name)
     for row in files.iter_rows(named=True):
         size = table.files.size(f"{root}/{row['path']}")
         if size is None:
-            yield damaged(table.dataset, row, "it is missing")
+            yield damaged_file(table.dataset, row, "it is missing")
         elif size != row["size"]:
-            yield damaged(table.dataset, row, f"it has {size:,} bytes where {row['size']:,} were written")
+            yield damaged_file(table.dataset, row, f"it has {size:,} bytes where {row['size']:,} were written")
 
 
-def _parts(table: Table, path: str, size: int) -> tuple[tuple[int, int, int, tuple[str, ...]], ...] | None:
+def _unreadable_parts(table: Table, path: str, size: int) -> tuple[tuple[int, int, int, tuple[str, ...]], ...] | None:
     """Row groups and columns that cannot be decoded; None where the footer is lost."""
     try:
         file = parquet.open_verified(table.files, path, size)
     except parquet.Unreadable:
         return None
-    found, first = [], 0
+    parts, first_row = [], 0
     with file:
         names = file.schema_arrow.names
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
-            wrong = tuple(name for name in names if not _decodes(file, group, name))
-            if wrong:
-                found.append((group, first, rows, wrong))
-            first += rows
-    return tuple(found)
+            unreadable = tuple(name for name in names if not _can_decode(file, group, name))
+            if unreadable:
+                parts.append((group, first_row, rows, unreadable))
+            first_row += rows
+    return tuple(parts)
 
 
-def _decodes(file: Any, group: int, name: str) -> bool:
+def _can_decode(file: Any, group: int, name: str) -> bool:
     try:
         file.read_row_group(group, columns=[name])
     except OSError as error:
-        if not parquet.tells_of_damage(error):
+        if not parquet.means_damage(error):
             raise
         return False
     except pa.ArrowException:
@@ -117,33 +117,33 @@ def _decodes(file: Any, group: int, name: str) -> bool:
 
 def _entry_problems(table: Table, version: int, *, mirror_missing: bool) -> Iterator[str]:
     try:
-        log = table.files.read(entry_name(table.name, version))
+        entry = table.files.read(entry_name(table.name, version))
     except FileNotFoundError:
         yield f"entry {version} is missing"
         return
     try:
-        decode_entry(table.name, version, log)
+        decode_entry(table.name, version, entry)
     except LakeError as error:
         yield error.what
         return
     mirror = table.mirrored(version)
     if mirror is None and not mirror_missing:
         yield f"the mirror of entry {version} is missing"
-    elif mirror is not None and mirror != log:
+    elif mirror is not None and mirror != entry:
         yield f"the mirror of entry {version} is damaged"
 
 
 def _seal_problems(table: Table, seal: Seal, *, one_missing: bool) -> Iterator[str]:
     for name in table.checkpoints.seal_names:
         try:
-            found = decode_seal(table.files.read(name))
+            copy = decode_seal(table.files.read(name))
         except FileNotFoundError:
             # A killed writer may leave one out, which the next commit makes.
             if not one_missing:
                 yield f"a copy of the seal of its checkpoint is missing ({name})"
             continue
-        older = found is not None and found.version < seal.version
-        if found != seal and not (older and one_missing):
+        older = copy is not None and copy.version < seal.version
+        if copy != seal and not (older and one_missing):
             yield f"a copy of the seal of its checkpoint is damaged ({name})"
 
 

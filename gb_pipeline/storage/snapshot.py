@@ -1,7 +1,6 @@
-"""A table at one version: which files hold what, and the marks that writers left.
+"""This module holds a table at one version: the index of its files by partition and statistics, and its transactions.
 
-Belongs here: the index of files by partition and statistics, following the log from a checkpoint, and choosing files. Nothing
-here opens a data file, and no folder is listed.
+A snapshot chooses the files that may hold some rows. Nothing here opens a data file or lists a folder.
 """
 
 from __future__ import annotations
@@ -53,10 +52,10 @@ class Snapshot:
         """The snapshot that a commit on top of this one makes."""
         files = self.files
         if entry.removes:
-            gone = [unquote(action["path"]) for action in entry.removes]
-            files = files.filter(~pl.col("path").is_in(gone))
+            removed_paths = [unquote(action["path"]) for action in entry.removes]
+            files = files.filter(~pl.col("path").is_in(removed_paths))
         if entry.adds:
-            files = pl.concat([files, index_of(self.dataset, entry.adds)])
+            files = pl.concat([files, index_files(self.dataset, entry.adds)])
         return replace(
             self,
             version=entry.version,
@@ -106,15 +105,15 @@ class Snapshot:
         low, high = f"min.{name}", f"max.{name}"
         if len(values) == 1:
             return ((pl.col(low) <= values[0]) & (pl.col(high) >= values[0])).fill_null(True)
-        # The first wanted value at or after a file's first one decides, whatever there are of them.
-        wanted = pl.Series(values, dtype=pl.String)
-        position = wanted.search_sorted(self.files[low].fill_null(""), side="left")
-        following = wanted.gather(position.clip(upper_bound=len(values) - 1))
+        # Of any number of values, the first one at or after a file's minimum decides.
+        wanted_values = pl.Series(values, dtype=pl.String)
+        position = wanted_values.search_sorted(self.files[low].fill_null(""), side="left")
+        following = wanted_values.gather(position.clip(upper_bound=len(values) - 1))
         inside = (position < len(values)) & (following <= self.files[high])
         return pl.lit(inside.fill_null(True)) if len(self.files) else pl.lit(True)
 
 
-def empty(dataset: Dataset) -> Snapshot:
+def empty_snapshot(dataset: Dataset) -> Snapshot:
     """A table that does not exist yet."""
     return Snapshot(dataset, -1, "", pl.DataFrame(schema=index_schema(dataset)), {})
 
@@ -127,32 +126,32 @@ def index_schema(dataset: Dataset) -> pl.Schema:
     return pl.Schema({"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64(), **partitions, **edges})
 
 
-def index_of(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+def index_files(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """The files that entries add, as rows of `Snapshot.files`."""
     schema = index_schema(dataset)
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     for add in adds:
-        said = json.loads(add["stats"]) if isinstance(add.get("stats"), str) else {}
+        statistics = json.loads(add["stats"]) if isinstance(add.get("stats"), str) else {}
         columns["path"].append(unquote(add["path"]))
         columns["size"].append(int(add["size"]))
-        columns["rows"].append(said.get("numRecords"))
+        columns["rows"].append(statistics.get("numRecords"))
         values = dict(add["partitionValues"])
         for name in dataset.partitions:
             columns[name].append(values.get(name))
-        low, high = said.get("minValues", {}), said.get("maxValues", {})
+        low, high = statistics.get("minValues", {}), statistics.get("maxValues", {})
         for name in dataset.indexed:
             columns[f"min.{name}"].append(low.get(name))
             columns[f"max.{name}"].append(high.get(name))
-    texts = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime | pl.Date | pl.Boolean)]
-    plain = pl.DataFrame(columns, schema={**schema, **dict.fromkeys(texts, pl.String())})
-    return plain.with_columns(_typed(name, schema[name]) for name in texts)
+    text_columns = [name for name, kind in schema.items() if isinstance(kind, pl.Datetime | pl.Date | pl.Boolean)]
+    frame = pl.DataFrame(columns, schema={**schema, **dict.fromkeys(text_columns, pl.String())})
+    return frame.with_columns(_typed(name, schema[name]) for name in text_columns)
 
 
 def _literal(value: object) -> pl.Expr:
     return instant_literal(value) if isinstance(value, datetime) else pl.lit(value)
 
 
-def statistic(value: object) -> object:
+def format_statistic(value: object) -> object:
     """A minimum or maximum as the log has it."""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,8 +1,8 @@
-"""Opened tables: every one at its newest version, or an error that says why its contents are not known.
+"""This module opens tables at their newest version, or raises an error that says why their contents are not known.
 
-Belongs here: following the log, and noticing a table that went backwards or vanished: each entry is mirrored under
-`log/<table>` of the lake, and a table that lacks an entry that its mirror has is refused until it is repaired. Does not belong
-here: checkpoints (`checkpoints`), deciding a commit (`commit`), reading rows (`reading`).
+It follows the log, and notices a table that went backwards or vanished: each entry is mirrored under `log/<table>` of the
+lake, and a table that lacks an entry that its mirror has is refused until it is repaired. Checkpoints are written in
+`checkpoints`, commits are decided in `commit`, and rows are read in `reading`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from gb_pipeline.storage.dataset import Dataset, Datasets
 from gb_pipeline.storage.log import (
     CHECKPOINT_EVERY,
     Entry,
-    damaged,
+    damaged_log,
     decode_entry,
     entry_name,
     folder,
+    is_intact,
 )
 from gb_pipeline.storage.snapshot import Snapshot
 
@@ -39,13 +40,13 @@ class Table:
         """Nothing is opened before it is asked for."""
         self.storage, self.dataset = storage, dataset
         self.files = storage.files
-        self._held = snapshot.empty(dataset)
+        self._newest = snapshot.empty_snapshot(dataset)
         self._guard = threading.RLock()
         self._compared = False
         self._recent: dict[int, Entry] = {}
         # The version of the newest checkpoint that this process knows of.
         self._sealed = 0
-        self._finished = False
+        self._seal_copied = False
         self.checkpoints = Checkpoints(storage, dataset)
 
     @property
@@ -68,30 +69,30 @@ class Table:
                     f"table {self.name} under {self.storage.root} cannot be read: {error.strerror or error}",
                     fix="check permissions, the disk and the limits of this process (`gb doctor`)",
                 ) from error
-            return self._held
+            return self._newest
 
     def _follow(self) -> None:
         self._refuse_moved()
-        if self._held.version < 0 and (seal := self.checkpoints.seal()) is not None:
+        if self._newest.version < 0 and (seal := self.checkpoints.seal()) is not None:
             # What delta-rs notes beside a checkpoint is for other programs.
-            self._held = self.checkpoints.read(seal)
-        while (entry := self.entry(self._held.version + 1)) is not None:
-            self._take(entry)
+            self._newest = self.checkpoints.read(seal)
+        while (entry := self.entry(self._newest.version + 1)) is not None:
+            self._apply(entry)
         self._refuse_backwards()
 
-    def committed(self, entry: Entry, data: bytes) -> Snapshot:
+    def accept(self, entry: Entry, data: bytes) -> Snapshot:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
 
         The entry counts whatever happens here: what cannot be done now, such as for want of space, the next commit does.
         """
         with self._guard:
-            self._take(entry)
+            self._apply(entry)
             with suppress(OSError):
-                self._finish_others(entry.version)
+                self._complete_previous(entry.version)
                 self._mirror(entry.version, data)
             if entry.version - self._sealed >= CHECKPOINT_EVERY:
                 self._checkpoint_if_due()
-            return self._held
+            return self._newest
 
     def entries(self, first: int, last: int) -> list[Entry]:
         """The entries of some versions, `last` included; those that were read lately are not read again.
@@ -99,16 +100,16 @@ class Table:
         Raises:
             DamagedLog: one is missing or damaged.
         """
-        found = []
+        entries = []
         for version in range(max(first, 0), last + 1):
             entry = self._recent.get(version) or self.entry(version)
             if entry is None:
-                raise damaged(self.name, f"entry {version} is missing")
-            found.append(entry)
-        return found
+                raise damaged_log(self.name, f"entry {version} is missing")
+            entries.append(entry)
+        return entries
 
-    def _take(self, entry: Entry) -> None:
-        self._held = self._held.after(entry)
+    def _apply(self, entry: Entry) -> None:
+        self._newest = self._newest.after(entry)
         self._recent[entry.version] = entry
         self._recent.pop(entry.version - _RECENT, None)
 
@@ -144,7 +145,7 @@ class Table:
     def forget(self) -> None:
         """Open the log anew the next time, after a repair."""
         with self._guard:
-            self._held, self._compared = snapshot.empty(self.dataset), False
+            self._newest, self._compared = snapshot.empty_snapshot(self.dataset), False
             self._recent.clear()
 
     def checkpoint(self) -> None:
@@ -154,8 +155,8 @@ class Table:
             DamagedLog: the checkpoint is not what this table holds, as its entries on disk are damaged; it does not count.
             LakeError: it cannot be written.
         """
-        version = self._held.version
-        if not self.checkpoints.write(self._held):
+        version = self._newest.version
+        if not self.checkpoints.write(self._newest):
             return
         self._sealed = version
         for older in self.mirrored_versions():
@@ -167,15 +168,15 @@ class Table:
         with suppress(OSError, LakeError):
             seal = self.checkpoints.seal()
             self._sealed = 0 if seal is None else seal.version
-            if self._held.version - self._sealed >= CHECKPOINT_EVERY:
+            if self._newest.version - self._sealed >= CHECKPOINT_EVERY:
                 self.checkpoint()
 
-    def _finish_others(self, version: int) -> None:
-        """Make what a killed writer left out: the mirror of the entry before, and, once in a process, a copy of the seal."""
+    def _complete_previous(self, version: int) -> None:
+        """Add what a killed writer left out: the mirror of the previous entry, and, once in a process, a copy of the seal."""
         if version and self.files.size(self._mirror_name(version - 1)) is None:
             self._mirror(version - 1, self.files.read(entry_name(self.name, version - 1)))
-        if not self._finished:
-            self._finished = True
+        if not self._seal_copied:
+            self._seal_copied = True
             with suppress(LakeError):
                 self.checkpoints.copy_seal()
 
@@ -191,15 +192,16 @@ class Table:
         Raises:
             DamagedLog: it is another one: the lake was replaced.
         """
-        held = self._recent.get(self._held.version)
-        if held is not None and self.entry(held.version) != held:
-            raise damaged(
-                self.name, f"entry {held.version} is not the one that this process has read: the lake was replaced"
+        newest_entry = self._recent.get(self._newest.version)
+        if newest_entry is not None and self.entry(newest_entry.version) != newest_entry:
+            raise damaged_log(
+                self.name,
+                f"entry {newest_entry.version} is not the one that this process has read: the lake was replaced",
             )
 
     def _refuse_moved(self) -> None:
         """A table that lacks the entry that this process has read was moved, or replaced by an older copy."""
-        version = self._held.version
+        version = self._newest.version
         if version < 0 or self.files.size(entry_name(self.name, version)) is not None:
             return
         seal = self.checkpoints.seal()
@@ -207,31 +209,33 @@ class Table:
             # A vacuum has removed it since; the checkpoint holds what it said.
             self.forget()
             return
-        raise damaged(
+        raise damaged_log(
             self.name,
             f"entry {version}, which this process has read, is gone: the lake was moved, or replaced by an older copy",
         )
 
     def _refuse_backwards(self) -> None:
         """A table whose mirror knows a later entry lost one; a mirror of another table means that it was replaced."""
-        version = self._held.version
+        version = self._newest.version
         if self.files.size(self._mirror_name(version + 1)) is not None:
             if self.entry(version + 1) is not None:
                 # Somebody committed between the two looks.
                 self.newest()
                 return
-            if _whole(self.name, version + 1, self.mirrored(version + 1)):
-                later = [number for number in self.entry_versions() if number > version]
-                lost = (
-                    f"entry {version + 1} is missing" if later else f"the newest entries are lost from {version + 1} on"
+            if is_intact(self.name, version + 1, self.mirrored(version + 1)):
+                later_versions = [number for number in self.entry_versions() if number > version]
+                problem = (
+                    f"entry {version + 1} is missing"
+                    if later_versions
+                    else f"the newest entries are lost from {version + 1} on"
                 )
-                raise damaged(self.name, lost)
+                raise damaged_log(self.name, problem)
         if version < 0 and (self.mirrored_versions() or self.entry_versions()):
-            raise damaged(self.name, "entry 0 is missing" if self.entry_versions() else "the table vanished")
+            raise damaged_log(self.name, "entry 0 is missing" if self.entry_versions() else "the table vanished")
         if not self._compared and version >= 0:
             mirror = self.mirrored(version)
-            if _whole(self.name, version, mirror) and mirror != self.files.read(entry_name(self.name, version)):
-                raise damaged(self.name, f"entry {version} is not the one that was written: the table was replaced")
+            if is_intact(self.name, version, mirror) and mirror != self.files.read(entry_name(self.name, version)):
+                raise damaged_log(self.name, f"entry {version} is not the one that was written: the table was replaced")
             self._compared = True
 
     def _mirror(self, version: int, data: bytes) -> None:
@@ -274,21 +278,14 @@ class Tables:
         """
         for dataset in self.datasets:
             try:
-                found = self.newest(dataset.name)
+                newest = self.newest(dataset.name)
             except LakeError as error:
                 if damaged is None:
                     raise
                 damaged.append(error)
                 continue
-            if found.version >= 0:
-                yield found
-
-
-def _whole(table: str, version: int, data: bytes | None) -> bool:
-    try:
-        return data is not None and decode_entry(table, version, data).version == version
-    except LakeError:
-        return False
+            if newest.version >= 0:
+                yield newest
 
 
 def first_actions(dataset: Dataset) -> list[dict[str, Any]]:

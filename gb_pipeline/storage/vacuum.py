@@ -1,6 +1,6 @@
-"""Removing files that no version which anybody may still read needs.
+"""This module removes files that no version which anybody may still read needs.
 
-Belongs here: data files that were replaced, or that no commit ever named, as left by killed writers; log entries, checkpoints and
+These are data files that were replaced, or that no commit ever named, as left by killed writers; log entries, checkpoints and
 mirrors from before the newest checkpoint; temporary files. A file is only removed when it has been of no use for the retention:
 readers that opened an older version, and writers that are about to commit, keep theirs.
 """
@@ -92,58 +92,58 @@ def vacuum(
         )
     moment = now or wall_clock()
     return [
-        _vacuum(tables[found.dataset.name], needed, moment, retention, dry_run=dry_run)
-        for found in list(tables.existing())
+        _vacuum_table(tables[snapshot.dataset.name], needed, moment, retention, dry_run=dry_run)
+        for snapshot in list(tables.existing())
     ]
 
 
-def _vacuum(table: Table, needed: Needed, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
+def _vacuum_table(table: Table, needed: Needed, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
     # Only looking needs no lock: whoever may not write can look as well.
     with nullcontext() if dry_run else locked(table.storage.state, table.name):
-        files = _data_files(table, needed.files.get(table.name, frozenset()), now - retention)
-        entries = _log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))
+        files = _removable_data_files(table, needed.files.get(table.name, frozenset()), now - retention)
+        entries = _removable_log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))
         # The oldest entries first: who is killed in between leaves a log without holes.
-        useless = [*files, *sorted(entries)]
+        removable = [*files, *sorted(entries)]
         if not dry_run:
-            for name, _ in useless:
+            for name, _ in removable:
                 reach("vacuum_deleting")
                 table.files.delete(name)
     return VacuumReport(
-        table.name, tuple(name for name, _ in useless), sum(size for _, size in useless), deleted=not dry_run
+        table.name, tuple(name for name, _ in removable), sum(size for _, size in removable), deleted=not dry_run
     )
 
 
-def _data_files(table: Table, named_elsewhere: frozenset[str], before: datetime) -> Iterator[tuple[str, int]]:
+def _removable_data_files(table: Table, named_elsewhere: frozenset[str], before: datetime) -> Iterator[tuple[str, int]]:
     root = f"{Storage.table_name(table.name)}/"
-    needed = set(table.newest().files["path"]) | _removed_since(table, before) | named_elsewhere
-    for name, size, changed in list(table.files.list(Storage.table_name(table.name))):
+    needed_paths = set(table.newest().files["path"]) | _removed_since(table, before) | named_elsewhere
+    for name, size, modified_at in list(table.files.list(Storage.table_name(table.name))):
         path = name.removeprefix(root)
-        if path.startswith("_") or path in needed or changed >= before.timestamp():
+        if path.startswith("_") or path in needed_paths or modified_at >= before.timestamp():
             continue
         yield name, size
 
 
 def _removed_since(table: Table, before: datetime) -> set[str]:
     """Files of versions that somebody may be reading."""
-    limit, kept = before.timestamp() * 1000, set()
+    limit, removed_paths = before.timestamp() * 1000, set()
     for version in range(table.newest().version, -1, -1):
         entry = table.entry(version)
         if entry is None or int(entry.info.get("timestamp", 0)) < limit:
             break
-        kept |= {unquote(action["path"]) for action in entry.removes}
-    return kept
+        removed_paths |= {unquote(action["path"]) for action in entry.removes}
+    return removed_paths
 
 
-def _log_files(table: Table, first_needed: int | None, before: datetime) -> Iterator[tuple[str, int]]:
+def _removable_log_files(table: Table, first_needed: int | None, before: datetime) -> Iterator[tuple[str, int]]:
     seal = table.checkpoints.seal()
     # Entries from the newest checkpoint on are needed to open the table.
     first = 0 if seal is None else seal.version
     if first_needed is not None:
         first = min(first, first_needed)
     for place in (folder(table.name), f"log/{table.name}"):
-        for name, size, changed in list(table.files.list(place)):
-            last = name.rsplit("/", 1)[-1]
-            number = last.split(".", 1)[0]
+        for name, size, modified_at in list(table.files.list(place)):
+            file_name = name.rsplit("/", 1)[-1]
+            number = file_name.split(".", 1)[0]
             older = seal is not None and number.isdigit() and int(number) < first
-            if (older or last.endswith(".tmp")) and changed < before.timestamp():
+            if (older or file_name.endswith(".tmp")) and modified_at < before.timestamp():
                 yield name, size

@@ -1,7 +1,7 @@
-"""Threads for work that releases the interpreter: encoding and decoding files, and waiting for the disk.
+"""This module has the threads for work that releases the interpreter: encoding and decoding files, and waiting for the disk.
 
-Two pools that live as long as the process: `leaves` runs tasks that wait for nobody, `beside` runs longer ones next to the caller,
-which may themselves use `leaves`. Making threads anew for each write would take longer than a small write.
+Two pools live as long as the process: `leaf_pool` runs tasks that wait for no other, `side_pool` runs longer ones next to the
+caller, which may themselves use `leaf_pool`. Making threads anew for each write would take longer than a small write.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ THREADS = min(4, os.cpu_count() or 1)
 _pools: dict[str, ThreadPoolExecutor] = {}
 
 
-def leaves() -> ThreadPoolExecutor:
+def leaf_pool() -> ThreadPoolExecutor:
     """For tasks that wait for no other task."""
     return _pool("leaves", THREADS)
 
 
-def beside() -> ThreadPoolExecutor:
-    """For tasks that run next to the caller; they may use `leaves`."""
+def side_pool() -> ThreadPoolExecutor:
+    """For tasks that run next to the caller; they may use `leaf_pool`."""
     return _pool("beside", 16)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.storage.compaction import candidates
+from gb_pipeline.storage.compaction import find_candidates
 
 
 def data(lake: Path, table: str, *parts: str) -> list[Path]:
@@ -32,4 +32,4 @@ def flip(path: Path, at: float = 0.3) -> None:
 
 def files(lake: Path) -> dict[str, int]:
     """How many files each partition of each table has."""
-    return {str(item): item.files for item in candidates(LakeStore.at(lake).tables, min_files=1)}
+    return {str(item): item.files for item in find_candidates(LakeStore.at(lake).tables, min_files=1)}

@@ -82,7 +82,7 @@ def write(store: LakeStore, answer: pl.DataFrame, now: datetime) -> int | None:
     table, key = store.tables[RATINGS.name], list(RATINGS.key)
 
     def decide(draft: Draft) -> int | None:
-        files = reading.current(draft.base, draft.base.select({"source": "vendor"}))
+        files = reading.current_files(draft.base, draft.base.select({"source": "vendor"}))
         held = reading.read(store.storage, RATINGS, files, with_file=True)
         known = held.select(
             *key, *(pl.col(name).alias(f"old {name}") for name in RATINGS.content), pl.lit(True).alias("known")
@@ -101,10 +101,10 @@ def write(store: LakeStore, answer: pl.DataFrame, now: datetime) -> int | None:
 
 def read(store: LakeStore, as_of: datetime | None = None) -> list[tuple[str, date, int]]:
     found = store.tables.newest(RATINGS.name)
-    files = reading.current(found) if as_of is None else reading.known_by(found.files, as_of)
+    files = reading.current_files(found) if as_of is None else reading.files_valid_at(found.files, as_of)
     rows = reading.read(store.storage, RATINGS, files)
     if as_of is not None:
-        rows = rows.filter(reading.held_at(as_of, history=True))
+        rows = rows.filter(reading.valid_at(as_of, history=True))
     return rows.sort(RATINGS.key).select("symbol", "published", "stars").rows()
 
 

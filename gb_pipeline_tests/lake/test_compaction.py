@@ -28,8 +28,8 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import compaction, parquet
-from gb_pipeline.storage.commit import commit, stamped
-from gb_pipeline.storage.compaction import Partition, candidates, partition_of
+from gb_pipeline.storage.commit import commit, with_known_at
+from gb_pipeline.storage.compaction import Partition, find_candidates, find_partition
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline_tests.bars import at, changed, day, every_version, minutes, stored
 
@@ -53,7 +53,7 @@ def write_day(store: LakeStore, number: int, edition: str = "") -> None:
 
 
 def partition(store: LakeStore, table: str = "bars_1m", **values: Any) -> Partition:
-    return partition_of(store.tables, table, {**CURRENT, **values})
+    return find_partition(store.tables, table, {**CURRENT, **values})
 
 
 def data_files(store: LakeStore) -> set[Path]:
@@ -72,8 +72,8 @@ def test_a_period_that_has_ended_is_worth_it_sooner_than_one_that_is_still_writt
     for number in range(2):
         write_day(store, number)
     during, afterwards = at("2024-01-20T00:00"), at("2024-02-01T00:00")
-    assert [item for item in candidates(store.tables, now=during) if item.table == "bars_1m"] == []
-    (found,) = [item for item in candidates(store.tables, now=afterwards) if item.table == "bars_1m"]
+    assert [item for item in find_candidates(store.tables, now=during) if item.table == "bars_1m"] == []
+    (found,) = [item for item in find_candidates(store.tables, now=afterwards) if item.table == "bars_1m"]
     assert (found.files, found.closed) == (2, True)
 
 
@@ -210,7 +210,7 @@ def test_what_is_not_what_the_ledger_recorded_is_not_compacted(store):
     assert mine["rows"].to_list() == [1440]
 
     def exchange(draft: Any) -> None:
-        draft.ticks = False
+        draft.advances_clock = False
         draft.remove(mine)
         draft.add(stored(elsewhere).drop("period", "is_current"))
 
@@ -224,10 +224,10 @@ def test_what_is_not_what_the_ledger_recorded_is_not_compacted(store):
 DIES = """
 import sys
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.storage.compaction import partition_of
+from gb_pipeline.storage.compaction import find_partition
 store = LakeStore.at(sys.argv[1])
 values = {"source": "sim", "symbol": "BTC-USD", "period": "2024-01", "is_current": True}
-store.compact(partition_of(store.tables, "bars_1m", values))
+store.compact(find_partition(store.tables, "bars_1m", values))
 """
 
 
@@ -308,7 +308,7 @@ def test_a_session_that_shares_its_bars_with_the_wide_table_is_proved_out_of_bot
     held = table.newest().select(CURRENT).filter(pl.col("min.timestamp") == at("2024-01-03T00:00"))
 
     def lose(draft: Any) -> None:
-        draft.ticks = False
+        draft.advances_clock = False
         draft.remove(held)
         rows = stored(store).filter(pl.col("timestamp").dt.date() == at("2024-01-03T00:00").date())
         draft.add(rows.drop("period", "is_current")[:1000])
@@ -346,6 +346,6 @@ def test_what_is_not_there_cannot_be_compacted(store):
 
 def test_bars_stored_twice_are_reported_not_merged(store):
     twice = stored(store).head(10).select(store.tables["bars_1m"].dataset.columns.names)
-    commit(store.tables["bars_1m"], lambda draft: draft.add(stamped(twice, draft.stamp, history=True)))
+    commit(store.tables["bars_1m"], lambda draft: draft.add(with_known_at(twice, draft.stamp, history=True)))
     with pytest.raises(CompactionRefused, match="stored twice"):
         store.compact(partition(store))

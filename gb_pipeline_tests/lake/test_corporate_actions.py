@@ -310,7 +310,7 @@ def test_actions_are_found_by_symbol_kind_and_date_and_a_symbol_nobody_asked_for
     assert lake.corporate_actions("AAPL", start="2020-09-01")["kind"].to_list() == ["cash_dividend"]
     assert lake.corporate_actions("AAPL", end="2020-08-31").is_empty()
     assert lake.corporate_actions(as_of=T0 - DAY).is_empty()
-    with pytest.raises(UnknownSeries, match="nobody ever asked") as caught:
+    with pytest.raises(UnknownSeries, match="were never fetched") as caught:
         lake.corporate_actions("APPL")
     assert caught.value.near == ("AAPL",)
     with pytest.raises(UnknownSeries):

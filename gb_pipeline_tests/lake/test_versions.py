@@ -101,7 +101,7 @@ def test_the_past_lies_in_files_that_readers_of_the_present_never_open(store, wr
     write(store, changed(frame, 100, close="140.5"), now=T2)
     found = store.tables.newest("bars_1m")
     past = found.files.filter(~pl.col("is_current"))
-    assert reading.current(found)["rows"].to_list() == [1440]
+    assert reading.current_files(found)["rows"].to_list() == [1440]
     assert past["rows"].to_list() == [1]
 
 

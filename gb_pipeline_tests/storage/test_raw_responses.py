@@ -35,7 +35,7 @@ def test_a_body_comes_back_as_it_came(store: RawStore, body: bytes) -> None:
     name = store.put(body)
     assert name == hashlib.sha256(body).hexdigest()
     assert store.get(name) == body
-    assert store.look(name).bytes == len(body)
+    assert store.inspect(name).bytes == len(body)
 
 
 def test_the_same_body_is_kept_once_and_not_written_again(store: RawStore, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_damage_is_found_on_reading_and_healed_by_the_next_fetch(store: RawStore
     path.write_bytes(
         {"cut": whole[:-3], "flipped": flipped, "empty": b"", "longer": whole + b"x", "another": other}[harm]
     )
-    assert store.look(name).state == "damaged"
+    assert store.inspect(name).state == "damaged"
     with pytest.raises(LakeError, match="damaged"):
         store.get(name)
     assert store.put(BODY) == name
@@ -73,11 +73,11 @@ def test_damage_is_found_on_reading_and_healed_by_the_next_fetch(store: RawStore
 
 def test_what_is_not_there_is_missing(store: RawStore) -> None:
     name = hashlib.sha256(b"never").hexdigest()
-    assert store.look(name).state == "missing"
+    assert store.inspect(name).state == "missing"
     with pytest.raises(LakeError, match="not there"):
         store.get(name)
     for outside in ("../../etc/passwd", "", name.upper(), name + "/"):
-        with pytest.raises(LakeError, match="no SHA-256"):
+        with pytest.raises(LakeError, match="not a SHA-256"):
             store.get(outside)
 
 
