@@ -1,7 +1,6 @@
-"""What a reader's questions are about, as values: names, ranges and moments out of whatever a caller writes.
+"""What a reader asks for, as values: names, ranges and moments from whatever a caller writes.
 
-Any text may be asked for: what nothing can be called is not found, like anything else. Does not belong here: what to say about an
-unknown name (`series`).
+Any text may be asked for; a name that nothing can have is not found, like any other. `series` has the errors for unknown names.
 """
 
 from __future__ import annotations
@@ -76,10 +75,10 @@ def between(start: Moment | None, end: Moment | None) -> Window:
 
 
 def named_symbols(symbols: Symbols | None) -> list[str] | None:
-    """Codes, each once; text is taken as it is, so that a wrong spelling is answered with near ones.
+    """Codes, each once; text is taken as it is, so that the error for a wrong spelling can list similar names.
 
     Raises:
-        ConfigError: no symbol is named, or something that is no symbol.
+        ConfigError: no symbol is named, or something that is not a symbol.
 
     Example:
         >>> named_symbols(["BTC-USD", Symbol.crypto("btc/usd")])
@@ -87,20 +86,20 @@ def named_symbols(symbols: Symbols | None) -> list[str] | None:
     """
     if symbols is None:
         return None
-    chosen = [symbols] if isinstance(symbols, Symbol | str) else symbols
-    if not isinstance(chosen, Iterable):
-        raise _no_symbol(symbols)
-    found = dict.fromkeys(_code(symbol) for symbol in chosen)
-    if not found:
+    listed = [symbols] if isinstance(symbols, Symbol | str) else symbols
+    if not isinstance(listed, Iterable):
+        raise _not_a_symbol(symbols)
+    codes = dict.fromkeys(_code(symbol) for symbol in listed)
+    if not codes:
         raise ConfigError("no symbol was named", fix="name at least one, or None for all of the source")
-    return list(found)
+    return list(codes)
 
 
 def named_source(name: str | None) -> str | None:
     """The name of a source, or None for any.
 
     Raises:
-        ConfigError: it is no text.
+        ConfigError: it is not a text.
     """
     if name is None:
         return None
@@ -108,22 +107,22 @@ def named_source(name: str | None) -> str | None:
         raise ConfigError(
             f"a {type(name).__name__} is not a name of a source", fix="pass its short name, such as 'binance'"
         )
-    return _shown(name)
+    return _printable(name)
 
 
 def _code(symbol: object) -> str:
     if isinstance(symbol, Symbol):
         return symbol.code
     if not isinstance(symbol, str):
-        raise _no_symbol(symbol)
-    return _shown(symbol)
+        raise _not_a_symbol(symbol)
+    return _printable(symbol)
 
 
-def _no_symbol(value: object) -> ConfigError:
-    return ConfigError(f"a {type(value).__name__} is no symbol", fix="pass its code, such as 'BTC-USD'")
+def _not_a_symbol(value: object) -> ConfigError:
+    return ConfigError(f"a {type(value).__name__} is not a symbol", fix="pass its code, such as 'BTC-USD'")
 
 
-def _shown(text: str) -> str:
-    """The text itself where anything could be called so; else one that nothing is called and that can be shown."""
-    whole = text.encode("utf-8", "backslashreplace").decode()
-    return whole if len(whole) <= MAX_CODE_LENGTH else f"{whole[:MAX_CODE_LENGTH]}..."
+def _printable(text: str) -> str:
+    """The text itself if a name can be like that; else one that no name is like, and that can be printed."""
+    printable = text.encode("utf-8", "backslashreplace").decode()
+    return printable if len(printable) <= MAX_CODE_LENGTH else f"{printable[:MAX_CODE_LENGTH]}..."

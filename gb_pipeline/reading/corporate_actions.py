@@ -1,7 +1,7 @@
 """Corporate actions of a lake: `Lake.corporate_actions`.
 
-Belongs here: choosing rows, and telling "the vendor had none" from "nobody asked". Does not belong here: versions of an action
-(`lake.corporate_actions`), and what splits do to prices (`adjusted`).
+This module chooses rows, and tells "the vendor had none" from "nobody fetched them". Versions of an action are in
+`lake.corporate_actions`, what splits do to prices in `adjusted`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from gb_pipeline.reading.series import near_names
 from gb_pipeline.storage.table import Tables
 
 
-def found(tables: Tables, chosen: Selection, kind: str | None, *, withdrawn: bool) -> pl.DataFrame:
+def select_actions(tables: Tables, selection: Selection, kind: str | None, *, withdrawn: bool) -> pl.DataFrame:
     """See `Lake.corporate_actions`."""
     if kind is not None and kind not in ACTION_KINDS:
-        raise ConfigError(f"{str(kind)[:40]!r} is no kind of action", fix=f"use one of {', '.join(ACTION_KINDS)}")
+        raise ConfigError(f"{str(kind)[:40]!r} is not a kind of action", fix=f"use one of {', '.join(ACTION_KINDS)}")
     rows = corporate_actions.read(
-        tables, chosen.source, chosen.symbols, chosen.as_of, days_of(chosen), withdrawn=withdrawn
+        tables, selection.source, selection.symbols, selection.as_of, days_of(selection), withdrawn=withdrawn
     )
-    silent = [code for code in chosen.symbols or () if code not in rows["symbol"]]
-    if silent:
-        _refuse_never_asked(tables, silent, chosen.source)
+    without_rows = [code for code in selection.symbols or () if code not in rows["symbol"]]
+    if without_rows:
+        _refuse_never_asked(tables, without_rows, selection.source)
     return rows if kind is None else rows.filter(pl.col("kind") == kind)
 
 
-def _refuse_never_asked(tables: Tables, silent: Sequence[str], source: str | None) -> None:
-    asked = (
+def _refuse_never_asked(tables: Tables, codes: Sequence[str], source: str | None) -> None:
+    fetched = (
         fetches.scan(tables, source)
         .filter(pl.col("kind") == corporate_actions.TABLE, pl.col("outcome").is_in(ANSWERED))
         .select("symbol")
@@ -42,13 +42,13 @@ def _refuse_never_asked(tables: Tables, silent: Sequence[str], source: str | Non
         .collect()["symbol"]
     )
     stored = corporate_actions.history(tables, source)["symbol"]
-    known = sorted({*asked, *stored})
-    for code in silent:
+    known = sorted({*fetched, *stored})
+    for code in codes:
         if code not in known:
-            near = near_names(code, known)
-            whose = f"{source} {code}" if source is not None else code
+            similar = near_names(code, known)
+            series = f"{source} {code}" if source is not None else code
             raise UnknownSeries(
-                f"nobody ever asked for corporate actions of {whose}",
-                near=near,
-                fix=f"did you mean {', '.join(near)}?" if near else "fetch them: gb actions fetch SOURCE SYMBOL",
+                f"corporate actions of {series} were never fetched",
+                near=similar,
+                fix=f"did you mean {', '.join(similar)}?" if similar else "fetch them: gb actions fetch SOURCE SYMBOL",
             )

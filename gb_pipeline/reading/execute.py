@@ -1,7 +1,6 @@
-"""Running a plan.
+"""This module runs a plan: it collects the parts into one sorted frame or table, and repeats no work that the files already did.
 
-Belongs here: collecting the parts of a plan into one sorted frame or table, doing no work that the files already did. Files are
-written in the order of time, so their rows are only checked, and sorted where they are not.
+Files are written in the order of time, so their rows are only checked, and sorted where they are not in order.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from gb_pipeline.reading.plan import Part, Plan
 _ORDER = ["symbol", "timestamp"]
 
 
-def run(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
+def collect_plan(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
     """The rows of a plan, sorted by symbol and timestamp, with these columns in this order."""
     frames = [
-        _ordered(part, frame, columns)
+        _sort(part, frame, columns)
         for part, frame in zip(plan.parts, _collect(plan, columns, as_float=as_float), strict=True)
         if frame.height
     ]
     if not frames:
-        return run_lazily(Plan((), plan.precision), columns, as_float=as_float).collect()
+        return scan_plan(Plan((), plan.precision), columns, as_float=as_float).collect()
     frame = frames[0] if len(frames) == 1 else pl.concat(frames)
     if len(frames) > 1 and plan.parts[0].symbol is None:
         # Several sources, each with many symbols.
@@ -33,7 +32,7 @@ def run(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
     return frame.select(columns)
 
 
-def as_arrow(frame: pl.DataFrame, precision: Precision, *, as_float: bool) -> pa.Table:
+def to_arrow(frame: pl.DataFrame, precision: Precision, *, as_float: bool) -> pa.Table:
     """Bars as an Arrow table, timestamps in nanoseconds.
 
     Raises:
@@ -57,10 +56,10 @@ def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:
 
 def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataFrame]:
     """Every part's rows: the columns that were asked for, and those that the order needs."""
-    queries = [part.rows.select(_needed(part, columns)) for part in plan.parts]
+    queries = [part.rows.select(_needed_columns(part, columns)) for part in plan.parts]
     if not as_float:
         return pl.collect_all(queries)
-    schemas = [pl.Schema({name: plan.schema[name] for name in _needed(part, columns)}) for part in plan.parts]
+    schemas = [pl.Schema({name: plan.schema[name] for name in _needed_columns(part, columns)}) for part in plan.parts]
     pairs = list(zip(queries, schemas, strict=True))
     frames = pl.collect_all([to_floats_fast(query, schema) for query, schema in pairs])
     return [
@@ -69,29 +68,29 @@ def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataF
     ]
 
 
-def _needed(part: Part, columns: list[str]) -> list[str]:
+def _needed_columns(part: Part, columns: list[str]) -> list[str]:
     keys = ["timestamp"] if part.symbol is not None else _ORDER
-    given = {"source"} | ({"symbol"} if part.symbol is not None else set())
-    return list(dict.fromkeys([*keys, *(name for name in columns if name not in given)]))
+    constant = {"source"} | ({"symbol"} if part.symbol is not None else set())
+    return list(dict.fromkeys([*keys, *(name for name in columns if name not in constant)]))
 
 
-def run_lazily(plan: Plan, columns: list[str], *, as_float: bool) -> pl.LazyFrame:
+def scan_plan(plan: Plan, columns: list[str], *, as_float: bool) -> pl.LazyFrame:
     """The same as a query that has not run."""
     rows = pl.LazyFrame(schema=plan.schema)
     if plan.parts:
-        rows = pl.concat([_named(part, plan.schema) for part in plan.parts]).sort(_ORDER)
+        rows = pl.concat([_with_names(part, plan.schema) for part in plan.parts]).sort(_ORDER)
     rows = rows.select(columns)
     return to_floats(rows, pl.Schema({name: plan.schema[name] for name in columns})) if as_float else rows
 
 
-def _named(part: Part, schema: pl.Schema) -> pl.LazyFrame:
+def _with_names(part: Part, schema: pl.Schema) -> pl.LazyFrame:
     names = [pl.lit(part.source).alias("source")]
     if part.symbol is not None:
         names.append(pl.lit(part.symbol).alias("symbol"))
     return part.rows.with_columns(names).select(schema.names())
 
 
-def _ordered(part: Part, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+def _sort(part: Part, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     """Sorted rows of one part, with the columns that the part's own fields say."""
     if part.symbol is None:
         return (frame if _is_sorted(frame) else frame.sort(_ORDER)).with_columns(pl.lit(part.source).alias("source"))

@@ -1,7 +1,4 @@
-"""Decimals as floats, for backtests.
-
-Belongs here: the fast way from stored decimals to float64, and telling where it would not be exact.
-"""
+"""Decimals as floats, for backtests: the fast way from stored decimals to float64, and where it would not be exact."""
 
 from __future__ import annotations
 

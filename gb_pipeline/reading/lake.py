@@ -1,6 +1,6 @@
-"""The reading side of a lake, and its public face.
+"""`Lake`, the reading side of a lake and its public face.
 
-Belongs here: `Lake`. Does not belong here: how files are found (`plan`), questions about the ledgers (`ledgers`), SQL (`sql`).
+`plan` finds the files of a query and `execute` runs it, `ledgers` reads what is known about sessions, `sql` runs SQL.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading import corporate_actions, ledgers, sql
-from gb_pipeline.reading.adjusted import adjusted, parse_adjustment
+from gb_pipeline.reading.adjusted import adjust_plan, parse_adjustment
 from gb_pipeline.reading.arguments import Moment, Selection, Symbols, between, moment, named_source, named_symbols
-from gb_pipeline.reading.execute import as_arrow, run, run_lazily
+from gb_pipeline.reading.execute import collect_plan, scan_plan, to_arrow
 from gb_pipeline.reading.opening import refuse_no_lake
 from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, nothing_found
 
@@ -51,7 +51,7 @@ class Lake:
             create: make the folder if it is not there.
 
         Raises:
-            ConfigError: there is no such folder, or it holds something else than a lake.
+            ConfigError: there is no such folder, or it is not a lake.
         """
         store = LakeStore.at(path)
         root = store.storage.root
@@ -119,15 +119,15 @@ class Lake:
         Raises:
             UnknownSeries: nothing is stored under this name; `near` lists what resembles it.
             NoDataInRange: no bar in the range; `available` says what there is.
-            ReadError: several sources have the symbol and none was named; or `adjustment` cannot be had, as nobody asked
-                the vendor for corporate actions, for example.
+            ReadError: several sources have the symbol and none was named; or `adjustment` cannot be had, because the
+                corporate actions were never fetched, for example.
             NaiveTimestamp: a time of day without a zone.
 
         Example:
             >>> lake.bars(["BTC-USD", "ETH-USD"], "1d", "2024-01-01", columns=["symbol", "timestamp", "close"])
         """
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
-        frame = run(plan, names, as_float=as_float)
+        frame = collect_plan(plan, names, as_float=as_float)
         if frame.is_empty():
             raise nothing_found(self._tables, question)
         return frame
@@ -154,7 +154,7 @@ class Lake:
             >>> lake.scan_bars("BTC-USD", "1m").group_by_dynamic("timestamp", every="1h").agg(pl.col("close").last()).collect()
         """
         _, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
-        return run_lazily(plan, names, as_float=as_float)
+        return scan_plan(plan, names, as_float=as_float)
 
     def arrow(
         self,
@@ -175,10 +175,10 @@ class Lake:
             ReadError: a bar lies outside 1677 to 2262, where nanoseconds of 64 bits end; and what `bars` raises.
         """
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
-        frame = run(plan, names, as_float=as_float)
+        frame = collect_plan(plan, names, as_float=as_float)
         if frame.is_empty():
             raise nothing_found(self._tables, question)
-        return as_arrow(frame, plan.precision, as_float=as_float)
+        return to_arrow(frame, plan.precision, as_float=as_float)
 
     def _plan(
         self,
@@ -203,11 +203,11 @@ class Lake:
         )
         plan = make_plan(self._tables, question)
         names = check_columns(columns, plan.schema)
-        plan = adjusted(self._tables, question, plan, parse_adjustment(adjustment))
+        plan = adjust_plan(self._tables, question, plan, parse_adjustment(adjustment))
         return question, plan, names
 
     def sql(self, query: str, *, as_of: Moment | None = None) -> pl.DataFrame:
-        """One SQL question to DuckDB: the catalog's tables, and the lake's: `bars_1m` (now), `bars_1m_history` (every version),
+        """One SQL query, run by DuckDB: the catalog's tables, and the lake's: `bars_1m` (now), `bars_1m_history` (every version),
         `bars_1m_as_of(moment)`, the same for the other resolutions, `restatements`, and more (`show tables`).
 
         Args:
@@ -286,7 +286,7 @@ class Lake:
         Args:
             as_of: what was stored at this moment; `bytes` and `file_path` are those of the files that may hold it.
         """
-        return ledgers.symbols_of(self._tables, Selection.of(source, None, resolution, None, None, as_of))
+        return ledgers.symbols(self._tables, Selection.of(source, None, resolution, None, None, as_of))
 
     def corporate_actions(
         self,
@@ -312,17 +312,17 @@ class Lake:
             `source, symbol, ex_date` (Date), `kind, label, ratio` (new shares per old share, rounded at the 18th decimal),
             `split_to, split_from` (exact), `amount` (Decimal(38,18), cash per share as of the ex date), `currency,
             declared_date, record_date, pay_date, known_at` (Datetime us UTC), `withdrawn`; sorted by source, symbol and ex
-            date. No row means that the vendor was asked and had none.
+            date. No row means that they were fetched and there are none.
 
         Raises:
-            UnknownSeries: nobody ever asked for the corporate actions of a symbol that is named.
+            UnknownSeries: the corporate actions of a symbol that is named were never fetched.
             ConfigError: there is no such kind.
 
         Example:
             >>> lake.corporate_actions("AAPL", kind="split").select("ex_date", "split_to", "split_from")
         """
-        chosen = Selection.of(source, symbol, None, start, end, as_of)
-        return corporate_actions.found(self._tables, chosen, kind, withdrawn=withdrawn)
+        selection = Selection.of(source, symbol, None, start, end, as_of)
+        return corporate_actions.select_actions(self._tables, selection, kind, withdrawn=withdrawn)
 
     def restatements(
         self,

@@ -1,7 +1,7 @@
-"""Questions about the lake rather than about prices: what is there, what is missing and why, what was changed or refused.
+"""What is known about the lake rather than about prices: coverage, gaps, series, restatements, withdrawn bars, quarantine.
 
-Belongs here: `Lake.coverage`, `.gaps`, `.symbols`, `.restatements`, `.withdrawn`, `.quarantine`. They are answered from the Delta
-logs and the small ledgers; only for restated and withdrawn bars are the files opened that hold versions of them.
+The answers come from the Delta logs and the small ledgers. Only for restated and withdrawn bars are files of bars opened, those
+that hold versions of them.
 """
 
 from __future__ import annotations
@@ -20,76 +20,82 @@ from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.table import Tables
 
 
-def coverage(tables: Tables, chosen: Selection) -> pl.DataFrame:
+def coverage(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.coverage`."""
-    return catalog_tables.coverage(_sessions(tables, chosen))
+    return catalog_tables.coverage(_read_sessions(tables, selection))
 
 
-def gaps(tables: Tables, chosen: Selection) -> pl.DataFrame:
+def gaps(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.gaps`."""
-    return catalog_tables.gaps(_sessions(tables, chosen))
+    return catalog_tables.gaps(_read_sessions(tables, selection))
 
 
-def symbols_of(tables: Tables, chosen: Selection) -> pl.DataFrame:
+def symbols(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.symbols`."""
-    listed = catalog_tables.file_list(tables, chosen.as_of)
-    sessions = ledger.current(tables, as_of=chosen.as_of)
-    found = catalog_tables.symbol_data(tables, listed, sessions, by_log=chosen.as_of is None)
-    return _of(found.drop("exchange", "asset_class"), chosen.source, chosen.resolution)
+    files = catalog_tables.file_list(tables, selection.as_of)
+    sessions = ledger.current(tables, as_of=selection.as_of)
+    series = catalog_tables.symbol_data(tables, files, sessions, by_log=selection.as_of is None)
+    return _filter_series(series.drop("exchange", "asset_class"), selection.source, selection.resolution)
 
 
-def withdrawn(tables: Tables, chosen: Selection) -> pl.DataFrame:
+def withdrawn(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.withdrawn`."""
-    rows = versions.withdrawn(tables, chosen.source, chosen.resolution, chosen.symbols, chosen.bounds, chosen.as_of)
-    return _checked(tables, rows, chosen)
+    rows = versions.withdrawn(
+        tables, selection.source, selection.resolution, selection.symbols, selection.bounds, selection.as_of
+    )
+    return _require_known(tables, rows, selection)
 
 
-def restated(tables: Tables, chosen: Selection) -> pl.DataFrame:
+def restated(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.restatements`."""
-    rows = versions.restatements(tables, chosen.source, chosen.resolution, chosen.symbols, chosen.bounds)
-    return _checked(tables, rows, chosen)
+    rows = versions.restatements(tables, selection.source, selection.resolution, selection.symbols, selection.bounds)
+    return _require_known(tables, rows, selection)
 
 
-def quarantined(tables: Tables, chosen: Selection) -> pl.DataFrame:
+def quarantined(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.quarantine`."""
-    window = None if chosen.bounds is None else chosen.window
-    rows = quarantine.read(tables, chosen.source, chosen.symbols, window)
+    window = None if selection.bounds is None else selection.window
+    rows = quarantine.read(tables, selection.source, selection.symbols, window)
     rows = rows.select(name for name in QUARANTINE.schema.names if name != PERIOD)
-    rows = _of(rows, None, chosen.resolution).sort("source", "symbol", "resolution", "timestamp", "quarantined_at")
-    return _checked(tables, rows, chosen)
+    rows = _filter_series(rows, None, selection.resolution).sort(
+        "source", "symbol", "resolution", "timestamp", "quarantined_at"
+    )
+    return _require_known(tables, rows, selection)
 
 
-def days_of(chosen: Selection) -> tuple[date, date] | None:
+def days_of(selection: Selection) -> tuple[date, date] | None:
     """Days that lie in the window, half-open; one that the window only touches counts. None for all."""
-    if chosen.bounds is None:
+    if selection.bounds is None:
         return None
-    start, end = chosen.bounds
+    start, end = selection.bounds
     if end == LATEST:
         return start.date(), LATEST.date()
     return start.date(), (end + timedelta(days=1) - timedelta(microseconds=1)).date()
 
 
-def _sessions(tables: Tables, chosen: Selection) -> pl.DataFrame:
-    rows = ledger.current(tables, chosen.source, chosen.resolution, chosen.symbols, days_of(chosen), chosen.as_of)
-    return _checked(tables, rows, chosen)
+def _read_sessions(tables: Tables, selection: Selection) -> pl.DataFrame:
+    rows = ledger.current(
+        tables, selection.source, selection.resolution, selection.symbols, days_of(selection), selection.as_of
+    )
+    return _require_known(tables, rows, selection)
 
 
-def _checked(tables: Tables, rows: pl.DataFrame, chosen: Selection) -> pl.DataFrame:
-    """The rows, unless a name without a row does not exist: an empty answer would read as "nothing is missing"."""
-    silent = [code for code in chosen.symbols or () if code not in rows["symbol"]]
-    if rows.height and not silent:
+def _require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> pl.DataFrame:
+    """The rows, unless a name without rows does not exist: an empty answer would read as "nothing is missing"."""
+    without_rows = [code for code in selection.symbols or () if code not in rows["symbol"]]
+    if rows.height and not without_rows:
         return rows
     known = known_series(tables, open_bars=False)
-    there = _of(known, chosen.source, chosen.resolution)
-    if chosen.source is not None and there.is_empty():
-        raise unknown(known, ", ".join(chosen.symbols or ()), chosen.resolution, chosen.source)
-    for code in silent:
-        if code not in there["symbol"]:
-            raise unknown(known, code, chosen.resolution, chosen.source)
+    stored = _filter_series(known, selection.source, selection.resolution)
+    if selection.source is not None and stored.is_empty():
+        raise unknown(known, ", ".join(selection.symbols or ()), selection.resolution, selection.source)
+    for code in without_rows:
+        if code not in stored["symbol"]:
+            raise unknown(known, code, selection.resolution, selection.source)
     return rows
 
 
-def _of(frame: pl.DataFrame, source: str | None, resolution: Resolution | None) -> pl.DataFrame:
+def _filter_series(frame: pl.DataFrame, source: str | None, resolution: Resolution | None) -> pl.DataFrame:
     if source is not None:
         frame = frame.filter(pl.col("source") == source)
     return frame if resolution is None else frame.filter(pl.col("resolution") == resolution.value)

@@ -1,7 +1,4 @@
-"""Telling a lake's folder from any other, and saying which one was probably meant.
-
-Nothing is opened here.
-"""
+"""This module tells a lake's folder from any other, and says which folder was probably meant. It opens nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ def refuse_no_lake(root: Path) -> None:
     """Let the root of a lake pass, and a folder in which there is nothing yet.
 
     Raises:
-        ConfigError: there is no such folder, or it holds something else.
+        ConfigError: there is no such folder, or it is not a lake.
     """
     if not root.is_dir():
         raise ConfigError(f"there is no lake at {root}", fix="fetch some data first, or open it with create=True")

@@ -1,7 +1,7 @@
 """SQL on the catalog and, through its views, on the bars.
 
-Belongs here: running one question, always on the lake as it is now. Does not belong here: what the catalog says, and what a
-question may be and touch (`sql_guard`).
+This module runs one query, always on the lake as it is now. `sql_guard` says what a query may be and touch, `catalog.views` what
+the views are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
 from gb_pipeline.errors import GbError, LakeError, ReadError
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.reading.sql_guard import MEMORY, lock, only_a_question
+from gb_pipeline.reading.sql_guard import MEMORY, lock, require_query
 from gb_pipeline.reading.sql_tables import SqlTables
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory:
     """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
 
     A catalog that is missing or older than the lake is refreshed first, or built in memory where it cannot be written. The
-    question reads the catalog and the lake's tables, whose files are verified as they are read, and nothing else of the machine.
+    query reads the catalog and the lake's tables, whose files are verified as they are read, and nothing else of the machine.
 
     Args:
         store: the lake.
-        text: the question.
+        text: the query.
         as_of: what was known at this moment, by the tables of the lake and by the catalog's of series and sessions.
         memory: most bytes that it may use, and that its rows may take; larger sorts go to files of the lake's state.
 
@@ -41,36 +41,37 @@ def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory:
         The rows; timestamps with a zone are in UTC.
 
     Raises:
-        LakeError: a file that the question needs is damaged, or what a table holds is not known.
+        LakeError: a file that the query needs is damaged, or what a table holds is not known.
         ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory; what
             DuckDB says is in the message.
     """
     import duckdb
 
-    connection = _fresh(store)
+    connection = _open_fresh_catalog(store)
     tables = None
     try:
-        only_a_question(connection, text)
+        require_query(connection, text)
         tables = SqlTables(store.tables, text)
         tables.register(connection, as_of)
         lock(connection, [], spill=store.storage.state / "sql", memory=memory)
-        return _in_utc(pl.DataFrame(pl.from_arrow(_bounded(connection, text, memory))))
+        return _in_utc(pl.DataFrame(pl.from_arrow(_read_bounded(connection, text, memory))))
     except duckdb.OutOfMemoryException:
         raise _too_large(memory) from None
     except duckdb.Error as error:
         damage = [] if tables is None else tables.damage_behind(error)
         if damage:
             raise damage[0] from None
-        raise _explained(connection, error) from None
+        raise _explain(connection, error) from None
     except pl.exceptions.PolarsError as error:
         raise ReadError(
-            f"the result is no table: {_first_paragraph(error)}", fix="give every column its own name and a plain type"
+            f"the result is not a table: {_first_paragraph(error)}",
+            fix="give every column its own name and a plain type",
         ) from None
     finally:
         connection.close()
 
 
-def _fresh(store: LakeStore) -> DuckDBPyConnection:
+def _open_fresh_catalog(store: LakeStore) -> DuckDBPyConnection:
     try:
         if catalog_is_stale(store):
             refresh_catalog(store)
@@ -80,26 +81,26 @@ def _fresh(store: LakeStore) -> DuckDBPyConnection:
         return in_memory_catalog(store)
 
 
-def _bounded(connection: DuckDBPyConnection, text: str, most: int) -> pa.Table:
-    size = 0
+def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int) -> pa.Table:
+    total = 0
     batches = []
     reader = connection.sql(text).to_arrow_reader(_BATCH_ROWS)
     for batch in reader:
-        size += batch.nbytes
-        if size > most:
-            raise _too_large(most)
+        total += batch.nbytes
+        if total > max_bytes:
+            raise _too_large(max_bytes)
         batches.append(batch)
     return pa.Table.from_batches(batches, reader.schema)
 
 
-def _too_large(most: int) -> ReadError:
+def _too_large(max_bytes: int) -> ReadError:
     return ReadError(
-        f"the question takes more than {most / 2**30:.3g} GB of memory",
+        f"the query takes more than {max_bytes / 2**30:.3g} GB of memory",
         fix="ask for fewer rows or columns, aggregate, or read bars with `lake.bars`",
     )
 
 
-def _explained(connection: DuckDBPyConnection, error: Exception) -> GbError:
+def _explain(connection: DuckDBPyConnection, error: Exception) -> GbError:
     import duckdb
 
     what, fix = _first_paragraph(error), ""

@@ -1,7 +1,7 @@
-"""What a question in SQL may be, and what its connection may touch.
+"""What an SQL query may be, and what its connection may touch. `sql` runs the query.
 
-Belongs here: refusing everything that is not one question about the lake, and locking DuckDB down so that what slips through
-finds no file, no network and no memory beyond its share. Does not belong here: running the question (`sql`).
+This module refuses everything that is not one query of the lake, and locks DuckDB down, so that what slips through finds no
+file, no network and no memory beyond its share.
 
 Three fences stand behind each other. The kind of the statement comes from DuckDB's parser; its words are looked at because a
 SELECT may hold `COPY ... TO` in a WITH clause and call functions that write logs, profiles and files; and the engine itself
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,11 @@ from gb_pipeline.errors import ReadError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, Statement
 
-# What a question may use at most, in bytes. One value alone (`repeat('x', 10000000000)`) is beyond DuckDB's own accounting.
+# What a query may use at most, in bytes. One value alone (`repeat('x', 10000000000)`) is beyond DuckDB's own accounting.
 MEMORY = 4 * 2**30
 SPILL = 16 * 2**30
 
-# `EXPLAIN ANALYZE COPY ... TO` would write its file: what is explained has to be a question itself.
+# `EXPLAIN ANALYZE COPY ... TO` would write its file: what is explained has to be a query itself.
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+|\([^)]*\)\s*)*", re.IGNORECASE)
 # In a WITH clause these run inside a SELECT. A column of such a name can be quoted.
 _CHANGES = frozenset({"copy", "insert", "update", "delete", "merge", "truncate"})
@@ -42,24 +43,24 @@ _HARMFUL = frozenset({"write_log", "getenv"})
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
-def only_a_question(connection: DuckDBPyConnection, text: str) -> None:
+def require_query(connection: DuckDBPyConnection, text: str) -> None:
     """Let one SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE or PIVOT through.
 
     Args:
-        connection: whose parser and functions count; nothing of the text runs.
+        connection: whose parser counts; nothing of the text runs.
         text: whatever somebody wrote.
 
     Raises:
         ReadError: it is something else, is several, changes something, or reads past the tables of the lake.
-        duckdb.Error: it is no SQL.
+        duckdb.Error: it is not SQL.
     """
     try:
         raw = text.encode()
     except UnicodeEncodeError:
-        raise ReadError("the question holds half of a character", fix="write it as UTF-8 text") from None
-    _one_question(connection, text)
-    functions = _functions(connection)
-    words = list(_words(text, raw))
+        raise ReadError("the query contains half a character", fix="write it as UTF-8 text") from None
+    _require_one_query(connection, text)
+    forbidden = _forbidden_functions()
+    words = list(_split_words(text, raw))
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name = word.lower()
         if name in _CHANGES:
@@ -67,27 +68,27 @@ def only_a_question(connection: DuckDBPyConnection, text: str) -> None:
                 f"{word.upper()} is not a query: a lake is only read here",
                 fix=f'use SELECT; a column of that name is written "{name}"',
             )
-        if following.startswith("(") and _unquoted(word) in functions:
+        if following.startswith("(") and _unquoted(word) in forbidden:
             raise ReadError(
-                f"{_unquoted(word)}() is not available here: questions are about the lake's own tables",
+                f"{_unquoted(word)}() is not available here: queries read the lake's own tables",
                 fix="use the views (`show tables`); open other files with DuckDB itself",
             )
 
 
-def _one_question(connection: DuckDBPyConnection, text: str) -> None:
+def _require_one_query(connection: DuckDBPyConnection, text: str) -> None:
     statements = connection.extract_statements(text)
     if len(statements) != 1:
         raise ReadError(
             f"give one SQL statement, not {len(statements)}", fix="`select * from symbol_data`, for example"
         )
-    kind = _kind(statements[0])
+    kind = _statement_kind(statements[0])
     if kind == "EXPLAIN":
         explained = _EXPLAIN.sub("", text, count=1)
         if explained != text:
-            _one_question(connection, explained)
+            _require_one_query(connection, explained)
             return
         kind = "EXPLAIN of something else"
-    # PIVOT comes as several internal statements and is a question all the same.
+    # PIVOT comes as several internal statements and is a query all the same.
     if kind != "SELECT" and not (kind == "MULTI" and text.lstrip().lower().startswith(("pivot", "from", "with"))):
         raise ReadError(
             f"{kind} is not a query: the catalog is read-only",
@@ -95,7 +96,7 @@ def _one_question(connection: DuckDBPyConnection, text: str) -> None:
         )
 
 
-def _kind(statement: Statement) -> str:
+def _statement_kind(statement: Statement) -> str:
     try:
         return str(statement.type.name)
     except ValueError:
@@ -103,7 +104,7 @@ def _kind(statement: Statement) -> str:
         return "This statement"
 
 
-def _words(text: str, raw: bytes) -> Iterator[str]:
+def _split_words(text: str, raw: bytes) -> Iterator[str]:
     """The parts of a statement as DuckDB reads them; texts and comments are left out."""
     import duckdb
 
@@ -121,12 +122,19 @@ def _unquoted(word: str) -> str:
     return word.lower()
 
 
-def _functions(connection: DuckDBPyConnection) -> frozenset[str]:
-    """Names that nobody may call: all functions of DuckDB's own that return rows, but for the harmless ones."""
-    rows = connection.execute(
-        "select distinct lower(function_name) from duckdb_functions() "
-        "where function_type in ('table', 'table_macro') and internal"
-    ).fetchall()
+@cache
+def _forbidden_functions() -> frozenset[str]:
+    """Names that nobody may call: all functions of DuckDB's own that return rows, but for the harmless ones.
+
+    To list them takes longer than most questions, and no connection here loads more than DuckDB brings along.
+    """
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        rows = connection.execute(
+            "select distinct lower(function_name) from duckdb_functions() "
+            "where function_type in ('table', 'table_macro') and internal"
+        ).fetchall()
     return (frozenset(name for (name,) in rows) | _HARMFUL) - _HARMLESS
 
 
@@ -139,18 +147,18 @@ def lock(
     file is opened, no setting changes, and a transaction that only reads has begun.
 
     Args:
-        connection: with everything in place that a question needs.
+        connection: with everything in place that a query needs.
         folders: absolute; their files may be read, also by views. Links that lead out of them are not followed.
         spill: where sorts and joins that outgrow their memory may put files, which nobody else can read; nowhere where it is
             None or cannot be made.
-        memory: most bytes of one question; less where the machine has less.
+        memory: most bytes of one query; less where the machine has less.
     """
-    most = _bytes(connection.execute("select current_setting('memory_limit')").fetchone())
-    place = _private(spill)
-    allowed = ", ".join(_text(f"{Path(folder).resolve()}/") for folder in folders)
+    available = _parse_bytes(connection.execute("select current_setting('memory_limit')").fetchone())
+    spill_folder = _make_private(spill)
+    allowed = ", ".join(_quote(f"{Path(folder).resolve()}/") for folder in folders)
     settings = {
-        "memory_limit": f"'{min(memory, most)} bytes'",
-        "temp_directory": _text("" if place is None else str(place)),
+        "memory_limit": f"'{min(memory, available)} bytes'",
+        "temp_directory": _quote("" if spill_folder is None else str(spill_folder)),
         "python_enable_replacements": "false",
         "python_scan_all_frames": "false",
         "autoinstall_known_extensions": "false",
@@ -162,14 +170,14 @@ def lock(
         "enable_external_access": "false",
         "lock_configuration": "true",
     }
-    if place is not None:
+    if spill_folder is not None:
         connection.execute(f"set max_temp_directory_size = '{SPILL} bytes'")
     for name, value in settings.items():
         connection.execute(f"set {name} = {value}")
     connection.execute("begin transaction read only")
 
 
-def _private(folder: Path | None) -> Path | None:
+def _make_private(folder: Path | None) -> Path | None:
     """The folder, made for its owner alone; None where it cannot be."""
     if folder is None:
         return None
@@ -181,11 +189,11 @@ def _private(folder: Path | None) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _bytes(row: tuple[str, ...] | None) -> int:
+def _parse_bytes(row: tuple[str, ...] | None) -> int:
     """`18.8 GiB` as a number."""
     number, _, unit = (row[0] if row else "").partition(" ")
     return int(float(number) * _UNITS[unit]) if unit in _UNITS else MEMORY
 
 
-def _text(value: str) -> str:
+def _quote(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"

@@ -1,8 +1,8 @@
-"""The lake's tables for one question in SQL, every file verified as it is read.
+"""The lake's tables for one SQL query, every file verified as it is read.
 
-The catalog's own views let DuckDB read Parquet, which does not verify checksums. Here the tables that a question names are
-registered as Arrow datasets instead, and views of the same names come before the catalog's. Does not belong here: what a view says
-(`catalog.views`), running the question (`sql`).
+The catalog's own views let DuckDB read Parquet, which does not verify checksums. Here the tables that a query names are
+registered as Arrow datasets instead, and views of the same names come before the catalog's. `catalog.views` has their SQL, and
+`sql` runs the query.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.lake.datasets import bars_of
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
-from gb_pipeline.storage.losses import losses
+from gb_pipeline.storage.losses import read_losses
 from gb_pipeline.storage.table import Tables
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ _READING_FAILED = "reading the stream registered as"
 
 
 class SqlTables:
-    """What a question may read of a lake's tables."""
+    """What a query may read of a lake's tables."""
 
     def __init__(self, tables: Tables, text: str) -> None:
-        """Take the newest version of every table that the question names.
+        """Take the newest version of every table that the query names.
 
         Raises:
             LakeError: what one of them holds is not known.
@@ -45,15 +45,15 @@ class SqlTables:
         self._tables = tables
         self._text = text.lower()
         self._watching: list[VerifiedFiles] = []
-        self._snapshots = [found for found in map(tables.newest, self._named()) if found.version >= 0]
+        self._snapshots = [snapshot for snapshot in map(tables.newest, self._named()) if snapshot.version >= 0]
 
     def damage_behind(self, error: Exception) -> list[LakeError]:
-        """Files that a query stumbled over when it ended with an error.
+        """The damaged files that made a query end with an error.
 
-        Where reading a table failed on the way, every file that was opened is looked at: nobody says which one it was.
+        Where reading a table failed on the way, every file that was opened is checked: DuckDB does not say which one it was.
         """
         failed = _READING_FAILED in str(error)
-        return [found for watch in self._watching for found in (watch.look_for_damage() if failed else watch.damage)]
+        return [damage for watch in self._watching for damage in (watch.look_for_damage() if failed else watch.damage)]
 
     def register(self, connection: DuckDBPyConnection, as_of: datetime | None = None) -> None:
         """Put views and macros of the tables before those of the catalog.
@@ -64,16 +64,16 @@ class SqlTables:
         names = {}
         if as_of is not None:
             self._refuse_lost(as_of)
-        for found in self._snapshots:
+        for snapshot in self._snapshots:
             for current in (True, False):
                 if current and as_of is not None:
                     continue
-                name = f"arrow_{found.dataset.name}_{'now' if current else 'ever'}"
-                files = reading.current(found) if current else found.files
-                dataset, watch = verified_dataset(self._tables.storage, found.dataset, files)
+                name = f"arrow_{snapshot.dataset.name}_{'now' if current else 'ever'}"
+                files = reading.current_files(snapshot) if current else snapshot.files
+                dataset, watch = verified_dataset(self._tables.storage, snapshot.dataset, files)
                 connection.register(name, dataset)
                 self._watching.append(watch)
-                names[found.dataset.name, current] = name
+                names[snapshot.dataset.name, current] = name
         skip = _SUMMARIES if "restatements" in self._text else (*_SUMMARIES, "restatements")
         for statement in statements(self._snapshots, registered_rows(names), skip=skip, as_of=as_of).values():
             connection.execute(statement.replace("create ", "create or replace temp ", 1))
@@ -83,23 +83,23 @@ class SqlTables:
 
     def _refuse_lost(self, moment: datetime) -> None:
         """Raise where versions that held at the moment are lost for good."""
-        for found in self._snapshots:
-            for loss in losses(self._tables[found.dataset.name]):
-                if loss.held_at(moment):
+        for snapshot in self._snapshots:
+            for loss in read_losses(self._tables[snapshot.dataset.name]):
+                if loss.valid_at(moment):
                     raise LakeError(
                         f"what was known at {moment.isoformat()} is not known any more: {loss}",
                         fix="ask for a moment outside of that, or restore the lake from a backup",
                     )
 
     def _summaries(self, as_of: datetime) -> Iterator[tuple[str, pl.DataFrame]]:
-        """The catalog's tables about series and sessions as of a moment, where the question names them."""
+        """The catalog's tables about series and sessions as of a moment, where the query names them."""
         sessions = None
         for name in ("coverage", "gaps", "symbol_data"):
             if name in self._text:
                 sessions = ledger.current(self._tables, as_of=as_of) if sessions is None else sessions
                 if name == "symbol_data":
-                    listed = catalog_tables.file_list(self._tables, as_of)
-                    yield name, catalog_tables.symbol_data(self._tables, listed, sessions, by_log=False)
+                    files = catalog_tables.file_list(self._tables, as_of)
+                    yield name, catalog_tables.symbol_data(self._tables, files, sessions, by_log=False)
                 else:
                     yield (
                         name,
@@ -109,7 +109,7 @@ class SqlTables:
             yield "corporate_actions", corporate_actions.read(self._tables, as_of=as_of)
 
     def _named(self) -> list[str]:
-        """Tables of which a name, or that of a view of it, stands in the question; siblings of bars come along."""
+        """Tables of which a name, or that of a view of it, is in the query; siblings of bars come along."""
         names = [dataset.name for dataset in self._tables.datasets]
         if "restatements" in self._text:
             return [name for name in names if bars_of(name) or name in self._text]

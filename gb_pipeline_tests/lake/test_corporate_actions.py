@@ -315,7 +315,7 @@ def test_actions_are_found_by_symbol_kind_and_date_and_a_symbol_nobody_asked_for
     assert caught.value.near == ("AAPL",)
     with pytest.raises(UnknownSeries):
         lake.corporate_actions("AAPL", source="other")
-    with pytest.raises(ConfigError, match="no kind"):
+    with pytest.raises(ConfigError, match="is not a kind"):
         lake.corporate_actions(kind="dividend")
 
 

@@ -153,7 +153,7 @@ def test_the_engine_refuses_other_files_whatever_the_words_are(yard: Yard, state
 @pytest.mark.parametrize("statement", WORDS)
 def test_the_words_are_refused_before_anything_is_opened(yard: Yard, statement: str) -> None:
     with duckdb.connect() as connection, pytest.raises(ReadError):
-        sql_guard.only_a_question(connection, yard.filled(statement))
+        sql_guard.require_query(connection, yard.filled(statement))
 
 
 def test_what_is_locked_cannot_be_unlocked(yard: Yard) -> None:
@@ -180,7 +180,7 @@ def test_views_over_the_lakes_files_still_work(yard: Yard) -> None:
         connection.execute(f"create macro m(n) as table select * from read_parquet('{file}') limit n")
         sql_guard.lock(connection, [yard.tables], spill=None)
         for question, rows_there in (("from v", 60), ("from m(7)", 7)):
-            sql_guard.only_a_question(connection, question)
+            sql_guard.require_query(connection, question)
             assert len(connection.sql(question).fetchall()) == rows_there
 
 
@@ -267,9 +267,9 @@ def test_the_words_name_every_function_that_the_parser_sees(pieces: list[str], b
     with duckdb.connect() as connection:
         parsed = json.loads(connection.execute("select json_serialize_sql(?::varchar)", [text]).fetchone()[0])
         called = set() if parsed["error"] else _table_functions(parsed)
-        harmful = called & sql_guard._functions(connection)
+        harmful = called & sql_guard._forbidden_functions()
         try:
-            sql_guard.only_a_question(connection, text)
+            sql_guard.require_query(connection, text)
         except (ReadError, duckdb.Error):
             return
         assert not harmful
