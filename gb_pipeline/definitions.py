@@ -1,7 +1,7 @@
-"""What Dagster loads: `dagster dev`, `dg dev`, `gb up`, `gb demo` and every run worker import this module.
+"""Dagster loads this module: `dagster dev`, `dg dev`, `gb up`, `gb demo` and every run worker import it.
 
-Belongs here: the one object that Dagster looks for. Does not belong here: anything that decides what is in it. Which gb.yaml
-is read is up to `GB_CONFIG`, or the working directory.
+It holds the one object that Dagster looks for, and decides nothing of what is in it. Which gb.yaml is read is up to
+`GB_CONFIG`, or the working directory. A project that adds assets of its own has a `definitions.py` beside its gb.yaml instead.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Running Dagster: instances, their processes, their API, and what is private to Dagster."""
+"""This package runs Dagster: instances, their processes, their API, and whatever is private to Dagster."""

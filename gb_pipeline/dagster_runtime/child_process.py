@@ -1,6 +1,6 @@
 """`python -m gb_pipeline.dagster_runtime.child_process PARENT COMMAND...`: become a command that cannot outlive its parent.
 
-Belongs here: what has to happen between fork and exec. A shell starts `command &` with SIGINT ignored, Dagster maps SIGTERM to
+This is what has to happen between fork and exec. A shell starts `command &` with SIGINT ignored, Dagster maps SIGTERM to
 its SIGINT handler, and ignored signals are inherited: such a Dagster cannot be stopped. So both are set back first. On Linux
 the kernel then sends SIGTERM when the parent dies, even by SIGKILL.
 """

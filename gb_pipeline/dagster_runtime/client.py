@@ -1,6 +1,6 @@
-"""Asking and commanding a running Dagster, as its own web page does.
+"""This module asks and commands a running Dagster as its own web page does: GraphQL documents, and the plain values that come back.
 
-Belongs here: GraphQL documents and the plain values that come back. Does not belong here: starting Dagster (`instance`).
+Starting Dagster is up to `instance`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""A Dagster of our own: webserver, daemon and code server for one project, started and stopped together.
+"""This module starts and stops a Dagster of our own: webserver, daemon and code server for one project, with their folder.
 
-Belongs here: the instance's folder and the processes. Does not belong here: what they load (`definitions`), and what is asked
-of them (`client`).
+What they load is up to `gb_pipeline.definitions`, or to the project's own; what is asked of them is in `client`.
 
 `dagster dev` is not used: killed hard it leaves four processes behind, started from a script it may not be stoppable at all,
 and its instance is temporary. One code server is shared, or the daemon would load everything anew every minute.
@@ -33,18 +32,19 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 HOME = ".dagster"
 MODULE = "gb_pipeline.definitions"
+OWN_DEFINITIONS = "definitions.py"
 _LOG = "dagster.log"
 _TAIL_LINES = 25
 _START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
 # Writers of the lake's single files: two at once would only repeat each other's work.
-_ALONE = ("catalog", "compaction")
+_SINGLE_SLOT_POOLS = ("catalog", "compaction")
 _READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
   locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } }
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
 
 
-def template() -> str:
+def read_template() -> str:
     """The text of the packaged dagster.yaml."""
     return files("gb_pipeline.dagster_runtime").joinpath("dagster.yaml").read_text(encoding="utf-8")
 
@@ -60,7 +60,7 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
         config: a dagster.yaml to use instead of the packaged one.
     """
     home.mkdir(parents=True, exist_ok=True)
-    text = config.read_text(encoding="utf-8") if config is not None else template()
+    text = config.read_text(encoding="utf-8") if config is not None else read_template()
     (home / "dagster.yaml").write_text(text, encoding="utf-8")
     import dagster as dg
 
@@ -68,7 +68,7 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
         instance.all_instigator_state()
         instance.all_asset_keys()
         limits = instance.event_log_storage.get_pool_limits()
-        for name in _ALONE:
+        for name in _SINGLE_SLOT_POOLS:
             if name not in {limit.name for limit in limits}:
                 instance.event_log_storage.set_concurrency_slots(name, 1)
         under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -77,7 +77,7 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A loopback port that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -86,6 +86,8 @@ def free_port() -> int:
 
 class Stack:
     """Dagster for one project, as a context manager.
+
+    It loads the project's own `definitions.py`, where there is one beside gb.yaml, else `gb_pipeline.definitions`.
 
     Args:
         project: folder of gb.yaml, or the file itself.
@@ -117,7 +119,7 @@ class Stack:
         project = project.resolve()
         self.folder = project if project.is_dir() else project.parent
         self.home = (home or self.folder / HOME).resolve()
-        self.port = port or free_port()
+        self.port = port or find_free_port()
         self.log = self.home / _LOG
         self._workspace = self.home / "workspace.yaml"
         own = self.folder / "dagster.yaml"
@@ -162,9 +164,11 @@ class Stack:
         try:
             self._refuse_taken_port()
             prepare_home(self.home, self._config)
-            code = free_port()
+            code = find_free_port()
+            own = self.folder / OWN_DEFINITIONS
+            target = ["-f", str(own)] if own.is_file() else ["-m", MODULE]
             # The folder of gb.yaml is the working directory, so relative paths in it mean the same everywhere.
-            self._launch("code server", "dagster", "code-server", "start", "-m", MODULE, "-h", HOST, "-p", str(code),
+            self._launch("code server", "dagster", "code-server", "start", *target, "-h", HOST, "-p", str(code),
                          "--location-name", "gb_pipeline")  # fmt: skip
             self._wait("code server", lambda: _listens(code), on_wait)
             entry = {"grpc_server": {"host": HOST, "port": code, "location_name": "gb_pipeline"}}
@@ -250,10 +254,10 @@ class Stack:
 
     def _launch(self, name: str, program: str, *arguments: str) -> None:
         command = [str(Path(sys.executable).parent / program), *arguments]
-        leash = [sys.executable, "-m", "gb_pipeline.dagster_runtime.child_process", str(os.getpid())]
+        child = [sys.executable, "-m", "gb_pipeline.dagster_runtime.child_process", str(os.getpid())]
         with self.log.open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*leash, *command],
+                [*child, *command],
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -284,8 +288,8 @@ class Stack:
             problem = entry["locationOrLoadError"] or {}
             if problem.get("__typename") == "PythonError":
                 # The last of the chain is what our own code said.
-                said = [problem["message"], *(link["error"]["message"] for link in problem["errorChain"])][-1]
-                raise DagsterError(f"the definitions do not load: {said.strip()}", fix=f"see {self.log}")
+                reason = [problem["message"], *(link["error"]["message"] for link in problem["errorChain"])][-1]
+                raise DagsterError(f"the definitions do not load: {reason.strip()}", fix=f"see {self.log}")
         return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
 
     def _healthy(self) -> bool:

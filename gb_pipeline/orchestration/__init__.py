@@ -1,1 +1,1 @@
-"""The only package that imports Dagster: partitions, resources, assets, checks, schedules and sensors."""
+"""This package holds Dagster's definitions: partitions, resources, assets, checks, schedules and sensors."""

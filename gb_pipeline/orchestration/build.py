@@ -1,113 +1,137 @@
-"""All of Dagster's definitions out of one Settings object.
+"""This module puts all of Dagster's definitions together, out of one Settings object and what a project adds to it.
 
-Belongs here: putting the parts together. Does not belong here: the parts, and reading gb.yaml.
+The parts are built elsewhere, and gb.yaml is read elsewhere. For the concept, see
+https://docs.dagster.io/getting-started/concepts#definitions.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.private import AssetJob
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.orchestration.assets.actions import actions_asset, actions_key
-from gb_pipeline.orchestration.assets.backtest import backtest_asset, follows_bars
-from gb_pipeline.orchestration.assets.bars import bars_asset
-from gb_pipeline.orchestration.assets.catalog import catalog_asset, catalog_resource
-from gb_pipeline.orchestration.assets.compaction import compaction_asset, ledgers_compaction_asset
-from gb_pipeline.orchestration.assets.vacuum import vacuum_asset, vacuum_schedule
-from gb_pipeline.orchestration.dataset import Dataset, datasets
-from gb_pipeline.orchestration.deferred import deferred_sensor
+from gb_pipeline.orchestration.assets.actions import build_actions_asset
+from gb_pipeline.orchestration.assets.bars import build_bars_asset
+from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
+from gb_pipeline.orchestration.assets.compaction import build_compaction_asset, build_ledgers_compaction_asset
+from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
+from gb_pipeline.orchestration.deferred import build_deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
-from gb_pipeline.orchestration.resources import LakeResource, vendor_resources
-from gb_pipeline.orchestration.schedules import actions_job, actions_schedule, daily_job, daily_schedule
-from gb_pipeline.orchestration.sensors import catalog_sensor, compaction_sensor
+from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resources
+from gb_pipeline.orchestration.schedules import build_actions_schedule, build_daily_schedule
+from gb_pipeline.orchestration.sensors import build_catalog_sensor, build_compaction_sensor
+from gb_pipeline.orchestration.series_group import SeriesGroup, list_series_groups
 from gb_pipeline.providers.registry import daily_quota, has_actions
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """Everything that gb.yaml asks for.
+def build_definitions(
+    settings: Settings,
+    *,
+    assets: Iterable[dg.AssetsDefinition | dg.AssetSpec] = (),
+    asset_checks: Iterable[dg.AssetChecksDefinition] = (),
+    jobs: Iterable[dg.JobDefinition | AssetJob] = (),
+    schedules: Iterable[dg.ScheduleDefinition] = (),
+    sensors: Iterable[dg.SensorDefinition] = (),
+    resources: Mapping[str, Any] | None = None,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
+) -> dg.Definitions:
+    """Everything that gb.yaml asks for, and what a project adds.
+
+    Args:
+        settings: what gb.yaml says.
+        assets, asset_checks, jobs, schedules, sensors: the project's own, beside those of the package.
+        resources: by name; one of the package's names (`lake`, `duckdb`, `<source>_credentials`) takes the place of the
+            package's resource.
+        executor: of every job that names none. By default a run is one process: the package's runs are one step, and a
+            process per step would only import everything once more (3 s).
+
+    Returns:
+        For the module-level `defs` of a project's `definitions.py`.
 
     Raises:
         ConfigError: something in gb.yaml cannot work; the message says what.
+
+    Example:
+        >>> @dg.asset(deps=[dg.AssetKey(["coinbase", "bars_1d", "BTC-USD"])])
+        ... def weekly_report(lake: LakeResource) -> None:
+        ...     print(lake.reader.bars("BTC-USD", "1w").tail(4))
+        >>> defs = build_definitions(Settings.load(), assets=[weekly_report])
     """
     # A source whose symbols nobody has asked for yet has nothing to show.
-    parts = [dataset for dataset in datasets(settings) if dataset.symbols]
-    for dataset in parts:
-        warn_if_many(dataset.name, dataset.partitioning, len(dataset.symbols), date.today())
+    groups = [group for group in list_series_groups(settings) if group.symbols]
+    for group in groups:
+        warn_if_many(group.name, group.partitioning, len(group.symbols), date.today())
+    lake = LakeResource.of(settings)
     with warnings.catch_warnings():
-        # Backfill policies, partitions of checks and lenient mappings are young. Dagster is pinned to a patch, and an
-        # end-to-end test uses all three.
+        # Backfill policies and partitions of checks are young. Dagster is pinned to a patch, and an end-to-end test uses
+        # both.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return _definitions(settings, parts)
+        return dg.Definitions(
+            assets=[*_build_assets(settings, groups), *assets],
+            asset_checks=list(asset_checks),
+            jobs=list(jobs),
+            schedules=[*_build_schedules(groups), *schedules],
+            sensors=[*_build_sensors(lake, groups), *sensors],
+            resources={
+                "lake": lake,
+                "duckdb": build_catalog_resource(settings),
+                **build_vendor_resources(settings),
+                **(resources or {}),
+            },
+            executor=executor,
+        )
 
 
-def _definitions(settings: Settings, parts: Sequence[Dataset]) -> dg.Definitions:
-    lake = LakeResource.of(settings)
-    wish = settings.moving_average
-    backtests = [backtest_asset(tested, wish)] if wish and (tested := _tested(settings)).symbols else []
-    firsts = {dataset.source.name: dataset for dataset in reversed(parts)}
-    acting = [dataset for dataset in parts if dataset is firsts[dataset.source.name] and _has_actions(dataset)]
-    return dg.Definitions(
-        assets=[
-            *(bars_asset(dataset) for dataset in parts),
-            *(actions_asset(dataset) for dataset in acting),
-            *(compaction_asset(dataset) for dataset in parts),
-            ledgers_compaction_asset(parts),
-            catalog_asset(settings),
-            vacuum_asset(settings),
-            *backtests,
-        ],
-        schedules=[
-            *(daily_schedule(dataset, daily_job(dataset)) for dataset in parts),
-            *(
-                actions_schedule(dataset, actions_job(dataset, actions_key(dataset)), running=not _has_quota(dataset))
-                for dataset in acting
-            ),
-            vacuum_schedule(),
-        ],
-        sensors=[
-            catalog_sensor(lake, parts),
-            compaction_sensor(lake, parts),
-            *(deferred_sensor(dataset) for dataset in parts if _has_quota(dataset)),
-            *map(follows_bars, backtests),
-        ],
-        resources={
-            "lake": lake,
-            "duckdb": catalog_resource(settings),
-            **vendor_resources(settings),
-        },
-        # Every run is one step: a process per step would only import everything once more (3 s).
-        executor=dg.in_process_executor,
-    )
+def _build_assets(settings: Settings, groups: Sequence[SeriesGroup]) -> list[dg.AssetsDefinition]:
+    return [
+        *(build_bars_asset(group) for group in groups),
+        *(build_actions_asset(group) for group in _list_acting(groups)),
+        *(build_compaction_asset(group) for group in groups),
+        build_ledgers_compaction_asset(groups),
+        build_catalog_asset(settings),
+        build_vacuum_asset(settings),
+    ]
 
 
-def _has_actions(dataset: Dataset) -> bool:
+def _build_schedules(groups: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinition]:
+    return [
+        *(build_daily_schedule(group) for group in groups),
+        *(build_actions_schedule(group, running=not _has_quota(group)) for group in _list_acting(groups)),
+        build_vacuum_schedule(),
+    ]
+
+
+def _build_sensors(lake: LakeResource, groups: Sequence[SeriesGroup]) -> list[dg.SensorDefinition]:
+    return [
+        build_catalog_sensor(lake, groups),
+        build_compaction_sensor(lake, groups),
+        *(build_deferred_sensor(group) for group in groups if _has_quota(group)),
+    ]
+
+
+def _list_acting(groups: Sequence[SeriesGroup]) -> list[SeriesGroup]:
+    """The first group of each source whose vendor knows corporate actions."""
+    first_of_source = {group.source.name: group for group in reversed(groups)}
+    return [group for group in groups if group is first_of_source[group.source.name] and _has_actions(group)]
+
+
+def _has_actions(group: SeriesGroup) -> bool:
     try:
-        return has_actions(dataset.source)
+        return has_actions(group.source)
     except ConfigError:
         return False
 
 
-def _has_quota(dataset: Dataset) -> bool:
+def _has_quota(group: SeriesGroup) -> bool:
     try:
-        return daily_quota(dataset.source) is not None
+        return daily_quota(group.source) is not None
     except ConfigError:
         # A provider that is not installed fails its own runs, not the page of all others.
-        return dataset.source.daily_quota is not None
-
-
-def _tested(settings: Settings) -> Dataset:
-    assert settings.moving_average is not None, "asked for"
-    wanted = Dataset(settings.source(settings.moving_average.source), settings.moving_average.resolution)
-    if wanted.resolution not in wanted.source.resolutions:
-        raise ConfigError(
-            f"moving_average wants {wanted.resolution} bars, source {wanted.source.name} has"
-            f" {', '.join(wanted.source.resolutions)}",
-            fix="choose one of them in gb.yaml, or add it to the source's resolutions",
-        )
-    return wanted
+        return group.source.daily_quota is not None

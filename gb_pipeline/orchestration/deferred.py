@@ -1,7 +1,5 @@
-"""What the calls of a vendor's day did not suffice for comes by itself another day.
-
-Belongs here: finding deferred partitions and asking for them again. Does not belong here: counting calls (`providers.http.quota`)
-and deciding what is deferred (`ingest`).
+"""This module finds deferred partitions and requests them again: what the calls of a vendor's day did not suffice for comes by
+itself another day. Calls are counted in `providers.http.quota`, and `ingest` decides what is deferred.
 
 A run of which something is deferred succeeds, carries two tags, and has an observation per deferred partition. The sensor
 remembers such runs in its cursor, and once the vendor's next day has begun requests what is still missing of them: the
@@ -17,32 +15,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from gb_pipeline.orchestration.dataset import Dataset
+from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG
 from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG
-from gb_pipeline.orchestration.sensors import under_way
+from gb_pipeline.orchestration.runs import find_unfinished_runs
+from gb_pipeline.orchestration.series_group import SeriesGroup
 
 _SECONDS = 60
 # A run is updated a moment after it ended, so each look overlaps the one before.
 _OVERLAP = timedelta(hours=1)
 
 
-def deferred_name(dataset: Dataset) -> str:
-    """Of the sensor and its job."""
-    return f"{dataset.name}_deferred"
-
-
-def deferred_sensor(dataset: Dataset) -> dg.SensorDefinition:
-    """Request the deferred partitions of a dataset once the vendor's next day has begun."""
+def build_deferred_sensor(group: SeriesGroup) -> dg.SensorDefinition:
+    """Request the deferred partitions of a group once the vendor's next day has begun."""
     job = dg.define_asset_job(
-        deferred_name(dataset),
-        selection=dg.AssetSelection.assets(*dataset.symbols),
-        description=f"Partitions of {dataset.name} that were deferred because the calls of the vendor's day were used up.",
+        group.deferred_name,
+        selection=dg.AssetSelection.assets(*group.symbols),
+        description=f"Partitions of {group.name} that were deferred because the calls of the vendor's day were used up.",
     )
 
     @dg.sensor(
-        name=deferred_name(dataset),
+        name=group.deferred_name,
         job=job,
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -50,19 +43,19 @@ def deferred_sensor(dataset: Dataset) -> dg.SensorDefinition:
         " run after the other, as long as the calls suffice.",
     )
     def resume(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        waiting, seen, after = _remembered(context.cursor)
-        after = _look(context.instance, dataset, waiting, seen, after)
+        waiting, seen, after = _read_cursor(context.cursor)
+        after = _add_ended_runs(context.instance, group, waiting, seen, after)
         requests: list[dg.RunRequest] = []
-        reason = f"nothing of {dataset.name} is deferred"
+        reason = f"nothing of {group.name} is deferred"
         now = datetime.now(UTC)
         if waiting and (until := max(waiting.values())) > now:
             reason = f"{len(waiting)} runs are deferred until {until:%Y-%m-%d %H:%M}Z"
-        elif waiting and under_way(context.instance, dataset.symbols, deferred_name(dataset)):
-            reason = f"{len(waiting)} runs are deferred, and {dataset.name} is being fetched"
+        elif waiting and find_unfinished_runs(context.instance, group.symbols, group.deferred_name):
+            reason = f"{len(waiting)} runs are deferred, and {group.name} is being fetched"
         else:
             while waiting and not requests:
                 run_id = next(iter(waiting))
-                requests = list(_requests(context.instance, dataset, run_id, waiting.pop(run_id)))
+                requests = list(_request_missing(context.instance, group, run_id, waiting.pop(run_id)))
         cursor = json.dumps(
             {
                 "waiting": {run_id: moment.strftime(UNTIL_FORMAT) for run_id, moment in waiting.items()},
@@ -77,50 +70,52 @@ def deferred_sensor(dataset: Dataset) -> dg.SensorDefinition:
     return resume
 
 
-def _remembered(cursor: str | None) -> tuple[dict[str, datetime], dict[str, float], float]:
+def _read_cursor(cursor: str | None) -> tuple[dict[str, datetime], dict[str, float], float]:
     state = json.loads(cursor) if cursor else {}
-    waiting = {run_id: _moment(text) for run_id, text in state.get("waiting", {}).items()}
+    waiting = {run_id: _parse_moment(text) for run_id, text in state.get("waiting", {}).items()}
     return waiting, state.get("seen", {}), state.get("after", 0.0)
 
 
-def _look(
-    instance: dg.DagsterInstance, dataset: Dataset, waiting: dict[str, datetime], seen: dict[str, float], after: float
+def _add_ended_runs(
+    instance: dg.DagsterInstance, group: SeriesGroup, waiting: dict[str, datetime], seen: dict[str, float], after: float
 ) -> float:
     """Add runs that ended since the last look, oldest first; returns when the newest of them ended."""
-    found = instance.get_run_records(
+    records = instance.get_run_records(
         dg.RunsFilter(
-            tags={DEFERRED_TAG: dataset.name},
+            tags={DEFERRED_TAG: group.name},
             # What a person cancelled is not wanted.
             statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
             updated_after=datetime.fromtimestamp(after, UTC) - _OVERLAP if after else None,
         )
     )
-    for record in sorted(found, key=lambda item: item.create_timestamp):
+    for record in sorted(records, key=lambda item: item.create_timestamp):
         run, ended = record.dagster_run, record.update_timestamp.timestamp()
         after = max(after, ended)
         if run.run_id not in seen and UNTIL_TAG in run.tags:
-            waiting[run.run_id] = _moment(run.tags[UNTIL_TAG])
+            waiting[run.run_id] = _parse_moment(run.tags[UNTIL_TAG])
             seen[run.run_id] = ended
     for run_id in [run_id for run_id, ended in seen.items() if ended < after - 2 * _OVERLAP.total_seconds()]:
         del seen[run_id]
     return after
 
 
-def _requests(instance: dg.DagsterInstance, dataset: Dataset, run_id: str, until: datetime) -> Iterator[dg.RunRequest]:
+def _request_missing(
+    instance: dg.DagsterInstance, group: SeriesGroup, run_id: str, until: datetime
+) -> Iterator[dg.RunRequest]:
     """Neighbouring partitions of the same series make one run; what came meanwhile is left out."""
-    missing = _missing(instance, dataset, run_id)
-    position = {key: index for index, key in enumerate(dataset.partitions.get_partition_keys())}
-    for keys, series in _ranges(missing, position, dataset.source.partitions_per_run):
+    missing = _find_missing(instance, group, run_id)
+    position = {key: index for index, key in enumerate(group.partitions.get_partition_keys())}
+    for keys, series in _join_neighbours(missing, position, group.source.partitions_per_run):
         names = hashlib.sha256(repr(series).encode()).hexdigest()[:12]
         yield dg.RunRequest(
             # One per deferral: asked for again after the next one only.
-            run_key=f"{dataset.name} {keys[0]}..{keys[-1]} {names} {until.strftime(UNTIL_FORMAT)}",
+            run_key=f"{group.name} {keys[0]}..{keys[-1]} {names} {until.strftime(UNTIL_FORMAT)}",
             asset_selection=series,
-            tags={ASSET_PARTITION_RANGE_START_TAG: keys[0], ASSET_PARTITION_RANGE_END_TAG: keys[-1]},
+            tags={RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]},
         )
 
 
-def _missing(instance: dg.DagsterInstance, dataset: Dataset, run_id: str) -> dict[str, set[dg.AssetKey]]:
+def _find_missing(instance: dg.DagsterInstance, group: SeriesGroup, run_id: str) -> dict[str, set[dg.AssetKey]]:
     """Series by partition that a run deferred, that nobody has materialised since, and that gb.yaml still wants."""
     deferred: dict[dg.AssetKey, dict[str, float]] = {}
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):
@@ -130,18 +125,20 @@ def _missing(instance: dg.DagsterInstance, dataset: Dataset, run_id: str) -> dic
             deferred.setdefault(seen.asset_key, {})[seen.partition] = entry.timestamp
     missing: dict[str, set[dg.AssetKey]] = {}
     for key, partitions in deferred.items():
-        if key not in dataset.symbols:
+        if key not in group.symbols:
             continue
         wanted = dg.AssetRecordsFilter(
             asset_key=key, asset_partitions=list(partitions), after_timestamp=min(partitions.values())
         )
-        came = {item.partition_key for item in instance.fetch_materializations(wanted, limit=10_000).records}
-        for partition in partitions.keys() - came:
+        materialized_since = {
+            item.partition_key for item in instance.fetch_materializations(wanted, limit=10_000).records
+        }
+        for partition in partitions.keys() - materialized_since:
             missing.setdefault(partition, set()).add(key)
     return missing
 
 
-def _ranges(
+def _join_neighbours(
     missing: Mapping[str, set[dg.AssetKey]], position: Mapping[str, int], most: int
 ) -> Iterator[tuple[Sequence[str], Sequence[dg.AssetKey]]]:
     # A partition that lies outside the source's days by now has no position.
@@ -155,5 +152,5 @@ def _ranges(
             yield run[begin : begin + most], sorted(series)
 
 
-def _moment(text: str) -> datetime:
+def _parse_moment(text: str) -> datetime:
     return datetime.strptime(text, UNTIL_FORMAT).replace(tzinfo=UTC)

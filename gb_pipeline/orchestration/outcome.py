@@ -1,7 +1,6 @@
-"""What became of one partition, told to a person who looks at Dagster's pages.
+"""This module tells a person who looks at Dagster's pages what became of one partition: in metadata, checks and one sentence.
 
-Belongs here: sessions of a partition -> metadata, checks and one sentence. Does not belong here: Dagster's context and event
-log (`reporter`), and deciding what is wrong (`quality`).
+What is wrong with its rows was decided in `quality`; Dagster's context and event log are up to `reporter`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
 
 VALID = "valid"
 COMPLETE = "complete"
-# On runs of which something is deferred: the dataset, and until when.
+# On runs of which something is deferred: the group, and until when.
 DEFERRED_TAG = "gb/deferred"
 UNTIL_TAG = "gb/deferred_until"
 UNTIL_FORMAT = "%Y-%m-%dT%H:%MZ"
@@ -78,8 +77,8 @@ class PartitionOutcome:
         """Missing bars that nothing explains."""
         return sum(gap.missing for gap in self.gaps if gap.reason in OPEN_REASONS)
 
-    def total(self, field: str) -> int:
-        """The sum of a number over the sessions."""
+    def sum(self, field: str) -> int:
+        """The sum of a number of the reports over the sessions."""
         return sum(getattr(session, field) for session in self.sessions)
 
     @property
@@ -87,22 +86,22 @@ class PartitionOutcome:
         """Why it is not materialised, in one sentence."""
         if self.refused:
             # Good rows of a refused session are set aside with it; they are not what is wrong.
-            codes = _added(self.sessions, "reasons")
-            bad = self.total("quarantined") - codes.pop(REFUSED_WITH_SESSION, 0)
-            told = ", ".join(f"{name} {count}" for name, count in codes.most_common(3))
-            return f"{bad:,} of {self.total('received'):,} rows are bad ({told})"
+            codes = _sum_counts(self.sessions, "reasons")
+            bad = self.sum("quarantined") - codes.pop(REFUSED_WITH_SESSION, 0)
+            commonest = ", ".join(f"{name} {count}" for name, count in codes.most_common(3))
+            return f"{bad:,} of {self.sum('received'):,} rows are bad ({commonest})"
         return self.error.what if self.error is not None else "the fetch failed"
 
     @property
     def sentence(self) -> str:
         """`1,437 of 1,440 bars`, or why there are none."""
         states = {session.status.value for session in self.sessions}
-        actual, expected = self.total("actual"), self.total("expected")
+        actual, expected = self.sum("actual"), self.sum("expected")
         if not actual and len(states) == 1:
             return states.pop().replace("_", " ")
         return f"{actual:,} of {expected:,} bars" if self.sessions else "not begun"
 
-    def metadata(self, series_rows: int) -> dict[str, Any]:
+    def materialization_metadata(self, series_rows: int) -> dict[str, Any]:
         """What a materialisation shows; numbers are plotted over the partitions.
 
         Args:
@@ -110,40 +109,40 @@ class PartitionOutcome:
         """
         firsts = [session.first for session in self.sessions if session.first]
         lasts = [session.last for session in self.sessions if session.last]
-        prints = [(str(item.session), item.fingerprint) for item in self.sessions if item.fingerprint]
+        fingerprints = [(str(item.session), item.fingerprint) for item in self.sessions if item.fingerprint]
         shown: dict[str, Any] = {
             "status": self.sentence,
-            "rows": self.total("actual"),
-            "expected": self.total("expected"),
-            "missing": self.total("missing"),
-            "quarantined": self.total("quarantined"),
-            "restated": self.total("restated"),
+            "rows": self.sum("actual"),
+            "expected": self.sum("expected"),
+            "missing": self.sum("missing"),
+            "quarantined": self.sum("quarantined"),
+            "restated": self.sum("restated"),
             # Of all that is stored, whenever it was noticed: rows that the vendor no longer returns.
-            "withdrawn": self.total("withdrawn"),
-            "suspicious": sum(_added(self.sessions, "warnings").values()),
+            "withdrawn": self.sum("withdrawn"),
+            "suspicious": sum(_sum_counts(self.sessions, "warnings").values()),
         }
         if firsts and lasts:
-            shown |= {"first_bar": _stamp(min(firsts)), "last_bar": _stamp(max(lasts))}
-        if prints:
-            shown["fingerprint"] = prints[0][1] if len(prints) == 1 else combine(prints)
+            shown |= {"first_bar": _format_moment(min(firsts)), "last_bar": _format_moment(max(lasts))}
+        if fingerprints:
+            shown["fingerprint"] = fingerprints[0][1] if len(fingerprints) == 1 else combine(fingerprints)
         # The vendor answers, and a commit holds, many days at once: these describe the whole job.
         shown["latency_ms"] = round(self.job.latency_ms / max(self.job.calls, 1))
         shown["vendor_bytes"] = self.job.vendor_bytes
         shown["commit_bytes"] = self.job.written_bytes
         if self.job.version is not None:
             shown["table_version"] = self.job.version
-        shown["dagster/partition_row_count"] = self.total("actual")
+        shown["dagster/partition_row_count"] = self.sum("actual")
         shown["dagster/row_count"] = series_rows
-        return shown | self._worst()
+        return shown | self._worst_rows()
 
-    def failure(self) -> dict[str, Any]:
+    def failure_metadata(self) -> dict[str, Any]:
         """What an observation of a partition shows that is not materialised: why, and what can be done."""
         shown: dict[str, Any] = {"status": "not stored", "reason": self.reason}
         if self.error is not None and self.error.fix:
             shown["fix"] = self.error.fix
-        return shown | {"received": self.total("received"), "quarantined": self.total("quarantined")} | self._worst()
+        return shown | {"received": self.sum("received"), "quarantined": self.sum("quarantined")} | self._worst_rows()
 
-    def postponement(self, why: QuotaExhausted) -> dict[str, Any]:
+    def deferral_metadata(self, why: QuotaExhausted) -> dict[str, Any]:
         """What an observation of a deferred partition shows."""
         return {
             "status": "deferred",
@@ -152,74 +151,79 @@ class PartitionOutcome:
             "fix": why.fix,
         }
 
-    def checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
+    def evaluate_checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
         """Results by name of the check: passed, severity where it did not, metadata."""
         if self.deferred is not None:
             # Nothing is known that was not known before.
             return {}
         # Of an answer that never came nobody can say that it is valid.
-        judged = {} if self.error is not None and not self.total("received") else {VALID: self._valid()}
-        return judged | {COMPLETE: self._complete()}
+        valid = {} if self.error is not None and not self.sum("received") else {VALID: self._evaluate_valid()}
+        return valid | {COMPLETE: self._evaluate_complete()}
 
-    def _valid(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
-        quarantined = self.total("quarantined")
+    def _evaluate_valid(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        quarantined = self.sum("quarantined")
         severity = dg.AssetCheckSeverity.ERROR if self.refused else dg.AssetCheckSeverity.WARN
-        shown: dict[str, Any] = {"received": self.total("received"), "quarantined": quarantined}
+        shown: dict[str, Any] = {"received": self.sum("received"), "quarantined": quarantined}
         for name, codes in (("refused_because", "reasons"), ("suspicious", "warnings")):
-            counts = _added(self.sessions, codes)
+            counts = _sum_counts(self.sessions, codes)
             if counts:
                 shown[name] = ", ".join(f"{code}: {count}" for code, count in counts.most_common())
-        return not self.refused and not quarantined, severity, shown | self._worst()
+        return not self.refused and not quarantined, severity, shown | self._worst_rows()
 
-    def _complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
-        shown: dict[str, Any] = {"expected": self.total("expected"), "missing": self.total("missing")}
+    def _evaluate_complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        shown: dict[str, Any] = {"expected": self.sum("expected"), "missing": self.sum("missing")}
         if self.error is not None:
             return False, dg.AssetCheckSeverity.ERROR, shown | {"error": self.error.what, "fix": self.error.fix}
         shown["unexplained"] = self.open_missing
         if self.gaps:
             rows = [
-                {"from": _stamp(gap.start), "to": _stamp(gap.end), "bars": gap.missing, "reason": gap.reason.value}
+                {
+                    "from": _format_moment(gap.start),
+                    "to": _format_moment(gap.end),
+                    "bars": gap.missing,
+                    "reason": gap.reason.value,
+                }
                 for gap in sorted(self.gaps, key=lambda gap: -gap.missing)[:_SAMPLE]
             ]
-            shown["largest_gaps"] = table(rows)
+            shown["largest_gaps"] = build_table(rows)
         return self.open_missing == 0, dg.AssetCheckSeverity.WARN, shown
 
-    def _worst(self) -> dict[str, Any]:
+    def _worst_rows(self) -> dict[str, Any]:
         rows = [dict(row) for session in self.sessions for row in session.worst][:_SAMPLE]
-        return {"worst_rows": table(rows)} if rows else {}
+        return {"worst_rows": build_table(rows)} if rows else {}
 
 
-def split(keys: Mapping[str, tuple[Any, Any]], job: Outcome) -> list[PartitionOutcome]:
+def split_by_partition(keys: Mapping[str, tuple[Any, Any]], job: Outcome) -> list[PartitionOutcome]:
     """The partitions of a job: those whose days overlap it, in order.
 
     Args:
         keys: partitions and their days [start, end).
         job: sessions of one symbol.
     """
-    inside = [(key, days) for key, days in keys.items() if days[0] < job.end and days[1] > job.start]
+    overlapping = [(key, days) for key, days in keys.items() if days[0] < job.end and days[1] > job.start]
     return [
         PartitionOutcome(key, tuple(item for item in job.sessions if start <= item.session < end), job)
-        for key, (start, end) in inside
+        for key, (start, end) in overlapping
     ]
 
 
-def postponed(why: QuotaExhausted) -> str:
+def describe_deferral(why: QuotaExhausted) -> str:
     """`deferred until 2026-11-21 05:00Z: 25 of 25 calls used (...)`."""
     return f"deferred until {why.until:%Y-%m-%d %H:%M}Z: {why.what}"
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+def build_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     """A table of records with the same columns; at least one."""
     columns = [dg.TableColumn(name, "int" if isinstance(value, int) else "string") for name, value in rows[0].items()]
     return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema=dg.TableSchema(columns))
 
 
-def _added(sessions: Iterable[SessionReport], field: str) -> Counter[str]:
+def _sum_counts(sessions: Iterable[SessionReport], field: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     for session in sessions:
         counts.update(getattr(session, field))
     return counts
 
 
-def _stamp(moment: datetime) -> str:
+def _format_moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}Z"

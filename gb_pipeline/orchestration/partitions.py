@@ -1,7 +1,6 @@
-"""How a source's history is cut into Dagster partitions.
+"""This module cuts a source's history into Dagster partitions, and knows the way from a partition's key to sessions and back.
 
-Belongs here: partition definitions on a calendar, and the way from a partition's key to sessions and back.
-Does not belong here: assets, runs, anything that reads or writes a lake.
+It knows calendars, and neither assets nor runs nor lakes.
 
 A partition of grain `day` is a session, named by its date; of `month` and `year` it is a calendar period. Three facts of
 Dagster decide the shape:

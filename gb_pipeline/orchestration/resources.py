@@ -1,6 +1,6 @@
-"""What assets are given to work with.
+"""Resources are what assets are given to work with: documented settings that hand out plain objects of the domain.
 
-Belongs here: resources with documented settings that hand out plain objects of the domain. Does not belong here: work.
+No work is done here.
 """
 
 import os
@@ -34,14 +34,14 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The lake that gb.yaml names."""
         return cls(root=str(settings.lake), state=str(settings.state))
 
-    def opened(self) -> LakeStore:
+    def open_store(self) -> LakeStore:
         """The write side, opened anew: for whoever looks again and again, while the folder may be replaced meanwhile."""
         return LakeStore.at(self.root, state=self.state or None)
 
     @cached_property
     def store(self) -> LakeStore:
         """The write side: ingestion and compaction."""
-        return self.opened()
+        return self.open_store()
 
     @cached_property
     def reader(self) -> "Lake":
@@ -78,51 +78,51 @@ class VendorCredentials(dg.ConfigurableResource):  # type: ignore[type-arg]
         names = sorted({name for found in source.variables.values() for name in found})
         return cls(variables={name: dg.EnvVar(name) for name in names}, folder=str(folder))
 
-    def given_to(self, source: SourceSettings) -> SourceSettings:
+    def apply_to(self, source: SourceSettings) -> SourceSettings:
         """The settings of a source with the values that its variables have now.
 
         Raises:
             ConfigError: a value was given instead of the name of a variable, or `.env` is broken.
         """
-        written = read_env(Path(self.folder) / ENV_FILE) if self.folder else {}
+        env_file = read_env(Path(self.folder) / ENV_FILE) if self.folder else {}
 
         def get(name: str) -> str | None:
             reference = self.variables.get(name, {"env": name})
             # In a run it is what Dagster stores of an EnvVar; in code it still is one.
-            where = reference.env_var_name if isinstance(reference, dg.EnvVar) else None
-            where = reference.get("env") if isinstance(reference, dict) else where
-            if not isinstance(where, str):
+            variable = reference.env_var_name if isinstance(reference, dg.EnvVar) else None
+            variable = reference.get("env") if isinstance(reference, dict) else variable
+            if not isinstance(variable, str):
                 raise ConfigError(
                     f"the credentials of source {source.name} have a value for {name}, which Dagster would keep and show",
                     fix=f'write the name of a variable: {{"env": "{name}"}}, or dg.EnvVar("{name}") in code',
                 )
-            return os.environ.get(where) or written.get(where) or None
+            return os.environ.get(variable) or env_file.get(variable) or None
 
         return source.with_variables(get)
 
 
-def credentials_key(source: SourceSettings) -> str:
+def name_of_credentials(source: SourceSettings) -> str:
     """The name of a source's resource, `alpaca_credentials`."""
     return f"{source.name}_credentials"
 
 
-def vendor_resources(settings: Settings) -> dict[str, VendorCredentials]:
+def build_vendor_resources(settings: Settings) -> dict[str, VendorCredentials]:
     """One resource per source whose credentials come from variables."""
-    made = {
-        credentials_key(source): VendorCredentials.of(source, settings.path.parent)
+    resources = {
+        name_of_credentials(source): VendorCredentials.of(source, settings.path.parent)
         for source in settings.sources.values()
     }
-    return {key: resource for key, resource in made.items() if resource.variables}
+    return {key: resource for key, resource in resources.items() if resource.variables}
 
 
-def required_keys(source: SourceSettings) -> set[str]:
+def list_required_resources(source: SourceSettings) -> set[str]:
     """Resources of an asset that asks this source's vendor."""
-    return {"lake", *([credentials_key(source)] if any(source.variables.values()) else [])}
+    return {"lake", *([name_of_credentials(source)] if any(source.variables.values()) else [])}
 
 
 def with_run_credentials(context: dg.AssetExecutionContext, source: SourceSettings) -> SourceSettings:
     """A source's settings with the credentials that this run was given."""
     if not any(source.variables.values()):
         return source
-    given: VendorCredentials = getattr(context.resources, credentials_key(source))
-    return given.given_to(source)
+    credentials: VendorCredentials = getattr(context.resources, name_of_credentials(source))
+    return credentials.apply_to(source)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
-from gb_pipeline.dagster_runtime.instance import HOST, Stack, free_port, prepare_home, template
+from gb_pipeline.dagster_runtime.instance import HOST, Stack, find_free_port, prepare_home, read_template
 from gb_pipeline.errors import ConfigError
 
 SOURCE = {"provider": "csv", "options": {"files": "*.csv"}, "start": "2024-01-01", "symbols": ["AAPL"]}
@@ -52,7 +52,7 @@ def test_a_home_is_ready_for_several_processes_and_can_be_prepared_again(tmp_pat
     prepare_home(tmp_path / "home")
     prepare_home(tmp_path / "home")
 
-    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == template()
+    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == read_template()
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
         assert limits == {"catalog": 1, "compaction": 1}
@@ -104,9 +104,25 @@ def test_a_gb_yaml_that_cannot_be_read_ends_the_start_with_its_reason_and_no_pro
     wait_for(lambda: not processes_of(stack.home))
 
 
+def test_a_projects_own_definitions_are_loaded_in_place_of_the_packaged_ones(project):
+    (project / "own.py").write_text("NAME = 'mine_alone'\n", encoding="utf-8")
+    (project / "definitions.py").write_text(
+        "import dagster as dg\nfrom own import NAME\n@dg.asset(name=NAME)\ndef asset(): ...\n"
+        "defs = dg.Definitions(assets=[asset])\n",
+        encoding="utf-8",
+    )
+    stack = Stack(project)
+    try:
+        stack.start(daemon=False)
+        assets = stack.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
+        assert [node["assetKey"]["path"] for node in assets] == [["mine_alone"]]
+    finally:
+        stack.stop()
+
+
 def test_a_server_that_is_not_there_is_an_error_in_two_lines():
     with pytest.raises(DagsterError, match="does not answer"):
-        DagsterClient(f"http://{HOST}:{free_port()}").graphql("{ version }")
+        DagsterClient(f"http://{HOST}:{find_free_port()}").graphql("{ version }")
 
 
 def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(project):

@@ -35,6 +35,7 @@ PER_RUN = 15
 BAD = ("SOL-USDT", "2024-01-12")
 ODD = ("ETH-USDT", "2024-01-09")
 GAP = ("XRP-USDT", "2024-01-20")
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "moving_average"
 COMMITTED = ("bars_1m", "quarantine", "sessions")
 
 
@@ -172,8 +173,10 @@ def project(market, tmp_path_factory) -> Iterator[Project]:
                 "symbols": ["AAPL", "MSFT"],
             },
         },
-        "moving_average": {"source": "sim", "fast": 30, "slow": 120},
     }
+    # The assets of a project's own: the example's, on the bars of this exchange.
+    for file in EXAMPLE.glob("*.py"):
+        shutil.copy(file, folder)
     (folder / "gb.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     stack = Stack(folder)
     stack.start(daemon=False)

@@ -16,7 +16,7 @@ import yaml
 
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
-from gb_pipeline.dagster_runtime.instance import HOST, free_port
+from gb_pipeline.dagster_runtime.instance import HOST, find_free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -52,7 +52,7 @@ def test_workspace_yaml_names_the_same_module_as_pyproject():
 
 @contextmanager
 def _started(command: list[str], log: Path) -> Iterator[DagsterClient]:
-    port = free_port()
+    port = find_free_port()
     environment = {name: value for name, value in os.environ.items() if name not in {"DAGSTER_HOME", "GB_CONFIG"}}
     environment |= {"GB_LAKE": f"{log}-lake", "DAGSTER_DISABLE_TELEMETRY": "1"}
     with log.open("wb") as output:

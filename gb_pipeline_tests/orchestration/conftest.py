@@ -89,7 +89,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance,
     ):
 
-        def build(*, moving_average: bool = False, **source) -> Bench:
+        def build(**source) -> Bench:
             body = {
                 "provider": "ccxt",
                 "options": {"exchange": "binance", "base_url": simulation.url},
@@ -101,8 +101,6 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
                 "retries": 0,
             }
             raw: dict = {"lake": "data", "sources": {"sim": body | source}}
-            if moving_average:
-                raw["moving_average"] = {"source": "sim", "fast": 20, "slow": 60}
             (tmp_path / "gb.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
             settings = Settings.load(tmp_path)
             return Bench(settings, build_definitions(settings), instance, simulation)

@@ -7,8 +7,8 @@ import re
 import dagster as dg
 import pytest
 
-from gb_pipeline.orchestration.dataset import datasets
-from gb_pipeline.orchestration.reporter import series_rows
+from gb_pipeline.orchestration.reporter import count_series_rows
+from gb_pipeline.orchestration.series_group import list_series_groups
 
 BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
@@ -197,7 +197,10 @@ def test_wide_bars_take_the_place_of_standard_ones_in_the_count_of_a_series(benc
     wide.run(BTC, partitions=("2024-01-03", "2024-01-04"))
 
     assert wide.metadata(BTC, "2024-01-04")["dagster/row_count"] == 4 * 1440
-    assert series_rows(wide.store, next(datasets(wide.settings))) == {"BTC-USDT": 4 * 1440, "ETH-USDT": 3 * 1440}
+    assert count_series_rows(wide.store, next(list_series_groups(wide.settings))) == {
+        "BTC-USDT": 4 * 1440,
+        "ETH-USDT": 3 * 1440,
+    }
 
 
 def test_scattered_days_are_fetched_and_nothing_between_them(bench):

@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.dagster_runtime.instance import template
+from gb_pipeline.dagster_runtime.instance import read_template
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.build import build_definitions
 from gb_pipeline.orchestration.partitions import ManyPartitionsWarning
+from gb_pipeline.orchestration.resources import LakeResource
+from gb_pipeline.orchestration.series_group import SeriesGroup
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
@@ -49,7 +51,6 @@ def settings(folder: Path, **body) -> Settings:
                 "resolutions": ["1d", "1h"],
             },
         },
-        "moving_average": {"source": "crypto"},
     }
     (folder / "gb.yaml").write_text(yaml.safe_dump(base | body), encoding="utf-8")
     return Settings.load(folder)
@@ -110,7 +111,7 @@ def test_each_of_five_hundred_symbols_costs_the_load_little_and_a_day_of_all_is_
         "symbols": [f"S{number:03d}" for number in range(500)],
         "grain": "month",
     }
-    made = settings(tmp_path, sources={"many": source}, moving_average=None)
+    made = settings(tmp_path, sources={"many": source})
     program = (
         "import gb_pipeline.orchestration.build\n"
         "from dagster._core.remote_representation.external_data import RepositorySnap\n"
@@ -136,13 +137,67 @@ def test_a_history_that_dagster_would_choke_on_is_warned_about_when_the_definiti
     source = {"provider": "csv", "start": "2000-01-01", "symbols": [f"S{number:03d}" for number in range(50)]}
 
     with pytest.warns(ManyPartitionsWarning, match="`grain: month`"):
-        build_definitions(settings(tmp_path, sources={"many": source}, moving_average=None))
+        build_definitions(settings(tmp_path, sources={"many": source}))
 
 
-def test_a_backtest_of_bars_that_nobody_fetches_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="moving_average wants 5m bars, source crypto has 1m, 1d"):
-        build_definitions(settings(tmp_path, moving_average={"source": "crypto", "resolution": "5m"}))
+@pytest.mark.parametrize(
+    ("source", "resolution", "says"),
+    [("crypto", "5m", "source crypto has no 5m bars, only 1m, 1d"), ("nobody", "1m", "has no source 'nobody'")],
+)
+def test_assets_on_bars_that_nobody_fetches_are_refused(tmp_path, source, resolution, says):
+    with pytest.raises(ConfigError, match=says):
+        SeriesGroup.of(settings(tmp_path), source, resolution)
+
+
+def test_a_project_adds_its_own_definitions_to_those_of_the_package(tmp_path):
+    bars = SeriesGroup.of(settings(tmp_path), "crypto", "1d")
+
+    @dg.asset(deps=list(bars.symbols))
+    def report() -> None: ...
+
+    @dg.asset_check(asset=report)
+    def report_is_new() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    job = dg.define_asset_job("weekly", selection=dg.AssetSelection.assets(report))
+    schedule = dg.ScheduleDefinition(name="every_monday", job=job, cron_schedule="0 6 * * 1")
+    sensor = dg.AutomationConditionSensorDefinition("follow", target=dg.AssetSelection.assets(report))
+    plain = graph(build_definitions(settings(tmp_path)))
+
+    extended = graph(
+        build_definitions(
+            settings(tmp_path),
+            assets=[report],
+            asset_checks=[report_is_new],
+            jobs=[job],
+            schedules=[schedule],
+            sensors=[sensor],
+        )
+    )
+
+    assert extended["report"]["deps"] == ["crypto/bars_1d/BTC-USDT", "crypto/bars_1d/ETH-USDT"]
+    assert set(extended["checks"]) - set(plain["checks"]) == {"report:report_is_new"}
+    assert set(extended["jobs"]) - set(plain["jobs"]) == {"weekly"}
+    assert set(extended["schedules"]) - set(plain["schedules"]) == {"every_monday"}
+    assert set(extended["sensors"]) - set(plain["sensors"]) == {"follow"}
+    assert {name: extended[name] for name in plain if "/" in name} == {
+        name: plain[name] for name in plain if "/" in name
+    }
+
+
+def test_a_project_replaces_a_resource_by_its_name_and_the_executor(tmp_path):
+    elsewhere = LakeResource(root=str(tmp_path / "elsewhere"))
+
+    definitions = build_definitions(
+        settings(tmp_path), resources={"lake": elsewhere, "extra": 5}, executor=dg.multiprocess_executor
+    )
+
+    assert definitions.resources["lake"] is elsewhere
+    assert definitions.resources["extra"] == 5
+    assert set(definitions.resources) == {*build_definitions(settings(tmp_path)).resources, "extra"}
+    assert definitions.resolve_job_def("crypto_bars_1m_daily").executor_def is dg.multiprocess_executor
+    assert build_definitions(settings(tmp_path)).executor is dg.in_process_executor
 
 
 def test_the_top_of_the_repository_runs_dagster_like_the_package_does():
-    assert (REPOSITORY / "dagster.yaml").read_text(encoding="utf-8") == template()
+    assert (REPOSITORY / "dagster.yaml").read_text(encoding="utf-8") == read_template()

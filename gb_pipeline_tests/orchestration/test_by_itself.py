@@ -1,4 +1,4 @@
-"""What happens without being asked: the catalog follows the lake, many files become few, backtests follow the bars."""
+"""What happens without being asked: the catalog follows the lake, and many files become few."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import pytest
 
 from gb_pipeline.catalog.projection import catalog_is_stale, open_catalog
 from gb_pipeline.lake import fetches, ledger
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.orchestration.assets.compaction import crowded, of_dataset, of_no_dataset, periods
-from gb_pipeline.orchestration.dataset import Dataset, datasets
-from gb_pipeline.orchestration.sensors import requests_of
-from gb_pipeline.storage.compaction import Partition, candidates
+from gb_pipeline.orchestration.assets.compaction import (
+    define_periods,
+    find_crowded_partitions,
+    select_of_group,
+    select_ungrouped,
+)
+from gb_pipeline.orchestration.sensors import request_compactions
+from gb_pipeline.orchestration.series_group import SeriesGroup, list_series_groups
+from gb_pipeline.storage.compaction import Partition, find_candidates
 
 BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 
@@ -32,7 +37,7 @@ def tick(made, name: str) -> list[dg.RunRequest]:
     return list(data.run_requests)
 
 
-def under_way(made, *paths: str) -> dg.DagsterRun:
+def start_run(made, *paths: str) -> dg.DagsterRun:
     """A run that has been created and has not ended."""
     job = made.definitions.resolve_implicit_global_asset_job_def()
     return made.instance.create_run_for_job(
@@ -63,19 +68,19 @@ def test_the_catalog_waits_for_runs_that_fetch_and_for_a_refresh_that_runs(bench
     made = bench()
     made.run(BTC, partitions="2024-01-01")
 
-    fetching = under_way(made, ETH)
+    fetching = start_run(made, ETH)
     assert tick(made, "catalog_follows_the_lake") == []
     made.instance.report_run_canceled(fetching)
     assert len(tick(made, "catalog_follows_the_lake")) == 1
 
-    under_way(made, "catalog")
+    start_run(made, "catalog")
     assert tick(made, "catalog_follows_the_lake") == []
 
 
 def test_a_long_ingestion_gets_a_catalog_nevertheless(bench, monkeypatch):
     made = bench()
     made.run(BTC, partitions="2024-01-01")
-    under_way(made, ETH)
+    start_run(made, ETH)
 
     monkeypatch.setattr("gb_pipeline.orchestration.sensors.LONGEST_STALE_SECONDS", 0)
 
@@ -130,31 +135,31 @@ def test_the_period_in_progress_is_compacted_when_it_has_many_files_and_asked_fo
     store = LakeStore.at(tmp_path, clock=lambda: now)
     for day in range(1, 4):
         _write_day(store, date(2024, 1, day))
-    assert crowded(store) == []
+    assert find_crowded_partitions(store) == []
 
     _write_day(store, date(2024, 1, 4))
-    [item] = [item for item in crowded(store) if item.table == "bars_1m"]
+    [item] = [item for item in find_crowded_partitions(store) if item.table == "bars_1m"]
     assert (item.values["period"], item.files, item.closed) == ("2024-01", 4, False)
 
     # A week after its end a month has settled.
     store.compact(item)
     _write_day(store, date(2024, 1, 5))
-    assert [item for item in crowded(store) if item.table == "bars_1m"] == []
+    assert [item for item in find_crowded_partitions(store) if item.table == "bars_1m"] == []
     now = datetime(2024, 2, 7, 12, tzinfo=UTC)
-    assert [item for item in crowded(store) if item.table == "bars_1m"] == []
+    assert [item for item in find_crowded_partitions(store) if item.table == "bars_1m"] == []
     now = datetime(2024, 2, 8, 12, tzinfo=UTC)
-    [item] = [item for item in crowded(store) if item.table == "bars_1m"]
+    [item] = [item for item in find_crowded_partitions(store) if item.table == "bars_1m"]
     assert (item.files, item.closed) == (2, True)
 
 
 def test_a_period_in_progress_is_asked_for_once_a_day_and_a_closed_one_once_per_state(bench):
-    dataset = next(datasets(bench().settings))
+    group = next(list_series_groups(bench().settings))
     today = date(2024, 1, 20)
 
     def keys(files: int, *, closed: bool, on: date = today) -> list[str | None]:
         values = {"source": "sim", "symbol": "BTC-USDT", "period": "2024-01", "is_current": True}
         found = [Partition("bars_1m", values, files, 1440 * files, 1000, closed)]
-        return [item.run_key for item in requests_of(dataset, "job", found, on)]
+        return [item.run_key for item in request_compactions(group, "job", found, on)]
 
     assert keys(4, closed=False) == keys(5, closed=False) == ["sim_bars_1m 2024-01 2024-01-20"]
     assert keys(4, closed=False, on=date(2024, 1, 21)) == ["sim_bars_1m 2024-01 2024-01-21"]
@@ -194,11 +199,11 @@ def test_bars_that_gb_yaml_names_no_more_are_merged_with_the_ledgers(bench):
     for day in range(1, 3):
         made.run(BTC, partitions=f"2024-01-{day:02d}")
         made.run(BTC, partitions=f"2024-02-{day:02d}")
-    parts = list(datasets(bench(start="2024-02-01").settings))
+    parts = list(list_series_groups(bench(start="2024-02-01").settings))
 
-    found = crowded(made.store)
-    assert [item.values["period"] for item in of_dataset(found, parts[0])] == ["2024-02"]
-    others = [item for item in of_no_dataset(found, parts) if item.table == "bars_1m"]
+    found = find_crowded_partitions(made.store)
+    assert [item.values["period"] for item in select_of_group(found, parts[0])] == ["2024-02"]
+    others = [item for item in select_ungrouped(found, parts) if item.table == "bars_1m"]
     assert [item.values["period"] for item in others] == ["2024-01"]
 
 
@@ -240,7 +245,7 @@ def test_nothing_is_compacted_while_its_source_is_fetched(bench):
     made = bench()
     for day in range(1, 6):
         made.run(BTC, partitions=f"2024-01-{day:02d}")
-    under_way(made, ETH)
+    start_run(made, ETH)
 
     assert tick(made, "compaction") == []
 
@@ -278,58 +283,15 @@ def test_partitions_of_compaction_are_the_periods_of_the_files_from_the_first_to
     bench, resolution, first, cron
 ):
     source = bench(start="2024-03-15", end=None).settings.source("sim")
-    dataset = Dataset(source, Resolution.parse(resolution))
-    partitions = periods(dataset)
+    group = SeriesGroup(source, Resolution.parse(resolution))
+    partitions = define_periods(group)
     at = datetime(2024, 5, 2, 12, tzinfo=UTC)
 
     keys = partitions.get_partition_keys(current_time=at)
 
     assert partitions.cron_schedule == cron
     assert keys[0] == first
-    assert keys[-1] == at.strftime(bars(dataset.resolution).period)
-
-
-def test_backtests_are_the_only_assets_with_automation_and_read_their_day_from_the_lake(bench):
-    made = bench(moving_average=True)
-    made.run(BTC, partitions=("2024-01-01", "2024-01-02"))
-
-    result = made.run("sim/moving_average/BTC-USDT", partitions=("2024-01-01", "2024-01-02"))
-
-    assert result.success
-    shown = made.metadata("sim/moving_average/BTC-USDT", "2024-01-02")
-    assert shown["dagster/partition_row_count"] == 1440
-    assert shown["trades"] > 0
-    assert shown["equity"].startswith("![equity](data:image/png;base64,")
-    assert len(shown["equity"]) < 40_000
-    specs = made.definitions.resolve_all_asset_specs()
-    automated = {spec.key.path[1] for spec in specs if spec.automation_condition is not None}
-    assert automated == {"moving_average"}
-
-
-def test_a_day_without_bars_is_no_failure_of_its_backtest(bench):
-    made = bench(moving_average=True)
-    made.run(BTC, partitions="2024-01-01")
-
-    assert made.run("sim/moving_average/BTC-USDT", partitions="2024-01-20").success
-    assert made.metadata("sim/moving_average/BTC-USDT", "2024-01-20")["status"] == "no bars"
-
-
-def test_the_newest_days_backtests_are_one_run_of_all_symbols(bench):
-    made = bench(moving_average=True, end="2024-01-03")
-    backtests = dg.AssetSelection.groups("sim_moving_average")
-    evaluated = dg.evaluate_automation_conditions(made.definitions, made.instance, backtests)
-    assert evaluated.total_requested == 0
-    made.run(BTC, ETH, partitions=("2024-01-01", "2024-01-02"))
-
-    evaluated = dg.evaluate_automation_conditions(made.definitions, made.instance, backtests, cursor=evaluated.cursor)
-
-    asked = {
-        (key.path[-1], partition)
-        for symbol in ("BTC-USDT", "ETH-USDT")
-        for key in [dg.AssetKey(["sim", "moving_average", symbol])]
-        for partition in evaluated.get_requested_partitions(key)
-    }
-    assert asked == {("BTC-USDT", "2024-01-02"), ("ETH-USDT", "2024-01-02")}
+    assert keys[-1] == at.strftime(bars_dataset(group.resolution).period)
 
 
 def _rows(made) -> pl.DataFrame:
@@ -346,7 +308,7 @@ def _table(made, asset: str, entry: str) -> list[dg.TableRecord]:
 
 def _files(made, table: str) -> dict[str, int]:
     """How many files each partition of a table has."""
-    found = candidates(made.store.tables, min_files=1, damaged=[])
+    found = find_candidates(made.store.tables, min_files=1, damaged=[])
     return {str(item): item.files for item in found if item.table == table}
 
 

@@ -44,12 +44,12 @@ def test_values_are_looked_up_when_they_are_asked_for(tmp_path: Path, monkeypatc
     source = loaded.source("keyed")
     given = VendorCredentials.of(source, tmp_path)
     with pytest.raises(ConfigError, match="GB_TEST_KEY is not set"):
-        given.given_to(source).credential("key")
+        given.apply_to(source).credential("key")
     (tmp_path / ".env").write_text(f"GB_TEST_KEY={HIDDEN}\n", encoding="utf-8")
     (tmp_path / ".env").chmod(0o600)
-    assert given.given_to(source).credential("token") == f"Bearer {HIDDEN}"
+    assert given.apply_to(source).credential("token") == f"Bearer {HIDDEN}"
     monkeypatch.setenv("GB_TEST_KEY", "real")
-    assert given.given_to(source).credential("key") == "real"
+    assert given.apply_to(source).credential("key") == "real"
 
 
 def test_code_may_name_another_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,11 +57,11 @@ def test_code_may_name_another_variable(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("GB_TEST_KEY", "one")
     monkeypatch.setenv("GB_TEST_OTHER", "two")
     given = VendorCredentials(variables={"GB_TEST_KEY": dg.EnvVar("GB_TEST_OTHER")})
-    assert given.given_to(source).credential("key") == "two"
+    assert given.apply_to(source).credential("key") == "two"
 
 
 def test_a_value_in_place_of_a_name_is_refused_without_showing_it(tmp_path: Path) -> None:
     source = settings(tmp_path, key="${GB_TEST_KEY}").source("keyed")
     with pytest.raises(ConfigError, match="a value for GB_TEST_KEY") as caught:
-        VendorCredentials(variables={"GB_TEST_KEY": HIDDEN}).given_to(source)
+        VendorCredentials(variables={"GB_TEST_KEY": HIDDEN}).apply_to(source)
     assert HIDDEN not in str(caught.value)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster import partition_loading_context
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

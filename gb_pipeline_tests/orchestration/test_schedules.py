@@ -10,13 +10,13 @@ import pytest
 
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.orchestration.dataset import Dataset
-from gb_pipeline.orchestration.schedules import cron, daily_job, daily_schedule, newest
+from gb_pipeline.orchestration.schedules import build_cron, build_daily_schedule, find_newest_session
+from gb_pipeline.orchestration.series_group import SeriesGroup
 
 NEW_YORK, UTC, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("UTC"), ZoneInfo("Asia/Tokyo")
 
 
-def dataset(calendar="XNYS", **more) -> Dataset:
+def group(calendar="XNYS", **more) -> SeriesGroup:
     body = {
         "name": "src",
         "provider": "csv",
@@ -25,11 +25,11 @@ def dataset(calendar="XNYS", **more) -> Dataset:
         "symbols": ["AAPL", "MSFT"],
     }
     source = SourceSettings(**body | more)
-    return Dataset(source, source.resolutions[0])
+    return SeriesGroup(source, source.resolutions[0])
 
 
-def tick(data: Dataset, moment: datetime):
-    schedule = daily_schedule(data, daily_job(data))
+def tick(data: SeriesGroup, moment: datetime):
+    schedule = build_daily_schedule(data)
     with dg.build_schedule_context(scheduled_execution_time=moment) as context:
         return schedule(context)
 
@@ -44,8 +44,8 @@ def tick(data: Dataset, moment: datetime):
     ],
 )
 def test_it_ticks_once_a_day_in_the_calendars_own_zone(calendar, expected, zone):
-    data = dataset(calendar)
-    schedule = daily_schedule(data, daily_job(data))
+    data = group(calendar)
+    schedule = build_daily_schedule(data)
 
     assert (schedule.cron_schedule, schedule.execution_timezone) == (expected, zone)
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
@@ -62,12 +62,12 @@ def test_it_ticks_once_a_day_in_the_calendars_own_zone(calendar, expected, zone)
     ],
 )
 def test_one_run_fetches_the_session_that_has_just_closed_for_all_symbols(moment, session):
-    request = tick(dataset(), moment)
+    request = tick(group(), moment)
 
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == session
     assert request.tags["dagster/priority"] == "10"
-    assert daily_job(dataset()).selection == dg.AssetSelection.assets(*dataset().symbols)
+    assert build_daily_schedule(group()).job.selection == dg.AssetSelection.assets(*group().symbols)
 
 
 @pytest.mark.parametrize(
@@ -79,28 +79,26 @@ def test_one_run_fetches_the_session_that_has_just_closed_for_all_symbols(moment
     ],
 )
 def test_a_day_without_a_session_is_skipped_with_the_reason(moment):
-    found = tick(dataset(), moment)
+    found = tick(group(), moment)
 
     assert isinstance(found, dg.SkipReason)
     assert "no session of XNYS ended since" in str(found.skip_message)
 
 
 def test_a_source_that_has_ended_or_not_begun_is_skipped():
-    ended = dataset(end=date(2024, 2, 1))
+    ended = group(end=date(2024, 2, 1))
     assert isinstance(tick(ended, datetime(2024, 1, 31, 17, 15, tzinfo=NEW_YORK)), dg.RunRequest)
     assert isinstance(tick(ended, datetime(2024, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason)
     assert isinstance(tick(ended, datetime(2030, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason)
-    assert isinstance(
-        tick(dataset(start=date(2031, 1, 1)), datetime(2030, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason
-    )
+    assert isinstance(tick(group(start=date(2031, 1, 1)), datetime(2030, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason)
 
 
 def test_a_market_that_never_closes_gets_yesterday():
-    assert tick(dataset("24/7"), datetime(2024, 2, 29, 0, 15, tzinfo=UTC)).partition_key == "2024-02-28"
+    assert tick(group("24/7"), datetime(2024, 2, 29, 0, 15, tzinfo=UTC)).partition_key == "2024-02-28"
 
 
 def test_daily_bars_fill_the_month_in_progress_every_day():
-    data = dataset(resolutions=["1d"])
+    data = group(resolutions=["1d"])
 
     runs = [tick(data, datetime(2024, 7, day, 17, 15, tzinfo=NEW_YORK)) for day in (8, 9)]
 
@@ -113,8 +111,8 @@ def test_daily_bars_fill_the_month_in_progress_every_day():
     [(name, False) for name in ("24/7", "XNYS", "XLON", "XTKS", "FX", "CMES", "XSAU", "XBOM")] + [("XNYS", True)],
 )
 def test_every_session_of_a_year_is_asked_for_exactly_once_and_exists_by_then(calendar, extended):
-    data = dataset(calendar, extended_hours=extended)
-    minute, hour = (int(part) for part in cron(data.partitioning, timedelta(minutes=15)).split()[:2])
+    data = group(calendar, extended_hours=extended)
+    minute, hour = (int(part) for part in build_cron(data.partitioning, timedelta(minutes=15)).split()[:2])
     zone = data.partitioning.calendar.zone
 
     asked = []
@@ -131,7 +129,7 @@ def test_every_session_of_a_year_is_asked_for_exactly_once_and_exists_by_then(ca
 
 
 def test_the_newest_session_is_none_before_the_first_has_ended():
-    partitioning = dataset().partitioning
-    assert newest(partitioning, datetime(2024, 1, 2, 20, tzinfo=UTC)) is None
-    assert newest(partitioning, datetime(2024, 1, 2, 22, tzinfo=UTC)) == date(2024, 1, 2)
-    assert Resolution.MINUTE in dataset().source.resolutions
+    partitioning = group().partitioning
+    assert find_newest_session(partitioning, datetime(2024, 1, 2, 20, tzinfo=UTC)) is None
+    assert find_newest_session(partitioning, datetime(2024, 1, 2, 22, tzinfo=UTC)) == date(2024, 1, 2)
+    assert Resolution.MINUTE in group().source.resolutions

@@ -20,7 +20,7 @@ def keys(definitions: dg.Definitions) -> set[str]:
 
 @pytest.mark.parametrize("symbols", [[], DISCOVERED], ids=["no list", "nobody asked yet"])
 def test_a_source_without_symbols_loads_and_shows_nothing(bench, symbols):
-    made = bench(symbols=symbols, moving_average=True)
+    made = bench(symbols=symbols)
 
     dg.Definitions.validate_loadable(made.definitions)
 

@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 from gb_pipeline.dagster_runtime.client import Backfill
-from gb_pipeline.dagster_runtime.instance import Stack, template
+from gb_pipeline.dagster_runtime.instance import Stack, read_template
 from gb_pipeline.providers import provider_names
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.security.leaks import leaks
@@ -128,7 +128,7 @@ def project(folder: Path, url: str) -> None:
     (folder / ".env").write_text(f'GB_TEST_FILE="{escaped}"\n', encoding="utf-8")
     (folder / ".env").chmod(0o600)
     every_log = "\npython_logs:\n  python_log_level: DEBUG\n  managed_python_loggers: [root]\n"
-    (folder / "dagster.yaml").write_text(template() + every_log, encoding="utf-8")
+    (folder / "dagster.yaml").write_text(read_template() + every_log, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

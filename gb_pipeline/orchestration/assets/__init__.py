@@ -1,1 +1,1 @@
-"""Asset factories: each resolves what to do, calls the domain and reports."""
+"""Each module builds one kind of asset, whose body resolves what to do, calls the domain and reports."""

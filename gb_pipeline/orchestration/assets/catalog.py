@@ -1,7 +1,6 @@
-"""The DuckDB catalog as an asset.
+"""The DuckDB catalog is an asset: here it is refreshed, and what is in it is shown.
 
-Belongs here: refreshing it and showing what is in it. Does not belong here: what it holds (`catalog.projection`), and when it is
-refreshed (`sensors`).
+What it holds is up to `catalog.projection`, and when it is refreshed to `sensors`.
 """
 
 from typing import Any
@@ -12,7 +11,7 @@ from dagster_duckdb import DuckDBResource
 from gb_pipeline.catalog.projection import CatalogReport, refresh_catalog
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.outcome import table
+from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 
 CATALOG = dg.AssetKey("catalog")
@@ -22,13 +21,13 @@ _PREVIEW = """select source, symbol, resolution, record_count as bars, cast("sta
 _OPEN_GAPS = "select count(*) from gaps where reason in ('unknown', 'fetch_failed')"
 
 
-def catalog_resource(settings: Settings) -> DuckDBResource:
+def build_catalog_resource(settings: Settings) -> DuckDBResource:
     """The catalog's file for any asset that wants to ask it with SQL: read-only, so that nobody ever locks it."""
     path = LakeStore.at(settings.lake).storage.catalog
     return DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
 
 
-def catalog_asset(settings: Settings) -> dg.AssetsDefinition:
+def build_catalog_asset(settings: Settings) -> dg.AssetsDefinition:
     """One unpartitioned asset, refreshed whole: it is a projection, and quick."""
 
     @dg.asset(
@@ -41,16 +40,16 @@ def catalog_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def catalog(lake: LakeResource, duckdb: DuckDBResource) -> dg.MaterializeResult[None]:
         report = refresh_catalog(lake.store, settings.sources)
-        return dg.MaterializeResult(metadata=_shown(report, duckdb))
+        return dg.MaterializeResult(metadata=_build_metadata(report, duckdb))
 
     return catalog
 
 
-def _shown(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, Any]:
+def _build_metadata(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, Any]:
     with duckdb.get_connection() as connection:
-        found = connection.execute(_PREVIEW)
-        names = [column[0] for column in found.description]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        preview = connection.execute(_PREVIEW)
+        names = [column[0] for column in preview.description]
+        rows = [dict(zip(names, row, strict=True)) for row in preview.fetchall()]
         open_gaps = connection.execute(_OPEN_GAPS).fetchone()[0]
     shown: dict[str, Any] = {
         "dagster/row_count": report.series,
@@ -67,4 +66,4 @@ def _shown(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, Any]:
     if report.unreadable:
         lines = "\n".join(f"- `{name}`: {reason}" for name, reason in report.unreadable.items())
         shown["views_left_out"] = dg.MetadataValue.md(lines)
-    return shown | ({"symbol_data": table(rows)} if rows else {})
+    return shown | ({"symbol_data": build_table(rows)} if rows else {})

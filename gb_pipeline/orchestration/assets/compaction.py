@@ -1,11 +1,10 @@
-"""Compaction as assets: which partitions of the lake's tables are merged, and what came of it.
+"""Compaction is done by assets: here is which partitions of the lake's tables each merges, and what came of it.
 
-Belongs here: what an asset merges, its partitions and its report. Does not belong here: the rewriting and its proof
-(`storage.compaction`), and when it is worth it (`sensors`).
+The rewriting and its proof are in `storage.compaction`; when it is worth it is up to `sensors`.
 
-Bars of a dataset have one asset; its partitions are the periods of the table's files, the one in progress included: a month, a
+Bars of a group have one asset; its partitions are the periods of the table's files, the one in progress included: a month, a
 year for days and longer, a day for seconds. Everything else is merged by one asset without partitions: the ledgers, which
-belong to no dataset, and bars that gb.yaml no longer names.
+belong to no group, and bars that gb.yaml no longer names.
 """
 
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ from typing import Any
 import dagster as dg
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.datasets import bars, bars_of
-from gb_pipeline.lake.maintenance import merge
+from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
+from gb_pipeline.lake.maintenance import compact_tables
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.dataset import Dataset
-from gb_pipeline.orchestration.outcome import table
+from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
-from gb_pipeline.storage.compaction import CompactionReport, Partition, candidates
+from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.storage.compaction import CompactionReport, Partition, find_candidates
 from gb_pipeline.storage.dataset import PERIOD, Period
 
 LEDGERS = dg.AssetKey("ledgers_compaction")
@@ -33,28 +32,23 @@ _LISTED = 50
 _CRON = {Period.DAY: "0 0 * * *", Period.MONTH: "0 0 1 * *", Period.YEAR: "0 0 1 1 *"}
 
 
-def compaction_key(dataset: Dataset) -> dg.AssetKey:
-    """`[source, "bars_1m_compaction"]`."""
-    return dg.AssetKey([dataset.source.name, f"{dataset.resolution.table}_compaction"])
-
-
-def periods(dataset: Dataset) -> dg.TimeWindowPartitionsDefinition:
-    """The periods of the dataset's table, up to the one in progress."""
-    period = bars(dataset.resolution).period
+def define_periods(group: SeriesGroup) -> dg.TimeWindowPartitionsDefinition:
+    """The periods of the group's table, up to the one in progress."""
+    period = bars_dataset(group.resolution).period
     assert period is not None, "files of bars have a period"
-    start = dataset.source.start
+    start = group.source.start
     first = datetime(start.year, 1 if period is Period.YEAR else start.month, start.day if period is Period.DAY else 1)
     return dg.TimeWindowPartitionsDefinition(
         cron_schedule=_CRON[period],
         start=first,
         fmt=period.value,
         # The zone of the bars: Dagster refuses a backfill over partitions of two zones that depend on each other.
-        timezone=dataset.partitioning.zone,
+        timezone=group.partitioning.zone,
         end_offset=1,
     )
 
 
-def crowded(store: LakeStore, damaged: list[LakeError] | None = None) -> list[Partition]:
+def find_crowded_partitions(store: LakeStore, damaged: list[LakeError] | None = None) -> list[Partition]:
     """Partitions with too many files, of all tables: closed ones that have several, open ones that have many.
 
     No data file is opened.
@@ -62,59 +56,59 @@ def crowded(store: LakeStore, damaged: list[LakeError] | None = None) -> list[Pa
     Args:
         damaged: takes the errors of tables whose contents are not known; they are left out.
     """
-    return candidates(store.tables, now=store.clock() - SETTLING, damaged=[] if damaged is None else damaged)
+    return find_candidates(store.tables, now=store.clock() - SETTLING, damaged=[] if damaged is None else damaged)
 
 
-def of_dataset(found: Sequence[Partition], dataset: Dataset) -> list[Partition]:
-    """Those that the dataset's compaction asset merges."""
-    known = periods(dataset)
+def select_of_group(partitions: Sequence[Partition], group: SeriesGroup) -> list[Partition]:
+    """Those that the group's compaction asset merges."""
+    known = define_periods(group)
 
-    def mine(item: Partition) -> bool:
+    def is_of_group(item: Partition) -> bool:
         # A source that went wide has older bars in the standard table.
-        kind = bars_of(item.table)
+        kind = parse_bar_table(item.table)
         return (
             kind is not None
-            and kind[0] is dataset.resolution
-            and item.values["source"] == dataset.source.name
+            and kind[0] is group.resolution
+            and item.values["source"] == group.source.name
             and known.has_partition_key(item.values[PERIOD])
         )
 
-    return [item for item in found if mine(item)]
+    return [item for item in partitions if is_of_group(item)]
 
 
-def of_no_dataset(found: Sequence[Partition], parts: Sequence[Dataset]) -> list[Partition]:
+def select_ungrouped(partitions: Sequence[Partition], groups: Sequence[SeriesGroup]) -> list[Partition]:
     """Those of the ledgers, of sources that are gone, and of days before a source's start."""
-    taken = {id(item) for dataset in parts for item in of_dataset(found, dataset)}
-    return [item for item in found if id(item) not in taken]
+    grouped = {id(item) for group in groups for item in select_of_group(partitions, group)}
+    return [item for item in partitions if id(item) not in grouped]
 
 
-def compaction_asset(dataset: Dataset) -> dg.AssetsDefinition:
-    """One asset per dataset; a partition is a period of all its symbols."""
+def build_compaction_asset(group: SeriesGroup) -> dg.AssetsDefinition:
+    """One asset per group; a partition is a period of all its symbols."""
 
     @dg.asset(
-        key=compaction_key(dataset),
+        key=group.compaction_key,
         group_name="lake",
         kinds={"delta"},
         pool=POOL,
-        partitions_def=periods(dataset),
-        deps=list(dataset.symbols),
+        partitions_def=define_periods(group),
+        deps=list(group.symbols),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
-        description=f"Merges the small files of {dataset.table} (source {dataset.source.name}): of a period that is over for"
+        description=f"Merges the small files of {group.table} (source {group.source.name}): of a period that is over for"
         " good, of the one in progress when it has many. A merge is committed only after the new file is proved to hold the"
         " rows that were recorded; reading and fetching go on meanwhile.",
     )
     def compaction(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-        found = of_dataset(crowded(lake.store), dataset)
-        return _merged(lake.store, [item for item in found if item.values[PERIOD] == context.partition_key])
+        crowded = select_of_group(find_crowded_partitions(lake.store), group)
+        return _merge(lake.store, [item for item in crowded if item.values[PERIOD] == context.partition_key])
 
     return compaction
 
 
-def ledgers_compaction_asset(parts: Sequence[Dataset]) -> dg.AssetsDefinition:
-    """One asset for whatever belongs to no dataset.
+def build_ledgers_compaction_asset(groups: Sequence[SeriesGroup]) -> dg.AssetsDefinition:
+    """One asset for whatever belongs to no group.
 
     Args:
-        parts: the datasets that have a compaction asset of their own.
+        groups: those that have a compaction asset of their own.
     """
 
     @dg.asset(
@@ -126,26 +120,26 @@ def ledgers_compaction_asset(parts: Sequence[Dataset]) -> dg.AssetsDefinition:
         " gb.yaml no longer names.",
     )
     def ledgers_compaction(lake: LakeResource) -> dg.MaterializeResult[None]:
-        return _merged(lake.store, of_no_dataset(crowded(lake.store), parts))
+        return _merge(lake.store, select_ungrouped(find_crowded_partitions(lake.store), groups))
 
     return ledgers_compaction
 
 
-def _merged(store: LakeStore, wanted: Sequence[Partition]) -> dg.MaterializeResult[None]:
-    merged = list(merge(store, wanted))
+def _merge(store: LakeStore, wanted: Sequence[Partition]) -> dg.MaterializeResult[None]:
+    merged = list(compact_tables(store, wanted))
     done = [report for item in merged for report in item.done]
     left = [pair for item in merged for pair in item.left]
     if left:
         failed = [{"partition": str(item), "reason": error.what, "fix": error.fix} for item, error in left]
         raise dg.Failure(
             f"{len(failed)} of {len(wanted)} partitions were left as they are; {failed[0]['partition']}: {failed[0]['reason']}",
-            metadata={"left": table(failed[:_LISTED]), "merged": len(done)},
+            metadata={"left": build_table(failed[:_LISTED]), "merged": len(done)},
             allow_retries=False,
         )
-    return dg.MaterializeResult(metadata=_shown(done))
+    return dg.MaterializeResult(metadata=_build_metadata(done))
 
 
-def _shown(done: Sequence[CompactionReport]) -> dict[str, Any]:
+def _build_metadata(done: Sequence[CompactionReport]) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "merged": len(done),
         "files_before": sum(item.partition.files for item in done),
@@ -165,4 +159,4 @@ def _shown(done: Sequence[CompactionReport]) -> dict[str, Any]:
         }
         for item in done[:_LISTED]
     ]
-    return shown | ({"merges": table(rows)} if rows else {})
+    return shown | ({"merges": build_table(rows)} if rows else {})

@@ -1,6 +1,6 @@
-"""Vacuum as an asset: files that nobody needs any more are removed every night.
+"""Vacuum is an asset: files that nobody needs any more are removed every night.
 
-Belongs here: its settings, its schedule and its report. Does not belong here: telling what is needed (`storage.vacuum`).
+Here are its settings, its schedule and its report; `storage.vacuum` tells what is needed.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pydantic import Field
 from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.orchestration.assets.compaction import POOL
-from gb_pipeline.orchestration.outcome import table
+from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.storage.vacuum import VacuumReport
 
@@ -32,7 +32,7 @@ class VacuumConfig(dg.Config):
     dry_run: bool = Field(default=False, description="only count files and bytes")
 
 
-def vacuum_asset(settings: Settings) -> dg.AssetsDefinition:
+def build_vacuum_asset(settings: Settings) -> dg.AssetsDefinition:
     """One asset for all tables."""
 
     @dg.asset(
@@ -48,13 +48,13 @@ def vacuum_asset(settings: Settings) -> dg.AssetsDefinition:
         if not config.dry_run and catalog_is_stale(lake.store):
             refresh_catalog(lake.store, settings.sources)
         reports = lake.store.vacuum(retention=timedelta(days=config.retention_days), dry_run=config.dry_run)
-        return dg.MaterializeResult(metadata=_shown(reports, dry_run=config.dry_run))
+        return dg.MaterializeResult(metadata=_build_metadata(reports, dry_run=config.dry_run))
 
     return vacuum
 
 
-def vacuum_schedule() -> dg.ScheduleDefinition:
-    """Every night."""
+def build_vacuum_schedule() -> dg.ScheduleDefinition:
+    """Run it every night."""
     return dg.ScheduleDefinition(
         name=VACUUM_JOB,
         job=dg.define_asset_job(
@@ -69,11 +69,11 @@ def vacuum_schedule() -> dg.ScheduleDefinition:
     )
 
 
-def _shown(reports: Sequence[VacuumReport], *, dry_run: bool) -> dict[str, Any]:
+def _build_metadata(reports: Sequence[VacuumReport], *, dry_run: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "files": sum(report.files for report in reports),
         "bytes": sum(report.bytes for report in reports),
         "deleted": not dry_run,
     }
     rows = [{"table": item.table, "files": item.files, "bytes": item.bytes} for item in reports if item.files]
-    return shown | ({"tables": table(rows)} if rows else {})
+    return shown | ({"tables": build_table(rows)} if rows else {})

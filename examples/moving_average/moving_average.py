@@ -1,6 +1,4 @@
-"""A moving-average backtest: the example of what is built on the lake.
-
-Belongs here: the strategy, its numbers and its plot. Does not belong here: where bars come from, and Dagster.
+"""This module is the strategy: its numbers and its plot. It knows neither where bars come from nor Dagster.
 
 Long while the fast average of closes lies above the slow one, else out of the market; decided at a bar's close, held over the
 next bar. No costs, no slippage: it shows how to read the lake, not how to earn.

@@ -1,0 +1,30 @@
+"""This module holds everything that gb_pipeline imports from inside Dagster, each name with the reason for it.
+
+Dagster promises nothing about modules whose name begins with an underscore, so no other module imports them, and a test holds
+that. `pyproject.toml` pins Dagster to the patch below. Whoever raises the pin looks at each name again, runs the tests of
+`orchestration`, and writes the new version here.
+"""
+
+from __future__ import annotations
+
+# A check's result has to name the materialisation that it speaks about, or Dagster's pages do not show it. Events that
+# Dagster yields itself get this from its own step; events that are logged while the run goes on have to say it themselves.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as CheckTarget,
+)
+
+# The type of what `dagster.define_asset_job` returns, which has no public name; for annotations alone.
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
+
+# Where the event log of an instance lies on disk is known to this class alone; see `event_storage`.
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+# A run over a range of partitions is requested with a tag for its end ...
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_END_TAG
+
+# ... and one for its start. Dagster documents their texts and exports no names.
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_START_TAG
+
+CHECKED_WITH = "1.13.27"
+
+__all__ = ["CHECKED_WITH", "RANGE_END_TAG", "RANGE_START_TAG", "AssetJob", "CheckTarget", "SqliteEventLogStorage"]
