@@ -1,0 +1,83 @@
+"""What pyproject.toml asks for does its job: it is imported, or it is named here with its reason."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from gb_pipeline_tests.source import imports
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+OWN = {"gb_pipeline", "gb_pipeline_tests", "benchmarks"}
+
+# Needed, and imported by nothing of ours.
+NOT_IMPORTED = {
+    "dagster-webserver": "`gb up` starts its program",
+    "dagster-graphql": "the webserver's API; without a pin of its own a resolver may mix patches",
+    "dagster-dg-cli": "the program `dg`, for `dg dev` in a clone",
+    "grpcio-health-checking": "Dagster brings it; one of its releases broke the loading of every code location",
+    "s3fs": "reserved for lakes in object storage",
+}
+# Imported, and brought by a dependency that could not do without it.
+BROUGHT_ALONG = {
+    "cryptography": "ccxt",
+    "curl-cffi": "yfinance",
+    "pandas": "exchange-calendars",
+}
+# Tools of those who work on the project, started as programs or loaded by pytest and mypy.
+TOOLS = {
+    "pytest-asyncio": "the plugin behind `asyncio_mode`",
+    "ruff": "a program",
+    "mypy": "a program",
+    "import-linter": "a program",
+    "types-pyyaml": "read by mypy",
+    "hatchling": "builds the package, and the example package without a network",
+}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def list_requirements(entries: list[str]) -> set[str]:
+    """Canonical names, without extras, versions and markers."""
+    return {canonical(re.split(r"[\[<>=!~; ]", entry)[0]) for entry in entries}
+
+
+def list_imports(*folders: str) -> Iterator[str]:
+    """Top-level names that the files of some folders import, anywhere in them."""
+    for folder in folders:
+        for file in (ROOT / folder).rglob("*.py"):
+            yield from (name.split(".")[0] for name, _ in imports(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def list_distributions(*folders: str) -> set[str]:
+    """Canonical names of the distributions that some folders import."""
+    installed = packages_distributions()
+    return {
+        canonical(distribution)
+        for name in set(list_imports(*folders)) - OWN - set(sys.stdlib_module_names)
+        for distribution in installed.get(name, ())
+    }
+
+
+def test_every_dependency_is_imported_or_has_its_reason() -> None:
+    unused = list_requirements(PROJECT["project"]["dependencies"]) - list_distributions("gb_pipeline")
+    assert unused == set(NOT_IMPORTED)
+
+
+def test_everything_that_is_imported_is_a_dependency_or_brought_by_one() -> None:
+    declared = list_requirements(PROJECT["project"]["dependencies"])
+    assert list_distributions("gb_pipeline") - declared == set(BROUGHT_ALONG)
+    assert set(BROUGHT_ALONG.values()) <= declared
+
+
+def test_every_tool_is_imported_by_a_test_or_has_its_reason() -> None:
+    tools = list_requirements(PROJECT["dependency-groups"]["dev"])
+    assert tools - list_distributions("gb_pipeline_tests", "benchmarks") == set(TOOLS)
