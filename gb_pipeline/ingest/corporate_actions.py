@@ -127,18 +127,23 @@ def actions_of(source: SourceSettings, provider: Provider) -> ActionsProvider:
 async def ask_actions(
     store: LakeStore,
     source: SourceSettings,
-    provider: ActionsProvider,
+    provider: Provider,
     symbols: Sequence[Symbol],
     start: date,
     end: date,
     *,
     run_id: str | None,
 ) -> list[ActionsOutcome]:
-    """Ask for every symbol and store what is said; the row of a question is written once its answer is stored."""
+    """Ask for every symbol and store what is said; the row of a question is written once its answer is stored.
+
+    Raises:
+        ConfigError: the provider knows no corporate actions.
+    """
+    actions = actions_of(source, provider)
     found: list[ActionsOutcome] = []
     exhausted: QuotaExhausted | None = None
     for first in range(0, len(symbols), _BATCH):
-        batch = _Batch(store, source, provider, start, end, run_id, exhausted)
+        batch = _Batch(store, source, actions, provider.normaliser, start, end, run_id, exhausted)
         found += await batch.run(symbols[first : first + _BATCH])
         exhausted = batch.exhausted
     return found
@@ -151,6 +156,7 @@ class _Batch:
     store: LakeStore
     source: SourceSettings
     provider: ActionsProvider
+    normaliser: str
     start: date
     end: date
     run_id: str | None
@@ -201,7 +207,7 @@ class _Batch:
             outcome=FetchOutcome.ERROR,
             run_id=self.run_id,
             kind=TABLE,
-            normaliser=getattr(self.provider, "normaliser", None),
+            normaliser=self.normaliser,
         )
 
     def _store(self, answers: Sequence[_Answer]) -> list[ActionsOutcome]:

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.ingest.bars import refetch
-from gb_pipeline.ingest.corporate_actions import ActionsOutcome, actions_of, ask_actions, equities
+from gb_pipeline.ingest.corporate_actions import ActionsOutcome, ask_actions, equities
 from gb_pipeline.ingest.splits import settle
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import Adjustment
@@ -73,8 +73,7 @@ def ingest_actions(
     async def run() -> list[ActionsOutcome]:
         client = provider or build_provider(source, state_dir=store.storage.state)
         try:
-            known = actions_of(source, client)
-            outcomes = await ask_actions(store, source, known, chosen, first, last, run_id=run_id)
+            outcomes = await ask_actions(store, source, client, chosen, first, last, run_id=run_id)
             if client.adjustment is not Adjustment.SPLIT:
                 return outcomes
             return await settle(store, source, client, outcomes, refetch, run_id=run_id)

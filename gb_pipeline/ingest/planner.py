@@ -4,19 +4,14 @@ Belongs here: calls, rows, time and quota of jobs that `bars` would run. Does no
 
 Calls are those of the same parts that `ingest` cuts, so plan and fetch cannot disagree about what is asked for; repeats after
 failures are not foreseen. Rows are what the calendar expects: a vendor that publishes no bar where nothing traded sends
-fewer. A provider may know more than the protocol demands, and tells with attributes of these names:
-
-    policy               patience and pace that hold (`providers.http.transport.Policy`)
-    requests_together    requests for several windows of one symbol, where one answer serves many
-    setup_requests       requests that an instance makes once, whatever it is asked
-    quota_left           calls that the vendor's day still has
+fewer.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -34,7 +29,6 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
-from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.registry import build_provider, daily_quota
 
 # Of a call that was never measured: a vendor across an ocean takes about so long.
@@ -136,12 +130,11 @@ def plan(
                 fix="choose another resolution for this source in gb.yaml",
             )
     count = sum(map(len, windows.values()))
-    calls = sum(_requests(chosen, asked_for, resolution) for asked_for in windows.values())
-    calls += getattr(chosen, "setup_requests", 0) if count else 0
+    calls = sum(chosen.requests_together(asked_for, resolution) for asked_for in windows.values())
+    calls += chosen.setup_requests if count else 0
     # Where splits change a vendor's history, `ingest` asks for them first.
     calls += len(equities(list(windows))) if chosen.adjustment is Adjustment.SPLIT else 0
-    policy: Policy | None = getattr(chosen, "policy", None)
-    rate = policy.rate if policy is not None else source.rate_limit
+    rate = chosen.policy.rate if chosen.policy is not None else source.rate_limit
     latency, measured = _latency(store, source, resolution)
     return FetchPlan(
         source=source.name,
@@ -170,13 +163,6 @@ def _windows(
         if window is not None:
             windows[part.symbol].append(window)
     return dict(windows)
-
-
-def _requests(provider: Provider, windows: Sequence[Window], resolution: Resolution) -> int:
-    together: Callable[[Sequence[Window], Resolution], int] | None = getattr(provider, "requests_together", None)
-    if together is not None:
-        return together(windows, resolution)
-    return sum(provider.requests(window, resolution) for window in windows)
 
 
 def _rows(source: SourceSettings, resolution: Resolution, windows: dict[Symbol, list[Window]]) -> int:
@@ -222,9 +208,8 @@ def _budget(provider: Provider, quota: DailyQuota | None, calls: int, now: datet
 
 
 def _left(provider: Provider) -> int | None:
-    counted: Callable[[], int | None] | None = getattr(provider, "quota_left", None)
     try:
-        return counted() if counted is not None else None
+        return provider.quota_left()
     except ConfigError:
         # Without a key nobody knows whose day it is; a plan can be made all the same.
         return None

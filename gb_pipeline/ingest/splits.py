@@ -16,7 +16,7 @@ from gb_pipeline.adjustment.split_timeline import last_splits, split_periods
 from gb_pipeline.adjustment.staleness import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
-from gb_pipeline.ingest.corporate_actions import ActionsOutcome, Refetch, actions_of, ask_actions, equities
+from gb_pipeline.ingest.corporate_actions import ActionsOutcome, Refetch, ask_actions, equities
 from gb_pipeline.ingest.job import Fetch, Job, Outcome
 from gb_pipeline.ingest.recorder import failed
 from gb_pipeline.lake.store import LakeStore
@@ -63,8 +63,7 @@ async def prepare(
         return {}
     first = min(start, source.start, first_stored(store.tables, source.name, [item.code for item in symbols]) or start)
     until = store.clock().date() + timedelta(days=1)
-    known = actions_of(source, provider)
-    asked = await ask_actions(store, source, known, symbols, first, max(until, first), run_id=run_id)
+    asked = await ask_actions(store, source, provider, symbols, first, max(until, first), run_id=run_id)
     settled = await settle(store, source, provider, asked, refetch, run_id=run_id)
     return {outcome.symbol.code: outcome for outcome in settled}
 

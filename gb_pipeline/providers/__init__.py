@@ -1,9 +1,10 @@
-"""One folder per vendor behind one protocol (`base`), over one HTTP layer (`http`). Providers never write.
+"""This package talks to vendors, a folder each, behind one protocol (`base`) and over one HTTP layer (`rest`, `http`).
 
-    >>> from gb_pipeline.providers import Fetched, HttpClient, Policy, Provider, Transport, read_json
+    >>> from gb_pipeline.providers import Fetched, Provider, RestProvider
 
-Belongs here: the names that the author of a provider needs, and nothing else; they stay what they are within a major version.
-Each is imported when it is first used. Errors, symbols, windows and settings are names of `gb_pipeline` itself.
+Providers never write. The names of this module are what the author of a provider needs, and nothing else; they stay what they are
+within a major version. Each is imported when it is first used. Errors, symbols, windows and settings are names of `gb_pipeline`
+itself.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gb_pipeline.providers.http.responses import broken_body, read_json
     from gb_pipeline.providers.http.transport import Tally, Transport
     from gb_pipeline.providers.registry import build_provider, provider_names
+    from gb_pipeline.providers.rest import RestProvider
 
 __all__ = [
     "ACTIONS_RECEIVED",
@@ -47,6 +49,7 @@ __all__ = [
     "Provider",
     "RateLimit",
     "Reply",
+    "RestProvider",
     "SearchProvider",
     "Tally",
     "Transport",
@@ -61,6 +64,7 @@ _HOMES = {
     "providers.http.cursors": ("Cursors",),
     "providers.http.client": ("HttpClient", "Reply"),
     "providers.registry": ("build_provider", "provider_names"),
+    "providers.rest": ("RestProvider",),
     "providers.http.responses": ("broken_body", "read_json"),
     "providers.http.policy": ("Policy",),
     "providers.http.transport": ("Tally", "Transport"),

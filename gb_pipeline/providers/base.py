@@ -1,25 +1,27 @@
-"""What every provider is to the rest of the package.
+"""This module says what every provider is to the rest of the package: the protocols, and the types of what they return.
 
-Belongs here: the protocols and the answers' types. Does not belong here: anything that knows a vendor.
-
-A provider asks and reads. Reading is a pure function of its own, `normalise`: the same bodies always make the same frame,
-with or without the vendor, which is what `gb replay` stands on.
+A provider requests and reads. Reading is a pure function of its own, `normalise`: the same bodies always make the same frame,
+with or without the vendor, which is what `gb replay` stands on. Nothing here knows a vendor; `rest` holds what most of them share.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
 
 import polars as pl
 
+from gb_pipeline.config.settings import DailyQuota, SourceSettings
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
+from gb_pipeline.providers.http.policy import Policy
 
 Body = bytes
 
@@ -76,29 +78,71 @@ class Instrument:
 class Provider(Protocol):
     """A vendor. Providers never write, and never return a partial answer: it is whole, or it is a `VendorError`.
 
+    Providers are subclasses: what is abstract they implement, and everything else has a default that they may override. Those
+    that are asked over HTTP extend `RestProvider`, which implements most of it.
+
     Attributes:
         name: for messages.
         adjustment: what the vendor did to its prices.
         normaliser: name and version of `normalise`, such as `massive/1`; a change of what it makes of the same bodies is a
             new version.
-
-    A class may say more of itself: `credentials`, names of options without which nothing can be sent, such as `("key",)`, and
-    `quota`, the `DailyQuota` of the vendor's documentation. An instance may tell with `quota_left()` how many calls the
-    vendor's day still has.
+        credentials: options of gb.yaml without which nothing can be sent, such as `("key",)`.
+        quota: requests of a day, as the vendor documents them; None where it documents no such limit.
     """
 
     name: str
     adjustment: Adjustment
     normaliser: str
+    credentials: ClassVar[tuple[str, ...]] = ()
+    quota: ClassVar[DailyQuota | None] = None
 
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> Provider:
+        """Build it from gb.yaml; nothing is sent, and no credential is needed yet.
+
+        Args:
+            source: the source whose `provider` names this class.
+            state_dir: folder of the state that all processes on this machine share, such as the pace of requests.
+
+        Raises:
+            ConfigError: unusable options.
+        """
+        ...
+
+    @abstractmethod
     def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
         """Whether the vendor has such bars at all; answered without a request."""
         ...
 
+    @abstractmethod
     def requests(self, window: Window, resolution: Resolution) -> int:
         """How many requests `fetch_bars` makes for one symbol and window when nothing goes wrong; for plans."""
         ...
 
+    def requests_together(self, windows: Sequence[Window], resolution: Resolution) -> int:
+        """How many requests several windows of one symbol take; fewer than their sum where one answer serves many."""
+        return sum(self.requests(window, resolution) for window in windows)
+
+    @property
+    def setup_requests(self) -> int:
+        """Requests that an instance makes once, whatever it is asked for; for plans."""
+        return 0
+
+    @property
+    def policy(self) -> Policy | None:
+        """Patience and pace that hold; None where nobody is called, as for files."""
+        return None
+
+    def quota_left(self) -> int | None:
+        """Calls that the vendor's day still has, for all processes; None where there is no quota.
+
+        Raises:
+            ConfigError: a credential is missing, and with it the account whose day it is; or the shared state cannot be used.
+        """
+        return None
+
+    @abstractmethod
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window.
 
@@ -107,6 +151,7 @@ class Provider(Protocol):
         """
         ...
 
+    @abstractmethod
     def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
         """The frame of `fetch_bars` out of the bodies that it received, without the vendor.
 
@@ -115,6 +160,7 @@ class Provider(Protocol):
         """
         ...
 
+    @abstractmethod
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
         ...

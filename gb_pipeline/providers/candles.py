@@ -1,7 +1,4 @@
-"""A vendor's candles as a frame, digit by digit.
-
-Belongs here: raw rows to columns of text and time, fast. Does not belong here: which rows are wanted.
-"""
+"""This module turns a vendor's candles into a frame, digit by digit and fast; which rows are wanted is the vendor's own to know."""
 
 from __future__ import annotations
 
@@ -67,12 +64,12 @@ def read_candles(rows: list[Any], layout: Layout | None) -> pl.DataFrame:
     def column(at: int | str) -> Iterable[Any]:
         return columns[at] if columns is not None and isinstance(at, int) else [row[at] for row in rows]
 
-    made = {"timestamp": _time(column(layout.timestamp), layout.milliseconds)}
+    series = {"timestamp": _time(column(layout.timestamp), layout.milliseconds)}
     for name in (*RECEIVED.names(), *RECEIVED_OPTIONAL.names()):
         if name in layout.fields:
-            made[name] = _text(column(layout.fields[name]))
+            series[name] = _text(column(layout.fields[name]))
     utc = pl.col("timestamp").cast(pl.Datetime("us", "UTC"))
-    return pl.DataFrame(made).with_columns(utc)
+    return pl.DataFrame(series).with_columns(utc)
 
 
 def _time(values: Iterable[Any], milliseconds: int) -> pl.Series:

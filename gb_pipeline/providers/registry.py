@@ -1,9 +1,7 @@
-"""Which providers there are.
+"""This module knows which providers there are, and builds one from gb.yaml; what a provider does with its settings is its own.
 
-Belongs here: names, and building one from gb.yaml. Does not belong here: what a provider does with its settings.
-
-Other packages add theirs under the entry-point group `gb_pipeline.providers`: a name and a class with
-`from_settings(source, *, state_dir) -> Provider`, and, where it needs them, `credentials = ("key",)`.
+Other packages add theirs under the entry-point group `gb_pipeline.providers`: a name and a class that extends `Provider`, mostly
+by way of `RestProvider`.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gb_pipeline.config.settings import DailyQuota, SourceSettings
 from gb_pipeline.errors import ConfigError
@@ -46,26 +44,24 @@ def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> 
     Raises:
         ConfigError: there is no such provider, it cannot be imported, or it refuses the settings.
     """
-    built: Provider = _kind(source).from_settings(source, state_dir=state_dir)
-    return built
+    return _provider_class(source).from_settings(source, state_dir=state_dir)
 
 
 def missing_credentials(source: SourceSettings) -> tuple[ConfigError, ...]:
     """What is missing before a request can be sent: credentials that gb.yaml names, or that the provider cannot do without.
 
-    A provider tells of them with `credentials`, names of options, on its class. Building one does not need them: plans are
-    made and kept answers are read without a key.
+    Building a provider does not need them: plans are made and kept responses are read without a key.
 
     Raises:
         ConfigError: there is no such provider, or it cannot be imported.
     """
-    found = []
-    for option in dict.fromkeys((*source.variables, *getattr(_kind(source), "credentials", ()))):
+    errors = []
+    for option in dict.fromkeys((*source.variables, *_provider_class(source).credentials)):
         try:
             source.credential(option)
         except ConfigError as error:
-            found.append(error)
-    return tuple(found)
+            errors.append(error)
+    return tuple(errors)
 
 
 def has_actions(source: SourceSettings) -> bool:
@@ -74,40 +70,37 @@ def has_actions(source: SourceSettings) -> bool:
     Raises:
         ConfigError: there is no such provider, or it cannot be imported.
     """
-    shares = any(symbol.asset_class is AssetClass.EQUITY for symbol in source.instruments)
-    kind = _kind(source)
-    return shares and isinstance(kind, type) and issubclass(kind, ActionsProvider)
+    equities = any(symbol.asset_class is AssetClass.EQUITY for symbol in source.instruments)
+    provider_class = _provider_class(source)
+    return equities and issubclass(provider_class, ActionsProvider)
 
 
 def daily_quota(source: SourceSettings) -> DailyQuota | None:
     """The quota that holds for a source: its own, else the vendor's documented one; None where there is none.
 
-    A provider tells of it with `quota`, a `DailyQuota`, on its class.
-
     Raises:
         ConfigError: there is no such provider, or it cannot be imported.
     """
-    own: DailyQuota | None = source.daily_quota or getattr(_kind(source), "quota", None)
-    return own
+    return source.daily_quota or _provider_class(source).quota
 
 
-def _kind(source: SourceSettings) -> Any:
+def _provider_class(source: SourceSettings) -> type[Provider]:
     if source.provider in _BUILT_IN:
         return _built_in(source.provider)
     # Looked for only now: reading the entry points of everything that is installed takes a tenth of a second.
     added = _added()
     if source.provider in added:
-        return _loaded(added[source.provider])
+        return _load(added[source.provider])
     raise ConfigError(
         f"source {source.name}: there is no provider {source.provider!r}",
         fix=f"use one of {', '.join(provider_names())}",
     )
 
 
-def _built_in(provider: str) -> Any:
+def _built_in(provider: str) -> type[Provider]:
     module, _, name = _BUILT_IN[provider].partition(":")
     try:
-        return getattr(import_module(module), name)
+        return cast("type[Provider]", vars(import_module(module))[name])
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"provider {provider!r} needs the package {error.name}, which is not installed",
@@ -119,14 +112,24 @@ def _added() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _loaded(point: EntryPoint) -> Any:
+def _load(point: EntryPoint) -> type[Provider]:
     try:
-        kind = point.load()
+        loaded: Any = point.load()
     # Whatever somebody else's module raises while it is imported is the finding.
     except Exception as error:
         raise ConfigError(
             f"provider {point.name} ({point.value}) cannot be imported: {error}", fix="install it again"
         ) from error
-    if not hasattr(kind, "from_settings"):
-        raise ConfigError(f"provider {point.name} ({point.value}) has no from_settings", fix="its author must add it")
-    return kind
+    # `issubclass` cannot tell: a protocol with attributes refuses it.
+    if not isinstance(loaded, type) or Provider not in loaded.__mro__:
+        raise ConfigError(
+            f"provider {point.name} ({point.value}) does not extend gb_pipeline.providers.Provider",
+            fix="its author must derive it from that, or from RestProvider",
+        )
+    provider_class = cast("type[Provider]", loaded)
+    if missing := sorted(provider_class.__abstractmethods__):
+        raise ConfigError(
+            f"provider {point.name} ({point.value}) has no {', '.join(missing)}",
+            fix="its author must add what is missing",
+        )
+    return provider_class

@@ -1,7 +1,7 @@
-"""Days and hours of vendors whose clock hangs in New York.
+"""This module knows the days and hours of vendors whose clock hangs in New York.
 
-Belongs here: from midnights in New York to the dates that name our bars and back, and what of a vendor's day is wanted.
-Does not belong here: any vendor's layout.
+It turns midnights in New York into the dates that name our bars and back, and cuts a vendor's day to the hours that are wanted.
+No vendor's layout is known here.
 
 Such vendors stamp a bar of a day with the midnight at which it begins, 05:00 or 04:00 in UTC, and begin weeks on Sunday
 (Massive) or Monday. Ours carry a session's date at 00:00 UTC, a week its Monday, a month its first day. Both weeks hold the
@@ -49,9 +49,9 @@ def labels(stamps: pl.Series, resolution: Resolution, zone: ZoneInfo = NEW_YORK)
     elif resolution is Resolution.MONTH:
         fits = local.dt.day() == 1
     midnight = local.dt.time() == time()
-    found = pl.when(midnight & fits).then(label.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+    named = pl.when(midnight & fits).then(label.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
     frame = stamps.dt.convert_time_zone(zone.key).alias("local").to_frame()
-    return frame.select(found.alias(stamps.name)).to_series()
+    return frame.select(named.alias(stamps.name)).to_series()
 
 
 def days_of(window: Window, resolution: Resolution) -> tuple[date, date]:
@@ -119,6 +119,25 @@ def in_hours(frame: pl.DataFrame, calendar: Calendar | None, resolution: Resolut
     stamps = frame["timestamp"]
     unplaced = calendar.session_of(stamps, resolution).is_null()
     return frame.filter(unplaced | calendar.in_hours(stamps, resolution))
+
+
+def bars_in(
+    frame: pl.DataFrame, window: Window, resolution: Resolution, calendar: Calendar | None, zone: ZoneInfo = NEW_YORK
+) -> pl.DataFrame:
+    """What of a vendor's bars lies in the window, sorted, under our dates where they are a day or longer.
+
+    Args:
+        frame: bars as the vendor stamped them, `timestamp` as instants in UTC.
+        window: which of them are wanted.
+        resolution: of the bars.
+        calendar: to whose regular hours intraday bars are cut; None keeps all.
+        zone: where the vendor's days begin at midnight.
+    """
+    if resolution.intraday:
+        frame = in_hours(frame, calendar, resolution)
+    else:
+        frame = frame.with_columns(labels(frame["timestamp"], resolution, zone))
+    return in_window(frame, window).sort("timestamp", maintain_order=True)
 
 
 def regular_hours(source: SourceSettings) -> Calendar | None:

@@ -84,8 +84,8 @@ NOTE = "Thank you for using Alpha Vantage! Our standard API call frequency is 5 
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        ({"Information": DAILY}, responses.QuotaSaid),
-        ({"Information": DAILY.replace("We have detected", "Thank you;")}, responses.QuotaSaid),
+        ({"Information": DAILY}, responses.QuotaReported),
+        ({"Information": DAILY.replace("We have detected", "Thank you;")}, responses.QuotaReported),
         # Names the daily limit and the premium endpoints, and is neither.
         ({"Information": BURST}, RateLimited),
         ({"Information": PREMIUM}, NotEntitled),

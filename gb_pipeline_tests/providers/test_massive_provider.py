@@ -551,7 +551,7 @@ def test_recorded_pages_of_tickers_follow_each_other(market_data: MarketData) ->
     found = [
         massive_answers.instrument(row, AssetClass.EQUITY)
         for page in pages
-        for row in massive_answers.objects(massive_answers.checked(page))
+        for row in massive_answers.objects(massive_answers.check_status(page))
     ]
     assert [(item.symbol.code, item.symbol.exchange, item.quote) for item in found if item] == [
         ("A", "XNYS", "USD"), ("AA", "XNYS", "USD"), ("AAA", "ARCX", "USD"), ("AAAU", "BATS", "USD"),
@@ -560,7 +560,7 @@ def test_recorded_pages_of_tickers_follow_each_other(market_data: MarketData) ->
 
 def test_recorded_splits_are_read_as_the_vendor_dated_them(market_data: MarketData) -> None:
     payload = json.loads(market_data("corporate-actions/polygon-splits.json").read_text(), parse_float=str)
-    records = massive_answers.objects(massive_answers.checked(payload))
+    records = massive_answers.objects(massive_answers.check_status(payload))
     found = {
         name: massive_answers.splits([row for row in records if row["ticker"] == name], name)
         for name in {row["ticker"] for row in records}
@@ -573,7 +573,7 @@ def test_recorded_splits_are_read_as_the_vendor_dated_them(market_data: MarketDa
 
 def test_recorded_dividends_keep_their_digits(market_data: MarketData) -> None:
     payload = json.loads(market_data("corporate-actions/polygon-dividends.json").read_text(), parse_float=str)
-    records = [row for row in massive_answers.objects(massive_answers.checked(payload)) if row["ticker"] == "CSSEN"]
+    records = [row for row in massive_answers.objects(massive_answers.check_status(payload)) if row["ticker"] == "CSSEN"]
     frame = massive_answers.dividends(records, "CSSEN")
     assert frame.schema == ACTIONS_RECEIVED
     assert set(frame["amount"]) == {"0.59375"}
@@ -586,7 +586,7 @@ def test_recorded_dividends_keep_their_digits(market_data: MarketData) -> None:
 
 def test_a_recorded_record_has_its_listing_date(market_data: MarketData) -> None:
     payload = json.loads(market_data("corporate-actions/polygon-ticker-AAPL.json").read_text())
-    (record,) = massive_answers.single(massive_answers.checked(payload))
+    (record,) = massive_answers.single(massive_answers.check_status(payload))
     assert massive_answers.listing(record).select("ex_date", "kind").rows() == [(date(1980, 12, 12), "listing")]
     item = massive_answers.instrument(record, AssetClass.EQUITY)
     assert item is not None

@@ -15,21 +15,41 @@ from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
-from gb_pipeline.providers.registry import build_provider, provider_names
+from gb_pipeline.providers.registry import build_provider, daily_quota, missing_credentials, provider_names
+from gb_pipeline.providers.rest import RestProvider
 from gb_pipeline.simulation import Simulation
 
 PLUGIN = """
-class Mine:
-    name = "mine"
+from gb_pipeline.providers import Adjustment, Provider, RestProvider
 
-    @classmethod
-    def from_settings(cls, source, *, state_dir=None):
-        made = cls()
-        made.options, made.state_dir = source.options, state_dir
-        return made
+
+class Mine(RestProvider):
+    name, who = "mine", "Mine"
+    adjustment, normaliser = Adjustment.RAW, "mine/1"
+    credentials, options = ("key",), ("a",)
+
+    def supports(self, symbol, resolution):
+        return True
+
+    def requests(self, window, resolution):
+        return 2
+
+    async def fetch_bars(self, symbol, window, resolution):
+        raise NotImplementedError
+
+    def normalise(self, symbol, window, resolution, bodies):
+        raise NotImplementedError
+
+
+class Half(Provider):
+    async def aclose(self):
+        pass
+
 
 class Bare:
-    pass
+    @classmethod
+    def from_settings(cls, source, *, state_dir=None):
+        return cls()
 """
 
 
@@ -50,7 +70,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gb-mine\nVersion: 1.0\n", encoding="utf-8")
     (about / "entry_points.txt").write_text(
-        "[gb_pipeline.providers]\nmine = gb_mine:Mine\nbare = gb_mine:Bare\ngone = gb_mine_gone:Mine\n",
+        "[gb_pipeline.providers]\nmine = gb_mine:Mine\nhalf = gb_mine:Half\nbare = gb_mine:Bare\ngone = gb_mine_gone:Mine\n",
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -65,12 +85,37 @@ def test_an_unknown_name_is_refused_with_what_there_is() -> None:
 @pytest.mark.usefixtures("plugin")
 def test_another_package_can_add_one(tmp_path: Path) -> None:
     assert {"mine", "ccxt", "csv"} <= set(provider_names())
-    built: Any = build_provider(source("mine", options={"a": 1}), state_dir=tmp_path)
-    assert (built.name, built.options, built.state_dir) == ("mine", {"a": 1}, tmp_path)
+    options = {"a": 1, "key": "its key", "base_url": "http://127.0.0.1:9"}
+    built = build_provider(source("mine", options=options, daily_quota={"calls": 7}), state_dir=tmp_path)
+    assert isinstance(built, Provider) and isinstance(built, RestProvider)
+    assert (built.name, built.secret("key"), built.base_url) == ("mine", "its key", "http://127.0.0.1:9")
+    assert built.quota_left() == 7
+    assert built.policy.state_dir == tmp_path
 
 
 @pytest.mark.usefixtures("plugin")
-@pytest.mark.parametrize(("name", "says"), [("gone", "cannot be imported"), ("bare", "no from_settings")])
+def test_what_an_author_does_not_say_has_a_default() -> None:
+    built = build_provider(source("mine"))
+    window = Window.of("2024-01-02", "2024-01-03")
+    assert built.requests_together([window, window], Resolution.DAY) == 4
+    assert (built.setup_requests, built.quota_left(), daily_quota(source("mine"))) == (0, None, None)
+    assert [error.what for error in missing_credentials(source("mine"))] == [
+        "source binance has no credential: its option 'key' is missing"
+    ]
+    files = build_provider(source("csv", options={"path": "{symbol}.csv"}))
+    assert (files.policy, files.quota_left(), files.setup_requests) == (None, None, 0)
+    assert missing_credentials(source("csv")) == ()
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gone", "cannot be imported"),
+        ("bare", "does not extend gb_pipeline.providers.Provider"),
+        ("half", "has no fetch_bars, from_settings, normalise, requests, supports"),
+    ],
+)
 def test_a_broken_addition_is_named(name: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         build_provider(source(name))

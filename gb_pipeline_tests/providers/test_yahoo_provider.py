@@ -124,9 +124,9 @@ def test_it_is_built_from_settings_with_yahoos_pace_and_without_one_on_loopback(
     here = build_provider(SourceSettings.model_validate({**body, "options": {"base_url": "http://127.0.0.1:1"}}))
     assert isinstance(real, YahooProvider)
     assert isinstance(here, YahooProvider)
-    assert real._transport.policy.rate == RateLimit(calls=1, seconds=1.0)
-    assert here._transport.policy.rate is None
-    assert real._vendor(Symbol.equity("GSPC")) == "^GSPC"
+    assert real.policy.rate == RateLimit(calls=1, seconds=1.0)
+    assert here.policy.rate is None
+    assert real.spelling(Symbol.equity("GSPC")) == "^GSPC"
 
 
 @pytest.mark.parametrize("options", [{"key": "x"}, {"base_url": "http://example.com"}])
@@ -466,9 +466,9 @@ async def test_a_429_says_how_long_to_wait(sim: Simulation, judge: Any) -> None:
 
 
 async def test_a_429_that_says_nothing_means_a_minute_at_the_real_one(sim: Simulation, provider: YahooProvider) -> None:
-    assert YahooProvider()._client._unsaid_wait == 60.0
+    assert YahooProvider()._client._default_wait == 60.0
     sim.faults.add(match=CHART, status=429, body="Too Many Requests", times=-1)
-    client = YahooClient(provider._transport, base_url=sim.url, unsaid_wait=60.0)
+    client = YahooClient(provider.transport, base_url=sim.url, default_wait=60.0)
     with pytest.raises(RateLimited) as caught:
         await client.get(f"https://query2.finance.yahoo.com/{CHART}/AAPL", {"interval": "1d", "range": "5d"})
     await client.aclose()

@@ -1,1 +1,1 @@
-"""Alpaca: US shares and coins. `provider` holds the class, the other modules what it is made of."""
+"""This package fetches US equities and crypto from Alpaca; the class is in `provider`."""

@@ -1,81 +1,53 @@
-"""Asking Alpaca: pages of market data, and assets of the trading interface.
+"""This module requests from Alpaca: pages of market data, and assets of the trading interface.
 
-Belongs here: the way to the vendor, from one page to the next. Does not belong here: what an answer says
-(`responses`), which questions there are (`provider`).
+What an answer says is read by `responses`; which requests make up a window is decided by `provider`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.errors import NotEntitled, PermanentVendorError, UnknownSymbol
 from gb_pipeline.providers.alpaca import responses
 from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import Body
 from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.cursors import Cursors
-from gb_pipeline.providers.http.policy import Policy
-from gb_pipeline.providers.http.transport import Tally, Transport
+from gb_pipeline.providers.http.transport import Tally
 
 DATA = "https://data.alpaca.markets"
 # Keys of paper accounts are only known to the paper's side of the trading interface; the data's side knows both.
 _PAPER_KEY = "PK"
 _PAPER, _LIVE = "https://paper-api.alpaca.markets", "https://api.alpaca.markets"
-# Of the free plan; paid plans have more, and say so with `rate_limit`.
-RATE = RateLimit(calls=200, seconds=60)
 # What the vendor says to a free plan that asks for the newest quarter of an hour of the consolidated tape.
 _RECENT = "recent SIP data"
 log = logging.getLogger(__name__)
 
 
 class AlpacaClient:
-    """The way to one vendor with one key.
+    """The way to the vendor with one key.
 
     Args:
-        key: the key's id.
-        secret: its secret.
-        policy: patience and pace.
-        base_url: a simulated vendor on loopback; the real one by default.
-
-    Attributes:
-        transport: counts what is asked.
-
-    Raises:
-        ConfigError: base_url is not on loopback.
+        http: sends requests with the key and its secret.
+        key: the key's id, which says whether it is a paper account's.
     """
 
-    def __init__(self, key: str, secret: str, policy: Policy, base_url: str | None) -> None:
+    def __init__(self, http: HttpClient, key: str) -> None:
         """Nothing is sent yet."""
-        policy = policy.with_defaults(rate=None if base_url else RATE)
-        # All who use one key share its pace; the key itself is nobody's file name.
-        self.transport = Transport(f"alpaca-{hashlib.sha256(key.encode()).hexdigest()[:12]}", policy)
+        self._http = http
         self._trading = _PAPER if key.startswith(_PAPER_KEY) else _LIVE
-        self._http = HttpClient(
-            responses.WHO,
-            self.transport,
-            base_url=base_url,
-            headers={"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret},
-            secrets=[key, secret],
-        )
-
-    async def aclose(self) -> None:
-        """Close connections and the shared state."""
-        await self._http.aclose()
-        self.transport.close()
 
     async def pages(
-        self, path: str, asked: Mapping[str, str], tally: Tally, *, most: int, read: Callable[[Any], list[Row]]
+        self, path: str, query: Mapping[str, str], tally: Tally, *, most: int, read: Callable[[Any], list[Row]]
     ) -> list[Row]:
         """The rows of a list, page after page.
 
         Args:
             path: of the list.
-            asked: its query.
+            query: its parameters.
             tally: accepts every body.
             most: rows that the list can have.
             read: rows of one page; what it raises makes the page be asked for again, if that may help.
@@ -85,15 +57,15 @@ class AlpacaClient:
         """
         cursors = Cursors(responses.WHO, most)
         rows: list[Row] = []
-        following: str | None = None
+        next_token: str | None = None
         while True:
-            params = dict(asked) if following is None else {**asked, "page_token": following}
-            found, following, body = await self._page(path, params, read)
+            params = dict(query) if next_token is None else {**query, "page_token": next_token}
+            page, next_token, body = await self._page(path, params, read)
             tally.accept(body)
-            rows += found
-            if following is None:
+            rows += page
+            if next_token is None:
                 return rows
-            cursors.follow(following)
+            cursors.follow(next_token)
 
     async def assets(self, asset_class: str, status: str) -> Any:
         """The list of assets, `active` or `inactive`, parsed.
@@ -103,13 +75,13 @@ class AlpacaClient:
         """
 
         async def once() -> Any:
-            asked = {"status": status, "asset_class": asset_class}
-            payload, _ = await self._http.get_json(f"{self._trading}/v2/assets", asked)
+            query = {"status": status, "asset_class": asset_class}
+            payload, _ = await self._http.get_json(f"{self._trading}/v2/assets", query)
             return payload
 
-        return await self.transport.call(once)
+        return await self._http.transport.call(once)
 
-    async def listed(self, symbol: str) -> bool:
+    async def lists(self, symbol: str) -> bool:
         """Whether the vendor lists an asset, active or not; true where the key may not ask.
 
         Raises:
@@ -122,23 +94,23 @@ class AlpacaClient:
             return reply.status != 404 and isinstance(payload, dict)
 
         try:
-            return await self.transport.call(once)
+            return await self._http.transport.call(once)
         except NotEntitled as refusal:
             log.warning("whether %s lists %s is not known: %s", responses.WHO, symbol, refusal.what)
             return True
 
     async def _page(
-        self, path: str, asked: Mapping[str, str], read: Callable[[Any], list[Row]]
+        self, path: str, query: Mapping[str, str], read: Callable[[Any], list[Row]]
     ) -> tuple[list[Row], str | None, Body]:
         async def once() -> tuple[list[Row], str | None, Body]:
-            payload, reply = await self._http.get_json(DATA + path, asked)
+            payload, reply = await self._http.get_json(DATA + path, query)
             # The doubts are part of what is repeated: a wrong answer may be right the next time.
-            following = responses.token(payload)
+            next_token = responses.token(payload)
             # Last: what was read counts as having been there.
-            return read(payload), following, reply.body
+            return read(payload), next_token, reply.body
 
         try:
-            return await self.transport.call(once)
+            return await self._http.transport.call(once)
         except NotEntitled as refusal:
             if _RECENT in refusal.what:
                 refusal.fix = "ask 15 minutes later, set `feed: iex`, or subscribe to real-time data of all exchanges"

@@ -1,6 +1,6 @@
-"""Alpaca's answers: what they say, or why they are none.
+"""This module reads Alpaca's answers: parsed bodies become rows, page tokens or errors.
 
-Belongs here: bodies to rows, page tokens and errors. Does not belong here: asking (`client`), which rows are wanted.
+Requests are sent by `client`; which rows are wanted is decided by `provider`.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Bars:
 
     Args:
         symbol: that was asked for, in the vendor's spelling.
-        asked: where its bars begin.
+        window: in which its bars begin.
     """
 
-    def __init__(self, symbol: str, asked: Window) -> None:
+    def __init__(self, symbol: str, window: Window) -> None:
         """Begin before the first page."""
         self._symbol = symbol
-        self._start, self._end = ((moment - _EPOCH) // _MILLISECOND for moment in (asked.start, asked.end))
+        self._start, self._end = ((moment - _EPOCH) // _MILLISECOND for moment in (window.start, window.end))
         self._ascending = Ascending(WHO)
 
     def read(self, payload: Any) -> list[Row]:
@@ -89,11 +89,11 @@ def token(payload: Any) -> str | None:
         TransientVendorError: the answer does not say whether it is the last page.
     """
     if not isinstance(payload, dict) or "next_page_token" not in payload:
-        raise _broken(f"no next_page_token{_said(payload)}")
-    found = payload["next_page_token"]
-    if not isinstance(found, str | None):
+        raise _broken(f"no next_page_token{_message_of(payload)}")
+    next_token = payload["next_page_token"]
+    if not isinstance(next_token, str | None):
         raise _broken("a next_page_token that is no text")
-    return found or None
+    return next_token or None
 
 
 def actions(payload: Any, symbol: str) -> list[Row]:
@@ -105,13 +105,13 @@ def actions(payload: Any, symbol: str) -> list[Row]:
         TransientVendorError: another symbol's action, or one without a date, a ratio or an amount.
     """
     lists = _named(payload, "corporate_actions")
-    found = []
+    rows = []
     for kind in ACTION_TYPES.values():
         for row in _objects(lists.get(kind), kind):
             if row.get("symbol") != symbol:
                 raise _broken(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
-            found.append(_dividend(row) if kind == "cash_dividends" else _split(row, kind))
-    return found
+            rows.append(_dividend(row) if kind == "cash_dividends" else _split(row, kind))
+    return rows
 
 
 def actions_frame(rows: Iterable[Row]) -> pl.DataFrame:
@@ -126,7 +126,7 @@ def instruments(payload: Any, asset_class: AssetClass) -> list[Instrument]:
         TransientVendorError: it is no list of assets.
     """
     if not isinstance(payload, list):
-        raise _broken(f"no list of assets{_said(payload)}")
+        raise _broken(f"no list of assets{_message_of(payload)}")
     return [item for row in _objects(payload, "assets") if (item := _instrument(row, asset_class)) is not None]
 
 
@@ -186,13 +186,13 @@ def _one_more(rate: str) -> str:
 def _named(payload: Any, name: str) -> dict[str, Any]:
     """What a page lists by symbol or type; null and nothing are the vendor's ways to say that there is nothing."""
     if not isinstance(payload, dict) or name not in payload:
-        raise _broken(f"no {name}{_said(payload)}")
-    found = payload[name]
-    if found is None:
+        raise _broken(f"no {name}{_message_of(payload)}")
+    members = payload[name]
+    if members is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(members, dict):
         raise _broken(f"a list in place of {name}")
-    return found
+    return members
 
 
 def _objects(rows: Any, name: str) -> list[Row]:
@@ -229,7 +229,7 @@ def _text(row: Row, name: str) -> str:
     return str(value)
 
 
-def _said(payload: Any) -> str:
+def _message_of(payload: Any) -> str:
     words = vendor_message(payload)
     return f" but {words!r}" if words else ""
 

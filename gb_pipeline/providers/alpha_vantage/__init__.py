@@ -1,1 +1,1 @@
-"""Alpha Vantage: US shares, on a small daily budget. `provider` holds the class, the other modules what it is made of."""
+"""This package fetches US equities from Alpha Vantage, on a small daily budget; the class is in `provider`."""

@@ -1,7 +1,6 @@
-"""Alpha Vantage: US shares, for those who have 25 calls a day.
+"""This module fetches US equities from Alpha Vantage, for those who have 25 calls a day.
 
-Belongs here: symbols and windows to questions. Does not belong here: what an answer says (`responses`),
-remembering answers (`client`), repeats, pace and quota (`http.transport`).
+Symbols and windows become queries here. What an answer says is read by `responses`, and `client` remembers it.
 
 One call is a month of intraday bars, or the whole history of longer ones, or all listings. An instance remembers what it was
 answered: many windows, and many symbols' listings, cost one call.
@@ -13,12 +12,11 @@ as traded; intraday ones are asked for unadjusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, Unpack
 
 import polars as pl
 
@@ -31,12 +29,17 @@ from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
 from gb_pipeline.providers.alpha_vantage import responses
-from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Asked
-from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http.client import loopback
-from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Query
+from gb_pipeline.providers.base import (
+    ActionsProvider,
+    Body,
+    Fetched,
+    Instrument,
+    InstrumentsProvider,
+    SearchProvider,
+)
+from gb_pipeline.providers.rest import RestArguments, RestProvider, Secret
 
-_OPTIONS = frozenset({"key", "base_url"})
 _INTERVALS = {
     Resolution.MINUTE: "1min",
     Resolution.MINUTE_5: "5min",
@@ -51,23 +54,16 @@ _FUNCTIONS = {
 # Asked for by name where the whole history is for those who pay.
 _COMPACT_ROWS = 100
 _INSTANT = timedelta(microseconds=1)
-# What a free key may ask, by the vendor's own words: one request a second, 25 a day.
-_RATE = RateLimit(calls=1, seconds=1)
 
 
-class AlphaVantageProvider:
+class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, SearchProvider):
     """Alpha Vantage's query interface.
 
-    An instance serves any number of symbols at once, within one event loop; close it with `aclose`.
-
     Args:
-        key: API key, or what gives it: plans and kept answers are read without one, so it is only missed by a request.
-        base_url: `http://127.0.0.1:PORT` of a simulated vendor; the real one by default.
-        policy: patience, pace and quota; one request a second where the policy sets no pace, and no pace on loopback. The
-            quota of a free key where it sets none, also on loopback.
+        key: API key, or what gives it.
         extended: ask for intraday bars from 04:00 to 20:00 in New York instead of the regular session.
         hours: regular hours, to which intraday bars are cut; all that come by default.
-        vendor_symbols: canonical code to the vendor's spelling, where it cannot be derived.
+        rest: as of every `RestProvider`: `base_url`, `policy`, `vendor_symbols`. The quota of a free key holds on loopback too.
 
     Raises:
         ConfigError: base_url is not on loopback.
@@ -78,53 +74,40 @@ class AlphaVantageProvider:
         True
     """
 
-    quota = DailyQuota(calls=25, zone="America/New_York")
+    name, who = "alpha_vantage", responses.WHO
+    adjustment, normaliser = Adjustment.RAW, "alpha_vantage/1"
     credentials = ("key",)
+    # What a free key may ask, by the vendor's own words.
+    rate = RateLimit(calls=1, seconds=1)
+    quota = DailyQuota(calls=25, zone="America/New_York")
 
     def __init__(
         self,
-        key: str | Callable[[], str],
+        key: Secret,
         *,
-        base_url: str | None = None,
-        policy: Policy | None = None,
         extended: bool = False,
         hours: Calendar | None = None,
-        vendor_symbols: Mapping[str, str] | None = None,
+        **rest: Unpack[RestArguments],
     ) -> None:
         """Nothing is sent before the first fetch."""
-        self.name = "alpha_vantage"
-        self.adjustment = Adjustment.RAW
-        self.normaliser = "alpha_vantage/1"
-        self._key, self._base_url = key, loopback(base_url) if base_url else None
-        policy = policy or Policy()
-        rate = policy.rate or (_RATE if base_url is None else None)
-        self._policy = replace(policy, rate=rate, quota=policy.quota or self.quota)
+        super().__init__(key, **rest)
         self._extended, self._hours = extended, hours
-        self._vendor_symbols = dict(vendor_symbols or {})
-        self._made: AlphaVantageClient | None = None
         self._compact = False
 
     @classmethod
-    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> AlphaVantageProvider:
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> Self:
         """From gb.yaml: `options: {key: "${ALPHA_VANTAGE_API_KEY}", base_url: http://127.0.0.1:PORT}`; the latter is optional.
 
         Intraday bars are those of the calendar's regular hours, unless the source has `extended_hours`.
 
-        Args:
-            source: the source.
-            state_dir: folder of the pace and the day's count that all processes on this machine share.
-
         Raises:
             ConfigError: an unknown option; a missing key is an error of the first request.
         """
-        source.only_options(*_OPTIONS)
         return cls(
-            partial(source.credential, "key"),
-            base_url=source.option("base_url"),
-            policy=Policy.of(source, rate=None, state_dir=state_dir),
+            *cls.secrets_of(source),
             extended=source.extended_hours,
             hours=us_market_time.regular_hours(source),
-            vendor_symbols=source.vendor_symbols,
+            **cls.arguments_of(source, state_dir),
         )
 
     # --- bars ---------------------------------------------------------------------------------------------------------
@@ -133,21 +116,16 @@ class AlphaVantageProvider:
         """Whether the vendor has such bars, and they are what our resolution means; see the module's first lines."""
         return symbol.asset_class is AssetClass.EQUITY and (resolution in _INTERVALS or resolution in _FUNCTIONS)
 
-    @property
-    def policy(self) -> Policy:
-        """Patience and pace that hold; for plans."""
-        return self._policy
-
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per month of intraday bars; one for anything longer."""
         return self.requests_together([window], resolution)
 
     def requests_together(self, windows: Sequence[Window], resolution: Resolution) -> int:
         """How many requests one instance makes for several windows of one symbol: what it was answered it remembers."""
-        wanted = [window for window in windows if not window.empty]
+        not_empty = [window for window in windows if not window.empty]
         if resolution not in _INTERVALS:
-            return min(len(wanted), 1)
-        return len({month for window in wanted for month in _months(window)})
+            return min(len(not_empty), 1)
+        return len({month for window in not_empty for month in _months(window)})
 
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
@@ -167,21 +145,16 @@ class AlphaVantageProvider:
             PermanentVendorError: no such bars.
             TransientVendorError: it failed more often than the policy allows, or answered something else.
         """
-        if not self.supports(symbol, resolution):
-            raise PermanentVendorError(
-                f"{responses.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
-            )
-        name = self._spelled(symbol)
-        interval = _INTERVALS.get(resolution)
+        self.require_supported(symbol, resolution)
+        name, interval = self.spelling(symbol), _INTERVALS.get(resolution)
         frames = []
-        client = self._client
-        with client.transport.measure() as tally:
-            for asked in self._questions(name, window, resolution):
-                body = await self._bars(asked, symbol, name)
-                frame = responses.bars(body, name, interval=interval, secrets=[client.key])
+        with self.transport.measure() as tally:
+            for query in self._queries(name, window, resolution):
+                body = await self._bars(query, symbol, name)
+                frame = responses.bars(body, name, interval=interval, secrets=[self._client.key])
                 tally.accept(body)
                 if self._compact and resolution is Resolution.DAY:
-                    _refuse_cut(frame, window, symbol)
+                    _refuse_truncated(frame, window, symbol)
                 frames.append(frame)
         return tally.fetched(self._frame(frames, window, resolution))
 
@@ -191,7 +164,7 @@ class AlphaVantageProvider:
         Raises:
             VendorError: as `fetch_bars` does for such bodies.
         """
-        name, interval = self._spelled(symbol), _INTERVALS.get(resolution)
+        name, interval = self.spelling(symbol), _INTERVALS.get(resolution)
         return self._frame([responses.bars(body, name, interval=interval) for body in bodies], window, resolution)
 
     # --- corporate actions and listings -------------------------------------------------------------------------------
@@ -206,13 +179,9 @@ class AlphaVantageProvider:
             UnknownSymbol: the vendor lists no such symbol, active or not.
             VendorError: one of its kinds.
         """
-        if symbol.asset_class is not AssetClass.EQUITY:
-            raise PermanentVendorError(
-                f"{responses.WHO} has no corporate actions of {symbol}", fix="only shares have them"
-            )
-        name = self._spelled(symbol)
-        client = self._client
-        with client.transport.measure() as tally:
+        self.require_equity(symbol)
+        name, client = self.spelling(symbol), self._client
+        with self.transport.measure() as tally:
             # Of a symbol that it does not know it says that nothing ever happened.
             item = (await client.listings(tally)).get(symbol.code)
             if item is None:
@@ -235,9 +204,8 @@ class AlphaVantageProvider:
             VendorError: the list cannot be had.
         """
         del turnover
-        client = self._client
-        with client.transport.measure() as tally:
-            return [item for _, item in sorted((await client.listings(tally)).items())]
+        with self.transport.measure() as tally:
+            return [item for _, item in sorted((await self._client.listings(tally)).items())]
 
     async def search(self, text: str) -> list[Instrument]:
         """What the vendor finds in the United States, best first.
@@ -245,37 +213,26 @@ class AlphaVantageProvider:
         Raises:
             VendorError: one of its kinds.
         """
-        with self._client.transport.measure():
+        with self.transport.measure():
             return await self._client.search(text)
-
-    def quota_left(self) -> int | None:
-        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
-        return self._client.transport.quota_left()
-
-    async def aclose(self) -> None:
-        """Close connections. The provider can not be used afterwards."""
-        if self._made is not None:
-            await self._made.aclose()
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _client(self) -> AlphaVantageClient:
-        if self._made is None:
-            key = self._key if isinstance(self._key, str) else self._key()
-            self._made = AlphaVantageClient(key, self._policy, self._base_url)
-        return self._made
+        return AlphaVantageClient(self.http, self.secret("key"))
 
-    def _spelled(self, symbol: Symbol) -> str:
-        return self._vendor_symbols.get(symbol.code) or responses.spelling(symbol.code)
+    def derived_spelling(self, symbol: Symbol) -> str:
+        """With hyphens for classes and preferred shares; see `responses.spelling`."""
+        return responses.spelling(symbol.code)
 
-    def _questions(self, name: str, window: Window, resolution: Resolution) -> list[Asked]:
+    def _queries(self, name: str, window: Window, resolution: Resolution) -> list[Query]:
         if window.empty:
             return []
         if resolution not in _INTERVALS:
             size = (("outputsize", "compact" if self._compact else "full"),) if resolution is Resolution.DAY else ()
             return [(("function", _FUNCTIONS[resolution]), ("symbol", name), *size)]
-        asked = (
+        query = (
             ("function", "TIME_SERIES_INTRADAY"),
             ("symbol", name),
             ("interval", _INTERVALS[resolution]),
@@ -283,32 +240,32 @@ class AlphaVantageProvider:
             ("extended_hours", str(self._extended).lower()),
             ("outputsize", "full"),
         )
-        return [(*asked, ("month", month)) for month in _months(window)]
+        return [(*query, ("month", month)) for month in _months(window)]
 
-    async def _bars(self, asked: Asked, symbol: Symbol, name: str) -> bytes:
+    async def _bars(self, query: Query, symbol: Symbol, name: str) -> bytes:
         try:
-            return await self._client.answer(asked)
+            return await self._client.answer(query)
         except NotEntitled:
             # The whole history of days is for those who pay; the last hundred are for all.
-            if ("outputsize", "full") not in asked or ("function", "TIME_SERIES_DAILY") not in asked:
+            if ("outputsize", "full") not in query or ("function", "TIME_SERIES_DAILY") not in query:
                 raise
-            compact = tuple((key, "compact" if key == "outputsize" else value) for key, value in asked)
+            compact = tuple((key, "compact" if key == "outputsize" else value) for key, value in query)
             body = await self._client.answer(compact)
             self._compact = True
             return body
         except responses.NotServed as error:
-            raise await self._why(error, dict(asked), symbol, name) from None
+            raise await self._explain(error, dict(query), symbol, name) from None
 
-    async def _why(
-        self, error: PermanentVendorError, asked: Mapping[str, str], symbol: Symbol, name: str
+    async def _explain(
+        self, error: PermanentVendorError, query: Mapping[str, str], symbol: Symbol, name: str
     ) -> PermanentVendorError:
         """The vendor does not say whether it knows the symbol; its search does."""
-        found = await self._client.search(name)
-        if all(item.vendor.upper() != name.upper() and item.symbol.code != symbol.code for item in found):
+        matches = await self._client.search(name)
+        if all(item.vendor.upper() != name.upper() and item.symbol.code != symbol.code for item in matches):
             return _unknown(symbol)
-        if "month" in asked:
+        if "month" in query:
             return HistoryNotAvailable(
-                f"{responses.WHO} has no bars of {symbol} in {asked['month']}",
+                f"{responses.WHO} has no bars of {symbol} in {query['month']}",
                 fix="begin later, or choose another source",
             )
         return error
@@ -337,7 +294,7 @@ def _months(window: Window) -> list[str]:
     ]
 
 
-def _refuse_cut(frame: pl.DataFrame, window: Window, symbol: Symbol) -> None:
+def _refuse_truncated(frame: pl.DataFrame, window: Window, symbol: Symbol) -> None:
     oldest: Any = frame["timestamp"].min()
     if frame.height >= _COMPACT_ROWS and isinstance(oldest, datetime) and oldest > window.start:
         raise HistoryNotAvailable(

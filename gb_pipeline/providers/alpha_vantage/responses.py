@@ -1,6 +1,6 @@
-"""Alpha Vantage's answers: what they say, or why they are none.
+"""This module reads Alpha Vantage's answers: bodies become rows, or errors.
 
-Belongs here: bodies to rows, and the errors among them. Does not belong here: asking, and which rows are wanted.
+Requests are sent by `client`; which rows are wanted is decided by `provider`.
 
 Every error comes with status 200, as JSON, also where CSV was asked for. The daily limit, a plan that does not suffice and
 a request too many within a second are all called `Information`, and only their words differ: the last one names the daily
@@ -50,7 +50,7 @@ _VENUES = {"NASDAQ": "XNAS", "NYSE": "XNYS", "NYSE ARCA": "ARCX", "NYSE MKT": "X
 _UNITED_STATES = "United States"
 
 
-class QuotaSaid(RateLimited):
+class QuotaReported(RateLimited):
     """The vendor's own word that the day's calls are used up; whoever asked tells the others."""
 
 
@@ -62,7 +62,7 @@ def payload(body: bytes, *, secrets: Iterable[str] = ()) -> dict[str, Any]:
     """A JSON answer that is none of the errors; no key stands twice in any of its objects, unless with the same value.
 
     Raises:
-        QuotaSaid: the day's calls are used up.
+        QuotaReported: the day's calls are used up.
         RateLimited: too many requests at once.
         NotEntitled: the key, or its plan.
         NotServed: an invalid call.
@@ -70,15 +70,15 @@ def payload(body: bytes, *, secrets: Iterable[str] = ()) -> dict[str, Any]:
     """
     text = body.decode("utf-8", errors="replace")
     try:
-        found = json.loads(text, parse_float=str, parse_constant=_refuse, object_pairs_hook=_object)
+        answer = json.loads(text, parse_float=str, parse_constant=_refuse, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         raise broken_body(WHO, 200, "", hide(text, secrets)) from None
-    if not isinstance(found, dict):
+    if not isinstance(answer, dict):
         raise broken_body(WHO, 200, "", hide(text, secrets))
     for name in _ERRORS:
-        if isinstance(said := found.get(name), str):
-            raise _error(name, scrub(hide(said, secrets)))
-    return found
+        if isinstance(message := answer.get(name), str):
+            raise _error(name, scrub(hide(message, secrets)))
+    return answer
 
 
 def bars(body: bytes, symbol: str, *, interval: str | None = None, secrets: Iterable[str] = ()) -> pl.DataFrame:
@@ -102,8 +102,10 @@ def bars(body: bytes, symbol: str, *, interval: str | None = None, secrets: Iter
     else:
         rows = _csv_rows(body.decode("utf-8", errors="replace"))
     columns = list(zip(*rows, strict=True)) if rows else [()] * 6
-    made = {name: pl.Series(values, dtype=pl.String) for name, values in zip(_CSV_HEADER, columns, strict=True)}
-    return pl.DataFrame(made).with_columns(_stamps(intraday=interval is not None)).cast(RECEIVED)
+    columns_by_name = {
+        name: pl.Series(values, dtype=pl.String) for name, values in zip(_CSV_HEADER, columns, strict=True)
+    }
+    return pl.DataFrame(columns_by_name).with_columns(_stamps(intraday=interval is not None)).cast(RECEIVED)
 
 
 def of_month(frame: pl.DataFrame, month: str) -> None:
@@ -112,21 +114,23 @@ def of_month(frame: pl.DataFrame, month: str) -> None:
     Raises:
         TransientVendorError: there are some.
     """
-    told = frame["timestamp"].drop_nulls().dt.convert_time_zone("America/New_York").dt.strftime("%Y-%m").unique()
-    if any(value != month for value in told):
-        raise TransientVendorError(f"{WHO} answered with bars of {min(told.to_list())} instead of {month}", fix=_BROKEN)
+    months = frame["timestamp"].drop_nulls().dt.convert_time_zone("America/New_York").dt.strftime("%Y-%m").unique()
+    if any(value != month for value in months):
+        raise TransientVendorError(
+            f"{WHO} answered with bars of {min(months.to_list())} instead of {month}", fix=_BROKEN
+        )
 
 
-def splits(found: dict[str, Any], symbol: str) -> pl.DataFrame:
+def splits(answer: dict[str, Any], symbol: str) -> pl.DataFrame:
     """Columns of `ACTIONS_RECEIVED` out of the answer of SPLITS.
 
     Raises:
         TransientVendorError: another symbol's, or a split without a date or factor.
     """
-    return _actions(_data(found, symbol), lambda row: {"kind": "split", **_ratio(row)}, "effective_date")
+    return _actions(_data(answer, symbol), lambda row: {"kind": "split", **_ratio(row)}, "effective_date")
 
 
-def dividends(found: dict[str, Any], symbol: str) -> pl.DataFrame:
+def dividends(answer: dict[str, Any], symbol: str) -> pl.DataFrame:
     """Columns of `ACTIONS_RECEIVED` out of the answer of DIVIDENDS; amounts are in the listing's currency, dollars.
 
     Raises:
@@ -143,7 +147,7 @@ def dividends(found: dict[str, Any], symbol: str) -> pl.DataFrame:
             "pay_date": _day(row.get("payment_date")),
         }
 
-    return _actions(_data(found, symbol), one, "ex_dividend_date")
+    return _actions(_data(answer, symbol), one, "ex_dividend_date")
 
 
 def listing(item: Instrument | None) -> pl.DataFrame:
@@ -163,24 +167,24 @@ def listings(body: bytes, *, secrets: Iterable[str] = ()) -> list[Instrument]:
     if not text.startswith(_LISTING_HEADER[0] + ","):
         payload(body, secrets=secrets)
         raise broken_body(WHO, 200, "text/csv", hide(text, secrets))
-    found = []
+    instruments = []
     for symbol, name, exchange, _, first, last, status in _csv(text, _LISTING_HEADER):
-        known, active = _symbol(symbol, exchange), status == "Active"
-        if known is not None:
+        listed, active = _symbol(symbol, exchange), status == "Active"
+        if listed is not None:
             item = Instrument(
-                known, symbol, name, active, quote="USD", listed_from=_day(first), listed_until=_day(last)
+                listed, symbol, name, active, quote="USD", listed_from=_day(first), listed_until=_day(last)
             )
-            found.append(item)
-    return found
+            instruments.append(item)
+    return instruments
 
 
-def matches(found: dict[str, Any]) -> list[Instrument]:
+def matches(answer: dict[str, Any]) -> list[Instrument]:
     """The rows of SYMBOL_SEARCH that are listed in the United States, best first.
 
     Raises:
         TransientVendorError: there is no list.
     """
-    rows = found.get("bestMatches")
+    rows = answer.get("bestMatches")
     if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
         raise TransientVendorError(f"{WHO} answered a search without `bestMatches`", fix=_BROKEN)
     items = []
@@ -215,9 +219,9 @@ def canonical(name: str) -> str:
 # --- how --------------------------------------------------------------------------------------------------------------
 
 
-def _error(name: str, said: str) -> VendorError:
-    text = said.lower()
-    what = f"{WHO} answered: {' '.join(said.split())[:_SHOWN]!r}"
+def _error(name: str, message: str) -> VendorError:
+    text = message.lower()
+    what = f"{WHO} answered: {' '.join(message.split())[:_SHOWN]!r}"
     if name == "Error Message":
         if "apikey" in text or "api key" in text:
             return NotEntitled(what, fix="check the key of the source; a free one is made on alphavantage.co")
@@ -227,26 +231,26 @@ def _error(name: str, said: str) -> VendorError:
     if "premium endpoint" in text or "premium feature" in text or "demo" in text:
         return NotEntitled(what, fix="the key's plan does not cover it; take another plan or another source")
     if "per day" in text or "daily" in text:
-        return QuotaSaid(what, fix="it goes on tomorrow; with a larger plan, raise `daily_quota` of the source")
+        return QuotaReported(what, fix="it goes on tomorrow; with a larger plan, raise `daily_quota` of the source")
     return TransientVendorError(what, fix="the same call may succeed later")
 
 
-def _json_rows(found: dict[str, Any], symbol: str, interval: str | None) -> list[tuple[str | None, ...]]:
-    about, series = found.get("Meta Data"), [name for name in found if _SERIES.fullmatch(name)]
-    if not isinstance(about, dict) or len(series) != 1 or not isinstance(found[series[0]], dict):
+def _json_rows(answer: dict[str, Any], symbol: str, interval: str | None) -> list[tuple[str | None, ...]]:
+    about, series = answer.get("Meta Data"), [name for name in answer if _SERIES.fullmatch(name)]
+    if not isinstance(about, dict) or len(series) != 1 or not isinstance(answer[series[0]], dict):
         raise TransientVendorError(f"{WHO} answered without one time series", fix=_BROKEN)
-    told = {name.partition(". ")[2]: value for name, value in about.items()}
+    facts = {name.partition(". ")[2]: value for name, value in about.items()}
     wanted: dict[str, set[Any]] = {"Symbol": {symbol, symbol.replace("-", ".")}, "Time Zone": _ZONES}
     if interval is not None:
         wanted["Interval"] = {interval}
     for name, values in wanted.items():
-        value = told.get(name)
+        value = facts.get(name)
         if (value.upper() if name == "Symbol" and isinstance(value, str) else value) not in values:
             raise TransientVendorError(
                 f"{WHO} answered with {name} {str(value)[:40]!r} instead of {min(values)}", fix=_BROKEN
             )
     rows = []
-    for stamp, row in found[series[0]].items():
+    for stamp, row in answer[series[0]].items():
         named = {name.partition(". ")[2]: value for name, value in row.items()} if isinstance(row, dict) else {}
         if not set(_FIELDS) <= set(named):
             raise TransientVendorError(f"{WHO} answered a bar of {stamp[:20]!r} without its fields", fix=_BROKEN)
@@ -278,8 +282,8 @@ def _stamps(*, intraday: bool) -> pl.Expr:
     )
 
 
-def _data(found: dict[str, Any], symbol: str) -> list[dict[str, Any]]:
-    rows, name = found.get("data"), found.get("symbol")
+def _data(answer: dict[str, Any], symbol: str) -> list[dict[str, Any]]:
+    rows, name = answer.get("data"), answer.get("symbol")
     if not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
         raise TransientVendorError(f"{WHO} answered without `data`", fix=_BROKEN)
     if not isinstance(name, str) or name.upper() not in {symbol, symbol.replace("-", ".")}:
@@ -290,13 +294,13 @@ def _data(found: dict[str, Any], symbol: str) -> list[dict[str, Any]]:
 def _actions(
     rows: Iterable[dict[str, Any]], read: Callable[[dict[str, Any]], dict[str, Any]], dated: str
 ) -> pl.DataFrame:
-    made = []
+    actions = []
     for row in rows:
         day = _day(row.get(dated))
         if day is None:
             raise TransientVendorError(f"{WHO} answered a corporate action without {dated}", fix=_BROKEN)
-        made.append({"ex_date": day, "label": "", **read(row)})
-    return pl.DataFrame(made, schema=ACTIONS_RECEIVED)
+        actions.append({"ex_date": day, "label": "", **read(row)})
+    return pl.DataFrame(actions, schema=ACTIONS_RECEIVED)
 
 
 def _ratio(row: dict[str, Any]) -> dict[str, str]:
@@ -339,11 +343,11 @@ def _symbol(name: str, exchange: str = "") -> Symbol | None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs) and any(found[name] != value for name, value in pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs) and any(members[name] != value for name, value in pairs):
         # The last would win in silence.
         raise ValueError("one key with two values")
-    return found
+    return members
 
 
 def _refuse(text: str) -> None:

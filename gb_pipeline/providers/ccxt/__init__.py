@@ -1,1 +1,1 @@
-"""ccxt: the exchanges of coins, by name. `provider` holds the class, the other modules what it is made of."""
+"""This package fetches from crypto exchanges, by their name in ccxt; the class is in `provider`."""

@@ -1,7 +1,6 @@
-"""ccxt's clients, made strict.
+"""This module makes ccxt's clients strict: exact numbers, no silent emptiness, typed errors, raw candles, loopback.
 
-Belongs here: what must be different inside ccxt: exact numbers, no silent emptiness, typed errors, raw candles, loopback.
-Does not belong here: windows, pages and frames (`provider`).
+Windows, pages and frames are in `provider` and `pages`.
 
 ccxt returns an empty list for HTML or half a JSON document with status 200, drops candles whose time it cannot read, knows
 Retry-After only in a slot that concurrent requests share, and turns numbers into floats. None of that passes here.
@@ -61,24 +60,24 @@ def build(exchange: str, transport: Transport, *, base_url: str | None = None) -
             f"ccxt has no exchange {exchange!r}",
             fix=f"did you mean {', '.join(near)}?" if near else "the list is in ccxt's manual, and in `ccxt.exchanges`",
         )
-    known = QUIRKS.get(exchange)
-    strict = _strict(library, transport, base, raw=known is not None and known.layout is not None)
-    made = type(exchange, (strict, getattr(library, exchange)), {})(
+    quirks = QUIRKS.get(exchange)
+    strict = _strict(library, transport, base, raw=quirks is not None and quirks.layout is not None)
+    client = type(exchange, (strict, getattr(library, exchange)), {})(
         {
             # Our own pace holds across processes, ccxt's in one instance.
             "enableRateLimit": False,
             "timeout": round(transport.policy.timeout * 1000),
-            # Networks and fees of coins: a second request that only tells what nobody asks.
+            # Networks and fees of currencies: a second request that only tells what nobody asks.
             "has": {"fetchCurrencies": False},
             "aiohttp_trust_env": base is None,
-            **(known.config if known is not None else {}),
+            **(quirks.config if quirks is not None else {}),
         }
     )
     if base is not None:
-        made.urls["api"] = _reroute(made.urls["api"], base)
+        client.urls["api"] = _reroute(client.urls["api"], base)
         # ccxt waits for TLS to shut down; there is none.
-        made.timeout_on_exit = 0
-    return made
+        client.timeout_on_exit = 0
+    return client
 
 
 def silent(exchange: str) -> Any:
@@ -104,9 +103,9 @@ def silent(exchange: str) -> Any:
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_rest: Any, **_named: Any) -> list[Any]:
             return _every_candle(self, ohlcvs, market)
 
-    made = type(exchange, (Silent, getattr(library, exchange)), {})({"enableRateLimit": False})
-    made.number = str
-    return made
+    client = type(exchange, (Silent, getattr(library, exchange)), {})({"enableRateLimit": False})
+    client.number = str
+    return client
 
 
 def last_answer() -> tuple[Any, str]:
@@ -172,9 +171,9 @@ def _strict(library: Any, transport: Transport, base: str | None, *, raw: bool) 
                 try:
                     return await super().fetch(url, method, headers, body)  # type: ignore[misc]
                 except library.BaseError as error:
-                    raise _unanswered(url, base, error.__cause__ or error, transport.policy.timeout) from None
+                    raise _connection_error(url, base, error.__cause__ or error, transport.policy.timeout) from None
                 except OSError as error:
-                    raise _unanswered(url, base, error, transport.policy.timeout) from None
+                    raise _connection_error(url, base, error, transport.policy.timeout) from None
                 finally:
                     _RECEIVED.reset(token)
 
@@ -219,7 +218,7 @@ def _every_candle(client: Any, ohlcvs: Any, market: Any) -> list[Any]:
     return [client.parse_ohlcv(row, market) for row in ohlcvs] if isinstance(ohlcvs, list | tuple) else []
 
 
-def _unanswered(url: str, base: str | None, cause: BaseException, timeout: float) -> TransientVendorError:
+def _connection_error(url: str, base: str | None, cause: BaseException, timeout: float) -> TransientVendorError:
     import aiohttp
 
     parts = urlsplit(url)

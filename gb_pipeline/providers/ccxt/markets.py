@@ -1,7 +1,4 @@
-"""What an exchange lists, in our words.
-
-Belongs here: ccxt's markets and tickers to canonical codes and instruments. Does not belong here: asking for them (`provider`).
-"""
+"""This module turns ccxt's markets and tickers into canonical codes and instruments; they are requested by `provider`."""
 
 from __future__ import annotations
 
@@ -36,8 +33,8 @@ def codes_of(markets: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def by_id(markets: Iterable[Mapping[str, Any]], *, perpetual: bool) -> str | None:
     """ccxt's own symbol of the one of these markets, which share the exchange's name, that is meant."""
-    found = sorted(markets, key=lambda market: bool(market.get("swap")) != perpetual)
-    return str(found[0]["symbol"]) if found else None
+    best_first = sorted(markets, key=lambda market: bool(market.get("swap")) != perpetual)
+    return str(best_first[0]["symbol"]) if best_first else None
 
 
 def instruments_of(
@@ -51,7 +48,7 @@ def instruments_of(
         markets: ccxt's description by its symbol.
         turnovers: quote volume of the last 24 hours by ccxt's symbol, where it is known.
     """
-    found, unnamed = [], []
+    instruments, unnamed = [], []
     for code, name in sorted(codes.items()):
         market = markets[name]
         try:
@@ -70,10 +67,10 @@ def instruments_of(
             listed_from=_day(market.get("created")),
             turnover=turnovers.get(name),
         )
-        found.append(instrument)
+        instruments.append(instrument)
     if unnamed:
         log.warning("%s lists %d markets without a canonical code: %s", exchange, len(unnamed), ", ".join(unnamed[:5]))
-    return found
+    return instruments
 
 
 def turnovers_of(tickers: Mapping[str, Any]) -> dict[str, Decimal]:
@@ -82,15 +79,15 @@ def turnovers_of(tickers: Mapping[str, Any]) -> dict[str, Decimal]:
     Args:
         tickers: ccxt's answer, with numbers as text.
     """
-    found = {}
+    turnovers = {}
     for name, ticker in tickers.items():
         volume = _number(ticker.get("quoteVolume"))
         if volume is None:
             base, price = _number(ticker.get("baseVolume")), _number(ticker.get("vwap") or ticker.get("last"))
             volume = None if base is None or price is None else base * price
         if volume is not None:
-            found[name] = volume
-    return found
+            turnovers[name] = volume
+    return turnovers
 
 
 def _number(value: object) -> Decimal | None:

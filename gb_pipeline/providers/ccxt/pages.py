@@ -1,7 +1,7 @@
-"""Pages of candles, each whole or an error.
+"""This module cuts a window into pages of candles and reads each as a whole, or refuses it.
 
-Belongs here: which stretches of time are asked for, and the doubts about each answer; without the asking, so that answers
-which were kept are read by the same code. Does not belong here: requests (`provider`), what a candle looks like (`candles`).
+Nothing is requested here, so that stored answers are read by the same code: `provider` sends the requests, and `candles` knows
+what a candle looks like.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gb_pipeline.providers.ccxt.reader import Reader
 # Start and end of a page, epoch milliseconds, of which the exchange is asked.
 Page = tuple[int, int]
 # Takes each page's answer and ends with all of them; the pages depend on the answers and on nothing else.
-Asking = Generator[Page, pl.DataFrame, list[pl.DataFrame]]
+Requests = Generator[Page, pl.DataFrame, list[pl.DataFrame]]
 
 
 class Pages:
@@ -39,31 +39,31 @@ class Pages:
         """Nothing is asked here: what is yielded has to be."""
         self._reader, self._quirks, self._who, self._market, self._step = reader, quirks, who, market, step
 
-    def of(self, window: Window) -> Asking:
+    def of(self, window: Window) -> Requests:
         """All bars that open within the window; each page of fixed size is asked for as such."""
         answers: list[pl.DataFrame] = []
         for start, stop in pages(window, self._quirks.page * self._step):
             answers += yield from self._whole(start, stop)
         return answers
 
-    def _whole(self, start: int, stop: int) -> Asking:
+    def _whole(self, start: int, stop: int) -> Requests:
         answers = [(yield start, stop)]
         if self._quirks.trusted:
             return answers
         # Some exchanges serve fewer bars than ccxt says, the oldest or the newest of those asked for.
-        while (known := _span(answers)) and known[1] + self._step < stop:
-            more = yield known[1] + self._step, stop
+        while (span := _span(answers)) and span[1] + self._step < stop:
+            more = yield span[1] + self._step, stop
             if more.is_empty():
                 break
             answers.append(more)
-        while (known := _span(answers)) and known[0] > start:
-            more = yield start, known[0]
+        while (span := _span(answers)) and span[0] > start:
+            more = yield start, span[0]
             if more.is_empty():
                 break
             answers.append(more)
         return answers
 
-    def asked(self, page: Page) -> tuple[int, int, dict[str, Any]]:
+    def query(self, page: Page) -> tuple[int, int, dict[str, Any]]:
         """`since`, `limit` and `params` of ccxt's `fetch_ohlcv` for a page."""
         start, stop = page
         return start, -(-(stop - start) // self._step), {"until": stop - 1} if self._quirks.until else {}
@@ -74,7 +74,7 @@ class Pages:
         Args:
             page: what was asked.
             body: what came.
-            answer: the same, parsed by `strict_http.read_json`.
+            answer: the same, parsed by `read_json`.
             understood: candles that ccxt itself made of it when it came, where it makes any.
 
         Raises:
@@ -82,7 +82,7 @@ class Pages:
             PermanentVendorError: what ccxt made of it cannot be made of the body alone.
             TransientVendorError: it answered something else.
         """
-        rows = self._reader.rows(body, answer, *self.asked(page))
+        rows = self._reader.rows(body, answer, *self.query(page))
         if understood and understood != rows:
             raise PermanentVendorError(
                 f"ccxt reads more than the last answer of {self._who}",

@@ -1,7 +1,6 @@
-"""Every exchange of ccxt, by name.
+"""This module fetches bars from every exchange of ccxt, by name: symbols and windows become requests, and candles a frame.
 
-Belongs here: symbols and windows to requests, and candles to a frame with the vendor's own digits.
-Does not belong here: what is odd about an exchange (`quirks`) or about ccxt (`client`), repeats (`http.transport`).
+What is odd about an exchange is in `quirks`, what is odd about ccxt in `client`.
 
 A window is cut into fixed pages of the exchange's size. A page is asked for as such, never from wherever the last answer
 ended: the same window always makes the same requests, and rows outside of a page cannot come in twice.
@@ -11,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 
@@ -29,7 +27,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.base import Body, Fetched, Instrument
+from gb_pipeline.providers.base import Body, Fetched, Instrument, InstrumentsProvider, Provider
 from gb_pipeline.providers.candles import read_candles
 from gb_pipeline.providers.ccxt import client as ccxt_client
 from gb_pipeline.providers.ccxt.markets import PERPETUAL, by_id, codes_of, instruments_of, turnovers_of
@@ -45,7 +43,7 @@ _STEPS = {Resolution.DAY: 86_400_000, Resolution.WEEK: 7 * 86_400_000, Resolutio
 _OPTIONS = frozenset({"exchange", "base_url"})
 
 
-class CcxtProvider:
+class CcxtProvider(Provider, InstrumentsProvider):
     """One exchange.
 
     An instance serves any number of symbols at once, within one event loop; close it with `aclose`.
@@ -66,6 +64,8 @@ class CcxtProvider:
         True
     """
 
+    adjustment, normaliser = Adjustment.RAW, "ccxt/1"
+
     def __init__(
         self,
         exchange: str,
@@ -76,14 +76,11 @@ class CcxtProvider:
     ) -> None:
         """Build the client; nothing is sent before the first fetch."""
         self.name = exchange
-        self.adjustment = Adjustment.RAW
-        self.normaliser = "ccxt/1"
         policy = policy or Policy()
         self._transport = Transport(f"ccxt-{exchange}", policy)
         self._client: Any = ccxt_client.build(exchange, self._transport, base_url=base_url)
         self._quirks = quirks_of(self._client)
-        if policy.rate is None and base_url is None:
-            self._transport.policy = replace(policy, rate=self._quirks.rate)
+        self._transport.policy = policy.with_defaults(rate=None if base_url else self._quirks.rate)
         self._vendor_symbols = dict(vendor_symbols or {})
         self._markets: dict[str, str] = {}
         self._perpetuals_loaded = not self._quirks.perpetuals
@@ -91,7 +88,7 @@ class CcxtProvider:
         self._closed = False
 
     @classmethod
-    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> CcxtProvider:
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> Self:
         """From gb.yaml: `options: {exchange: binance, base_url: http://127.0.0.1:PORT}`, both optional.
 
         Args:
@@ -147,19 +144,19 @@ class CcxtProvider:
         market = await self._market(symbol)
         described = b"" if self._quirks.layout else description(self._client, market)
         pages = self._pages(symbol, resolution, described)
-        asking = pages.of(window)
+        requests = pages.of(window)
         with self._transport.measure() as tally:
             if described:
                 tally.accept(described)
             try:
-                page = next(asking)
+                page = next(requests)
                 while True:
-                    frame, body = await self._ask(pages, page, market, resolution)
+                    frame, body = await self._fetch_page(pages, page, market, resolution)
                     tally.accept(body)
-                    page = asking.send(frame)
+                    page = requests.send(frame)
             except StopIteration as done:
-                answers = done.value
-        return tally.fetched(self._joined(answers))
+                frames = done.value
+        return tally.fetched(self._concat(frames))
 
     def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
         """The frame of `fetch_bars` out of the bodies that it received, without the exchange.
@@ -173,22 +170,22 @@ class CcxtProvider:
         self._refuse(resolution)
         left = iter(bodies)
         pages = self._pages(symbol, resolution, b"" if self._quirks.layout else next(left, b""))
-        asking = pages.of(window)
+        requests = pages.of(window)
         unfit = PermanentVendorError(
             f"{len(bodies)} bodies are not what {self.name} answers to {symbol} from {window.start} to {window.end}",
             fix="fetch the window again",
         )
         try:
-            page = next(asking)
+            page = next(requests)
             while (body := next(left, None)) is not None:
                 text = body.decode(errors="replace")
-                page = asking.send(pages.read(page, text, read_json(self.name, 200, "", text)))
+                page = requests.send(pages.read(page, text, read_json(self.name, 200, "", text)))
             raise unfit
         except StopIteration as done:
-            answers = done.value
+            frames = done.value
         if next(left, None) is not None:
             raise unfit
-        return self._joined(answers)
+        return self._concat(frames)
 
     async def instruments(self, *, turnover: bool = False) -> list[Instrument]:
         """The spot pairs and perpetuals that the exchange lists now, by canonical code.
@@ -235,18 +232,20 @@ class CcxtProvider:
         reader = Reader(self.name, self._quirks.layout, described, self._timeframe(resolution) or "")
         return Pages(reader, self._quirks, who=self.name, market=symbol.code, step=_step(resolution))
 
-    async def _ask(self, pages: Pages, page: Page, market: str, resolution: Resolution) -> tuple[pl.DataFrame, str]:
+    async def _fetch_page(
+        self, pages: Pages, page: Page, market: str, resolution: Resolution
+    ) -> tuple[pl.DataFrame, str]:
         async def once() -> tuple[pl.DataFrame, str]:
             with ccxt_client.typed_errors(self.name):
-                rows = await self._client.fetch_ohlcv(market, self._timeframe(resolution), *pages.asked(page))
+                rows = await self._client.fetch_ohlcv(market, self._timeframe(resolution), *pages.query(page))
             answer, body = ccxt_client.last_answer()
             return pages.read(page, body, answer, rows), body
 
         # The doubts are part of what is repeated: a wrong answer may be right the next time.
         return await self._transport.call(once)
 
-    def _joined(self, answers: list[pl.DataFrame]) -> pl.DataFrame:
-        frame = pl.concat(answers, how="vertical") if answers else read_candles([], self._quirks.layout)
+    def _concat(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        frame = pl.concat(frames, how="vertical") if frames else read_candles([], self._quirks.layout)
         return frame.sort("timestamp", maintain_order=True)
 
     # --- symbols ------------------------------------------------------------------------------------------------------
@@ -260,11 +259,11 @@ class CcxtProvider:
         await self._load(perpetuals=perpetual)
         spelled = self._vendor_symbols.get(symbol.code)
         if spelled is not None:
-            found = spelled if spelled in self._client.markets else None
-            found = found or by_id(self._client.markets_by_id.get(spelled) or (), perpetual=perpetual)
+            market = spelled if spelled in self._client.markets else None
+            market = market or by_id(self._client.markets_by_id.get(spelled) or (), perpetual=perpetual)
         else:
-            found = self._markets.get(symbol.code)
-        if found is None:
+            market = self._markets.get(symbol.code)
+        if market is None:
             near = get_close_matches(symbol.code, self._markets, 5, 0.6)
             hint = (
                 f"did you mean {', '.join(near)}?"
@@ -272,7 +271,7 @@ class CcxtProvider:
                 else "check the spelling: base, hyphen, quote, as in BTC-USDT"
             )
             raise UnknownSymbol(f"{self.name} does not list {spelled or symbol.code}", fix=hint)
-        return str(found)
+        return str(market)
 
     async def _load(self, *, perpetuals: bool) -> None:
         async with self._loading:

@@ -1,7 +1,6 @@
-"""What each exchange of ccxt does differently, as data.
+"""This module lists what each exchange of ccxt does differently, as data, each with its reason and where it is known from.
 
-Belongs here: page sizes, paces, candle layouts and refusals, each with its reason and where it is known from.
-Does not belong here: code that acts on them (`provider`).
+Page sizes, paces, candle layouts and refusals are here; `provider` acts on them.
 """
 
 from __future__ import annotations
@@ -82,10 +81,10 @@ _SMALL_PAGE = 100
 
 def quirks_of(client: Any) -> Quirks:
     """The exchange's own entry, or what ccxt's source says about it, which then is not trusted."""
-    known = QUIRKS.get(client.id)
-    if known is not None:
-        return known
-    features = (getattr(client, "features", None) or {}).get("spot") or {}
+    own = QUIRKS.get(client.id)
+    if own is not None:
+        return own
+    features = (client.features or {}).get("spot") or {}
     limit = (features.get("fetchOHLCV") or {}).get("limit")
     code = type(client).fetch_ohlcv.__code__
     pause = max(1.0, float(client.rateLimit or 1000))

@@ -1,7 +1,6 @@
-"""An exchange's answers to bars, with or without the exchange.
+"""This module reads an exchange's answers, with or without the exchange: the body of one page becomes its rows.
 
-Belongs here: from the body of one page to its rows, the same way for a fetch and for bodies that were kept.
-Does not belong here: asking (`client`), which pages there are (`pages`), what a candle looks like (`candles`).
+Requests are sent by `client`, pages are cut by `pages`, and `candles` knows what a candle looks like.
 
 Where an exchange's layout is known, its body alone says everything. All others are read by ccxt itself, and some of them
 need to know the market: an inverse contract counts its volume in another field. So what ccxt knew of the market is handed
@@ -44,7 +43,7 @@ class Reader:
 
         Args:
             body: of one page.
-            answer: the same, parsed by `strict_http.read_json`.
+            answer: the same, parsed by `read_json`.
             start: milliseconds, of the page; like the rest it is what the exchange was asked.
             limit: most candles of the page.
             params: ccxt's extra parameters.
@@ -68,8 +67,8 @@ def description(client: Any, symbol: str) -> bytes:
         client: with its markets loaded.
         symbol: ccxt's unified symbol.
     """
-    known = {key: value for key, value in client.markets[symbol].items() if key != "info"}
-    return json.dumps({"ccxt_market": known}, sort_keys=True, default=str).encode()
+    market = {key: value for key, value in client.markets[symbol].items() if key != "info"}
+    return json.dumps({"ccxt_market": market}, sort_keys=True, default=str).encode()
 
 
 def _listed(answer: Any, layout: Layout) -> list[Any]:

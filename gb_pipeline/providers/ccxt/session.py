@@ -1,7 +1,6 @@
-"""aiohttp's session, made strict for ccxt.
+"""This module makes aiohttp's session strict for ccxt: how large an answer may be, and where a redirect may lead.
 
-Belongs here: how large an answer may be, and where a redirect may lead. Does not belong here: what an answer means
-(`client`). Vendors that are asked without ccxt have `http`.
+What an answer means is decided by `client`. Vendors without ccxt have `providers.http`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def strict_session(connector: aiohttp.BaseConnector, *, trust_env: bool, here_on
     """
     import aiohttp
 
-    async def judge(_session: Any, _context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    async def refuse_redirect(_session: Any, _context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
         answer = redirect.response
         place = urljoin(str(answer.url), answer.headers.get("Location", ""))
         target = urlsplit(place)
@@ -45,7 +44,7 @@ def strict_session(connector: aiohttp.BaseConnector, *, trust_env: bool, here_on
             )
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(judge)
+    trace.on_request_redirect.append(refuse_redirect)
     return aiohttp.ClientSession(
         connector=connector, trust_env=trust_env, response_class=_capped(), trace_configs=[trace]
     )

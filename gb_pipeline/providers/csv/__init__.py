@@ -1,1 +1,1 @@
-"""Delimited text files on disk. `provider` holds the class, the other modules what it is made of."""
+"""This package reads delimited text files on disk; the class is in `provider`."""

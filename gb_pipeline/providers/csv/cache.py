@@ -1,7 +1,6 @@
-"""Files parsed once and remembered as long as they do not change.
+"""This module parses files once and remembers them, within bounds, as long as they do not change.
 
-Belongs here: one file's rows with the place of each in time, and the bounded memory of them.
-Does not belong here: which files answer a question (`provider`), reading (`files`) and parsing (`rows`) them.
+Which files answer a request is decided by `provider`; they are read by `files` and parsed by `rows`.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ class ParsedFile:
     Attributes:
         frame: columns of `rows.schema` and `anchor` (Datetime us UTC): the row's timestamp, or that of the readable
             row before it in the same text, or else after it, or else the midnight of the date in the file's name.
-        found: whether the archive has the member that was asked for.
+        has_member: whether the archive has the member that was asked for.
         members: what it has.
         digest: SHA-256 of the file.
         bytes: its size.
     """
 
     frame: pl.DataFrame
-    found: bool
+    has_member: bool
     members: tuple[str, ...]
     digest: bytes
     bytes: int

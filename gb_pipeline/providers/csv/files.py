@@ -1,7 +1,7 @@
-"""Files of a symbol: which they are, and the text in them.
+"""This module finds the files of a symbol and reads the text in them.
 
-Belongs here: path templates, the folder that they stay in, dates in file names, encodings. Does not belong here: unpacking
-(`unpacked`), and what the lines mean.
+It knows path templates, the folder that files stay in, dates in their names, and encodings. Archives are unpacked by `unpacked`;
+what the lines mean is read by `rows`.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def locate(pattern: str, root: Path, *, within: Path, follow_links: bool = False
     """
     spread = pattern.replace("{date}", _DATE_GLOB)
     base = Path(Path(spread).anchor) if Path(spread).is_absolute() else root
-    found = base.glob(str(Path(spread).relative_to(Path(spread).anchor)))
+    candidates = base.glob(str(Path(spread).relative_to(Path(spread).anchor)))
     # Hidden files beside the data are editors' and archivers' leftovers.
     hidden = Path(pattern).name.startswith(".")
-    files = sorted(path for path in found if path.is_file() and (hidden or not path.name.startswith(".")))
+    files = sorted(path for path in candidates if path.is_file() and (hidden or not path.name.startswith(".")))
     for path in files:
         _stay_within(path, within, follow_links=follow_links)
     if "{date}" not in pattern:

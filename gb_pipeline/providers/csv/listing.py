@@ -1,6 +1,6 @@
-"""Which instruments a folder has files of: path templates read backwards.
+"""This module lists the instruments that a folder has files of: it reads path templates backwards, from names to symbols.
 
-Belongs here: names of files and archive members to symbols. Does not belong here: opening files for their bars.
+Files are not opened for their bars here.
 
 A template loses something on its way to a name (`{ticker}` makes btcusd of BTC-USD), so whatever is read out of a name is
 put back into the template: only what leads to that very file is told of.
@@ -40,15 +40,15 @@ def instruments_of(source: SourceSettings, options: dict[Resolution, CsvOptions]
         source: its asset class, and the symbols that it knows already: their codes are found again.
         options: of each resolution, presets filled in.
     """
-    found: dict[str, Instrument] = {}
+    by_code: dict[str, Instrument] = {}
     unread: list[str] = []
     for resolution, own in options.items():
         for symbol, vendor in _listed(source, own, resolution, unread):
-            found.setdefault(symbol.code, Instrument(symbol, vendor))
+            by_code.setdefault(symbol.code, Instrument(symbol, vendor))
     if unread:
         shown = ", ".join(sorted(set(unread))[:5])
         log.warning("%s: names of %d files say no symbol: %s", source.name, len(set(unread)), shown)
-    return [found[code] for code in sorted(found)]
+    return [by_code[code] for code in sorted(by_code)]
 
 
 def _listed(
@@ -72,19 +72,19 @@ def _listed(
     relative = str(Path(template).relative_to(Path(template).anchor)) if Path(template).is_absolute() else template
     path_form = _form(relative, resolution)
     for file in look(_spread(template)):
-        inside = path_form.fullmatch(file.path.relative_to(base).as_posix())
-        if inside is None:
+        name_match = path_form.fullmatch(file.path.relative_to(base).as_posix())
+        if name_match is None:
             continue
-        for parts in _with_members(file.path, inside.groupdict(), member, resolution):
+        for parts in _with_members(file.path, name_match.groupdict(), member, resolution):
             key = tuple(parts.get(name, "") for name in _OF_A_SYMBOL)
             if key in seen:
                 continue
             seen.add(key)
-            made = _symbol(parts, source, dict(known))
-            if made is None or not _leads_back(template, *made, resolution, base, file.path):
+            listed = _symbol(parts, source, dict(known))
+            if listed is None or not _leads_back(template, *listed, resolution, base, file.path):
                 unread.append(printable(str(file.path)))
             else:
-                yield made
+                yield listed
 
 
 def _with_members(path: Path, parts: dict[str, str], member: str, resolution: Resolution) -> Iterator[dict[str, str]]:
@@ -98,9 +98,9 @@ def _with_members(path: Path, parts: dict[str, str], member: str, resolution: Re
     except (zipfile.BadZipFile, OSError):
         return
     for name in names:
-        found = form.fullmatch(name) or form.fullmatch(name.rpartition("/")[2])
-        if found is not None:
-            yield parts | found.groupdict()
+        name_match = form.fullmatch(name) or form.fullmatch(name.rpartition("/")[2])
+        if name_match is not None:
+            yield parts | name_match.groupdict()
 
 
 def _symbol(parts: dict[str, str], source: SourceSettings, known: dict[Symbol, str]) -> tuple[Symbol, str] | None:

@@ -1,7 +1,6 @@
-"""What gb.yaml says about a folder of delimited text files.
+"""This module validates what gb.yaml says about a folder of delimited text files: the `options` of a CSV source.
 
-Belongs here: the names, types, defaults and messages of a CSV source's `options`. Does not belong here: what vendors'
-files look like (`presets`), and reading them (`files`, `rows`, `stamps`).
+What vendors' files look like is in `presets`; files are read by `files`, `rows` and `stamps`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.providers.csv.stamps import UNITS, StampFormat
+from gb_pipeline.providers.csv.stamp_format import UNITS, StampFormat
 
 PLACEHOLDERS = (
     "symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry", "resolution", "resolution_name", "date",
@@ -119,9 +118,9 @@ class CsvOptions(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()[:5])
+            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()[:5])
             raise ConfigError(
-                f"{where} of the csv provider: {found}", fix=f"options are {', '.join(cls.model_fields)}"
+                f"{where} of the csv provider: {problems}", fix=f"options are {', '.join(cls.model_fields)}"
             ) from None
 
     @field_validator("delimiter")

@@ -1,6 +1,6 @@
-"""What well-known files look like: named data, with the reason beside each.
+"""This module knows what well-known files look like: vendors' layouts, and LEAN's scale and zone per market.
 
-Belongs here: layouts of vendors, and LEAN's scale and zone per market. Does not belong here: the meaning of an option.
+It is named data with the reason beside each; what an option means is in `options`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Bars from delimited text files on disk: any vendor's export, a LEAN data folder, one's own recordings.
+"""This module reads bars from delimited text files on disk: any vendor's export, a LEAN data folder, one's own recordings.
 
-Belongs here: which rows of which files answer a question. Does not belong here: options (`options`), layouts
-(`presets`), files (`files`, `cache`), lines (`rows`), time stamps (`stamps`).
+It decides which rows of which files answer a request. Options are in `options`, layouts in `presets`, files in `files` and `cache`,
+lines in `rows`, time stamps in `stamps`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.base import Fetched, Instrument
+from gb_pipeline.providers.base import Fetched, Instrument, InstrumentsProvider, Provider
 from gb_pipeline.providers.csv.cache import ParsedFiles, empty_rows
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
@@ -34,7 +34,7 @@ _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
 _OF_A_SYMBOL = ("{symbol", "{vendor}", "{ticker}", "{underlying}", "{expiry}")
 
 
-class CsvProvider:
+class CsvProvider(Provider, InstrumentsProvider):
     """A `Provider` that reads files.
 
     Numbers come out as the text in the file; with a `price_scale` as that text divided by a power of ten, exactly.
@@ -55,11 +55,12 @@ class CsvProvider:
         True
     """
 
+    normaliser = "csv/1"
+
     def __init__(self, source: SourceSettings, options: CsvOptions) -> None:
         """Fill the preset in for every resolution, so that a mistake shows before the first fetch."""
         self.name = source.name
         self.adjustment = source.adjustment or Adjustment.RAW
-        self.normaliser = "csv/1"
         self._source = source
         self._options = options
         self._resolved = {resolution: resolved(options, resolution) for resolution in source.resolutions}
@@ -149,7 +150,7 @@ class CsvProvider:
         chosen = self._chosen(files, window, options, symbol)
         parsed = [self._files.get(file, member, options, resolution) for file in chosen]
         # An archive without the member says `no rows` only if another one has it: else the pattern may be wrong.
-        if not any(item.found for item in parsed) and not any(lists(file, member) for file in files):
+        if not any(item.has_member for item in parsed) and not any(lists(file, member) for file in files):
             raise UnknownSymbol(
                 f"no archive of {symbol} has a member {member!r}: {(chosen or files)[-1].path} holds "
                 f"{', '.join(map(printable, parsed[-1].members[:5])) if parsed else 'others'}",

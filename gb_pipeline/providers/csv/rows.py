@@ -1,7 +1,7 @@
-"""Lines of text, turned into a provider's frame. Every line that is no header, comment or blank comes out as one row.
+"""This module turns lines of text into a provider's frame; every line that is no header, comment or blank becomes one row.
 
-Belongs here: fields, columns, ragged lines, exact scaling of text. Does not belong here: files, windows, and judging
-whether a number is right: what is not a number here is refused by `quality`, with the line that it came from.
+It knows fields, columns, ragged lines and the exact scaling of text. Whether a number is right is judged by `quality`, which
+refuses it with the line that it came from.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def parse(text: str, where: str, day: date | None, options: CsvOptions, resoluti
     columns += [_number(name, position, options).alias(name) for name, position in positions.items()]
     if options.volume == "none":
         columns.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
-    made = [pl.DataFrame(schema=schema(options))]
+    frames = [pl.DataFrame(schema=schema(options))]
     # The fields of one piece at a time: all of them together take many times what the text takes.
     while pieces:
         received = pieces.pop(0)
         fields = _split(received, options.delimiter)
         frame = pl.DataFrame({"received": received, "fields": fields}).lazy().with_columns(whole=_whole(width))
-        made.append(frame.with_columns(columns).select(schema(options).names()).collect())
-    return pl.concat(made)
+        frames.append(frame.with_columns(columns).select(schema(options).names()).collect())
+    return pl.concat(frames)
 
 
 def _pieces(text: str, options: CsvOptions) -> Iterator[pl.Series]:
@@ -152,13 +152,13 @@ def _position(ours: str, theirs: Column | list[Column], header: list[str] | None
                 return column
         elif header is not None:
             exact = [n for n, name in enumerate(header) if name == column]
-            found = exact or [n for n, name in enumerate(header) if name.lower() == column.lower()]
-            if len(found) > 1:
+            matches = exact or [n for n, name in enumerate(header) if name.lower() == column.lower()]
+            if len(matches) > 1:
                 raise PermanentVendorError(
-                    f"{where} has {len(found)} columns {column!r}", fix="map the column by its 0-based position"
+                    f"{where} has {len(matches)} columns {column!r}", fix="map the column by its 0-based position"
                 )
-            if found:
-                return found[0]
+            if matches:
+                return matches[0]
     held = f"{width} fields a line and no header"
     if header is not None:
         telling = len(header) <= _NAMES_SHOWN and all(_NAME.fullmatch(name) for name in header)

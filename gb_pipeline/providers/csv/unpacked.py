@@ -1,8 +1,7 @@
-"""The bytes of a file, unpacked, as long as they can be a file of bars.
+"""This module unpacks the bytes of a file, plain, gzip or zip, as long as they can be a file of bars.
 
-Belongs here: plain, gzip and zip, and the bounds of size, packing and line length, which are watched while pieces are read: a
-bomb is let go of when it has shown what it is, not when it has filled the memory. Does not belong here: which file (`files`),
-and what the bytes say (`rows`).
+The bounds of size, packing and line length are watched while pieces are read: a bomb is let go of when it has shown what it is, not
+when it has filled the memory. Which file it is was decided by `files`; what the bytes say is read by `rows`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How vendors are asked over HTTP: the client, its patience, limits and quotas, and what no error may say."""
+"""This package sends requests to vendors over HTTP: with patience, within limits and quotas, and without saying credentials."""

@@ -1,7 +1,7 @@
-"""One strict way of asking over HTTP, for every vendor that is not asked through a library of its own.
+"""This module sends GET requests to every vendor that needs no library of its own, and accepts only strict answers.
 
-Belongs here: a GET whose answer is whole, of a bearable size and from the host that was asked; statuses as errors; loopback.
-Does not belong here: what an answer means (each vendor's module), how often and how fast (`transport`).
+An answer is whole, of a bearable size and from the host that was asked. How often and how fast is decided by `transport`; what an
+answer means is each vendor's own to know.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def _without_queries(record: logging.LogRecord) -> bool:
 
 
 # They log addresses with their queries, which is where some vendors want the key, and where redirects repeat it.
-for _talker in ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
-    logging.getLogger(_talker).addFilter(_without_queries)
+for _logger in ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
+    logging.getLogger(_logger).addFilter(_without_queries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ class HttpClient:
         headers: sent with every request; credentials belong here or in `params`.
         secrets: texts that must not appear in any message.
 
+    Attributes:
+        transport: as given.
+
     Raises:
         ConfigError: base_url is not on loopback.
 
@@ -82,7 +85,7 @@ class HttpClient:
         secrets: Sequence[str] = (),
     ) -> None:
         """Nothing is opened before the first request."""
-        self._who, self._transport = who, transport
+        self._who, self.transport = who, transport
         self._base = loopback(base_url) if base_url else None
         self._headers = dict(headers or {})
         self._secrets = tuple(secret for secret in secrets if secret)
@@ -108,18 +111,18 @@ class HttpClient:
             headers={"Accept-Encoding": _ENCODINGS, **self._headers},
             # Credentials never follow a redirect, and no vendor of ours sends one.
             follow_redirects=False,
-            timeout=self._transport.policy.timeout,
+            timeout=self.transport.policy.timeout,
             # A proxy of the environment is for the real vendor, never for loopback.
             trust_env=self._base is None,
         )
-        await self._transport.admit()
+        await self.transport.admit()
         try:
-            async with asyncio.timeout(self._transport.policy.timeout):
+            async with asyncio.timeout(self.transport.policy.timeout):
                 return await self._whole(self._client, self._address(url), params, accept)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-                await asyncio.to_thread(self._transport.unsent)
-            raise self._unanswered(url, error) from None
+                await asyncio.to_thread(self.transport.unsent)
+            raise self._connection_error(url, error) from None
 
     async def get_json(
         self, url: str, params: Mapping[str, str] | None = None, *, accept: Collection[int] = ()
@@ -134,7 +137,7 @@ class HttpClient:
             # What is read is what the vendor sent: a short key may also be a part of its numbers.
             return read_json(self._who, reply.status, reply.content_type, reply.text), reply
         except TransientVendorError:
-            raise broken_body(self._who, reply.status, reply.content_type, self._hidden(reply.text)) from None
+            raise broken_body(self._who, reply.status, reply.content_type, self._hide(reply.text)) from None
 
     async def aclose(self) -> None:
         """Close connections; the client can be used again afterwards."""
@@ -145,7 +148,7 @@ class HttpClient:
     async def _whole(
         self, client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None, accept: Collection[int]
     ) -> Reply:
-        with self._transport.request() as received:
+        with self.transport.request() as received:
             async with client.stream("GET", url, params=params) as answer:
                 if answer.headers.get("content-encoding", "").strip().lower() not in {
                     "",
@@ -173,12 +176,10 @@ class HttpClient:
         if reply.status in accept:
             return reply
         if reply.status >= 400:
-            raise status_error(
-                self._who, reply.status, self._hidden(reply.text), wait=answer.headers.get("retry-after")
-            )
+            raise status_error(self._who, reply.status, self._hide(reply.text), wait=answer.headers.get("retry-after"))
         if reply.status >= 300:
             raise TransientVendorError(
-                f"{self._who} redirects to {scrub(self._hidden(answer.headers.get('location', 'nowhere')))}",
+                f"{self._who} redirects to {scrub(self._hide(answer.headers.get('location', 'nowhere')))}",
                 fix="redirects are not followed; a proxy or a login page of the network may be in between",
             )
         return reply
@@ -186,21 +187,21 @@ class HttpClient:
     def _address(self, url: str) -> str:
         return url if self._base is None else re.sub(r"^https?://", self._base + "/", url)
 
-    def _hidden(self, text: str) -> str:
+    def _hide(self, text: str) -> str:
         return hide(text, self._secrets)
 
-    def _unanswered(self, url: str, error: Exception) -> TransientVendorError:
+    def _connection_error(self, url: str, error: Exception) -> TransientVendorError:
         import httpx
 
         host = urlsplit(url).hostname
         place = host if self._base is None else f"{urlsplit(self._base).netloc} (in place of {host})"
         if isinstance(error, TimeoutError | httpx.TimeoutException):
-            limit = self._transport.policy.timeout
+            limit = self.transport.policy.timeout
             return TransientVendorError(
                 f"{place} did not answer within {limit:g} s", fix="raise `timeout_seconds`, or wait"
             )
         fix = "check the network, and the vendor's status page; the same call may succeed later"
-        reason = self._hidden(scrub(str(error))) or type(error).__name__
+        reason = self._hide(scrub(str(error))) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             return TransientVendorError(
                 f"the certificate of {place} is not trusted: {reason}",

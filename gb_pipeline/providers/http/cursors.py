@@ -1,7 +1,6 @@
-"""Following a vendor from page to page, and never for ever.
+"""This module follows a vendor from page to page, but not for ever, and refuses pages that do not go on.
 
-Belongs here: the end of what would be endless, and pages that do not go on. Does not belong here: how a vendor names its
-next page.
+How a vendor names its next page is the vendor's own to know.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""How many requests of a vendor's day are used, by all processes on this machine.
+"""This module counts how many requests of a vendor's day are used, by all processes on this machine.
 
-Belongs here: counting a day's requests and saying when the next day begins. Does not belong here: the pace of requests within
-a day (`rate_limit`), and what a deferred job does (`ingest`).
+The pace of requests within a day is kept by `rate_limit`; what becomes of a deferred job is decided by `ingest`.
 
 The count is taken before a request is sent, in one transaction: a process that dies in between has used a request that the
 vendor never saw, and none is ever sent that was not counted. What found no connection is given back: a day without a network
@@ -64,7 +63,7 @@ class QuotaBook:
             ConfigError: the shared file cannot be used.
         """
         moment = now or datetime.now(UTC)
-        if not self._counted(self.day(moment).isoformat()):
+        if not self._count_one(self.day(moment).isoformat()):
             raise self._exhausted(moment)
 
     def give_back(self, now: datetime | None = None) -> None:
@@ -156,7 +155,7 @@ class QuotaBook:
 
         return self._with_file(read)
 
-    def _counted(self, day: str) -> bool:
+    def _count_one(self, day: str) -> bool:
         if self._file is None:
             used, spent = self._own.get(day, (0, 0))
             if spent or used >= self.quota.calls:

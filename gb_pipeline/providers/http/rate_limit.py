@@ -1,7 +1,6 @@
-"""How fast a vendor is asked, and when it must be left alone, by all processes on this machine.
+"""This module limits how fast all processes on this machine call a vendor, and holds the pause that a vendor demanded.
 
-Belongs here: the sliding window of requests and the pause that a vendor asked for. Does not belong here: repeats and time-outs
-(`transport`), a day's quota (`quota`).
+Repeats and time-outs are in `transport`, a day's quota in `quota`.
 """
 
 from __future__ import annotations
@@ -151,8 +150,8 @@ class Cooldown:
     def _shared(self) -> tuple[float, float]:
         if self.file is not None:
             with contextlib.suppress(OSError, ValueError):
-                made, until = self.file.read_text(encoding="utf-8").split()
-                return float(made), float(until)
+                begin, until = self.file.read_text(encoding="utf-8").split()
+                return float(begin), float(until)
         return (0.0, 0.0)
 
 
@@ -162,10 +161,10 @@ def state_file(state_dir: Path, key: str, kind: str) -> Path:
     return folder / (re.sub(r"[^A-Za-z0-9.-]", "_", key) + f".{kind}")
 
 
-def _left(made: float, until: float) -> float:
+def _left(begin: float, until: float) -> float:
     now = time.time()
     # A clock that was set back must not make a pause longer.
-    return 0.0 if made > now + _CLOCK_SLACK else max(0.0, min(until - now, _LONGEST_HOLD))
+    return 0.0 if begin > now + _CLOCK_SLACK else max(0.0, min(until - now, _LONGEST_HOLD))
 
 
 def _bucket(key: str, calls: int, seconds: float, file: Path | None) -> AbstractBucket:

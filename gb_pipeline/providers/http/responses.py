@@ -123,10 +123,10 @@ def one_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
         KeyTwice: a key stands twice.
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise KeyTwice("a key stands twice")
-    return found
+    return members
 
 
 def _refuse(text: str) -> None:

@@ -61,18 +61,18 @@ class Tally:
         return self._accepted.hexdigest()
 
 
-_COUNTED: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("counted", default=None)
+_CONTEXT_TALLY: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("counted", default=None)
 
 
 @contextlib.contextmanager
 def counted() -> Iterator[Tally]:
     """Count the requests of all vendors in this context, for answers that do not say how many they took."""
     tally = Tally()
-    token = _COUNTED.set(tally)
+    token = _CONTEXT_TALLY.set(tally)
     try:
         yield tally
     finally:
-        _COUNTED.reset(token)
+        _CONTEXT_TALLY.reset(token)
 
 
 class Transport:
@@ -90,7 +90,7 @@ class Transport:
         # What no error and no log may say; `HttpClient` adds the ones that it is given.
         self.secrets: tuple[str, ...] = ()
         self._pace: RateLimiter | None = None
-        self._hold: Cooldown | None = None
+        self._shared_cooldown: Cooldown | None = None
         self._book: QuotaBook | None = None
         self._tally: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("tally", default=None)
 
@@ -111,8 +111,8 @@ class Transport:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
             wait=self._wait,
-            retry=retry_if_exception(self._worth_repeating),
-            before_sleep=self._remark,
+            retry=retry_if_exception(self._is_retryable),
+            before_sleep=self._log_retry,
             reraise=True,
         )
 
@@ -125,7 +125,7 @@ class Transport:
                 raise
             except RateLimited as error:
                 if error.retry_after is not None:
-                    self._held.extend(error.retry_after)
+                    self._cooldown.extend(error.retry_after)
                 raise
 
         try:
@@ -147,9 +147,9 @@ class Transport:
         if (book := self._quota) is not None:
             await asyncio.to_thread(book.check)
         # Somebody else may be told to wait longer while this one sleeps.
-        while (hold := self._held.left()) > 0:
+        while (hold := self._cooldown.left()) > 0:
             if hold > self.policy.longest_retry_after:
-                raise _left_alone(self.key, hold, self._held.file)
+                raise _cooldown_error(self.key, hold, self._cooldown.file)
             await asyncio.sleep(hold)
         if self.policy.rate is not None:
             self._pace = self._pace or RateLimiter(self.key, self.policy.rate, self.policy.state_dir)
@@ -204,7 +204,7 @@ class Transport:
     @contextlib.contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
         """Time one request; the function that it yields takes the size of a body in bytes."""
-        tallies = [tally for tally in (self._tally.get(), _COUNTED.get()) if tally is not None]
+        tallies = [tally for tally in (self._tally.get(), _CONTEXT_TALLY.get()) if tally is not None]
         begun = time.perf_counter()
 
         def received(size: int) -> None:
@@ -227,9 +227,9 @@ class Transport:
     # The policy may be replaced until the first request, so what depends on it is made when it is needed.
 
     @property
-    def _held(self) -> Cooldown:
-        self._hold = self._hold or Cooldown(self.key, self.policy.state_dir)
-        return self._hold
+    def _cooldown(self) -> Cooldown:
+        self._shared_cooldown = self._shared_cooldown or Cooldown(self.key, self.policy.state_dir)
+        return self._shared_cooldown
 
     @property
     def _quota(self) -> QuotaBook | None:
@@ -237,7 +237,7 @@ class Transport:
             self._book = QuotaBook(self.key, self.policy.quota, self.policy.state_dir)
         return self._book
 
-    def _worth_repeating(self, error: BaseException) -> bool:
+    def _is_retryable(self, error: BaseException) -> bool:
         if isinstance(error, QuotaExhausted):
             return False
         if isinstance(error, RateLimited) and error.retry_after is not None:
@@ -249,21 +249,21 @@ class Transport:
 
         # Full jitter: those who failed together do not come back together.
         jitter = wait_random_exponential(multiplier=self.policy.shortest_wait, max=self.policy.longest_wait)
-        asked = _patience(state)
-        return jitter(state) if asked is None else asked + min(jitter(state), 1.0)
+        demanded = _retry_after(state)
+        return jitter(state) if demanded is None else demanded + min(jitter(state), 1.0)
 
-    def _remark(self, state: RetryCallState) -> None:
+    def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         what = error.what if isinstance(error, TransientVendorError) else error
         log.warning("%s; attempt %d of %d", what, state.attempt_number + 1, self.policy.retries + 1)
 
 
-def _patience(state: RetryCallState) -> float | None:
+def _retry_after(state: RetryCallState) -> float | None:
     error = state.outcome.exception() if state.outcome else None
     return error.retry_after if isinstance(error, RateLimited) else None
 
 
-def _left_alone(key: str, seconds: float, file: Path | None) -> RateLimited:
+def _cooldown_error(key: str, seconds: float, file: Path | None) -> RateLimited:
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     return RateLimited(
         f"{key} asked to be left alone until {until:%Y-%m-%d %H:%M:%S}Z; nothing was sent",

@@ -1,1 +1,1 @@
-"""Massive, formerly Polygon.io. `provider` holds the class, the other modules what it is made of."""
+"""This package fetches from Massive, formerly Polygon.io; the class is in `provider`."""

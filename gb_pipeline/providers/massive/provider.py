@@ -1,48 +1,44 @@
-"""Massive, formerly Polygon.io: US shares, pairs of currencies and coins.
+"""This module fetches US equities, forex and crypto from Massive, formerly Polygon.io.
 
-Belongs here: symbols and windows to requests, pages to one answer. Does not belong here: what an answer says
-(`responses`), repeats (`http.transport`).
+Symbols and windows become requests here, and pages one frame. What an answer says is read by `responses`, and `client` goes from
+page to page.
 
 Intraday bars are asked for a month at a time: the vendor's `limit` counts the minutes that a bar is made of, and longer
 requests have gaps. Bars of two and four hours are not offered: whether they begin on the clock's even hours or on the hour
-that was asked for is not documented. Neither are weeks of coins, which begin on Sunday here, nor days of currencies, which
+that was asked for is not documented. Neither are weeks of crypto, which begin on Sunday here, nor days of forex, which
 are no sessions from 17:00 to 17:00; all of these can be made of shorter bars.
 
-Hours of shares begin on the clock, so the one that holds the open also holds trades from before it.
+Hours of equities begin on the clock, so the one that holds the open also holds trades from before it.
 
 A plan with delayed data answers DELAYED and leaves the newest minutes out: its sources need `settle_minutes` above the delay.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cached_property
 from pathlib import Path
+from typing import Self, Unpack
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from gb_pipeline.config.settings import SourceSettings
-from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.config.settings import RateLimit, SourceSettings
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
-from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http.client import loopback
-from gb_pipeline.providers.http.policy import Policy
-from gb_pipeline.providers.http.responses import read_json
+from gb_pipeline.providers.base import ActionsProvider, Body, Fetched, Instrument, InstrumentsProvider
 from gb_pipeline.providers.http.transport import Tally
 from gb_pipeline.providers.massive import responses
-from gb_pipeline.providers.massive.client import RATE, MassiveClient
+from gb_pipeline.providers.massive.client import MassiveClient
 from gb_pipeline.providers.massive.responses import Row
 from gb_pipeline.providers.massive.symbols import ticker
+from gb_pipeline.providers.rest import RestArguments, RestProvider, Secret
 
-_OPTIONS = frozenset({"key", "base_url"})
 _SPANS = {
     Resolution.MINUTE: (1, "minute"),
     Resolution.MINUTE_5: (5, "minute"),
@@ -63,19 +59,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UTC_ZONE = ZoneInfo("UTC")
 
 
-class MassiveProvider:
+class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider):
     """Massive's REST interface.
 
-    An instance serves any number of symbols at once, within one event loop; close it with `aclose`.
-
     Args:
-        key: API key, or what gives it: plans and kept answers are read without one, so it is only missed by a request.
-        base_url: `http://127.0.0.1:PORT` of a simulated vendor; the real one by default.
-        policy: patience and pace; five requests a minute where the policy sets no pace, and no pace on loopback.
+        key: API key, or what gives it.
         hours: regular hours of the shares' market, to which intraday bars are cut; all bars by default, from 04:00 to
             20:00 in New York.
         asset_class: what `instruments` lists.
-        vendor_symbols: canonical code to ticker, where it cannot be derived.
+        rest: as of every `RestProvider`: `base_url`, `policy`, `vendor_symbols`.
 
     Raises:
         ConfigError: base_url is not on loopback.
@@ -86,53 +78,44 @@ class MassiveProvider:
         True
     """
 
+    name, who = "massive", responses.WHO
+    adjustment, normaliser = Adjustment.RAW, "massive/1"
     credentials = ("key",)
+    # Of the free plan; paid plans have none, and say so with `rate_limit`.
+    rate = RateLimit(calls=5, seconds=60)
 
     def __init__(
         self,
-        key: str | Callable[[], str],
+        key: Secret,
         *,
-        base_url: str | None = None,
-        policy: Policy | None = None,
         hours: Calendar | None = None,
         asset_class: AssetClass = AssetClass.EQUITY,
-        vendor_symbols: Mapping[str, str] | None = None,
+        **rest: Unpack[RestArguments],
     ) -> None:
         """Nothing is sent before the first fetch."""
-        self.name = "massive"
-        self.adjustment = Adjustment.RAW
-        self.normaliser = "massive/1"
-        self._key, self._policy = key, policy or Policy()
-        self._base_url = loopback(base_url) if base_url else None
-        self._made: MassiveClient | None = None
+        super().__init__(key, **rest)
         self._hours = hours
         self._asset_class = asset_class
-        self._vendor_symbols = dict(vendor_symbols or {})
-        self._listed: set[str] = set()
-        self._asking = asyncio.Lock()
 
     @classmethod
-    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> MassiveProvider:
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> Self:
         """From gb.yaml: `options: {key: "${MASSIVE_API_KEY}", base_url: http://127.0.0.1:PORT}`; the latter is optional.
 
         Intraday bars of shares are cut to the calendar's regular hours, unless the source has `extended_hours`.
 
-        Args:
-            source: the source.
-            state_dir: folder of the pace that all processes on this machine share.
-
         Raises:
             ConfigError: an unknown option; a missing key is an error of the first request.
         """
-        source.only_options(*_OPTIONS)
         return cls(
-            partial(source.credential, "key"),
-            base_url=source.option("base_url"),
-            policy=Policy.of(source, rate=None, state_dir=state_dir),
+            *cls.secrets_of(source),
             hours=us_market_time.regular_hours(source),
             asset_class=source.asset_class,
-            vendor_symbols=source.vendor_symbols,
+            **cls.arguments_of(source, state_dir),
         )
+
+    def headers(self) -> Mapping[str, str]:
+        """The key."""
+        return {"Authorization": f"Bearer {self.secret('key')}"}
 
     # --- bars ---------------------------------------------------------------------------------------------------------
 
@@ -143,11 +126,6 @@ class MassiveProvider:
         if symbol.asset_class is AssetClass.CRYPTO:
             return resolution is not Resolution.WEEK
         return symbol.asset_class is AssetClass.EQUITY or resolution.intraday
-
-    @property
-    def policy(self) -> Policy:
-        """Patience and pace that hold; for plans."""
-        return self._policy.with_defaults(rate=None if self._base_url else RATE)
 
     def requests(self, window: Window, resolution: Resolution) -> int:
         """One per month of intraday bars; one for anything longer."""
@@ -170,23 +148,20 @@ class MassiveProvider:
             PermanentVendorError: no such bars, or adjusted ones.
             TransientVendorError: it failed more often than the policy allows, or answered something else.
         """
-        name = self._ticker(symbol)
-        if not self.supports(symbol, resolution):
-            raise PermanentVendorError(
-                f"{responses.WHO} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
-            )
+        self.require_supported(symbol, resolution)
+        name = self.spelling(symbol)
         multiplier, span = _SPANS[resolution]
         path = f"/v2/aggs/ticker/{name}/range/{multiplier}/{span}/"
-        asked = {"adjusted": "false", "sort": "asc", "limit": str(_LIMIT)}
-        read = responses.Bars(name, self._asked(window, resolution)).read
+        query = {"adjusted": "false", "sort": "asc", "limit": str(_LIMIT)}
+        read = responses.Bars(name, self._request_window(window, resolution)).read
         rows: list[Row] = []
-        with self._client.transport.measure() as tally:
+        with self.transport.measure() as tally:
             for start, end, most in self._chunks(window, resolution):
                 rows += await self._client.pages(
-                    f"{path}{start}/{end}", asked, tally, prefix=path, most=most, read=read
+                    f"{path}{start}/{end}", query, tally, prefix=path, most=most, read=read
                 )
             if not rows and not window.empty:
-                await self._known(name)
+                await self.require_listed(name)
         return tally.fetched(self._frame(rows, symbol, window, resolution))
 
     def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
@@ -195,11 +170,8 @@ class MassiveProvider:
         Raises:
             VendorError: as `fetch_bars` does for such bodies.
         """
-        read = responses.Bars(self._ticker(symbol), self._asked(window, resolution)).read
-        rows: list[Row] = []
-        for body in bodies:
-            payload = read_json(responses.WHO, 200, "", body.decode("utf-8", errors="replace"))
-            rows += read(responses.checked(payload))
+        read = responses.Bars(self.spelling(symbol), self._request_window(window, resolution)).read
+        rows = [row for body in bodies for row in read(responses.check_status(self.read_body(body)))]
         return self._frame(rows, symbol, window, resolution)
 
     # --- corporate actions and listings -------------------------------------------------------------------------------
@@ -213,12 +185,9 @@ class MassiveProvider:
             UnknownSymbol: the vendor lists no such ticker, active or not.
             VendorError: one of its kinds.
         """
-        if symbol.asset_class is not AssetClass.EQUITY:
-            raise PermanentVendorError(
-                f"{responses.WHO} has no corporate actions of {symbol}", fix="only shares have them"
-            )
-        name = self._ticker(symbol)
-        with self._client.transport.measure() as tally:
+        self.require_equity(symbol)
+        name = self.spelling(symbol)
+        with self.transport.measure() as tally:
             splits = await self._client.list(
                 "splits", {"ticker": name, **_between("execution_date", start, end)}, tally
             )
@@ -240,36 +209,33 @@ class MassiveProvider:
             VendorError: the list cannot be had.
         """
         del turnover
-        found: dict[str, Instrument] = {}
-        with self._client.transport.measure() as tally:
+        by_code: dict[str, Instrument] = {}
+        with self.transport.measure() as tally:
             for active in (False, True):
-                asked = {"market": _MARKETS[self._asset_class], "active": str(active).lower(), "sort": "ticker"}
-                for row in await self._client.list("tickers", asked, tally):
+                query = {"market": _MARKETS[self._asset_class], "active": str(active).lower(), "sort": "ticker"}
+                for row in await self._client.list("tickers", query, tally):
                     item = responses.instrument(row, self._asset_class)
-                    if item is not None and (active or _newer(item, found.get(item.symbol.code))):
-                        found[item.symbol.code] = item
-        return [item for _, item in sorted(found.items())]
-
-    def quota_left(self) -> int | None:
-        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
-        return self._client.transport.quota_left()
-
-    async def aclose(self) -> None:
-        """Close connections. The provider can not be used afterwards."""
-        if self._made is not None:
-            await self._made.aclose()
+                    if item is not None and (active or _newer(item, by_code.get(item.symbol.code))):
+                        by_code[item.symbol.code] = item
+        return [item for _, item in sorted(by_code.items())]
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _client(self) -> MassiveClient:
-        if self._made is None:
-            key = self._key if isinstance(self._key, str) else self._key()
-            self._made = MassiveClient(key, self._policy, self._base_url)
-        return self._made
+        return MassiveClient(self.http)
 
-    def _ticker(self, symbol: Symbol) -> str:
-        return self._vendor_symbols.get(symbol.code) or ticker(symbol)
+    def derived_spelling(self, symbol: Symbol) -> str:
+        """The ticker; see `symbols.ticker`."""
+        return ticker(symbol)
+
+    async def look_up(self, name: str) -> None:
+        """Ask for a ticker's record: one without trades has the same empty answer as none.
+
+        Raises:
+            UnknownSymbol: there is none.
+        """
+        await self._client.listing(name, Tally())
 
     def _chunks(self, window: Window, resolution: Resolution) -> Iterator[tuple[str, str, int]]:
         """First and last instant or day as the vendor wants them, both inclusive, and how many minutes or days that is."""
@@ -278,14 +244,14 @@ class MassiveProvider:
                 first, last = us_market_time.days_of(window, resolution)
                 yield first.isoformat(), last.isoformat(), (last - first).days + 1
             return
-        window = self._asked(window, resolution)
+        window = self._request_window(window, resolution)
         start = window.start
         while start < window.end:
             stop = min(window.end, start + _CHUNK)
             yield _milliseconds(start), _milliseconds(stop - _MILLISECOND), (stop - start) // _MINUTE
             start = stop
 
-    def _asked(self, window: Window, resolution: Resolution) -> Window:
+    def _request_window(self, window: Window, resolution: Resolution) -> Window:
         """Where every bar of an honest answer begins."""
         if resolution.intraday:
             return us_market_time.whole_hours(us_market_time.trading_hours(window, self._hours))
@@ -293,20 +259,8 @@ class MassiveProvider:
         return Window.of(first, last + timedelta(days=2))
 
     def _frame(self, rows: Sequence[Row], symbol: Symbol, window: Window, resolution: Resolution) -> pl.DataFrame:
-        frame = responses.frame(rows)
-        if resolution.intraday:
-            frame = us_market_time.in_hours(frame, self._hours, resolution)
-        else:
-            zone = us_market_time.NEW_YORK if symbol.asset_class is AssetClass.EQUITY else _UTC_ZONE
-            frame = frame.with_columns(us_market_time.labels(frame["timestamp"], resolution, zone))
-        return us_market_time.in_window(frame, window).sort("timestamp", maintain_order=True)
-
-    async def _known(self, name: str) -> None:
-        """Tell a ticker without trades from one that is none: both are the same empty answer."""
-        async with self._asking:
-            if name not in self._listed:
-                await self._client.listing(name, Tally())
-                self._listed.add(name)
+        zone = us_market_time.NEW_YORK if symbol.asset_class is AssetClass.EQUITY else _UTC_ZONE
+        return us_market_time.bars_in(responses.frame(rows), window, resolution, self._hours, zone)
 
 
 def _between(name: str, start: date, end: date) -> dict[str, str]:
@@ -317,7 +271,7 @@ def _milliseconds(moment: datetime) -> str:
     return str((moment - _EPOCH) // _MILLISECOND)
 
 
-def _newer(item: Instrument, known: Instrument | None) -> bool:
-    if known is None or known.listed_until is None:
+def _newer(item: Instrument, other: Instrument | None) -> bool:
+    if other is None or other.listed_until is None:
         return True
-    return item.listed_until is not None and item.listed_until > known.listed_until
+    return item.listed_until is not None and item.listed_until > other.listed_until

@@ -1,6 +1,6 @@
-"""Massive's answers: what they say, or why they are none.
+"""This module reads Massive's answers: parsed bodies become rows, cursors or errors.
 
-Belongs here: bodies to rows, cursors and errors. Does not belong here: asking (`provider`), which rows are wanted.
+Requests are sent by `client`; which rows are wanted is decided by `provider`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ABSENT: Row = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
 _BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"
 
 
-def checked(payload: Any) -> dict[str, Any]:
+def check_status(payload: Any) -> dict[str, Any]:
     """An answer's object, if it says that all is well.
 
     Raises:
@@ -62,13 +62,13 @@ class Bars:
 
     Args:
         ticker: that was asked for.
-        asked: where its bars begin. Vendors widen what they are asked for, so some rows may lie outside, but never all.
+        window: in which its bars begin. Vendors widen what they are asked for, so some rows may lie outside, but never all.
     """
 
-    def __init__(self, ticker: str, asked: Window) -> None:
+    def __init__(self, ticker: str, window: Window) -> None:
         """Begin before the first page."""
         self._ticker = ticker
-        self._start, self._end = (round(moment.timestamp() * 1000) for moment in (asked.start, asked.end))
+        self._start, self._end = (round(moment.timestamp() * 1000) for moment in (window.start, window.end))
         self._ascending = Ascending(WHO)
 
     def read(self, payload: dict[str, Any]) -> list[Row]:
@@ -147,10 +147,10 @@ def cursor(payload: dict[str, Any], path: str) -> tuple[str, str] | None:
         parts = urlsplit(named) if isinstance(named, str) else None
     except ValueError:
         parts = None
-    found = parse_qs(parts.query).get("cursor") if parts is not None else None
-    if parts is None or not found or not unquote(parts.path).startswith(path) or ".." in parts.path:
+    cursors = parse_qs(parts.query).get("cursor") if parts is not None else None
+    if parts is None or not cursors or not unquote(parts.path).startswith(path) or ".." in parts.path:
         raise _broken("a next_url that leads away from the list")
-    return parts.path, found[0]
+    return parts.path, cursors[0]
 
 
 def splits(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
@@ -196,7 +196,9 @@ def dividends(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
 def listing(row: Row) -> pl.DataFrame:
     """Listing and delisting of a ticker's record as `ACTIONS_RECEIVED`, each where the record has its date."""
     dates = {"listing": day(row, "list_date"), "delisting": listed_until(row)}
-    return _actions({"ex_date": found, "kind": kind, "label": ""} for kind, found in dates.items() if found is not None)
+    return _actions(
+        {"ex_date": ex_date, "kind": kind, "label": ""} for kind, ex_date in dates.items() if ex_date is not None
+    )
 
 
 def listed_until(row: Row) -> date | None:
@@ -266,10 +268,10 @@ def _text(row: Row, name: str, *, needed: bool = False) -> str | None:
 
 def _refusal(status: str, words: str) -> VendorError:
     what = f"{WHO} answered {status[:30]}{f': {words!r}' if words else ''}"
-    said = words.lower()
-    if "maximum requests" in said:
+    lower = words.lower()
+    if "maximum requests" in lower:
         return RateLimited(what, fix="lower `rate_limit` of the source, or wait; it is asked again later")
-    if status == "NOT_AUTHORIZED" or "not entitled" in said or "api key" in said:
+    if status == "NOT_AUTHORIZED" or "not entitled" in lower or "api key" in lower:
         return NotEntitled(what, fix="check the key and what its plan covers")
     return TransientVendorError(what, fix="the vendor reports a problem of its own; the same call may succeed later")
 

@@ -1,7 +1,4 @@
-"""Massive's spelling of what is traded.
-
-Belongs here: canonical codes to tickers and back. Does not belong here: what is listed.
-"""
+"""This module translates canonical codes into Massive's tickers and back."""
 
 from __future__ import annotations
 

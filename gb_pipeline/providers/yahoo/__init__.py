@@ -1,1 +1,1 @@
-"""Yahoo Finance, through yfinance's cookies. `provider` holds the class, the other modules what it is made of."""
+"""This package fetches from Yahoo Finance, through yfinance's cookies; the class is in `provider`."""

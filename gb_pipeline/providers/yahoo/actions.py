@@ -1,6 +1,4 @@
-"""Splits, dividends and the first bar out of Yahoo's chart events.
-
-Belongs here: events to a frame, and dividends as they were paid. Does not belong here: asking.
+"""This module reads splits, dividends and the first bar out of Yahoo's chart events, and undoes what Yahoo did to dividends.
 
 Yahoo divides dividends by the splits that came later, as it does with prices, and rounds them to six decimals: 3.29 before
 two splits of 7:1 and 4:1 is 0.1175 today, 3.05 is 0.108929. Spin-offs are splits to it (1281:1000), and its prices are
@@ -95,8 +93,8 @@ def as_paid(amount: str, ratio: Fraction) -> str:
 
 
 def _events(chart: Chart, name: str) -> Sequence[dict[str, Any]]:
-    found = chart.events.get(name) or {}
-    return list(found.values()) if isinstance(found, dict) else list(found)
+    events = chart.events.get(name) or {}
+    return list(events.values()) if isinstance(events, dict) else list(events)
 
 
 def _split(chart: Chart, event: dict[str, Any]) -> dict[str, Any]:

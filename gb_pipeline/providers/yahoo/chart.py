@@ -1,7 +1,6 @@
-"""Yahoo's chart answers, read strictly.
+"""This module reads Yahoo's chart answers strictly: a body becomes rows of text and time, and those that are bars a frame.
 
-Belongs here: one body to rows of text and time, and which of its rows are bars at all. Does not belong here: asking, pages,
-and corporate actions (`actions`).
+Requests and their pages are decided by `provider`; corporate actions are read by `actions`.
 
 What Yahoo sends that is no bar: rows without any price where nothing traded; the last quote as one more row, stamped with
 the moment of the last trade, also after the end that was asked for; the last row twice; trading after an early close although only
@@ -73,11 +72,13 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one request is for: bars that open within [start, end), UTC; `asked` is what the vendor was asked for."""
+    """What one request is for: bars that open within [start, end), UTC; `period` is what the vendor was asked for.
+
+    The period is in epoch seconds, its end exclusive."""
 
     start: datetime
     end: datetime
-    asked: tuple[int, int]
+    period: tuple[int, int]
 
 
 def read_chart(body: Body, vendor: str, resolution: Resolution) -> Chart:
@@ -320,7 +321,7 @@ def _spans(periods: Any) -> list[tuple[int, int]]:
 
 def _refuse_other_times(chart: Chart, page: Page) -> None:
     stamps = chart.rows["stamp"]
-    stray = stamps.filter((stamps < page.asked[0]) | (stamps >= page.asked[1]))
+    stray = stamps.filter((stamps < page.period[0]) | (stamps >= page.period[1]))
     if len(stray) > _STRAY_ROWS and len(stray) == len(stamps):
         raise TransientVendorError(
             f"{WHO} answered bars of {_moment(stray.item(0)):%Y-%m-%d %H:%M} when asked for {page.start:%Y-%m-%d %H:%M}",

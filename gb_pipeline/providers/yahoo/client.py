@@ -1,7 +1,7 @@
-"""Asking Yahoo through yfinance's cookies, crumbs and TLS fingerprint, and through nothing else of it.
+"""This module requests from Yahoo through yfinance's cookies, crumbs and TLS fingerprint, and through nothing else of it.
 
-Belongs here: a session that goes only to Yahoo (or to loopback), at our pace, within one time limit and a bearable size; what
-a status means. Does not belong here: what is asked (`provider`) and what an answer says (`chart`).
+Its session goes only to Yahoo (or to loopback), at our pace, within one time limit and a bearable size. What is requested is
+decided by `provider`, and what an answer says is read by `chart`.
 
 What yfinance 1.7 does and this module does not let it do: it remembers failed answers in an `lru_cache` (only `get` is
 used, which has none); it shares one session and one cookie among everybody in the process (each client has its own); it keeps
@@ -70,17 +70,17 @@ class YahooClient:
     Args:
         transport: pace, patience and counts of every request, those for cookies included.
         base_url: a simulated Yahoo on loopback, to which every request then goes.
-        unsaid_wait: seconds to wait after a 429 that does not say how long; None leaves it to the transport.
+        default_wait: seconds to wait after a 429 that does not say how long; None leaves it to the transport.
 
     Raises:
         ConfigError: base_url is not on loopback.
     """
 
-    def __init__(self, transport: Transport, *, base_url: str | None = None, unsaid_wait: float | None = None) -> None:
+    def __init__(self, transport: Transport, *, base_url: str | None = None, default_wait: float | None = None) -> None:
         """Nothing is opened and yfinance is not imported before the first request."""
         self._transport = transport
         self._base = loopback(base_url) if base_url else None
-        self._unsaid_wait = unsaid_wait
+        self._default_wait = default_wait
         self._data: Any = None
         self._building = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="yahoo")
@@ -108,7 +108,7 @@ class YahooClient:
         if self._closed:
             raise _closed()
         try:
-            return await call.loop.run_in_executor(self._threads, context.run, self._answered, call, dict(params))
+            return await call.loop.run_in_executor(self._threads, context.run, self._request, call, dict(params))
         except asyncio.CancelledError:
             call.given_up = True
             raise
@@ -122,7 +122,7 @@ class YahooClient:
 
     # --- in a thread --------------------------------------------------------------------------------------------------
 
-    def _answered(self, call: _Call, params: dict[str, str]) -> Reply:
+    def _request(self, call: _Call, params: dict[str, str]) -> Reply:
         _CALL.set(call)
         data = self._yfinance()
         from yfinance.exceptions import YFException
@@ -179,10 +179,10 @@ class YahooClient:
 
     def _patience(self, error: VendorError) -> VendorError:
         if isinstance(error, RateLimited) and error.retry_after is None:
-            error.retry_after = self._unsaid_wait
+            error.retry_after = self._default_wait
         return error
 
-    def _judged(self, call: _Call, response: Any, wanted: str) -> Any:
+    def _validate(self, call: _Call, response: Any, wanted: str) -> Any:
         """The answer as yfinance may see it, or an error of ours."""
         status, path = response.status_code, urlsplit(wanted).path
         if path == _CRUMB:
@@ -193,15 +193,15 @@ class YahooClient:
         if wanted != call.url:
             return response
         call.tries += 1
-        known = refusal(status, response.text) if status >= 400 else None
-        if status < 400 or (status in _COOKIE_REFUSED and known is not None and call.tries == 1):
+        refused = refusal(status, response.text) if status >= 400 else None
+        if status < 400 or (status in _COOKIE_REFUSED and refused is not None and call.tries == 1):
             return response
-        asked = response.headers.get("retry-after")
-        if isinstance(known, RateLimited):
-            known.retry_after = retry_after(asked)
-        raise self._patience(known or status_error(WHO, status, response.text, wait=asked))
+        header = response.headers.get("retry-after")
+        if isinstance(refused, RateLimited):
+            refused.retry_after = retry_after(header)
+        raise self._patience(refused or status_error(WHO, status, response.text, wait=header))
 
-    def _unanswered(self, url: str, error: Exception, limit: float) -> TransientVendorError:
+    def _connection_error(self, url: str, error: Exception, limit: float) -> TransientVendorError:
         from curl_cffi.requests import exceptions as curl
 
         host = urlsplit(url).hostname
@@ -283,7 +283,7 @@ def _session(client: YahooClient) -> Any:
                 response = self._once(call, method, url, named)
                 place = response.headers.get("location")
                 if not (300 <= response.status_code < 400 and place):
-                    return client._judged(call, response, wanted)
+                    return client._validate(call, response, wanted)
                 url = urljoin(url, place)
                 method = "GET" if response.status_code in {301, 302, 303} else method
                 # The query is part of the place; what was posted is not posted to somebody else.
@@ -296,7 +296,7 @@ def _session(client: YahooClient) -> Any:
             # A cookie is a help: it never costs the chart its time.
             limit = call.left if url == call.url else min(call.left, call.limit / 4)
             if limit <= 0:
-                raise client._unanswered(url, curl.exceptions.Timeout("no time left"), call.limit)
+                raise client._connection_error(url, curl.exceptions.Timeout("no time left"), call.limit)
             chunks: list[bytes] = []
             sizes: list[int] = []
 
@@ -321,7 +321,7 @@ def _session(client: YahooClient) -> Any:
                         fix="ask for a shorter window; if it happens again, the vendor is broken",
                     ) from None
                 if url == call.url:
-                    raise client._unanswered(url, error, call.limit) from None
+                    raise client._connection_error(url, error, call.limit) from None
                 # yfinance can do without this one.
                 raise
             finally:

@@ -1,6 +1,6 @@
-"""What Yahoo says when it refuses, by the words that it uses.
+"""This module turns Yahoo's error objects into typed errors, by the words that it uses.
 
-Belongs here: its error objects to typed errors. Does not belong here: statuses without such an object (`http.responses`).
+Statuses without such an object are read by `http.responses`.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def refusal(status: int, body: str) -> VendorError | None:
 
 def refusal_in(status: int, document: Any) -> VendorError | None:
     """The same for an answer that is parsed already."""
-    found = _error_object(document)
-    if found is None:
+    error = _error_object(document)
+    if error is None:
         return None
-    return _typed(status, str(found.get("code") or ""), str(found.get("description") or ""))
+    return _typed(status, str(error.get("code") or ""), str(error.get("description") or ""))
 
 
 def _error_object(document: Any) -> dict[str, Any] | None:

@@ -1,19 +1,20 @@
-"""Yahoo Finance: bars, splits, dividends and search, without a key.
+"""This module fetches bars, splits and dividends from Yahoo Finance and searches there, without a key.
 
-Belongs here: which requests make up a window, and what is refused before it is asked. Does not belong here: how Yahoo is
-reached (`client`), what its answers mean (`chart`, `actions`), its spelling (`symbols`).
+It decides which requests make up a window, and what is refused before anything is sent. Yahoo is reached through `client`; its
+answers are read by `chart` and `actions`, its spelling by `symbols`.
 
 Prices and volumes are adjusted for splits; unadjusted ones do not exist at Yahoo, so a new split changes a share's whole
-history. Volumes of pairs with coins are in the quote currency. Yahoo has no list of symbols. It is an unofficial source for
+history. Volumes of crypto pairs are in the quote currency. Yahoo has no list of symbols. It is an unofficial source for
 personal use: nothing of it is promised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Self, Unpack
 from urllib.parse import quote
 
 import polars as pl
@@ -24,10 +25,9 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.providers.base import Body, Fetched, Instrument
-from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.providers.base import ActionsProvider, Body, Fetched, Instrument, SearchProvider
 from gb_pipeline.providers.http.responses import broken_body, read_json
-from gb_pipeline.providers.http.transport import Transport
+from gb_pipeline.providers.rest import RestArguments, RestProvider
 from gb_pipeline.providers.yahoo.actions import actions
 from gb_pipeline.providers.yahoo.chart import INTERVALS, Chart, Page, bars, read_chart
 from gb_pipeline.providers.yahoo.client import YahooClient
@@ -46,30 +46,23 @@ _DEPTHS = {
 }
 # Minutes: "only 8 days worth ... per request", which was 7 for years.
 _PAGES = {**_DEPTHS, Resolution.MINUTE: timedelta(days=7)}
-# Unpublished; more than this was seen to end in hours of 429.
-_PACE = RateLimit(calls=1, seconds=1.0)
-# A 429 of Yahoo's says nothing about how long; it takes minutes.
-_UNSAID_WAIT = 60.0
+# Seconds: a 429 of Yahoo's says nothing about how long; it takes minutes.
+_WAIT_AFTER_429 = 60.0
 _EVENTS = "div,splits,capitalGains"
 _MOST_FOUND = 50
-_OPTIONS = frozenset({"base_url"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class YahooProvider:
+class YahooProvider(RestProvider, ActionsProvider, SearchProvider):
     """Yahoo Finance.
-
-    An instance serves any number of symbols at once, within one event loop; close it with `aclose`.
 
     Weeks and months are not served: Yahoo counts weeks from the first day that is asked for, and adjusts them otherwise.
 
     Args:
-        base_url: `http://127.0.0.1:PORT` of a simulated Yahoo, to which every request then goes. The real one by default.
-        policy: patience and pace; one request a second where the policy sets none, and none on loopback.
-        vendor_symbols: canonical code to Yahoo's spelling, where it cannot be derived, such as `^GSPC` or `ES=F`.
         extended_hours: ask for pre-market and post-market bars as well.
         clock: the present, for what Yahoo has no longer; by default the wall clock, and on loopback only Yahoo's own word
             counts, as a simulation has its own time.
+        rest: as of every `RestProvider`: `base_url`, `policy`, and `vendor_symbols`, such as `^GSPC` or `ES=F`.
 
     Raises:
         ConfigError: base_url is not on loopback.
@@ -80,57 +73,40 @@ class YahooProvider:
         True
     """
 
+    name, who = "yahoo", WHO
+    adjustment, normaliser = Adjustment.SPLIT, "yahoo/1"
+    # Unpublished; more than this was seen to end in hours of 429.
+    rate = RateLimit(calls=1, seconds=1.0)
+
     def __init__(
         self,
         *,
-        base_url: str | None = None,
-        policy: Policy | None = None,
-        vendor_symbols: Mapping[str, str] | None = None,
         extended_hours: bool = False,
         clock: Callable[[], datetime] | None = None,
+        **rest: Unpack[RestArguments],
     ) -> None:
         """Nothing is sent, and yfinance is not imported, before the first fetch."""
-        self.name = "yahoo"
-        self.adjustment = Adjustment.SPLIT
-        self.normaliser = "yahoo/1"
-        self._transport = Transport(self.name, policy or Policy(rate=None if base_url else _PACE))
-        redact_errors = None if base_url else _UNSAID_WAIT
-        self._client = YahooClient(self._transport, base_url=base_url, unsaid_wait=redact_errors)
-        self._vendor_symbols = dict(vendor_symbols or {})
+        super().__init__(**rest)
+        default_wait = None if self.base_url else _WAIT_AFTER_429
+        self._client = YahooClient(self.transport, base_url=self.base_url, default_wait=default_wait)
         self._extended = extended_hours
-        self._clock = clock or (None if base_url else _now)
+        self._clock = clock or (None if self.base_url else _now)
 
     @classmethod
-    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> YahooProvider:
+    def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> Self:
         """From gb.yaml: `options: {base_url: http://127.0.0.1:PORT}`, optional.
-
-        Args:
-            source: the source.
-            state_dir: folder of the pace that all processes on this machine share.
 
         Raises:
             ConfigError: an unknown option.
         """
-        source.only_options(*_OPTIONS)
-        base_url = source.option("base_url")
-        return cls(
-            base_url=base_url,
-            policy=Policy.of(source, rate=None if base_url else _PACE, state_dir=state_dir),
-            vendor_symbols=source.vendor_symbols,
-            extended_hours=source.extended_hours,
-        )
+        return cls(extended_hours=source.extended_hours, **cls.arguments_of(source, state_dir))
 
     def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
         """Whether Yahoo has such bars; whether it knows the symbol shows at the first fetch."""
         if resolution not in INTERVALS:
             return False
         underived = symbol.asset_class in {AssetClass.FUTURE, AssetClass.PREDICTION} or symbol.code.endswith("-PERP")
-        return symbol.code in self._vendor_symbols or not underived
-
-    @property
-    def policy(self) -> Policy:
-        """Patience and pace that hold; for plans."""
-        return self._transport.policy
+        return symbol.code in self.vendor_symbols or not underived
 
     @property
     def setup_requests(self) -> int:
@@ -158,13 +134,13 @@ class YahooProvider:
             PermanentVendorError: it has no such resolution.
             TransientVendorError: it failed more often than the policy allows, or answered something else.
         """
-        vendor = self._vendor(symbol)
+        vendor = self.spelling(symbol)
         self._refuse(symbol, window, resolution)
         parts = [pl.DataFrame(schema=RECEIVED)]
-        with self._transport.measure() as tally:
+        with self.transport.measure() as tally:
             for page in _pages(window, resolution):
                 read = partial(bars, page=page, resolution=resolution, extended=self._extended)
-                frame, body = await self._read(vendor, page.asked, resolution, read)
+                frame, body = await self._read(vendor, page.period, resolution, read)
                 parts.append(frame)
                 tally.accept(body)
         return tally.fetched(pl.concat(parts))
@@ -175,7 +151,7 @@ class YahooProvider:
         Raises:
             VendorError: as `fetch_bars` does for such bodies; PermanentVendorError where they are not of this window.
         """
-        pages, vendor = _pages(window, resolution), self._vendor(symbol)
+        pages, vendor = _pages(window, resolution), self.spelling(symbol)
         if len(pages) != len(bodies):
             raise PermanentVendorError(
                 f"{len(bodies)} answers for {len(pages)} pages of {window}",
@@ -195,12 +171,12 @@ class YahooProvider:
         Raises:
             VendorError: as `fetch_bars`.
         """
-        vendor = self._vendor(symbol)
+        vendor = self.spelling(symbol)
         # Later splits are needed to know what was paid.
         until = max(datetime.combine(end, time(), UTC), (self._clock or _now)()) + _DAY
-        asked = (_seconds(datetime.combine(start, time(), UTC) - _DAY), _seconds(until))
-        with self._transport.measure() as tally:
-            frame, body = await self._read(vendor, asked, Resolution.DAY, partial(actions, start=start, end=end))
+        period = (_seconds(datetime.combine(start, time(), UTC) - _DAY), _seconds(until))
+        with self.transport.measure() as tally:
+            frame, body = await self._read(vendor, period, Resolution.DAY, partial(actions, start=start, end=end))
             tally.accept(body)
         return tally.fetched(frame)
 
@@ -218,28 +194,24 @@ class YahooProvider:
             quotes = document.get("quotes") if isinstance(document, dict) else None
             if not isinstance(quotes, list) or not all(isinstance(item, dict) for item in quotes):
                 raise broken_body(WHO, reply.status, reply.content_type, reply.text)
-            return [found for item in quotes if (found := instrument(item)) is not None]
+            return [listed for item in quotes if (listed := instrument(item)) is not None]
 
-        return await self._transport.call(ask)
-
-    def quota_left(self) -> int | None:
-        """Calls that the vendor's day still has, for all processes; None where there is no quota."""
-        return self._transport.quota_left()
+        return await self.transport.call(ask)
 
     async def aclose(self) -> None:
         """Close connections. The provider can not be used afterwards."""
         await self._client.aclose()
-        self._transport.close()
+        await super().aclose()
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
     async def _read(
-        self, vendor: str, asked: tuple[int, int], resolution: Resolution, read: Callable[[Chart], pl.DataFrame]
+        self, vendor: str, period: tuple[int, int], resolution: Resolution, read: Callable[[Chart], pl.DataFrame]
     ) -> tuple[pl.DataFrame, bytes]:
         """One page as `read` understands it, and its body; asked for again where it cannot be understood."""
         params = {
-            "period1": str(asked[0]),
-            "period2": str(asked[1]),
+            "period1": str(period[0]),
+            "period2": str(period[1]),
             "interval": INTERVALS[resolution],
             "includePrePost": "true" if self._extended else "false",
             "events": _EVENTS,
@@ -249,10 +221,15 @@ class YahooProvider:
             reply = await self._client.get(f"{_API}/v8/finance/chart/{quote(vendor, safe='=-.')}", params)
             return read(read_chart(reply.body, vendor, resolution)), reply.body
 
-        return await self._transport.call(ask)
+        return await self.transport.call(ask)
 
-    def _vendor(self, symbol: Symbol) -> str:
-        return self._vendor_symbols.get(symbol.code) or vendor_code(symbol)
+    def derived_spelling(self, symbol: Symbol) -> str:
+        """Yahoo's own; see `symbols.vendor_code`.
+
+        Raises:
+            UnknownSymbol: none can be derived.
+        """
+        return vendor_code(symbol)
 
     def _refuse(self, symbol: Symbol, window: Window, resolution: Resolution) -> None:
         if resolution not in INTERVALS:
@@ -290,7 +267,7 @@ def _pages(window: Window, resolution: Resolution) -> list[Page]:
         end = window.end if length is None else min(window.end, start + length)
         # A day's stamp is an instant of the exchange's day, which may begin a day before or after ours.
         margin = timedelta() if resolution.intraday else _DAY
-        asked = (_seconds(start - margin), _seconds(end + margin + timedelta(microseconds=999_999)))
-        pages.append(Page(start, end, asked))
+        period = (_seconds(start - margin), _seconds(end + margin + timedelta(microseconds=999_999)))
+        pages.append(Page(start, end, period))
         start = end
     return pages

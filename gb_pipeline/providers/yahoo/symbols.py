@@ -1,7 +1,4 @@
-"""Yahoo's spelling of symbols, both ways.
-
-Belongs here: canonical codes to Yahoo's and back. Does not belong here: asking for them.
-"""
+"""This module translates canonical codes into Yahoo's spelling and back."""
 
 from __future__ import annotations
 
