@@ -195,7 +195,8 @@ class RestProvider(Provider):
         """
         if not self.supports(symbol, resolution):
             raise PermanentVendorError(
-                f"{self.who} has no bars of {resolution} of {symbol}", fix="make them of shorter ones"
+                f"{self.who} has no bars of {resolution} of {symbol}",
+                fix="use another resolution; longer bars can be made of shorter ones",
             )
 
     def require_equity(self, symbol: Symbol) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gb_pipeline.errors import NotEntitled, RateLimited, TransientVendorError, VendorError
 from gb_pipeline.providers.alpha_vantage import responses
+from gb_pipeline.providers.alpha_vantage.symbols import canonical, spelling
 
 KEY = "S3CRETKEY1234567"
 
@@ -236,4 +237,4 @@ def test_half_a_list_is_none(body: bytes) -> None:
 
 @pytest.mark.parametrize("code", ["AAPL", "BRK.B", "BAC.PRK", "BAC.PR", "TSCO.LON", "A"])
 def test_spellings_lead_back_to_their_codes(code: str) -> None:
-    assert responses.canonical(responses.spelling(code)) == code
+    assert canonical(spelling(code)) == code

@@ -24,7 +24,8 @@ from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window, instant
 from gb_pipeline.providers.yahoo.actions import actions
-from gb_pipeline.providers.yahoo.chart import Page, bars, float32_text, read_chart
+from gb_pipeline.providers.yahoo.bars import Page, bars
+from gb_pipeline.providers.yahoo.chart import float32_text, read_chart
 from gb_pipeline.providers.yahoo.provider import YahooProvider
 from gb_pipeline_tests.providers.yahoo_bodies import Row, body, seconds
 

@@ -30,6 +30,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
 from gb_pipeline.providers.alpha_vantage import responses
 from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Query
+from gb_pipeline.providers.alpha_vantage.symbols import spelling
 from gb_pipeline.providers.base import (
     ActionsProvider,
     Body,
@@ -223,8 +224,8 @@ class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, S
         return AlphaVantageClient(self.http, self.secret("key"))
 
     def derived_spelling(self, symbol: Symbol) -> str:
-        """With hyphens for classes and preferred shares; see `responses.spelling`."""
-        return responses.spelling(symbol.code)
+        """With hyphens for classes and preferred shares; see `symbols.spelling`."""
+        return spelling(symbol.code)
 
     def _queries(self, name: str, window: Window, resolution: Resolution) -> list[Query]:
         if window.empty:

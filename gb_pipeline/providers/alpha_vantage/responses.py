@@ -21,7 +21,6 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.errors import (
-    InvalidSymbol,
     NotEntitled,
     PermanentVendorError,
     RateLimited,
@@ -29,7 +28,7 @@ from gb_pipeline.errors import (
     VendorError,
 )
 from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED
-from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.providers.alpha_vantage.symbols import equity
 from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.http.redaction import hide, scrub
 from gb_pipeline.providers.http.responses import broken_body
@@ -45,8 +44,6 @@ _ERRORS = ("Error Message", "Information", "Note")
 _SHOWN = 160
 # Ratios below one are rounded to four decimals: 0.0333 is one share for thirty.
 _ROUNDED = Decimal("0.00005")
-# The vendor's names of venues; ISO 10383 codes.
-_VENUES = {"NASDAQ": "XNAS", "NYSE": "XNYS", "NYSE ARCA": "ARCX", "NYSE MKT": "XASE", "BATS": "BATS"}
 _UNITED_STATES = "United States"
 
 
@@ -169,7 +166,7 @@ def listings(body: bytes, *, secrets: Iterable[str] = ()) -> list[Instrument]:
         raise broken_body(WHO, 200, "text/csv", hide(text, secrets))
     instruments = []
     for symbol, name, exchange, _, first, last, status in _csv(text, _LISTING_HEADER):
-        listed, active = _symbol(symbol, exchange), status == "Active"
+        listed, active = equity(symbol, exchange), status == "Active"
         if listed is not None:
             item = Instrument(
                 listed, symbol, name, active, quote="USD", listed_from=_day(first), listed_until=_day(last)
@@ -189,31 +186,11 @@ def matches(answer: dict[str, Any]) -> list[Instrument]:
         raise TransientVendorError(f"{WHO} answered a search without `bestMatches`", fix=_BROKEN)
     items = []
     for row in rows:
-        symbol = _symbol(str(row.get("1. symbol", "")))
+        symbol = equity(str(row.get("1. symbol", "")))
         if symbol is not None and row.get("4. region") == _UNITED_STATES:
             vendor, name = str(row["1. symbol"]), str(row.get("2. name", ""))
             items.append(Instrument(symbol, vendor, name, quote=str(row.get("8. currency", ""))))
     return items
-
-
-def spelling(code: str) -> str:
-    """The vendor's spelling of a canonical code: classes and preferred shares take hyphens.
-
-    Example:
-        >>> spelling("BRK.B"), spelling("BAC.PRK"), spelling("TSCO.LON")
-        ('BRK-B', 'BAC-P-K', 'TSCO.LON')
-    """
-    return re.sub(r"\.([A-Z])$", r"-\1", re.sub(r"\.PR([A-Z]?)$", lambda m: f"-P{m[1] and '-' + m[1]}", code))
-
-
-def canonical(name: str) -> str:
-    """The canonical code of a vendor's spelling: the way back.
-
-    Example:
-        >>> canonical("BRK-B"), canonical("BAC-P-K"), canonical("AAC-WS")
-        ('BRK.B', 'BAC.PRK', 'AAC-WS')
-    """
-    return re.sub(r"-([A-Z])$", r".\1", re.sub(r"-P(?:-([A-Z]))?$", lambda m: f".PR{m[1] or ''}", name))
 
 
 # --- how --------------------------------------------------------------------------------------------------------------
@@ -333,13 +310,6 @@ def _day(value: Any) -> date | None:
         return date.fromisoformat(value)
     except (ValueError, TypeError):
         raise TransientVendorError(f"{WHO} answered {str(value)[:20]!r} where a date belongs", fix=_BROKEN) from None
-
-
-def _symbol(name: str, exchange: str = "") -> Symbol | None:
-    try:
-        return Symbol.equity(canonical(name), _VENUES.get(exchange, ""))
-    except InvalidSymbol:
-        return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

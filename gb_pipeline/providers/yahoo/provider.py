@@ -1,7 +1,7 @@
 """This module fetches bars, splits and dividends from Yahoo Finance and searches there, without a key.
 
 It decides which requests make up a window, and what is refused before anything is sent. Yahoo is reached through `client`; its
-answers are read by `chart` and `actions`, its spelling by `symbols`.
+answers are read by `chart`, `bars` and `actions`, its spelling by `symbols`.
 
 Prices and volumes are adjusted for splits; unadjusted ones do not exist at Yahoo, so a new split changes a share's whole
 history. Volumes of crypto pairs are in the quote currency. Yahoo has no list of symbols. It is an unofficial source for
@@ -29,7 +29,8 @@ from gb_pipeline.providers.base import ActionsProvider, Body, Fetched, Instrumen
 from gb_pipeline.providers.http.responses import broken_body, read_json
 from gb_pipeline.providers.rest import RestArguments, RestProvider
 from gb_pipeline.providers.yahoo.actions import actions
-from gb_pipeline.providers.yahoo.chart import INTERVALS, Chart, Page, bars, read_chart
+from gb_pipeline.providers.yahoo.bars import Page, bars
+from gb_pipeline.providers.yahoo.chart import INTERVALS, Chart, read_chart
 from gb_pipeline.providers.yahoo.client import YahooClient
 from gb_pipeline.providers.yahoo.errors import WHO
 from gb_pipeline.providers.yahoo.symbols import instrument, vendor_code
