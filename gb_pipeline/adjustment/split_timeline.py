@@ -24,13 +24,14 @@ from weakref import WeakKeyDictionary
 import polars as pl
 
 from gb_pipeline.lake import corporate_actions, fetches
+from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
 from gb_pipeline.market.adjust import as_fraction
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SPLIT
 from gb_pipeline.storage.table import Tables
 
 ANSWERED = ("ok", "empty")
-_KEY = ["source", *corporate_actions.KEY]
+_KEY = list(CORPORATE_ACTIONS.key)
 # An answer of one evening is good for what is fetched until the end of the next day: vendors list splits on their ex dates.
 _GOOD_FOR = timedelta(days=2)
 

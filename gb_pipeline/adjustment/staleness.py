@@ -23,14 +23,14 @@ STALE = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "splits": pl.Lis
 
 def split_adjusted(tables: Tables, source: str) -> tuple[Resolution, ...]:
     """The resolutions in which a source's split-adjusted bars are stored."""
-    rows = ledger.rows(tables, source).filter(pl.col("adjustment") == Adjustment.SPLIT.value, pl.col("actual") > 0)
+    rows = ledger.scan(tables, source).filter(pl.col("adjustment") == Adjustment.SPLIT.value, pl.col("actual") > 0)
     found = set(rows.select("resolution").unique().collect()["resolution"])
     return tuple(resolution for resolution in Resolution if resolution.value in found)
 
 
 def first_stored(tables: Tables, source: str, symbols: Sequence[str]) -> date | None:
     """The first session of which bars of any of these symbols are stored."""
-    rows = ledger.rows(tables, source, symbols=symbols).filter(pl.col("actual") > 0)
+    rows = ledger.scan(tables, source, symbols=symbols).filter(pl.col("actual") > 0)
     found = rows.select(pl.col("session").min()).collect().item()
     return found if isinstance(found, date) else None
 

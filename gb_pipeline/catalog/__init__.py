@@ -1,1 +1,1 @@
-"""The DuckDB catalog: a projection of the lake for other tools, made anew from it at any time."""
+"""The DuckDB catalog: a projection of the lake for other tools, which can be built anew at any time."""

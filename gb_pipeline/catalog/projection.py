@@ -1,8 +1,8 @@
-"""The DuckDB catalog: one file that describes a lake to any DuckDB client.
+"""This module builds, replaces and opens the DuckDB catalog: one file that describes a lake to any DuckDB client.
 
-Belongs here: building, replacing, opening, and telling whether it is still true. It is a projection of the Delta logs and
-the small ledgers: it can be deleted at any time, and nothing is ever written to it. It is built beside its place and put
-there by one atomic rename, so a reader never meets a writer. Does not belong here: what it says (`catalog_tables`).
+The catalog is a projection of the Delta logs and the small ledgers: it can be deleted at any time, and nothing is ever written
+to it. It is built beside its place and put there by one atomic rename, so a reader never meets a writer. Its contents come from
+`summaries` and `views`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as contents
 from gb_pipeline.catalog.summaries import SUMMARIES, Summaries
-from gb_pipeline.catalog.views import parquet_rows, statements, unknown
+from gb_pipeline.catalog.views import build_statements, error_view, parquet_rows
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.storage.address import Storage
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
 FORMAT = 6
-# What a killed build left behind is removed by a later one.
+# Leftovers of a killed build are removed by a later one after this time.
 _ABANDONED_SECONDS = 3600
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
 _State = dict[str, tuple[str, int]]
@@ -48,7 +48,7 @@ _META = pl.Schema(
         "made_at": pl.Datetime("us", "UTC"),
         "root": pl.String(),
         "format": pl.Int64(),
-        # Whether everything could be read: else the next who asks builds it again.
+        # Whether everything could be read: if not, the next reader builds it again.
         "whole": pl.Boolean(),
     }
 )
@@ -63,7 +63,7 @@ class CatalogReport:
         versions: Delta version of every table that it was made from.
         series, sessions, gaps, files: rows of `symbol_data`, `coverage`, `gaps` and `files`.
         rows, bytes: stored bars, and the size of their data files.
-        unreadable: tables and views that are not known because of damage, with what was seen; asking for one says so.
+        unreadable: tables and views that are not known because of damage, with the reason; a query of one fails with it.
         replaced: False when another process had put a newer catalog in place meanwhile.
         seconds: how long it took.
     """
@@ -101,24 +101,24 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
     target = store.storage.catalog
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with closing(_connect(beside)) as connection:
-            made = build(connection, store, _instruments(store.storage, sources))
+        with closing(_connect(temporary)) as connection:
+            report = build(connection, store, _instruments(store.storage, sources))
             state = _read_meta(connection, store.storage)
         reach("catalog_built")
-        newest = not _newer(_made_from(target, store.storage), state)
-        if newest:
-            beside.replace(target)
+        is_newest = not _is_newer(_read_state(target, store.storage), state)
+        if is_newest:
+            temporary.replace(target)
     except duckdb.Error as error:
         # No space, no permission.
         raise LakeError(f"no catalog can be written: {error}", fix="make room, or the lake's folder writable") from None
     finally:
-        for leftover in (beside, Path(f"{beside}.wal")):
+        for leftover in (temporary, Path(f"{temporary}.wal")):
             # In a folder that cannot be written there is nothing to remove, and the reason is on its way.
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
-    return replace(made, replaced=newest, seconds=time.perf_counter() - began)
+    return replace(report, replaced=is_newest, seconds=time.perf_counter() - began)
 
 
 def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.DataFrame | None = None) -> CatalogReport:
@@ -135,24 +135,24 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
     unreadable: dict[str, str] = {}
     frames = _summaries(connection, Summaries(tables, instruments), unreadable)
     snapshots = _snapshots(connection, tables, unreadable)
-    views = statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"])
+    views = build_statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"])
     for name, statement in views.items():
         try:
             connection.execute(statement)
         except (duckdb.Error, UnicodeDecodeError) as error:
             # The footer of a file is read here; DuckDB's message may hold bytes of it that are no text.
             unreadable[name] = str(error).split("\n", 1)[0]
-    _create(connection, "catalog_meta", _meta(state, store.storage, whole=not unreadable))
-    listed, series = frames["files"], frames["symbol_data"]
+    _create(connection, "catalog_meta", _meta_rows(state, store.storage, whole=not unreadable))
+    files, series = frames["files"], frames["symbol_data"]
     return CatalogReport(
         path=store.storage.catalog,
         versions={name: version for name, (_, version) in state.items()},
         series=series.height,
         sessions=frames["coverage"].height,
         gaps=frames["gaps"].height,
-        files=listed.height,
+        files=files.height,
         rows=int(series["record_count"].sum()),
-        bytes=int(listed["bytes"].sum()),
+        bytes=int(files["bytes"].sum()),
         unreadable=unreadable,
         replaced=False,
         seconds=time.perf_counter() - began,
@@ -162,7 +162,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
 def _summaries(
     connection: DuckDBPyConnection, summaries: Summaries, unreadable: dict[str, str]
 ) -> dict[str, pl.DataFrame]:
-    """Create the catalog's own tables; one that is not known becomes a view that says why to whoever asks it."""
+    """Create the catalog's own tables; one that is not known becomes a view that fails with the reason."""
     frames = {}
     for name, empty in SUMMARIES.items():
         try:
@@ -170,7 +170,7 @@ def _summaries(
         except LakeError as error:
             unreadable[name] = error.what
             frames[name] = empty()
-            connection.execute(unknown(name, frames[name].to_arrow().schema, str(error)))
+            connection.execute(error_view(name, frames[name].to_arrow().schema, str(error)))
             continue
         _create(connection, name, frames[name])
     if "symbol_data" not in unreadable:
@@ -180,18 +180,18 @@ def _summaries(
 
 def _snapshots(connection: DuckDBPyConnection, tables: Tables, unreadable: dict[str, str]) -> list[Snapshot]:
     """The lake's tables that views are made of: those that exist, and corporate actions in any case."""
-    found = []
+    snapshots = []
     for dataset in tables.datasets:
         try:
             snapshot = tables.newest(dataset.name)
         except LakeError as error:
             unreadable.setdefault(dataset.name, error.what)
             if dataset.name not in {*SUMMARIES, "sessions"}:
-                connection.execute(unknown(dataset.name, dataset.schema, str(error)))
+                connection.execute(error_view(dataset.name, dataset.schema, str(error)))
             continue
         if snapshot.version >= 0 or dataset.name == corporate_actions.TABLE:
-            found.append(snapshot)
-    return found
+            snapshots.append(snapshot)
+    return snapshots
 
 
 def _create(connection: DuckDBPyConnection, name: str, frame: pl.DataFrame) -> None:
@@ -205,9 +205,11 @@ def catalog_is_stale(store: LakeStore) -> bool:
 
     Only the logs' newest versions are looked at: milliseconds, however large the lake.
     """
-    made, state = _made_from(store.storage.catalog, store.storage), _state(store)
-    # Tables that only somebody else knows make nothing stale.
-    return made is None or {name: made[name] for name in made if name in store.tables.datasets} != state
+    built_from, state = _read_state(store.storage.catalog, store.storage), _state(store)
+    # Tables that only another program declared make nothing stale.
+    return (
+        built_from is None or {name: built_from[name] for name in built_from if name in store.tables.datasets} != state
+    )
 
 
 def table_versions(store: LakeStore) -> dict[str, int]:
@@ -216,7 +218,9 @@ def table_versions(store: LakeStore) -> dict[str, int]:
 
 
 def _state(store: LakeStore) -> _State:
-    return {found.dataset.name: (found.table_id, found.version) for found in store.tables.existing(damaged=[])}
+    return {
+        snapshot.dataset.name: (snapshot.table_id, snapshot.version) for snapshot in store.tables.existing(damaged=[])
+    }
 
 
 def open_catalog(path: Path) -> DuckDBPyConnection:
@@ -271,25 +275,27 @@ def _instruments(storage: Storage, sources: Mapping[str, SourceSettings] | None)
     """What the settings say, and for every other series what the previous catalog knew."""
     import duckdb
 
-    named = contents.instruments_of(sources or {})
+    configured = contents.instruments_of(sources or {})
     try:
         connection = open_catalog(storage.catalog)
     except LakeError:
-        return named
+        return configured
     query = "select * from symbol_data where asset_class is not null"
     try:
-        found = pl.DataFrame(connection.sql(query).to_arrow_table())
+        symbol_data = pl.DataFrame(connection.sql(query).to_arrow_table())
     except duckdb.Error:
-        return named
+        return configured
     finally:
         connection.close()
     # That of an older release may know less.
-    columns = (pl.col(name) if name in found.columns else pl.lit(None).alias(name) for name in contents.INSTRUMENTS)
-    previous = found.select(columns).cast(contents.INSTRUMENTS)
-    return pl.concat([named, previous.join(named, on=contents.SERIES, how="anti")])
+    columns = (
+        pl.col(name) if name in symbol_data.columns else pl.lit(None).alias(name) for name in contents.INSTRUMENTS
+    )
+    previous = symbol_data.select(columns).cast(contents.INSTRUMENTS)
+    return pl.concat([configured, previous.join(configured, on=contents.SERIES, how="anti")])
 
 
-def _made_from(path: Path, storage: Storage) -> _State | None:
+def _read_state(path: Path, storage: Storage) -> _State | None:
     """What a catalog was made from; None when it is missing, unreadable, foreign or of another format."""
     try:
         connection = open_catalog(path)
@@ -313,21 +319,21 @@ def _read_meta(connection: DuckDBPyConnection, storage: Storage) -> _State | Non
     return {name: (identity, version) for name, identity, version, *_ in rows if name}
 
 
-def _newer(there: _State | None, made: _State | None) -> bool:
+def _is_newer(existing: _State | None, built: _State | None) -> bool:
     """Whether a catalog in place knows everything that a new one knows, and more."""
-    if there is None or made is None or there == made:
+    if existing is None or built is None or existing == built:
         return False
     return all(
-        name in there and there[name][0] == table and there[name][1] >= version
-        for name, (table, version) in made.items()
+        name in existing and existing[name][0] == table and existing[name][1] >= version
+        for name, (table, version) in built.items()
     )
 
 
-def _meta(state: _State, storage: Storage, *, whole: bool) -> pl.DataFrame:
-    made = (datetime.now(UTC), str(storage.root), FORMAT, whole)
-    rows = [(name, *what, *made) for name, what in state.items()]
+def _meta_rows(state: _State, storage: Storage, *, whole: bool) -> pl.DataFrame:
+    build_facts = (datetime.now(UTC), str(storage.root), FORMAT, whole)
+    rows = [(name, *identity, *build_facts) for name, identity in state.items()]
     # An empty lake has no table; one row without a name still says where and when.
-    return pl.DataFrame(rows or [("", "", -1, *made)], schema=_META, orient="row")
+    return pl.DataFrame(rows or [("", "", -1, *build_facts)], schema=_META, orient="row")
 
 
 def _remove_abandoned(target: Path) -> None:

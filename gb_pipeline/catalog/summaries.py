@@ -1,7 +1,7 @@
-"""The catalog's tables by name: what each says, made from one look at the ledgers.
+"""This module lists the catalog's tables by name, all made from one reading of the ledgers.
 
-Belongs here: which tables there are, and that damage in one ledger is no reason to know nothing of the others. Does not belong
-here: how a table is made (`tables`), and how it becomes one of DuckDB's (`projection`).
+Each table is made by itself, so that damage in one ledger does not keep the others from being known. Their contents are computed
+in `tables`; `projection` puts them into DuckDB.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gb_pipeline.storage.table import Tables
 
 @dataclass(frozen=True)
 class Summaries:
-    """The catalog's tables, each made when it is asked for, from one look at the ledgers.
+    """The catalog's tables, each made on demand, from one reading of the ledgers.
 
     Attributes:
         tables: of the lake.
@@ -46,9 +46,9 @@ class Summaries:
             name: one of `SUMMARIES`.
 
         Raises:
-            LakeError: what it would say is not known, because a ledger is damaged.
+            LakeError: its contents are not known, because a ledger is damaged.
         """
-        made: dict[str, Callable[[], pl.DataFrame]] = {
+        builders: dict[str, Callable[[], pl.DataFrame]] = {
             "symbol_data": lambda: contents.symbol_data(self.tables, self.files, self._sessions, self.instruments),
             "files": lambda: self.files,
             "coverage": lambda: contents.coverage(self._sessions),
@@ -57,7 +57,7 @@ class Summaries:
             "corporate_actions": lambda: corporate_actions.read(self.tables),
             "fetches": lambda: contents.fetch_summary(fetches.read(self.tables)),
         }
-        return made[name]()
+        return builders[name]()
 
 
 # Names of the tables, and each without a row.
@@ -67,6 +67,6 @@ SUMMARIES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "coverage": lambda: contents.coverage(ledger.SESSIONS_EMPTY),
     "gaps": lambda: contents.gaps(ledger.SESSIONS_EMPTY),
     "quarantine": lambda: contents.quarantine_summary(pl.DataFrame(schema=QUARANTINE.polars)),
-    "corporate_actions": lambda: pl.DataFrame(schema=corporate_actions.HELD),
+    "corporate_actions": lambda: pl.DataFrame(schema=corporate_actions.ACTIONS_STORED),
     "fetches": lambda: contents.fetch_summary(pl.DataFrame(schema=FETCHES.polars)),
 }

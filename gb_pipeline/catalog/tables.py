@@ -1,7 +1,6 @@
-"""What the catalog says, as frames.
+"""This module makes the catalog's tables as frames, from the Delta logs and the small ledgers.
 
-Belongs here: the catalog's tables, made from the Delta logs and the small ledgers (`sessions`, `quarantine`, `fetches`). No data
-file of a bars table is ever opened. Does not belong here: DuckDB (`projection`, `views`).
+No data file of a bars table is ever opened. DuckDB is dealt with in `projection` and `views`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gb_pipeline.lake.datasets import SESSIONS, bars_of
+from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
+from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
 from gb_pipeline.quality.fingerprint import fingerprint_text
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
 
 SERIES = ["source", "symbol", "resolution"]
-_MOMENT = pl.Datetime("us", "UTC")
 
 FILES = pl.Schema(
     {
@@ -40,10 +39,10 @@ FILES = pl.Schema(
         "bytes": pl.Int64(),
         "first_symbol": pl.String(),
         "last_symbol": pl.String(),
-        "first_timestamp": _MOMENT,
-        "last_timestamp": _MOMENT,
-        "first_known": _MOMENT,
-        "last_known": _MOMENT,
+        "first_timestamp": INSTANT,
+        "last_timestamp": INSTANT,
+        "first_known": INSTANT,
+        "last_known": INSTANT,
         "is_current": pl.Boolean(),
     }
 )
@@ -52,8 +51,8 @@ GAPS = pl.Schema(
     {
         **dict.fromkeys(SERIES, pl.String()),
         "session": pl.Date(),
-        "start": _MOMENT,
-        "end": _MOMENT,
+        "start": INSTANT,
+        "end": INSTANT,
         "missing": pl.Int64(),
         "reason": pl.String(),
     }
@@ -65,13 +64,13 @@ SYMBOL_DATA = pl.Schema(
         "exchange": pl.String(),
         "asset_class": pl.String(),
         "resolution": pl.String(),
-        "start": _MOMENT,
-        "end": _MOMENT,
+        "start": INSTANT,
+        "end": INSTANT,
         "record_count": pl.Int64(),
         "file_path": pl.String(),
         "bytes": pl.Int64(),
-        "created_at": _MOMENT,
-        "updated_at": _MOMENT,
+        "created_at": INSTANT,
+        "updated_at": INSTANT,
         "adjustment": pl.String(),
         "listed_from": pl.Date(),
         "listed_until": pl.Date(),
@@ -88,7 +87,7 @@ INSTRUMENTS = pl.Schema(
 
 def bar_tables(tables: Tables) -> list[str]:
     """Names of the bars tables that the lake has."""
-    return [found.dataset.name for found in tables.existing(damaged=[]) if bars_of(found.dataset.name)]
+    return [snapshot.dataset.name for snapshot in tables.existing(damaged=[]) if parse_bar_table(snapshot.dataset.name)]
 
 
 def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
@@ -100,30 +99,30 @@ def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
     Raises:
         DamagedLog: what one of the tables holds is not known; a list without it would be taken for all there is.
     """
-    names = [dataset.name for dataset in tables.datasets if bars_of(dataset.name)]
-    there = [found for found in map(tables.newest, names) if found.version >= 0]
-    listed = [_files_of(tables, found, as_of) for found in there]
-    return pl.concat(listed).sort("table", "path") if listed else pl.DataFrame(schema=FILES)
+    names = [dataset.name for dataset in tables.datasets if parse_bar_table(dataset.name)]
+    snapshots = [snapshot for snapshot in map(tables.newest, names) if snapshot.version >= 0]
+    lists = [_files_of(tables, snapshot, as_of) for snapshot in snapshots]
+    return pl.concat(lists).sort("table", "path") if lists else pl.DataFrame(schema=FILES)
 
 
-def _files_of(tables: Tables, found: Snapshot, as_of: datetime | None) -> pl.DataFrame:
-    kind = bars_of(found.dataset.name)
+def _files_of(tables: Tables, snapshot: Snapshot, as_of: datetime | None) -> pl.DataFrame:
+    kind = parse_bar_table(snapshot.dataset.name)
     assert kind is not None, "a table of bars"
-    files = found.files if as_of is None else reading.files_valid_at(found.files, as_of)
-    own = "symbol" in found.dataset.partitions
-    root = f"{tables.storage.table_name(found.dataset.name)}/"
+    files = snapshot.files if as_of is None else reading.files_valid_at(snapshot.files, as_of)
+    by_symbol = "symbol" in snapshot.dataset.partitions
+    root = f"{tables.storage.table_name(snapshot.dataset.name)}/"
     return files.select(
-        pl.lit(found.dataset.name).alias("table"),
+        pl.lit(snapshot.dataset.name).alias("table"),
         "source",
-        pl.col("symbol") if own else pl.lit(None, pl.String).alias("symbol"),
+        pl.col("symbol") if by_symbol else pl.lit(None, pl.String).alias("symbol"),
         pl.lit(kind[0].value).alias("resolution"),
         pl.lit(kind[1].value).alias("precision"),
         "period",
         (pl.lit(root) + pl.col("path")).alias("path"),
         "rows",
         pl.col("size").alias("bytes"),
-        pl.col("symbol" if own else "min.symbol").alias("first_symbol"),
-        pl.col("symbol" if own else "max.symbol").alias("last_symbol"),
+        pl.col("symbol" if by_symbol else "min.symbol").alias("first_symbol"),
+        pl.col("symbol" if by_symbol else "max.symbol").alias("last_symbol"),
         pl.col("min.timestamp").alias("first_timestamp"),
         pl.col("max.timestamp").alias("last_timestamp"),
         pl.col("min.known_at").alias("first_known"),
@@ -169,7 +168,7 @@ def symbol_data(
         instruments: columns of `INSTRUMENTS`; unknown instruments have an empty exchange and no asset class.
         by_log: False counts by the ledger alone, as for a moment of the past: files hold later rows as well.
     """
-    known = sessions.group_by(SERIES).agg(
+    by_ledger = sessions.group_by(SERIES).agg(
         pl.col("first_timestamp").min().alias("start"),
         pl.col("last_timestamp").max().alias("end"),
         pl.col("actual").sum().alias("record_count"),
@@ -180,20 +179,20 @@ def symbol_data(
         pl.col("adjustment").filter(pl.col("actual") > 0).fill_null("raw").first().alias("adjustment"),
     )
     current = listed.filter(IS_CURRENT)
-    stored = _by_files(current)
-    shared = _shared_files(current, known)
-    named = pl.DataFrame(schema=INSTRUMENTS) if instruments is None else instruments
+    by_files = _count_by_files(current)
+    shared = _shared_files(current, by_ledger)
+    listed_instruments = pl.DataFrame(schema=INSTRUMENTS) if instruments is None else instruments
     joined = (
-        known.join(stored, on=SERIES, how="full", coalesce=True, suffix="_logged")
+        by_ledger.join(by_files, on=SERIES, how="full", coalesce=True, suffix="_logged")
         .join(shared, on=SERIES, how="left", suffix="_shared")
-        .join(named, on=SERIES, how="left")
+        .join(listed_instruments, on=SERIES, how="left")
     )
     # Several precisions may hold the same bar twice; only the ledger counts it once.
-    counted = pl.col("record_count_logged").is_not_null() & (pl.col("precisions") == 1) & pl.lit(by_log)
+    count_by_log = pl.col("record_count_logged").is_not_null() & (pl.col("precisions") == 1) & pl.lit(by_log)
     return (
         joined.with_columns(
             *(
-                pl.when(counted).then(f"{name}_logged").otherwise(name).alias(name)
+                pl.when(count_by_log).then(f"{name}_logged").otherwise(name).alias(name)
                 for name in ("start", "end", "record_count")
             ),
             pl.coalesce("bytes", "bytes_shared", 0).alias("bytes"),
@@ -209,7 +208,7 @@ def symbol_data(
     )
 
 
-def _by_files(listed: pl.DataFrame) -> pl.DataFrame:
+def _count_by_files(listed: pl.DataFrame) -> pl.DataFrame:
     return (
         listed.filter(pl.col("symbol").is_not_null())
         .group_by(SERIES)
@@ -226,7 +225,7 @@ def _by_files(listed: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _shared_files(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+def _shared_files(listed: pl.DataFrame, by_ledger: pl.DataFrame) -> pl.DataFrame:
     """Bytes of files that hold many symbols, shared out by stored bars."""
     totals = (
         listed.filter(pl.col("symbol").is_null())
@@ -234,7 +233,7 @@ def _shared_files(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("bytes").sum().cast(pl.Float64))
     )
     share = pl.col("record_count") / pl.col("record_count").sum().over("source", "resolution")
-    return known.join(totals, on=["source", "resolution"]).select(
+    return by_ledger.join(totals, on=["source", "resolution"]).select(
         *SERIES, (pl.col("bytes") * share).fill_nan(0).round().cast(pl.Int64).alias("bytes")
     )
 

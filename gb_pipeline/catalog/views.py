@@ -1,10 +1,9 @@
-"""The catalog's views of the tables.
+"""This module writes the SQL of the catalog's views, over the exact files that the logs list.
 
-Belongs here: SQL that shows a lake's tables to any DuckDB client, over the exact files that the logs list. For every table with
-history, `<name>` is what holds now, `<name>_history` every version, and `<name>_as_of(moment)` what held at a moment.
-
-`bars_<resolution>` is what `Lake.bars` answers: where a source stores wide decimals, it unites both precisions and a wide row takes
-the place of its standard sibling; `bars_<resolution>_wide` is the wide table alone. `restatements` pairs neighbouring versions.
+For every table with history, `<name>` is what is valid now, `<name>_history` every version, and `<name>_as_of(moment)` what was
+valid at a moment. `bars_<resolution>` is what `Lake.bars` returns: where a source stores wide decimals, it unites both precisions
+and a wide row takes the place of its standard sibling; `bars_<resolution>_wide` is the wide table alone. `restatements` pairs
+neighbouring versions.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
@@ -43,7 +42,7 @@ _PLAIN = {
 Rows = Callable[[Snapshot, bool], str]
 
 
-def statements(
+def build_statements(
     snapshots: Sequence[Snapshot], rows: Rows, *, skip: Sequence[str] = (), as_of: datetime | None = None
 ) -> dict[str, str]:
     """`create` statements by the name of the view or macro, in an order in which they can be run.
@@ -51,40 +50,40 @@ def statements(
     Args:
         snapshots: the tables to show.
         rows: how the files of one are read.
-        skip: names that something else takes.
+        skip: names that are taken.
         as_of: views show what was known at this moment.
     """
-    made: dict[str, str] = {}
-    by_name = {found.dataset.name: found for found in snapshots}
-    for name, found in by_name.items():
-        if not found.dataset.history:
+    created: dict[str, str] = {}
+    by_name = {snapshot.dataset.name: snapshot for snapshot in snapshots}
+    for name, snapshot in by_name.items():
+        if not snapshot.dataset.history:
             if name not in skip:
-                body = rows(found, as_of is None)
-                made[name] = f"create view {name} as {body if as_of is None else _known(body, as_of)}"
+                body = rows(snapshot, as_of is None)
+                created[name] = f"create view {name} as {body if as_of is None else _known_at(body, as_of)}"
             continue
-        wide = by_name.get(f"{name}_wide") if bars_of(name) else None
-        ever = _of(found, rows, current=False)
+        wide = by_name.get(f"{name}_wide") if parse_bar_table(name) else None
+        history = _visible_rows(snapshot, rows, current=False)
         if wide is not None and wide.files.height:
-            ever = _united_history(ever, _of(wide, rows, current=False))
-        made[f"{name}_history"] = (
-            f"create view {name}_history as {ever if as_of is None else _known(ever, as_of, history=True)}"
+            history = _unite_history(history, _visible_rows(wide, rows, current=False))
+        created[f"{name}_history"] = (
+            f"create view {name}_history as {history if as_of is None else _known_at(history, as_of, history=True)}"
         )
-        made[f"{name}_as_of"] = f"create macro {name}_as_of(ts) as table {_held(found, wide, rows, 'ts')}"
+        created[f"{name}_as_of"] = f"create macro {name}_as_of(ts) as table {_valid_at(snapshot, wide, rows, 'ts')}"
         if name not in skip:
-            body = _now(found, wide, rows) if as_of is None else _held(found, wide, rows, _moment(as_of))
-            made[name] = f"create view {name} as {body}"
+            body = _current(snapshot, wide, rows) if as_of is None else _valid_at(snapshot, wide, rows, _moment(as_of))
+            created[name] = f"create view {name} as {body}"
     if "restatements" not in skip:
-        tables = [name for name in by_name if (kind := bars_of(name)) and kind[1] is Precision.STANDARD]
-        made["restatements"] = f"create view restatements as {_restatements(tables)}"
-    return made
+        tables = [name for name in by_name if (kind := parse_bar_table(name)) and kind[1] is Precision.STANDARD]
+        created["restatements"] = f"create view restatements as {_restatements(tables)}"
+    return created
 
 
 def parquet_rows(storage: Storage) -> Rows:
     """Rows read by DuckDB itself, which does not verify checksums."""
 
-    def rows(found: Snapshot, current: bool) -> str:
-        files = reading.current_files(found) if current else found.files
-        return _select(storage, found.dataset, files["path"].to_list())
+    def rows(snapshot: Snapshot, current: bool) -> str:
+        files = reading.current_files(snapshot) if current else snapshot.files
+        return _select(storage, snapshot.dataset, files["path"].to_list())
 
     return rows
 
@@ -92,20 +91,20 @@ def parquet_rows(storage: Storage) -> Rows:
 def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
     """Rows of Arrow datasets that are registered under a name each, by table and whether only current versions are meant."""
 
-    def rows(found: Snapshot, current: bool) -> str:
-        return f"select {_names(found.dataset.schema.names)} from {names[found.dataset.name, current]}"
+    def rows(snapshot: Snapshot, current: bool) -> str:
+        return f"select {_quote_names(snapshot.dataset.schema.names)} from {names[snapshot.dataset.name, current]}"
 
     return rows
 
 
-def unknown(name: str, schema: pa.Schema, reason: str) -> str:
-    """A `create` statement for a table whose contents are not known: whoever asks it is told why."""
-    why = f"error({_text(' '.join(reason.split()))})"
-    columns = ", ".join(f'cast({why} as {_type(field.type)}) as "{field.name}"' for field in schema)
-    return f"create view {name} as select {columns} where {why} is null"
+def error_view(name: str, schema: pa.Schema, reason: str) -> str:
+    """A `create` statement for a table whose contents are not known: a query of it fails with the reason."""
+    raise_error = f"error({_quote(' '.join(reason.split()))})"
+    columns = ", ".join(f'cast({raise_error} as {_type(field.type)}) as "{field.name}"' for field in schema)
+    return f"create view {name} as select {columns} where {raise_error} is null"
 
 
-def _united(standard: str, wide: str) -> str:
+def _unite(standard: str, wide: str) -> str:
     """Both precisions in the wider types; a wide row takes the place of its standard sibling."""
     columns = _casts()
     same = " and ".join(f"wide.{key} = standard.{key}" for key in _KEYS)
@@ -117,7 +116,7 @@ def _united(standard: str, wide: str) -> str:
     """
 
 
-def _united_history(standard: str, wide: str) -> str:
+def _unite_history(standard: str, wide: str) -> str:
     """Every version of both precisions in the wider types; a standard row ends when a wide one takes its place."""
     keys = ", ".join(_KEYS)
     return f"""
@@ -130,35 +129,35 @@ def _united_history(standard: str, wide: str) -> str:
     """
 
 
-def _of(found: Snapshot, rows: Rows, *, current: bool) -> str:
+def _visible_rows(snapshot: Snapshot, rows: Rows, *, current: bool) -> str:
     """The columns that a reader sees; where a row lies in the layout is not among them."""
     hidden = {"period", IS_CURRENT}
-    names = [name for name in found.dataset.schema.names if name not in hidden]
-    return f"select {_names(names)} from ({rows(found, current)})"
+    names = [name for name in snapshot.dataset.schema.names if name not in hidden]
+    return f"select {_quote_names(names)} from ({rows(snapshot, current)})"
 
 
-def _now(found: Snapshot, wide: Snapshot | None, rows: Rows) -> str:
-    standard = _of(found, rows, current=True)
+def _current(snapshot: Snapshot, wide: Snapshot | None, rows: Rows) -> str:
+    standard = _visible_rows(snapshot, rows, current=True)
     if wide is None or wide.files.is_empty():
         return standard
-    return _united(standard, _of(wide, rows, current=True))
+    return _unite(standard, _visible_rows(wide, rows, current=True))
 
 
-def _held(found: Snapshot, wide: Snapshot | None, rows: Rows, moment: str) -> str:
-    """What held at a moment: a literal, or the argument of a macro."""
+def _valid_at(snapshot: Snapshot, wide: Snapshot | None, rows: Rows, moment: str) -> str:
+    """What was valid at a moment: a literal, or the argument of a macro."""
 
-    def versions(item: Snapshot) -> str:
-        ever = _of(item, rows, current=False)
-        # At that moment nobody knew what would take the place of what held.
+    def versions(table: Snapshot) -> str:
+        history = _visible_rows(table, rows, current=False)
+        # At that moment nobody knew what would supersede these versions.
         return (
-            f"select * replace (cast(null as timestamp with time zone) as superseded_at) from ({ever})"
+            f"select * replace (cast(null as timestamp with time zone) as superseded_at) from ({history})"
             f" where known_at <= {moment} and (superseded_at is null or superseded_at > {moment})"
         )
 
-    return versions(found) if wide is None or wide.files.is_empty() else _united(versions(found), versions(wide))
+    return versions(snapshot) if wide is None or wide.files.is_empty() else _unite(versions(snapshot), versions(wide))
 
 
-def _known(rows: str, moment: datetime, *, history: bool = False) -> str:
+def _known_at(rows: str, moment: datetime, *, history: bool = False) -> str:
     """Rows that were known at a moment, and of their ends those that had come."""
     ends = f"case when superseded_at <= {_moment(moment)} then superseded_at end as superseded_at"
     return f"select *{f' replace ({ends})' if history else ''} from ({rows}) where known_at <= {_moment(moment)}"
@@ -192,7 +191,9 @@ def _restatements(tables: Sequence[str]) -> str:
         return " union all ".join(bodies)
     columns = [f"cast(null as varchar) as {name}" for name in ("source", "symbol", "resolution")]
     columns.append("cast(null as timestamp with time zone) as timestamp")
-    columns += [f"cast(null as {kind}) as {age}_{name}" for age in ("old", "new") for name, kind in types.items()]
+    columns += [
+        f"cast(null as {kind}) as {version}_{name}" for version in ("old", "new") for name, kind in types.items()
+    ]
     columns += [f"cast(null as timestamp with time zone) as {name}" for name in ("first_known", "replaced_at")]
     return f"select {', '.join(columns)}, cast(null as bigint) as delay where false"
 
@@ -203,10 +204,10 @@ def _select(storage: Storage, dataset: Dataset, paths: Sequence[str]) -> str:
         return f"select {', '.join(typed)} where false"
     root = f"{storage.table(dataset.name)}/"
     # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
-    files = f"list_transform(string_split({_text(chr(10).join(paths))}, chr(10)), lambda file: {_text(root)} || file)"
+    files = f"list_transform(string_split({_quote(chr(10).join(paths))}, chr(10)), lambda file: {_quote(root)} || file)"
     hive = ", ".join(f"'{name}': {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
-    return f"select {_names(dataset.schema.names)} from read_parquet({files}{options})"
+    return f"select {_quote_names(dataset.schema.names)} from read_parquet({files}{options})"
 
 
 def _type(kind: pa.DataType) -> str:
@@ -222,11 +223,11 @@ def _type(kind: pa.DataType) -> str:
     return _PLAIN[kind]
 
 
-def _names(columns: Iterable[str]) -> str:
+def _quote_names(columns: Iterable[str]) -> str:
     """Columns as they stand in a query, whatever word of SQL one is called after."""
     return ", ".join(f'"{name}"' for name in columns)
 
 
-def _text(value: str) -> str:
+def _quote(value: str) -> str:
     """A SQL text literal."""
     return "'" + value.replace("'", "''") + "'"

@@ -24,7 +24,7 @@ from gb_pipeline.cli.output import (
 
 if TYPE_CHECKING:
     from gb_pipeline.errors import LakeError
-    from gb_pipeline.lake.maintenance import Merged
+    from gb_pipeline.lake.maintenance import TableCompaction
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
     from gb_pipeline.storage.compaction import Partition
@@ -70,7 +70,7 @@ def compact(
     batches = (
         list(_merge(opened_lake.store, partitions, quiet=as_json)) if opened_lake is not None and partitions else []
     )
-    if opened_lake is not None and any(batch.done for batch in batches):
+    if opened_lake is not None and any(batch.reports for batch in batches):
         from gb_pipeline.catalog.projection import refresh_catalog
 
         refresh_catalog(opened_lake.store)
@@ -95,22 +95,22 @@ def _select_partitions(
 
 def _holds(store: LakeStore, partition: Partition, source: str, symbol: str) -> bool:
     """Whether a partition holds bars of a series; files of days and longer hold many symbols."""
-    from gb_pipeline.lake.datasets import bars_of
+    from gb_pipeline.lake.datasets import parse_bar_table
 
-    if bars_of(partition.table) is None or partition.values["source"] != source:
+    if parse_bar_table(partition.table) is None or partition.values["source"] != source:
         return False
     if "symbol" in partition.values:
         return bool(partition.values["symbol"] == symbol)
     return store.tables.newest(partition.table).select(partition.values, holding={"symbol": [symbol]}).height > 0
 
 
-def _merge(store: LakeStore, partitions: Sequence[Partition], *, quiet: bool) -> Iterator[Merged]:
-    from gb_pipeline.lake.maintenance import merge
+def _merge(store: LakeStore, partitions: Sequence[Partition], *, quiet: bool) -> Iterator[TableCompaction]:
+    from gb_pipeline.lake.maintenance import compact_tables
 
     with progress(quiet=quiet) as bar:
         task = bar.add_task("merging files", total=len(partitions))
-        for batch in merge(store, partitions):
-            bar.advance(task, len(batch.done) + len(batch.left))
+        for batch in compact_tables(store, partitions):
+            bar.advance(task, len(batch.reports) + len(batch.skipped))
             yield batch
 
 
@@ -125,9 +125,9 @@ def _report_dry_run(partitions: Sequence[Partition], limit: int, *, as_json: boo
         note(f"{format_count(files, 'file')} would become {len(partitions):,}; nothing was changed (--dry-run)")
 
 
-def _report(batches: Sequence[Merged], limit: int, *, as_json: bool) -> ExitCode:
-    reports = [report for batch in batches for report in batch.done]
-    failures = [pair for batch in batches for pair in batch.left]
+def _report(batches: Sequence[TableCompaction], limit: int, *, as_json: bool) -> ExitCode:
+    reports = [report for batch in batches for report in batch.reports]
+    failures = [pair for batch in batches for pair in batch.skipped]
     rows = [_row(report.partition, report.files_after, report.bytes_after) for report in reports]
     rows += [_row(partition, None, None) | {"error": error.what} for partition, error in failures]
     if as_json:

@@ -94,10 +94,10 @@ def _check_resolution(store: LakeStore, resolution: Resolution) -> Iterator[Find
     import polars as pl
 
     from gb_pipeline.lake import ledger
-    from gb_pipeline.lake.datasets import SESSIONS, bars
+    from gb_pipeline.lake.datasets import SESSIONS, bars_dataset
     from gb_pipeline.market.schema import Precision
 
-    names = [bars(resolution, precision).name for precision in Precision]
+    names = [bars_dataset(resolution, precision).name for precision in Precision]
     try:
         snapshots = [store.tables.newest(name) for name in names]
         recorded_versions = store.tables.newest(SESSIONS.name).transactions

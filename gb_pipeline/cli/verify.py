@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Outcome
     from gb_pipeline.lake.damages import Damage
-    from gb_pipeline.lake.mending import Lost
+    from gb_pipeline.lake.mending import LostSessions
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.lake.verification import VerifyReport
     from gb_pipeline.reading.lake import Lake
@@ -151,7 +151,7 @@ def _run_repair(
 
 def _fetch_lost(
     store: LakeStore,
-    lost: Sequence[Lost],
+    lost: Sequence[LostSessions],
     damages: Sequence[Damage],
     config: Path | None,
     repair: Repair,
@@ -206,14 +206,16 @@ def _fetch_errors(outcomes: Sequence[Outcome]) -> Iterator[GbError]:
 
 def _describe_lost(damages: Sequence[Damage]) -> Iterator[str]:
     """What no vendor can serve again: superseded versions, and rows of ledgers."""
-    from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, bars_of
+    from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, parse_bar_table
 
     for damage in damages:
         if damage.broken is None:
             continue
         parts = damage.broken.parts
         rows = damage.broken.row["rows"] if parts is None else sum(number for _, _, number, _ in parts)
-        refetchable = damage.current and (bars_of(damage.table) is not None or damage.table == CORPORATE_ACTIONS.name)
+        refetchable = damage.current and (
+            parse_bar_table(damage.table) is not None or damage.table == CORPORATE_ACTIONS.name
+        )
         if rows and not refetchable:
             lost_rows = format_count(rows, "row" if damage.current else "superseded version")
             yield f"lost for good: {lost_rows} of {damage.table}, which cannot be fetched again ({damage.file})"

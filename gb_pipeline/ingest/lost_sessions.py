@@ -14,7 +14,7 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
-from gb_pipeline.lake.mending import Lost
+from gb_pipeline.lake.mending import LostSessions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.symbol import Symbol
@@ -25,7 +25,7 @@ _DAY = timedelta(days=1)
 def fetch_again(
     store: LakeStore,
     sources: Mapping[str, SourceSettings],
-    lost: Sequence[Lost],
+    lost: Sequence[LostSessions],
     *,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> tuple[list[Outcome], list[GbError]]:
@@ -65,7 +65,7 @@ def fetch_again(
     return outcomes, errors
 
 
-def _jobs(source: SourceSettings, lost: Sequence[Lost]) -> Iterator[Job]:
+def _jobs(source: SourceSettings, lost: Sequence[LostSessions]) -> Iterator[Job]:
     known = {symbol.code: symbol for symbol in source.instruments}
     for item in lost:
         symbol = known.get(item.symbol) or Symbol.of(item.symbol, source.asset_class)

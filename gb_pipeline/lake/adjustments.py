@@ -30,7 +30,7 @@ def stored_adjustments(
         LakeError: a series was written with two kinds.
     """
     rows = (
-        ledger.rows(tables, source, resolution, symbols, columns=["symbol", "actual", "adjustment"])
+        ledger.scan(tables, source, resolution, symbols, columns=["symbol", "actual", "adjustment"])
         .filter(pl.col("actual") > 0)
         .select("symbol", pl.col("adjustment").fill_null(Adjustment.RAW.value))
         .unique()

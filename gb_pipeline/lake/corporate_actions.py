@@ -1,30 +1,26 @@
-"""Corporate actions as a vendor tells them, and as it told them at any earlier moment.
+"""This module reads and writes corporate actions, as the vendor has them now and had them at any earlier moment.
 
-Belongs here: comparing an answer with what is stored, and committing what it says differently as new versions. An action is
-(source, symbol, ex_date, kind, label); one that the vendor no longer returns gets a version that says `withdrawn`.
-Does not belong here: whether an action makes sense (`quality.corporate_actions`), and what it does to prices (`market.adjust`).
+What the vendor changed is committed as new versions (`action_changes`). Whether an action makes sense is checked in
+`quality.corporate_actions`, and what it does to prices is computed in `market.adjust`.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import count
-from typing import Any
 
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake import quarantine
-from gb_pipeline.lake.bars import LATE
+from gb_pipeline.lake.action_changes import KEY, compare_actions
 from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
-from gb_pipeline.market.schema import ACTIONS_RECEIVED, SPLIT
+from gb_pipeline.market.schema import SPLIT
 from gb_pipeline.market.window import Window, as_window
-from gb_pipeline.quality.corporate_actions import BAD, ActionsValidation, validate_actions
+from gb_pipeline.quality.corporate_actions import ActionsValidation, validate_actions
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.dataset import KNOWN_AT
@@ -33,18 +29,12 @@ from gb_pipeline.storage.reading import valid_at
 from gb_pipeline.storage.table import Tables
 
 TABLE = CORPORATE_ACTIONS.name
-KEY = ("symbol", "ex_date", "kind", "label")
-# What an action says; `ratio` follows from the split's two numbers.
-SAID = ("split_to", "split_from", "amount", "currency", "declared_date", "record_date", "pay_date")
 # A vendor that moved a split to another day may list it under both for a while.
 _SAME_SPLIT_DAYS = timedelta(days=14)
 _WORST = 5
 _TYPES = CORPORATE_ACTIONS.polars
-# What there is to say of an action that holds, or held; when it ended is not among it.
-HELD = pl.Schema({name: _TYPES[name] for name in (*CORPORATE_ACTIONS.columns.names, KNOWN_AT)})
-
-_Action = dict[str, Any]
-_Key = tuple[str, date, str, str]
+# Columns of a valid action; when it ended is not among them.
+ACTIONS_STORED = pl.Schema({name: _TYPES[name] for name in (*CORPORATE_ACTIONS.columns.names, KNOWN_AT)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +46,10 @@ class ActionsReport:
         new: actions that the lake did not hold.
         restated: actions that it held with another content, or as withdrawn; the old rows stay.
         unchanged: actions that it held with this content.
-        withdrawn: actions that the vendor returns no more since this answer.
+        withdrawn: actions that the vendor no longer returns.
         quarantined: rows that were refused.
-        repeated: rows that said the same as another row of the answer.
-        late: rows that differ from what a later question brought; they changed nothing and are in quarantine.
+        repeated: rows that equal another row of the response.
+        late: rows that differ from what a later request brought; they changed nothing and are in quarantine.
         reasons: refused rows by code.
         worst: the first few refused rows: `symbol`, `ex_date`, `why`, `row`, as text.
         doubtful: splits that look like one split under two dates, as text, by symbol.
@@ -94,14 +84,14 @@ def history(
     between: tuple[date, date] | None = None,
 ) -> pl.DataFrame:
     """Every version of every action, in the order of key and `known_at`; `between` is a half-open range of ex dates."""
-    found = tables.newest(TABLE)
-    files = found.select(
+    snapshot = tables.newest(TABLE)
+    files = snapshot.select(
         {"source": source} if source is not None else None,
         between={"ex_date": between} if between else None,
         holding={"symbol": symbols} if symbols is not None else None,
     )
-    cut = None if between is None else ("ex_date", *between)
-    rows = reading.read(tables.storage, CORPORATE_ACTIONS, files, between=cut)
+    needed_range = None if between is None else ("ex_date", *between)
+    rows = reading.read(tables.storage, CORPORATE_ACTIONS, files, between=needed_range)
     if symbols is not None:
         rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
     return rows.sort("source", *KEY, "known_at")
@@ -116,24 +106,24 @@ def read(
     *,
     withdrawn: bool = False,
 ) -> pl.DataFrame:
-    """The actions that hold now, or held at a moment.
+    """The actions that are valid now, or were at a moment.
 
     Args:
         between: half-open range of ex dates.
         withdrawn: also those that the vendor no longer returned by then.
 
     Returns:
-        Columns of `HELD`, `withdrawn` never null, sorted by source, symbol and ex date.
+        Columns of `ACTIONS_STORED`, `withdrawn` never null, sorted by source, symbol and ex date.
     """
     rows = history(tables, source, symbols, between).with_columns(pl.col("withdrawn").fill_null(False))
-    return valid(rows, as_of, withdrawn=withdrawn).select(HELD.names())
+    return select_valid(rows, as_of, withdrawn=withdrawn).select(ACTIONS_STORED.names())
 
 
-def valid(rows: pl.DataFrame, as_of: datetime | None = None, *, withdrawn: bool = False) -> pl.DataFrame:
-    """Of all versions, the ones that hold now or held at a moment."""
-    held = pl.col("superseded_at").is_null() if as_of is None else valid_at(as_of, history=True)
-    newest = rows.filter(held)
-    return newest if withdrawn else newest.filter(~pl.col("withdrawn").fill_null(False))
+def select_valid(rows: pl.DataFrame, as_of: datetime | None = None, *, withdrawn: bool = False) -> pl.DataFrame:
+    """Of all versions, the ones that are valid now, or were at a moment."""
+    is_valid = pl.col("superseded_at").is_null() if as_of is None else valid_at(as_of, history=True)
+    versions = rows.filter(is_valid)
+    return versions if withdrawn else versions.filter(~pl.col("withdrawn").fill_null(False))
 
 
 def write_actions(
@@ -148,21 +138,21 @@ def write_actions(
     clock: Clock,
 ) -> ActionsReport:
     """See `LakeStore.write_actions`."""
-    codes, asked = sorted(set(symbols)), as_window(window)
-    days = _days(asked)
-    verdict = validate_actions(frame, set(codes), *days)
+    codes, requested = sorted(set(symbols)), as_window(window)
+    days = _days(requested)
+    validation = validate_actions(frame, set(codes), *days)
 
-    def refuse(rows: pl.DataFrame) -> None:
+    def quarantine_rows(rows: pl.DataFrame) -> None:
         at = max(*fetched_at.values(), clock())
-        quarantine.record(tables, source, TABLE, asked, rows, at=at, run_id=run_id, clock=clock)
+        quarantine.record(tables, source, TABLE, requested, rows, quarantined_at=at, run_id=run_id, clock=clock)
 
-    refuse(verdict.bad)
+    quarantine_rows(validation.bad)
 
     def decide(draft: Draft) -> tuple[ActionsReport, pl.DataFrame]:
-        return _decide(draft, source, codes, days, verdict, fetched_at)
+        return _decide(draft, source, codes, days, validation, fetched_at)
 
     report, late = commit(tables[TABLE], decide, clock=clock)
-    refuse(late)
+    quarantine_rows(late)
     return report
 
 
@@ -177,23 +167,23 @@ def _decide(
     source: str,
     codes: list[str],
     window: tuple[date, date],
-    verdict: ActionsValidation,
+    validation: ActionsValidation,
     fetched_at: Mapping[str, datetime],
 ) -> tuple[ActionsReport, pl.DataFrame]:
     """One attempt: read, compare, and fill the draft; the report, and what came too late as refused rows."""
-    found = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
-    files = reading.current_files(draft.base, found)
-    held = reading.read(draft.table.storage, CORPORATE_ACTIONS, files, with_file=True)
+    chosen = draft.base.select({"source": source}, between={"ex_date": window}, holding={"symbol": codes})
+    files = reading.current_files(draft.base, chosen)
+    file_rows = reading.read(draft.table.storage, CORPORATE_ACTIONS, files, with_file=True)
     inside = (pl.col("ex_date") >= window[0]) & (pl.col("ex_date") < window[1])
-    stored = held.filter(inside, pl.col("symbol").is_in(codes))
-    changes, late, counts = _changes(source, verdict, stored, fetched_at)
+    stored = file_rows.filter(inside, pl.col("symbol").is_in(codes))
+    changes, late, counts = compare_actions(source, validation, stored, fetched_at)
     version = None
     if changes.height:
         version = draft.base.version + 1
         replaced = stored.join(changes.select(KEY), on=list(KEY), how="semi", maintain_order="left")
-        revise(draft, changes.sort(KEY), replaced, files, held)
-    bad = Counter((symbol, "quarantined") for symbol in verdict.bad["symbol"])
-    counts += bad + Counter((symbol, "repeated") for symbol in verdict.repeated)
+        revise(draft, changes.sort(KEY), replaced, files, file_rows)
+    bad = Counter((symbol, "quarantined") for symbol in validation.bad["symbol"])
+    counts += bad + Counter((symbol, "repeated") for symbol in validation.repeated)
     total: Counter[str] = Counter()
     by_symbol: dict[str, Counter[str]] = {}
     for (symbol, what), number in counts.items():
@@ -203,7 +193,7 @@ def _decide(
         source=source,
         start=window[0],
         end=window[1],
-        received=verdict.received,
+        received=validation.received,
         new=total["new"],
         restated=total["restated"],
         unchanged=total["unchanged"],
@@ -211,9 +201,9 @@ def _decide(
         quarantined=total["quarantined"],
         repeated=total["repeated"],
         late=total["late"],
-        reasons=dict(Counter(reason for reasons in verdict.bad["reasons"].to_list() for reason in reasons)),
-        worst=_worst(verdict.bad),
-        doubtful=_doubtful(verdict.good),
+        reasons=dict(Counter(reason for reasons in validation.bad["reasons"].to_list() for reason in reasons)),
+        worst=_worst_rows(validation.bad),
+        doubtful=_repeated_splits(validation.good),
         by_symbol=by_symbol,
         changed=changes,
         version=version,
@@ -221,116 +211,21 @@ def _decide(
     return report, late
 
 
-def _changes(
-    source: str, verdict: ActionsValidation, there: pl.DataFrame, fetched_at: Mapping[str, datetime]
-) -> tuple[pl.DataFrame, pl.DataFrame, Counter[tuple[str, str]]]:
-    """The new versions, what came too late as refused rows, and how many actions of which symbol are what."""
-    stored = {_key(row): row for row in there.rows(named=True)}
-    counts: Counter[tuple[str, str]] = Counter()
-    changes: list[_Action] = []
-    overdue: list[_Action] = []
-
-    def overtaken(before: _Action | None) -> bool:
-        return before is not None and before["fetched_at"] > fetched_at[before["symbol"]]
-
-    def append(action: _Action, *, gone: bool = False) -> None:
-        changes.append({**action, "source": source, "withdrawn": gone, "fetched_at": fetched_at[action["symbol"]]})
-
-    sent = _labelled(verdict.good, stored)
-    for key, action in sent.items():
-        before = stored.get(key)
-        same = before is not None and not before["withdrawn"] and _said(before) == _said(action)
-        late = not same and overtaken(before)
-        what = "unchanged" if same else "late" if late else "new" if before is None else "restated"
-        counts[key[0], what] += 1
-        if late:
-            overdue.append(_as_late(action))
-        elif not same:
-            append(action)
-    for key, before in stored.items():
-        refused = key[:3] in verdict.refused
-        if key not in sent and not before["withdrawn"] and not refused and not overtaken(before):
-            counts[key[0], "withdrawn"] += 1
-            append(before, gone=True)
-    names = CORPORATE_ACTIONS.columns.names
-    types = {name: _TYPES[name] for name in names}
-    new = pl.DataFrame([{name: row[name] for name in names} for row in changes], schema=types)
-    return new, pl.DataFrame(overdue, schema=BAD), counts
-
-
-def _as_late(action: _Action) -> _Action:
-    ex_date = action["ex_date"]
-    return {
-        "symbol": action["symbol"],
-        "session": ex_date,
-        "timestamp": datetime.combine(ex_date, time(), UTC),
-        "reasons": [LATE],
-        "row": json.dumps({name: action[name] for name in ACTIONS_RECEIVED}, default=str),
-    }
-
-
-def _labelled(good: pl.DataFrame, stored: Mapping[_Key, _Action]) -> dict[_Key, _Action]:
-    """Actions by key. Several of one day under one label become `label`, `label (2)`, ...
-
-    One that is stored keeps its label whatever comes beside it; the others take the free ones in the order of what they
-    say, so that the order of an answer means nothing.
-    """
-    groups: dict[_Key, list[_Action]] = {}
-    for row in good.rows(named=True):
-        groups.setdefault(_key(row), []).append(row)
-    found: dict[_Key, _Action] = {}
-    for key, rows in groups.items():
-        labels = _labels(key, len(rows), stored, groups)
-        by_content = {_said(stored[name]): name for name in reversed(labels) if name in stored}
-        waiting = []
-        for row in rows:
-            name = by_content.get(_said(row))
-            if name is None:
-                waiting.append(row)
-            else:
-                found[name] = {**row, "label": name[3]}
-        free = [name for name in labels if name not in found]
-        for row, name in zip(sorted(waiting, key=lambda row: repr(_said(row))), free, strict=False):
-            found[name] = {**row, "label": name[3]}
-    return found
-
-
-def _labels(key: _Key, rows: int, stored: Mapping[_Key, _Action], sent: Iterable[_Key]) -> list[_Key]:
-    """Enough keys for the rows of a group: the vendor's own label, then numbered ones; all that are stored are among them."""
-    *rest, label = key
-    names, others = [key], set(sent) - {key}
-    for number in count(2):
-        name: _Key = (*rest, f"{label} ({number})")  # type: ignore[assignment]
-        if name not in others:
-            if len(names) >= rows and name not in stored:
-                return names
-            names.append(name)
-    return names
-
-
-def _key(row: Mapping[str, Any]) -> _Key:
-    return row["symbol"], row["ex_date"], row["kind"], row["label"]
-
-
-def _said(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in SAID)
-
-
-def _doubtful(good: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+def _repeated_splits(good: pl.DataFrame) -> dict[str, tuple[str, ...]]:
     """Equal splits of one symbol within two weeks: a date that was moved, and both applied would be one too many."""
     splits = good.filter(pl.col("kind") == SPLIT).sort("symbol", "ex_date")
     pairs = splits.with_columns(
         pl.col("ex_date").shift().over("symbol", "split_to", "split_from", order_by="ex_date").alias("before")
     ).filter(pl.col("ex_date") - pl.col("before") <= _SAME_SPLIT_DAYS)
-    found: dict[str, tuple[str, ...]] = {}
+    by_symbol: dict[str, tuple[str, ...]] = {}
     for row in pairs.rows(named=True):
         ratio = f"{_plain(row['split_to'])}:{_plain(row['split_from'])}"
-        said = f"the same split {ratio} on {row['before']} and on {row['ex_date']}"
-        found[row["symbol"]] = (*found.get(row["symbol"], ()), said)
-    return found
+        text = f"the same split {ratio} on {row['before']} and on {row['ex_date']}"
+        by_symbol[row["symbol"]] = (*by_symbol.get(row["symbol"], ()), text)
+    return by_symbol
 
 
-def _worst(bad: pl.DataFrame) -> tuple[Mapping[str, str], ...]:
+def _worst_rows(bad: pl.DataFrame) -> tuple[Mapping[str, str], ...]:
     return tuple(
         {
             "symbol": row["symbol"],

@@ -1,7 +1,7 @@
-"""What a window's rows amount to, session by session.
+"""This module describes what a window's rows amount to, session by session.
 
-This module turns stored rows, the calendar's expectation and the verdict on an answer into one frame with a row for each
-series and day, and that frame into rows of the ledger. Everything is computed by columns: a day of a series is a position in
+Stored rows, the calendar's expectation and the result of a validation become one frame with a row for each series and day, and
+that frame becomes rows of the ledger. Everything is computed by columns: a day of a series is a position in
 arrays, symbol after symbol and day after day. Nothing here reads or writes a table.
 """
 
@@ -58,7 +58,7 @@ def expect(rules: BarRules, window: Window, now: datetime) -> Expectation:
 
     Args:
         rules: of the source: its calendar, the resolution, where bars start, and how long after its end one is closed.
-        window: what is asked for.
+        window: the requested one.
         now: the present, aware; bars that are not closed yet are not expected.
 
     Raises:
@@ -74,7 +74,7 @@ def expect(rules: BarRules, window: Window, now: datetime) -> Expectation:
     return Expectation(grid, sessions, closed, hull, whole)
 
 
-# One window is asked for many groups of symbols, one after the other.
+# One window is requested for many groups of symbols, one after the other.
 @lru_cache(maxsize=2)
 def _calendar_facts(
     rules: BarRules, window: Window
@@ -94,10 +94,10 @@ def _calendar_facts(
     if resolution.intraday and sessions:
         first, last = calendar.session_window(sessions[0]), calendar.session_window(sessions[-1])
         hull = Window(min(window.start, first.start), max(window.end, last.end))
-    kept = grid.filter(pl.col("session").is_in(labels.implode())).select("session", "timestamp")
-    ends = calendar.bar_ends(kept["timestamp"], resolution)
-    whole = inside.height == kept.height
-    return kept.with_columns(ends.alias("end")), sessions, _closed_days(rules, window), hull, whole
+    session_bars = grid.filter(pl.col("session").is_in(labels.implode())).select("session", "timestamp")
+    ends = calendar.bar_ends(session_bars["timestamp"], resolution)
+    whole = inside.height == session_bars.height
+    return session_bars.with_columns(ends.alias("end")), sessions, _closed_days(rules, window), hull, whole
 
 
 def _closed_days(rules: BarRules, window: Window) -> tuple[date, ...]:
@@ -115,7 +115,7 @@ def describe_sessions(
     rules: BarRules,
     expectation: Expectation,
     rows: pl.DataFrame,
-    verdict: ValidationResult,
+    validation: ValidationResult,
     *,
     listings: Mapping[str, Listing],
     touched: pl.DataFrame,
@@ -129,15 +129,15 @@ def describe_sessions(
     Args:
         source: short name of the feed.
         symbols: canonical codes; order and repetitions mean nothing.
-        rules: what the answer was judged by.
+        rules: what the response was validated against.
         expectation: of the window, from `expect`.
         rows: everything that is stored in the hull after the write: `symbol`, `session`, `timestamp`, the content columns,
             and `withdrawn` (Boolean, null is false; false where the column is absent).
-        verdict: on the answer that was written.
+        validation: of the response that was written.
         listings: first session, and first session without it, by symbol.
         touched, restated, withdrawn: `symbol`, `session` and more of the rows that this write stored or changed, that had
             other content before, and that it marked as no longer sent.
-        failed: there was no answer: the fetch failed.
+        failed: there was no response: the fetch failed.
         fingerprints: of `rows`, from `session_fingerprints`, where they are known already.
 
     Returns:
@@ -148,19 +148,19 @@ def describe_sessions(
         WindowRefused: `rows` lack a price or a volume.
 
     Example:
-        >>> describe_sessions("sim", ["BTC-USD"], rules, expectation, rows, verdict, ...).select("status", "missing").row(0)
+        >>> describe_sessions("sim", ["BTC-USD"], rules, expectation, rows, validation, ...).select("status", "missing").row(0)
         ('partial', 3)
     """
     days = SessionDays(symbols, expectation.sessions, expectation.closed, listings)
     bars = ExpectedBars(days, expectation.grid)
     runs = session_runs(rows)
     places = days.places(runs.symbols, runs.sessions)
-    actual, quarantined = days.add(places, runs.counts), days.count(verdict.bad)
-    gaps = gaps_by_day(days, bars, runs, places, rules, refused=verdict.bad, failed=failed)
+    actual, quarantined = days.add(places, runs.counts), days.count(validation.bad)
+    gaps = gaps_by_day(days, bars, runs, places, rules, refused=validation.bad, failed=failed)
     status = _status(
         (SessionStatus.CLOSED, days.closed),
         (SessionStatus.FAILED, np.full(days.height, failed)),
-        (SessionStatus.REFUSED, _refused(days, verdict)),
+        (SessionStatus.REFUSED, _is_refused(days, validation)),
         (SessionStatus.NOT_LISTED, ~days.listed),
         (SessionStatus.EMPTY, actual == 0),
         (SessionStatus.PARTIAL, gaps.counts > 0),
@@ -168,39 +168,39 @@ def describe_sessions(
     )
     stamps = runs.frame["timestamp"]
     if fingerprints is None:
-        prints = days.put(places, pl.Series(fingerprint_runs(runs, source, rules.resolution, rules.precision)))
+        session_prints = days.put(places, pl.Series(fingerprint_runs(runs, source, rules.resolution, rules.precision)))
     else:
-        named = days.places(fingerprints["symbol"], fingerprints["session"])
-        prints = days.put(named, fingerprints["fingerprint"])
+        fingerprint_places = days.places(fingerprints["symbol"], fingerprints["session"])
+        session_prints = days.put(fingerprint_places, fingerprints["fingerprint"])
     return _frame(
         days,
         status=status,
         expected=np.where(days.listed, days.of_days(bars.counts), 0),
         actual=actual,
         missing=gaps.missing,
-        received=days.count(verdict.good) + quarantined,
+        received=days.count(validation.good) + quarantined,
         quarantined=quarantined,
         restated=days.count(restated),
-        withdrawn=days.add(places, _withdrawn(runs)),
+        withdrawn=days.add(places, _count_withdrawn(runs)),
         changed=days.count(touched) + days.count(withdrawn) > 0,
-        warnings=days.count(verdict.warnings),
-        fingerprint=prints,
+        warnings=days.count(validation.warnings),
+        fingerprint=session_prints,
         first_timestamp=days.put(places, stamps[runs.starts]),
         last_timestamp=days.put(places, stamps[runs.starts + runs.counts - 1]),
         gaps=gaps.lists,
-        **_details(days, verdict),
+        **_details(days, validation),
     )
 
 
 def deferred_sessions(
     symbols: Sequence[str], rules: BarRules, window: Window, now: datetime, listings: Mapping[str, Listing]
 ) -> pl.DataFrame:
-    """One row for each symbol and day of a window that was not asked for; it claims nothing that an answer would tell.
+    """One row for each symbol and day of a window that was not requested; it claims nothing that a response would tell.
 
     Args:
         symbols: canonical codes; order and repetitions mean nothing.
         rules: of the source.
-        window: what was not asked for.
+        window: the one that was not requested.
         now: the present, aware.
         listings: as in `describe_sessions`.
 
@@ -225,9 +225,9 @@ def ledger_frame(
 
     Args:
         source: short name of the feed.
-        rules: what its bars were judged by.
+        rules: what its bars were validated against.
         described: columns of `report.DESCRIBED`.
-        fetched_at: when the answer was asked for.
+        fetched_at: when the bars were requested.
         version: of the table that the rows describe.
 
     Returns:
@@ -252,14 +252,14 @@ def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:
     return _STATUSES[np.select([holds for _, holds in ranked], [_CODES[status] for status, _ in ranked])]
 
 
-def _refused(days: SessionDays, verdict: ValidationResult) -> Flags:
-    if not verdict.refused:
+def _is_refused(days: SessionDays, validation: ValidationResult) -> Flags:
+    if not validation.refused:
         return np.zeros(days.height, dtype=bool)
-    pairs = pl.DataFrame(list(verdict.refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
+    pairs = pl.DataFrame(list(validation.refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
     return days.count(pairs) > 0
 
 
-def _withdrawn(runs: SessionRuns) -> Integers:
+def _count_withdrawn(runs: SessionRuns) -> Integers:
     """Rows of every run that are marked as withdrawn."""
     marks = runs.frame["withdrawn"] if "withdrawn" in runs.frame.columns else None
     if marks is None or not marks.any():
@@ -267,31 +267,33 @@ def _withdrawn(runs: SessionRuns) -> Integers:
     return np.add.reduceat(marks.fill_null(False).to_numpy().astype(np.int64), runs.starts)
 
 
-def _details(days: SessionDays, verdict: ValidationResult) -> dict[str, pl.Series]:
+def _details(days: SessionDays, validation: ValidationResult) -> dict[str, pl.Series]:
     """What only few days have: their rows by code, and the first of them."""
-    if verdict.bad.is_empty() and verdict.warnings.is_empty():
+    if validation.bad.is_empty() and validation.warnings.is_empty():
         return {}
-    bad = verdict.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
-    odd = verdict.warnings.with_columns(pl.col("warning").alias("why"), pl.lit("stored").alias("row"))
-    worst = pl.concat([item.select(*_DAY, "timestamp", "why", "row") for item in (bad, odd)])
+    bad = validation.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
+    suspicious = validation.warnings.with_columns(pl.col("warning").alias("why"), pl.lit("stored").alias("row"))
+    worst = pl.concat([item.select(*_DAY, "timestamp", "why", "row") for item in (bad, suspicious)])
     return {
-        "reason_counts": _by_code(days, verdict.bad.explode("reasons"), "reasons"),
-        "warning_counts": _by_code(days, verdict.warnings, "warning"),
-        "worst": _worst(days, worst),
+        "reason_counts": _counts_by_code(days, validation.bad.explode("reasons"), "reasons"),
+        "warning_counts": _counts_by_code(days, validation.warnings, "warning"),
+        "worst": _worst_rows(days, worst),
     }
 
 
-def _by_code(days: SessionDays, rows: pl.DataFrame, code: str) -> pl.Series:
-    counted = rows.group_by(*_DAY, pl.col(code).alias("code")).agg(pl.len().cast(pl.Int64).alias("rows")).sort("code")
-    return _gathered(days, counted, "code", "rows")
+def _counts_by_code(days: SessionDays, rows: pl.DataFrame, code: str) -> pl.Series:
+    counts = rows.group_by(*_DAY, pl.col(code).alias("code")).agg(pl.len().cast(pl.Int64).alias("rows")).sort("code")
+    return _collect_lists(days, counts, "code", "rows")
 
 
-def _worst(days: SessionDays, rows: pl.DataFrame) -> pl.Series:
-    shown = rows.filter(pl.int_range(pl.len()).over(_DAY) < WORST_ROWS)
-    return _gathered(days, shown.with_columns(pl.col("row").str.slice(0, _LONGEST_ROW)), "timestamp", "why", "row")
+def _worst_rows(days: SessionDays, rows: pl.DataFrame) -> pl.Series:
+    first_rows = rows.filter(pl.int_range(pl.len()).over(_DAY) < WORST_ROWS)
+    return _collect_lists(
+        days, first_rows.with_columns(pl.col("row").str.slice(0, _LONGEST_ROW)), "timestamp", "why", "row"
+    )
 
 
-def _gathered(days: SessionDays, rows: pl.DataFrame, *names: str) -> pl.Series:
+def _collect_lists(days: SessionDays, rows: pl.DataFrame, *names: str) -> pl.Series:
     """The rows of each day as a list of structs, null where there are none."""
     lists = rows.group_by(_DAY, maintain_order=True).agg(pl.struct(names).alias("items"))
     return days.put(days.places(lists["symbol"], lists["session"]), lists["items"])
@@ -299,12 +301,12 @@ def _gathered(days: SessionDays, rows: pl.DataFrame, *names: str) -> pl.Series:
 
 def _frame(days: SessionDays, **columns: Any) -> pl.DataFrame:
     """A frame with the columns of `DESCRIBED`; numbers that are not given are zero, everything else is null."""
-    given: dict[str, Any] = {"symbol": days.symbols, "session": days.sessions, **columns}
+    values: dict[str, Any] = {"symbol": days.symbols, "session": days.sessions, **columns}
     zeros = np.zeros(days.height, np.int64)
     described = []
     for name, kind in DESCRIBED.items():
-        if name in given or (kind in {pl.Int64(), pl.Boolean()} and name != "fingerprint"):
-            described.append(pl.Series(name, given.get(name, zeros)).cast(kind))
+        if name in values or (kind in {pl.Int64(), pl.Boolean()} and name != "fingerprint"):
+            described.append(pl.Series(name, values.get(name, zeros)).cast(kind))
         else:
             described.append(pl.Series(name, [None], dtype=kind).new_from_index(0, days.height))
     return pl.DataFrame(described)

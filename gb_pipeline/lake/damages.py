@@ -1,7 +1,7 @@
-"""What is not as it was written: of files, and of rows that can be read.
+"""This module describes damage: of files that are not as they were written, and of rows that can be read but are not right.
 
-This module says of each damage which file, series, sessions and rows it concerns, and compares the rows of a table with the ledger
-and with each other. Going through a whole lake is done in `verification`, mending in `mending`.
+Each damage has the file, series, sessions and rows that it concerns. The rows of a table are compared with the ledger and with
+each other. Whole lakes are verified in `verification` and mended in `mending`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 
 from gb_pipeline.errors import GbError
 from gb_pipeline.lake import ledger, proofs
-from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
@@ -58,25 +58,30 @@ class Damage:
         return self.broken is None or self.broken.row.get(IS_CURRENT) is not False
 
 
-def damage_of_file(store: LakeStore, snapshot: Snapshot, item: scrub.BrokenFile) -> Damage:
+def describe_broken_file(store: LakeStore, snapshot: Snapshot, broken_file: scrub.BrokenFile) -> Damage:
     """What a damaged file holds, by the log and the ledger."""
-    row, kind = item.row, bars_of(snapshot.dataset.name)
-    said = _parts(item)
+    row, kind = broken_file.row, parse_bar_table(snapshot.dataset.name)
+    rows = _describe_rows(broken_file)
     if kind is None:
         return Damage(
-            snapshot.dataset.name, item.error.reason, row["path"], str(row.get("source") or ""), rows=said, broken=item
+            snapshot.dataset.name,
+            broken_file.error.reason,
+            row["path"],
+            str(row.get("source") or ""),
+            rows=rows,
+            broken=broken_file,
         )
     symbols, sessions = _sessions_of(store, row, kind[0])
     return Damage(
         table=snapshot.dataset.name,
-        problem=item.error.reason,
+        problem=broken_file.error.reason,
         file=row["path"],
         source=str(row["source"]),
         symbols=symbols,
         resolution=kind[0],
         sessions=sessions,
-        rows=said,
-        broken=item,
+        rows=rows,
+        broken=broken_file,
     )
 
 
@@ -84,32 +89,33 @@ def _sessions_of(
     store: LakeStore, row: Mapping[str, Any], resolution: Resolution
 ) -> tuple[tuple[str, ...], tuple[date, ...]]:
     first, last = row["min.timestamp"], row["max.timestamp"]
-    own = row.get("symbol")
+    symbol = row.get("symbol")
     try:
-        known = ledger.current(
-            store.tables, row["source"], resolution, None if own is None else [own],
+        recorded = ledger.current(
+            store.tables, row["source"], resolution, None if symbol is None else [symbol],
             (first.date() - 32 * _DAY, last.date() + 2 * _DAY),
         )  # fmt: skip
     except GbError:
-        return (() if own is None else (own,)), ()
-    inside = known.filter((pl.col("first_timestamp") <= last) & (pl.col("last_timestamp") >= first))
-    if own is None:
+        return (() if symbol is None else (symbol,)), ()
+    inside = recorded.filter((pl.col("first_timestamp") <= last) & (pl.col("last_timestamp") >= first))
+    if symbol is None:
         inside = inside.filter(pl.col("symbol").is_between(pl.lit(row["min.symbol"]), pl.lit(row["max.symbol"])))
-    symbols = tuple(inside["symbol"].unique().sort().to_list()) or (() if own is None else (own,))
+    symbols = tuple(inside["symbol"].unique().sort().to_list()) or (() if symbol is None else (symbol,))
     return symbols, tuple(inside["session"].unique().sort().to_list())
 
 
-def _parts(item: scrub.BrokenFile) -> str:
-    rows = item.row["rows"]
-    if item.parts is None:
+def _describe_rows(broken_file: scrub.BrokenFile) -> str:
+    rows = broken_file.row["rows"]
+    if broken_file.parts is None:
         return f"all {rows:,} rows" if rows is not None else "all rows"
-    said = [
-        f"rows {first + 1:,} to {first + count:,} ({', '.join(columns)})" for _, first, count, columns in item.parts
+    parts = [
+        f"rows {first + 1:,} to {first + count:,} ({', '.join(columns)})"
+        for _, first, count, columns in broken_file.parts
     ]
-    return "; ".join(said) or "no row: what is damaged is never decoded"
+    return "; ".join(parts) or "no row: what is damaged is never decoded"
 
 
-def damages_of_rows(
+def find_row_damages(
     store: LakeStore,
     table: Table,
     snapshot: Snapshot,
@@ -118,7 +124,7 @@ def damages_of_rows(
     symbol: str | None,
 ) -> tuple[list[Damage], int]:
     """Bars against the ledger, and versions against each other."""
-    kind = bars_of(snapshot.dataset.name)
+    kind = parse_bar_table(snapshot.dataset.name)
     if kind is None or files.is_empty():
         return [], 0
     damages: list[Damage] = []
@@ -132,31 +138,38 @@ def damages_of_rows(
             continue
         damages += _history_damages(table.name, kind[0], str(values[0]), rows)
         current = rows.filter(IS_CURRENT)
-        wrong = proofs.differing(store.tables, str(values[0]), *kind, current)
-        damages += _differing(table.name, kind[0], str(values[0]), wrong)
+        mismatches = proofs.find_mismatches(store.tables, str(values[0]), *kind, current)
+        damages += _mismatch_damages(table.name, kind[0], str(values[0]), mismatches)
         sessions += current.select("symbol", pl.col("timestamp").dt.date()).unique().height
-    damages += _vanished(store, table.name, kind, files, source, symbol)
+    damages += _missing_damages(store, table.name, kind, files, source, symbol)
     return damages, sessions
 
 
-def _differing(table: str, resolution: Resolution, source: str, wrong: pl.DataFrame) -> Iterator[Damage]:
-    for (code,), rows in wrong.group_by("symbol", maintain_order=True):
+def _mismatch_damages(table: str, resolution: Resolution, source: str, mismatches: pl.DataFrame) -> Iterator[Damage]:
+    for (code,), rows in mismatches.group_by("symbol", maintain_order=True):
         days = tuple(rows["session"].to_list())
-        said = "; ".join(f"{row['session']}: {row['problem']}" for row in rows.head(5).iter_rows(named=True))
+        problems = "; ".join(f"{row['session']}: {row['problem']}" for row in rows.head(5).iter_rows(named=True))
         yield Damage(
-            table, "what is stored is not what the ledger recorded", "", source, (str(code),), resolution, days, said
+            table,
+            "what is stored is not what the ledger recorded",
+            "",
+            source,
+            (str(code),),
+            resolution,
+            days,
+            problems,
         )
 
 
 def _history_damages(table: str, resolution: Resolution, source: str, rows: pl.DataFrame) -> Iterator[Damage]:
     """Versions of one bar follow each other: no two hold at once."""
     key = ["symbol", "timestamp"]
-    after = pl.col(KNOWN_AT).shift(-1).over(key)
+    next_known = pl.col(KNOWN_AT).shift(-1).over(key)
     # A version that was lost leaves a hole between its neighbours; two that hold at once are a fault.
-    overlap = pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > pl.col("after"))
-    wrong = rows.with_columns(after.alias("after")).filter(pl.col("after").is_not_null() & overlap)
-    for (code,), mine in wrong.group_by("symbol", maintain_order=True):
-        stamps = mine["timestamp"]
+    overlaps = pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > pl.col("after"))
+    overlapping = rows.with_columns(next_known.alias("after")).filter(pl.col("after").is_not_null() & overlaps)
+    for (code,), bars in overlapping.group_by("symbol", maintain_order=True):
+        stamps = bars["timestamp"]
         yield Damage(
             table,
             "two versions of a bar hold at once",
@@ -165,11 +178,11 @@ def _history_damages(table: str, resolution: Resolution, source: str, rows: pl.D
             (str(code),),
             resolution,
             tuple(stamps.dt.date().unique().sort().to_list()),
-            f"{mine.height} bars, the first at {stamps[0]}",
+            f"{bars.height} bars, the first at {stamps[0]}",
         )
 
 
-def _vanished(
+def _missing_damages(
     store: LakeStore,
     table: str,
     kind: tuple[Resolution, Precision],
@@ -179,23 +192,23 @@ def _vanished(
 ) -> Iterator[Damage]:
     """Sessions of which the ledger counts bars, and of which no file may hold one."""
     resolution, precision = kind
-    known = ledger.current(store.tables, source, resolution, None if symbol is None else [symbol])
-    known = known.filter((pl.col("actual") > 0) & (pl.col("precision") == precision.value))
+    recorded = ledger.current(store.tables, source, resolution, None if symbol is None else [symbol])
+    recorded = recorded.filter((pl.col("actual") > 0) & (pl.col("precision") == precision.value))
     current = files.filter(IS_CURRENT)
-    own = "symbol" in current.columns
+    by_symbol = "symbol" in current.columns
     spans = current.select(
         "source",
-        *(["symbol"] if own else []),
+        *(["symbol"] if by_symbol else []),
         pl.col("min.timestamp").alias("low"),
         pl.col("max.timestamp").alias("high"),
     )
-    keys = ["source", "symbol"] if own else ["source"]
-    touched = (
-        known.select("source", "symbol", "session", "first_timestamp", "last_timestamp")
+    keys = ["source", "symbol"] if by_symbol else ["source"]
+    found = (
+        recorded.select("source", "symbol", "session", "first_timestamp", "last_timestamp")
         .join(spans, on=keys, how="inner")
         .filter((pl.col("low") <= pl.col("last_timestamp")) & (pl.col("high") >= pl.col("first_timestamp")))
     )
-    lost = known.join(touched, on=["source", "symbol", "session"], how="anti")
+    lost = recorded.join(found, on=["source", "symbol", "session"], how="anti")
     for (name, code), rows in lost.group_by("source", "symbol", maintain_order=True):
         days = tuple(rows["session"].sort().to_list())
         yield Damage(

@@ -1,8 +1,7 @@
-"""The datasets of a lake, each declared once.
+"""This module declares the datasets of a lake, each once: schema, key, partitions, order, statistics and period of every table.
 
-Belongs here: schema, key, partitions, order, statistics and period of every table. Storage, the catalog, compaction, vacuum and
-verification work from these declarations; a new dataset is one more of them. Does not belong here: what the rows mean to
-those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`, `fetches`).
+Storage, the catalog, compaction, vacuum and verification work from these declarations; a new dataset is one more of them. What the
+rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`, `fetches`).
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from gb_pipeline.storage.dataset import Dataset, Datasets, Period
 BAR_KEY = ("source", "symbol", "timestamp")
 
 
-def bars(resolution: Resolution, precision: Precision = Precision.STANDARD) -> Dataset:
+def bars_dataset(resolution: Resolution, precision: Precision = Precision.STANDARD) -> Dataset:
     """Bars of one resolution: files of 10,000 to 100,000 rows.
 
-    Bars of a second lie per symbol and day, longer intraday bars per symbol and month. Files of days and longer hold a year of all
-    symbols of a source, so that a cross-section is a few files.
+    Bars of a second are kept per symbol and day, longer intraday bars per symbol and month. Files of days and longer hold a year
+    of all symbols of a source, so that a cross-section is a few files.
     """
     period = Period.MONTH if resolution.intraday else Period.YEAR
     return Dataset(
@@ -82,7 +81,7 @@ CORPORATE_ACTIONS = Dataset(
 ALL = Datasets(
     [
         *(
-            bars(resolution, precision)
+            bars_dataset(resolution, precision)
             for resolution in Resolution
             if resolution is not Resolution.TICK
             for precision in Precision
@@ -95,7 +94,7 @@ ALL = Datasets(
 )
 
 
-def bars_of(name: str) -> tuple[Resolution, Precision] | None:
+def parse_bar_table(name: str) -> tuple[Resolution, Precision] | None:
     """Resolution and precision of a table of bars; None for any other table."""
     match = re.fullmatch(r"bars_(.+?)(_wide)?", name)
     if match is None:

@@ -1,7 +1,7 @@
-"""The ledger of vendor calls: what was asked, what came, how long it took.
+"""This module keeps the ledger of vendor calls: what was requested, what came, and how long it took.
 
-Belongs here: one row per question, whatever became of it: a window of bars, a range of corporate actions, a list of
-instruments. Appended in one commit per batch.
+There is one row per request, whatever became of it: a window of bars, a range of corporate actions, a list of instruments. Rows
+are appended in one commit per batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gb_pipeline.storage.table import Tables
 class FetchOutcome(StrEnum):
     """How a fetch ended; `empty` means that the vendor's well-formed empty answer was seen.
 
-    `deferred`: the calls of the vendor's day were used up. What waited behind it was never asked for and leaves no row.
+    `deferred`: the calls of the vendor's day were used up. What waited behind it was never requested and leaves no row.
     """
 
     OK = "ok"
@@ -34,7 +34,7 @@ class FetchOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FetchRecord:
-    """One question to a vendor, whatever became of it; fields as in `market.schema.FETCHES`."""
+    """One request to a vendor, whatever became of it; fields as in `market.schema.FETCHES`."""
 
     source: str
     symbol: str
@@ -66,8 +66,8 @@ def record(tables: Tables, records: Sequence[FetchRecord], *, clock: Clock = wal
 
 def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:
     """The same as `read`, lazily and in no order."""
-    found = tables.newest(FETCHES.name)
-    files = found.select(
+    snapshot = tables.newest(FETCHES.name)
+    files = snapshot.select(
         {"source": source} if source is not None else None, holding={"symbol": symbols} if symbols is not None else None
     )
     lazy = reading.scan(tables.storage, FETCHES, files)

@@ -1,7 +1,7 @@
-"""Looking after a lake: as many partitions as possible are merged, and what has to be left alone is named.
+"""This module compacts as many partitions of a lake as possible, and names those that have to be skipped.
 
-Belongs here: what a person at a terminal and a run of Dagster do alike. Does not belong here: how a partition is rewritten
-(`storage.compaction`), and which ones are worth it.
+The command line and Dagster both use it. How a partition is rewritten, and which ones are worth it, is known to
+`storage.compaction`.
 """
 
 from __future__ import annotations
@@ -16,41 +16,44 @@ from gb_pipeline.storage.compaction import CompactionReport, Partition
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class TableCompaction:
     """What became of some partitions of one table.
 
     Attributes:
-        done: one report for each that was merged.
-        left: those that were left as they are, each with the reason.
+        reports: one for each that was rewritten.
+        skipped: those that stay as they are, each with the reason.
     """
 
-    done: tuple[CompactionReport, ...]
-    left: tuple[tuple[Partition, LakeError], ...]
+    reports: tuple[CompactionReport, ...]
+    skipped: tuple[tuple[Partition, LakeError], ...]
 
 
-def merge(store: LakeStore, partitions: Iterable[Partition]) -> Iterator[Merged]:
-    """Merge the files of partitions, table by table; one that cannot be merged keeps no other from it.
+def compact_tables(store: LakeStore, partitions: Iterable[Partition]) -> Iterator[TableCompaction]:
+    """Merge the files of partitions, table by table; one that cannot be merged does not keep others from it.
 
     Example:
-        >>> [len(merged.done) for merged in merge(store, store.compaction_candidates())]
+        >>> [len(table.reports) for table in compact_tables(store, store.compaction_candidates())]
         [12, 3]
     """
     by_table = sorted(partitions, key=lambda item: item.table)
-    for _, found in groupby(by_table, key=lambda item: item.table):
-        mine = list(found)
+    for _, group in groupby(by_table, key=lambda item: item.table):
+        table_partitions = list(group)
         try:
-            yield Merged(tuple(store.compact(*mine)), ())
+            yield TableCompaction(tuple(store.compact(*table_partitions)), ())
         except LakeError as error:
-            # They share a commit, so one of them may speak for all.
-            yield _one_by_one(store, mine) if len(mine) > 1 else Merged((), ((mine[0], error),))
+            # They share a commit, so one of them may have failed for all.
+            if len(table_partitions) > 1:
+                yield _one_by_one(store, table_partitions)
+            else:
+                yield TableCompaction((), ((table_partitions[0], error),))
 
 
-def _one_by_one(store: LakeStore, partitions: Iterable[Partition]) -> Merged:
-    done: list[CompactionReport] = []
-    left: list[tuple[Partition, LakeError]] = []
+def _one_by_one(store: LakeStore, partitions: Iterable[Partition]) -> TableCompaction:
+    reports: list[CompactionReport] = []
+    skipped: list[tuple[Partition, LakeError]] = []
     for partition in partitions:
         try:
-            done += store.compact(partition)
+            reports += store.compact(partition)
         except LakeError as error:
-            left.append((partition, error))
-    return Merged(tuple(done), tuple(left))
+            skipped.append((partition, error))
+    return TableCompaction(tuple(reports), tuple(skipped))

@@ -1,7 +1,7 @@
-"""Mending what a verification found.
+"""This module mends what a verification found.
 
-This module has logs put together again, takes damaged files out of their tables, and notes in the ledger which sessions lack bars
-until they are fetched again. Finding damage is done in `verification`, fetching in `gb_pipeline.ingest`.
+It restores logs, takes damaged files out of their tables, and records in the ledger which sessions lack bars until they are
+fetched again. Damage is found in `verification`, and bars are fetched in `gb_pipeline.ingest`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import SESSIONS, bars
+from gb_pipeline.lake.datasets import SESSIONS, bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import VerifyReport
 from gb_pipeline.market.resolution import Resolution
@@ -24,7 +24,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostSessions:
     """Sessions of one series whose bars are to be fetched again."""
 
     source: str
@@ -33,57 +33,57 @@ class Lost:
     sessions: tuple[date, ...]
 
 
-def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[Lost]]:
-    """Put logs together again and take damaged files out; what was done, and what has to be fetched again.
+def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[LostSessions]]:
+    """Restore logs and take damaged files out; what was done, and what has to be fetched again.
 
     Whole row groups of a damaged file stay with the history they had. The lost sessions are `failed` in the ledger until they are
     fetched again.
 
     Raises:
-        LakeError: a log can be put together neither from its entries nor from their mirrors.
+        LakeError: a log can be restored neither from its entries nor from their mirrors.
     """
-    done: list[str] = []
+    repairs: list[str] = []
     for name in dict.fromkeys(damage.table for damage in report.damages if not damage.file and not damage.sessions):
-        done += repair.restore_log(store.tables[name])
+        repairs += repair.restore_log(store.tables[name])
     lost: dict[tuple[str, str, Resolution], set[date]] = {}
-    # What can be read and is not what was recorded: nothing of it is believed before it is fetched again.
-    doubted: dict[tuple[str, str, Resolution], set[date]] = {}
+    # Sessions that can be read but are not as recorded: they are not trusted before they are fetched again.
+    doubtful: dict[tuple[str, str, Resolution], set[date]] = {}
     for name in dict.fromkeys(damage.table for damage in report.damages if damage.broken is not None):
-        mine = [damage for damage in report.damages if damage.table == name and damage.broken is not None]
-        broken = [damage.broken for damage in mine if damage.broken is not None]
+        file_damages = [damage for damage in report.damages if damage.table == name and damage.broken is not None]
+        broken = [damage.broken for damage in file_damages if damage.broken is not None]
         if name == SESSIONS.name:
             # What the ledger has not taken over yet is left out of it; the rest is taken out below.
             without = frozenset(str(item.row["path"]) for item in broken)
             ledger.take_over_all(store.tables, without=without, clock=store.clock)
-        kept = repair.take_out(store.tables[name], broken, clock=store.clock)
+        kept_rows = repair.take_out(store.tables[name], broken, clock=store.clock)
         rows = sum(int(item.row["rows"] or 0) for item in broken)
         files = "1 damaged file was" if len(broken) == 1 else f"{len(broken):,} damaged files were"
-        done.append(f"{files} taken out of {name}; {kept:,} of their {rows:,} rows were kept")
+        repairs.append(f"{files} taken out of {name}; {kept_rows:,} of their {rows:,} rows were kept")
     for damage in report.damages:
         if damage.resolution is not None and damage.current:
             for symbol in damage.symbols:
                 key = damage.source, symbol, damage.resolution
                 lost.setdefault(key, set()).update(damage.sessions)
                 if damage.broken is None:
-                    doubted.setdefault(key, set()).update(damage.sessions)
-    found = [Lost(*key, tuple(sorted(days))) for key, days in sorted(lost.items()) if days]
-    for item in found:
-        _mark_failed(store, item, doubted.get((item.source, item.symbol, item.resolution), set()))
-    return done, found
+                    doubtful.setdefault(key, set()).update(damage.sessions)
+    lost_sessions = [LostSessions(*key, tuple(sorted(days))) for key, days in sorted(lost.items()) if days]
+    for item in lost_sessions:
+        _mark_failed(store, item, doubtful.get((item.source, item.symbol, item.resolution), set()))
+    return repairs, lost_sessions
 
 
-def _mark_failed(store: LakeStore, lost: Lost, doubted: Set[date]) -> None:
-    """Say in the ledger what is left of the sessions, so that they count as gaps until they are fetched again.
+def _mark_failed(store: LakeStore, lost: LostSessions, doubtful: Set[date]) -> None:
+    """Record in the ledger what is left of the sessions, so that they count as gaps until they are fetched again.
 
     Without its fingerprint a session is compared bar by bar then.
     """
     first, last = lost.sessions[0], lost.sessions[-1]
-    known = ledger.current(store.tables, lost.source, lost.resolution, [lost.symbol], (first, last + _DAY)).filter(
+    recorded = ledger.current(store.tables, lost.source, lost.resolution, [lost.symbol], (first, last + _DAY)).filter(
         pl.col("session").is_in(list(lost.sessions))
     )
-    if known.is_empty():
+    if recorded.is_empty():
         return
-    left = _left(store, lost, known)
+    readable = _count_readable(store, lost, recorded)
     gap = pl.struct(
         pl.coalesce("first_timestamp", pl.col("session").cast(pl.Datetime("us", "UTC"))).alias("start"),
         pl.coalesce("last_timestamp", pl.col("session").cast(pl.Datetime("us", "UTC"))).alias("end"),
@@ -91,12 +91,12 @@ def _mark_failed(store: LakeStore, lost: Lost, doubted: Set[date]) -> None:
         pl.lit("fetch_failed").alias("reason"),
     )
     fewer = pl.col("left") < pl.col("actual")
-    said = (
-        known.join(left, on="session", how="left")
+    ledger_rows = (
+        recorded.join(readable, on="session", how="left")
         .with_columns(pl.col("left").fill_null(0))
-        .filter(fewer | pl.col("session").is_in(list(doubted)))
+        .filter(fewer | pl.col("session").is_in(list(doubtful)))
     )
-    said = said.with_columns(
+    ledger_rows = ledger_rows.with_columns(
         pl.when(fewer).then(pl.concat_list(gap)).otherwise("gaps").alias("gaps"),
         pl.when(fewer)
         .then(pl.col("missing") + pl.col("actual") - pl.col("left"))
@@ -107,22 +107,22 @@ def _mark_failed(store: LakeStore, lost: Lost, doubted: Set[date]) -> None:
         pl.lit(None, pl.Int64).alias("fingerprint"),
         pl.lit(-1, pl.Int64).alias("table_version"),
     )
-    ledger.append_changed(store.tables, said.select(SESSIONS.columns.names), clock=store.clock)
+    ledger.append_changed(store.tables, ledger_rows.select(SESSIONS.columns.names), clock=store.clock)
 
 
-def _left(store: LakeStore, lost: Lost, known: pl.DataFrame) -> pl.DataFrame:
+def _count_readable(store: LakeStore, lost: LostSessions, recorded: pl.DataFrame) -> pl.DataFrame:
     """How many bars of each session can still be read."""
     counts = []
     for precision in Precision:
-        snapshot = store.tables.newest(bars(lost.resolution, precision).name)
+        snapshot = store.tables.newest(bars_dataset(lost.resolution, precision).name)
         files = reading.current_files(
             snapshot, snapshot.select({"source": lost.source}, holding={"symbol": [lost.symbol]})
         )
         rows = reading.read(store.storage, snapshot.dataset, files, ["symbol", "timestamp"])
-        mine = rows.filter(pl.col("symbol") == lost.symbol).select("timestamp")
-        edges = known.drop_nulls("first_timestamp").select("session", "first_timestamp", "last_timestamp")
+        bars = rows.filter(pl.col("symbol") == lost.symbol).select("timestamp")
+        edges = recorded.drop_nulls("first_timestamp").select("session", "first_timestamp", "last_timestamp")
         counts.append(
-            mine.join_where(
+            bars.join_where(
                 edges,
                 pl.col("timestamp") >= pl.col("first_timestamp"),
                 pl.col("timestamp") <= pl.col("last_timestamp"),

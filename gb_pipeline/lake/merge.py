@@ -1,7 +1,6 @@
-"""Deciding what new rows mean for what is stored.
+"""This module decides what new bars mean for the stored ones: it compares them with the current rows of their window.
 
-Belongs here: comparing an answer with the current rows of its window; pure frames in, pure frames out. Does not belong here: how
-versions are written (`storage.history`).
+Nothing here reads or writes; versions are written in `storage.history`.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.schema import CONTENT
 
 KEY = ["symbol", "timestamp"]
-_NAMES = ["symbol", "session", "timestamp"]
-_BAR = [*_NAMES, *CONTENT]
+_BAR_KEYS = ["symbol", "session", "timestamp"]
+_BAR = [*_BAR_KEYS, *CONTENT]
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class MergeResult:
     """What new rows mean for a window.
 
     Attributes:
         added: new versions: `symbol, session, timestamp`, content, `withdrawn`, `fetched_at`; sorted by symbol and timestamp.
         replaced: the stored rows that end with them, all columns of `stored`.
         restated: `symbol, session, timestamp` of stored bars whose content changed.
-        withdrawn: the same of stored bars that the vendor has returned no more since this answer.
-        late: rows of the answer that differ from what was stored by a later question: they change nothing.
+        withdrawn: the same of stored bars that the vendor no longer returns.
+        late: new rows that differ from what a later request stored: they change nothing.
         unchanged: how many rows were stored already with this content.
     """
 
@@ -39,63 +38,67 @@ class Merge:
     unchanged: int
 
     @property
-    def nothing(self) -> bool:
-        """Whether everything is stored as it came."""
+    def is_empty(self) -> bool:
+        """Whether everything was stored already."""
         return self.added.is_empty()
 
 
-def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, asked: pl.DataFrame) -> Merge:
-    """Compare an answer with what is stored.
+def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_moments: pl.DataFrame) -> MergeResult:
+    """Compare new rows with stored ones.
 
     Args:
         new: good rows, `symbol, session, timestamp` and content in stored types, sorted by symbol and timestamp.
         stored: current rows of the same symbols and window: the same columns, `withdrawn`, `fetched_at`, and any others.
         refused: `symbol, timestamp` of rows that the vendor sent and that were refused: it has not withdrawn these.
-        asked: `symbol`, `fetched_at`: when the vendor was asked about each symbol.
+        fetch_moments: `symbol`, `fetched_at`: when each symbol was requested.
     """
-    arriving = _with_moment(new.select(_BAR), asked).with_columns(pl.lit(None, pl.Boolean).alias("withdrawn"))
+    arriving = _with_fetch_moment(new.select(_BAR), fetch_moments).with_columns(
+        pl.lit(None, pl.Boolean).alias("withdrawn")
+    )
     arriving = arriving.select(*_BAR, "withdrawn", "fetched_at")
     if stored.is_empty():
-        nothing = new.select(_NAMES).clear()
-        return Merge(arriving, stored, nothing, nothing, new.select(_BAR).clear(), 0)
-    before = stored.select(
+        no_rows = new.select(_BAR_KEYS).clear()
+        return MergeResult(arriving, stored, no_rows, no_rows, new.select(_BAR).clear(), 0)
+    previous = stored.select(
         *KEY,
         *(pl.col(name).alias(f"old {name}") for name in CONTENT),
         pl.col("withdrawn").fill_null(False).alias("was withdrawn"),
         pl.col("fetched_at").alias("old fetch"),
     )
-    joined = arriving.join(before, on=KEY, how="left", maintain_order="left")
-    alike = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old {name}")) for name in CONTENT)
-    there = pl.col("old fetch").is_not_null()
-    marked = joined.with_columns(
-        there.alias("there"),
-        (there & alike & ~pl.col("was withdrawn")).alias("same"),
-        alike.alias("alike"),
+    joined = arriving.join(previous, on=KEY, how="left", maintain_order="left")
+    is_alike = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"old {name}")) for name in CONTENT)
+    is_stored = pl.col("old fetch").is_not_null()
+    compared = joined.with_columns(
+        is_stored.alias("is_stored"),
+        (is_stored & is_alike & ~pl.col("was withdrawn")).alias("same"),
+        is_alike.alias("is_alike"),
     )
-    late = pl.col("there") & ~pl.col("same") & (pl.col("fetched_at") < pl.col("old fetch"))
-    marked = marked.with_columns(late.alias("late"))
-    changed = marked.filter(~pl.col("same") & ~pl.col("late"))
-    absent = _with_moment(stored.join(new.select(KEY), on=KEY, how="anti").rename({"fetched_at": "old fetch"}), asked)
-    gone = absent.filter(~pl.col("withdrawn").fill_null(False) & (pl.col("fetched_at") >= pl.col("old fetch"))).join(
-        refused.select(KEY), on=KEY, how="anti"
+    late = pl.col("is_stored") & ~pl.col("same") & (pl.col("fetched_at") < pl.col("old fetch"))
+    compared = compared.with_columns(late.alias("late"))
+    changed = compared.filter(~pl.col("same") & ~pl.col("late"))
+    absent = _with_fetch_moment(
+        stored.join(new.select(KEY), on=KEY, how="anti").rename({"fetched_at": "old fetch"}), fetch_moments
     )
+    withdrawn = absent.filter(
+        ~pl.col("withdrawn").fill_null(False) & (pl.col("fetched_at") >= pl.col("old fetch"))
+    ).join(refused.select(KEY), on=KEY, how="anti")
     added = changed.select(arriving.columns)
-    if gone.height:
-        marked_gone = gone.with_columns(pl.lit(True).alias("withdrawn")).select(arriving.columns)
-        added = pl.concat([added, marked_gone]).sort(KEY)
-    ended = pl.concat([changed.filter("there").select(KEY), gone.select(KEY)])
-    return Merge(
+    if withdrawn.height:
+        withdrawn_versions = withdrawn.with_columns(pl.lit(True).alias("withdrawn")).select(arriving.columns)
+        added = pl.concat([added, withdrawn_versions]).sort(KEY)
+    ended = pl.concat([changed.filter("is_stored").select(KEY), withdrawn.select(KEY)])
+    return MergeResult(
         added=added,
         replaced=stored.join(ended, on=KEY, how="semi", maintain_order="left"),
-        restated=changed.filter(pl.col("there") & ~pl.col("alike")).select(_NAMES),
-        withdrawn=gone.select(_NAMES).sort(KEY),
-        late=marked.filter("late").select(_BAR),
-        unchanged=int(marked["same"].sum()),
+        restated=changed.filter(pl.col("is_stored") & ~pl.col("is_alike")).select(_BAR_KEYS),
+        withdrawn=withdrawn.select(_BAR_KEYS).sort(KEY),
+        late=compared.filter("late").select(_BAR),
+        unchanged=int(compared["same"].sum()),
     )
 
 
-def _with_moment(rows: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
-    moments = asked["fetched_at"]
+def _with_fetch_moment(rows: pl.DataFrame, fetch_moments: pl.DataFrame) -> pl.DataFrame:
+    moments = fetch_moments["fetched_at"]
     if moments.n_unique() == 1:
         return rows.with_columns(instant_literal(moments[0]).alias("fetched_at"))
-    return rows.join(asked, on="symbol", how="left", maintain_order="left")
+    return rows.join(fetch_moments, on="symbol", how="left", maintain_order="left")

@@ -1,7 +1,7 @@
-"""Refused rows, kept as they were received.
+"""This module keeps refused rows as they were received.
 
-Belongs here: appending each refusal once, however often the same answer is fetched. What is there already is decided within
-the commit, so two writers that refuse the same row at the same moment append it once.
+Each refusal is appended once, however often the same response is fetched. What is stored already is looked up within the commit,
+so two writers that refuse the same row at the same moment append it once.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock, with_known_at
 from gb_pipeline.storage.table import Tables
 
+# The reason of rows that a later request has overtaken: they were fetched before what is stored was.
+FETCHED_BEFORE_STORED = "fetched_before_stored"
+
 
 def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:
     """Refused rows, lazily and in no order."""
-    found = tables.newest(QUARANTINE.name)
-    files = found.select(
+    snapshot = tables.newest(QUARANTINE.name)
+    files = snapshot.select(
         {"source": source} if source is not None else None, holding={"symbol": symbols} if symbols is not None else None
     )
     rows = reading.scan(tables.storage, QUARANTINE, files)
@@ -47,7 +50,7 @@ def record(
     window: Window,
     bad: pl.DataFrame,
     *,
-    at: datetime,
+    quarantined_at: datetime,
     run_id: str | None,
     clock: Clock = wall_clock,
 ) -> int:
@@ -55,8 +58,8 @@ def record(
 
     Args:
         resolution: of the bars, or the name of the table that the rows would have gone to.
-        bad: `symbol, session, timestamp, reasons, row` of a verdict.
-        at: when they were refused.
+        bad: `symbol, session, timestamp, reasons, row`, as validation returns them.
+        quarantined_at: when they were refused.
 
     Returns:
         How many were new.
@@ -69,7 +72,7 @@ def record(
         pl.lit(window.start).cast(pl.Datetime("us", "UTC")).alias("window_start"),
         pl.lit(window.end).cast(pl.Datetime("us", "UTC")).alias("window_end"),
         pl.lit(run_id, pl.String).alias("run_id"),
-        pl.lit(at).cast(pl.Datetime("us", "UTC")).alias("quarantined_at"),
+        pl.lit(quarantined_at).cast(pl.Datetime("us", "UTC")).alias("quarantined_at"),
         pl.int_range(pl.len()).over("symbol", "timestamp", "row", "reasons").alias("occurrence"),
     )
     rows = rows.with_columns(_row_ids(rows).alias("row_id")).unique("row_id", keep="first", maintain_order=True)
@@ -77,8 +80,8 @@ def record(
 
     def decide(draft: Draft) -> int:
         files = draft.base.select({"source": source}, holding={"symbol": codes})
-        known = reading.read(tables.storage, QUARANTINE, files, ["row_id"])
-        new = rows.join(known, on="row_id", how="anti", maintain_order="left")
+        stored_ids = reading.read(tables.storage, QUARANTINE, files, ["row_id"])
+        new = rows.join(stored_ids, on="row_id", how="anti", maintain_order="left")
         draft.add(with_known_at(new, draft.stamp, history=False).sort("symbol", "timestamp"))
         return new.height
 

@@ -1,7 +1,6 @@
-"""What a write did, as values that a person and a program can read.
+"""This module holds what a write did, as values that a person and a program can read.
 
-This module holds the reports' types, and makes a value of each session where somebody wants one. What a session amounts to is
-found out elsewhere (`coverage`), and nothing here prints.
+What a session amounts to is computed in `coverage`; a value of each session is made where somebody wants one.
 """
 
 from __future__ import annotations
@@ -120,7 +119,7 @@ class WriteReport:
         received: rows of the frame; always `stored + quarantined + late`.
         stored: rows of the frame that the lake now holds with this content, whether new, restated or unchanged.
         unchanged: rows of `stored` that it held before.
-        late: rows of an answer that was fetched before what is stored was; they changed nothing.
+        late: rows that were fetched before what is stored was; they changed nothing.
         unplaced: quarantined rows that belong to no session of the window, by symbol.
         bytes: size of the data files that the commit added.
         version: the table's version after the commit; None when nothing had to be committed.
@@ -176,7 +175,7 @@ def session_reports(described: pl.DataFrame) -> tuple[SessionReport, ...]:
     columns["status"] = [_STATUS[status] for status in columns["status"]]
     columns["warnings"] = [_counts(codes) for codes in columns.pop("warning_counts")]
     columns["reasons"] = [_counts(codes) for codes in columns.pop("reason_counts")]
-    columns["worst"] = [_told(rows) for rows in columns["worst"]]
+    columns["worst"] = [_as_texts(rows) for rows in columns["worst"]]
     columns["fingerprint"] = fingerprint_text(described["fingerprint"]).fill_null("").to_list()
     columns["first"], columns["last"] = columns.pop("first_timestamp"), columns.pop("last_timestamp")
     columns["gaps"] = _gaps(described["gaps"])
@@ -191,7 +190,7 @@ def _counts(codes: list[dict[str, Any]] | None) -> dict[str, int]:
     return {} if codes is None else {item["code"]: item["rows"] for item in codes}
 
 
-def _told(rows: list[dict[str, Any]] | None) -> tuple[dict[str, str], ...]:
+def _as_texts(rows: list[dict[str, Any]] | None) -> tuple[dict[str, str], ...]:
     return () if rows is None else tuple({name: str(value or "") for name, value in row.items()} for row in rows)
 
 

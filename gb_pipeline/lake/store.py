@@ -1,7 +1,6 @@
-"""The write side of a lake, under one roof.
+"""This module is the write side of a lake: the methods that change it, and the validation of the names that a caller gives.
 
-Belongs here: the methods that change a lake, and validating the names that a caller gives. Does not belong here: how a change is
-made (`bars`, `corporate_actions`, `gb_pipeline.storage`), and reading (`reading`).
+How a change is made is known to `bars`, `corporate_actions` and `gb_pipeline.storage`. Reading is done by `gb_pipeline.reading`.
 """
 
 from __future__ import annotations
@@ -87,14 +86,14 @@ class LakeStore:
 
         Args:
             source: short name of the feed.
-            symbols: whose answer the frame is; a symbol without a row in it has a well-formed empty answer.
+            symbols: the requested ones; a symbol without a row in the frame had a well-formed empty response.
             resolution: of the bars.
-            window: what was asked for, half-open; rows outside it are bad.
+            window: the requested one, half-open; rows outside it are bad.
             frame: columns of `market.schema.RECEIVED` (`timestamp` Datetime us UTC; numbers as text, Decimal or integers),
                 any of `RECEIVED_OPTIONAL`, and `symbol` unless there is only one.
             rules: what the rows are validated by; 24/7 and strict by default.
-            fetched_at: when the source was asked, for all or by symbol; now by default. Bars that were open then are not whole.
-                What was stored by a later question is never replaced by an earlier answer: such rows go to quarantine.
+            fetched_at: when the bars were requested, for all or by symbol; now by default. Bars that were open then are not whole.
+                What a later request stored is never replaced by an earlier one: such rows go to quarantine.
             run_id: kept with refused rows.
             listings: first session, and first session without it, by symbol.
 
@@ -102,7 +101,7 @@ class LakeStore:
             The report; `version` is None when no bar had to be committed.
 
         Raises:
-            ConfigError, InvalidSymbol: a name that a lake cannot hold, a window that is none, or rules of another resolution.
+            ConfigError, InvalidSymbol: a name that a lake cannot hold, an invalid window, or rules of another resolution.
             WindowRefused: the frame has wrong columns or types; nothing was stored. A session with more bad rows than
                 `rules.max_bad_fraction` does not raise: it is reported as `refused`, and all its rows are in quarantine.
             LakeError: the lake cannot be written or is damaged, or the series is stored with another precision or adjustment.
@@ -112,25 +111,25 @@ class LakeStore:
             >>> report.received == report.stored + report.quarantined + report.late
             True
         """
-        source, codes = source_name(source), _codes(symbols)
-        kind = Resolution.parse(resolution)
-        chosen = rules or BarRules(resolution=kind)
-        if chosen.resolution is not kind:
+        source, codes = source_name(source), _symbol_codes(symbols)
+        parsed = Resolution.parse(resolution)
+        bar_rules = rules or BarRules(resolution=parsed)
+        if bar_rules.resolution is not parsed:
             raise ConfigError(
-                f"bars of {kind} cannot be validated by rules of {chosen.resolution}",
-                fix=f"pass BarRules(resolution=Resolution.parse({kind.value!r}), ...)",
+                f"bars of {parsed} cannot be validated by rules of {bar_rules.resolution}",
+                fix=f"pass BarRules(resolution=Resolution.parse({parsed.value!r}), ...)",
             )
-        answer = bars.Answer(
+        request = bars.BarsRequest(
             source=source,
             symbols=codes,
-            resolution=kind,
-            window=_window(window),
+            resolution=parsed,
+            window=_check_window(window),
             fetched_at=self._moments(codes, fetched_at),
             run_id=run_id,
             listings=listings or {},
         )
-        refuse_other_adjustment(self.tables, source, kind, codes, chosen.adjustment)
-        return bars.write(self.tables, answer, _with_symbol(frame, codes), chosen, self.clock)
+        refuse_other_adjustment(self.tables, source, parsed, codes, bar_rules.adjustment)
+        return bars.write(self.tables, request, _with_symbol(frame, codes), bar_rules, self.clock)
 
     def record_failure(
         self,
@@ -142,50 +141,50 @@ class LakeStore:
         now: datetime | None = None,
         listings: Mapping[str, Listing] | None = None,
     ) -> list[SessionReport]:
-        """Say that the fetch of a window failed: its sessions become gaps with the reason `fetch_failed`.
+        """Record that the fetch of a window failed: its sessions become gaps with the reason `fetch_failed`.
 
-        Sessions that the ledger knows already keep what it says: a failed repeat takes nothing away.
+        Sessions that the ledger knows already stay as recorded: a failed repeat takes nothing away.
 
         Returns:
             A `failed` report for every session of the window (closed days excepted), stored or not.
         """
-        source, codes, window = source_name(source), _codes(symbols), _window(window)
+        source, codes, window = source_name(source), _symbol_codes(symbols), _check_window(window)
         present = instant(now or self.clock())
         types = polars_schema(bar_schema(rules.precision))
-        nothing = pl.DataFrame(
+        no_rows = pl.DataFrame(
             schema={"symbol": pl.String(), "session": pl.Date()}
             | {name: types[name] for name in ("timestamp", *CONTENT, "withdrawn")}
         )
-        verdict = validate(pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED}), rules, window, now=present)
+        validation = validate(pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED}), rules, window, now=present)
         described = describe_sessions(
             source,
             codes,
             rules,
             expect(rules, window, present),
-            nothing,
-            verdict,
+            no_rows,
+            validation,
             listings=listings or {},
-            touched=nothing,
-            restated=nothing,
-            withdrawn=nothing,
+            touched=no_rows,
+            restated=no_rows,
+            withdrawn=no_rows,
             failed=True,
         )
         self._record_failed(source, rules, described, present)
         return list(session_reports(described))
 
     def _record_failed(self, source: str, rules: BarRules, described: pl.DataFrame, present: datetime) -> None:
-        said = ledger_frame(source, rules, described, fetched_at=present, version=-1)
-        if said.is_empty():
+        ledger_rows = ledger_frame(source, rules, described, fetched_at=present, version=-1)
+        if ledger_rows.is_empty():
             return
-        first, last = said["session"].min(), said["session"].max()
+        first, last = ledger_rows["session"].min(), ledger_rows["session"].max()
         assert isinstance(first, date) and isinstance(last, date)
-        symbols = said["symbol"].unique().to_list()
+        symbols = ledger_rows["symbol"].unique().to_list()
         until = date.fromordinal(last.toordinal() + 1)
-        # Nobody stores bars of these sessions between the look and the word.
+        # Nobody stores bars of these sessions between the look-up and the append.
         with locked(self.storage.state, bar_table(rules.resolution, rules.precision)):
-            known = ledger.current(self.tables, source, rules.resolution, symbols, (first, until))
-            told = known.filter(pl.col("status") != SessionStatus.FAILED.value)
-            new = said.join(told, on=["symbol", "session"], how="anti", maintain_order="left")
+            recorded = ledger.current(self.tables, source, rules.resolution, symbols, (first, until))
+            not_failed = recorded.filter(pl.col("status") != SessionStatus.FAILED.value)
+            new = ledger_rows.join(not_failed, on=["symbol", "session"], how="anti", maintain_order="left")
             ledger.append_changed(self.tables, new, clock=self.clock)
 
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
@@ -210,17 +209,17 @@ class LakeStore:
         fetched_at: FetchedAt = None,
         run_id: str | None = None,
     ) -> corporate_actions.ActionsReport:
-        """Validate and store every corporate action that a source tells of some symbols. Idempotent.
+        """Validate and store every corporate action that a source has for some symbols. Idempotent.
 
-        What is stored with this content is left alone. What the source says differently now is appended as a new version,
+        What is stored with this content is left alone. What the source changed is appended as a new version,
         and what it no longer returns is marked so; the older versions stay, and `as_of` reads them.
 
         Args:
             source: short name of the feed.
-            symbols: whose answer the frame is; one without a row in it has a well-formed empty answer.
-            window: what was asked for, half-open, by ex date; rows outside it are bad.
+            symbols: the requested ones; one without a row in the frame had a well-formed empty response.
+            window: the requested one, half-open, by ex date; rows outside it are bad.
             frame: columns of `market.schema.ACTIONS_RECEIVED` (numbers as text), and `symbol` unless there is only one.
-            fetched_at: when the source was asked, for all or by symbol; now by default.
+            fetched_at: when they were requested, for all or by symbol; now by default.
             run_id: kept with refused rows.
 
         Returns:
@@ -234,7 +233,7 @@ class LakeStore:
             >>> store.write_actions("yahoo", "AAPL", (date(2020, 1, 1), date(2021, 1, 1)), frame).new
             5
         """
-        source, codes = source_name(source), _codes(symbols)
+        source, codes = source_name(source), _symbol_codes(symbols)
         return corporate_actions.write_actions(
             self.tables,
             source,
@@ -281,24 +280,24 @@ class LakeStore:
         """
         if not dry_run:
             ledger.take_over_all(self.tables, clock=self.clock)
-        needed = ledger.needed(self.tables)
+        needed = ledger.find_needed(self.tables)
         return vacuum.vacuum(self.tables, needed, retention=retention, dry_run=dry_run, now=now or self.clock())
 
 
-def _window(window: Window | tuple[datetime, datetime]) -> Window:
+def _check_window(window: Window | tuple[datetime, datetime]) -> Window:
     """A window whose sessions lie within the calendar."""
-    found = as_window(window)
-    if found.start.year < FIRST_YEAR or found.end.year > LAST_YEAR:
+    checked = as_window(window)
+    if checked.start.year < FIRST_YEAR or checked.end.year > LAST_YEAR:
         raise ConfigError(
-            f"the window {found} reaches out of the years {FIRST_YEAR} to {LAST_YEAR}", fix="name a shorter one"
+            f"the window {checked} reaches out of the years {FIRST_YEAR} to {LAST_YEAR}", fix="name a shorter one"
         )
-    return found
+    return checked
 
 
-def _codes(symbols: Symbols) -> tuple[str, ...]:
-    given: object = symbols
-    if isinstance(given, bytes) or not isinstance(given, Symbol | str | Iterable):
-        raise ConfigError(f"{given!r:.40} is no symbol", fix="name one, or a list of them")
+def _symbol_codes(symbols: Symbols) -> tuple[str, ...]:
+    value: object = symbols
+    if isinstance(value, bytes) or not isinstance(value, Symbol | str | Iterable):
+        raise ConfigError(f"{value!r:.40} is not a symbol", fix="name one, or a list of them")
     chosen = [symbols] if isinstance(symbols, Symbol | str) else list(symbols)
     if not chosen:
         raise ConfigError("no symbol was named", fix="name at least one")
@@ -308,7 +307,7 @@ def _codes(symbols: Symbols) -> tuple[str, ...]:
 def _with_symbol(frame: pl.DataFrame, codes: Sequence[str]) -> pl.DataFrame:
     if not isinstance(frame, pl.DataFrame):
         raise WindowRefused(
-            f"a {type(frame).__name__} is no frame of Polars", fix="pass a pl.DataFrame; collect lazy ones first"
+            f"a {type(frame).__name__} is not a Polars frame", fix="pass a pl.DataFrame; collect lazy ones first"
         )
     if "symbol" not in frame.columns and len(codes) == 1:
         return frame.with_columns(pl.lit(codes[0]).alias("symbol"))

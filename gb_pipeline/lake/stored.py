@@ -13,7 +13,7 @@ import polars as pl
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import bars, bars_of
+from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
@@ -64,10 +64,10 @@ def in_window(
         has taken their place). Sorted by symbol and timestamp.
     """
     rows = _chosen(snapshot, held, symbols, window)
-    kind = bars_of(snapshot.dataset.name)
+    kind = parse_bar_table(snapshot.dataset.name)
     assert kind is not None, "a table of bars"
     if kind[1] is Precision.WIDE:
-        sibling = tables.newest(bars(kind[0]).name)
+        sibling = tables.newest(bars_dataset(kind[0]).name)
         older = window_files(sibling, source, symbols, window)
         if older.height:
             standard = _chosen(sibling, read_files(tables, sibling, older), symbols, window)
@@ -82,7 +82,7 @@ def refuse_narrower(tables: Tables, source: str, resolution: Resolution, symbols
     Raises:
         LakeError: one of the symbols has rows in the wide table.
     """
-    wide = tables.newest(bars(resolution, Precision.WIDE).name)
+    wide = tables.newest(bars_dataset(resolution, Precision.WIDE).name)
     if wide.files.height and wide.select({"source": source}, holding={"symbol": symbols}).height:
         raise LakeError(
             f"{source} {resolution} bars are stored with wide precision",

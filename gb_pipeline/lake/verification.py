@@ -1,6 +1,6 @@
-"""Verifying a lake: every log, every file and every row of every table, and bars against the ledger of sessions.
+"""This module verifies a lake: every log, every file and every row of every table, and bars against the ledger of sessions.
 
-This module goes through them and changes nothing. What a damage is, is said in `damages`; bytes are read in `storage.scrub`.
+It changes nothing. Damage is described in `damages`, and bytes are read in `storage.scrub`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import polars as pl
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.damages import Damage, damage_of_file, damages_of_rows
+from gb_pipeline.lake.damages import Damage, describe_broken_file, find_row_damages
 from gb_pipeline.lake.datasets import SESSIONS
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage import scrub
@@ -63,7 +63,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
     """
     damages: list[Damage] = []
     lost: list[str] = []
-    looked = {"tables": 0, "files": 0, "bytes": 0, "sessions": 0}
+    counts = {"tables": 0, "files": 0, "bytes": 0, "sessions": 0}
     sound: list[tuple[Table, Snapshot, pl.DataFrame]] = []
     for dataset in store.tables.datasets:
         table = store.tables[dataset.name]
@@ -82,34 +82,36 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         files = _files(snapshot, source, symbol)
         if dataset.name == SESSIONS.name:
             files = pl.concat([files, _waiting(store)])
-        looked["tables"] += 1
-        looked["files"] += files.height
-        looked["bytes"] += int(files["size"].sum())
+        counts["tables"] += 1
+        counts["files"] += files.height
+        counts["bytes"] += int(files["size"].sum())
         broken = list(scrub.find_broken_files(table, snapshot, files))
-        damages += [damage_of_file(store, snapshot, item) for item in broken]
-        gone = [item.row["path"] for item in broken]
-        sound.append((table, snapshot, files.filter(~pl.col("path").is_in(gone))))
+        damages += [describe_broken_file(store, snapshot, broken_file) for broken_file in broken]
+        broken_paths = [broken_file.row["path"] for broken_file in broken]
+        sound.append((table, snapshot, files.filter(~pl.col("path").is_in(broken_paths))))
     if not any(damage.table == SESSIONS.name for damage in damages):
         with suppress(LakeError):
             # A lake that cannot be written can be verified as well.
             ledger.take_over_all(store.tables, clock=store.clock)
         for table, snapshot, files in sound:
             try:
-                found, sessions = damages_of_rows(store, table, snapshot, files, source, symbol)
+                row_damages, sessions = find_row_damages(store, table, snapshot, files, source, symbol)
             except LakeError as error:
                 # The log of a table that is needed to compare them is damaged, which has been named.
                 damages += [] if damages else [Damage(table.name, error.what)]
                 continue
             # Rows of a damaged file are missing beside the ledger as well, and have been named.
-            damages += found if not any(item.table == table.name and item.broken for item in damages) else []
-            looked["sessions"] += sessions
-    return VerifyReport(**looked, damages=tuple(damages), lost=tuple(lost))
+            damages += (
+                row_damages if not any(damage.table == table.name and damage.broken for damage in damages) else []
+            )
+            counts["sessions"] += sessions
+    return VerifyReport(**counts, damages=tuple(damages), lost=tuple(lost))
 
 
 def _waiting(store: LakeStore) -> pl.DataFrame:
     """Files of the ledger that wait to be taken over; none where a log is damaged, which is named as well."""
     try:
-        return ledger.waiting_files(store.tables)
+        return ledger.pending_files(store.tables)
     except LakeError:
         return index_files(SESSIONS, [])
 

@@ -1,7 +1,6 @@
-"""Versions of bars: what vendors changed after it was stored, and what they no longer return.
+"""This module reads versions of bars: what vendors changed after it was stored, and what they no longer return.
 
-Belongs here: views over the tables of bars, whose rows keep every version. Nothing is stored for these: what a write recorded is
-the versions themselves.
+The tables of bars keep every version of a row, so nothing else is stored for this.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema, polars_schema
 from gb_pipeline.storage import reading
@@ -76,19 +75,21 @@ def restatements(
         microseconds between them); sorted by series, timestamp and moment. A bar that was only withdrawn, or that came back as it
         was, is not among them.
     """
-    found = [pl.DataFrame(schema=RESTATEMENTS)]
-    for kind, there in _by_resolution(tables, resolution):
-        question = _Question(tables, kind, source, symbols, between)
-        ended = [question.read(item, files.filter(~pl.col(IS_CURRENT))) for item, files in question.files(there)]
-        old = pl.concat([*ended, question.hidden(there)])
-        if old.is_empty():
+    changes = [pl.DataFrame(schema=RESTATEMENTS)]
+    for kind, snapshots in _by_resolution(tables, resolution):
+        query = _VersionQuery(tables, kind, source, symbols, between)
+        parts = [query.read(snapshot, files.filter(~pl.col(IS_CURRENT))) for snapshot, files in query.files(snapshots)]
+        superseded = pl.concat([*parts, query.hidden(snapshots)])
+        if superseded.is_empty():
             continue
-        first, last = old["timestamp"].min(), old["timestamp"].max()
+        first, last = superseded["timestamp"].min(), superseded["timestamp"].max()
         # The version that followed may be current, or superseded itself.
-        near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
-        after = pl.concat([question.read(item, files.filter(near)) for item, files in question.files(there)])
-        found.append(_changes(old, after.join(old.select(_KEY).unique(), on=_KEY, how="semi")))
-    return pl.concat(found).sort(*_ORDER, "replaced_at")
+        is_near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
+        following = pl.concat(
+            [query.read(snapshot, files.filter(is_near)) for snapshot, files in query.files(snapshots)]
+        )
+        changes.append(_changes(superseded, following.join(superseded.select(_KEY).unique(), on=_KEY, how="semi")))
+    return pl.concat(changes).sort(*_ORDER, "replaced_at")
 
 
 def _changes(old: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -123,24 +124,25 @@ def withdrawn(
         `source, symbol, resolution, timestamp`, content (Decimal(38,18)), `withdrawn_at` (Datetime us UTC); sorted by series and
         timestamp.
     """
-    found = [pl.DataFrame(schema=WITHDRAWN)]
-    for kind, there in _by_resolution(tables, resolution):
-        question = _Question(tables, kind, source, symbols, between)
-        gone = [
-            question.read(item, _held(item, files, as_of), only_withdrawn=True) for item, files in question.files(there)
+    parts = [pl.DataFrame(schema=WITHDRAWN)]
+    for kind, snapshots in _by_resolution(tables, resolution):
+        query = _VersionQuery(tables, kind, source, symbols, between)
+        withdrawn_parts = [
+            query.read(snapshot, _files_at(snapshot, files, as_of), only_withdrawn=True)
+            for snapshot, files in query.files(snapshots)
         ]
-        rows = pl.concat(gone)
+        rows = pl.concat(withdrawn_parts)
         if as_of is not None:
             rows = rows.filter(valid_at(as_of, history=True))
-        hidden = question.hidden(there) if rows.height else rows
+        hidden = query.hidden(snapshots) if rows.height else rows
         if as_of is not None:
             hidden = hidden.filter(pl.col("superseded_at") <= as_of)
         rows = rows.join(hidden, on=[*_KEY, "known_at"], how="anti")
-        found.append(rows.select(*_KEY, *CONTENT, pl.col("known_at").alias("withdrawn_at")).cast(WITHDRAWN))
-    return pl.concat(found).sort(_ORDER)
+        parts.append(rows.select(*_KEY, *CONTENT, pl.col("known_at").alias("withdrawn_at")).cast(WITHDRAWN))
+    return pl.concat(parts).sort(_ORDER)
 
 
-def _held(snapshot: Snapshot, files: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
+def _files_at(snapshot: Snapshot, files: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
     return reading.current_files(snapshot, files) if as_of is None else reading.files_valid_at(files, as_of)
 
 
@@ -148,20 +150,20 @@ def _by_resolution(
     tables: Tables, resolution: Resolution | None
 ) -> Iterator[tuple[Resolution, dict[Precision, Snapshot]]]:
     """The tables of bars that there are, by resolution and precision."""
-    found: dict[Resolution, dict[Precision, Snapshot]] = {}
+    by_resolution: dict[Resolution, dict[Precision, Snapshot]] = {}
     for dataset in tables.datasets:
-        kind = bars_of(dataset.name)
+        kind = parse_bar_table(dataset.name)
         if kind is None or resolution not in {None, kind[0]}:
             continue
         snapshot = tables.newest(dataset.name)
         if snapshot.version >= 0:
-            found.setdefault(kind[0], {})[kind[1]] = snapshot
-    yield from found.items()
+            by_resolution.setdefault(kind[0], {})[kind[1]] = snapshot
+    yield from by_resolution.items()
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What is asked of the tables of one resolution."""
+class _VersionQuery:
+    """A query over the tables of one resolution."""
 
     tables: Tables
     resolution: Resolution
@@ -169,9 +171,9 @@ class _Question:
     symbols: Sequence[str] | None
     between: Between | None
 
-    def files(self, there: Mapping[Precision, Snapshot]) -> Iterator[tuple[Snapshot, pl.DataFrame]]:
+    def files(self, snapshots: Mapping[Precision, Snapshot]) -> Iterator[tuple[Snapshot, pl.DataFrame]]:
         """The files that may hold such rows, table by table."""
-        for snapshot in there.values():
+        for snapshot in snapshots.values():
             yield (
                 snapshot,
                 snapshot.select(
@@ -184,8 +186,8 @@ class _Question:
     def read(self, snapshot: Snapshot, files: pl.DataFrame, *, only_withdrawn: bool = False) -> pl.DataFrame:
         """Key, content and moments of the versions in some files, numbers in the wider types."""
         names = ["source", "symbol", "timestamp", *CONTENT, "withdrawn", "known_at", "superseded_at"]
-        cut = None if self.between is None else ("timestamp", *self.between)
-        rows = reading.scan(self.tables.storage, snapshot.dataset, files, names, between=cut)
+        needed_range = None if self.between is None else ("timestamp", *self.between)
+        rows = reading.scan(self.tables.storage, snapshot.dataset, files, names, between=needed_range)
         if self.symbols is not None:
             rows = rows.filter(pl.col("symbol").is_in(list(self.symbols)))
         if only_withdrawn:
@@ -193,15 +195,17 @@ class _Question:
         numbers = (pl.col(name).cast(number) for name, number in _NUMBERS.items())
         return rows.with_columns(pl.lit(self.resolution.value).alias("resolution"), *numbers).collect()
 
-    def hidden(self, there: Mapping[Precision, Snapshot]) -> pl.DataFrame:
+    def hidden(self, snapshots: Mapping[Precision, Snapshot]) -> pl.DataFrame:
         """Standard rows whose place a wide row took; `superseded_at` is when it did."""
-        files = {snapshot.dataset.name: chosen for snapshot, chosen in self.files(there)}
-        standard, wide = there.get(Precision.STANDARD), there.get(Precision.WIDE)
+        files = {snapshot.dataset.name: chosen for snapshot, chosen in self.files(snapshots)}
+        standard, wide = snapshots.get(Precision.STANDARD), snapshots.get(Precision.WIDE)
         if standard is None or wide is None or files[wide.dataset.name].is_empty():
             return pl.DataFrame(schema=_VERSIONS)
-        took = self.read(wide, files[wide.dataset.name]).group_by(_KEY).agg(pl.col("known_at").min().alias("taken_at"))
-        first, last = took["timestamp"].min(), took["timestamp"].max()
-        near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
-        current = reading.current_files(standard, files[standard.dataset.name].filter(near))
-        rows = self.read(standard, current).join(took, on=_KEY)
+        wide_rows = (
+            self.read(wide, files[wide.dataset.name]).group_by(_KEY).agg(pl.col("known_at").min().alias("taken_at"))
+        )
+        first, last = wide_rows["timestamp"].min(), wide_rows["timestamp"].max()
+        is_near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
+        current = reading.current_files(standard, files[standard.dataset.name].filter(is_near))
+        rows = self.read(standard, current).join(wide_rows, on=_KEY)
         return rows.with_columns(pl.col("taken_at").alias("superseded_at")).select(_VERSIONS.names())

@@ -22,7 +22,7 @@ import polars as pl
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError
 from gb_pipeline.lake import fetches, quarantine, versions
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.market.symbol import Symbol
@@ -206,7 +206,7 @@ class _Explaining:
         """Every version of the bar, oldest first."""
         found = []
         for precision in Precision:
-            snapshot = self.tables.newest(bars(self.resolution, precision).name)
+            snapshot = self.tables.newest(bars_dataset(self.resolution, precision).name)
             between = (when, when + _MOMENT)
             files = snapshot.select(
                 {"source": self.source}, between={"timestamp": between}, holding={"symbol": [self.symbol]}

@@ -21,7 +21,7 @@ from gb_pipeline.adjustment.split_timeline import split_periods
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, LakeError
 from gb_pipeline.ingest.job import Chunk, Job, chunk_jobs
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.fetches import FetchOutcome
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stored import read_window, window_files
@@ -255,7 +255,7 @@ class _Part:
 
     def _stored(self) -> pl.DataFrame:
         tables, source, symbols = self.store.tables, self.source.name, [self.part.symbol.code]
-        newest = tables.newest(bars(self.resolution, self.rules.precision).name)
+        newest = tables.newest(bars_dataset(self.resolution, self.rules.precision).name)
         files = window_files(newest, source, symbols, self.window)
         return read_window(tables, newest, files, source, symbols, self.window)
 

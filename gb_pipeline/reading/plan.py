@@ -14,7 +14,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
@@ -96,7 +96,7 @@ _Listed = dict[Precision, pl.DataFrame]
 
 def files_of(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
     """Files of one table that may hold such rows, in the order of time; one version of the table."""
-    found = tables.newest(bars(question.resolution, precision).name)
+    found = tables.newest(bars_dataset(question.resolution, precision).name)
     window = question.window
     chosen = found.select(
         {} if question.source is None else {"source": question.source},
@@ -180,7 +180,7 @@ def _rows(
     tables: Tables, question: Question, precision: Precision, files: pl.DataFrame, *, without: Sequence[str]
 ) -> pl.LazyFrame:
     """Rows of one table, filtered by time only where a file may hold more than was asked for."""
-    window, dataset = question.window, bars(question.resolution, precision)
+    window, dataset = question.window, bars_dataset(question.resolution, precision)
     names = [name for name in bar_schema(precision).names if name not in without]
     rows = reading.scan(tables.storage, dataset, files, names, between=("timestamp", window.start, window.end))
     if question.as_of is not None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from gb_pipeline.errors import ReadError, UnknownSeries
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage import reading
@@ -32,7 +32,7 @@ def stored_series(
     kinds = {"source": pl.String(), "symbol": pl.String()}
     found = [pl.DataFrame(schema=kinds)]
     for precision in Precision:
-        dataset = bars(resolution, precision)
+        dataset = bars_dataset(resolution, precision)
         snapshot = tables.newest(dataset.name)
         files = reading.current_files(
             snapshot,
@@ -62,7 +62,7 @@ def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
     for resolution in Resolution:
         if resolution.intraday or (open_bars and resolution is not Resolution.TICK):
             found.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
-    found.append(ledger.rows(tables, columns=SERIES.names()).unique().collect())
+    found.append(ledger.scan(tables, columns=SERIES.names()).unique().collect())
     return pl.concat(found).unique().sort("source", "symbol", "resolution")
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.catalog import tables as catalog_tables
-from gb_pipeline.catalog.views import registered_rows, statements
+from gb_pipeline.catalog.views import build_statements, registered_rows
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
-from gb_pipeline.lake.datasets import bars_of
+from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
 from gb_pipeline.storage.losses import read_losses
@@ -75,7 +75,7 @@ class SqlTables:
                 self._watching.append(watch)
                 names[snapshot.dataset.name, current] = name
         skip = _SUMMARIES if "restatements" in self._text else (*_SUMMARIES, "restatements")
-        for statement in statements(self._snapshots, registered_rows(names), skip=skip, as_of=as_of).values():
+        for statement in build_statements(self._snapshots, registered_rows(names), skip=skip, as_of=as_of).values():
             connection.execute(statement.replace("create ", "create or replace temp ", 1))
         if as_of is not None:
             for name, frame in self._summaries(as_of):
@@ -112,5 +112,5 @@ class SqlTables:
         """Tables of which a name, or that of a view of it, is in the query; siblings of bars come along."""
         names = [dataset.name for dataset in self._tables.datasets]
         if "restatements" in self._text:
-            return [name for name in names if bars_of(name) or name in self._text]
+            return [name for name in names if parse_bar_table(name) or name in self._text]
         return [name for name in names if name.removesuffix("_wide") in self._text]

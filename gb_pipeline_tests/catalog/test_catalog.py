@@ -18,7 +18,7 @@ import pytest
 
 from gb_pipeline import AssetClass, BarRules, LakeError, LakeStore, Precision, Resolution, SourceSettings
 from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import commit
 from gb_pipeline_tests.bars import SetClock, at, changed, day, minutes
@@ -202,7 +202,7 @@ def test_a_table_without_a_file_is_an_empty_view_with_its_columns(tmp_path):
         rules = BarRules(precision=precision)
         one = minutes("2024-01-02", 1)
         store.write_bars("sim", "BTC-USD", Resolution.MINUTE, day("2024-01-02"), one, rules=rules)
-        table = store.tables[bars(Resolution.MINUTE, precision).name]
+        table = store.tables[bars_dataset(Resolution.MINUTE, precision).name]
         commit(table, lambda draft: draft.remove(draft.base.files))
     refresh_catalog(store)
     for view, kind in {"bars_1m": "DECIMAL(18,8)", "bars_1m_wide": "DECIMAL(38,18)"}.items():

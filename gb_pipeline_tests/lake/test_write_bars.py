@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline.errors import LakeError, WindowRefused
 from gb_pipeline.lake import ledger, quarantine
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import get_calendar
@@ -37,7 +37,7 @@ def test_a_day_is_stored_digit_by_digit_in_one_commit(store, write):
     frame = minutes("2024-01-02")
     report = write(store, frame)
     rows = stored(store)
-    assert rows.schema == bars(Resolution.MINUTE).polars
+    assert rows.schema == bars_dataset(Resolution.MINUTE).polars
     for name in ("open", "high", "low", "close", "volume"):
         assert rows[name].to_list() == [Decimal(text) for text in frame[name]]
     assert (report.received, report.stored, report.quarantined, report.version) == (1440, 1440, 0, 0)

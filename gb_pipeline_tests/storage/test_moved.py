@@ -139,13 +139,13 @@ def test_what_was_known_and_is_lost_is_refused_and_not_answered_with_less(tmp_pa
 
 @pytest.mark.parametrize("symbols", [None, 5, b"BTC"])
 def test_what_is_no_symbol_is_refused_by_our_own_error(tmp_path: Path, symbols: object) -> None:
-    with pytest.raises(ConfigError, match="is no symbol"):
+    with pytest.raises(ConfigError, match="is not a symbol"):
         LakeStore.at(tmp_path).write_bars("sim", symbols, "1m", window(2), minutes("2024-01-02"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("frame", [None, [1], minutes("2024-01-02", 3).lazy()])
 def test_what_is_no_frame_is_refused_by_our_own_error(tmp_path: Path, frame: object) -> None:
-    with pytest.raises(WindowRefused, match="is no frame"):
+    with pytest.raises(WindowRefused, match="is not a Polars frame"):
         LakeStore.at(tmp_path).write_bars("sim", "BTC-USD", "1m", window(2), frame)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake.datasets import bars
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.resolution import Resolution
@@ -23,7 +23,7 @@ from gb_pipeline.storage.parquet import DamagedFile
 from gb_pipeline_tests.bars import changed, day, minutes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COLUMNS = bars(Resolution.MINUTE).file_schema.names
+COLUMNS = bars_dataset(Resolution.MINUTE).file_schema.names
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_files_are_called_by_what_is_in_them(lake: LakeStore) -> None:
     with pytest.raises(parquet.Unreadable, match="carries no checksums"):
         parquet.checksums("lake/bars_1m/part-00000.parquet")
     assert parquet.checksums(name) == parquet.checksums(name.rsplit("/", 1)[-1])
-    one, other = (parquet.encode(bars(Resolution.MINUTE), pl_rows(lake)) for _ in range(2))
+    one, other = (parquet.encode(bars_dataset(Resolution.MINUTE), pl_rows(lake)) for _ in range(2))
     assert bytes(one.data) == bytes(other.data)
     assert one.name != other.name
     assert parquet.checksums(one.name) == parquet.checksums(other.name)
@@ -127,4 +127,4 @@ def pl_rows(store: LakeStore) -> pa.Table:
     files, name = store.storage.files, data_file(store)
     size = store.tables.newest("bars_1m").files["size"][0]
     frame = pl.DataFrame(parquet.read_columns(files, name, size, COLUMNS))
-    return parquet.to_arrow(frame, bars(Resolution.MINUTE).file_schema)
+    return parquet.to_arrow(frame, bars_dataset(Resolution.MINUTE).file_schema)

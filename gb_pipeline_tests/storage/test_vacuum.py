@@ -68,7 +68,7 @@ def test_entries_that_wait_for_the_ledger_stay_although_a_checkpoint_is_newer(tm
         write(store, edition)
     store.tables["bars_1m"].checkpoint()
     coverage = Lake(store).coverage()
-    vacuum(store.tables, ledger.needed(store.tables), dry_run=False, now=later(days=60))
+    vacuum(store.tables, ledger.find_needed(store.tables), dry_run=False, now=later(days=60))
     assert store.tables["bars_1m"].entry_versions() == [0, 1, 2]
     assert Lake(LakeStore.at(tmp_path)).coverage().equals(coverage)
     # What has been taken over is needed no more.
@@ -81,11 +81,11 @@ def test_files_that_wait_for_the_ledger_stay(tmp_path: Path) -> None:
     store = LakeStore.at(tmp_path)
     rows, rules = minutes("2020-01-01", 1100, step=86_400), BarRules(resolution=Resolution.DAY)
     store.write_bars("sim", "BTC-USD", Resolution.DAY, day("2020-01-01", 1100), rows, rules=rules)
-    waiting = ledger.waiting_files(store.tables)["path"].to_list()
+    waiting = ledger.pending_files(store.tables)["path"].to_list()
     store.record_failure("sim", ["ETH-USD"], day("2020-01-01"), rules=rules)
     careless = vacuum(store.tables, Needed(), now=later(days=60))
     assert {name.removeprefix("lake/sessions/") for item in careless for name in item.names} == set(waiting) != set()
-    vacuum(store.tables, ledger.needed(store.tables), dry_run=False, now=later(days=60))
+    vacuum(store.tables, ledger.find_needed(store.tables), dry_run=False, now=later(days=60))
     assert all((tmp_path / "lake/sessions" / path).exists() for path in waiting)
     store.vacuum(dry_run=False, now=later(days=60))
     assert all((tmp_path / "lake/sessions" / path).exists() for path in waiting)

@@ -127,8 +127,8 @@ def build_ledgers_compaction_asset(groups: Sequence[SeriesGroup]) -> dg.AssetsDe
 
 def _merge(store: LakeStore, wanted: Sequence[Partition]) -> dg.MaterializeResult[None]:
     merged = list(compact_tables(store, wanted))
-    done = [report for item in merged for report in item.done]
-    left = [pair for item in merged for pair in item.left]
+    done = [report for item in merged for report in item.reports]
+    left = [pair for item in merged for pair in item.skipped]
     if left:
         failed = [{"partition": str(item), "reason": error.what, "fix": error.fix} for item, error in left]
         raise dg.Failure(
@@ -140,7 +140,7 @@ def _merge(store: LakeStore, wanted: Sequence[Partition]) -> dg.MaterializeResul
 
 
 def _build_metadata(done: Sequence[CompactionReport]) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "merged": len(done),
         "files_before": sum(item.partition.files for item in done),
         "files_after": sum(item.files_after for item in done),
@@ -159,4 +159,4 @@ def _build_metadata(done: Sequence[CompactionReport]) -> dict[str, Any]:
         }
         for item in done[:_LISTED]
     ]
-    return shown | ({"merges": build_table(rows)} if rows else {})
+    return metadata | ({"merges": build_table(rows)} if rows else {})
