@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import polars as pl
 
-from gb_pipeline.simulation.instruments import instrument
+from gb_pipeline.simulation.instruments import make_instrument
 from gb_pipeline.simulation.market import Path
 
 SEED = 7
@@ -17,7 +17,7 @@ DECIMAL = pl.Decimal(18, 8)
 
 def texts(code: str, start: date, end: date) -> pl.DataFrame:
     """`symbol, timestamp, open, high, low, close, volume, trade_count` as received: numbers are text."""
-    listed = instrument(code)
+    listed = make_instrument(code)
     first = int(datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp()) // 60
     bars = Path(SEED, listed).minutes(first, (end - start).days * 1440)
     return pl.DataFrame(

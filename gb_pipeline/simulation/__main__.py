@@ -1,7 +1,4 @@
-"""`python -m gb_pipeline.simulation --port 0 --ready-file PATH`: the exchange as a process of its own.
-
-Belongs here: arguments. Does not belong here: anything else; `gb sim` calls the same function.
-"""
+"""`python -m gb_pipeline.simulation --port 0 --ready-file PATH` runs the exchange as a process of its own, as `gb sim` does."""
 
 from __future__ import annotations
 

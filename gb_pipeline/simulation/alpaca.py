@@ -1,6 +1,6 @@
 """Alpaca's REST dialect: market data (`data.alpaca.markets`), and assets of the trading interface.
 
-Belongs here: keys, assets, corporate actions, error bodies. Does not belong here: bars (`alpaca_bars`), HTTP and the market.
+This module has keys, assets, corporate actions and error bodies. Bars are in `alpaca_bars`.
 
 Keys: an id that begins with `unknown` is refused, one that begins with `PK` belongs to a paper account, which the trading
 interface only knows on its paper host. Keys are on the free plan, unless the id ends with `PLUS`.
@@ -17,7 +17,7 @@ from typing import Any
 
 from gb_pipeline.simulation.alpaca_bars import bars
 from gb_pipeline.simulation.json_numbers import Exact, dumps
-from gb_pipeline.simulation.response import Answer, Asked, troubled
+from gb_pipeline.simulation.response import Request, Response, apply_trouble
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stock_listings import Listing
 from gb_pipeline.simulation.stocks import Stocks
@@ -36,32 +36,32 @@ _TYPES = {
 }
 
 
-def answer(stocks: Stocks, asked: Asked) -> Answer:
+def answer(stocks: Stocks, request: Request) -> Response:
     """The answer to one request."""
-    key, secret = (asked.headers.get(name, "") for name in ("APCA-API-KEY-ID", "APCA-API-SECRET-KEY"))
-    if asked.host == _DATA:
+    key, secret = (request.headers.get(name, "") for name in ("APCA-API-KEY-ID", "APCA-API-SECRET-KEY"))
+    if request.host == _DATA:
         if not key or not secret or key.startswith("unknown"):
             # Refused before the application sees it.
-            return Answer(401, _UNAUTHORIZED, "text/html")
-        return _data(stocks, asked, free=not key.endswith("PLUS"))
-    paper = asked.host.startswith("paper")
+            return Response(401, _UNAUTHORIZED, "text/html")
+        return _route_data(stocks, request, free=not key.endswith("PLUS"))
+    paper = request.host.startswith("paper")
     if not key or not secret or key.startswith("unknown") or key.startswith("PK") is not paper:
         return _error(403, "forbidden.")
-    if asked.path == "/v2/assets":
-        return _assets(stocks, asked.query)
-    matched = re.fullmatch(r"/v2/assets/([^/]+)", asked.path)
-    item = stocks.listing(matched[1]) if matched else None
-    if item is None:
+    if request.path == "/v2/assets":
+        return _assets(stocks, request.query)
+    matched = re.fullmatch(r"/v2/assets/([^/]+)", request.path)
+    listing = stocks.listing(matched[1]) if matched else None
+    if listing is None:
         return _error(404, f"asset not found for {matched[1]}" if matched else "Not Found", code=40410000)
-    return Answer.json(_asset(item))
+    return Response.json(_asset(listing))
 
 
-def _data(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
+def _route_data(stocks: Stocks, request: Request, *, free: bool) -> Response:
     try:
-        if asked.path == "/v2/stocks/bars":
-            return bars(stocks, asked, free=free)
-        if asked.path in {"/v1/corporate-actions", "/v1beta1/corporate-actions"}:
-            return _corporate_actions(stocks, asked)
+        if request.path == "/v2/stocks/bars":
+            return bars(stocks, request, free=free)
+        if request.path in {"/v1/corporate-actions", "/v1beta1/corporate-actions"}:
+            return _corporate_actions(stocks, request)
     except PermissionError as refusal:
         return _error(403, str(refusal))
     except ValueError as error:
@@ -69,12 +69,12 @@ def _data(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
     return _error(404, "endpoint not found.")
 
 
-def _assets(stocks: Stocks, query: Mapping[str, str]) -> Answer:
+def _assets(stocks: Stocks, query: Mapping[str, str]) -> Response:
     if query.get("asset_class", "us_equity") != "us_equity":
-        return Answer.json([])
-    wanted = query.get("status")
-    listed = [item for item in stocks.listings() if wanted in {None, "all", _status(item)}]
-    return Answer.json([_asset(item) for item in listed])
+        return Response.json([])
+    status = query.get("status")
+    listed = [item for item in stocks.listings() if status in {None, "all", _status(item)}]
+    return Response.json([_asset(item) for item in listed])
 
 
 def _status(item: Listing) -> str:
@@ -98,8 +98,8 @@ def _asset(item: Listing) -> dict[str, Any]:
     }
 
 
-def _corporate_actions(stocks: Stocks, asked: Asked) -> Answer:
-    query = asked.query
+def _corporate_actions(stocks: Stocks, request: Request) -> Response:
+    query = request.query
     today = datetime.fromtimestamp(stocks.now / 1000, UTC).date()
     # The interval is one of processing dates, not of ex dates.
     start, end = (date.fromisoformat(query[name]) if name in query else today for name in ("start", "end"))
@@ -110,37 +110,41 @@ def _corporate_actions(stocks: Stocks, asked: Asked) -> Answer:
     if not 0 < limit <= 1000:
         raise ValueError("invalid limit: must be between 1 and 1000")
     symbols = query["symbols"].split(",") if "symbols" in query else [item.code for item in stocks.listings()]
-    found = [
+    actions = [
         (name, item)
         for symbol in symbols
         if stocks.listing(symbol) is not None
         for item in stocks.actions(symbol, *_ALWAYS)
-        if (name := _type(item)) is not None and _TYPES[name] in types and start <= _processed(item) <= end
+        if (name := _action_type(item)) is not None and _TYPES[name] in types and start <= _process_date(item) <= end
     ]
     order = list(_TYPES)
-    found.sort(key=lambda one: (order.index(one[0]), _processed(one[1]), one[1].code, one[1].label))
-    at = int(base64.b64decode(query["page_token"]).decode()) if query.get("page_token") else 0
-    page = troubled(asked.trouble, found[at : at + limit], lambda: found[max(0, at - limit) : at] or found[:limit])
+    actions.sort(key=lambda pair: (order.index(pair[0]), _process_date(pair[1]), pair[1].code, pair[1].label))
+    offset = int(base64.b64decode(query["page_token"]).decode()) if query.get("page_token") else 0
+    page = apply_trouble(
+        request.trouble,
+        actions[offset : offset + limit],
+        lambda: actions[max(0, offset - limit) : offset] or actions[:limit],
+    )
     body: dict[str, list[dict[str, Any]]] = {}
     for name, item in page:
-        body.setdefault(name, []).append(_action(name, item))
-    more = at + limit < len(found) or asked.trouble == "endless_next"
-    following = base64.b64encode(str(at + limit).encode()).decode() if more else None
-    return Answer(200, dumps({"corporate_actions": body, "next_page_token": following}))
+        body.setdefault(name, []).append(_format_action(name, item))
+    more = offset + limit < len(actions) or request.trouble == "endless_next"
+    following = base64.b64encode(str(offset + limit).encode()).decode() if more else None
+    return Response(200, dumps({"corporate_actions": body, "next_page_token": following}))
 
 
-def _type(item: Action) -> str | None:
+def _action_type(item: Action) -> str | None:
     if item.kind == "split":
         return "forward_splits" if item.ratio > 1 else "reverse_splits"
     return "cash_dividends" if item.kind == "dividend" else None
 
 
-def _processed(item: Action) -> date:
+def _process_date(item: Action) -> date:
     """Splits are processed on their ex date, dividends when they are paid."""
     return item.pay or item.ex_date
 
 
-def _action(name: str, item: Action) -> dict[str, Any]:
+def _format_action(name: str, item: Action) -> dict[str, Any]:
     identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, "|".join(map(str, item.key))))
     row: dict[str, Any] = {"id": identity, "symbol": item.code}
     if name == "cash_dividends":
@@ -150,10 +154,10 @@ def _action(name: str, item: Action) -> dict[str, Any]:
             {"cusip": "037833100"} if name == "forward_splits" else {"old_cusip": "037833100", "new_cusip": "037833209"}
         )
         row |= {**ids, "new_rate": Exact(item.to), "old_rate": Exact(item.from_)}
-    row |= {"process_date": _processed(item).isoformat(), "ex_date": item.ex_date.isoformat()}
+    row |= {"process_date": _process_date(item).isoformat(), "ex_date": item.ex_date.isoformat()}
     dates = {"record_date": item.record, "payable_date": item.pay}
     return row | {field: day.isoformat() for field, day in dates.items() if day is not None}
 
 
-def _error(status: int, said: str, *, code: int | None = None) -> Answer:
-    return Answer.json(({} if code is None else {"code": code}) | {"message": said}, status)
+def _error(status: int, message: str, *, code: int | None = None) -> Response:
+    return Response.json(({} if code is None else {"code": code}) | {"message": message}, status)

@@ -1,7 +1,4 @@
-"""Alpaca's bars: inclusive windows, pages over all symbols by name, plans and feeds.
-
-Belongs here: `/v2/stocks/bars`. Does not belong here: keys and everything else (`alpaca`).
-"""
+"""Alpaca's bars, `/v2/stocks/bars`: inclusive windows, pages over all symbols by name, plans and feeds."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 from gb_pipeline.simulation.json_numbers import json_object, number
-from gb_pipeline.simulation.response import Answer, Asked, troubled
+from gb_pipeline.simulation.response import Request, Response, apply_trouble
 from gb_pipeline.simulation.stock_bars import StockBar
-from gb_pipeline.simulation.stock_sessions import local
+from gb_pipeline.simulation.stock_sessions import local_ms
 from gb_pipeline.simulation.stocks import Stocks
 
 # Bars of one page at most.
@@ -23,14 +20,14 @@ PAGE = 10_000
 _DEFAULT_LIMIT = 1000
 _QUARTER_MS = 15 * 60_000
 # What one exchange sees of the tape.
-_IEX_SHARE = 40
+_IEX_FRACTION = 40
 _TIMEFRAMES = {
     "1Min": "1m", "1T": "1m", "5Min": "5m", "5T": "5m", "15Min": "15m", "15T": "15m", "30Min": "30m", "30T": "30m",
     "1Hour": "1h", "1H": "1h", "1Day": "1d", "1D": "1d", "1Week": "1w", "1W": "1w", "1Month": "1mo", "1M": "1mo",
 }  # fmt: skip
 _FEEDS = {"sip", "iex", "otc", "boats", "overnight", "delayed_sip"}
 _SYMBOL = re.compile(r"[A-Za-z0-9.]{1,20}")
-Numbered = tuple[str, StockBar]
+NamedBar = tuple[str, StockBar]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +42,38 @@ class _Query:
     iex: bool
 
 
-def bars(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
+def bars(stocks: Stocks, request: Request, *, free: bool) -> Response:
     """Bars of one or several symbols, by symbol and time; an unknown one has none, which looks like one without trades.
 
     Raises:
         ValueError: a parameter that the vendor refuses; the text says why.
         PermissionError: a free plan asks for the newest quarter of an hour of the tape.
     """
-    query = _query(stocks, asked.query)
-    feed = asked.query.get("feed", "sip")
+    query = _parse_query(stocks, request.query)
+    feed = request.query.get("feed", "sip")
     if free and feed == "sip" and query.end > stocks.now - _QUARTER_MS:
         raise PermissionError("subscription does not permit querying recent SIP data")
-    symbol, after, back = _position(asked.query.get("page_token"))
-    following = _following(stocks, query, symbol, after)
+    symbol, after, back = _parse_token(request.query.get("page_token"))
+    following = _bars_after(stocks, query, symbol, after)
     page, more = following[: query.limit], len(following) > query.limit
 
-    def before() -> list[Numbered]:
+    def previous_page() -> list[NamedBar]:
         if back is None:
             return page
-        first = _following(stocks, query, *back, count_call=False)
+        first = _bars_after(stocks, query, *back, count_call=False)
         return first[: query.limit]
 
-    sent = troubled(asked.trouble, page, before)
+    sent_bars = apply_trouble(request.trouble, page, previous_page)
     token = None
-    if page and (more or asked.trouble == "endless_next"):
-        token = _token(page[-1], page[0])
-    elif asked.trouble == "endless_next":
+    if page and (more or request.trouble == "endless_next"):
+        token = _make_token(page[-1], page[0])
+    elif request.trouble == "endless_next":
         # There is nothing after the end, and something after that.
         token = base64.b64encode(json.dumps([symbol, after + 1, None]).encode()).decode()
-    return _answer(sent, token)
+    return _respond(sent_bars, token)
 
 
-def _query(stocks: Stocks, query: Mapping[str, str]) -> _Query:
+def _parse_query(stocks: Stocks, query: Mapping[str, str]) -> _Query:
     symbols = sorted(set(query.get("symbols", "").split(",")) - {""})
     if not symbols:
         raise ValueError("symbols is required")
@@ -95,8 +92,8 @@ def _query(stocks: Stocks, query: Mapping[str, str]) -> _Query:
     if feed not in _FEEDS:
         raise ValueError(f"invalid feed: {feed}")
     today = datetime.fromtimestamp(stocks.now / 1000, UTC).date()
-    start = _instant(query["start"]) if query.get("start") else local(today, time())
-    end = _instant(query["end"]) if query.get("end") else stocks.now - _QUARTER_MS
+    start = _parse_instant(query["start"]) if query.get("start") else local_ms(today, time())
+    end = _parse_instant(query["end"]) if query.get("end") else stocks.now - _QUARTER_MS
     if end < start:
         raise ValueError("end should not be before start")
     return _Query(
@@ -111,11 +108,11 @@ def _query(stocks: Stocks, query: Mapping[str, str]) -> _Query:
     )
 
 
-def _following(stocks: Stocks, query: _Query, symbol: str, after: int, *, count_call: bool = True) -> list[Numbered]:
+def _bars_after(stocks: Stocks, query: _Query, symbol: str, after: int, *, count_call: bool = True) -> list[NamedBar]:
     """The bars after a position, one more than a page holds if there are so many."""
-    found: list[Numbered] = []
+    following: list[NamedBar] = []
     for name in query.symbols:
-        if name < symbol or stocks.listing(name) is None or len(found) > query.limit:
+        if name < symbol or stocks.listing(name) is None or len(following) > query.limit:
             continue
         start, end = query.start, query.end + 1
         if name == symbol:
@@ -127,20 +124,20 @@ def _following(stocks: Stocks, query: _Query, symbol: str, after: int, *, count_
             max(start, end),
             extended=True,
             adjusted=query.adjusted,
-            limit=query.limit + 1 - len(found) if query.ascending else None,
+            limit=query.limit + 1 - len(following) if query.ascending else None,
             count_call=count_call,
         )
         rows = rows if query.ascending else rows[::-1]
-        found += [(name, _seen_by_iex(bar) if query.iex else bar) for bar in rows]
-    return found[: query.limit + 1]
+        following += [(name, _seen_by_iex(bar) if query.iex else bar) for bar in rows]
+    return following[: query.limit + 1]
 
 
 def _seen_by_iex(bar: StockBar) -> StockBar:
     whole = int(bar.volume.partition(".")[0])
-    return bar._replace(volume=str(max(1, whole // _IEX_SHARE)), trades=max(1, bar.trades // _IEX_SHARE))
+    return bar._replace(volume=str(max(1, whole // _IEX_FRACTION)), trades=max(1, bar.trades // _IEX_FRACTION))
 
 
-def _position(token: str | None) -> tuple[str, int, tuple[str, int] | None]:
+def _parse_token(token: str | None) -> tuple[str, int, tuple[str, int] | None]:
     """The last bar of the page before, and the position before that page's first one."""
     if not token:
         return "", -1, None
@@ -151,30 +148,30 @@ def _position(token: str | None) -> tuple[str, int, tuple[str, int] | None]:
         raise ValueError("invalid page_token") from None
 
 
-def _token(last: Numbered, first: Numbered) -> str:
+def _make_token(last: NamedBar, first: NamedBar) -> str:
     text = json.dumps([last[0], last[1].start, [first[0], first[1].start - 1]])
     return base64.b64encode(text.encode()).decode()
 
 
-def _answer(rows: list[Numbered], token: str | None) -> Answer:
+def _respond(rows: list[NamedBar], token: str | None) -> Response:
     by_symbol: dict[str, list[str]] = {}
     for symbol, bar in rows:
-        by_symbol.setdefault(symbol, []).append(_row(bar))
+        by_symbol.setdefault(symbol, []).append(_format_bar(bar))
     listed = json_object({symbol: f"[{','.join(items)}]" for symbol, items in by_symbol.items()})
-    return Answer(200, json_object({"bars": listed, "next_page_token": json.dumps(token)}))
+    return Response(200, json_object({"bars": listed, "next_page_token": json.dumps(token)}))
 
 
-def _row(bar: StockBar) -> str:
+def _format_bar(bar: StockBar) -> str:
     moment = datetime.fromtimestamp(bar.start / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     prices = {"c": bar.close, "h": bar.high, "l": bar.low, "o": bar.open}
     rest = {"n": str(bar.trades), "t": f'"{moment}"', "v": number(bar.volume), "vw": number(bar.vwap)}
     return json_object({name: number(text) for name, text in prices.items()} | rest)
 
 
-def _instant(text: str) -> int:
+def _parse_instant(text: str) -> int:
     """RFC 3339, or a day, which begins in New York."""
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        return local(date.fromisoformat(text), time())
+        return local_ms(date.fromisoformat(text), time())
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"invalid time: {text}")

@@ -1,7 +1,4 @@
-"""Alpha Vantage's dialect (`www.alphavantage.co`).
-
-Belongs here: functions, parameters, JSON and CSV layouts, what it says instead of an answer. Does not belong here: HTTP and the
-market itself.
+"""Alpha Vantage's dialect (`www.alphavantage.co`): functions, parameters, JSON and CSV layouts, and its notes in place of data.
 
 Everything is `GET /query?function=...&apikey=...`, and everything is answered with status 200. Keys: none, or one that begins
 with `unknown`, is refused; one that begins with `free` belongs to a plan without the whole history of days and without
@@ -16,9 +13,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gb_pipeline.simulation.response import Answer, Asked, troubled
+from gb_pipeline.simulation.response import Request, Response, apply_trouble
 from gb_pipeline.simulation.stock_listings import Listing
-from gb_pipeline.simulation.stock_sessions import local
+from gb_pipeline.simulation.stock_sessions import local_ms
 from gb_pipeline.simulation.stocks import Stocks
 
 HOSTS = ("www.alphavantage.co",)
@@ -39,25 +36,25 @@ _DAY = timedelta(days=1)
 Bar = tuple[str, ...]
 
 
-def answer(stocks: Stocks, asked: Asked) -> Answer:
+def answer(stocks: Stocks, request: Request) -> Response:
     """The answer to one request."""
-    if asked.path != "/query":
-        return Answer(404, "<html><h1>Not Found</h1></html>", "text/html")
-    key = asked.query.get("apikey", "")
-    refused = _refused(key)
-    return _answer(stocks, asked, free=key.startswith("free")) if refused is None else refused
+    if request.path != "/query":
+        return Response(404, "<html><h1>Not Found</h1></html>", "text/html")
+    key = request.query.get("apikey", "")
+    refusal = _refuse_key(key)
+    return _route(stocks, request, free=key.startswith("free")) if refusal is None else refusal
 
 
-def _refused(key: str) -> Answer | None:
+def _refuse_key(key: str) -> Response | None:
     if not key or key.startswith("unknown"):
-        return _said(
+        return _note(
             "Error Message",
             "the parameter apikey is invalid or missing. Please claim your free API key on"
             " (https://www.alphavantage.co/support/#api-key). It should take less than 20 seconds.",
         )
     if key.startswith("limited"):
         # The vendor repeats the key.
-        return _said(
+        return _note(
             "Information",
             f"We have detected your API key as {key} and our standard API rate limit is 25 requests per day. Please subscribe"
             f" to any of the premium plans at {_PREMIUM} to instantly remove all daily rate limits.",
@@ -65,65 +62,65 @@ def _refused(key: str) -> Answer | None:
     return None
 
 
-def _answer(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
-    function = asked.query.get("function", "")
+def _route(stocks: Stocks, request: Request, *, free: bool) -> Response:
+    function = request.query.get("function", "")
     try:
         if function == "TIME_SERIES_INTRADAY":
-            return _intraday(stocks, asked, free=free)
+            return _intraday(stocks, request, free=free)
         if function in _LONG:
-            return _long(stocks, asked, free=free)
+            return _daily_or_longer(stocks, request, free=free)
         if function in _OTHERS:
-            return _OTHERS[function](stocks, asked.query)
+            return _OTHERS[function](stocks, request.query)
     except (KeyError, ValueError):
-        return _invalid(function)
-    return _said("Error Message", "This API function () does not exist.")
+        return _refuse_call(function)
+    return _note("Error Message", "This API function () does not exist.")
 
 
 def canonical(name: str) -> str:
-    """The canonical code of a spelling of the vendor's: `BRK-B` and `BRK.B` are the same to it."""
+    """The canonical code of the vendor's spelling: to it, `BRK-B` and `BRK.B` are the same."""
     return re.sub(r"[-.]([A-Z])$", r".\1", name.upper())
 
 
-def _intraday(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
-    query = asked.query
+def _intraday(stocks: Stocks, request: Request, *, free: bool) -> Response:
+    query = request.query
     if free:
-        return _said(
+        return _note(
             "Information",
             "Thank you for using Alpha Vantage! This is a premium endpoint. You may subscribe to any of the premium plans at"
             f" {_PREMIUM} to instantly unlock all premium endpoints",
         )
     interval, code = query["interval"], canonical(query["symbol"])
     extended, adjusted = (query.get(name, "true") != "false" for name in ("extended_hours", "adjusted"))
-    begin, end = _month(query["month"]) if "month" in query else _last_thirty_days(stocks)
+    begin, end = _month_bounds(query["month"]) if "month" in query else _last_thirty_days(stocks)
     listed = stocks.listing(code)
-    if listed is None or local(listed.list_date, time()) >= end:
-        return _invalid("TIME_SERIES_INTRADAY")
+    if listed is None or local_ms(listed.list_date, time()) >= end:
+        return _refuse_call("TIME_SERIES_INTRADAY")
 
     def between(first: int, last: int) -> list[Bar]:
-        found = stocks.bars(code, _INTERVALS[interval], first, last, extended=extended, adjusted=adjusted)
-        return [(_stamp(bar.start), *bar[1:6]) for bar in found]
+        bars = stocks.bars(code, _INTERVALS[interval], first, last, extended=extended, adjusted=adjusted)
+        return [(_format_stamp(bar.start), *bar[1:6]) for bar in bars]
 
-    rows = _troubled(asked, between(begin, end), lambda: between(begin - 31 * 86_400_000, begin))
-    told = {
+    rows = apply_trouble(request.trouble, between(begin, end), lambda: between(begin - 31 * 86_400_000, begin))
+    metadata = {
         "Information": f"Intraday ({interval}) open, high, low, close prices and volume",
         "Symbol": query["symbol"].upper(),
         "Last Refreshed": rows[-1][0] if rows else "",
         "Interval": interval,
-        "Output Size": _size(query),
+        "Output Size": _output_size(query),
         "Time Zone": "US/Eastern",
     }
-    return _series(query, told, f"Time Series ({interval})", rows)
+    return _series(query, metadata, f"Time Series ({interval})", rows)
 
 
-def _long(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
-    query = asked.query
+def _daily_or_longer(stocks: Stocks, request: Request, *, free: bool) -> Response:
+    query = request.query
     function, code = query["function"], canonical(query["symbol"])
     interval, word, name = _LONG[function]
     if stocks.listing(code) is None:
-        return _invalid(function)
+        return _refuse_call(function)
     daily = interval == "1d"
     if free and daily and query.get("outputsize") == "full":
-        return _said(
+        return _note(
             "Information",
             "Thank you for using Alpha Vantage! The outputsize=full parameter value is a premium feature for the"
             f" TIME_SERIES_DAILY endpoint. You may subscribe to any of the premium plans at {_PREMIUM} to instantly unlock"
@@ -133,39 +130,38 @@ def _long(stocks: Stocks, asked: Asked, *, free: bool) -> Answer:
         (_last_session(stocks, bar.start, interval), *bar[1:6])
         for bar in stocks.bars(code, interval, 0, stocks.now + 1)
     ]
-    rows = _troubled(asked, rows, lambda: rows[: len(rows) // 2])
-    told = {
+    rows = apply_trouble(request.trouble, rows, lambda: rows[: len(rows) // 2])
+    metadata = {
         "Information": f"{word} Prices (open, high, low, close) and Volumes",
         "Symbol": query["symbol"].upper(),
         "Last Refreshed": rows[-1][0] if rows else "",
-        **({"Output Size": _size(query)} if daily else {}),
+        **({"Output Size": _output_size(query)} if daily else {}),
         "Time Zone": "US/Eastern",
     }
-    return _series(query, told, name, rows, compact=daily)
+    return _series(query, metadata, name, rows, compact=daily)
 
 
 def _series(
-    query: Mapping[str, str], told: Mapping[str, str], name: str, rows: Sequence[Bar], *, compact: bool = True
-) -> Answer:
+    query: Mapping[str, str], metadata: Mapping[str, str], name: str, rows: Sequence[Bar], *, compact: bool = True
+) -> Response:
     if compact and query.get("outputsize", "compact") == "compact":
         rows = rows[-_COMPACT:]
     newest_first = list(reversed(rows))
     if query.get("datatype") == "csv":
         lines = [",".join(("timestamp", *_FIELDS)), *(",".join(row) for row in newest_first)]
-        return Answer(200, "\r\n".join(lines) + "\r\n", "application/x-download")
-    about = {f"{number}. {label}": value for number, (label, value) in enumerate(told.items(), 1)}
+        return Response(200, "\r\n".join(lines) + "\r\n", "application/x-download")
+    numbered_metadata = {f"{number}. {label}": value for number, (label, value) in enumerate(metadata.items(), 1)}
     fields = [f"{number}. {field}" for number, field in enumerate(_FIELDS, 1)]
-    return Answer.json(
-        {"Meta Data": about, name: {row[0]: dict(zip(fields, row[1:], strict=True)) for row in newest_first}}
+    return Response.json(
+        {
+            "Meta Data": numbered_metadata,
+            name: {row[0]: dict(zip(fields, row[1:], strict=True)) for row in newest_first},
+        }
     )
 
 
-def _troubled(asked: Asked, rows: Sequence[Bar], before: Callable[[], Sequence[Bar]]) -> list[Bar]:
-    return troubled(asked.trouble, rows, before)
-
-
-def _splits(stocks: Stocks, query: Mapping[str, str]) -> Answer:
-    found = [
+def _splits(stocks: Stocks, query: Mapping[str, str]) -> Response:
+    splits = [
         {
             "effective_date": item.ex_date.isoformat(),
             "split_factor": f"{Decimal(item.ratio.numerator) / Decimal(item.ratio.denominator):.4f}",
@@ -173,11 +169,11 @@ def _splits(stocks: Stocks, query: Mapping[str, str]) -> Answer:
         for item in stocks.actions(canonical(query["symbol"]), *_FOREVER)
         if item.kind == "split" and stocks.happened(item)
     ]
-    return Answer.json({"symbol": query["symbol"].upper(), "data": found[::-1]})
+    return Response.json({"symbol": query["symbol"].upper(), "data": splits[::-1]})
 
 
-def _dividends(stocks: Stocks, query: Mapping[str, str]) -> Answer:
-    found = [
+def _dividends(stocks: Stocks, query: Mapping[str, str]) -> Response:
+    dividends = [
         {
             "ex_dividend_date": item.ex_date.isoformat(),
             "declaration_date": item.declared.isoformat() if item.declared else "None",
@@ -188,40 +184,45 @@ def _dividends(stocks: Stocks, query: Mapping[str, str]) -> Answer:
         for item in stocks.actions(canonical(query["symbol"]), *_FOREVER)
         if item.kind == "dividend"
     ]
-    return Answer.json({"symbol": query["symbol"].upper(), "data": found[::-1]})
+    return Response.json({"symbol": query["symbol"].upper(), "data": dividends[::-1]})
 
 
-def _listing_status(stocks: Stocks, query: Mapping[str, str]) -> Answer:
+def _listing_status(stocks: Stocks, query: Mapping[str, str]) -> Response:
     active = query.get("state", "active") == "active"
     lines = ["symbol,name,exchange,assetType,ipoDate,delistingDate,status"]
     for item in stocks.listings():
         if item.active is active:
-            gone = item.delisted.isoformat() if item.delisted and not active else "null"
+            delisting_date = item.delisted.isoformat() if item.delisted and not active else "null"
             name = f'"{item.name}"' if "," in item.name else item.name
             kind, state = ("ETF" if item.kind == "etf" else "Stock"), ("Active" if active else "Delisted")
-            cells = (_name(item), name, _VENUES[item.mic], kind, item.list_date.isoformat(), gone, state)
+            code, listing_date = _vendor_code(item), item.list_date.isoformat()
+            cells = (code, name, _VENUES[item.mic], kind, listing_date, delisting_date, state)
             lines.append(",".join(cells))
-    return Answer(200, "\r\n".join(lines) + "\r\n", "application/x-download")
+    return Response(200, "\r\n".join(lines) + "\r\n", "application/x-download")
 
 
-def _search(stocks: Stocks, query: Mapping[str, str]) -> Answer:
-    words = query["keywords"].upper()
-    found = [item for item in stocks.listings() if words in {_name(item), item.code} or words in item.name.upper()]
+def _search(stocks: Stocks, query: Mapping[str, str]) -> Response:
+    keywords = query["keywords"].upper()
+    listings = [
+        item
+        for item in stocks.listings()
+        if keywords in {_vendor_code(item), item.code} or keywords in item.name.upper()
+    ]
     keys = ("symbol", "name", "type", "region", "marketOpen", "marketClose", "timezone", "currency", "matchScore")
     rows = [
-        (_name(item), item.name, "ETF" if item.kind == "etf" else "Equity", "United States", "09:30", "16:00", "UTC-04",
-         item.currency, "1.0000" if words in {_name(item), item.code} else "0.5000")
-        for item in found
+        (_vendor_code(item), item.name, "ETF" if item.kind == "etf" else "Equity", "United States", "09:30", "16:00", "UTC-04",
+         item.currency, "1.0000" if keywords in {_vendor_code(item), item.code} else "0.5000")
+        for item in listings
     ]  # fmt: skip
     rows.sort(key=lambda row: row[-1], reverse=True)
     matches = [
         {f"{number}. {key}": value for number, (key, value) in enumerate(zip(keys, row, strict=True), 1)}
         for row in rows
     ]
-    return Answer.json({"bestMatches": matches})
+    return Response.json({"bestMatches": matches})
 
 
-_OTHERS: dict[str, Callable[[Stocks, Mapping[str, str]], Answer]] = {
+_OTHERS: dict[str, Callable[[Stocks, Mapping[str, str]], Response]] = {
     "SPLITS": _splits,
     "DIVIDENDS": _dividends,
     "LISTING_STATUS": _listing_status,
@@ -229,15 +230,15 @@ _OTHERS: dict[str, Callable[[Stocks, Mapping[str, str]], Answer]] = {
 }
 
 
-def _name(item: Listing) -> str:
+def _vendor_code(item: Listing) -> str:
     return item.code.replace(".", "-")
 
 
-def _size(query: Mapping[str, str]) -> str:
+def _output_size(query: Mapping[str, str]) -> str:
     return "Full size" if query.get("outputsize") == "full" else "Compact"
 
 
-def _stamp(milliseconds: int) -> str:
+def _format_stamp(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, _NEW_YORK).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -251,22 +252,22 @@ def _last_session(stocks: Stocks, start: int, interval: str) -> str:
     return max(begun, default=first).isoformat()
 
 
-def _month(text: str) -> tuple[int, int]:
+def _month_bounds(text: str) -> tuple[int, int]:
     first = date.fromisoformat(f"{text}-01")
-    return local(first, time()), local((first + 32 * _DAY).replace(day=1), time())
+    return local_ms(first, time()), local_ms((first + 32 * _DAY).replace(day=1), time())
 
 
 def _last_thirty_days(stocks: Stocks) -> tuple[int, int]:
     today = datetime.fromtimestamp(stocks.now / 1000, UTC).astimezone(_NEW_YORK).date()
-    return local(today - 30 * _DAY, time()), local(today + _DAY, time())
+    return local_ms(today - 30 * _DAY, time()), local_ms(today + _DAY, time())
 
 
-def _said(name: str, words: str) -> Answer:
-    return Answer.json({name: words})
+def _note(name: str, message: str) -> Response:
+    return Response.json({name: message})
 
 
-def _invalid(function: str) -> Answer:
-    return _said(
+def _refuse_call(function: str) -> Response:
+    return _note(
         "Error Message",
         f"Invalid API call. Please retry or visit the documentation (https://www.alphavantage.co/documentation/) for {function}.",
     )

@@ -1,14 +1,11 @@
-"""The simulated now, one for everything that a simulation serves.
-
-Belongs here: a clock that can be stopped. Does not belong here: what depends on it.
-"""
+"""The simulated now, one for everything that a simulation serves. It can be stopped."""
 
 from __future__ import annotations
 
 import time
 from datetime import date, datetime
 
-from gb_pipeline.simulation.defects import milliseconds
+from gb_pipeline.simulation.defects import to_milliseconds
 
 
 class Clock:
@@ -25,4 +22,4 @@ class Clock:
 
     def set_now(self, moment: datetime | date | str | int | None) -> None:
         """Stop at a moment (a number is epoch milliseconds); None lets it follow the wall clock again."""
-        self._now = None if moment is None else milliseconds(moment)
+        self._now = None if moment is None else to_milliseconds(moment)

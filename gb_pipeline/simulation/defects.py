@@ -1,7 +1,6 @@
-"""What can be wrong with a vendor's data.
+"""What can be wrong with a vendor's data: the kinds of planted defects, and their validation.
 
-Belongs here: the kinds of planted defects and their validation.
-Does not belong here: faults of the connection (`faults`).
+Faults of the connection are in `faults`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Row = TypeVar("Row", bound=tuple[Any, ...])
 KINDS = ("gap", "restatement", "late", "bad", "listing", "delisting")
 
 
-def milliseconds(value: datetime | date | str | int) -> int:
+def to_milliseconds(value: datetime | date | str | int) -> int:
     """Epoch milliseconds of an instant; a number already is one."""
     return value if isinstance(value, int) else round(instant(value).timestamp() * 1000)
 
@@ -40,7 +39,7 @@ class Defect:
         symbol: canonical code.
         start, end: epoch milliseconds; `end` is one minute after `start` by default.
         values: decimal text by field; in a restatement on the instrument's grid, in a bad row any text.
-        interval: `1m`; of a share's restatement or bad row also `1d`: then `start`'s date names the session, and minutes
+        interval: `1m`; of a stock's restatement or bad row also `1d`: then `start`'s date names the session, and minutes
             stay as they are.
         at: epoch milliseconds of the simulated clock.
         from_call: number of the first answer that shows the restated values, from 1.
@@ -79,7 +78,7 @@ class Defect:
         return (self.at is None or now >= self.at) and self.calls >= self.from_call
 
 
-def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
+def make_defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
     """A defect from keyword arguments or JSON.
 
     Args:
@@ -91,7 +90,7 @@ def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
         ConfigError: an unknown kind, name or field.
     """
     if kind not in KINDS:
-        raise ConfigError(f"{kind!r} is no kind of defect", fix=f"use one of: {', '.join(KINDS)}")
+        raise ConfigError(f"{kind!r} is not a kind of defect", fix=f"use one of: {', '.join(KINDS)}")
     allowed = {"start", "end", "values", "at", "from_call", "repeat", "shift_ms", "interval"}
     unknown = sorted(set(body) - allowed)
     if unknown or "start" not in body:
@@ -102,15 +101,15 @@ def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
     values = {name: str(value) for name, value in dict(body.get("values") or {}).items()}
     if set(values) - set(FIELDS):
         raise ConfigError(f"a {kind} of {symbol} changes {', '.join(values)}", fix=f"fields are {', '.join(FIELDS)}")
-    start = milliseconds(body["start"])
+    start = to_milliseconds(body["start"])
     end, at = body.get("end"), body.get("at")
     return Defect(
         kind=kind,
         symbol=symbol,
         start=start,
-        end=start + 60_000 if end is None else milliseconds(end),
+        end=start + 60_000 if end is None else to_milliseconds(end),
         values=values,
-        at=None if at is None else milliseconds(at),
+        at=None if at is None else to_milliseconds(at),
         from_call=int(body.get("from_call", 1)),
         repeat=int(body.get("repeat", 0)),
         shift_ms=int(body.get("shift_ms", 0)),
@@ -118,7 +117,7 @@ def defect(kind: str, symbol: str, body: Mapping[str, Any]) -> Defect:
     )
 
 
-def on_grid(text: str, digits: int) -> int:
+def to_grid_units(text: str, digits: int) -> int:
     """Decimal text in units of a grid: `on_grid("62000.01", 2)` is 6200001.
 
     Raises:
@@ -128,7 +127,7 @@ def on_grid(text: str, digits: int) -> int:
         units = Decimal(text).scaleb(digits)
         whole = int(units)
     except (InvalidOperation, ValueError, OverflowError):
-        raise ConfigError(f"{text!r} is no number", fix="plant a `bad` row to serve such text") from None
+        raise ConfigError(f"{text!r} is not a number", fix="plant a `bad` row to serve such text") from None
     if whole != units:
         raise ConfigError(
             f"{text} is not on the instrument's grid of {digits} decimals", fix="round it, or plant a `bad` row"
@@ -136,23 +135,23 @@ def on_grid(text: str, digits: int) -> int:
     return whole
 
 
-def spoiled(rows: list[Row], bad: Iterable[tuple[int, Defect]]) -> list[Row]:
+def insert_bad_rows(rows: list[Row], bad_rows: Iterable[tuple[int, Defect]]) -> list[Row]:
     """Bars with bad rows among them.
 
     Args:
         rows: named tuples with `start` and `FIELDS`.
-        bad: the stamp that each defect hits, and the defect.
+        bad_rows: the stamp that each defect hits, and the defect.
     """
-    planted: dict[int, list[Defect]] = {}
-    for stamp, item in bad:
-        planted.setdefault(stamp, []).append(item)
-    if not planted:
+    by_stamp: dict[int, list[Defect]] = {}
+    for stamp, item in bad_rows:
+        by_stamp.setdefault(stamp, []).append(item)
+    if not by_stamp:
         return rows
     result: list[Row] = []
     for row in rows:
         bar: Any = row
         result.append(row)
-        for item in planted.get(bar.start, ()):
+        for item in by_stamp.get(bar.start, ()):
             wrong = bar._replace(start=bar.start + item.shift_ms, **item.values)
             if item.repeat or item.shift_ms:
                 result += [wrong] * max(1, item.repeat)

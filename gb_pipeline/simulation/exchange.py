@@ -1,7 +1,7 @@
 """What an exchange would answer: the market as it is visible at a moment, with its defects, as text.
 
-Belongs here: the simulated clock, listings, aggregation of minutes into longer bars, exact decimal text.
-Does not belong here: any vendor's JSON (one module per vendor) and HTTP (`server`).
+This module has listings, aggregation of minutes into longer bars, and exact decimal text. Each vendor's JSON has a module of its
+own, HTTP is in `server`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.simulation.clock import Clock
-from gb_pipeline.simulation.defects import Defect, defect, on_grid, spoiled
-from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS, Instrument, instrument
+from gb_pipeline.simulation.defects import Defect, insert_bad_rows, make_defect, to_grid_units
+from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS, Instrument, make_instrument
 from gb_pipeline.simulation.market import MINUTE_MS, Ints, Minutes, Path, Trades
 
 # Minutes of the fixed intervals; a week starts on Monday, and months are the calendar's.
@@ -52,7 +52,7 @@ class Exchange:
 
     Args:
         seed: the same seed makes the same market.
-        symbols: canonical codes; a dozen coins against USDT and USD by default.
+        symbols: canonical codes; a dozen cryptocurrencies against USDT and USD by default.
         clock: the simulated now, where it is shared with another venue.
 
     Attributes:
@@ -63,7 +63,7 @@ class Exchange:
     def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None, *, clock: Clock | None = None) -> None:
         """List the instruments; nothing is computed yet."""
         self.seed = seed
-        listed = [instrument(code) for code in (DEFAULT_SYMBOLS if symbols is None else symbols)]
+        listed = [make_instrument(code) for code in (DEFAULT_SYMBOLS if symbols is None else symbols)]
         self.instruments: dict[str, Instrument] = {item.code: item for item in listed}
         self._paths = {item.code: Path(seed, item) for item in listed}
         self._defects: list[Defect] = []
@@ -88,14 +88,14 @@ class Exchange:
         Raises:
             ConfigError: it makes no sense, or the symbol is not listed.
         """
-        planted = defect(kind, Symbol.crypto(symbol).code, body)
+        planted = make_defect(kind, Symbol.crypto(symbol).code, body)
         if planted.symbol not in self.instruments:
             raise ConfigError(f"{planted.symbol} is not listed", fix="start the simulation with it")
         if planted.interval != "1m":
             raise ConfigError(f"{planted.symbol} has defects of minutes only", fix="leave interval out")
         if planted.kind == "restatement":
             for name, value in planted.values.items():
-                on_grid(value, _digits(self.instruments[planted.symbol], name))
+                to_grid_units(value, _digits_of(self.instruments[planted.symbol], name))
         with self._lock:
             self._defects.append(planted)
         return planted
@@ -109,7 +109,9 @@ class Exchange:
 
     def listed(self) -> list[Instrument]:
         """What is listed now, delisted instruments included, as far as the vendor goes on telling of them."""
-        return [item for item in self.instruments.values() if self._listed(item.code, "1m") * MINUTE_MS <= self.now]
+        return [
+            item for item in self.instruments.values() if self._first_minute(item.code, "1m") * MINUTE_MS <= self.now
+        ]
 
     def delisted(self, code: str) -> bool:
         """Whether an instrument trades no more."""
@@ -135,18 +137,18 @@ class Exchange:
         now = self.now
         start, end = (None if moment is None else max(-_FOREVER, min(moment, _FOREVER)) for moment in (start, end))
         limit = limit if self.page_limit is None else min(limit, self.page_limit)
-        last = _bin(np.array([min(now, now if end is None else end) // MINUTE_MS]), interval)[0]
+        last = _interval_starts(np.array([min(now, now if end is None else end) // MINUTE_MS]), interval)[0]
         if start is None:
-            first = _step(last, interval, 1 - limit)
+            first = _shift(last, interval, 1 - limit)
         else:
-            first = _bin(np.array([-(-start // MINUTE_MS)]), interval)[0]
-            first = first if first * MINUTE_MS >= start else _step(first, interval, 1)
-        first = max(first, self._listed(code, interval))
+            first = _interval_starts(np.array([-(-start // MINUTE_MS)]), interval)[0]
+            first = first if first * MINUTE_MS >= start else _shift(first, interval, 1)
+        first = max(first, self._first_minute(code, interval))
         rows: list[Bar] = []
         while first <= last and len(rows) < limit:
             count = min(limit - len(rows), max(1, _MOST_MINUTES // INTERVALS.get(interval, 43_200)))
-            stop = min(_step(first, interval, count), _step(last, interval, 1))
-            rows += self._chunk(code, interval, int(first), int(stop), now, count_call=count_call)
+            stop = min(_shift(first, interval, count), _shift(last, interval, 1))
+            rows += self._read_chunk(code, interval, int(first), int(stop), now, count_call=count_call)
             first = stop
         return rows[:limit]
 
@@ -161,26 +163,26 @@ class Exchange:
             newest: the last ones instead of the first ones.
         """
         start, end = max(-_FOREVER, start), min(end, self.now)
-        hidden = self._active(code, start - MINUTE_MS, end, {"gap", "late", "listing", "delisting"})
-        found: list[tuple[int, ...]] = []
+        hiding_defects = self._find_defects(code, start - MINUTE_MS, end, {"gap", "late", "listing", "delisting"})
+        trades: list[tuple[int, ...]] = []
         minutes = range(start // MINUTE_MS, end // MINUTE_MS + 1)
         for minute in reversed(minutes) if newest else minutes:
-            if len(found) >= limit:
+            if len(trades) >= limit:
                 break
-            if any(item.hides(np.array([minute * MINUTE_MS]), self.now)[0] for item in hidden):
+            if any(item.hides(np.array([minute * MINUTE_MS]), self.now)[0] for item in hiding_defects):
                 continue
-            made = _within(self._paths[code].trades(minute), start, end)
-            found = made + found if newest else found + made
-        return found[-limit:] if newest else found[:limit]
+            of_minute = _trades_between(self._paths[code].trades(minute), start, end)
+            trades = of_minute + trades if newest else trades + of_minute
+        return trades[-limit:] if newest else trades[:limit]
 
     # --- how --------------------------------------------------------------------------------------------------------
 
-    def _listed(self, code: str, interval: str) -> int:
+    def _first_minute(self, code: str, interval: str) -> int:
         starts = [item.start for item in self._defects if item.kind == "listing" and item.symbol == code]
-        first = _bin(np.array([max(starts) // MINUTE_MS]), interval)[0] if starts else 0
+        first = _interval_starts(np.array([max(starts) // MINUTE_MS]), interval)[0] if starts else 0
         return int(first)
 
-    def _active(self, code: str, first_ms: int, last_ms: int, kinds: set[str]) -> list[Defect]:
+    def _find_defects(self, code: str, first_ms: int, last_ms: int, kinds: set[str]) -> list[Defect]:
         with self._lock:
             return [
                 item
@@ -190,35 +192,35 @@ class Exchange:
                 and (item.kind in {"listing", "delisting"} or item.covers(first_ms, last_ms))
             ]
 
-    def _chunk(self, code: str, interval: str, first: int, stop: int, now: int, *, count_call: bool) -> list[Bar]:
+    def _read_chunk(self, code: str, interval: str, first: int, stop: int, now: int, *, count_call: bool) -> list[Bar]:
         last = min(stop - 1, now // MINUTE_MS)
         if last < first:
             return []
         bars = self._with_open_bar(code, self._paths[code].minutes(first, last - first + 1), now)
-        touched = self._active(
+        defects = self._find_defects(
             code, first * MINUTE_MS, last * MINUTE_MS, {"gap", "late", "listing", "delisting", "restatement", "bad"}
         )
         keep = np.ones(len(bars.minute), bool)
-        for item in touched:
+        for item in defects:
             if item.kind == "restatement":
                 item.calls += count_call
                 self._restate(item, bars, now)
             elif item.kind != "bad":
                 keep &= ~item.hides(bars.minute * MINUTE_MS, now)
-        bars = _select(bars, keep)
+        bars = _filter(bars, keep)
         if interval != "1m":
-            bars = _aggregate(bars, _bin(bars.minute, interval))
-        rows = self._text(code, bars)
-        bad = [item for item in touched if item.kind == "bad"] if interval == "1m" else []
-        return spoiled(rows, [(item.start // MINUTE_MS * MINUTE_MS, item) for item in bad])
+            bars = _aggregate(bars, _interval_starts(bars.minute, interval))
+        rows = self._format_bars(code, bars)
+        bad = [item for item in defects if item.kind == "bad"] if interval == "1m" else []
+        return insert_bad_rows(rows, [(item.start // MINUTE_MS * MINUTE_MS, item) for item in bad])
 
     def _with_open_bar(self, code: str, bars: Minutes, now: int) -> Minutes:
         # The minute in progress holds the trades so far.
         if int(bars.minute[-1]) != now // MINUTE_MS or now % MINUTE_MS == MINUTE_MS - 1:
             return bars
-        made = self._paths[code].trades(int(bars.minute[-1]))
-        seen = made.time <= now
-        price, size = made.price[seen], made.size[seen]
+        trades = self._paths[code].trades(int(bars.minute[-1]))
+        so_far = trades.time <= now
+        price, size = trades.price[so_far], trades.size[so_far]
         for column, value in (
             (bars.high, price.max()), (bars.low, price.min()), (bars.close, price[-1]), (bars.volume, size.sum()),
             (bars.trades, len(size)),
@@ -232,9 +234,9 @@ class Exchange:
         at = item.start // MINUTE_MS - int(bars.minute[0])
         if 0 <= at < len(bars.minute):
             for name, value in item.values.items():
-                getattr(bars, name)[at] = on_grid(value, _digits(self.instruments[item.symbol], name))
+                getattr(bars, name)[at] = to_grid_units(value, _digits_of(self.instruments[item.symbol], name))
 
-    def _text(self, code: str, bars: Minutes) -> list[Bar]:
+    def _format_bars(self, code: str, bars: Minutes) -> list[Bar]:
         item = self.instruments[code]
         price, volume = 10**item.price_digits, 10**item.volume_digits
         # A double holds 15 digits, more than any of these numbers has, so its shortest rounding is exact.
@@ -248,17 +250,17 @@ class Exchange:
         return [Bar(*row) for row in zip(starts, *columns, amounts, quote, bars.trades.tolist(), strict=True)]
 
 
-def decimal_text(units: int, digits: int) -> str:
+def format_units(units: int, digits: int) -> str:
     """Grid units as decimal text: `decimal_text(6200001, 2)` is `62000.01`."""
     text = str(units).rjust(digits + 1, "0")
     return f"{text[:-digits]}.{text[-digits:]}" if digits else text
 
 
-def _digits(item: Instrument, name: str) -> int:
+def _digits_of(item: Instrument, name: str) -> int:
     return item.volume_digits if name == "volume" else item.price_digits
 
 
-def _bin(minute: Ints, interval: str) -> Ints:
+def _interval_starts(minute: Ints, interval: str) -> Ints:
     if interval == MONTH:
         months = minute.astype("datetime64[m]").astype("datetime64[M]")
         return np.asarray(months.astype("datetime64[m]").astype(np.int64))
@@ -267,14 +269,14 @@ def _bin(minute: Ints, interval: str) -> Ints:
     return np.asarray((minute - origin) // size * size + origin)
 
 
-def _step(minute: int, interval: str, count: int) -> int:
+def _shift(minute: int, interval: str, count: int) -> int:
     if interval == MONTH:
         month = np.datetime64(int(minute), "m").astype("datetime64[M]") + count
         return int(month.astype("datetime64[m]").astype(np.int64))
     return int(minute) + count * INTERVALS[interval]
 
 
-def _select(bars: Minutes, keep: Any) -> Minutes:
+def _filter(bars: Minutes, keep: Any) -> Minutes:
     return bars if keep.all() else Minutes(*(getattr(bars, name)[keep] for name in Minutes.__slots__))
 
 
@@ -294,7 +296,7 @@ def _aggregate(bars: Minutes, bins: Ints) -> Minutes:
     )
 
 
-def _within(made: Trades, start: int, end: int) -> list[tuple[int, ...]]:
-    keep = (made.time >= start) & (made.time <= end)
-    columns = (made.id, made.time, made.price, made.size, made.buyer_is_maker)
+def _trades_between(trades: Trades, start: int, end: int) -> list[tuple[int, ...]]:
+    keep = (trades.time >= start) & (trades.time <= end)
+    columns = (trades.id, trades.time, trades.price, trades.size, trades.buyer_is_maker)
     return list(zip(*(column[keep].tolist() for column in columns), strict=True))

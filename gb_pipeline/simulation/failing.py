@@ -1,7 +1,6 @@
-"""How a fault looks on the wire.
+"""How a fault looks on the wire: broken, slow, endless and misdirected HTTP answers, and a certificate that nobody trusts.
 
-Belongs here: broken, slow, endless and misdirected HTTP answers, and a certificate that nobody trusts.
-Does not belong here: which request a fault hits (`faults`), and whole answers (`server`).
+`faults` chooses which request a fault hits, `server` serves whole answers.
 """
 
 from __future__ import annotations
@@ -22,23 +21,25 @@ from typing import TYPE_CHECKING
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.simulation.faults import Fault
-from gb_pipeline.simulation.response import Answer
+from gb_pipeline.simulation.response import Response
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-# A name that no resolver ever knows (RFC 2606): whoever follows leaves loopback, and gets nowhere.
+# A name that no resolver ever knows (RFC 2606): a client that follows it leaves loopback, and gets nowhere.
 ELSEWHERE = "https://elsewhere.invalid"
 _FLOOD_ROWS = b'{"t":1704067200000,"o":"1.0","c":"1.0"},' * 25_000
 
 
-async def fail(request: web.Request, fault: Fault, ask: Callable[[], Awaitable[Answer]]) -> web.StreamResponse:  # noqa: PLR0911 - one return per fault
+async def fail(  # noqa: PLR0911 - one return per fault
+    request: web.Request, fault: Fault, get_response: Callable[[], Awaitable[Response]]
+) -> web.StreamResponse:
     """Answer a request as its fault says.
 
     Args:
         request: as it came.
         fault: what happens to it.
-        ask: gives the true answer, where the fault needs it.
+        get_response: gives the true response, where the fault needs it.
     """
     from aiohttp import web
 
@@ -51,8 +52,8 @@ async def fail(request: web.Request, fault: Fault, ask: Callable[[], Awaitable[A
             _reset(request)
             return web.Response(status=500)
         case "redirect":
-            where = {"Location": ELSEWHERE + request.path_qs, **fault.headers}
-            return web.Response(status=fault.status or 302, headers=where)
+            location_headers = {"Location": ELSEWHERE + request.path_qs, **fault.headers}
+            return web.Response(status=fault.status or 302, headers=location_headers)
         case "flood":
             return await _flood(request, fault)
         case "answer" if fault.status is not None or fault.body is not None:
@@ -61,19 +62,19 @@ async def fail(request: web.Request, fault: Fault, ask: Callable[[], Awaitable[A
             headers = {"Content-Type": "text/html" if body.startswith("<") else "application/json", **fault.headers}
             return web.Response(status=status, body=body.encode(), headers=headers)
         case "cut":
-            answer = await ask()
-            return respond(replace(answer, body=answer.body[: len(answer.body) // 2]))
+            response = await get_response()
+            return respond(replace(response, body=response.body[: len(response.body) // 2]))
         case "truncate" | "slow":
-            return await _piecemeal(request, await ask(), fault)
-    return respond(await ask())
+            return await _piecemeal(request, await get_response(), fault)
+    return respond(await get_response())
 
 
-def respond(answer: Answer) -> web.Response:
+def respond(response: Response) -> web.Response:
     """A whole answer."""
     from aiohttp import web
 
-    headers = dict(answer.headers)
-    return web.Response(status=answer.status, text=answer.body, content_type=answer.content_type, headers=headers)
+    headers = dict(response.headers)
+    return web.Response(status=response.status, text=response.body, content_type=response.content_type, headers=headers)
 
 
 def untrusted_tls() -> ssl.SSLContext:
@@ -135,7 +136,7 @@ async def _flood(request: web.Request, fault: Fault) -> web.StreamResponse:
     packer = zlib.compressobj(1, wbits=31)
     await response.prepare(request)
     left = fault.size
-    # Whoever had enough hangs up.
+    # A client that has had enough hangs up.
     with contextlib.suppress(ConnectionError):
         await response.write(packer.compress(b"[") if packed else b"[")
         while left > 0:
@@ -150,12 +151,12 @@ async def _flood(request: web.Request, fault: Fault) -> web.StreamResponse:
     return response
 
 
-async def _piecemeal(request: web.Request, answer: Answer, fault: Fault) -> web.StreamResponse:
+async def _piecemeal(request: web.Request, whole: Response, fault: Fault) -> web.StreamResponse:
     from aiohttp import web
 
-    body = answer.body.encode()
-    headers = {"Content-Type": answer.content_type, **answer.headers, "Content-Length": str(len(body))}
-    response = web.StreamResponse(status=answer.status, headers=headers)
+    body = whole.body.encode()
+    headers = {"Content-Type": whole.content_type, **whole.headers, "Content-Length": str(len(body))}
+    response = web.StreamResponse(status=whole.status, headers=headers)
     await response.prepare(request)
     if fault.action == "truncate":
         await response.write(body[: len(body) // 2])

@@ -1,7 +1,4 @@
-"""What can be wrong with a connection.
-
-Belongs here: the queue of faults and how a request finds its own. Does not belong here: wrong data (`defects`).
-"""
+"""What can be wrong with a connection: the queue of faults, and how a request finds its own. Wrong data is in `defects`."""
 
 from __future__ import annotations
 
@@ -64,11 +61,11 @@ class Fault:
             )
         fault = cls(**body)
         if fault.action not in ACTIONS:
-            raise ConfigError(f"{fault.action!r} is no action of a fault", fix=f"use one of {', '.join(ACTIONS)}")
+            raise ConfigError(f"{fault.action!r} is not an action of a fault", fix=f"use one of {', '.join(ACTIONS)}")
         try:
             re.compile(fault.match)
         except re.error as error:
-            raise ConfigError(f"{fault.match!r} is no regular expression: {error}", fix="escape it") from None
+            raise ConfigError(f"{fault.match!r} is not a regular expression: {error}", fix="escape it") from None
         fault.headers = {name: str(value) for name, value in fault.headers.items()}
         return fault
 

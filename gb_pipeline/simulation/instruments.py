@@ -1,6 +1,6 @@
-"""What the simulated market lists.
+"""What the simulated crypto market lists: codes, price and volume grids, typical prices and turnovers.
 
-Belongs here: codes, price and volume grids, typical prices and turnovers. Does not belong here: how prices move.
+How prices move is in `market`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _KNOWN = {
 DEFAULT_SYMBOLS = tuple(f"{base}-{quote}" for quote in ("USDT", "USD") for base in _KNOWN)
 
 
-def instrument(code: str) -> Instrument:
+def make_instrument(code: str) -> Instrument:
     """The instrument under a canonical code; of a base that nobody knows, price and grid follow from its name.
 
     Raises:
@@ -77,15 +77,15 @@ def instrument(code: str) -> Instrument:
     base, _, quote = symbol.code.removesuffix(PERPETUAL).rpartition("-")
     if not base or not quote:
         raise ConfigError(f"{code!r} is not a pair of currencies", fix="write base and quote: BTC-USDT")
-    price, price_digits, volume_digits, turnover = _KNOWN.get(base) or _derived(base)
+    price, price_digits, volume_digits, turnover = _KNOWN.get(base) or _derive(base)
     return Instrument(symbol.code, price, price_digits, volume_digits, turnover)
 
 
-def _derived(base: str) -> tuple[float, int, int, float]:
+def _derive(base: str) -> tuple[float, int, int, float]:
     digest = hashlib.sha256(base.encode()).digest()
     exponent = 4 * digest[0] / 255 - 1
     price = 10**exponent
-    # Five to six digits in a price, as on real venues; the dearer the coin, the finer the volume.
+    # Five to six digits in a price, as on real venues; the higher the price, the finer the volume.
     price_digits = max(1, min(6, 5 - int(exponent + 1)))
     volume_digits = max(0, min(5, int(exponent + 1.5)))
     return price, price_digits, volume_digits, 10_000.0 * (1 + digest[1] / 16)

@@ -1,7 +1,4 @@
-"""Numbers in JSON that never were floats.
-
-Belongs here: decimal text to what a JSON body says, digit by digit. Does not belong here: any vendor's layout.
-"""
+"""JSON numbers from decimal text, digit by digit, that were never floats."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Prices and trades as a function of seed, symbol and minute.
 
-Belongs here: pure arithmetic on arrays; the same question gets the same answer in every process, without any history.
-Does not belong here: clocks, defects, aggregation, text.
+This module is pure arithmetic on arrays: the same arguments give the same result in every process, without any history. Clocks,
+defects, aggregation and text are in `exchange` and `stocks`.
 
 The price path is fractal value noise: octaves of hashed lattice values, each twice as long and a factor of sqrt(2)
 larger than the one below it, which makes increments of every length grow like those of a random walk. Any minute costs
@@ -76,8 +76,8 @@ class Path:
     def minutes(self, first: int, count: int) -> Minutes:
         """Bars of the minutes `first .. first + count - 1`, minutes since 1970."""
         if count <= 0:
-            none = np.empty(0, np.int64)
-            return Minutes(none, none, none, none, none, none, none)
+            empty = np.empty(0, np.int64)
+            return Minutes(empty, empty, empty, empty, empty, empty, empty)
         return self.stretches(np.array([first], np.int64), np.array([count], np.int64))
 
     def stretches(self, first: Ints, count: Ints) -> Minutes:

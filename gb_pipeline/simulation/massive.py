@@ -1,6 +1,6 @@
 """Massive's REST dialect (`api.massive.com`, formerly Polygon).
 
-Belongs here: keys, reference data, error bodies. Does not belong here: aggregates (`massive_bars`), HTTP and the market.
+This module has keys, reference data and error bodies. Aggregates are in `massive_bars`.
 
 Keys: one that begins with `unknown` is refused; one that begins with `basic` belongs to a plan with two years of history.
 All others may ask everything.
@@ -17,10 +17,10 @@ from urllib.parse import parse_qsl, urlencode
 
 from gb_pipeline.simulation.json_numbers import Exact, dumps
 from gb_pipeline.simulation.massive_bars import PATH, aggregates
-from gb_pipeline.simulation.response import Answer, Asked, troubled
+from gb_pipeline.simulation.response import Request, Response, apply_trouble
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stock_listings import Listing
-from gb_pipeline.simulation.stock_sessions import local
+from gb_pipeline.simulation.stock_sessions import local_ms
 from gb_pipeline.simulation.stocks import Stocks
 
 HOSTS = ("api.massive.com", "api.polygon.io")
@@ -35,67 +35,71 @@ _TYPES = {"stock": "CS", "etf": "ETF"}
 _DIVIDENDS = {"regular": "CD", "special": "SC"}
 
 
-def answer(stocks: Stocks, asked: Asked) -> Answer:
+def answer(stocks: Stocks, request: Request) -> Response:
     """The answer to one request."""
-    key = asked.headers.get("Authorization", "").removeprefix("Bearer ") or asked.query.get("apiKey", "")
+    key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("apiKey", "")
     if not key or key.startswith("unknown"):
-        said = "Unknown API Key" if key else "API Key was not provided"
-        return _error(401, said)
+        message = "Unknown API Key" if key else "API Key was not provided"
+        return _error(401, message)
     try:
-        if PATH.fullmatch(asked.path):
-            if key.startswith("basic") and _begins(asked.path) < stocks.now - _TWO_YEARS_MS:
-                return Answer.json({"status": "NOT_AUTHORIZED", "request_id": _ID, "message": _PLAN}, 403)
-            return aggregates(stocks, asked)
-        if asked.path.startswith(_REFERENCE):
-            return _reference(stocks, asked, asked.path.removeprefix(_REFERENCE))
+        if PATH.fullmatch(request.path):
+            if key.startswith("basic") and _first_instant(request.path) < stocks.now - _TWO_YEARS_MS:
+                return Response.json({"status": "NOT_AUTHORIZED", "request_id": _ID, "message": _PLAN}, 403)
+            return aggregates(stocks, request)
+        if request.path.startswith(_REFERENCE):
+            return _reference(stocks, request, request.path.removeprefix(_REFERENCE))
     except ValueError as error:
         return _error(400, str(error))
-    return Answer(404, "404 page not found", "text/plain")
+    return Response(404, "404 page not found", "text/plain")
 
 
-def _reference(stocks: Stocks, asked: Asked, name: str) -> Answer:
+def _reference(stocks: Stocks, request: Request, name: str) -> Response:
     if name == "tickers":
-        return _list(asked, lambda query: _tickers(stocks, query), "ticker")
+        return _list_page(request, lambda query: _tickers(stocks, query), "ticker")
     if name == "splits":
-        return _list(asked, lambda query: _actions(stocks, query, "split", "execution_date"), "execution_date")
+        return _list_page(request, lambda query: _actions(stocks, query, "split", "execution_date"), "execution_date")
     if name == "dividends":
-        return _list(asked, lambda query: _actions(stocks, query, "dividend", "ex_dividend_date"), "ex_dividend_date")
+        return _list_page(
+            request, lambda query: _actions(stocks, query, "dividend", "ex_dividend_date"), "ex_dividend_date"
+        )
     matched = re.fullmatch(r"tickers/([^/]+)", name)
     if matched:
-        return _details(stocks, matched[1], asked.query.get("date"))
-    return Answer(404, "404 page not found", "text/plain")
+        return _details(stocks, matched[1], request.query.get("date"))
+    return Response(404, "404 page not found", "text/plain")
 
 
-def _list(asked: Asked, rows_of: Callable[[dict[str, str]], list[dict[str, Any]]], order: str) -> Answer:
-    query = dict(asked.query)
-    at = 0
+def _list_page(request: Request, rows_of: Callable[[dict[str, str]], list[dict[str, Any]]], order: str) -> Response:
+    query = dict(request.query)
+    offset = 0
     if "cursor" in query:
         text = base64.urlsafe_b64decode(query["cursor"] + "==").decode()
         first, _, rest = text.partition("|")
-        query, at = dict(parse_qsl(rest)), int(first)
+        query, offset = dict(parse_qsl(rest)), int(first)
     limit = int(query.get("limit", 100 if order == "ticker" else 10))
     if not 0 < limit <= 1000:
         raise ValueError("limit must be between 1 and 1000")
     rows = sorted(rows_of(query), key=lambda row: (row[order], row["ticker"]), reverse=query.get("order") == "desc")
-    page = troubled(asked.trouble, rows[at : at + limit], lambda: rows[max(0, at - limit) : at] or rows[:limit])
+    page = apply_trouble(
+        request.trouble, rows[offset : offset + limit], lambda: rows[max(0, offset - limit) : offset] or rows[:limit]
+    )
     body: dict[str, Any] = {"results": page, "status": "OK", "request_id": _ID, "count": len(page)}
-    if at + limit < len(rows) or asked.trouble == "endless_next":
-        text = f"{at + limit}|{urlencode(query)}"
+    if offset + limit < len(rows) or request.trouble == "endless_next":
+        text = f"{offset + limit}|{urlencode(query)}"
         cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-        body["next_url"] = f"https://{asked.host}{asked.path}?cursor={cursor}"
-    return Answer(200, dumps(body))
+        body["next_url"] = f"https://{request.host}{request.path}?cursor={cursor}"
+    return Response(200, dumps(body))
 
 
 def _tickers(stocks: Stocks, query: dict[str, str]) -> list[dict[str, Any]]:
     active = query.get("active", "true") == "true"
     if query.get("market", "stocks") != "stocks":
         return []
-    wanted = query.get("ticker")
-    found = [item for item in stocks.listings() if item.active is active and wanted in {None, item.code}]
-    return [_ticker(item) for item in found]
+    requested_ticker = query.get("ticker")
+    listings = [item for item in stocks.listings() if item.active is active and requested_ticker in {None, item.code}]
+    return [_format_ticker(item) for item in listings]
 
 
-def _ticker(item: Listing) -> dict[str, Any]:
+def _format_ticker(item: Listing) -> dict[str, Any]:
     row: dict[str, Any] = {
         "ticker": item.code,
         "name": item.name,
@@ -109,20 +113,20 @@ def _ticker(item: Listing) -> dict[str, Any]:
     }
     if not item.active and item.delisted is not None:
         # The last day with trades, as a midnight in New York.
-        last = datetime.fromtimestamp(local(item.delisted - _DAY, time()) / 1000, UTC)
+        last = datetime.fromtimestamp(local_ms(item.delisted - _DAY, time()) / 1000, UTC)
         row["delisted_utc"] = last.strftime("%Y-%m-%dT%H:%M:%SZ")
     return row
 
 
-def _details(stocks: Stocks, ticker: str, as_of: str | None) -> Answer:
+def _details(stocks: Stocks, ticker: str, as_of: str | None) -> Response:
     item = stocks.listing(ticker)
     day = date.fromisoformat(as_of) if as_of else datetime.fromtimestamp(stocks.now / 1000, UTC).date()
-    gone = item is not None and item.delisted is not None and day >= item.delisted
-    if item is None or gone or day < item.list_date:
-        return Answer.json({"status": "NOT_FOUND", "request_id": _ID, "message": "Ticker not found."}, 404)
-    known = {name: value for name, value in _ticker(item).items() if name != "delisted_utc"}
+    delisted = item is not None and item.delisted is not None and day >= item.delisted
+    if item is None or delisted or day < item.list_date:
+        return Response.json({"status": "NOT_FOUND", "request_id": _ID, "message": "Ticker not found."}, 404)
+    known = {name: value for name, value in _format_ticker(item).items() if name != "delisted_utc"}
     record = {**known, "active": True, "list_date": item.list_date.isoformat()}
-    return Answer.json({"results": record, "status": "OK", "request_id": _ID})
+    return Response.json({"results": record, "status": "OK", "request_id": _ID})
 
 
 def _actions(stocks: Stocks, query: dict[str, str], kind: str, name: str) -> list[dict[str, Any]]:
@@ -132,12 +136,12 @@ def _actions(stocks: Stocks, query: dict[str, str], kind: str, name: str) -> lis
         if stocks.listing(ticker) is None:
             continue
         for item in stocks.actions(ticker, *_FOREVER):
-            if item.kind == kind and _wanted(item.ex_date.isoformat(), query, name):
-                rows.append(_split(item) if kind == "split" else _dividend(item))
+            if item.kind == kind and _matches(item.ex_date.isoformat(), query, name):
+                rows.append(_format_split(item) if kind == "split" else _format_dividend(item))
     return rows
 
 
-def _wanted(day: str, query: dict[str, str], name: str) -> bool:
+def _matches(day: str, query: dict[str, str], name: str) -> bool:
     tests: Sequence[tuple[str, Callable[[str], bool]]] = (
         ("", lambda bound: day == bound),
         (".gte", lambda bound: day >= bound),
@@ -148,7 +152,7 @@ def _wanted(day: str, query: dict[str, str], name: str) -> bool:
     return all(holds(query[name + suffix]) for suffix, holds in tests if name + suffix in query)
 
 
-def _split(item: Action) -> dict[str, Any]:
+def _format_split(item: Action) -> dict[str, Any]:
     return {
         "id": f"E{item.ex_date:%Y%m%d}{item.code}",
         "execution_date": item.ex_date.isoformat(),
@@ -158,7 +162,7 @@ def _split(item: Action) -> dict[str, Any]:
     }
 
 
-def _dividend(item: Action) -> dict[str, Any]:
+def _format_dividend(item: Action) -> dict[str, Any]:
     dates = {"declaration_date": item.declared, "record_date": item.record, "pay_date": item.pay}
     return {
         "id": f"E{item.ex_date:%Y%m%d}{item.code}{item.label}",
@@ -172,12 +176,12 @@ def _dividend(item: Action) -> dict[str, Any]:
     }
 
 
-def _error(status: int, said: str) -> Answer:
-    return Answer.json({"status": "ERROR", "request_id": _ID, "error": said}, status)
+def _error(status: int, message: str) -> Response:
+    return Response.json({"status": "ERROR", "request_id": _ID, "error": message}, status)
 
 
-def _begins(path: str) -> int:
+def _first_instant(path: str) -> int:
     matched = PATH.fullmatch(path)
     assert matched is not None
     first = matched[4]
-    return local(date.fromisoformat(first), time()) if "-" in first else int(first)
+    return local_ms(date.fromisoformat(first), time()) if "-" in first else int(first)

@@ -1,8 +1,4 @@
-"""What a simulated vendor is asked and what it answers, before HTTP.
-
-Belongs here: the request as a dialect sees it, status, headers and body of the answer, the reading of parameters.
-Does not belong here: any vendor's layout, and the market.
-"""
+"""Requests to a simulated vendor and its responses, before HTTP: what a dialect sees and returns, and the reading of parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ _OVERLAP = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """One request to a simulated vendor.
 
     Attributes:
@@ -27,7 +23,7 @@ class Asked:
         path: what follows it, from the slash on: `/api/v3/klines`.
         query: parameters; of a repeated one the first.
         headers: names in any case, where the server made it.
-        method: `GET` or `POST`; only share modules are asked with anything but GET.
+        method: `GET` or `POST`; only stock vendors get anything but GET.
         body: the request's text.
         trouble: what this one answer does wrong on purpose, one of `TROUBLES`; a dialect ignores what it cannot do.
             `shuffle_rows`: rows out of order. `duplicate_page`: the rows of the page before come again instead of this
@@ -45,8 +41,8 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One whole answer."""
+class Response:
+    """One whole response."""
 
     status: int
     body: str
@@ -54,30 +50,30 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def json(cls, value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-        """A JSON answer without spaces, as vendors send it."""
+    def json(cls, value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """A JSON response without spaces, as vendors send it."""
         return cls(status, json.dumps(value, separators=(",", ":")), headers=headers or {})
 
 
-def troubled(trouble: str | None, rows: Sequence[T], before: Callable[[], Sequence[T]]) -> list[T]:
+def apply_trouble(trouble: str | None, rows: Sequence[T], previous_page: Callable[[], Sequence[T]]) -> list[T]:
     """The rows of a page as its trouble makes them, the same every time.
 
     Args:
         trouble: one of `TROUBLES`; None and `endless_next` leave the rows as they are.
         rows: of this page, oldest first.
-        before: gives those of the page before.
+        previous_page: gives those of the page before.
     """
     match trouble:
         case "shuffle_rows":
             # Never by chance in order: the first and the last row change places whatever the others do.
-            mixed = [*rows[-1:], *rows[1:-1], *rows[:1]] if len(rows) > 1 else list(rows)
-            middle = mixed[1:-1]
+            shuffled = [*rows[-1:], *rows[1:-1], *rows[:1]] if len(rows) > 1 else list(rows)
+            middle = shuffled[1:-1]
             random.Random(len(rows)).shuffle(middle)
-            return [*mixed[:1], *middle, *mixed[-1:]] if len(rows) > 1 else mixed
+            return [*shuffled[:1], *middle, *shuffled[-1:]] if len(rows) > 1 else shuffled
         case "duplicate_page":
-            return list(before())
+            return list(previous_page())
         case "overlap_page":
-            return [*before()[-_OVERLAP:], *rows]
+            return [*previous_page()[-_OVERLAP:], *rows]
         case "drop_rows":
             third = len(rows) // 3
             return [*rows[:third], *rows[len(rows) - third :]]

@@ -1,7 +1,4 @@
-"""The exchange on a loopback port.
-
-Belongs here: HTTP, the control endpoint, the request log, starting and stopping.
-Does not belong here: vendors' dialects.
+"""The exchange on a loopback port: HTTP, the control endpoint, the request log, starting and stopping.
 
 The first path segment is the vendor's real host, so one port serves every vendor:
 `http://127.0.0.1:PORT/api.binance.com/api/v3/klines?...`. Everything can be planted from another process as well:
@@ -36,7 +33,7 @@ from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
 from gb_pipeline.simulation.faults import Fault, Faults
-from gb_pipeline.simulation.response import TROUBLES, Answer, Asked
+from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
 
@@ -44,11 +41,11 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 LOOPBACK = "127.0.0.1"
-# Who answers for which host: about pairs from the simulated exchange, or about shares from the simulated share market.
-_CRYPTO: dict[str, Callable[[Exchange, Asked], Answer]] = {
+# Which dialect answers for which host: crypto pairs from the simulated exchange, equities from the simulated stock market.
+_CRYPTO: dict[str, Callable[[Exchange, Request], Response]] = {
     host: module.answer for module in (binance, coinbase, kraken) for host in module.HOSTS
 }
-_SHARES: dict[str, Callable[[Stocks, Asked], Answer]] = {
+_EQUITIES: dict[str, Callable[[Stocks, Request], Response]] = {
     host: module.answer for module in (yahoo, alpaca, massive, alpha_vantage) for host in module.HOSTS
 }
 _LOGGED_HEADERS = ("User-Agent", "Accept-Encoding", "Authorization")
@@ -60,15 +57,15 @@ class Simulation:
 
     Args:
         seed: the same seed makes the same market.
-        symbols: canonical codes; a dozen coins against USDT and USD by default.
+        symbols: canonical codes; a dozen cryptocurrencies against USDT and USD by default.
         port: 0 takes a free one.
         host: 127.0.0.1 and nothing else.
         stocks: tickers; a dozen well-known ones by default.
         tls: serve https, with a certificate that nobody trusts.
 
     Attributes:
-        exchange: the market of pairs.
-        stocks: the market of shares; both have one clock.
+        exchange: the market of crypto pairs.
+        stocks: the market of equities; both have one clock.
         faults: what happens to connections.
         requests: the log, oldest first: method, path, query, headers, `at` (epoch milliseconds of the simulated clock),
             `at_wall` (epoch seconds of arrival), status.
@@ -108,20 +105,20 @@ class Simulation:
     def __enter__(self) -> Simulation:
         """Listen, in a background thread."""
         listening = threading.Event()
-        failed: list[BaseException] = []
+        errors: list[BaseException] = []
 
-        def work() -> None:
+        def serve_in_thread() -> None:
             try:
                 asyncio.run(self._serve(listening))
             except BaseException as error:
-                failed.append(error)
+                errors.append(error)
             listening.set()
 
-        self._thread = threading.Thread(target=work, name="simulated exchange", daemon=True)
+        self._thread = threading.Thread(target=serve_in_thread, name="simulated exchange", daemon=True)
         self._thread.start()
         listening.wait()
-        if failed:
-            raise _cannot_listen(self._port, failed[0])
+        if errors:
+            raise _cannot_listen(self._port, errors[0])
         return self
 
     def __exit__(
@@ -133,9 +130,9 @@ class Simulation:
             self._thread.join()
 
     def stop(self) -> None:
-        """End the serving; from any thread, and as often as one likes."""
+        """Stop serving; from any thread, and as often as one likes."""
         if self._loop is not None and self._stop is not None:
-            # The loop is closed already where somebody stopped before.
+            # The loop is already closed if `stop` was called before.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -145,7 +142,7 @@ class Simulation:
         return f"{'http' if self._tls is None else 'https'}://{LOOPBACK}:{self._port}"
 
     def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action:
-        """Plant a defect of the data (`defects.Defect`), of shares also corporate actions (`Stocks.plant`)."""
+        """Plant a defect of the data (`defects.Defect`), of equities also corporate actions (`Stocks.plant`)."""
         if self.stocks.listing(symbol.upper()) is not None:
             return self.stocks.plant(kind, symbol, **body)
         return self.exchange.plant(kind, symbol, **body)
@@ -197,38 +194,38 @@ class Simulation:
         self.requests.append(entry)
         fault = self.faults.take(request.path_qs)
         trouble = fault.action if fault is not None and fault.action in TROUBLES else None
-        asked = await _asked(request, trouble)
+        vendor_request = await _to_vendor_request(request, trouble)
         if fault is None:
-            response: web.StreamResponse = respond(await self._answer(asked))
+            response: web.StreamResponse = respond(await self._answer(vendor_request))
         else:
-            response = await fail(request, fault, lambda: self._troubled(asked, fault))
+            response = await fail(request, fault, lambda: self._troubled(vendor_request, fault))
         entry["status"] = response.status
         return response
 
-    async def _troubled(self, asked: Asked, fault: Fault) -> Answer:
+    async def _troubled(self, request: Request, fault: Fault) -> Response:
         """The answer to a request with a fault; a trouble that leaves its rows as they are has not hit it."""
-        answer = await self._answer(asked)
-        if asked.trouble is not None and answer.body == (await self._answer(replace(asked, trouble=None))).body:
+        answer = await self._answer(request)
+        if request.trouble is not None and answer.body == (await self._answer(replace(request, trouble=None))).body:
             fault.hits -= 1
         return answer
 
-    async def _answer(self, asked: Asked) -> Answer:
+    async def _answer(self, request: Request) -> Response:
         # The first question for decades of days takes a second, in which nobody else shall wait.
-        return await asyncio.to_thread(self._ask, asked) if asked.host in _SHARES else self._ask(asked)
+        return await asyncio.to_thread(self._ask, request) if request.host in _EQUITIES else self._ask(request)
 
-    def _ask(self, asked: Asked) -> Answer:
+    def _ask(self, request: Request) -> Response:
         try:
-            if asked.host in _SHARES:
-                return _SHARES[asked.host](self.stocks, asked)
-            if asked.host in _CRYPTO and asked.method == "GET":
-                return _CRYPTO[asked.host](self.exchange, asked)
+            if request.host in _EQUITIES:
+                return _EQUITIES[request.host](self.stocks, request)
+            if request.host in _CRYPTO and request.method == "GET":
+                return _CRYPTO[request.host](self.exchange, request)
         except (OverflowError, ValueError, OSError) as error:
             # Moments that no calendar has; whatever else goes wrong is a bug and shows as one.
-            return Answer.json({"error": f"no answer to such numbers: {error}"}, 400)
-        if asked.host in _CRYPTO:
-            return Answer.json({"error": "market data is read with GET"}, 405)
-        hosts = sorted([*_CRYPTO, *_SHARES])
-        return Answer.json({"error": f"no such host here: {asked.host}", "hosts": hosts}, 404)
+            return Response.json({"error": f"no answer to such numbers: {error}"}, 400)
+        if request.host in _CRYPTO:
+            return Response.json({"error": "market data is read with GET"}, 405)
+        hosts = sorted([*_CRYPTO, *_EQUITIES])
+        return Response.json({"error": f"no such host here: {request.host}", "hosts": hosts}, 404)
 
     async def _control(self, request: web.Request) -> web.Response:
         action = request.path.removeprefix("/_control/")
@@ -237,8 +234,8 @@ class Simulation:
             body = json.loads(text) if text else {}
             result = self._command(request.method, action, body)
         except (GbError, ValueError, TypeError, KeyError) as error:
-            return respond(Answer.json({"error": str(error)}, 400))
-        return respond(Answer.json({"ok": True} if result is None else result, 200))
+            return respond(Response.json({"error": str(error)}, 400))
+        return respond(Response.json({"ok": True} if result is None else result, 200))
 
     def _command(self, method: str, action: str, body: dict[str, Any]) -> Any:
         match (method, action):
@@ -247,7 +244,7 @@ class Simulation:
             case ("DELETE", "faults"):
                 self.faults.clear()
             case ("POST", "plant"):
-                return _plain(asdict(self.plant(body.pop("kind"), body.pop("symbol"), **body)))
+                return _with_iso_dates(asdict(self.plant(body.pop("kind"), body.pop("symbol"), **body)))
             case ("POST", "now"):
                 self.exchange.set_now(body["now"])
             case ("POST", "reset"):
@@ -283,7 +280,7 @@ def run(
         host: 127.0.0.1 and nothing else.
         port: 0 takes a free one.
         seed: the same seed makes the same market.
-        symbols: canonical codes; a dozen coins against USDT and USD by default.
+        symbols: canonical codes; a dozen cryptocurrencies against USDT and USD by default.
         stocks: tickers; a dozen well-known ones by default.
         ready_file: the URL is written here as soon as it answers; it is printed in any case.
 
@@ -294,10 +291,10 @@ def run(
 
     def announce() -> None:
         if ready_file is not None:
-            # Beside, then renamed: whoever waits for the file never reads half of it.
-            beside = ready_file.with_name(ready_file.name + ".part")
-            beside.write_text(simulation.url, encoding="utf-8")
-            beside.replace(ready_file)
+            # Written beside and renamed: whoever waits for the file never reads half of it.
+            temporary = ready_file.with_name(ready_file.name + ".part")
+            temporary.write_text(simulation.url, encoding="utf-8")
+            temporary.replace(ready_file)
         sys.stdout.write(simulation.url + "\n")
         sys.stdout.flush()
 
@@ -321,11 +318,11 @@ def _cannot_listen(port: int, error: BaseException) -> BaseException:
     return error
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _with_iso_dates(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
 
 
-async def _asked(request: web.Request, trouble: str | None) -> Asked:
+async def _to_vendor_request(request: web.Request, trouble: str | None) -> Request:
     _, host, *rest = request.path.split("/", 2)
     body = await request.text() if request.method != "GET" else ""
-    return Asked(host, "/" + "".join(rest), request.query, request.headers, request.method, body, trouble)
+    return Request(host, "/" + "".join(rest), request.query, request.headers, request.method, body, trouble)

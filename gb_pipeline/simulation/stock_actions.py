@@ -1,7 +1,6 @@
-"""What companies do to their shares: splits, dividends, delistings, and what is known of them at a moment.
+"""Corporate actions of the simulated stock market: splits, dividends, delistings, and what is known of them at a moment.
 
-Belongs here: the actions, their validation, and the factors that splits put on prices.
-Does not belong here: bars, and any vendor's layout.
+This module validates planted actions and gives the latest version of each that vendors show.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.window import instant
-from gb_pipeline.simulation.defects import milliseconds
+from gb_pipeline.simulation.defects import to_milliseconds
 
 ACTION_KINDS = ("split", "dividend", "delisting")
 _FIELDS = {
@@ -29,7 +28,7 @@ _LARGEST_TERM = 1000
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One corporate action of one share.
+    """One corporate action of one stock.
 
     Attributes:
         kind: `split`, `dividend` or `delisting`.
@@ -67,7 +66,7 @@ class Action:
         return self.kind, self.code, self.ex_date, self.label
 
 
-def action(kind: str, code: str, body: Mapping[str, Any]) -> Action:
+def make_action(kind: str, code: str, body: Mapping[str, Any]) -> Action:
     """An action from keyword arguments or JSON; see `Stocks.plant`.
 
     Raises:
@@ -80,41 +79,42 @@ def action(kind: str, code: str, body: Mapping[str, Any]) -> Action:
         raise ConfigError(f"a {kind} of {code} {problem}", fix=f"it has {', '.join(sorted(_FIELDS[kind]))}")
     ex_date = instant(day).date()
     moment = body.get("at", body.get("announced"))
-    known = None if moment is None else milliseconds(moment)
+    known = None if moment is None else to_milliseconds(moment)
     if kind == "delisting":
         return Action(kind, code, ex_date, known=known)
     if kind == "split":
-        to, from_ = _term(code, body.get("to")), _term(code, body.get("from_", 1))
+        to, from_ = _parse_term(code, body.get("to")), _parse_term(code, body.get("from_", 1))
         return Action(kind, code, ex_date, to=to, from_=from_, known=known)
-    usual = {"declared": ex_date - timedelta(days=14), "record": ex_date, "pay": ex_date + timedelta(days=14)}
-    declared, record, pay = (instant(body.get(name) or usual[name]).date() for name in usual)
-    label, amount = str(body.get("label", "regular")), _money(code, body.get("amount"))
+    default_dates = {"declared": ex_date - timedelta(days=14), "record": ex_date, "pay": ex_date + timedelta(days=14)}
+    declared, record, pay = (instant(body.get(name) or default_dates[name]).date() for name in default_dates)
+    label, amount = str(body.get("label", "regular")), _parse_amount(code, body.get("amount"))
     return Action(
         kind, code, ex_date, amount=amount, label=label, known=known, declared=declared, record=record, pay=pay
     )
 
 
-def visible(planted: Iterable[Action], now: int) -> list[Action]:
+def visible_actions(planted: Iterable[Action], now: int) -> list[Action]:
     """The latest version of every action that vendors show at `now`, by ex-date."""
     newest = {item.key: item for item in planted if item.known is None or item.known <= now}
     return sorted(newest.values(), key=lambda item: (item.ex_date, item.kind, item.label))
 
 
-def _term(code: str, value: object) -> str:
+def _parse_term(code: str, value: object) -> str:
     text = str(value)
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= _LARGEST_TERM):
         raise ConfigError(
-            f"{value!r} is no term of a split of {code}", fix=f"give to and from_ as integers from 1 to {_LARGEST_TERM}"
+            f"{value!r} is not a term of a split of {code}",
+            fix=f"give to and from_ as integers from 1 to {_LARGEST_TERM}",
         )
     return text
 
 
-def _money(code: str, value: object) -> str:
+def _parse_amount(code: str, value: object) -> str:
     text = str(value)
     try:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal("NaN")
     if not (amount.is_finite() and amount > 0):
-        raise ConfigError(f"{value!r} is no amount of a dividend of {code}", fix="give decimal text, such as 0.24")
+        raise ConfigError(f"{value!r} is not an amount of a dividend of {code}", fix="give decimal text, such as 0.24")
     return text

@@ -1,6 +1,6 @@
-"""Share bars in exact integers: from a price path to minutes, sessions, weeks and months, and to text.
+"""Bars of equities in exact integers: from a price path to minutes, sessions, weeks and months, and to text.
 
-Belongs here: arithmetic on arrays. Does not belong here: what is planted and what is visible when (`stocks`).
+This module is arithmetic on arrays. `stocks` has what is planted, `stock_view` what of it is visible when.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gb_pipeline.simulation.stock_listings import PRICE_DIGITS
 from gb_pipeline.simulation.stock_sessions import sessions
 
 # Volumes are counted in millionths of a share.
-SHARE_DIGITS = 6
-SHARE = 10**SHARE_DIGITS
+VOLUME_DIGITS = 6
+VOLUME_UNIT = 10**VOLUME_DIGITS
 # Before the open and after the close about four percent of the usual volume change hands.
 _THIN = 25
 _DIGITS = 12
@@ -42,8 +42,8 @@ class StockBar(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ShareBars:
-    """Bars of one share; all arrays have one length.
+class EquityBars:
+    """Bars of one stock; all arrays have one length.
 
     Attributes:
         start: int64, epoch milliseconds.
@@ -71,11 +71,11 @@ class ShareBars:
         """Number of bars."""
         return len(self.start)
 
-    def where(self, keep: Any) -> ShareBars:
+    def where(self, keep: Any) -> EquityBars:
         """Some of them, by a mask or by positions in order."""
         return self._replace({name: getattr(self, name)[keep] for name in _COLUMNS})
 
-    def grouped(self, group: Ints) -> ShareBars:
+    def grouped(self, group: Ints) -> EquityBars:
         """One bar for each run of equal values in `group`, stamped with that value."""
         if not len(group):
             return self
@@ -95,7 +95,7 @@ class ShareBars:
             }
         )
 
-    def adjusted(self, splits: Splits) -> ShareBars:
+    def adjusted(self, splits: Splits) -> EquityBars:
         """Prices divided and volumes multiplied by the splits after each bar's session; exact, by new divisors."""
         if not splits or not len(self):
             return self
@@ -112,71 +112,79 @@ class ShareBars:
         columns = {name: getattr(self, name) for name in _COLUMNS}
         columns |= {name: columns[name] * price for name in ("open", "high", "low", "close")}
         columns["volume"] = columns["volume"] * volume
-        return ShareBars(**columns, price_divisor=price_divisor, volume_divisor=volume_divisor)
+        return EquityBars(**columns, price_divisor=price_divisor, volume_divisor=volume_divisor)
 
-    def with_money(self) -> ShareBars:
+    def with_money(self) -> EquityBars:
         """The same bars after their money was computed anew; minutes only."""
         self.money[:] = (self.high + self.low) / 2 * self.volume
         return self
 
     def rows(self) -> list[StockBar]:
         """As text."""
-        prices = [_price_text(column, self.price_divisor) for column in (self.open, self.high, self.low, self.close)]
-        volumes = _volume_text(self.volume, self.volume_divisor)
-        shares = np.maximum(self.volume, 1) / self.volume_divisor
-        vwap = [f"{value:.6f}" for value in (self.money / shares / 10**PRICE_DIGITS).tolist()]
+        prices = [_format_prices(column, self.price_divisor) for column in (self.open, self.high, self.low, self.close)]
+        volumes = _format_volumes(self.volume, self.volume_divisor)
+        volume = np.maximum(self.volume, 1) / self.volume_divisor
+        vwap = [f"{value:.6f}" for value in (self.money / volume / 10**PRICE_DIGITS).tolist()]
         columns = zip(self.start.tolist(), *prices, volumes, vwap, self.trades.tolist(), strict=True)
         return [StockBar(*row) for row in columns]
 
-    def _replace(self, columns: dict[str, Any]) -> ShareBars:
-        return ShareBars(**columns, price_divisor=self.price_divisor, volume_divisor=self.volume_divisor)
+    def _replace(self, columns: dict[str, Any]) -> EquityBars:
+        return EquityBars(**columns, price_divisor=self.price_divisor, volume_divisor=self.volume_divisor)
 
 
-_COLUMNS = [item.name for item in fields(ShareBars) if not item.name.endswith("_divisor")]
+_COLUMNS = [item.name for item in fields(EquityBars) if not item.name.endswith("_divisor")]
 
 
-def joined(parts: Sequence[ShareBars]) -> ShareBars:
+def concat_bars(parts: Sequence[EquityBars]) -> EquityBars:
     """Several stretches of unadjusted bars, one after the other; at least one."""
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
-    return ShareBars(**columns)
+    return EquityBars(**columns)
 
 
-def minute_bars(path: Path, first: int, stop: int, now: int, splits: Splits, *, extended: bool) -> ShareBars:
+def minute_bars(path: Path, first: int, stop: int, now: int, splits: Splits, *, extended: bool) -> EquityBars:
     """Raw minutes of the sessions at positions [first, stop), as far as they are at `now`.
 
     Args:
-        path: of the share, without splits.
+        path: of the stock, without splits.
         first, stop: positions in `sessions()`.
         now: epoch milliseconds; the minute in progress holds the trades so far.
         splits: all that ever happen.
         extended: from 04:00 to 20:00 instead of the regular hours.
     """
     table = sessions()
-    chosen = slice(first, stop)
+    rows = slice(first, stop)
     begin, end = (table.begin, table.end) if extended else (table.open, table.close)
-    until = np.minimum(end[chosen], now // MINUTE_MS + 1)
-    count = until - begin[chosen]
-    some = np.flatnonzero(count > 0)
-    if not len(some):
+    until = np.minimum(end[rows], now // MINUTE_MS + 1)
+    count = until - begin[rows]
+    started = np.flatnonzero(count > 0)
+    if not len(started):
         return no_bars()
-    made = path.stretches(begin[chosen][some], count[some])
-    owner = np.repeat(some, count[some])
-    volume, trades, minute = made.volume, made.trades, made.minute
-    _show_open_minute(path, made, now)
+    minutes = path.stretches(begin[rows][started], count[started])
+    owner = np.repeat(started, count[started])
+    volume, trades, minute = minutes.volume, minutes.trades, minutes.minute
+    _show_open_minute(path, minutes, now)
     if extended:
-        outside = (minute < table.open[chosen][owner]) | (minute >= table.close[chosen][owner])
+        outside = (minute < table.open[rows][owner]) | (minute >= table.close[rows][owner])
         volume = np.where(outside, np.maximum(volume // _THIN, 1), volume)
         trades = np.where(outside, np.maximum(np.minimum(trades // _THIN, volume), 1), trades)
-    day = table.day[chosen][owner]
-    high, low = made.high, made.low
-    bars = ShareBars(
-        minute * MINUTE_MS, day, made.open, high, low, made.close, volume * SHARE, trades, np.zeros(len(day))
+    day = table.day[rows][owner]
+    high, low = minutes.high, minutes.low
+    bars = EquityBars(
+        minute * MINUTE_MS,
+        day,
+        minutes.open,
+        high,
+        low,
+        minutes.close,
+        volume * VOLUME_UNIT,
+        trades,
+        np.zeros(len(day)),
     )
-    return _after_splits(bars, splits).with_money()
+    return _apply_splits(bars, splits).with_money()
 
 
 @lru_cache(maxsize=1024)
-def regular_days(seed: int, instrument: Instrument, splits: Splits, first: int, stop: int) -> ShareBars:
+def regular_days(seed: int, instrument: Instrument, splits: Splits, first: int, stop: int) -> EquityBars:
     """Raw daily bars of whole regular sessions at positions [first, stop), stamped with midnight in New York."""
     table = sessions()
     now = (int(table.end[stop - 1]) + 1) * MINUTE_MS
@@ -184,58 +192,58 @@ def regular_days(seed: int, instrument: Instrument, splits: Splits, first: int, 
     return day_bars(bars)
 
 
-def day_bars(minutes: ShareBars) -> ShareBars:
+def day_bars(minutes: EquityBars) -> EquityBars:
     """One bar a session, stamped with midnight in New York."""
     table = sessions()
     at = np.searchsorted(table.day, minutes.session)
     return minutes.grouped(table.midnight[at])
 
 
-def no_bars() -> ShareBars:
+def no_bars() -> EquityBars:
     """No bars at all."""
-    none = np.empty(0, np.int64)
-    return ShareBars(none, none, none, none, none, none, none, none, np.empty(0))
+    empty = np.empty(0, np.int64)
+    return EquityBars(empty, empty, empty, empty, empty, empty, empty, empty, np.empty(0))
 
 
-def _show_open_minute(path: Path, made: Any, now: int) -> None:
-    if int(made.minute[-1]) != now // MINUTE_MS or now % MINUTE_MS == MINUTE_MS - 1:
+def _show_open_minute(path: Path, minutes: Any, now: int) -> None:
+    if int(minutes.minute[-1]) != now // MINUTE_MS or now % MINUTE_MS == MINUTE_MS - 1:
         return
-    trades = path.trades(int(made.minute[-1]))
-    seen = trades.time <= now
-    price, size = trades.price[seen], trades.size[seen]
-    made.high[-1], made.low[-1], made.close[-1] = price.max(), price.min(), price[-1]
-    made.volume[-1], made.trades[-1] = size.sum(), len(size)
+    trades = path.trades(int(minutes.minute[-1]))
+    so_far = trades.time <= now
+    price, size = trades.price[so_far], trades.size[so_far]
+    minutes.high[-1], minutes.low[-1], minutes.close[-1] = price.max(), price.min(), price[-1]
+    minutes.volume[-1], minutes.trades[-1] = size.sum(), len(size)
 
 
-def _after_splits(bars: ShareBars, splits: Splits) -> ShareBars:
+def _apply_splits(bars: EquityBars, splits: Splits) -> EquityBars:
     """Prices really fall at a split: divided by it and rounded to the cent; whole shares stay whole."""
     factor = Fraction(1)
     bounds = [*(int(np.searchsorted(bars.session, day)) for day, _ in splits), len(bars)]
     for (_, ratio), begin, end in zip(splits, bounds[:-1], bounds[1:], strict=True):
         factor *= ratio
-        where, up, down = slice(begin, end), factor.numerator, factor.denominator
+        rows, up, down = slice(begin, end), factor.numerator, factor.denominator
         for column in (bars.open, bars.high, bars.low, bars.close):
-            column[where] = np.maximum((2 * column[where] * down + up) // (2 * up), 1)
-        shares = bars.volume[where] // SHARE * up // down
-        bars.volume[where] = np.maximum(shares, 1) * SHARE
-        bars.trades[where] = np.minimum(bars.trades[where], np.maximum(shares, 1))
+            column[rows] = np.maximum((2 * column[rows] * down + up) // (2 * up), 1)
+        share_count = bars.volume[rows] // VOLUME_UNIT * up // down
+        bars.volume[rows] = np.maximum(share_count, 1) * VOLUME_UNIT
+        bars.trades[rows] = np.minimum(bars.trades[rows], np.maximum(share_count, 1))
     return bars
 
 
-def _price_text(column: Ints, divisor: int) -> list[str]:
+def _format_prices(column: Ints, divisor: int) -> list[str]:
     if divisor == 1:
         # A double holds 15 digits, more than any price has, so its shortest rounding is exact.
         return [f"{value:.2f}" for value in (column / 10**PRICE_DIGITS).tolist()]
-    return [_quotient(value, divisor * 10**PRICE_DIGITS, PRICE_DIGITS) for value in column.tolist()]
+    return [_format_quotient(value, divisor * 10**PRICE_DIGITS, PRICE_DIGITS) for value in column.tolist()]
 
 
-def _volume_text(column: Ints, divisor: int) -> list[str]:
-    if divisor == 1 and not (column % SHARE).any():
-        return [str(value) for value in (column // SHARE).tolist()]
-    return [_quotient(value, divisor * SHARE) for value in column.tolist()]
+def _format_volumes(column: Ints, divisor: int) -> list[str]:
+    if divisor == 1 and not (column % VOLUME_UNIT).any():
+        return [str(value) for value in (column // VOLUME_UNIT).tolist()]
+    return [_format_quotient(value, divisor * VOLUME_UNIT) for value in column.tolist()]
 
 
-def _quotient(value: int, divisor: int, least: int = 0) -> str:
+def _format_quotient(value: int, divisor: int, least: int = 0) -> str:
     whole, part = divmod((2 * value * 10**_DIGITS + divisor) // (2 * divisor), 10**_DIGITS)
     decimals = f"{part:0{_DIGITS}d}".rstrip("0").ljust(least, "0")
     return f"{whole}.{decimals}" if decimals else str(whole)

@@ -1,7 +1,4 @@
-"""What the simulated share market lists.
-
-Belongs here: tickers, names, venues, typical prices and turnovers. Does not belong here: how prices move, and when.
-"""
+"""What the simulated stock market lists: tickers, names, venues, typical prices and turnovers."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ PRICE_DIGITS = 2
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One listed share, as it is known at a moment.
+    """One listed stock, as it is known at a moment.
 
     Attributes:
         code: canonical code, `AAPL` or `BRK.B`.
@@ -68,7 +65,7 @@ _KNOWN = {
 DEFAULT_TICKERS = tuple(_KNOWN)
 
 
-def listing(code: str) -> Listing:
+def make_listing(code: str) -> Listing:
     """The listing under a ticker; of one that nobody knows, name, price and turnover follow from the ticker.
 
     Raises:

@@ -1,7 +1,4 @@
-"""When the simulated share market trades: New York's sessions as arrays.
-
-Belongs here: the sessions' table and looking into it. Does not belong here: prices.
-"""
+"""When the simulated stock market trades: New York's sessions as arrays, and lookups in them."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from gb_pipeline.simulation.market import MINUTE_MS, Ints
 _CALENDAR = "XNYS"
 _EPOCH = date(1970, 1, 1)
 _FIRST = date(1980, 1, 1)
-_MAKING = threading.Lock()
+_BUILDING = threading.Lock()
 
 
 class Session(NamedTuple):
@@ -65,12 +62,12 @@ class SessionTable:
 def sessions() -> SessionTable:
     """The table, made once per process at the first question (1 s)."""
     # Questions come from several threads, and the calendars are built by a library that does not expect them.
-    with _MAKING:
-        return _made()
+    with _BUILDING:
+        return _build_table()
 
 
 @lru_cache(maxsize=1)
-def _made() -> SessionTable:
+def _build_table() -> SessionTable:
     regular, extended = get_calendar(_CALENDAR), get_calendar(_CALENDAR, extended_hours=True)
     assert regular.end is not None
     hours, outer = (calendar.schedule(_FIRST, regular.end) for calendar in (regular, extended))
@@ -85,14 +82,14 @@ def _made() -> SessionTable:
     )
 
 
-def local(day: date, moment: time) -> int:
+def local_ms(day: date, moment: time) -> int:
     """Epoch milliseconds of a wall-clock time of any day in New York."""
     return int(at_local_time(pl.Series([day]), moment, get_calendar(_CALENDAR).zone).dt.epoch("ms")[0])
 
 
 def midnight(day: date) -> int:
     """Epoch milliseconds of 00:00 of any day in New York."""
-    return local(day, time())
+    return local_ms(day, time())
 
 
 def local_midnights(days: Ints) -> Ints:

@@ -1,7 +1,7 @@
-"""What a share vendor would answer: bars, corporate actions and listings as they are visible at a moment.
+"""What a vendor of equities would answer: bars, corporate actions and listings as they are visible at a moment.
 
-Belongs here: what is planted, and what of it shows when. Does not belong here: arithmetic of bars (`stock_bars`), any
-vendor's layout (one module per vendor), HTTP (`server`).
+This module keeps what is planted, and decides when it is visible. Each vendor's layout has a module of its own, HTTP is in
+`server`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.simulation.clock import Clock
-from gb_pipeline.simulation.defects import Defect, defect, milliseconds, on_grid, spoiled
-from gb_pipeline.simulation.stock_actions import ACTION_KINDS, Action, action, visible
-from gb_pipeline.simulation.stock_bars import SHARE_DIGITS, Splits, StockBar
-from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, listing
-from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local, midnight, sessions
-from gb_pipeline.simulation.stock_view import View
+from gb_pipeline.simulation.defects import Defect, insert_bad_rows, make_defect, to_grid_units, to_milliseconds
+from gb_pipeline.simulation.stock_actions import ACTION_KINDS, Action, make_action, visible_actions
+from gb_pipeline.simulation.stock_bars import VOLUME_DIGITS, Splits, StockBar
+from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, make_listing
+from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local_ms, midnight, sessions
+from gb_pipeline.simulation.stock_view import StockView
 
 # Minutes of the intraday intervals; days, weeks and months are New York's.
 STOCK_INTERVALS = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
@@ -30,7 +30,7 @@ _FOREVER = 2**62
 
 
 class Stocks:
-    """A share market at the simulated now.
+    """A stock market at the simulated now.
 
     Args:
         seed: the same seed makes the same market.
@@ -43,10 +43,10 @@ class Stocks:
     """
 
     def __init__(self, seed: int = 7, symbols: Sequence[str] | None = None, *, clock: Clock | None = None) -> None:
-        """List the shares; nothing is computed yet."""
+        """List the stocks; nothing is computed yet."""
         self.seed = seed
         self.clock = Clock() if clock is None else clock
-        listed = [listing(code) for code in (DEFAULT_TICKERS if symbols is None else symbols)]
+        listed = [make_listing(code) for code in (DEFAULT_TICKERS if symbols is None else symbols)]
         self.page_limit: int | None = None
         self._listed: dict[str, Listing] = {item.code: item for item in listed}
         self._defects: list[Defect] = []
@@ -76,22 +76,22 @@ class Stocks:
             body: the arguments of the kind.
 
         Raises:
-            ConfigError: it makes no sense, or the share is not listed.
+            ConfigError: it makes no sense, or the stock is not listed.
         """
         code = Symbol.equity(symbol).code
         if code not in self._listed:
             raise ConfigError(f"{code} is not listed", fix="start the simulation with it")
         if kind in ACTION_KINDS:
-            acted = action(kind, code, body)
+            planted_action = make_action(kind, code, body)
             with self._lock:
-                self._actions.append(acted)
-            return acted
-        planted = _fractional(code, body) if kind == "fractional" else defect(kind, code, body)
+                self._actions.append(planted_action)
+            return planted_action
+        planted = _fractional(code, body) if kind == "fractional" else make_defect(kind, code, body)
         if planted.interval not in {"1m", "1d"}:
             raise ConfigError(f"a {kind} of {code} at {planted.interval}", fix="interval is 1m or 1d")
         if kind == "restatement":
             for name, value in planted.values.items():
-                on_grid(value, SHARE_DIGITS if name == "volume" else PRICE_DIGITS)
+                to_grid_units(value, VOLUME_DIGITS if name == "volume" else PRICE_DIGITS)
         with self._lock:
             self._defects.append(planted)
         return planted
@@ -107,25 +107,25 @@ class Stocks:
     # --- what is listed and what happens ----------------------------------------------------------------------------
 
     def listings(self) -> list[Listing]:
-        """All shares as they are known now, delisted ones with `active` false, by ticker."""
-        return [self._known(item) for _, item in sorted(self._listed.items())]
+        """All stocks as they are known now, delisted ones with `active` false, by ticker."""
+        return [self._as_known_now(item) for _, item in sorted(self._listed.items())]
 
     def listing(self, code: str) -> Listing | None:
-        """One share as it is known now; None where no such ticker was ever listed."""
+        """One stock as it is known now; None where no such ticker was ever listed."""
         item = self._listed.get(code)
-        return None if item is None else self._known(item)
+        return None if item is None else self._as_known_now(item)
 
     def actions(self, code: str, start: date, end: date) -> list[Action]:
         """Corporate actions with an ex-date in [start, end) that vendors show now, by ex-date.
 
         Some vendors show an action only once it happened: ask `happened`.
         """
-        shown = visible(self._planted_actions(code), self.now)
-        return [item for item in shown if start <= item.ex_date < end]
+        known_actions = visible_actions(self._planted_actions(code), self.now)
+        return [item for item in known_actions if start <= item.ex_date < end]
 
     def happened(self, item: Action) -> bool:
         """Whether the market has opened (or would have) on the action's ex-date."""
-        return self.now >= local(item.ex_date, _OPEN)
+        return self.now >= local_ms(item.ex_date, _OPEN)
 
     def sessions(self, start: date, end: date) -> list[Session]:
         """The trading days of [start, end) with their hours, also future ones."""
@@ -176,41 +176,41 @@ class Stocks:
         # What lies beyond all sessions need not fit into 64 bits.
         start_ms, end_ms = (max(-_FOREVER, min(moment, _FOREVER)) for moment in (start_ms, end_ms))
         splits = self._splits(code)
-        done = tuple(item for item in splits if self.happened(item)) if adjusted else ()
-        ratios = tuple((days_since_epoch(item.ex_date), item.ratio) for item in done)
+        applied_splits = tuple(item for item in splits if self.happened(item)) if adjusted else ()
+        ratios = tuple((days_since_epoch(item.ex_date), item.ratio) for item in applied_splits)
         view = self._view(code, splits, count_call=count_call)
-        most = _FOREVER if limit is None else limit
+        max_rows = _FOREVER if limit is None else limit
         if interval in LONG_INTERVALS:
-            rows = view.long(interval, start_ms, end_ms, ratios).where(slice(0, most)).rows()
+            rows = view.long(interval, start_ms, end_ms, ratios).where(slice(0, max_rows)).rows()
         else:
             rows = []
             size, from_open = STOCK_INTERVALS[interval], aligned == "session"
             for part in view.intraday(size, start_ms, end_ms, extended=extended, from_open=from_open):
-                rows += part.where(slice(0, most - len(rows))).adjusted(ratios).rows()
-                if len(rows) >= most:
+                rows += part.where(slice(0, max_rows - len(rows))).adjusted(ratios).rows()
+                if len(rows) >= max_rows:
                     break
-        return spoiled(rows, view.bad(interval))[:most]
+        return insert_bad_rows(rows, view.bad(interval))[:max_rows]
 
     # --- how --------------------------------------------------------------------------------------------------------
 
-    def _view(self, code: str, splits: Sequence[Action], *, count_call: bool) -> View:
+    def _view(self, code: str, splits: Sequence[Action], *, count_call: bool) -> StockView:
         with self._lock:
             defects = [item for item in self._defects if item.symbol == code]
         ends = [item.ex_date for item in self._planted_actions(code) if item.kind == "delisting"]
-        # Whatever vendors know of it already: trading ends on its day.
-        lived = replace(self._known(self._listed[code]), delisted=min(ends, default=None))
+        # Trading ends on that day, whether or not vendors know of it already.
+        traded_listing = replace(self._as_known_now(self._listed[code]), delisted=min(ends, default=None))
         ratios: Splits = tuple((days_since_epoch(item.ex_date), item.ratio) for item in splits)
-        return View(self.seed, lived, self.now, ratios, defects, count_call)
+        return StockView(self.seed, traded_listing, self.now, ratios, defects, count_call)
 
-    def _known(self, item: Listing) -> Listing:
+    def _as_known_now(self, item: Listing) -> Listing:
         with self._lock:
             starts = [one.start for one in self._defects if one.kind == "listing" and one.symbol == item.code]
         if starts:
             item = replace(item, list_date=datetime.fromtimestamp(max(starts) / 1000, UTC).date())
-        for one in visible(self._planted_actions(item.code), self.now):
-            over = self.now >= midnight(one.ex_date)
-            if one.kind == "delisting" and (over or one.known is not None):
-                item = replace(item, delisted=one.ex_date, active=not over)
+        for one in visible_actions(self._planted_actions(item.code), self.now):
+            ended = self.now >= midnight(one.ex_date)
+            if one.kind == "delisting" and (ended or one.known is not None):
+                item = replace(item, delisted=one.ex_date, active=not ended)
         return item
 
     def _planted_actions(self, code: str) -> list[Action]:
@@ -218,11 +218,11 @@ class Stocks:
             return [item for item in self._actions if item.code == code]
 
     def _splits(self, code: str) -> list[Action]:
-        made = {item.ex_date: item for item in self._planted_actions(code) if item.kind == "split"}
-        return [item for _, item in sorted(made.items())]
+        latest = {item.ex_date: item for item in self._planted_actions(code) if item.kind == "split"}
+        return [item for _, item in sorted(latest.items())]
 
 
 def _fractional(code: str, body: Mapping[str, Any]) -> Defect:
     if set(body) != {"start"}:
         raise ConfigError(f"fractional volumes of {code} begin somewhere", fix="give start and nothing else")
-    return Defect("fractional", code, milliseconds(body["start"]), _FOREVER)
+    return Defect("fractional", code, to_milliseconds(body["start"]), _FOREVER)

@@ -1,7 +1,4 @@
-"""What exchanges tell of the last 24 hours: open, extremes, last price, volume, turnover, trades.
-
-Belongs here: summing them up from the market. Does not belong here: any vendor's JSON.
-"""
+"""What exchanges report about the last 24 hours: open, extremes, last price, volume, turnover and trades."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ class Ticker(NamedTuple):
     trades: int
 
 
-def ticker(exchange: Exchange, item: Instrument) -> Ticker | None:
+def get_ticker(exchange: Exchange, item: Instrument) -> Ticker | None:
     """The last 24 hours of an instrument up to the simulated now; None where nothing traded."""
     now = exchange.now
     bars = exchange.bars(item.code, "1h", now - DAY_MS, now, 25, count_call=False)
@@ -44,7 +41,7 @@ def ticker(exchange: Exchange, item: Instrument) -> Ticker | None:
     )
 
 
-def tickers(exchange: Exchange, listed: Mapping[str, Instrument]) -> dict[str, Ticker]:
+def get_tickers(exchange: Exchange, listed: Mapping[str, Instrument]) -> dict[str, Ticker]:
     """Those of all instruments that traded, by the vendor's own name."""
-    found = {name: ticker(exchange, item) for name, item in listed.items()}
-    return {name: made for name, made in found.items() if made is not None}
+    by_name = {name: get_ticker(exchange, item) for name, item in listed.items()}
+    return {name: summary for name, summary in by_name.items() if summary is not None}

@@ -1,7 +1,7 @@
 """The result object of Yahoo's chart, as the real one lays it out.
 
-Belongs here: meta, stamps, quotes and events of one chart, with Yahoo's habits: 32-bit floats, rows without prices, the last
-quote as one more row. Does not belong here: paths, limits and errors (`yahoo`).
+This module makes meta, stamps, quotes and events of one chart, with Yahoo's habits: 32-bit floats, rows without prices, the last
+quote as one more row. Paths, limits and errors are in `yahoo`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from gb_pipeline.simulation.response import Asked
+from gb_pipeline.simulation.response import Request
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stock_bars import StockBar
 from gb_pipeline.simulation.stock_listings import Listing
@@ -45,14 +45,14 @@ Row = tuple[int, StockBar | None]
 
 
 def chart(
-    stocks: Stocks, asked: Asked, listed: Listing, symbol: str, interval: str, start: int, end: int
+    stocks: Stocks, request: Request, listed: Listing, symbol: str, interval: str, start: int, end: int
 ) -> dict[str, Any] | None:
-    """One result; None where the share was not traded before the end of the period.
+    """One result; None where the stock was not traded before the end of the period.
 
     Args:
         stocks: the market.
-        asked: for trouble, events and extended hours.
-        listed: the share.
+        request: for trouble, events and extended hours.
+        listed: the stock.
         symbol: as Yahoo spells it.
         interval: one of `INTERVALS`.
         start, end: epoch seconds, half-open.
@@ -60,38 +60,38 @@ def chart(
     first = stocks.sessions(listed.list_date, listed.list_date + timedelta(days=10))[0]
     if end <= first.open // 1000:
         return None
-    extended = asked.query.get("includePrePost", "false").lower() == "true"
-    if asked.trouble == "duplicate_page":
-        rows = _rows(stocks, listed, interval, 2 * start - end, start, extended=extended)
+    extended = request.query.get("includePrePost", "false").lower() == "true"
+    if request.trouble == "duplicate_page":
+        rows = _read_rows(stocks, listed, interval, 2 * start - end, start, extended=extended)
     else:
-        begin = start - _OVERLAP * _STEPS.get(interval, _DAY) if asked.trouble == "overlap_page" else start
-        rows = _rows(stocks, listed, interval, begin, end, extended=extended)
-    current = _current(stocks)
-    traded = _last_trade(stocks)
-    live = _live(stocks, listed, current) if current.open <= stocks.now < current.close else None
-    rows = _with_quote(rows, live, interval, traded, current)
-    if asked.trouble == "drop_rows":
+        begin = start - _OVERLAP * _STEPS.get(interval, _DAY) if request.trouble == "overlap_page" else start
+        rows = _read_rows(stocks, listed, interval, begin, end, extended=extended)
+    session = _current_session(stocks)
+    last_trade = _last_trade(stocks)
+    live_bar = _newest_minute(stocks, listed, session) if session.open <= stocks.now < session.close else None
+    rows = _add_last_quote(rows, live_bar, interval, last_trade, session)
+    if request.trouble == "drop_rows":
         rows = rows[: len(rows) // 3] + rows[2 * len(rows) // 3 :]
-    if asked.trouble == "shuffle_rows":
+    if request.trouble == "shuffle_rows":
         random.Random(stocks.seed).shuffle(rows)
-    found: dict[str, Any] = {"meta": _meta(listed, symbol, interval, first, current, traded, live)}
+    document: dict[str, Any] = {"meta": _meta(listed, symbol, interval, first, session, last_trade, live_bar)}
     if interval in _STEPS:
-        found["meta"]["tradingPeriods"] = _trading_periods(stocks, start, end, extended=extended)
+        document["meta"]["tradingPeriods"] = _trading_periods(stocks, start, end, extended=extended)
     if rows:
-        found["timestamp"] = [stamp for stamp, _ in rows]
-    events = _events(stocks, listed, asked.query.get("events", ""), start, end)
+        document["timestamp"] = [stamp for stamp, _ in rows]
+    events = _events(stocks, listed, request.query.get("events", ""), start, end)
     if events:
-        found["events"] = events
-    # Shares are whole, also after a split; only planted fractions show.
-    whole = any(item.kind == "split" for item in _happened(stocks, listed))
-    found["indicators"] = _indicators(rows, daily=interval not in _STEPS, whole=whole)
-    return found
+        document["events"] = events
+    # Volumes are whole shares, also after a split; only planted fractions are not.
+    whole_shares = any(item.kind == "split" for item in _past_actions(stocks, listed))
+    document["indicators"] = _indicators(rows, daily=interval not in _STEPS, whole_shares=whole_shares)
+    return document
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def _rows(stocks: Stocks, listed: Listing, interval: str, start: int, end: int, *, extended: bool) -> list[Row]:
+def _read_rows(stocks: Stocks, listed: Listing, interval: str, start: int, end: int, *, extended: bool) -> list[Row]:
     if interval not in _STEPS:
         # Days are stamped with the open, weeks and months with midnight.
         bars = stocks.bars(listed.code, INTERVALS[interval], (start - _DAY) * 1000, (end + _DAY) * 1000, adjusted=True)
@@ -104,59 +104,65 @@ def _rows(stocks: Stocks, listed: Listing, interval: str, start: int, end: int, 
         listed.code, INTERVALS[interval], start * 1000, end * 1000, extended=extended, adjusted=True, aligned="session"
     )
     rows: list[Row] = [(bar.start // 1000, bar) for bar in bars]
-    return sorted(rows + _silent(stocks, bars, interval, start, end), key=lambda row: row[0])
+    return sorted(rows + _rows_without_trades(stocks, bars, interval, start, end), key=lambda row: row[0])
 
 
-def _silent(stocks: Stocks, bars: list[StockBar], interval: str, start: int, end: int) -> list[Row]:
+def _rows_without_trades(stocks: Stocks, bars: list[StockBar], interval: str, start: int, end: int) -> list[Row]:
     """Rows without prices, for times of the regular session in which nothing traded."""
-    there = {bar.start // 1000 for bar in bars}
-    silent: list[Row] = []
+    traded_stamps = {bar.start // 1000 for bar in bars}
+    empty_rows: list[Row] = []
     for item in _sessions_around(stocks, start, end):
         until = min(item.close, stocks.now) // 1000
         stamps = range(item.open // 1000, until, _STEPS[interval])
-        if any(stamp in there for stamp in stamps):
-            silent += [(stamp, None) for stamp in stamps if stamp not in there and start <= stamp < end]
-    return silent
+        if any(stamp in traded_stamps for stamp in stamps):
+            empty_rows += [(stamp, None) for stamp in stamps if stamp not in traded_stamps and start <= stamp < end]
+    return empty_rows
 
 
-def _live(stocks: Stocks, listed: Listing, current: Session) -> StockBar | None:
-    bars = stocks.bars(listed.code, "1m", current.open, stocks.now + 1, adjusted=True, count_call=False)
+def _newest_minute(stocks: Stocks, listed: Listing, session: Session) -> StockBar | None:
+    bars = stocks.bars(listed.code, "1m", session.open, stocks.now + 1, adjusted=True, count_call=False)
     return bars[-1] if bars else None
 
 
-def _with_quote(rows: list[Row], live: StockBar | None, interval: str, traded: int, current: Session) -> list[Row]:
+def _add_last_quote(
+    rows: list[Row], live_bar: StockBar | None, interval: str, last_trade: int, session: Session
+) -> list[Row]:
     """While the market is open, the last quote stands at the end, wherever the period ends."""
-    if live is None:
+    if live_bar is None:
         return rows
     if interval == "1d":
         # The day so far is stamped with its last trade.
-        return [(traded if stamp == current.open // 1000 else stamp, bar) for stamp, bar in rows]
-    quote = StockBar(traded * 1000, live.close, live.close, live.close, live.close, "0", live.close, 0)
-    return [*rows, (traded, quote)]
+        return [(last_trade if stamp == session.open // 1000 else stamp, bar) for stamp, bar in rows]
+    quote = StockBar(
+        last_trade * 1000, live_bar.close, live_bar.close, live_bar.close, live_bar.close, "0", live_bar.close, 0
+    )
+    return [*rows, (last_trade, quote)]
 
 
-def _indicators(rows: list[Row], *, daily: bool, whole: bool) -> dict[str, Any]:
+def _indicators(rows: list[Row], *, daily: bool, whole_shares: bool) -> dict[str, Any]:
     names = ("open", "high", "low", "close")
     quote: dict[str, Any] = {
-        name: [None if bar is None else _single(getattr(bar, name)) for _, bar in rows] for name in names
+        name: [None if bar is None else _to_float32(getattr(bar, name)) for _, bar in rows] for name in names
     }
-    quote["volume"] = [None if bar is None else _volume(bar.volume, whole=whole) for _, bar in rows]
-    found: dict[str, Any] = {"quote": [quote if rows else {}]}
+    quote["volume"] = [
+        None if bar is None else _format_volume(bar.volume, whole_shares=whole_shares) for _, bar in rows
+    ]
+    indicators: dict[str, Any] = {"quote": [quote if rows else {}]}
     if daily:
-        found["adjclose"] = [{"adjclose": quote["close"]} if rows else {}]
-    return found
+        indicators["adjclose"] = [{"adjclose": quote["close"]} if rows else {}]
+    return indicators
 
 
-def _volume(text: str, *, whole: bool) -> int | float | str:
+def _format_volume(text: str, *, whole_shares: bool) -> int | float | str:
     try:
         value = float(text)
     except ValueError:
         return text
-    return round(value) if whole or value.is_integer() else value
+    return round(value) if whole_shares or value.is_integer() else value
 
 
-def _single(text: str) -> float | str:
-    """A 32-bit float written as a 64-bit one; what was planted and is no number stays."""
+def _to_float32(text: str) -> float | str:
+    """A 32-bit float written as a 64-bit one; planted text that is not a number stays."""
     try:
         return float(np.float32(text))
     except ValueError:
@@ -166,20 +172,20 @@ def _single(text: str) -> float | str:
 # --- events -----------------------------------------------------------------------------------------------------------
 
 
-def _events(stocks: Stocks, listed: Listing, wanted: str, start: int, end: int) -> dict[str, Any]:
-    kinds = set(wanted.replace("|", ",").split(","))
-    days = _day(start) - timedelta(days=1), _day(end) + timedelta(days=1)
-    happened = _happened(stocks, listed)
-    splits = [item for item in happened if item.kind == "split"]
+def _events(stocks: Stocks, listed: Listing, requested: str, start: int, end: int) -> dict[str, Any]:
+    kinds = set(requested.replace("|", ",").split(","))
+    days = _date_of(start) - timedelta(days=1), _date_of(end) + timedelta(days=1)
+    actions = _past_actions(stocks, listed)
+    splits = [item for item in actions if item.kind == "split"]
     events: dict[str, Any] = {}
-    for item in happened:
+    for item in actions:
         if not days[0] <= item.ex_date < days[1]:
             continue
         stamp = _open_of(stocks, item.ex_date)
         if not start <= stamp < end:
             continue
         if item.kind == "dividend" and {"div", "dividends"} & kinds:
-            amount = _adjusted(item, splits)
+            amount = _adjust_dividend(item, splits)
             events.setdefault("dividends", {})[str(stamp)] = {"amount": amount, "date": stamp}
         if item.kind == "split" and {"split", "splits"} & kinds:
             events.setdefault("splits", {})[str(stamp)] = {
@@ -191,12 +197,12 @@ def _events(stocks: Stocks, listed: Listing, wanted: str, start: int, end: int) 
     return events
 
 
-def _happened(stocks: Stocks, listed: Listing) -> list[Action]:
-    tomorrow = _day(stocks.now // 1000) + timedelta(days=1)
+def _past_actions(stocks: Stocks, listed: Listing) -> list[Action]:
+    tomorrow = _date_of(stocks.now // 1000) + timedelta(days=1)
     return [item for item in stocks.actions(listed.code, date.min, tomorrow) if stocks.happened(item)]
 
 
-def _adjusted(dividend: Action, splits: list[Action]) -> float:
+def _adjust_dividend(dividend: Action, splits: list[Action]) -> float:
     amount = Fraction(dividend.amount)
     for split in splits:
         if split.ex_date > dividend.ex_date:
@@ -208,7 +214,13 @@ def _adjusted(dividend: Action, splits: list[Action]) -> float:
 
 
 def _meta(
-    listed: Listing, symbol: str, interval: str, first: Session, current: Session, traded: int, live: StockBar | None
+    listed: Listing,
+    symbol: str,
+    interval: str,
+    first: Session,
+    session: Session,
+    last_trade: int,
+    live_bar: StockBar | None,
 ) -> dict[str, Any]:
     code, name = _VENUES[listed.mic]
     meta: dict[str, Any] = {
@@ -218,25 +230,25 @@ def _meta(
         "fullExchangeName": name,
         "instrumentType": "ETF" if listed.kind == "etf" else "EQUITY",
         "firstTradeDate": first.open // 1000,
-        "regularMarketTime": traded,
+        "regularMarketTime": last_trade,
         "hasPrePostMarketData": True,
-        "gmtoffset": _offset(traded),
-        "timezone": datetime.fromtimestamp(traded, _ZONE).tzname(),
+        "gmtoffset": _utc_offset(last_trade),
+        "timezone": datetime.fromtimestamp(last_trade, _ZONE).tzname(),
         "exchangeTimezoneName": _ZONE.key,
         "longName": listed.name,
         "shortName": listed.name,
         "priceHint": 2,
         "currentTradingPeriod": {
-            "pre": _span(current.begin, current.open),
-            "regular": _span(current.open, current.close),
-            "post": _span(current.close, current.end),
+            "pre": _format_period(session.begin, session.open),
+            "regular": _format_period(session.open, session.close),
+            "post": _format_period(session.close, session.end),
         },
         "dataGranularity": interval,
         "range": "",
         "validRanges": _RANGES,
     }
-    if live is not None:
-        meta["regularMarketPrice"] = float(live.close)
+    if live_bar is not None:
+        meta["regularMarketPrice"] = float(live_bar.close)
     return meta
 
 
@@ -244,32 +256,35 @@ def _trading_periods(stocks: Stocks, start: int, end: int, *, extended: bool) ->
     days = [
         item for item in _sessions_around(stocks, start, end) if item.open // 1000 < end and item.end // 1000 > start
     ]
-    regular = [[_span(item.open, item.close)] for item in days]
+    regular = [[_format_period(item.open, item.close)] for item in days]
     if not extended:
         return regular
-    pre, post = ([[_span(item.begin, item.open)] for item in days], [[_span(item.close, item.end)] for item in days])
+    pre, post = (
+        [[_format_period(item.begin, item.open)] for item in days],
+        [[_format_period(item.close, item.end)] for item in days],
+    )
     return {"pre": pre, "regular": regular, "post": post}
 
 
-def _span(start: int, end: int) -> dict[str, Any]:
+def _format_period(start: int, end: int) -> dict[str, Any]:
     seconds = start // 1000
     name = datetime.fromtimestamp(seconds, _ZONE).tzname()
-    return {"timezone": name, "start": seconds, "end": end // 1000, "gmtoffset": _offset(seconds)}
+    return {"timezone": name, "start": seconds, "end": end // 1000, "gmtoffset": _utc_offset(seconds)}
 
 
-def _offset(stamp: int) -> int:
+def _utc_offset(stamp: int) -> int:
     offset = datetime.fromtimestamp(stamp, _ZONE).utcoffset()
     return 0 if offset is None else round(offset.total_seconds())
 
 
-def _current(stocks: Stocks) -> Session:
+def _current_session(stocks: Stocks) -> Session:
     """Today's session; before and after trading days the next one."""
-    today = _day(stocks.now // 1000)
+    today = _date_of(stocks.now // 1000)
     return stocks.sessions(today, today + timedelta(days=10))[0]
 
 
 def _last_trade(stocks: Stocks) -> int:
-    today = _day(stocks.now // 1000)
+    today = _date_of(stocks.now // 1000)
     past = [
         item
         for item in stocks.sessions(today - timedelta(days=10), today + timedelta(days=1))
@@ -284,9 +299,9 @@ def _open_of(stocks: Stocks, day: date) -> int:
 
 def _sessions_around(stocks: Stocks, start: int, end: int) -> list[Session]:
     """Sessions of a period, as far as they have come."""
-    first = max(_day(start) - timedelta(days=1), date(1980, 1, 2))
-    return stocks.sessions(first, max(first, min(_day(end), _day(stocks.now // 1000)) + timedelta(days=1)))
+    first = max(_date_of(start) - timedelta(days=1), date(1980, 1, 2))
+    return stocks.sessions(first, max(first, min(_date_of(end), _date_of(stocks.now // 1000)) + timedelta(days=1)))
 
 
-def _day(stamp: int) -> date:
+def _date_of(stamp: int) -> date:
     return datetime.fromtimestamp(max(stamp, 0), _ZONE).date()

@@ -97,7 +97,7 @@ def test_mistakes_are_two_lines(gb: Gb, project: Path, sim: Simulation) -> None:
         (("fetch", "nowhere"), 2, "nowhere"),
         (("fetch", "massive", "--start", "2024-06-10", "--end", "2024-06-10"), 2, "empty"),
         (("show", "TSLA"), 1, "were never fetched"),
-        (("show", "--kind", "spinoff"), 2, "no kind"),
+        (("show", "--kind", "spinoff"), 2, "not a kind"),
         (("show", "--as-of", "soon"), 2, "soon"),
     ):
         told = gb("actions", *arguments, "-c", project)

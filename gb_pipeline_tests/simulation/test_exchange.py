@@ -117,12 +117,12 @@ def test_the_future_is_empty(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize(("kind", "body", "says"), [
-    ("hole", {"start": DAY}, "no kind of defect"),
+    ("hole", {"start": DAY}, "not a kind of defect"),
     ("gap", {}, "no start"),
     ("gap", {"start": DAY, "until": 3}, "unknown until"),
     ("bad", {"start": DAY, "values": {"opne": "1"}}, "opne"),
     ("restatement", {"start": DAY, "values": {"open": "1.234"}}, "grid"),
-    ("restatement", {"start": DAY, "values": {"open": "NaN"}}, "no number"),
+    ("restatement", {"start": DAY, "values": {"open": "NaN"}}, "not a number"),
 ])  # fmt: skip
 def test_nonsense_cannot_be_planted(exchange: Exchange, kind: str, body: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):

@@ -16,7 +16,7 @@ import pytest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.window import instant
 from gb_pipeline.simulation import Simulation
-from gb_pipeline.simulation.response import TROUBLES, troubled
+from gb_pipeline.simulation.response import TROUBLES, apply_trouble
 
 START = int(instant("2024-01-02T10:00Z").timestamp() * 1000)
 END = START + 20 * 60_000 - 1
@@ -75,9 +75,9 @@ def test_a_trouble_is_the_same_every_time_and_small_pages_do_not_break_it() -> N
     for trouble in TROUBLES:
         for size in range(5):
             rows = list(range(size))
-            assert troubled(trouble, rows, lambda: [-1]) == troubled(trouble, rows, lambda: [-1])
-    assert troubled("shuffle_rows", [1, 2], list) == [2, 1]
-    assert troubled(None, [1, 2], list) == [1, 2]
+            assert apply_trouble(trouble, rows, lambda: [-1]) == apply_trouble(trouble, rows, lambda: [-1])
+    assert apply_trouble("shuffle_rows", [1, 2], list) == [2, 1]
+    assert apply_trouble(None, [1, 2], list) == [1, 2]
 
 
 def test_a_redirect_leads_to_a_host_that_does_not_exist_or_where_it_is_told(sim: Simulation) -> None:
@@ -153,7 +153,7 @@ def test_both_markets_have_one_clock_and_are_planted_by_symbol(sim: Simulation) 
     assert httpx.get(f"{sim.url}/_control/ping").json()["stocks"] == ["AAPL"]
     sim.plant("gap", "BTC-USDT", start=START)
     assert len(stamps(sim, "binance")) == 19
-    with pytest.raises(ConfigError, match="no kind"):
+    with pytest.raises(ConfigError, match="not a kind"):
         sim.plant("split", "BTC-USDT", ex_date="2024-01-02", to="4")
 
 

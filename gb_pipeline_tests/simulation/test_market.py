@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS, instrument
+from gb_pipeline.simulation.instruments import DEFAULT_SYMBOLS, make_instrument
 from gb_pipeline.simulation.market import Minutes, Path
 
 JANUARY_2024 = 28_401_120
@@ -31,15 +31,15 @@ def same(left: Minutes, right: Minutes) -> bool:
     length=st.integers(1, 50),
 )
 def test_any_minute_can_be_had_without_its_history(seed: int, code: str, offset: int, length: int) -> None:
-    whole = Path(seed, instrument(code)).minutes(JANUARY_2024, 3100)
-    part = Path(seed, instrument(code)).minutes(JANUARY_2024 + offset, length)
+    whole = Path(seed, make_instrument(code)).minutes(JANUARY_2024, 3100)
+    part = Path(seed, make_instrument(code)).minutes(JANUARY_2024 + offset, length)
     cut = Minutes(*(getattr(whole, name)[offset : offset + length] for name in Minutes.__slots__))
     assert same(part, cut)
 
 
 def test_seed_and_symbol_decide_everything() -> None:
     bars = [
-        Path(seed, instrument(code)).minutes(JANUARY_2024, 60)
+        Path(seed, make_instrument(code)).minutes(JANUARY_2024, 60)
         for seed, code in ((7, "BTC-USD"), (8, "BTC-USD"), (7, "BTC-USDT"))
     ]
     assert not same(bars[0], bars[1])
@@ -48,7 +48,7 @@ def test_seed_and_symbol_decide_everything() -> None:
 
 @pytest.mark.parametrize("code", [*DEFAULT_SYMBOLS[:12], "SHIB-USDT", "ZZZ-USD"])
 def test_bars_are_sound_and_move_like_a_market(code: str) -> None:
-    bars = Path(7, instrument(code)).minutes(JANUARY_2024, 30 * 1440)
+    bars = Path(7, make_instrument(code)).minutes(JANUARY_2024, 30 * 1440)
     assert (bars.high >= np.maximum(bars.open, bars.close)).all()
     assert (bars.low <= np.minimum(bars.open, bars.close)).all()
     assert bars.low.min() > 0
@@ -65,7 +65,7 @@ def test_bars_are_sound_and_move_like_a_market(code: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(minute=st.integers(20_000_000, 40_000_000), code=st.sampled_from(["BTC-USDT", "XRP-USD", "DOT-USD", "A-B"]))
 def test_the_trades_of_a_minute_make_its_bar(minute: int, code: str) -> None:
-    path = Path(3, instrument(code))
+    path = Path(3, make_instrument(code))
     bar, trades = path.minutes(minute, 1), path.trades(minute)
     assert trades.price[0] == bar.open[0]
     assert trades.price[-1] == bar.close[0]
@@ -80,7 +80,7 @@ def test_the_trades_of_a_minute_make_its_bar(minute: int, code: str) -> None:
 
 @pytest.mark.parametrize("code", ["BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "DOGE-USDT", "LTC-USDT"])
 def test_a_row_takes_at_most_22_bytes_as_exact_decimals(code: str) -> None:
-    item = instrument(code)
+    item = make_instrument(code)
     bars = Path(7, item).minutes(JANUARY_2024, 90 * 1440)
     scale = dict.fromkeys(("open", "high", "low", "close"), 10 ** (8 - item.price_digits))
     scale["volume"] = 10 ** (8 - item.volume_digits)

@@ -22,7 +22,7 @@ from gb_pipeline.market.window import instant
 from gb_pipeline.simulation import Simulation
 from gb_pipeline.simulation.binance import answer
 from gb_pipeline.simulation.exchange import Bar
-from gb_pipeline.simulation.response import Asked
+from gb_pipeline.simulation.response import Request
 from gb_pipeline_tests.work import counted_work
 
 SYMBOLS = ["BTC-USDT", "BTC-USDT-PERP", "BTC-USD", "DOGE-USD"]
@@ -180,7 +180,7 @@ def test_a_bar_of_a_long_page_takes_a_handful_of_calls(sim: Simulation) -> None:
     def page(first: int, limit: int) -> int:
         query = {"symbol": "BTCUSDT", "interval": "1m", "limit": str(limit), "startTime": str(first)}
         with counted_work() as work:
-            made = answer(sim.exchange, Asked("api.binance.com", "/api/v3/klines", query))
+            made = answer(sim.exchange, Request("api.binance.com", "/api/v3/klines", query))
         assert len(json.loads(made.body)) == limit
         return work.calls
 
