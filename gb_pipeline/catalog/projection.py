@@ -127,7 +127,7 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
 
     tables = store.tables
     began = time.perf_counter()
-    # What waits for the ledger is read with it, so a folder that cannot be written is no hindrance.
+    # Rows that wait for the ledger are read with it, so a folder that cannot be written does no harm.
     with suppress(LakeError):
         ledger.take_over_all(tables, clock=store.clock)
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.

@@ -60,8 +60,8 @@ def compare_actions(
         before = stored.get(key)
         same = before is not None and not before["withdrawn"] and _content(before) == _content(action)
         late = not same and overtaken(before)
-        what = "unchanged" if same else "late" if late else "new" if before is None else "restated"
-        counts[key[0], what] += 1
+        change = "unchanged" if same else "late" if late else "new" if before is None else "restated"
+        counts[key[0], change] += 1
         if late:
             late_rows.append(_as_late(action))
         elif not same:
@@ -92,7 +92,7 @@ def _labelled(good: pl.DataFrame, stored: Mapping[_Key, _Action]) -> dict[_Key, 
     """Actions by key. Several of one day under one label become `label`, `label (2)`, ...
 
     One that is stored keeps its label whatever comes beside it; the others take the free ones in the order of what they
-    say, so that the order of an answer means nothing.
+    say, so that the order of a response means nothing.
     """
     groups: dict[_Key, list[_Action]] = {}
     for row in good.rows(named=True):

@@ -192,7 +192,7 @@ class _Writer:
         return self._report(sessions, unchanged, None, 0)
 
     def _fingerprints_differ(self, recorded: pl.DataFrame) -> bool:
-        """Whether the fingerprints of a small answer differ; those of a large one are computed only once, with all the rest."""
+        """Whether the fingerprints of a small response differ; those of a large one are computed only once, with all the rest."""
         request, good = self.request, self.validation.good
         if good.height > _SMALL:
             return False

@@ -186,9 +186,9 @@ def _decide(
     counts += bad + Counter((symbol, "repeated") for symbol in validation.repeated)
     total: Counter[str] = Counter()
     by_symbol: dict[str, Counter[str]] = {}
-    for (symbol, what), number in counts.items():
-        total[what] += number
-        by_symbol.setdefault(symbol, Counter())[what] = number
+    for (symbol, change), number in counts.items():
+        total[change] += number
+        by_symbol.setdefault(symbol, Counter())[change] = number
     report = ActionsReport(
         source=source,
         start=window[0],

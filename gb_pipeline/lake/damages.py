@@ -203,12 +203,12 @@ def _missing_damages(
         pl.col("max.timestamp").alias("high"),
     )
     keys = ["source", "symbol"] if by_symbol else ["source"]
-    found = (
+    stored_sessions = (
         recorded.select("source", "symbol", "session", "first_timestamp", "last_timestamp")
         .join(spans, on=keys, how="inner")
         .filter((pl.col("low") <= pl.col("last_timestamp")) & (pl.col("high") >= pl.col("first_timestamp")))
     )
-    lost = recorded.join(found, on=["source", "symbol", "session"], how="anti")
+    lost = recorded.join(stored_sessions, on=["source", "symbol", "session"], how="anti")
     for (name, code), rows in lost.group_by("source", "symbol", maintain_order=True):
         days = tuple(rows["session"].sort().to_list())
         yield Damage(

@@ -21,7 +21,7 @@ from gb_pipeline.storage.table import Tables
 
 
 class FetchOutcome(StrEnum):
-    """How a fetch ended; `empty` means that the vendor's well-formed empty answer was seen.
+    """How a fetch ended; `empty` means that the vendor sent a well-formed empty response.
 
     `deferred`: the calls of the vendor's day were used up. What waited behind it was never requested and leaves no row.
     """

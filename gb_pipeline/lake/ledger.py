@@ -87,9 +87,9 @@ def _files(
     between: tuple[date, date] | None,
 ) -> tuple[pl.DataFrame, reading.Between | None]:
     """The files that may hold such rows, and the range of sessions as a reader takes it."""
-    named = (("source", source), ("resolution", resolution and resolution.value))
+    filters = (("source", source), ("resolution", resolution and resolution.value))
     files = tables.newest(SESSIONS.name).select(
-        {name: value for name, value in named if value is not None},
+        {name: value for name, value in filters if value is not None},
         between={"session": between} if between else None,
         holding={"symbol": symbols} if symbols is not None else None,
     )

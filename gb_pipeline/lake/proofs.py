@@ -44,10 +44,10 @@ def proof(tables: Tables) -> Proof:
         by_source: dict[str, list[pl.DataFrame]] = {}
         for values, rows in partitions:
             if values[IS_CURRENT]:
-                named = (
+                with_symbol = (
                     rows if "symbol" in rows.columns else rows.with_columns(pl.lit(values["symbol"]).alias("symbol"))
                 )
-                by_source.setdefault(values["source"], []).append(named.select("symbol", "timestamp", *CONTENT))
+                by_source.setdefault(values["source"], []).append(with_symbol.select("symbol", "timestamp", *CONTENT))
         for source, parts in by_source.items():
             mismatches = find_mismatches(tables, source, *kind, _by_symbol(parts))
             if mismatches.height:
@@ -178,9 +178,9 @@ def _with_standard(
 def _place_in_sessions(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) -> pl.DataFrame:
     """Rows with their session, null where none that is recorded has them between its first and last bar."""
     if not resolution.intraday:
-        known = recorded.select("symbol", "session", pl.lit(True).alias("known"))
+        recorded_days = recorded.select("symbol", "session", pl.lit(True).alias("known"))
         labelled = rows.with_columns(pl.col("timestamp").dt.date().alias("session"))
-        return labelled.join(known, on=["symbol", "session"], how="left", maintain_order="left").with_columns(
+        return labelled.join(recorded_days, on=["symbol", "session"], how="left", maintain_order="left").with_columns(
             pl.when("known").then("session").alias("session")
         )
     edges = recorded.drop_nulls("first_timestamp").select("symbol", "session", "first_timestamp", "last_timestamp")

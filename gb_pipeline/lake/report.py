@@ -155,12 +155,12 @@ class WriteReport:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Over all sessions: hexadecimal SHA-256, empty without a row; made when first asked for."""
+        """Over all sessions: hexadecimal SHA-256, empty without a row; computed on first access."""
         return combine(self.sessions_frame.select("symbol", "session", "fingerprint"))
 
     @cached_property
     def sessions(self) -> tuple[SessionReport, ...]:
-        """A value for each row of `sessions_frame`, made when first asked for."""
+        """A value for each row of `sessions_frame`, made on first access."""
         return session_reports(self.sessions_frame)
 
 

@@ -252,7 +252,7 @@ class LakeStore:
         return dict.fromkeys(codes, instant(fetched_at or self.clock()))
 
     def compaction_candidates(self, *, min_files: int = compaction.MIN_FILES) -> list[compaction.Partition]:
-        """Partitions with at least so many files, most files first; answered from the logs alone."""
+        """Partitions with at least `min_files` files, most files first; read from the logs alone."""
         return compaction.find_candidates(self.tables, min_files=min_files)
 
     def compact(self, *partitions: compaction.Partition) -> list[compaction.CompactionReport]:

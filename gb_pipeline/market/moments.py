@@ -20,7 +20,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def from_microseconds(value: int) -> datetime:
-    """The moment of so many microseconds since 1970, in UTC."""
+    """The moment that lies this many microseconds after 1970, in UTC."""
     return EPOCH + value * MICROSECOND
 
 

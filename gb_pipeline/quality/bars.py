@@ -24,7 +24,7 @@ from gb_pipeline.quality.runs import is_ordered, row_runs
 
 REFUSED_WITH_SESSION = "refused_with_session"
 CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplicate"
-# What a vendor sends as a matter of course does not discredit the rest of its answer: the bar in progress, and bars that it
+# What a vendor sends as a matter of course does not discredit the rest of its response: the bar in progress, and bars that it
 # repeats in the same words, where pages or files overlap.
 HARMLESS = frozenset({STILL_OPEN, DUPLICATE})
 BAD = pl.Schema(
@@ -129,7 +129,7 @@ def _no_bad_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sort_if_needed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sorted by symbol and timestamp; the order of an answer means nothing. Most answers are sorted already."""
+    """Sorted by symbol and timestamp; the order of a response means nothing. Most are sorted already."""
     if frame["timestamp"].null_count() == 0 and frame["symbol"].null_count() == 0:
         starts, _ = row_runs(frame, ["symbol"])
         if is_ordered(frame, starts, ["symbol"], repeats=True):
@@ -165,8 +165,8 @@ def _reasons(all_breaches: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
 def _reasons_of_repeats(repeats: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
     """The first of identical rows stays; of rows that contradict each other it is not known which is true."""
     keys = ["symbol", "timestamp"]
-    touched = ordered.join(repeats, on="index", how="semi").select(keys).unique()
-    rows = ordered.join(touched, on=keys, how="semi").sort("index")
+    repeated_keys = ordered.join(repeats, on="index", how="semi").select(keys).unique()
+    rows = ordered.join(repeated_keys, on=keys, how="semi").sort("index")
     content = [name for name in rows.columns if name not in {"index", "received", *keys}]
     alike = pl.struct(content).n_unique().over(keys) == 1
     first = pl.col("index") == pl.col("index").min().over(keys)

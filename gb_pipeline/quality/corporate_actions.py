@@ -186,12 +186,12 @@ def _with_types(frame: pl.DataFrame) -> pl.DataFrame:
         parts = [f"lacks {', '.join(missing)}"] if missing else []
         parts += [f"has unknown columns {', '.join(unknown)}"] if unknown else []
         raise WindowRefused(f"the frame of actions {' and '.join(parts)}", fix=f"give {', '.join(types)}")
-    for name, wanted in types.items():
+    for name, expected in types.items():
         dtype = frame.schema[name]
         number = name in _ALL_NUMBERS and (dtype.is_decimal() or dtype.is_integer())
-        if dtype not in {wanted, pl.Null()} and not number:
+        if dtype not in {expected, pl.Null()} and not number:
             raise WindowRefused(
-                f"column {name!r} of the actions holds {dtype}, not {wanted}",
+                f"column {name!r} of the actions holds {dtype}, not {expected}",
                 fix="pass the vendor's own text, and dates as dates",
             )
-    return frame.select(pl.col(name).cast(wanted) for name, wanted in types.items())
+    return frame.select(pl.col(name).cast(expected) for name, expected in types.items())

@@ -83,7 +83,7 @@ def gaps_by_day(
         places: the positions of the runs.
         rules: of the source: what an absent bar means, and whether bars may lie off the grid.
         refused: `symbol`, `session`, `timestamp` of rows that were delivered and refused.
-        failed: there was no answer.
+        failed: there was no response.
 
     Returns:
         The gaps, those of closed days and of days on which a symbol is not listed among them.

@@ -25,7 +25,7 @@ class Checkpoints:
     """The checkpoints of one table, of which the newest sealed one counts."""
 
     def __init__(self, storage: Storage, dataset: Dataset) -> None:
-        """Nothing is opened before it is asked for."""
+        """Nothing is opened before it is needed."""
         self.storage, self.dataset, self.name = storage, dataset, dataset.name
         self.files = storage.files
 

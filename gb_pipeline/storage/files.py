@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from gb_pipeline.storage.workers import leaf_pool
 
-# Above so many files one flush of the file system is cheaper than one of each file.
+# With more files than this, one flush of the file system is cheaper than one of each file.
 _FLUSH_TOGETHER = 8
 
 

@@ -1,4 +1,4 @@
-"""This module records versions that were lost for good: those that a repair could not keep and nobody can send again.
+"""This module records versions that were lost for good: those that a repair could not keep and no vendor sends again.
 
 They are listed beside a table's mirrors, so that a query as of a moment of which something is lost is refused instead of answered
 with less. Repairing is done in `repair`.

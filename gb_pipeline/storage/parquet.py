@@ -101,7 +101,7 @@ def checksums(name: str) -> tuple[int, int]:
     """
     match = _NAME.fullmatch(name.rsplit("/", 1)[-1])
     if match is None:
-        raise Unreadable("its name carries no checksums, so nobody can tell whether it is whole")
+        raise Unreadable("its name carries no checksums, so it cannot be verified")
     return int(match[1], 16), int(match[2], 16)
 
 
@@ -217,7 +217,7 @@ class DamagedFile(LakeError):
         verify = f"`gb verify{' ' + series if series else ''} --repair`"
         fix = f"{verify} fetches what it held again; everything else can be read"
         if superseded:
-            fix = f"restore it from a backup, as nobody can be asked for older versions; {verify} keeps what can be read of it"
+            fix = f"restore it from a backup, as older versions cannot be fetched again; {verify} keeps what can be read of it"
         super().__init__(f"{table}: the file {name} ({contents}) is damaged: {reason}", fix=fix)
         self.table, self.name, self.contents, self.reason = table, name, contents, reason
 

@@ -39,7 +39,7 @@ def read(
         files: rows of `Snapshot.files`.
         columns: of the dataset; all by default.
         between: a column and its half-open range; rows outside it are left out.
-        with_file: add `file` (UInt32), the position of the row's file in `files`, and `row` (UInt32), its place in the answer.
+        with_file: add `file` (UInt32), the position of the row's file in `files`, and `row` (UInt32), its position in the result.
 
     Raises:
         DamagedFile: a file is missing or not what was written.
@@ -147,10 +147,10 @@ def files_valid_at(files: pl.DataFrame, moment: datetime) -> pl.DataFrame:
 
 def valid_at(moment: datetime, *, history: bool) -> pl.Expr:
     """Whether a row was valid at a moment."""
-    known = pl.col(KNOWN_AT) <= moment
+    is_known = pl.col(KNOWN_AT) <= moment
     if not history:
-        return known
-    return known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > moment))
+        return is_known
+    return is_known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > moment))
 
 
 def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:

@@ -37,7 +37,7 @@ class Table:
     """One table of a lake. Safe to share between threads."""
 
     def __init__(self, storage: Storage, dataset: Dataset) -> None:
-        """Nothing is opened before it is asked for."""
+        """Nothing is opened before it is needed."""
         self.storage, self.dataset = storage, dataset
         self.files = storage.files
         self._newest = snapshot.empty_snapshot(dataset)
@@ -239,7 +239,7 @@ class Table:
             self._compared = True
 
     def _mirror(self, version: int, data: bytes) -> None:
-        # Without waiting for the disk: the log itself is durable, and a torn mirror is no mirror.
+        # Without waiting for the disk: the log itself is durable, and a torn mirror does not count.
         self.files.replace(self._mirror_name(version), data)
 
     def _mirror_name(self, version: int) -> str:
@@ -250,7 +250,7 @@ class Tables:
     """The tables under one root, by name. Safe to share between threads; every process has its own."""
 
     def __init__(self, storage: Storage, datasets: Datasets) -> None:
-        """Nothing is opened or created before it is asked for."""
+        """Nothing is opened or created before it is needed."""
         self.storage, self.datasets = storage, datasets
         self._tables: dict[str, Table] = {}
         self._guard = threading.Lock()
