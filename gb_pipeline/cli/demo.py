@@ -137,10 +137,10 @@ def _run_backfill(
 ) -> None:
     store = open_store(settings)
     before = _snapshot(store)
-    length = source.resolutions[0]
-    keys = [day.isoformat() for day in source.rules(length).calendar.sessions(*window)]
-    assets = [[source.name, length.table, code] for code in codes]
-    note(f"backfill: {len(codes)} symbols x {len(keys)} days of {length} bars, through Dagster's daemon")
+    bar_resolution = source.resolutions[0]
+    keys = [day.isoformat() for day in source.rules(bar_resolution).calendar.sessions(*window)]
+    assets = [[source.name, bar_resolution.table, code] for code in codes]
+    note(f"backfill: {len(codes)} symbols x {len(keys)} days of {bar_resolution} bars, through Dagster's daemon")
     already_materialized = _count_materialized(stack, assets)
     with progress() as bar:
         task = bar.add_task("waiting for the daemon", total=len(codes) * len(keys))

@@ -156,8 +156,8 @@ def _(value: Decimal) -> str:
 
 @format_value.register
 def _(value: datetime) -> str:
-    shown = value.astimezone(UTC) if value.tzinfo else value
-    return shown.strftime("%Y-%m-%d %H:%M" + (":%S" if shown.second or shown.microsecond else ""))
+    in_utc = value.astimezone(UTC) if value.tzinfo else value
+    return in_utc.strftime("%Y-%m-%d %H:%M" + (":%S" if in_utc.second or in_utc.microsecond else ""))
 
 
 @format_value.register(list)
@@ -206,8 +206,8 @@ def _to_text(value: Any) -> str:
 
 
 def _format_decimal(value: Decimal) -> str:
-    shown = f"{value:f}"
-    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+    digits = f"{value:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 @contextmanager

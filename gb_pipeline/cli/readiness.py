@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gb_pipeline.cli.output import format_count
 from gb_pipeline.cli.symbols import advise_adding_symbols
@@ -16,6 +16,7 @@ from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
+    from gb_pipeline.providers.base import Provider
 
 
 @dataclass
@@ -45,8 +46,8 @@ class Readiness:
     @property
     def fix(self) -> str:
         """What to do, each thing once."""
-        said = (error.fix for error in self.problems or self.waits or self.remarks)
-        return "; ".join(dict.fromkeys(fix for fix in said if fix))
+        fixes = (error.fix for error in self.problems or self.waits or self.remarks)
+        return "; ".join(dict.fromkeys(fix for fix in fixes if fix))
 
 
 def assess_readiness(source: SourceSettings, state: Path) -> Readiness:
@@ -120,7 +121,7 @@ def _check_provider(source: SourceSettings, state: Path, readiness: Readiness) -
     return []
 
 
-def _check_quota(source: SourceSettings, provider: Any, readiness: Readiness) -> None:
+def _check_quota(source: SourceSettings, provider: Provider, readiness: Readiness) -> None:
     """How many calls of the daily quota are left; not every vendor has one, and not every provider knows."""
     from datetime import UTC, datetime
 
@@ -128,7 +129,7 @@ def _check_quota(source: SourceSettings, provider: Any, readiness: Readiness) ->
     from gb_pipeline.providers.registry import daily_quota
 
     quota = daily_quota(source)
-    calls_left = provider.quota_left() if quota is not None and hasattr(provider, "quota_left") else None
+    calls_left = provider.quota_left() if quota is not None else None
     if quota is None or calls_left is None:
         return
     if calls_left:

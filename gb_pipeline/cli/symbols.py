@@ -151,8 +151,10 @@ def refresh(
         print_table(("symbol", "change", "what"), rows, styles=_STYLES)
     kinds = Counter(change.kind for change in refreshed.changes)
     summary = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()) or "nothing changed"
-    known = format_count(refreshed.known, "symbol")
-    note(f"{summary}; {refreshed.chosen:,} of {refreshed.listed:,} listed are chosen, {known} in {refreshed.path}")
+    known_symbols = format_count(refreshed.known, "symbol")
+    note(
+        f"{summary}; {refreshed.chosen:,} of {refreshed.listed:,} listed are chosen, {known_symbols} in {refreshed.path}"
+    )
     if kinds["joined"]:
         note(RELOAD_HINT)
     return ExitCode.OK

@@ -288,12 +288,12 @@ def _damage_lines(damage: Damage) -> Iterator[tuple[str, str, str]]:
 
 
 def _series_name(damage: Damage) -> str:
-    length = f" {damage.resolution}" if damage.resolution is not None else ""
+    resolution = f" {damage.resolution}" if damage.resolution is not None else ""
     if not damage.symbols:
-        return f"{damage.source}{length}"
+        return f"{damage.source}{resolution}"
     more = len(damage.symbols) - _MOST_SYMBOLS
     codes = ", ".join(damage.symbols[:_MOST_SYMBOLS]) + (f" and {more:,} more" if more > 0 else "")
-    return f"{damage.source}:{codes}{length}"
+    return f"{damage.source}:{codes}{resolution}"
 
 
 def _report_to_dict(report: VerifyReport) -> dict[str, Any]:

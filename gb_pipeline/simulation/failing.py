@@ -135,13 +135,13 @@ async def _flood(request: web.Request, fault: Fault) -> web.StreamResponse:
     packed = response.headers.get("Content-Encoding", "") == "gzip"
     packer = zlib.compressobj(1, wbits=31)
     await response.prepare(request)
-    left = fault.size
+    remaining = fault.size
     # A client that has had enough hangs up.
     with contextlib.suppress(ConnectionError):
         await response.write(packer.compress(b"[") if packed else b"[")
-        while left > 0:
-            chunk = _FLOOD_ROWS[:left]
-            left -= len(chunk)
+        while remaining > 0:
+            chunk = _FLOOD_ROWS[:remaining]
+            remaining -= len(chunk)
             # An empty chunk would end the body.
             if data := packer.compress(chunk) if packed else chunk:
                 await response.write(data)

@@ -204,10 +204,10 @@ class Simulation:
 
     async def _troubled(self, request: Request, fault: Fault) -> Response:
         """The answer to a request with a fault; a trouble that leaves its rows as they are has not hit it."""
-        answer = await self._answer(request)
-        if request.trouble is not None and answer.body == (await self._answer(replace(request, trouble=None))).body:
+        response = await self._answer(request)
+        if request.trouble is not None and response.body == (await self._answer(replace(request, trouble=None))).body:
             fault.hits -= 1
-        return answer
+        return response
 
     async def _answer(self, request: Request) -> Response:
         # The first question for decades of days takes a second, in which nobody else shall wait.
