@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from gb_pipeline.errors import LakeError, WindowRefused
-from gb_pipeline.lake import ledger, quarantine
+from gb_pipeline.lake import ledger, ledger_notes, quarantine
 from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.merge import KEY, MergeResult, merge
@@ -149,7 +149,7 @@ class _Writer:
             ledger.append_changed(self.tables, ledger_rows, recorded, clock=self.clock)
         else:
             draft.info.update(
-                ledger.encode_note(self.tables, ledger.select_changed(ledger_rows, recorded), draft.stamp)
+                ledger_notes.encode_note(self.tables, ledger.select_changed(ledger_rows, recorded), draft.stamp)
             )
         return self._report(sessions, merged, version, size)
 
@@ -211,7 +211,7 @@ class _Writer:
         reach("before_ledger")
         with suppress(LakeError, OSError):
             # The next writer can do it as well.
-            ledger.take_over(self.tables, draft.table, least=ledger.BATCH, clock=self.clock)
+            ledger.take_over(self.tables, draft.table, least=ledger_notes.BATCH, clock=self.clock)
         reach("acknowledged")
 
     def _read_stored(self, draft: Draft, files: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

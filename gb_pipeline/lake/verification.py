@@ -12,7 +12,7 @@ from datetime import timedelta
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import ledger, ledger_notes
 from gb_pipeline.lake.damages import Damage, describe_broken_file, find_row_damages
 from gb_pipeline.lake.datasets import SESSIONS
 from gb_pipeline.lake.store import LakeStore
@@ -111,7 +111,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
 def _waiting(store: LakeStore) -> pl.DataFrame:
     """Files of the ledger that wait to be taken over; none where a log is damaged, which is named as well."""
     try:
-        return ledger.pending_files(store.tables)
+        return ledger_notes.pending_files(store.tables)
     except LakeError:
         return index_files(SESSIONS, [])
 

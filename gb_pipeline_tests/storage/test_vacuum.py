@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import ledger, ledger_notes
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.quality.rules import BarRules
@@ -81,7 +81,7 @@ def test_files_that_wait_for_the_ledger_stay(tmp_path: Path) -> None:
     store = LakeStore.at(tmp_path)
     rows, rules = minutes("2020-01-01", 1100, step=86_400), BarRules(resolution=Resolution.DAY)
     store.write_bars("sim", "BTC-USD", Resolution.DAY, day("2020-01-01", 1100), rows, rules=rules)
-    waiting = ledger.pending_files(store.tables)["path"].to_list()
+    waiting = ledger_notes.pending_files(store.tables)["path"].to_list()
     store.record_failure("sim", ["ETH-USD"], day("2020-01-01"), rules=rules)
     careless = vacuum(store.tables, Needed(), now=later(days=60))
     assert {name.removeprefix("lake/sessions/") for item in careless for name in item.names} == set(waiting) != set()
