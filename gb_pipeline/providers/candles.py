@@ -81,14 +81,14 @@ def _time(values: Iterable[Any], milliseconds: int) -> pl.Series:
     elif kinds == {str} and (joined := "".join(listed)).isascii() and joined.isdecimal() and "" not in listed:
         numbers = list(map(int, listed))
     else:
-        numbers = [value if type(value) is int else _whole(value) for value in listed]
+        numbers = [value if type(value) is int else _whole_number(value) for value in listed]
     limit = _LATEST_MS // milliseconds
     if numbers and (None in numbers or max(numbers) >= limit or min(numbers) <= -limit):
         numbers = [value if value is not None and abs(value) < limit else None for value in numbers]
     return pl.Series(numbers, dtype=pl.Int64) * (milliseconds * 1000)
 
 
-def _whole(value: Any) -> int | None:
+def _whole_number(value: Any) -> int | None:
     if not isinstance(value, str) or len(value) > 20:
         return None
     digits, _, rest = value.partition(".")
@@ -102,11 +102,11 @@ def _text(values: Iterable[Any]) -> pl.Series:
     if kinds == {int}:
         listed = list(map(str, listed))
     elif not kinds <= {str, type(None)}:
-        listed = [value if type(value) is str else _spelled(value) for value in listed]
+        listed = [value if type(value) is str else _as_text(value) for value in listed]
     return pl.Series(listed, dtype=pl.String)
 
 
-def _spelled(value: Any) -> str | None:
+def _as_text(value: Any) -> str | None:
     if type(value) is int:
         return str(value)
     if value is None or isinstance(value, str):

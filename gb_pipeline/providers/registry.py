@@ -30,7 +30,7 @@ _BUILT_IN = {
 
 def provider_names() -> tuple[str, ...]:
     """All names that gb.yaml can use as `provider`, sorted."""
-    return tuple(sorted({*_BUILT_IN, *_added()}))
+    return tuple(sorted({*_BUILT_IN, *_added_by_packages()}))
 
 
 def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> Provider:
@@ -88,7 +88,7 @@ def _provider_class(source: SourceSettings) -> type[Provider]:
     if source.provider in _BUILT_IN:
         return _built_in(source.provider)
     # Looked for only now: reading the entry points of everything that is installed takes a tenth of a second.
-    added = _added()
+    added = _added_by_packages()
     if source.provider in added:
         return _load(added[source.provider])
     raise ConfigError(
@@ -108,7 +108,7 @@ def _built_in(provider: str) -> type[Provider]:
         ) from error
 
 
-def _added() -> dict[str, EntryPoint]:
+def _added_by_packages() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

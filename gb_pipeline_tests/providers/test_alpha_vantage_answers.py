@@ -156,9 +156,9 @@ def test_what_is_no_number_is_left_for_the_quality_layer() -> None:
 def test_bars_of_another_month_are_refused() -> None:
     # 23:30 on the last of January in New York is February in UTC.
     frame = responses.bars(intraday({"2024-01-31 23:30:00": bar()}), "IBM", interval="1min")
-    responses.of_month(frame, "2024-01")
+    responses.require_month(frame, "2024-01")
     with pytest.raises(TransientVendorError, match="bars of 2024-01 instead of 2024-02"):
-        responses.of_month(frame, "2024-02")
+        responses.require_month(frame, "2024-02")
 
 
 @pytest.mark.parametrize(

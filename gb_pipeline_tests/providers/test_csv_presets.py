@@ -13,7 +13,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.presets import LEAN_MARKETS, PRESETS, resolved
+from gb_pipeline.providers.csv.presets import LEAN_MARKETS, PRESETS, fill_preset
 from gb_pipeline.providers.csv.provider import CsvProvider
 
 QUOTE = "1.1,1.4,1.0,1.2,7,1.15,1.45,1.05,1.19,8"
@@ -95,7 +95,7 @@ async def test_ninjatrader_stamps_the_end_of_the_bar(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_the_user_writes_wins_over_the_preset_column_by_column(name: str) -> None:
     options = CsvOptions.read({"path": "x", "preset": name, "delimiter": "|", "columns": {"close": "Adj Close"}})
-    filled = resolved(options, Resolution.DAY)
+    filled = fill_preset(options, Resolution.DAY)
     assert filled.delimiter == "|"
     assert filled.columns["close"] == "Adj Close"
     assert {"timestamp", "open", "high", "low", "close", "volume"} <= set(filled.columns)
@@ -103,14 +103,14 @@ def test_what_the_user_writes_wins_over_the_preset_column_by_column(name: str) -
 
 def test_date_and_time_columns_replace_the_presets_stamp() -> None:
     options = CsvOptions.read({"path": "x", "preset": "yahoo", "columns": {"date": "Date", "time": "Time"}})
-    assert "timestamp" not in resolved(options, Resolution.MINUTE).columns
+    assert "timestamp" not in fill_preset(options, Resolution.MINUTE).columns
 
 
 @pytest.mark.parametrize("market", LEAN_MARKETS)
 @pytest.mark.parametrize("resolution", [Resolution.SECOND, Resolution.MINUTE, Resolution.HOUR, Resolution.DAY])
 def test_every_lean_market_is_complete(market: str, resolution: Resolution) -> None:
     name = market if "/" in market else f"{market}/any"
-    filled = resolved(CsvOptions.read({"preset": "lean", "lean_market": name}), resolution)
+    filled = fill_preset(CsvOptions.read({"preset": "lean", "lean_market": name}), resolution)
     assert filled.path is not None
     assert filled.path.startswith(name)
     assert filled.timezone is not None

@@ -16,14 +16,14 @@ from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.presets import resolved
+from gb_pipeline.providers.csv.presets import fill_preset
 from gb_pipeline.providers.csv.rows import parse
 
 HEADER = "timestamp,open,high,low,close,volume"
 
 
 def rows(text: str, **options: Any) -> pl.DataFrame:
-    chosen = resolved(CsvOptions.read({"path": "x", "timezone": "UTC", **options}), Resolution.DAY)
+    chosen = fill_preset(CsvOptions.read({"path": "x", "timezone": "UTC", **options}), Resolution.DAY)
     frame = parse(text, "x.csv", None, chosen, Resolution.DAY)
     assert {name: kind for name, kind in frame.schema.items() if name in RECEIVED} == RECEIVED
     assert {
@@ -119,7 +119,7 @@ def test_date_and_milliseconds_may_be_columns() -> None:
         }
     )
     text = "d,ms,open,high,low,close,volume\n02.01.2024,60000,1,2,1,2,3\n02.01.24,60000,1,2,1,2,3"
-    frame = parse(text, "x", None, resolved(options, Resolution.MINUTE), Resolution.MINUTE)
+    frame = parse(text, "x", None, fill_preset(options, Resolution.MINUTE), Resolution.MINUTE)
     assert [str(stamp) for stamp in frame["timestamp"]] == ["2024-01-02 00:01:00+00:00", "None"]
 
 

@@ -65,14 +65,14 @@ class Bars:
         Raises:
             TransientVendorError: another symbol's rows or another time's, those of the page before, or no list of bars.
         """
-        by_symbol = _named(payload, "bars")
+        by_symbol = _member(payload, "bars")
         if others := set(by_symbol) - {self._symbol}:
-            raise _broken(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
+            raise _broken_answer(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
         rows = _objects(by_symbol.get(self._symbol), f"bars of {self._symbol}")
         rows = [_ABSENT | row | {"t": _milliseconds(row.get("t"))} for row in rows]
         stamps = [row["t"] for row in rows if row["t"] is not None]
         if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
-            raise _broken(f"bars of {self._symbol} of another time than it was asked for")
+            raise _broken_answer(f"bars of {self._symbol} of another time than it was asked for")
         self._ascending.admit(stamps)
         return rows
 
@@ -89,10 +89,10 @@ def token(payload: Any) -> str | None:
         TransientVendorError: the answer does not say whether it is the last page.
     """
     if not isinstance(payload, dict) or "next_page_token" not in payload:
-        raise _broken(f"no next_page_token{_message_of(payload)}")
+        raise _broken_answer(f"no next_page_token{_message_of(payload)}")
     next_token = payload["next_page_token"]
     if not isinstance(next_token, str | None):
-        raise _broken("a next_page_token that is no text")
+        raise _broken_answer("a next_page_token that is no text")
     return next_token or None
 
 
@@ -104,12 +104,12 @@ def actions(payload: Any, symbol: str) -> list[Row]:
     Raises:
         TransientVendorError: another symbol's action, or one without a date, a ratio or an amount.
     """
-    lists = _named(payload, "corporate_actions")
+    lists = _member(payload, "corporate_actions")
     rows = []
     for kind in ACTION_TYPES.values():
         for row in _objects(lists.get(kind), kind):
             if row.get("symbol") != symbol:
-                raise _broken(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
+                raise _broken_answer(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
             rows.append(_dividend(row) if kind == "cash_dividends" else _split(row, kind))
     return rows
 
@@ -126,7 +126,7 @@ def instruments(payload: Any, asset_class: AssetClass) -> list[Instrument]:
         TransientVendorError: it is no list of assets.
     """
     if not isinstance(payload, list):
-        raise _broken(f"no list of assets{_message_of(payload)}")
+        raise _broken_answer(f"no list of assets{_message_of(payload)}")
     return [item for row in _objects(payload, "assets") if (item := _instrument(row, asset_class)) is not None]
 
 
@@ -162,7 +162,7 @@ def _dividend(row: Row) -> Row:
 
 def _split(row: Row, kind: str) -> Row:
     if kind == "stock_dividends":
-        to, from_ = _one_more(_text(row, "rate")), "1"
+        to, from_ = _plus_one(_text(row, "rate")), "1"
     else:
         to, from_ = _text(row, "new_rate"), _text(row, "old_rate")
     return {
@@ -176,22 +176,22 @@ def _split(row: Row, kind: str) -> Row:
     }
 
 
-def _one_more(rate: str) -> str:
+def _plus_one(rate: str) -> str:
     try:
         return f"{1 + Decimal(rate):f}"
     except InvalidOperation:
-        raise _broken(f"a stock dividend of {rate[:30]!r}") from None
+        raise _broken_answer(f"a stock dividend of {rate[:30]!r}") from None
 
 
-def _named(payload: Any, name: str) -> dict[str, Any]:
+def _member(payload: Any, name: str) -> dict[str, Any]:
     """What a page lists by symbol or type; null and nothing are the vendor's ways to say that there is nothing."""
     if not isinstance(payload, dict) or name not in payload:
-        raise _broken(f"no {name}{_message_of(payload)}")
+        raise _broken_answer(f"no {name}{_message_of(payload)}")
     members = payload[name]
     if members is None:
         return {}
     if not isinstance(members, dict):
-        raise _broken(f"a list in place of {name}")
+        raise _broken_answer(f"a list in place of {name}")
     return members
 
 
@@ -199,7 +199,7 @@ def _objects(rows: Any, name: str) -> list[Row]:
     if rows is None:
         return []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _broken(f"no list of {name}")
+        raise _broken_answer(f"no list of {name}")
     return rows
 
 
@@ -219,13 +219,13 @@ def _day(row: Row, name: str, *, needed: bool = False) -> date | None:
     try:
         return date.fromisoformat(str(value)[:10])
     except ValueError:
-        raise _broken(f"{str(value)[:30]!r} as {name}") from None
+        raise _broken_answer(f"{str(value)[:30]!r} as {name}") from None
 
 
 def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise _broken(f"a record whose {name} is {str(value)[:30]!r}")
+        raise _broken_answer(f"a record whose {name} is {str(value)[:30]!r}")
     return str(value)
 
 
@@ -234,5 +234,5 @@ def _message_of(payload: Any) -> str:
     return f" but {words!r}" if words else ""
 
 
-def _broken(what: str) -> TransientVendorError:
+def _broken_answer(what: str) -> TransientVendorError:
     return TransientVendorError(f"{WHO} answered {what}", fix=_BROKEN)

@@ -96,7 +96,7 @@ class AlphaVantageClient:
             elif "TIME_SERIES" in query["function"]:
                 frame = responses.bars(body, query["symbol"], interval=query.get("interval"), secrets=[self.key])
                 if "month" in query:
-                    responses.of_month(frame, query["month"])
+                    responses.require_month(frame, query["month"])
             else:
                 responses.payload(body, secrets=[self.key])
         except responses.QuotaReported as error:

@@ -186,7 +186,7 @@ class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, S
             # Of a symbol that it does not know it says that nothing ever happened.
             item = (await client.listings(tally)).get(symbol.code)
             if item is None:
-                raise _unknown(symbol)
+                raise _unknown_symbol(symbol)
             frames = [responses.listing(item)]
             for function, read in (("SPLITS", responses.splits), ("DIVIDENDS", responses.dividends)):
                 body = await client.answer((("function", function), ("symbol", name)))
@@ -263,7 +263,7 @@ class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, S
         """The vendor does not say whether it knows the symbol; its search does."""
         matches = await self._client.search(name)
         if all(item.vendor.upper() != name.upper() and item.symbol.code != symbol.code for item in matches):
-            return _unknown(symbol)
+            return _unknown_symbol(symbol)
         if "month" in query:
             return HistoryNotAvailable(
                 f"{responses.WHO} has no bars of {symbol} in {query['month']}",
@@ -305,5 +305,5 @@ def _refuse_truncated(frame: pl.DataFrame, window: Window, symbol: Symbol) -> No
         )
 
 
-def _unknown(symbol: Symbol) -> UnknownSymbol:
+def _unknown_symbol(symbol: Symbol) -> UnknownSymbol:
     return UnknownSymbol(f"{responses.WHO} does not list {symbol}", fix="look for it: gb symbols search")

@@ -105,7 +105,7 @@ def bars(body: bytes, symbol: str, *, interval: str | None = None, secrets: Iter
     return pl.DataFrame(columns_by_name).with_columns(_stamps(intraday=interval is not None)).cast(RECEIVED)
 
 
-def of_month(frame: pl.DataFrame, month: str) -> None:
+def require_month(frame: pl.DataFrame, month: str) -> None:
     """Refuse bars of another month than was asked for.
 
     Raises:

@@ -38,7 +38,7 @@ _LAST: contextvars.ContextVar[tuple[Any, str]] = contextvars.ContextVar("last_an
 _RECEIVED: contextvars.ContextVar[Callable[[int], None]] = contextvars.ContextVar("received")
 
 
-def build(exchange: str, transport: Transport, *, base_url: str | None = None) -> Any:
+def build_client(exchange: str, transport: Transport, *, base_url: str | None = None) -> Any:
     """A strict client of one exchange.
 
     Where the exchange's candle layout is known, `fetch_ohlcv` returns nothing: `last_answer` holds all that is needed.
@@ -80,7 +80,7 @@ def build(exchange: str, transport: Transport, *, base_url: str | None = None) -
     return client
 
 
-def silent(exchange: str) -> Any:
+def silent_client(exchange: str) -> Any:
     """A client that sends nothing: whatever it would ask for, the text in its `answer` is what it gets.
 
     It reads candles as ccxt does, digit by digit; it knows the markets that are put into `markets` and `markets_by_id`.
@@ -101,7 +101,7 @@ def silent(exchange: str) -> Any:
             return read_json(self.id, 200, "", self.answer)
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_rest: Any, **_named: Any) -> list[Any]:
-            return _every_candle(self, ohlcvs, market)
+            return _parse_all(self, ohlcvs, market)
 
     client = type(exchange, (Silent, getattr(library, exchange)), {})({"enableRateLimit": False})
     client.number = str
@@ -125,7 +125,7 @@ def typed_errors(who: str) -> Iterator[None]:
     try:
         yield
     except ccxt.BaseError as error:
-        raise _classified(ccxt, who, error, None) from None
+        raise _typed_error(ccxt, who, error, None) from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise TransientVendorError(
             f"{who} answered something that ccxt cannot read: {type(error).__name__}: {error}",
@@ -202,18 +202,18 @@ def _strict(library: Any, transport: Transport, base: str | None, *, raw: bool) 
             try:
                 super().handle_errors(code, reason, url, method, headers, body, response, *rest)  # type: ignore[misc]
             except library.BaseError as error:
-                raise _classified(library, self.id, error, wait) from None
+                raise _typed_error(library, self.id, error, wait) from None
             if code >= 400:
                 raise status_error(self.id, code, body, wait=wait)
             _LAST.set((response, body))
 
         def parse_ohlcvs(self, ohlcvs: Any, market: Any = None, *_rest: Any, **_named: Any) -> list[Any]:
-            return [] if raw else _every_candle(self, ohlcvs, market)
+            return [] if raw else _parse_all(self, ohlcvs, market)
 
     return Strict
 
 
-def _every_candle(client: Any, ohlcvs: Any, market: Any) -> list[Any]:
+def _parse_all(client: Any, ohlcvs: Any, market: Any) -> list[Any]:
     # ccxt would sort, cut and drop here; what the vendor said is ours to judge.
     return [client.parse_ohlcv(row, market) for row in ohlcvs] if isinstance(ohlcvs, list | tuple) else []
 
@@ -237,12 +237,12 @@ def _connection_error(url: str, base: str | None, cause: BaseException, timeout:
             f"the certificate of {who} is not trusted: {scrub(str(cause.certificate_error))}",
             fix="somebody may listen in; check the machine's clock, its certificates and any proxy",
         )
-    inner = getattr(cause, "os_error", cause)
-    reason = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    inner = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
+    reason = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
     return TransientVendorError(f"{who} cannot be reached: {scrub(reason)}", fix=fix)
 
 
-def _classified(library: Any, who: str, error: Exception, wait: str | None) -> VendorError:
+def _typed_error(library: Any, who: str, error: Exception, wait: str | None) -> VendorError:
     what = scrub(" ".join(str(error).split()))[:300]
     what = what if what.startswith(who) else f"{who}: {what}"
     if isinstance(error, library.RateLimitExceeded | library.DDoSProtection):

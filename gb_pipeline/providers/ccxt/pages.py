@@ -89,13 +89,13 @@ class Pages:
                 fix="this exchange cannot be read reliably; name another one",
             )
         frame = self._read(rows)
-        if not rows and not _says_nothing(answer):
+        if not rows and not _holds_empty_list(answer):
             raise TransientVendorError(
                 f"{self._who} answered no list of bars of {self._market}: {body[:60]!r}",
                 fix="empty is only believed where the vendor says so; the same call may succeed later",
             )
         start, stop = map(_moment, page)
-        inside = _inside(frame, start, stop)
+        inside = _cut(frame, start, stop)
         self._refuse_other_times(frame["timestamp"], inside, start)
         return inside
 
@@ -112,7 +112,7 @@ class Pages:
             ) from None
 
     def _refuse_other_times(self, opens: pl.Series, inside: pl.DataFrame, start: datetime) -> None:
-        first, last = _ends(opens)
+        first, last = _first_and_last(opens)
         if first is None or last is None:
             return
         full = len(opens) >= self._quirks.page
@@ -136,13 +136,13 @@ def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _ends(opens: pl.Series) -> tuple[datetime | None, datetime | None]:
+def _first_and_last(opens: pl.Series) -> tuple[datetime | None, datetime | None]:
     # Polars' type of a minimum covers every kind of column.
     return cast("datetime | None", opens.min()), cast("datetime | None", opens.max())
 
 
-def _inside(frame: pl.DataFrame, start: datetime, stop: datetime) -> pl.DataFrame:
-    first, last = _ends(frame["timestamp"])
+def _cut(frame: pl.DataFrame, start: datetime, stop: datetime) -> pl.DataFrame:
+    first, last = _first_and_last(frame["timestamp"])
     if first is not None and last is not None and start <= first and last < stop:
         return frame
     opens = pl.col("timestamp")
@@ -150,16 +150,16 @@ def _inside(frame: pl.DataFrame, start: datetime, stop: datetime) -> pl.DataFram
 
 
 def _span(answers: list[pl.DataFrame]) -> Page | None:
-    first, last = _ends(pl.concat([frame["timestamp"] for frame in answers]))
+    first, last = _first_and_last(pl.concat([frame["timestamp"] for frame in answers]))
     return None if first is None or last is None else (_milliseconds(first), _milliseconds(last))
 
 
-def _says_nothing(answer: Any, *, name: str = "") -> bool:
+def _holds_empty_list(answer: Any, *, name: str = "") -> bool:
     # A well-formed empty answer holds an empty list of something else than errors.
     if isinstance(answer, list):
         return not answer and "err" not in name.lower() and "warn" not in name.lower()
     if isinstance(answer, dict):
-        return any(_says_nothing(value, name=str(key)) for key, value in answer.items())
+        return any(_holds_empty_list(value, name=str(key)) for key, value in answer.items())
     return False
 
 

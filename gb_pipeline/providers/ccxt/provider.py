@@ -78,7 +78,7 @@ class CcxtProvider(Provider, InstrumentsProvider):
         self.name = exchange
         policy = policy or Policy()
         self._transport = Transport(f"ccxt-{exchange}", policy)
-        self._client: Any = ccxt_client.build(exchange, self._transport, base_url=base_url)
+        self._client: Any = ccxt_client.build_client(exchange, self._transport, base_url=base_url)
         self._quirks = quirks_of(self._client)
         self._transport.policy = policy.with_defaults(rate=None if base_url else self._quirks.rate)
         self._vendor_symbols = dict(vendor_symbols or {})

@@ -52,7 +52,7 @@ class Reader:
             VendorError: ccxt cannot read it.
         """
         if self.layout is not None:
-            return _listed(answer, self.layout)
+            return _candle_rows(answer, self.layout)
         # From the text again: ccxt may have changed what it was given.
         self._client.answer = body
         with ccxt_client.typed_errors(self._who):
@@ -71,7 +71,7 @@ def description(client: Any, symbol: str) -> bytes:
     return json.dumps({"ccxt_market": market}, sort_keys=True, default=str).encode()
 
 
-def _listed(answer: Any, layout: Layout) -> list[Any]:
+def _candle_rows(answer: Any, layout: Layout) -> list[Any]:
     for name in layout.rows:
         if not isinstance(answer, dict):
             return []
@@ -89,7 +89,7 @@ def _silent_client(exchange: str, market: bytes) -> tuple[str, Any]:
         raise PermanentVendorError(
             f"the first body kept of {exchange} does not describe a market", fix="fetch the window again"
         ) from None
-    client = ccxt_client.silent(exchange)
+    client = ccxt_client.silent_client(exchange)
     # As much as ccxt wants to know, and no more than was known then.
     client.markets, client.markets_by_id = {symbol: known | {"info": {}}}, {identifier: [known | {"info": {}}]}
     client.symbols, client.ids = [symbol], [identifier]

@@ -46,12 +46,12 @@ def strict_session(connector: aiohttp.BaseConnector, *, trust_env: bool, here_on
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(refuse_redirect)
     return aiohttp.ClientSession(
-        connector=connector, trust_env=trust_env, response_class=_capped(), trace_configs=[trace]
+        connector=connector, trust_env=trust_env, response_class=_capped_response_class(), trace_configs=[trace]
     )
 
 
 @lru_cache(maxsize=1)
-def _capped() -> type[aiohttp.ClientResponse]:
+def _capped_response_class() -> type[aiohttp.ClientResponse]:
     import aiohttp
 
     class Capped(aiohttp.ClientResponse):

@@ -89,7 +89,7 @@ def empty_rows(options: CsvOptions) -> pl.DataFrame:
 def _parse(file: CsvFile, member: str | None, options: CsvOptions, resolution: Resolution) -> ParsedFile:
     content = read(file, member, options.encoding, Bounds(options.max_megabytes, options.max_ratio))
     frames = [
-        _anchored(parse(text, where, file.day, options, resolution), where, file.day, options)
+        _add_anchor(parse(text, where, file.day, options, resolution), where, file.day, options)
         for where, text in content.texts
     ]
     rows = pl.concat([empty_rows(options), *frames])
@@ -104,7 +104,7 @@ def _shape(line: str) -> str:
     return repr("".join(kinds))
 
 
-def _anchored(frame: pl.DataFrame, where: str, day: date | None, options: CsvOptions) -> pl.DataFrame:
+def _add_anchor(frame: pl.DataFrame, where: str, day: date | None, options: CsvOptions) -> pl.DataFrame:
     midnight: datetime | None = None
     if frame.height and frame["timestamp"].null_count() == frame.height:
         if day is None:

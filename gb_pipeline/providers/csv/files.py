@@ -140,7 +140,7 @@ def read(file: CsvFile, member: str | None, encoding: str, bounds: Bounds) -> Co
             no byte in it, or more than the bounds.
         TransientVendorError: it changed while it was being read.
     """
-    wanted = _dated(file, member)
+    wanted = _with_date(file, member)
     try:
         before, (parts, names, body), after = file.path.stat(), unpack(file.path, wanted, bounds), file.path.stat()
     except OSError as error:
@@ -157,12 +157,12 @@ def lists(file: CsvFile, member: str | None) -> bool:
     """Whether a file is no zip, or has the member; only its directory is read."""
     try:
         with file.path.open("rb") as raw, archive(raw, file.path) as opened:
-            return bool(matching(members(opened), _dated(file, member)))
+            return bool(matching(members(opened), _with_date(file, member)))
     except (zipfile.BadZipFile, OSError):
         return True
 
 
-def _dated(file: CsvFile, member: str | None) -> str | None:
+def _with_date(file: CsvFile, member: str | None) -> str | None:
     """The glob of members with the file's own date in it."""
     if member is None or file.day is None:
         return member

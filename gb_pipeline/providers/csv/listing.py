@@ -43,7 +43,7 @@ def instruments_of(source: SourceSettings, options: dict[Resolution, CsvOptions]
     by_code: dict[str, Instrument] = {}
     unread: list[str] = []
     for resolution, own in options.items():
-        for symbol, vendor in _listed(source, own, resolution, unread):
+        for symbol, vendor in _list_symbols(source, own, resolution, unread):
             by_code.setdefault(symbol.code, Instrument(symbol, vendor))
     if unread:
         shown = ", ".join(sorted(set(unread))[:5])
@@ -51,7 +51,7 @@ def instruments_of(source: SourceSettings, options: dict[Resolution, CsvOptions]
     return [by_code[code] for code in sorted(by_code)]
 
 
-def _listed(
+def _list_symbols(
     source: SourceSettings, options: CsvOptions, resolution: Resolution, unread: list[str]
 ) -> Iterator[tuple[Symbol, str]]:
     template, member, root = options.path or "", options.member or "", options.root.expanduser().absolute()
@@ -62,16 +62,16 @@ def _listed(
             pattern = fill(template, symbol, vendor, resolution)
         except GbError:
             continue
-        if look(pattern) and not (member and _of_a_symbol(member)):
+        if look(pattern) and not (member and _names_symbol(member)):
             yield symbol, vendor
-    if not _of_a_symbol(template) and not _of_a_symbol(member):
+    if not _names_symbol(template) and not _names_symbol(member):
         # The file's name says nothing.
         return
     seen: set[tuple[str, ...]] = set()
     base = Path(Path(template).anchor) if Path(template).is_absolute() else root
     relative = str(Path(template).relative_to(Path(template).anchor)) if Path(template).is_absolute() else template
-    path_form = _form(relative, resolution)
-    for file in look(_spread(template)):
+    path_form = _pattern_of(relative, resolution)
+    for file in look(_glob_of(template)):
         name_match = path_form.fullmatch(file.path.relative_to(base).as_posix())
         if name_match is None:
             continue
@@ -88,10 +88,10 @@ def _listed(
 
 
 def _with_members(path: Path, parts: dict[str, str], member: str, resolution: Resolution) -> Iterator[dict[str, str]]:
-    if not _of_a_symbol(member):
+    if not _names_symbol(member):
         yield parts
         return
-    form = _form(member, resolution)
+    form = _pattern_of(member, resolution)
     try:
         with path.open("rb") as raw, archive(raw, path) as opened:
             names = opened.namelist()
@@ -145,14 +145,14 @@ def _leads_back(template: str, symbol: Symbol, vendor: str, resolution: Resoluti
     except GbError:
         return False
     relative = str(Path(pattern).relative_to(Path(pattern).anchor)) if Path(pattern).is_absolute() else pattern
-    return _form(relative, resolution).fullmatch(path.relative_to(base).as_posix()) is not None
+    return _pattern_of(relative, resolution).fullmatch(path.relative_to(base).as_posix()) is not None
 
 
-def _of_a_symbol(template: str) -> bool:
+def _names_symbol(template: str) -> bool:
     return any(f"{{{name}}}" in template for name in _OF_A_SYMBOL)
 
 
-def _spread(template: str) -> str:
+def _glob_of(template: str) -> str:
     """The template as a glob of everybody's files, `{date}` left in place."""
     parts = []
     for part in Path(template).parts:
@@ -161,7 +161,7 @@ def _spread(template: str) -> str:
     return str(Path(*parts))
 
 
-def _form(template: str, resolution: Resolution) -> re.Pattern[str]:
+def _pattern_of(template: str, resolution: Resolution) -> re.Pattern[str]:
     """A regular expression of the names that a template makes, with a group per placeholder."""
     # Each placeholder by its own way, so that the forms are those of `fill`.
     sample = Symbol.future("ESZ26")

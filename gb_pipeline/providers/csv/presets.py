@@ -80,7 +80,7 @@ _ASK = {"timestamp": 0, "open": 6, "high": 7, "low": 8, "close": 9}
 _KIND_IN_DAILY_NAME = {"crypto", "cryptofuture", "future"}
 
 
-def resolved(options: CsvOptions, resolution: Resolution) -> CsvOptions:
+def fill_preset(options: CsvOptions, resolution: Resolution) -> CsvOptions:
     """The options with their preset filled in; what the user wrote wins, columns one by one.
 
     Raises:

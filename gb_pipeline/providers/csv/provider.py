@@ -27,7 +27,7 @@ from gb_pipeline.providers.csv.cache import ParsedFiles, empty_rows
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, resolved
+from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, fill_preset
 from gb_pipeline.providers.csv.unpacked import printable
 
 _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
@@ -63,7 +63,7 @@ class CsvProvider(Provider, InstrumentsProvider):
         self.adjustment = source.adjustment or Adjustment.RAW
         self._source = source
         self._options = options
-        self._resolved = {resolution: resolved(options, resolution) for resolution in source.resolutions}
+        self._options_of = {resolution: fill_preset(options, resolution) for resolution in source.resolutions}
         self._files = ParsedFiles()
         self._refuse_shared_paths()
 
@@ -127,7 +127,7 @@ class CsvProvider(Provider, InstrumentsProvider):
         no symbol of that spelling yet.
         """
         del turnover
-        return await asyncio.to_thread(instruments_of, self._source, self._resolved)
+        return await asyncio.to_thread(instruments_of, self._source, self._options_of)
 
     async def aclose(self) -> None:
         """Forget the parsed files."""
@@ -135,7 +135,7 @@ class CsvProvider(Provider, InstrumentsProvider):
 
     def _fetch(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         began = time.perf_counter()
-        options = self._resolved.get(resolution) or resolved(self._options, resolution)
+        options = self._options_of.get(resolution) or fill_preset(self._options, resolution)
         vendor = self._source.symbol_settings(symbol).vendor or symbol.code
         pattern = fill(options.path or "", symbol, vendor, resolution)
         member = fill(options.member, symbol, vendor, resolution) if options.member else None
@@ -147,7 +147,7 @@ class CsvProvider(Provider, InstrumentsProvider):
                 f"there is no file for {symbol} of source {self.name!r}: {root / pattern}",
                 fix="check `root`, `path` and the symbol's `vendor` spelling",
             )
-        chosen = self._chosen(files, window, options, symbol)
+        chosen = self._choose_files(files, window, options, symbol)
         parsed = [self._files.get(file, member, options, resolution) for file in chosen]
         # An archive without the member says `no rows` only if another one has it: else the pattern may be wrong.
         if not any(item.has_member for item in parsed) and not any(lists(file, member) for file in files):
@@ -166,14 +166,16 @@ class CsvProvider(Provider, InstrumentsProvider):
             latency=time.perf_counter() - began,
         )
 
-    def _chosen(self, files: list[CsvFile], window: Window, options: CsvOptions, symbol: Symbol) -> list[CsvFile]:
+    def _choose_files(self, files: list[CsvFile], window: Window, options: CsvOptions, symbol: Symbol) -> list[CsvFile]:
         """The files that may hold rows of the window; a day more at each end, for bars stamped at their close."""
         if files[0].day is None or window.empty:
             return files
         zone = ZoneInfo(options.timezone or "UTC")
         first = window.start.astimezone(zone).date()
         last = (window.end - timedelta(microseconds=1)).astimezone(zone).date()
-        missing = _missing(files, window, zone, self._source.calendar) if options.missing_date == "refuse" else []
+        missing = (
+            _missing_sessions(files, window, zone, self._source.calendar) if options.missing_date == "refuse" else []
+        )
         if last < files[0].day or (missing and missing[0] < files[0].day):
             raise HistoryNotAvailable(
                 f"the files of {symbol} begin on {files[0].day}: {files[0].path}",
@@ -188,7 +190,7 @@ class CsvProvider(Provider, InstrumentsProvider):
         return [file for file in files if file.day and first - _DAY <= file.day <= last + _DAY]
 
     def _refuse_shared_paths(self) -> None:
-        paths = [f"{options.path} {options.member or ''}" for options in self._resolved.values()]
+        paths = [f"{options.path} {options.member or ''}" for options in self._options_of.values()]
         if len(set(paths)) < len(paths) and not any("{resolution" in path for path in paths):
             raise ConfigError(
                 f"source {self.name!r} has {len(paths)} resolutions in one path {self._options.path!r}",
@@ -201,7 +203,7 @@ class CsvProvider(Provider, InstrumentsProvider):
             )
 
 
-def _missing(files: list[CsvFile], window: Window, zone: ZoneInfo, calendar: str) -> list[date]:
+def _missing_sessions(files: list[CsvFile], window: Window, zone: ZoneInfo, calendar: str) -> list[date]:
     """Sessions of the window that should have a file and have none."""
     from gb_pipeline.market.calendar import get_calendar
 

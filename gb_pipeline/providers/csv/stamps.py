@@ -53,7 +53,7 @@ def bar_opens(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Res
         return instant - duration if options.stamp == "close" else instant
     if zone is not None:
         local = pl.coalesce(instant.dt.convert_time_zone(zone).dt.replace_time_zone(None), local)
-    if options.stamp == "close" and _timed(options):
+    if options.stamp == "close" and _has_time_of_day(options):
         # A bar that ends at midnight belongs to the day before; a plain date is a label, not an end.
         dated = stamp.str.len_chars() <= 10 if options.timestamp_format == "iso" else pl.lit(False)
         local = pl.when(dated).then(local).otherwise(local - pl.duration(microseconds=1))
@@ -66,7 +66,7 @@ def local_day(text: pl.Expr, form: str) -> pl.Expr:
     return _parse(text, StampFormat.compile(form)).cast(pl.Date)
 
 
-def _timed(options: CsvOptions) -> bool:
+def _has_time_of_day(options: CsvOptions) -> bool:
     name = options.timestamp_format
     return name in UNITS or name in {"iso", "ms_of_day"} or StampFormat.compile(name).has_time
 

@@ -69,17 +69,17 @@ def unpack(path: Path, member: str | None, bounds: Bounds) -> tuple[list[tuple[s
         start = file.read(4)
         file.seek(0)
         if start[:2] != b"\x1f\x8b" and start not in {b"PK\x03\x04", b"PK\x05\x06"}:
-            body = _whole(str(path), lambda: file.read(_PIECE), bounds)
+            body = _read_all(str(path), lambda: file.read(_PIECE), bounds)
             return [(str(path), body)], (), body
         body = file.read(bounds.bytes + 1)
     packed = io.BytesIO(body)
     try:
         if start[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=packed) as text:
-                return [(str(path), _whole(str(path), lambda: text.read(_PIECE), bounds, packed.tell))], (), body
+                return [(str(path), _read_all(str(path), lambda: text.read(_PIECE), bounds, packed.tell))], (), body
         with archive(packed, path) as opened:
-            chosen, names = _chosen(opened, path, member)
-            return list(_texts(opened, packed, path, chosen, bounds)), names, body
+            chosen, names = _choose_members(opened, path, member)
+            return list(_read_members(opened, packed, path, chosen, bounds)), names, body
     except _BROKEN as error:
         raise PermanentVendorError(
             f"{path} is a damaged or protected archive: {printable(str(error))}",
@@ -120,7 +120,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:80])
 
 
-def _chosen(opened: zipfile.ZipFile, path: Path, member: str | None) -> tuple[list[str], tuple[str, ...]]:
+def _choose_members(opened: zipfile.ZipFile, path: Path, member: str | None) -> tuple[list[str], tuple[str, ...]]:
     names = members(opened)
     if member is None and len(names) != 1:
         raise PermanentVendorError(
@@ -130,7 +130,7 @@ def _chosen(opened: zipfile.ZipFile, path: Path, member: str | None) -> tuple[li
     return matching(names, member), tuple(names)
 
 
-def _texts(
+def _read_members(
     opened: zipfile.ZipFile, packed: io.BytesIO, path: Path, names: list[str], bounds: Bounds
 ) -> Iterator[tuple[str, bytes]]:
     left = bounds.bytes
@@ -138,17 +138,17 @@ def _texts(
         where = f"{path}::{printable(name)}"
         start = opened.getinfo(name).header_offset
         with opened.open(name) as file:
-            read, taken = partial(file.read, _PIECE), partial(_taken, packed, start)
-            text = _whole(where, read, bounds, taken, left)
+            read, taken = partial(file.read, _PIECE), partial(_packed_bytes_read, packed, start)
+            text = _read_all(where, read, bounds, taken, left)
         left -= len(text)
         yield where, text
 
 
-def _taken(packed: io.BytesIO, start: int) -> int:
+def _packed_bytes_read(packed: io.BytesIO, start: int) -> int:
     return packed.tell() - start
 
 
-def _whole(
+def _read_all(
     where: str,
     piece: Callable[[], bytes],
     bounds: Bounds,

@@ -118,7 +118,7 @@ class HttpClient:
         await self.transport.admit()
         try:
             async with asyncio.timeout(self.transport.policy.timeout):
-                return await self._whole(self._client, self._address(url), params, accept)
+                return await self._read_whole(self._client, self._route(url), params, accept)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                 await asyncio.to_thread(self.transport.unsent)
@@ -145,7 +145,7 @@ class HttpClient:
             await self._client.aclose()
             self._client = None
 
-    async def _whole(
+    async def _read_whole(
         self, client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None, accept: Collection[int]
     ) -> Reply:
         with self.transport.request() as received:
@@ -184,7 +184,7 @@ class HttpClient:
             )
         return reply
 
-    def _address(self, url: str) -> str:
+    def _route(self, url: str) -> str:
         return url if self._base is None else re.sub(r"^https?://", self._base + "/", url)
 
     def _hide(self, text: str) -> str:

@@ -51,7 +51,7 @@ def check_status(payload: Any) -> dict[str, Any]:
         RateLimited, NotEntitled, TransientVendorError: it says something else, whatever its HTTP status is.
     """
     if not isinstance(payload, dict):
-        raise _broken("a list in place of an object")
+        raise _broken_answer("a list in place of an object")
     if payload.get("status") in _FINE:
         return payload
     raise _refusal(str(payload.get("status", "no status")), vendor_message(payload))
@@ -80,7 +80,7 @@ class Bars:
                 than announced, or none without saying so.
         """
         if payload.get("ticker", self._ticker) != self._ticker:
-            raise _broken(f"bars of {str(payload['ticker'])[:20]!r} to a question for {self._ticker}")
+            raise _broken_answer(f"bars of {str(payload['ticker'])[:20]!r} to a question for {self._ticker}")
         if payload.get("adjusted", False) is not False:
             raise PermanentVendorError(
                 f"{WHO} answered with adjusted prices of {self._ticker}",
@@ -90,14 +90,14 @@ class Bars:
         if payload.get("results") is None:
             # A body without rows is the end of a list only where it counts to zero itself.
             if announced != 0 or payload.get("queryCount", 0) != 0:
-                raise _broken(f"no results, although it counts {payload.get('queryCount')} and {announced}")
+                raise _broken_answer(f"no results, although it counts {payload.get('queryCount')} and {announced}")
             return []
         rows = objects(payload)
         if announced != len(rows):
-            raise _broken(f"{len(rows)} results, although it counts {announced}")
+            raise _broken_answer(f"{len(rows)} results, although it counts {announced}")
         stamps = [row["t"] for row in rows if type(row.get("t")) is int]
         if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
-            raise _broken(f"bars of {self._ticker} of another time than it was asked for")
+            raise _broken_answer(f"bars of {self._ticker} of another time than it was asked for")
         self._ascending.admit(stamps)
         return rows
 
@@ -110,7 +110,7 @@ def objects(payload: dict[str, Any]) -> list[Row]:
     """
     rows = payload.get("results")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _broken("no list of results")
+        raise _broken_answer("no list of results")
     return rows
 
 
@@ -121,7 +121,7 @@ def single(payload: dict[str, Any]) -> list[Row]:
         TransientVendorError: there is none.
     """
     if not isinstance(payload.get("results"), dict):
-        raise _broken("no record")
+        raise _broken_answer("no record")
     return [payload["results"]]
 
 
@@ -149,7 +149,7 @@ def cursor(payload: dict[str, Any], path: str) -> tuple[str, str] | None:
         parts = None
     cursors = parse_qs(parts.query).get("cursor") if parts is not None else None
     if parts is None or not cursors or not unquote(parts.path).startswith(path) or ".." in parts.path:
-        raise _broken("a next_url that leads away from the list")
+        raise _broken_answer("a next_url that leads away from the list")
     return parts.path, cursors[0]
 
 
@@ -168,7 +168,7 @@ def splits(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
             "split_to": _text(row, "split_to", needed=True),
             "split_from": _text(row, "split_from", needed=True),
         }
-        for row in _of(rows, ticker)
+        for row in _require_ticker(rows, ticker)
     )
 
 
@@ -189,7 +189,7 @@ def dividends(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
             "record_date": day(row, "record_date"),
             "pay_date": day(row, "pay_date"),
         }
-        for row in _of(rows, ticker)
+        for row in _require_ticker(rows, ticker)
     )
 
 
@@ -243,13 +243,13 @@ def day(row: Row, name: str, *, needed: bool = False) -> date | None:
     try:
         return date.fromisoformat(text[:10])
     except ValueError:
-        raise _broken(f"{text[:30]!r} as {name}") from None
+        raise _broken_answer(f"{text[:30]!r} as {name}") from None
 
 
-def _of(rows: Sequence[Row], ticker: str) -> Sequence[Row]:
+def _require_ticker(rows: Sequence[Row], ticker: str) -> Sequence[Row]:
     others = {str(row.get("ticker")) for row in rows} - {ticker}
     if others:
-        raise _broken(f"actions of {min(others)[:20]!r} to a question for {ticker}")
+        raise _broken_answer(f"actions of {min(others)[:20]!r} to a question for {ticker}")
     return rows
 
 
@@ -262,7 +262,7 @@ def _text(row: Row, name: str, *, needed: bool = False) -> str | None:
     if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
         return str(value)
     if needed or value not in {None, ""}:
-        raise _broken(f"a record whose {name} is {str(value)[:30]!r}")
+        raise _broken_answer(f"a record whose {name} is {str(value)[:30]!r}")
     return None
 
 
@@ -276,5 +276,5 @@ def _refusal(status: str, words: str) -> VendorError:
     return TransientVendorError(what, fix="the vendor reports a problem of its own; the same call may succeed later")
 
 
-def _broken(what: str) -> TransientVendorError:
+def _broken_answer(what: str) -> TransientVendorError:
     return TransientVendorError(f"{WHO} answered {what}", fix=_BROKEN)

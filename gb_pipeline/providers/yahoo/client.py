@@ -106,7 +106,7 @@ class YahooClient:
         # The transport finds the tally of this fetch in the context.
         context = contextvars.copy_context()
         if self._closed:
-            raise _closed()
+            raise _closed_error()
         try:
             return await call.loop.run_in_executor(self._threads, context.run, self._request, call, dict(params))
         except asyncio.CancelledError:
@@ -149,22 +149,22 @@ class YahooClient:
     def _admit(self, call: _Call) -> None:
         """Wait for one request's turn, on the event loop that the shared pace lives in."""
         if self._closed or call.given_up:
-            raise _closed()
+            raise _closed_error()
         turn = self._transport.admit()
         try:
             waiting = asyncio.run_coroutine_threadsafe(turn, call.loop)
         except RuntimeError:
             turn.close()
-            raise _closed() from None
+            raise _closed_error() from None
         while not waiting.done():
             # A loop that ends just now takes the question and never answers it.
             wait([waiting], timeout=1.0)
             if call.loop.is_closed():
-                raise _closed()
+                raise _closed_error()
         try:
             waiting.result()
         except CancelledError:
-            raise _closed() from None
+            raise _closed_error() from None
 
     def _address(self, url: str) -> str:
         """Where a URL of Yahoo's is asked for; nothing else is ever asked for."""
@@ -177,7 +177,7 @@ class YahooClient:
             )
         return url if self._base is None else f"{self._base}/{url.removeprefix('https://')}"
 
-    def _patience(self, error: VendorError) -> VendorError:
+    def _with_default_wait(self, error: VendorError) -> VendorError:
         if isinstance(error, RateLimited) and error.retry_after is None:
             error.retry_after = self._default_wait
         return error
@@ -199,7 +199,7 @@ class YahooClient:
         header = response.headers.get("retry-after")
         if isinstance(refused, RateLimited):
             refused.retry_after = retry_after(header)
-        raise self._patience(refused or status_error(WHO, status, response.text, wait=header))
+        raise self._with_default_wait(refused or status_error(WHO, status, response.text, wait=header))
 
     def _connection_error(self, url: str, error: Exception, limit: float) -> TransientVendorError:
         from curl_cffi.requests import exceptions as curl
@@ -221,7 +221,7 @@ class YahooClient:
         return TransientVendorError(f"{place} cannot be reached: {reason}", fix=_NETWORK)
 
 
-def _closed() -> PermanentVendorError:
+def _closed_error() -> PermanentVendorError:
     return PermanentVendorError(f"the provider of {WHO} is closed", fix="build a new one")
 
 

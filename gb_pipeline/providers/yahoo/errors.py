@@ -79,7 +79,7 @@ def refusal_in(status: int, document: Any) -> VendorError | None:
     error = _error_object(document)
     if error is None:
         return None
-    return _typed(status, str(error.get("code") or ""), str(error.get("description") or ""))
+    return _typed_error(status, str(error.get("code") or ""), str(error.get("description") or ""))
 
 
 def _error_object(document: Any) -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ def _error_object(document: Any) -> dict[str, Any] | None:
     return None
 
 
-def _typed(status: int, code: str, description: str) -> VendorError:
+def _typed_error(status: int, code: str, description: str) -> VendorError:
     words = " ".join(f"{code}: {description}".split())
     what = f"{WHO}: {scrub(words)[:200]}"
     within = _WITHIN.search(words)
