@@ -17,6 +17,8 @@ from gb_pipeline.catalog.projection import table_versions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
 
+pytestmark = pytest.mark.e2e
+
 GB = [sys.executable, "-m", "gb_pipeline.cli"]
 PATIENCE = 150.0
 

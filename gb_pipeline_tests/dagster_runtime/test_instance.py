@@ -93,6 +93,7 @@ def test_a_taken_port_is_refused_at_once(project):
             Stack(project, port=taken.getsockname()[1]).start()
 
 
+@pytest.mark.e2e
 def test_a_gb_yaml_that_cannot_be_read_ends_the_start_with_its_reason_and_no_process(project):
     (project / "gb.yaml").write_text("sources: {mine: {provider: csv}}\n", encoding="utf-8")
     stack = Stack(project)
@@ -104,6 +105,7 @@ def test_a_gb_yaml_that_cannot_be_read_ends_the_start_with_its_reason_and_no_pro
     wait_for(lambda: not processes_of(stack.home))
 
 
+@pytest.mark.e2e
 def test_a_projects_own_definitions_are_loaded_in_place_of_the_packaged_ones(project):
     (project / "own.py").write_text("NAME = 'mine_alone'\n", encoding="utf-8")
     (project / "definitions.py").write_text(
@@ -125,6 +127,7 @@ def test_a_server_that_is_not_there_is_an_error_in_two_lines():
         DagsterClient(f"http://{HOST}:{find_free_port()}").graphql("{ version }")
 
 
+@pytest.mark.e2e
 def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(project):
     with Stack(project) as stack:
         assert stack.graphql("{ version }")["version"] == dg.__version__
@@ -141,6 +144,7 @@ def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(proj
     stack.stop()
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_dagster_does_not_outlive_a_parent_that_is_killed_hard(project):
     program = (
