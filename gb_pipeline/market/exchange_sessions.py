@@ -155,8 +155,9 @@ def _exchange_schedule(name: str) -> tuple[str, ZoneInfo, tuple[date, date], pl.
     first = first if lowest is None else max(first, lowest.date())
     end = end if highest is None else min(end, highest.date() + timedelta(days=1))
     with warnings.catch_warnings():
-        # exchange_calendars 4.13 uses what pandas 4 will change; its tables are right with pandas 3.
+        # exchange_calendars 4.13 uses what pandas 4 and a NumPy after 2.5 will change; its tables are right with those before.
         warnings.simplefilter("ignore", Pandas4Warning)
+        warnings.filterwarnings("ignore", "The 'generic' unit for NumPy timedelta", DeprecationWarning)
         try:
             calendar = exchange_calendars.get_calendar(code, start=first, end=end - timedelta(days=1))
             table = calendar.schedule
