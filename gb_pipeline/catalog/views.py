@@ -130,7 +130,7 @@ def _unite_history(standard: str, wide: str) -> str:
 
 
 def _visible_rows(snapshot: Snapshot, rows: Rows, *, current: bool) -> str:
-    """The columns that a reader sees; where a row lies in the layout is not among them."""
+    """The columns that a reader sees, without those of the layout."""
     hidden = {"period", IS_CURRENT}
     names = [name for name in snapshot.dataset.schema.names if name not in hidden]
     return f"select {_quote_names(names)} from ({rows(snapshot, current)})"
@@ -224,7 +224,7 @@ def _type(kind: pa.DataType) -> str:
 
 
 def _quote_names(columns: Iterable[str]) -> str:
-    """Columns as they stand in a query, whatever word of SQL one is called after."""
+    """Column names quoted for a query, as some may be words of SQL."""
     return ", ".join(f'"{name}"' for name in columns)
 
 

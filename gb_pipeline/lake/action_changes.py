@@ -22,7 +22,7 @@ from gb_pipeline.quality.corporate_actions import BAD, ActionsValidation
 
 KEY = ("symbol", "ex_date", "kind", "label")
 # What an action says; `ratio` follows from the split's two numbers.
-CONTENT = ("split_to", "split_from", "amount", "currency", "declared_date", "record_date", "pay_date")
+ACTION_CONTENT = ("split_to", "split_from", "amount", "currency", "declared_date", "record_date", "pay_date")
 _TYPES = CORPORATE_ACTIONS.polars
 
 _Action = dict[str, Any]
@@ -101,15 +101,15 @@ def _labelled(good: pl.DataFrame, stored: Mapping[_Key, _Action]) -> dict[_Key, 
     for key, rows in groups.items():
         labels = _labels(key, len(rows), stored, groups)
         by_content = {_content(stored[name]): name for name in reversed(labels) if name in stored}
-        waiting = []
+        unlabelled = []
         for row in rows:
             name = by_content.get(_content(row))
             if name is None:
-                waiting.append(row)
+                unlabelled.append(row)
             else:
                 labelled[name] = {**row, "label": name[3]}
         free = [name for name in labels if name not in labelled]
-        for row, name in zip(sorted(waiting, key=lambda row: repr(_content(row))), free, strict=False):
+        for row, name in zip(sorted(unlabelled, key=lambda row: repr(_content(row))), free, strict=False):
             labelled[name] = {**row, "label": name[3]}
     return labelled
 
@@ -132,4 +132,4 @@ def _key(row: Mapping[str, Any]) -> _Key:
 
 
 def _content(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in CONTENT)
+    return tuple(row[name] for name in ACTION_CONTENT)

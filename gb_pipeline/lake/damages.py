@@ -162,17 +162,17 @@ def _mismatch_damages(table: str, resolution: Resolution, source: str, mismatche
 
 
 def _history_damages(table: str, resolution: Resolution, source: str, rows: pl.DataFrame) -> Iterator[Damage]:
-    """Versions of one bar follow each other: no two hold at once."""
+    """Versions of one bar follow each other: no two are valid at once."""
     key = ["symbol", "timestamp"]
     next_known = pl.col(KNOWN_AT).shift(-1).over(key)
-    # A version that was lost leaves a hole between its neighbours; two that hold at once are a fault.
+    # A version that was lost leaves a hole between its neighbours; two that are valid at once are a fault.
     overlaps = pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > pl.col("after"))
     overlapping = rows.with_columns(next_known.alias("after")).filter(pl.col("after").is_not_null() & overlaps)
     for (code,), bars in overlapping.group_by("symbol", maintain_order=True):
         stamps = bars["timestamp"]
         yield Damage(
             table,
-            "two versions of a bar hold at once",
+            "two versions of a bar are valid at once",
             "",
             source,
             (str(code),),

@@ -43,7 +43,7 @@ class LakeStore:
     Any number of processes may write one lake at once; a window is decided anew when somebody else changed the table.
 
     Args:
-        storage: where it lies; nothing is created before the first write.
+        storage: where it is stored; nothing is created before the first write.
         datasets: more tables than those of this package.
         clock: the present; rows are never stamped with a moment before what the lake holds already.
     """
@@ -63,7 +63,7 @@ class LakeStore:
         datasets: Iterable[Dataset] = (),
         clock: Clock = wall_clock,
     ) -> LakeStore:
-        """The lake under a local folder, which need not exist yet; `state` is where locks and limits lie."""
+        """The lake under a local folder, which need not exist yet; `state` is the folder of locks and rate limits."""
         return cls(Storage.at(root, state=state), datasets=datasets, clock=clock)
 
     def write_bars(

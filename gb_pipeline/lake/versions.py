@@ -196,7 +196,7 @@ class _VersionQuery:
         return rows.with_columns(pl.lit(self.resolution.value).alias("resolution"), *numbers).collect()
 
     def hidden(self, snapshots: Mapping[Precision, Snapshot]) -> pl.DataFrame:
-        """Standard rows whose place a wide row took; `superseded_at` is when it did."""
+        """Standard rows that a wide row hides; `superseded_at` is when it began to."""
         files = {snapshot.dataset.name: chosen for snapshot, chosen in self.files(snapshots)}
         standard, wide = snapshots.get(Precision.STANDARD), snapshots.get(Precision.WIDE)
         if standard is None or wide is None or files[wide.dataset.name].is_empty():

@@ -18,7 +18,7 @@ from gb_pipeline.quality.runs import expand
 # times the series' own median range. Twenty times the median alone would flag every quiet series' first trade.
 OUTLIER_SHARE = 0.20
 OUTLIER_MEDIANS = 20
-# So many identical bars in a row, volume included, look like a feed that repeats itself.
+# This many identical bars in a row, volume included, look like a feed that repeats itself.
 STALE_RUN = 10
 
 OUTLIER, ZERO_VOLUME, STALE = "outlier", "zero_volume", "stale"

@@ -48,6 +48,6 @@ def prepare_files(table: Table, rows: pl.DataFrame, stamp: datetime) -> list[dic
 
 
 def sort_rows(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows as they lie in the table's files."""
+    """Rows in the order of the table's files."""
     dataset = table.dataset
     return rows.sort(list(dict.fromkeys((*dataset.partition_by, *dataset.order))))

@@ -1,4 +1,4 @@
-"""This module has named points at which a write can be cut off, for whoever wants to see that nothing is lost there.
+"""This module has named points at which a write can be cut off, to prove that nothing is lost there.
 
 With `GB_FAULT_POINT=<name>` in the environment the process is killed when it reaches that point for the first time, and with
 `GB_FAULT_POINT=<name>:<n>` the n-th time. Nothing else in the package looks at the variable.

@@ -38,7 +38,7 @@ class Files(Protocol):
         ...
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a file that nobody knows yet; it need not be durable before `flush`."""
+        """Write a new file; it need not be durable before `flush`."""
         ...
 
     def flush(self, names: Iterable[str]) -> None:
@@ -96,7 +96,7 @@ class LocalFiles:
             return None
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a file that nobody knows yet; it is durable after `flush`."""
+        """Write a new file; it is durable after `flush`."""
         path = self.path(name)
         try:
             file = open(path, "xb", buffering=0)  # noqa: PTH123, SIM115

@@ -18,7 +18,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.storage.address import Storage
 
 ENGINE = "gb_pipeline"
-# So many entries are read one by one before a checkpoint is worth its file.
+# This many entries are read one by one before a checkpoint is worth its file.
 CHECKPOINT_EVERY = 100
 Action = Mapping[str, Any]
 

@@ -40,7 +40,7 @@ class Unreadable(Exception):
     """The bytes of a file are not those that were written; `reason` says what was seen."""
 
     def __init__(self, reason: str) -> None:
-        """Whoever knows what the file holds makes a `DamagedFile` of it."""
+        """A caller that knows what the file holds turns this into a `DamagedFile`."""
         super().__init__(reason)
         self.reason = reason
 

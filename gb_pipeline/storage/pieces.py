@@ -19,7 +19,7 @@ from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import format_statistic
 
 _MICROSECONDS_A_DAY = 86_400_000_000
-# So many values are gathered at once.
+# From this many values on, one call gathers all of them.
 _PLACES = 16
 # Rows of a piece that are worth a conversion of their own.
 _LARGE = 8_192
@@ -63,12 +63,12 @@ def cut_into_pieces(dataset: Dataset, rows: pl.DataFrame, fixed: Mapping[str, st
         starts = _starts(dataset, rows)
         values = _partition_values(dataset, rows, starts)
     ends = [*starts[1:], rows.height]
-    source: pl.DataFrame | pa.Table = rows
+    content: pl.DataFrame | pa.Table = rows
     if rows.height < _LARGE * len(starts):
-        source = parquet.to_arrow(rows, dataset.file_schema)
+        content = parquet.to_arrow(rows, dataset.file_schema)
     statistics = _statistics(dataset, rows, starts)
     return [
-        Piece({**dict(zip(names, value, strict=True)), **fixed}, source.slice(start, end - start), piece_statistics)
+        Piece({**dict(zip(names, value, strict=True)), **fixed}, content.slice(start, end - start), piece_statistics)
         for value, start, end, piece_statistics in zip(values, starts, ends, statistics, strict=True)
     ]
 

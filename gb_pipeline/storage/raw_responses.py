@@ -63,7 +63,7 @@ class RawStore:
         self._folder = storage.raw
 
     def path(self, name: str) -> Path:
-        """Where a body of this hash lies, or would lie.
+        """The path of a body with this hash, whether it exists or not.
 
         Raises:
             LakeError: that is not a SHA-256 in hexadecimal.

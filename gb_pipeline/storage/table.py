@@ -29,7 +29,7 @@ from gb_pipeline.storage.log import (
 )
 from gb_pipeline.storage.snapshot import Snapshot
 
-# So many of the newest entries are kept in memory.
+# This many of the newest entries are kept in memory.
 _RECENT = 64
 
 
@@ -164,7 +164,7 @@ class Table:
                 self.files.delete(self._mirror_name(older))
 
     def _checkpoint_if_due(self) -> None:
-        """Unless somebody else has made a checkpoint meanwhile; where it fails, the next commit tries again."""
+        """Write a checkpoint unless another process has; where it fails, the next commit tries again."""
         with suppress(OSError, LakeError):
             seal = self.checkpoints.seal()
             self._sealed = 0 if seal is None else seal.version
@@ -200,7 +200,7 @@ class Table:
             )
 
     def _refuse_moved(self) -> None:
-        """A table that lacks the entry that this process has read was moved, or replaced by an older copy."""
+        """Refuse a table without the entry that this process has read: it was moved, or replaced by an older copy."""
         version = self._newest.version
         if version < 0 or self.files.size(entry_name(self.name, version)) is not None:
             return
@@ -215,7 +215,7 @@ class Table:
         )
 
     def _refuse_backwards(self) -> None:
-        """A table whose mirror knows a later entry lost one; a mirror of another table means that it was replaced."""
+        """Refuse a table that lost an entry, as its mirror has a later one, or that was replaced, as the mirror is of another."""
         version = self._newest.version
         if self.files.size(self._mirror_name(version + 1)) is not None:
             if self.entry(version + 1) is not None:

@@ -98,7 +98,7 @@ def vacuum(
 
 
 def _vacuum_table(table: Table, needed: Needed, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
-    # Only looking needs no lock: whoever may not write can look as well.
+    # A dry run needs no lock, so it works in a folder that cannot be written.
     with nullcontext() if dry_run else locked(table.storage.state, table.name):
         files = _removable_data_files(table, needed.files.get(table.name, frozenset()), now - retention)
         entries = _removable_log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))

@@ -51,15 +51,15 @@ def described(
     **changes: pl.DataFrame,
 ) -> pl.DataFrame:
     """What an answer amounts to where nothing was stored before."""
-    verdict = validate(frame, rules, window, now=now)
-    nothing = verdict.good.clear()
+    validation = validate(frame, rules, window, now=now)
+    nothing = validation.good.clear()
     found = describe_sessions(
         "sim",
         symbols,
         rules,
         expect(rules, window, now),
-        verdict.good if rows is None else rows,
-        verdict,
+        validation.good if rows is None else rows,
+        validation,
         listings=listings or {},
         failed=failed,
         fingerprints=fingerprints,
@@ -327,12 +327,12 @@ def test_a_session_costs_one_hash_and_nothing_else() -> None:
 
 
 def plainly(
-    symbols: list[str], rules: BarRules, window: Window, rows: pl.DataFrame, verdict: ValidationResult
+    symbols: list[str], rules: BarRules, window: Window, rows: pl.DataFrame, validation: ValidationResult
 ) -> list[tuple[Any, ...]]:
     """Symbol, session, status, counts and gaps, found out with dictionaries."""
     expectation = expect(rules, window, LATER)
     stored = set(rows.select("symbol", "timestamp").iter_rows())
-    refused = set(verdict.bad.select("symbol", "timestamp").iter_rows())
+    refused = set(validation.bad.select("symbol", "timestamp").iter_rows())
     told = []
     for symbol in sorted(symbols):
         for session in expectation.sessions:
@@ -355,11 +355,11 @@ def plainly(
                     gaps.append((stamp, end, 1, reason))
                 last = (number, reason)
             here = rows.filter((pl.col("symbol") == symbol) & (pl.col("session") == session)).height
-            bad = verdict.bad.filter((pl.col("symbol") == symbol) & (pl.col("session") == session)).height
+            bad = validation.bad.filter((pl.col("symbol") == symbol) & (pl.col("session") == session)).height
             status = "partial" if gaps else "complete"
             if not here:
                 status = "empty"
-            if (symbol, session) in verdict.refused:
+            if (symbol, session) in validation.refused:
                 status = "refused"
             told.append((symbol, session, status, bars.height, here, len(absent), bad, gaps))
     return told
@@ -383,10 +383,10 @@ def test_columns_say_what_a_loop_over_rows_would_say(data: st.DataObject) -> Non
     for row in data.draw(places):
         frame = changed(frame, row, high="1")
     frame = frame.filter(~pl.int_range(pl.len()).is_in(holes))
-    verdict = validate(frame, rules, window, now=LATER)
+    validation = validate(frame, rules, window, now=LATER)
     found = described(frame, rules, window, tuple(symbols))
     names = ["symbol", "session", "status", "expected", "actual", "missing", "quarantined"]
     gaps = [[tuple(gap.values()) for gap in item] for item in found["gaps"].to_list()]
     told = [(*row, item) for row, item in zip(found.select(names).iter_rows(), gaps, strict=True)]
-    assert told == plainly(symbols, rules, window, verdict.good, verdict)
+    assert told == plainly(symbols, rules, window, validation.good, validation)
     assert found["received"].sum() == frame.height

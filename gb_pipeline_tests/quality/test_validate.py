@@ -23,18 +23,18 @@ LENIENT = BarRules(max_bad_fraction=1.0)
 WINDOW = day("2024-01-02")
 
 
-def codes(verdict: ValidationResult) -> list[list[str]]:
-    return verdict.bad["reasons"].to_list()
+def codes(result: ValidationResult) -> list[list[str]]:
+    return result.bad["reasons"].to_list()
 
 
 def test_a_clean_day_is_good_from_the_first_row_to_the_last() -> None:
     frame = minutes("2024-01-02")
-    verdict = validate(frame, BarRules(), WINDOW)
-    assert (verdict.good.height, verdict.bad.height, verdict.refused) == (1440, 0, frozenset())
-    assert verdict.good["open"].cast(pl.String).str.to_decimal(scale=8).to_list() == [
+    result = validate(frame, BarRules(), WINDOW)
+    assert (result.good.height, result.bad.height, result.refused) == (1440, 0, frozenset())
+    assert result.good["open"].cast(pl.String).str.to_decimal(scale=8).to_list() == [
         Decimal(text) for text in frame["open"]
     ]
-    assert verdict.good["session"].unique().to_list() == [WINDOW.start.date()]
+    assert result.good["session"].unique().to_list() == [WINDOW.start.date()]
 
 
 @pytest.mark.parametrize(
@@ -53,22 +53,22 @@ def test_a_clean_day_is_good_from_the_first_row_to_the_last() -> None:
     ],
 )
 def test_a_bad_cell_refuses_its_row_with_its_code(values: dict[str, str | None], code: str) -> None:
-    verdict = validate(changed(minutes("2024-01-02"), 7, **values), LENIENT, WINDOW)
-    assert verdict.bad["timestamp"].to_list() == [at("2024-01-02T00:07")]
-    assert code in codes(verdict)[0]
-    assert verdict.good.height == 1439
+    result = validate(changed(minutes("2024-01-02"), 7, **values), LENIENT, WINDOW)
+    assert result.bad["timestamp"].to_list() == [at("2024-01-02T00:07")]
+    assert code in codes(result)[0]
+    assert result.good.height == 1439
 
 
 def test_every_breach_of_a_row_is_named() -> None:
-    verdict = validate(changed(minutes("2024-01-02"), 7, volume="-1", high="1"), LENIENT, WINDOW)
-    assert codes(verdict) == [["high_not_highest", "low_not_lowest", "negative_volume"]]
+    result = validate(changed(minutes("2024-01-02"), 7, volume="-1", high="1"), LENIENT, WINDOW)
+    assert codes(result) == [["high_not_highest", "low_not_lowest", "negative_volume"]]
 
 
 def test_zero_and_negative_prices_are_good_where_the_source_has_them() -> None:
     frame = changed(minutes("2024-01-02"), 3, open="-37.63", high="1", low="-40.32", close="0")
-    verdict = validate(frame, replace(LENIENT, allow_negative_prices=True), WINDOW)
-    assert verdict.bad.is_empty()
-    assert verdict.good["low"].min() == Decimal("-40.32")
+    result = validate(frame, replace(LENIENT, allow_negative_prices=True), WINDOW)
+    assert result.bad.is_empty()
+    assert result.good["low"].min() == Decimal("-40.32")
 
 
 def test_stamps_off_the_grid_outside_the_window_or_unreadable_are_refused() -> None:
@@ -77,8 +77,8 @@ def test_stamps_off_the_grid_outside_the_window_or_unreadable_are_refused() -> N
             pl.Datetime("us", "UTC")
         )
     )
-    verdict = validate(frame, LENIENT, WINDOW)
-    assert sorted(codes(verdict)) == [["misaligned"], ["outside_window"], ["unreadable_timestamp"]]
+    result = validate(frame, LENIENT, WINDOW)
+    assert sorted(codes(result)) == [["misaligned"], ["outside_window"], ["unreadable_timestamp"]]
     assert validate(frame.head(1), replace(LENIENT, allow_unaligned=True), WINDOW).bad.is_empty()
 
 
@@ -86,17 +86,17 @@ def test_rows_of_no_session_are_counted() -> None:
     rules = BarRules(calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
     stamps = pl.Series("timestamp", [at("2024-01-02T14:30"), at("2024-01-06T15:00"), None, at("2024-01-02T12:00")])
     frame = minutes("2024-01-02", 4).with_columns(stamps.cast(pl.Datetime("us", "UTC")))
-    verdict = validate(frame, rules, day("2024-01-02", 5))
-    assert sorted(codes(verdict)) == [["outside_hours"], ["outside_session"], ["unreadable_timestamp"]]
-    assert verdict.unplaced == 2
+    result = validate(frame, rules, day("2024-01-02", 5))
+    assert sorted(codes(result)) == [["outside_hours"], ["outside_session"], ["unreadable_timestamp"]]
+    assert result.unplaced == 2
     assert validate(minutes("2024-01-02"), BarRules(), WINDOW).unplaced == 0
 
 
 def test_of_identical_repeats_the_first_stays() -> None:
     frame = minutes("2024-01-02", 10)
-    verdict = validate(pl.concat([frame, frame[3:4], frame[3:4]]), LENIENT, WINDOW)
-    assert codes(verdict) == [["duplicate"], ["duplicate"]]
-    assert verdict.good.height == 10
+    result = validate(pl.concat([frame, frame[3:4], frame[3:4]]), LENIENT, WINDOW)
+    assert codes(result) == [["duplicate"], ["duplicate"]]
+    assert result.good.height == 10
 
 
 def test_repeats_say_nothing_about_the_rest_and_contradictions_do() -> None:
@@ -108,9 +108,9 @@ def test_repeats_say_nothing_about_the_rest_and_contradictions_do() -> None:
 
 def test_of_rows_that_contradict_each_other_none_is_believed() -> None:
     frame = minutes("2024-01-02", 10)
-    verdict = validate(pl.concat([frame, changed(frame, 3, volume="9")[3:4]]), LENIENT, WINDOW)
-    assert codes(verdict) == [["conflicting_duplicate"], ["conflicting_duplicate"]]
-    assert verdict.good.height == 9
+    result = validate(pl.concat([frame, changed(frame, 3, volume="9")[3:4]]), LENIENT, WINDOW)
+    assert codes(result) == [["conflicting_duplicate"], ["conflicting_duplicate"]]
+    assert result.good.height == 9
 
 
 def test_the_order_of_rows_means_nothing() -> None:
@@ -120,8 +120,8 @@ def test_the_order_of_rows_means_nothing() -> None:
 
 def test_an_open_bar_and_a_future_bar_are_refused_and_the_open_one_blames_nobody() -> None:
     now = at("2024-01-02T00:09:30")
-    verdict = validate(minutes("2024-01-02", 12), BarRules(max_bad_fraction=0.2), WINDOW, now=now)
-    assert codes(verdict) == [["bar_still_open"], ["in_future"], ["in_future"]]
+    result = validate(minutes("2024-01-02", 12), BarRules(max_bad_fraction=0.2), WINDOW, now=now)
+    assert codes(result) == [["bar_still_open"], ["in_future"], ["in_future"]]
     open_only = validate(minutes("2024-01-02", 10), BarRules(max_bad_fraction=0.0), WINDOW, now=now)
     assert (codes(open_only), open_only.refused) == ([["bar_still_open"]], frozenset())
 
@@ -137,11 +137,11 @@ def test_too_many_bad_rows_refuse_their_session_and_only_theirs() -> None:
     two_days = pl.concat([minutes("2024-01-02"), minutes("2024-01-03")])
     for row in range(20):
         two_days = changed(two_days, row, high="1")
-    verdict = validate(two_days, BarRules(max_bad_fraction=0.01), day("2024-01-02", 2))
-    assert verdict.refused == {("BTC-USD", at("2024-01-02T00:00").date())}
-    assert verdict.good["session"].unique().to_list() == [at("2024-01-03T00:00").date()]
-    assert verdict.bad.height == 1440
-    assert verdict.bad.filter(pl.col("reasons").list.contains("refused_with_session")).height == 1420
+    result = validate(two_days, BarRules(max_bad_fraction=0.01), day("2024-01-02", 2))
+    assert result.refused == {("BTC-USD", at("2024-01-02T00:00").date())}
+    assert result.good["session"].unique().to_list() == [at("2024-01-03T00:00").date()]
+    assert result.bad.height == 1440
+    assert result.bad.filter(pl.col("reasons").list.contains("refused_with_session")).height == 1420
 
 
 def test_a_refused_row_is_kept_as_it_was_received() -> None:
@@ -154,9 +154,9 @@ def test_a_refused_row_is_kept_as_it_was_received() -> None:
 
 def test_a_crossed_quote_is_refused() -> None:
     frame = minutes("2024-01-02", 3).with_columns(pl.Series("ask_close", ["100.75", "101.74", "102.76"]))
-    verdict = validate(frame, LENIENT, WINDOW)
-    assert codes(verdict) == [["crossed_quote"]]
-    assert verdict.bad["timestamp"].to_list() == [at("2024-01-02T00:01")]
+    result = validate(frame, LENIENT, WINDOW)
+    assert codes(result) == [["crossed_quote"]]
+    assert result.bad["timestamp"].to_list() == [at("2024-01-02T00:01")]
 
 
 def test_rows_outside_sessions_and_outside_hours_are_told_apart() -> None:
@@ -165,9 +165,9 @@ def test_rows_outside_sessions_and_outside_hours_are_told_apart() -> None:
     frame = minutes("2024-01-02", 5).with_columns(
         pl.Series("timestamp", [at(text) for text in stamps]).cast(pl.Datetime("us", "UTC"))
     )
-    verdict = validate(frame, rules, day("2024-01-02", 5))
-    assert codes(verdict) == [["outside_hours"], ["outside_hours"], ["outside_session"]]
-    assert verdict.good.height == 2
+    result = validate(frame, rules, day("2024-01-02", 5))
+    assert codes(result) == [["outside_hours"], ["outside_hours"], ["outside_session"]]
+    assert result.good.height == 2
 
 
 def test_early_closes_and_clock_changes_move_the_hours() -> None:
@@ -198,11 +198,11 @@ def test_outliers_zero_volume_and_stale_runs_are_warnings_not_errors() -> None:
         pl.when(repeated).then(pl.col(name).get(100)).otherwise(name).alias(name)
         for name in ("open", "high", "low", "close", "volume")
     )
-    verdict = validate(frame, BarRules(), WINDOW)
-    assert verdict.bad.is_empty()
-    found = dict(verdict.warnings.group_by("warning").len().iter_rows())
+    result = validate(frame, BarRules(), WINDOW)
+    assert result.bad.is_empty()
+    found = dict(result.warnings.group_by("warning").len().iter_rows())
     assert found == {"outlier": 1, "zero_volume": 1, "stale": 14}
-    assert verdict.warnings.filter(pl.col("warning") == "outlier")["timestamp"][0] == at("2024-01-02T00:50")
+    assert result.warnings.filter(pl.col("warning") == "outlier")["timestamp"][0] == at("2024-01-02T00:50")
 
 
 def test_wrong_columns_refuse_the_frame() -> None:
@@ -217,9 +217,9 @@ def test_wrong_columns_refuse_the_frame() -> None:
         validate(frame.with_columns(pl.col("open").cast(pl.Float64)), BarRules(), WINDOW)
 
 
-def test_an_empty_answer_is_an_empty_verdict() -> None:
-    verdict = validate(minutes("2024-01-02", 1).clear(), BarRules(), WINDOW)
-    assert (verdict.good.height, verdict.bad.height, verdict.warnings.height) == (0, 0, 0)
+def test_an_empty_answer_has_an_empty_result() -> None:
+    result = validate(minutes("2024-01-02", 1).clear(), BarRules(), WINDOW)
+    assert (result.good.height, result.bad.height, result.warnings.height) == (0, 0, 0)
 
 
 @given(st.data())
@@ -232,9 +232,9 @@ def test_no_row_is_ever_lost(data: st.DataObject) -> None:
     repeated = data.draw(st.lists(st.integers(0, 19), max_size=4))
     frame = pl.concat([frame, *(frame[row : row + 1] for row in repeated)])
     limit = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
-    verdict = validate(frame, BarRules(max_bad_fraction=limit), WINDOW, now=datetime(2025, 1, 1, tzinfo=UTC))
-    assert verdict.good.height + verdict.bad.height == frame.height == verdict.received
-    assert verdict.good["timestamp"].is_unique().all()
+    result = validate(frame, BarRules(max_bad_fraction=limit), WINDOW, now=datetime(2025, 1, 1, tzinfo=UTC))
+    assert result.good.height + result.bad.height == frame.height == result.received
+    assert result.good["timestamp"].is_unique().all()
 
 
 def test_a_judgement_takes_as_many_steps_for_many_rows_as_for_few() -> None:
