@@ -1,7 +1,7 @@
-"""Which splits are in the prices that are stored.
+"""This module says which splits are in the prices that are stored.
 
-Belongs here: what the lake recorded about a series' adjustment, and from which moment on a vendor that adjusts its history
-had taken a split in. Does not belong here: the arithmetic (`market.adjust`), fetching again (`ingest`), answers (`reading`).
+It reads from the lake what was recorded about a series' adjustment, and from which moment on a vendor that adjusts its history
+had taken a split in. The arithmetic is in `market.adjust`; fetching again in `ingest`; answers in `reading`.
 
 A bar of a split-adjusted series carries the splits that the vendor knew when the bar was fetched, so `fetched_at` says which
 ones are in it. What the lake knows of a split's beginning at the vendor:
@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 import polars as pl
 
-from gb_pipeline.lake import corporate_actions, fetches
+from gb_pipeline.lake import corporate_actions, fetches, quarantine
 from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
 from gb_pipeline.market.adjust import as_fraction
 from gb_pipeline.market.resolution import Resolution
@@ -71,17 +71,17 @@ class SplitPeriod:
 
 
 def last_splits(tables: Tables, source: str) -> dict[str, date]:
-    """The newest ex date of a split that was ever told, by symbol; read once per version of the table."""
+    """The newest ex date of a split that was ever listed, by symbol; read once per version of the table."""
     version = tables.newest(corporate_actions.TABLE).version
     if version < 0:
         return {}
     memory = _LAST_SPLITS.setdefault(tables, {})
-    held = memory.get(source)
-    if held is None or held[0] != version:
+    remembered = memory.get(source)
+    if remembered is None or remembered[0] != version:
         rows = corporate_actions.history(tables, source).filter(pl.col("kind") == SPLIT)
         newest = rows.group_by("symbol").agg(pl.col("ex_date").max()).rows()
-        held = memory[source] = (version, dict(newest))
-    return held[1]
+        remembered = memory[source] = (version, dict(newest))
+    return remembered[1]
 
 
 def split_periods(
@@ -91,38 +91,60 @@ def split_periods(
     rows = corporate_actions.history(tables, source, symbols).filter(pl.col("kind") == SPLIT, _known_by(as_of))
     if rows.is_empty():
         return {}
-    asked = action_fetches(tables, source, rows["symbol"].unique().to_list(), as_of)
-    by_symbol = asked.partition_by("symbol", as_dict=True)
-    found: dict[str, list[SplitPeriod]] = {}
+    answered = _answered(tables, source, rows["symbol"].unique().to_list(), as_of)
+    by_symbol = answered.partition_by("symbol", as_dict=True)
+    periods: dict[str, list[SplitPeriod]] = {}
     for key, versions in rows.sort("known_at").group_by(_KEY, maintain_order=True):
         symbol = str(key[1])
-        found.setdefault(symbol, []).extend(_periods(versions, by_symbol.get((symbol,), asked.clear())))
-    return {symbol: tuple(sorted(periods, key=_by_date)) for symbol, periods in found.items()}
+        periods.setdefault(symbol, []).extend(_periods(versions, by_symbol.get((symbol,), answered.clear())))
+    return {symbol: tuple(sorted(own, key=_by_date)) for symbol, own in periods.items()}
 
 
 def action_fetches(
-    tables: Tables, source: str, symbols: Sequence[str] | None = None, as_of: datetime | None = None
+    tables: Tables, source: str | None, symbols: Sequence[str] | None = None, as_of: datetime | None = None
 ) -> pl.DataFrame:
-    """Answered questions about corporate actions: `symbol, window_start, window_end, fetched_at`, oldest first."""
+    """Answered questions about corporate actions: `symbol, window_start, window_end, fetched_at`, oldest first.
+
+    A question is recorded before its answer is stored. One that brought actions to a symbol of which there are none, neither stored
+    nor refused, is left out: its process died in between, and what it brought is not known.
+    """
+    rows = _answered(tables, source, symbols, as_of)
+    brought = rows.filter(pl.col("rows") > 0)["symbol"].unique().to_list()
+    if brought:
+        stored = corporate_actions.history(tables, source, brought).filter(_known_by(as_of))["symbol"]
+        unknown = set(brought) - set(stored)
+        if unknown:
+            refused = quarantine.scan(tables, source, sorted(unknown)).filter(
+                pl.col("resolution") == corporate_actions.TABLE, pl.col("symbol").is_in(sorted(unknown))
+            )
+            unknown -= set(refused.select("symbol").unique().collect()["symbol"])
+        rows = rows.filter(~((pl.col("rows") > 0) & pl.col("symbol").is_in(sorted(unknown))))
+    return rows.drop("rows")
+
+
+def _answered(
+    tables: Tables, source: str | None, symbols: Sequence[str] | None, as_of: datetime | None
+) -> pl.DataFrame:
+    """Questions as `action_fetches` has them, and the number of `rows` of their answers."""
     rows = (
         fetches.scan(tables, source, symbols)
         .filter(pl.col("kind") == corporate_actions.TABLE, pl.col("outcome").is_in(ANSWERED), _known_by(as_of))
-        .select("symbol", "window_start", "window_end", "fetched_at")
+        .select("symbol", "window_start", "window_end", "fetched_at", "rows")
         .sort("fetched_at")
     )
     return rows.collect()
 
 
-def not_covered(asked: pl.DataFrame, start: date, end: date) -> date | None:
+def not_covered(answered: pl.DataFrame, start: date, end: date) -> date | None:
     """The first day of [start, end] about whose splits the vendor never gave an answer; None where there is none.
 
     Args:
-        asked: rows of `action_fetches` of one symbol.
+        answered: rows of `action_fetches` of one symbol.
     """
     day = start
     spans = sorted(
         (first.date(), min(last.date(), (at + _GOOD_FOR).date()))
-        for first, last, at in asked.select("window_start", "window_end", "fetched_at").rows()
+        for first, last, at in answered.select("window_start", "window_end", "fetched_at").rows()
     )
     for first, last in spans:
         if first <= day < last:
@@ -207,19 +229,19 @@ def in_doubt(periods: Sequence[SplitPeriod]) -> bool:
     return any(edge.earliest < edge.latest for period in periods for edge in period.edges)
 
 
-def _periods(versions: pl.DataFrame, asked: pl.DataFrame) -> Iterator[SplitPeriod]:
+def _periods(versions: pl.DataFrame, answered: pl.DataFrame) -> Iterator[SplitPeriod]:
     rows = versions.rows(named=True)
-    edges = [_edge(row, asked, first=not number) for number, row in enumerate(rows)]
+    edges = [_edge(row, answered, first=not number) for number, row in enumerate(rows)]
     for number, row in enumerate(rows):
         if not row["withdrawn"]:
             ends = edges[number + 1] if number + 1 < len(rows) else None
             yield SplitPeriod(row["ex_date"], as_fraction(row["split_to"], row["split_from"]), edges[number], ends)
 
 
-def _edge(version: Mapping[str, Any], asked: pl.DataFrame, *, first: bool) -> Edge:
+def _edge(version: Mapping[str, Any], answered: pl.DataFrame, *, first: bool) -> Edge:
     midnight = datetime.combine(version["ex_date"], time(), UTC)
     fetched_at = version["fetched_at"]
-    earlier = asked.filter(
+    earlier = answered.filter(
         pl.col("fetched_at") <= fetched_at, pl.col("window_start") <= midnight, pl.col("window_end") > midnight
     )["fetched_at"].to_list()
     # The last of them is the answer that this version came with.

@@ -1,6 +1,6 @@
-"""Sessions whose stored prices lack a split that has happened, or hold one that was taken back.
+"""This module finds sessions whose stored prices lack a split that has happened, or hold one that was taken back.
 
-Belongs here: finding them in the ledgers; no file of bars is opened. Does not belong here: fetching them again (`ingest`).
+It looks into the ledgers only; no file of bars is opened. Fetching these sessions again is left to `ingest`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ STALE = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "splits": pl.Lis
 def split_adjusted(tables: Tables, source: str) -> tuple[Resolution, ...]:
     """The resolutions in which a source's split-adjusted bars are stored."""
     rows = ledger.scan(tables, source).filter(pl.col("adjustment") == Adjustment.SPLIT.value, pl.col("actual") > 0)
-    found = set(rows.select("resolution").unique().collect()["resolution"])
-    return tuple(resolution for resolution in Resolution if resolution.value in found)
+    stored = set(rows.select("resolution").unique().collect()["resolution"])
+    return tuple(resolution for resolution in Resolution if resolution.value in stored)
 
 
 def first_stored(tables: Tables, source: str, symbols: Sequence[str]) -> date | None:
     """The first session of which bars of any of these symbols are stored."""
     rows = ledger.scan(tables, source, symbols=symbols).filter(pl.col("actual") > 0)
-    found = rows.select(pl.col("session").min()).collect().item()
-    return found if isinstance(found, date) else None
+    first = rows.select(pl.col("session").min()).collect().item()
+    return first if isinstance(first, date) else None
 
 
 def stale_sessions(
@@ -44,33 +44,33 @@ def stale_sessions(
         `symbol`, `session`, `splits` (ex dates that the prices were fetched before) and `lost`: the vendor has said since
         that it does not have this session any more.
     """
-    found = [pl.DataFrame(schema=STALE)]
+    stale_by_symbol = [pl.DataFrame(schema=STALE)]
     periods = split_periods(tables, source, symbols)
     stored = ledger.current(tables, source, resolution, list(periods)) if periods else pl.DataFrame()
-    for symbol, mine in periods.items():
+    for symbol, own_periods in periods.items():
         rows = stored.filter(
             pl.col("symbol") == symbol, pl.col("actual") > 0, pl.col("adjustment") == Adjustment.SPLIT.value
         ).select("session", "fetched_at", pl.col("first_timestamp").alias("timestamp"))
         if rows.is_empty():
             continue
         confirmed = confirmations(tables, source, resolution, symbol)
-        codes, products = split_factors(rows, mine, confirmed, now.date())
+        codes, products = split_factors(rows, own_periods, confirmed, now.date())
         wrong = [code for code, (carried, due) in enumerate(products) if carried != due]
         stale = rows.filter(codes.is_in(wrong))
         if stale.is_empty():
             continue
-        edges = [(period.ex_date, edge.latest) for period in mine for edge in period.edges]
+        edges = [(period.ex_date, edge.latest) for period in own_periods for edge in period.edges]
         later = [
             pl.when((pl.col("session") < day) & (pl.col("fetched_at") < moment)).then(pl.lit(day))
             for day, moment in edges
         ]
         # The newest answer about a session counts.
         lost = pl.lit(False)
-        asked = confirmed.filter(pl.col("fetched_at") >= max(moment for _, moment in edges))
-        for start, end, error in asked.select("window_start", "window_end", "error").rows():
+        since = confirmed.filter(pl.col("fetched_at") >= max(moment for _, moment in edges))
+        for start, end, error in since.select("window_start", "window_end", "error").rows():
             inside = (pl.col("timestamp") >= start) & (pl.col("timestamp") < end)
             lost = pl.when(inside).then(pl.lit(error in _FOR_GOOD)).otherwise(lost)
-        found.append(
+        stale_by_symbol.append(
             stale.select(
                 pl.lit(symbol).alias("symbol"),
                 "session",
@@ -78,4 +78,4 @@ def stale_sessions(
                 lost.alias("lost"),
             ).cast(STALE)
         )
-    return pl.concat(found).sort("symbol", "session")
+    return pl.concat(stale_by_symbol).sort("symbol", "session")

@@ -1,16 +1,12 @@
-"""Asking for corporate actions, and storing the answers.
+"""This module asks for corporate actions, many symbols at a time, and stores the answers.
 
-Belongs here: many symbols concurrently within bounds, a row of every question, and what became of each symbol.
-Does not belong here: what an action is (`quality`), how it is kept (`lake.corporate_actions`), what a split does
-to history (`splits`).
-
+What an action is, is decided in `quality`; how it is kept in `lake.corporate_actions`; what a split does to history in `splits`.
 Vendor trouble never raises: it is the outcome of the symbol that it concerns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time as clock
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
@@ -20,10 +16,9 @@ import polars as pl
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted, WindowRefused
 from gb_pipeline.ingest.job import Outcome
-from gb_pipeline.ingest.recorder import failed, persist_response, stop
+from gb_pipeline.ingest.recorder import Recorder
 from gb_pipeline.lake.corporate_actions import TABLE, ActionsReport
-from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
-from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import ACTIONS_RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -32,7 +27,14 @@ from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
 # Symbols whose answers are stored together.
 _BATCH = 200
 
-_Answer = tuple[Symbol, "Fetched | GbError", FetchRecord | None]
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """What became of a symbol at the vendor; without a record it was not asked."""
+
+    symbol: Symbol
+    answer: Fetched | GbError
+    record: FetchRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,116 +127,100 @@ def actions_of(source: SourceSettings, provider: Provider) -> ActionsProvider:
 
 
 async def ask_actions(
-    store: LakeStore,
-    source: SourceSettings,
-    provider: Provider,
-    symbols: Sequence[Symbol],
-    start: date,
-    end: date,
-    *,
-    run_id: str | None,
+    recorder: Recorder, provider: Provider, symbols: Sequence[Symbol], start: date, end: date
 ) -> list[ActionsOutcome]:
-    """Ask for every symbol and store what is said; the row of a question is written once its answer is stored.
+    """Ask for every symbol and store the answers.
+
+    Args:
+        recorder: of the source that is asked.
+        provider: of that source.
+        symbols: in the order of the outcomes.
+        start, end: half-open range of ex dates.
 
     Raises:
         ConfigError: the provider knows no corporate actions.
+        LakeError: the lake cannot be written.
     """
-    actions = actions_of(source, provider)
-    found: list[ActionsOutcome] = []
+    actions = actions_of(recorder.source, provider)
+    outcomes: list[ActionsOutcome] = []
     exhausted: QuotaExhausted | None = None
     for first in range(0, len(symbols), _BATCH):
-        batch = _Batch(store, source, actions, provider.normaliser, start, end, run_id, exhausted)
-        found += await batch.run(symbols[first : first + _BATCH])
+        batch = _Batch(recorder, actions, provider.normaliser, start, end, exhausted)
+        outcomes += await batch.run(symbols[first : first + _BATCH])
         exhausted = batch.exhausted
-    return found
+    return outcomes
 
 
 @dataclass
 class _Batch:
     """Symbols whose answers are stored together."""
 
-    store: LakeStore
-    source: SourceSettings
+    recorder: Recorder
     provider: ActionsProvider
     normaliser: str
     start: date
     end: date
-    run_id: str | None
     exhausted: QuotaExhausted | None
 
     async def run(self, symbols: Sequence[Symbol]) -> list[ActionsOutcome]:
-        turns = asyncio.Semaphore(self.source.max_concurrency)
-        tasks = [asyncio.create_task(self._ask(symbol, turns)) for symbol in symbols]
+        turns = asyncio.Semaphore(self.recorder.source.max_concurrency)
+        tasks = [asyncio.create_task(self._fetch(symbol, turns)) for symbol in symbols]
         try:
-            answers = [await task for task in tasks]
+            fetches = [await task for task in tasks]
         except BaseException:
-            await stop(self.store, tasks)
+            await self.recorder.stop(tasks)
             raise
-        return await asyncio.to_thread(self._store, answers)
+        return await asyncio.to_thread(self._store, fetches)
 
-    async def _ask(self, symbol: Symbol, turns: asyncio.Semaphore) -> _Answer:
+    async def _fetch(self, symbol: Symbol, turns: asyncio.Semaphore) -> _Fetch:
         async with turns:
             if self.exhausted is not None:
                 # Asking would only be refused: nothing is sent, and nothing was asked.
-                return symbol, self.exhausted, None
-            row, began = self._row(symbol), clock.monotonic()
-            try:
-                answer = await self.provider.fetch_corporate_actions(symbol, self.start, self.end)
-                if answer.frame.schema != ACTIONS_RECEIVED:
-                    raise WindowRefused(
-                        f"the actions of {symbol} came with other columns or types",
-                        fix="the provider's author must fix it",
-                    )
-            except QuotaExhausted as error:
-                self.exhausted = error
-                return symbol, error, failed(row, error, clock.monotonic() - began)
-            except GbError as error:
-                return symbol, error, failed(row, error, clock.monotonic() - began)
-            except BaseException as error:
-                # A bug, or everything is being stopped: the vendor was asked all the same.
-                self.store.record_fetches([failed(row, error, clock.monotonic() - began)])
-                raise
-            return symbol, *await persist_response(self.store, self.source, row, answer)
+                return _Fetch(symbol, self.exhausted, None)
+            question = self.recorder.question(
+                TABLE,
+                symbol=symbol.code,
+                start=datetime.combine(self.start, time(), UTC),
+                end=datetime.combine(self.end, time(), UTC),
+                normaliser=self.normaliser,
+            )
+            answer, record = await self.recorder.ask(question, self._request(symbol))
+            if isinstance(answer, QuotaExhausted):
+                self.exhausted = answer
+            return _Fetch(symbol, answer, record)
 
-    def _row(self, symbol: Symbol) -> FetchRecord:
-        return FetchRecord(
-            source=self.source.name,
-            symbol=symbol.code,
-            resolution="",
-            window_start=datetime.combine(self.start, time(), UTC),
-            window_end=datetime.combine(self.end, time(), UTC),
-            fetched_at=self.store.clock(),
-            outcome=FetchOutcome.ERROR,
-            run_id=self.run_id,
-            kind=TABLE,
-            normaliser=self.normaliser,
-        )
+    async def _request(self, symbol: Symbol) -> Fetched:
+        answer = await self.provider.fetch_corporate_actions(symbol, self.start, self.end)
+        if answer.frame.schema != ACTIONS_RECEIVED:
+            raise WindowRefused(
+                f"the actions of {symbol} came with other columns or types", fix="the provider's author must fix it"
+            )
+        return answer
 
-    def _store(self, answers: Sequence[_Answer]) -> list[ActionsOutcome]:
-        frames = {symbol.code: answer.frame for symbol, answer, _ in answers if isinstance(answer, Fetched)}
+    def _store(self, fetches: Sequence[_Fetch]) -> list[ActionsOutcome]:
+        self.recorder.record(fetch.record for fetch in fetches)
+        frames = {fetch.symbol.code: fetch.answer.frame for fetch in fetches if isinstance(fetch.answer, Fetched)}
         report = None
         if frames:
             tagged = [frame.select(pl.lit(code).alias("symbol"), pl.all()) for code, frame in frames.items()]
-            report = self.store.write_actions(
-                self.source.name, list(frames), (self.start, self.end), pl.concat(tagged),
-                fetched_at={symbol.code: row.fetched_at for symbol, _, row in answers if row is not None},
-                run_id=self.run_id,
+            asked_at = {fetch.symbol.code: fetch.record.fetched_at for fetch in fetches if fetch.record is not None}
+            report = self.recorder.store.write_actions(
+                self.recorder.source.name, list(frames), (self.start, self.end), pl.concat(tagged),
+                fetched_at=asked_at, run_id=self.recorder.run_id,
             )  # fmt: skip
-        self.store.record_fetches([row for _, _, row in answers if row is not None])
-        return [self._outcome(symbol, answer, row, report) for symbol, answer, row in answers]
+        return [self._outcome(fetch, report) for fetch in fetches]
 
-    def _outcome(
-        self, symbol: Symbol, answer: Fetched | GbError, row: FetchRecord | None, report: ActionsReport | None
-    ) -> ActionsOutcome:
-        base = ActionsOutcome(symbol, self.start, self.end)
-        if row is not None:
-            base = replace(base, latency_ms=row.latency_ms, calls=row.calls, vendor_bytes=row.bytes)
+    def _outcome(self, fetch: _Fetch, report: ActionsReport | None) -> ActionsOutcome:
+        code, answer, record = fetch.symbol.code, fetch.answer, fetch.record
+        base = ActionsOutcome(fetch.symbol, self.start, self.end)
+        if record is not None:
+            base = replace(base, latency_ms=record.latency_ms, calls=record.calls, vendor_bytes=record.bytes)
         if isinstance(answer, QuotaExhausted):
             return replace(base, deferred=answer)
         if isinstance(answer, GbError):
             return replace(base, error=answer)
         assert report is not None, "there is an answer"
-        counts = report.by_symbol.get(symbol.code, {})
+        counts = report.by_symbol.get(code, {})
         return replace(
             base,
             received=answer.frame.height,
@@ -245,7 +231,7 @@ class _Batch:
             quarantined=counts.get("quarantined", 0),
             repeated=counts.get("repeated", 0),
             late=counts.get("late", 0),
-            doubtful=report.doubtful.get(symbol.code, ()),
-            worst=tuple(dict(item) for item in report.worst if item["symbol"] == symbol.code),
+            doubtful=report.doubtful.get(code, ()),
+            worst=tuple(dict(item) for item in report.worst if item["symbol"] == code),
             version=report.version,
         )

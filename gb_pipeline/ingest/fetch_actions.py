@@ -1,7 +1,7 @@
-"""Provider -> lake, for corporate actions: the one code path of Dagster's assets and `gb actions fetch`.
+"""This module is the one way of corporate actions from a provider into the lake: of Dagster's assets, and of `gb actions fetch`.
 
-Belongs here: which symbols and days are asked for, and by whom. Does not belong here: asking (`corporate_actions`), and fetching
-history again where a split-adjusting vendor has changed it (`splits`).
+It decides which symbols and days are asked for. Asking is in `corporate_actions`; fetching history again where a split-adjusting
+vendor has changed it, in `splits`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.ingest.bars import refetch
 from gb_pipeline.ingest.corporate_actions import ActionsOutcome, ask_actions, equities
-from gb_pipeline.ingest.splits import settle
+from gb_pipeline.ingest.recorder import Recorder
+from gb_pipeline.ingest.splits import settle_splits
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
@@ -40,7 +41,7 @@ def ingest_actions(
     Args:
         store: where to; its clock is the present.
         source: whose actions.
-        symbols: all shares of the source by default: nothing else has corporate actions.
+        symbols: all equities of the source by default: nothing else has corporate actions.
         start, end: half-open range of ex dates: from the source's start to what has been announced by default.
         provider: instead of the one that the settings name; it is not closed.
         run_id: kept with refused rows and fetches.
@@ -57,8 +58,8 @@ def ingest_actions(
         84
     """
     listed = {symbol.code: symbol for symbol in source.instruments}
-    asked = [Symbol.of(str(item), source.asset_class) for item in symbols or ()]
-    chosen = [listed.get(item.code, item) for item in asked]
+    named = [Symbol.of(str(item), source.asset_class) for item in symbols or ()]
+    chosen = [listed.get(item.code, item) for item in named]
     if symbols is None:
         chosen = equities(list(listed.values()))
     first = start or source.start
@@ -70,13 +71,15 @@ def ingest_actions(
     if provider is None and (missing := missing_credentials(source)):
         raise missing[0]
 
+    recorder = Recorder(store, source, run_id)
+
     async def run() -> list[ActionsOutcome]:
         client = provider or build_provider(source, state_dir=store.storage.state)
         try:
-            outcomes = await ask_actions(store, source, client, chosen, first, last, run_id=run_id)
+            outcomes = await ask_actions(recorder, client, chosen, first, last)
             if client.adjustment is not Adjustment.SPLIT:
                 return outcomes
-            return await settle(store, source, client, outcomes, refetch, run_id=run_id)
+            return await settle_splits(recorder, client, outcomes, refetch)
         finally:
             if provider is None:
                 await client.aclose()

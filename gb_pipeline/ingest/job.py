@@ -1,11 +1,11 @@
-"""What is to be ingested, in which portions, and what became of it.
+"""This module holds the values of an ingestion of bars: what is to be fetched, in which chunks, and what became of it.
 
-Belongs here: the values that `bars` passes around.
+Nothing here asks a vendor or writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
@@ -88,35 +88,56 @@ class Chunk:
     end: date
 
     def split(self, sessions: Sequence[date]) -> tuple[Chunk, Chunk]:
-        """Two halves, by the sessions of the part."""
+        """Two halves, by the sessions of the chunk."""
         middle = sessions[len(sessions) // 2]
         return replace(self, end=middle), replace(self, start=middle)
 
 
-# What was asked, what came (nothing where nothing was asked), and the row that says so.
-Fetch = tuple[Chunk, Fetched | GbError | None, FetchRecord | None]
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What became of a chunk at the vendor.
+
+    Attributes:
+        chunk: what was to be fetched.
+        answer: what came; None where there was nothing to ask for.
+        record: the row of the question; None where the vendor was not asked.
+    """
+
+    chunk: Chunk
+    answer: Fetched | GbError | None = None
+    record: FetchRecord | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the answer."""
+        return self.answer.frame.height if isinstance(self.answer, Fetched) else 0
 
 
 def chunk_jobs(jobs: Sequence[Job], rules: BarRules) -> list[Chunk]:
-    """Portions of about CHUNK_ROWS rows, the same edges for all jobs, oldest first: symbols of one window share a commit."""
+    """Cut jobs into chunks of about CHUNK_ROWS rows, oldest first.
+
+    The edges are the same for all jobs, so that symbols of one window share a commit.
+    """
     if rules.resolution.duration is None:
         days = 3650
     else:
         days = max(1, int(CHUNK_ROWS * rules.resolution.duration.total_seconds() / _SECONDS_PER_DAY))
-    parts = []
+    chunks = []
     for position, job in enumerate(jobs):
         start = job.start
         while start < job.end:
             end = min(job.end, start + timedelta(days=days))
-            parts.append(Chunk(position, job.symbol, start, end))
+            chunks.append(Chunk(position, job.symbol, start, end))
             start = end
-    return sorted(parts, key=lambda part: (part.start, part.end, part.job))
+    return sorted(chunks, key=lambda chunk: (chunk.start, chunk.end, chunk.job))
 
 
-def asked(part: Chunk, rules: BarRules, listing: tuple[date | None, date | None], now: datetime) -> Window | None:
+def request_window(
+    chunk: Chunk, rules: BarRules, listing: tuple[date | None, date | None], now: datetime
+) -> Window | None:
     """What to ask the vendor for: nothing outside the listing, nothing of the future; None where nothing is left."""
     start, end = listing
-    first, last = max(part.start, start or part.start), min(part.end, end or part.end)
+    first, last = max(chunk.start, start or chunk.start), min(chunk.end, end or chunk.end)
     if first >= last:
         return None
     window = rules.calendar.window(first, last, rules.resolution)
@@ -127,11 +148,17 @@ def asked(part: Chunk, rules: BarRules, listing: tuple[date | None, date | None]
 
 @dataclass
 class Progress:
-    """A job on its way: how many of its parts are stored, and what is known so far."""
+    """A job on its way: how many of its chunks are stored, and what is known so far.
+
+    Attributes:
+        chunks: how many the job has.
+        on_outcome: who waits for its outcome, if anybody does.
+    """
 
     job: Job
-    parts: int
-    told: bool = False
+    chunks: int
+    on_outcome: Callable[[Outcome], None] | None = None
+    _reported: bool = False
     _done: int = 0
     _sessions: list[SessionReport] = field(default_factory=list)
     _error: GbError | None = None
@@ -142,13 +169,13 @@ class Progress:
     _version: int | None = None
 
     def expect(self, more: int) -> None:
-        """A part was split: so many more will come."""
-        self.parts += more
+        """A chunk was split: so many more will come."""
+        self.chunks += more
 
     @property
     def complete(self) -> bool:
-        """Whether every part has been stored or has failed."""
-        return self._done >= self.parts
+        """Whether every chunk has been stored or has failed."""
+        return self._done >= self.chunks
 
     def add(
         self,
@@ -157,7 +184,7 @@ class Progress:
         report: WriteReport | None,
         error: GbError | None = None,
     ) -> None:
-        """Take in one part."""
+        """Take in what became of one chunk."""
         self._done += 1
         self._sessions += sessions
         self._records += [record] if record is not None else []
@@ -170,6 +197,13 @@ class Progress:
         if report is not None and report.version is not None:
             self._bytes += report.bytes
             self._version = max(self._version or 0, report.version)
+
+    def report(self) -> None:
+        """Hand the outcome over, once, when every chunk has come in."""
+        if self.complete and not self._reported:
+            self._reported = True
+            if self.on_outcome is not None:
+                self.on_outcome(self.outcome())
 
     def outcome(self) -> Outcome:
         """What is known now."""
@@ -190,20 +224,21 @@ class Progress:
         )
 
 
-def concat_answers(group: Sequence[Fetch]) -> pl.DataFrame:
+def concat_answers(fetches: Sequence[Fetch]) -> pl.DataFrame:
     """The rows of several symbols' answers, with a column `symbol`.
 
     Raises:
         WindowRefused: an answer lacks a column.
     """
     frames = [pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED})]
-    for part, answer, _ in group:
+    for fetch in fetches:
+        symbol, answer = fetch.chunk.symbol, fetch.answer
         if isinstance(answer, Fetched):
             absent = sorted(set(RECEIVED) - set(answer.frame.columns))
             if absent:
                 # Joined with others, the column would be there and empty.
                 raise WindowRefused(
-                    f"the answer for {part.symbol} lacks {', '.join(absent)}", fix="a provider fills every column"
+                    f"the answer for {symbol} lacks {', '.join(absent)}", fix="a provider fills every column"
                 )
-            frames.append(answer.frame.with_columns(pl.lit(part.symbol.code).alias("symbol")))
+            frames.append(answer.frame.with_columns(pl.lit(symbol.code).alias("symbol")))
     return pl.concat(frames, how="diagonal")

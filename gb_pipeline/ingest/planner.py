@@ -1,10 +1,7 @@
-"""What a backfill would take, before anything is fetched.
+"""This module computes what a backfill would take before anything is fetched: calls, rows, time and quota.
 
-Belongs here: calls, rows, time and quota of jobs that `bars` would run. Does not belong here: running them, printing them.
-
-Calls are those of the same parts that `ingest` cuts, so plan and fetch cannot disagree about what is asked for; repeats after
-failures are not foreseen. Rows are what the calendar expects: a vendor that publishes no bar where nothing traded sends
-fewer.
+Calls are those of the same chunks that `bars` cuts, so plan and fetch cannot disagree about what is asked for; repeats after
+failures are not foreseen. Rows are what the calendar expects: a vendor that publishes no bar where nothing traded sends fewer.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import polars as pl
 from gb_pipeline.config.settings import DailyQuota, RateLimit, SourceSettings
 from gb_pipeline.errors import ConfigError, PermanentVendorError
 from gb_pipeline.ingest.corporate_actions import equities
-from gb_pipeline.ingest.job import Job, asked, chunk_jobs
+from gb_pipeline.ingest.job import Job, chunk_jobs, request_window
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -130,7 +127,7 @@ def plan(
                 fix="choose another resolution for this source in gb.yaml",
             )
     count = sum(map(len, windows.values()))
-    calls = sum(chosen.requests_together(asked_for, resolution) for asked_for in windows.values())
+    calls = sum(chosen.requests_together(requested, resolution) for requested in windows.values())
     calls += chosen.setup_requests if count else 0
     # Where splits change a vendor's history, `ingest` asks for them first.
     calls += len(equities(list(windows))) if chosen.adjustment is Adjustment.SPLIT else 0
@@ -158,18 +155,18 @@ def _windows(
     rules = source.rules(resolution)
     listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
     windows: dict[Symbol, list[Window]] = defaultdict(list)
-    for part in chunk_jobs(jobs, rules):
-        window = asked(part, rules, listings[part.symbol.code], now)
+    for chunk in chunk_jobs(jobs, rules):
+        window = request_window(chunk, rules, listings[chunk.symbol.code], now)
         if window is not None:
-            windows[part.symbol].append(window)
+            windows[chunk.symbol].append(window)
     return dict(windows)
 
 
 def _rows(source: SourceSettings, resolution: Resolution, windows: dict[Symbol, list[Window]]) -> int:
     rules = source.rules(resolution)
     times: dict[Window, int] = defaultdict(int)
-    for asked_for in windows.values():
-        for window in asked_for:
+    for requested in windows.values():
+        for window in requested:
             times[window] += 1
     margin = timedelta(days=2 if resolution.intraday else 0)
     rows = 0

@@ -1,25 +1,25 @@
-"""What every question to a vendor leaves behind, whoever asks it.
+"""This module asks vendors, and records in `fetches` what became of every question, whoever asks it.
 
-Belongs here: keeping the bodies of an answer, and its row in the ledger of fetches. Does not belong here: what is done with
-the answer (`bars` and others).
+Bars, corporate actions and lists of instruments all go this way, in one order that is a promise: the bodies of an answer are on
+disk before a row names them, and the row is recorded before anything that was read from them is stored. So nothing stored lacks
+the row of its fetch, wherever the process dies; one that dies in between leaves a row without data, and running it again stores
+them.
 
-The order is a promise: bodies are on disk before a row names them, and before anything that was read from them is stored.
+What is done with an answer is left to whoever asks (`bars`, `corporate_actions`, `universe.vendor_lists`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import Awaitable, Collection, Iterable, Sequence, Sized
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus
+from typing import Protocol, TypeVar
 
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, QuotaExhausted, VendorError
+from gb_pipeline.ingest.body_redaction import redact_body
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.base import Fetched
@@ -28,16 +28,132 @@ from gb_pipeline.providers.http.transport import counted
 from gb_pipeline.storage.raw_responses import RawStore
 
 T = TypeVar("T", bound="Fetched | Sized")
-# A shorter credential is a word or a number that stands in data as well: it only counts where it stands alone.
-_UNMISTAKABLE = 8
-# What stands in a kept body in place of a credential.
-HIDDEN = b"***"
 
 
-async def recorded(
+class Recorded(Protocol):
+    """What a task of `Recorder.stop` returns: anything that has the row of its question, if there was one."""
+
+    @property
+    def record(self) -> FetchRecord | None:
+        """The row; None where the vendor was not asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Asks one source's vendor and records it.
+
+    Attributes:
+        store: where rows go, and bodies where the source keeps them.
+        source: who is asked.
+        run_id: of the run that asks.
+    """
+
+    store: LakeStore
+    source: SourceSettings
+    run_id: str | None = None
+
+    def question(
+        self,
+        kind: str,
+        *,
+        symbol: str = "",
+        resolution: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        normaliser: str | None = None,
+    ) -> FetchRecord:
+        """The row of a question that is about to be asked; it is an error until it has been answered.
+
+        Args:
+            kind: `bars`, `corporate_actions`, `instruments` or `search`.
+            symbol: canonical code; empty where it is about all of them.
+            resolution: of bars.
+            start: of the range that is asked for; the present by default.
+            end: of that range, exclusive; `start` by default.
+            normaliser: name and version of the code that reads the answer.
+        """
+        now = self.store.clock()
+        first = start or now
+        return FetchRecord(
+            source=self.source.name,
+            symbol=symbol,
+            resolution=resolution,
+            window_start=first,
+            window_end=end or first,
+            fetched_at=now,
+            outcome=FetchOutcome.ERROR,
+            kind=kind,
+            normaliser=normaliser,
+            run_id=self.run_id,
+        )
+
+    async def ask(self, question: FetchRecord, call: Awaitable[T]) -> tuple[T | GbError, FetchRecord]:
+        """Await one call, and keep the bodies of its answer.
+
+        Args:
+            question: its row.
+            call: such as `provider.fetch_bars(...)` or `provider.instruments()`.
+
+        Returns:
+            The answer, a `Fetched` without its bodies, or the vendor's error; and the row for `record`.
+
+        Raises:
+            LakeError: the bodies cannot be written.
+            BaseException: a bug, or everything is being stopped. The vendor was asked all the same: the row is recorded by then.
+        """
+        began = time.monotonic()
+        try:
+            with redact_errors(self.source.secrets), counted() as tally:
+                answer = await call
+        except GbError as error:
+            return error, as_failed(question, error, time.monotonic() - began, calls=tally.calls, size=tally.bytes)
+        except BaseException as error:
+            seconds = time.monotonic() - began
+            self.record([as_failed(question, error, seconds, calls=tally.calls, size=tally.bytes)])
+            raise
+        if isinstance(answer, Fetched):
+            # From here on memory holds the rows only.
+            lean, row = await self._persist_bodies(question, answer)
+            return lean, row  # type: ignore[return-value]
+        return answer, replace(
+            question,
+            outcome=FetchOutcome.OK if len(answer) else FetchOutcome.EMPTY,
+            rows=len(answer),
+            calls=tally.calls,
+            bytes=tally.bytes,
+            latency_ms=round(tally.latency * 1000),
+        )
+
+    def record(self, rows: Iterable[FetchRecord | None]) -> None:
+        """Record questions in one commit: before anything that was read from their answers is stored.
+
+        Raises:
+            LakeError: the rows cannot be written.
+        """
+        self.store.record_fetches([row for row in rows if row is not None])
+
+    async def stop(self, tasks: Collection[asyncio.Task[Recorded]]) -> None:
+        """Stop questions that are under way; those whose answer nobody took leave their rows all the same."""
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        self.record(item.record for item in ended if not isinstance(item, BaseException))
+
+    async def _persist_bodies(self, question: FetchRecord, answer: Fetched) -> tuple[Fetched, FetchRecord]:
+        """Keep the bodies of an answer; in a thread, as that waits for the disk."""
+        try:
+            hashes = await asyncio.to_thread(_put_bodies, self.store, self.source, answer)
+        except asyncio.CancelledError:
+            self.record([_as_answered(question, answer, ())])
+            raise
+        return replace(answer, bodies=()), _as_answered(question, answer, hashes)
+
+
+async def ask_vendor(
     store: LakeStore,
     source: SourceSettings,
-    asking: Awaitable[T],
+    call: Awaitable[T],
     *,
     kind: str,
     symbol: str = "",
@@ -46,18 +162,7 @@ async def recorded(
     normaliser: str | None = None,
     run_id: str | None = None,
 ) -> T:
-    """Await one question that is not about bars, keep its bodies, and leave its row in `fetches`.
-
-    Args:
-        store: where the row goes, and the bodies where the source keeps them.
-        source: who is asked.
-        asking: the call, such as `provider.fetch_corporate_actions(...)` or `provider.instruments()`.
-        kind: `corporate_actions`, `instruments` or `search`.
-        symbol: canonical code; empty where it is about all of them.
-        start: of the range that is asked for; the present by default.
-        end: of that range, exclusive; `start` by default.
-        normaliser: name and version of the code that reads the answer.
-        run_id: of the run that asks.
+    """Ask one question by itself, and record it; arguments as of `Recorder.question`.
 
     Returns:
         The answer, a `Fetched` without its bodies.
@@ -66,126 +171,61 @@ async def recorded(
         VendorError: as the call does; the row is there by then, also when the call dies of a bug.
         LakeError: bodies or row cannot be written.
     """
-    began, clock = store.clock(), time.monotonic()
-    first = start or began
-    row = FetchRecord(
-        source.name, symbol, "", first, end or first, began, FetchOutcome.ERROR,
-        kind=kind, normaliser=normaliser, run_id=run_id,
-    )  # fmt: skip
-    try:
-        with redact_errors(source.secrets), counted() as tally:
-            answer = await asking
-    except BaseException as error:
-        row = failed(row, error, time.monotonic() - clock)
-        store.record_fetches([replace(row, calls=row.calls or tally.calls, bytes=tally.bytes)])
-        raise
-    if isinstance(answer, Fetched):
-        lean, row = await persist_response(store, source, row, answer)
-        store.record_fetches([row])
-        return lean  # type: ignore[return-value]
-    outcome = FetchOutcome.OK if len(answer) else FetchOutcome.EMPTY
-    latency = round(tally.latency * 1000)
-    row = replace(row, outcome=outcome, rows=len(answer), calls=tally.calls, bytes=tally.bytes, latency_ms=latency)
-    store.record_fetches([row])
+    recorder = Recorder(store, source, run_id)
+    question = recorder.question(kind, symbol=symbol, start=start, end=end, normaliser=normaliser)
+    answer, row = await recorder.ask(question, call)
+    recorder.record([row])
+    if isinstance(answer, GbError):
+        raise answer
     return answer
 
 
-async def persist_response(
-    store: LakeStore, source: SourceSettings, row: FetchRecord, answer: Fetched
-) -> tuple[Fetched, FetchRecord]:
-    """Keep the bodies of an answer; in a thread, as that waits for the disk.
+def as_failed(
+    question: FetchRecord, error: BaseException, seconds: float, *, calls: int = 0, size: int = 0
+) -> FetchRecord:
+    """The row of a question that was not answered; of a bug only its kind is told, its text may hold anything.
 
-    Returns:
-        The answer without its bodies, and its row, which the caller records.
-
-    Raises:
-        LakeError: they cannot be written.
-        CancelledError: everything is being stopped. The vendor was asked all the same: the row is recorded by then.
+    Args:
+        seconds: that it took.
+        calls: requests that were counted, for errors that do not say how many there were.
+        size: bytes that were received.
     """
-    try:
-        answer, raw = await asyncio.to_thread(_keep, store, source, answer)
-    except asyncio.CancelledError:
-        store.record_fetches([_answered(row, answer, ())])
-        raise
-    return answer, _answered(row, answer, raw)
+    what = error.what if isinstance(error, GbError) else "the run was stopped"
+    if isinstance(error, Exception) and not isinstance(error, GbError):
+        what = "a bug; the run's log has its traceback"
+    return replace(
+        question,
+        outcome=FetchOutcome.DEFERRED if isinstance(error, QuotaExhausted) else FetchOutcome.ERROR,
+        calls=(error.calls if isinstance(error, VendorError) else 0) or calls,
+        latency_ms=round(seconds * 1000),
+        bytes=size,
+        error=type(error).__name__,
+        message=what,
+    )
 
 
-async def stop(store: LakeStore, questions: Collection[asyncio.Task[tuple[Any, Any, FetchRecord | None]]]) -> None:
-    """Stop questions that are under way; those that have been answered, but whose answer nobody took, leave their rows."""
-    for question in questions:
-        question.cancel()
-    ended = await asyncio.gather(*questions, return_exceptions=True)
-    rows = [item[2] for item in ended if not isinstance(item, BaseException)]
-    store.record_fetches([row for row in rows if row is not None])
-
-
-def _answered(row: FetchRecord, answer: Fetched, raw: Sequence[str]) -> FetchRecord:
+def _as_answered(question: FetchRecord, answer: Fetched, hashes: Sequence[str]) -> FetchRecord:
     """The row of a question that was answered."""
     return replace(
-        row,
+        question,
         outcome=FetchOutcome.OK if answer.frame.height else FetchOutcome.EMPTY,
         rows=answer.frame.height,
         calls=answer.calls,
         latency_ms=round(answer.latency * 1000),
         bytes=answer.bytes,
         response_hash=answer.response_hash,
-        raw=tuple(raw) or None,
+        raw=tuple(hashes) or None,
     )
 
 
-def failed(row: FetchRecord, error: BaseException, seconds: float) -> FetchRecord:
-    """The row of a question that was not answered; of a bug only its kind is told, its text may hold anything."""
-    what = error.what if isinstance(error, GbError) else "the run was stopped"
-    if isinstance(error, Exception) and not isinstance(error, GbError):
-        what = "a bug; the run's log has its traceback"
-    return replace(
-        row,
-        outcome=FetchOutcome.DEFERRED if isinstance(error, QuotaExhausted) else FetchOutcome.ERROR,
-        calls=error.calls if isinstance(error, VendorError) else 0,
-        latency_ms=round(seconds * 1000),
-        error=type(error).__name__,
-        message=what,
-    )
-
-
-def _keep(store: LakeStore, source: SourceSettings, answer: Fetched) -> tuple[Fetched, tuple[str, ...]]:
-    """Put the bodies of an answer into the raw store, durably.
-
-    Returns:
-        The answer without its bodies, so that memory holds them no longer than the request took, and the hash of each as
-        it is kept. A credential of the source that a vendor repeats in its answer is kept as `***`.
+def _put_bodies(store: LakeStore, source: SourceSettings, answer: Fetched) -> tuple[str, ...]:
+    """Put the bodies of an answer into the raw store, durably, each without the source's credentials; their hashes.
 
     Raises:
         LakeError: they cannot be written.
     """
     if not answer.bodies:
-        return answer, ()
-    kept = RawStore(store.storage)
+        return ()
+    raw = RawStore(store.storage)
     secrets = tuple(source.secrets)
-    hashes = tuple(kept.put(without(body, secrets)) for body in answer.bodies)
-    return replace(answer, bodies=()), hashes
-
-
-def without(body: bytes, secrets: Iterable[str]) -> bytes:
-    r"""A body with `***` in place of each credential, as it is, in a URL, or in a JSON text.
-
-    Example:
-        >>> without(b'{"next_url":"https://x/?apiKey=s3cr3t%2Fkey","volume":1}', ["s3cr3t/key"])
-        b'{"next_url":"https://x/?apiKey=***","volume":1}'
-    """
-    for secret in sorted(secrets, key=len, reverse=True):
-        inside = json.dumps(secret)[1:-1]
-        spellings = {
-            secret,
-            quote(secret),
-            quote(secret, safe=""),
-            quote_plus(secret),
-            inside,
-            inside.replace("/", "\\/"),
-        }
-        for spelling in sorted(filter(None, spellings), key=len, reverse=True):
-            pattern = re.escape(spelling.encode())
-            if len(secret) < _UNMISTAKABLE:
-                pattern = rb"(?<![\w.+-])" + pattern + rb"(?![\w.+-])"
-            body = re.sub(pattern, HIDDEN, body)
-    return body
+    return tuple(raw.put(redact_body(body, secrets)) for body in answer.bodies)

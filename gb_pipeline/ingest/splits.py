@@ -1,8 +1,8 @@
-"""A split at a vendor that adjusts its history: every earlier bar changes, and is fetched again.
+"""This module fetches history again that a split changed at a vendor which adjusts its prices.
 
-Belongs here: fetching again what `adjustment.staleness` finds, before anything newer is stored, so that a series never mixes
-prices of before and after a split longer than the fetching takes. Old and new content are recorded as any other restatement.
-Does not belong here: asking for the splits (`corporate_actions`), and fetching as such (`bars`), which is handed in.
+Which sessions these are, `adjustment.staleness` finds. They are fetched before anything newer is stored, so that a series never
+mixes prices of before and after a split longer than the fetching takes; old and new content are recorded as any other restatement.
+The splits are asked for by `corporate_actions`, and the fetching as such (`bars`) is handed in.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, LakeError, TransientVendorError
 from gb_pipeline.ingest.corporate_actions import ActionsOutcome, Refetch, ask_actions, equities
 from gb_pipeline.ingest.job import Fetch, Job, Outcome
-from gb_pipeline.ingest.recorder import failed
+from gb_pipeline.ingest.recorder import Recorder, as_failed
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
@@ -26,7 +26,7 @@ from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
 
 
 class Refetcher(Protocol):
-    """`pipeline.refetch`: fetches stored sessions again, within a running event loop."""
+    """`bars.refetch`: fetches stored sessions again, within a running event loop."""
 
     async def __call__(
         self,
@@ -42,29 +42,23 @@ class Refetcher(Protocol):
         ...
 
 
-async def prepare(
-    store: LakeStore,
-    source: SourceSettings,
-    provider: Provider,
-    symbols: Sequence[Symbol],
-    start: date,
-    refetch: Refetcher,
-    *,
-    run_id: str | None,
+async def prepare_splits(
+    recorder: Recorder, provider: Provider, symbols: Sequence[Symbol], start: date, refetch: Refetcher
 ) -> dict[str, ActionsOutcome]:
     """What has to happen before bars of a split-adjusting vendor may be stored: know its splits, and settle them.
 
     Returns:
-        Outcomes by symbol; of one that has an error or is deferred nothing may be stored. What is no share has none. Empty
+        Outcomes by symbol; of one that has an error or is deferred nothing may be stored. What is no equity has none. Empty
         where the provider knows no corporate actions: then nobody can tell, and no fetch of them is recorded.
     """
+    store, source = recorder.store, recorder.source
     symbols = equities(symbols)
     if not symbols or not isinstance(provider, ActionsProvider):
         return {}
     first = min(start, source.start, first_stored(store.tables, source.name, [item.code for item in symbols]) or start)
     until = store.clock().date() + timedelta(days=1)
-    asked = await ask_actions(store, source, provider, symbols, first, max(until, first), run_id=run_id)
-    settled = await settle(store, source, provider, asked, refetch, run_id=run_id)
+    outcomes = await ask_actions(recorder, provider, symbols, first, max(until, first))
+    settled = await settle_splits(recorder, provider, outcomes, refetch)
     return {outcome.symbol.code: outcome for outcome in settled}
 
 
@@ -73,70 +67,68 @@ def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[
 
     It may lack the split, and stored now it would count as newer than that.
     """
-    asked: dict[str, datetime] = {}
-    for part, answer, record in batch:
-        if isinstance(answer, Fetched) and record is not None:
-            asked[part.symbol.code] = min(asked.get(part.symbol.code, record.fetched_at), record.fetched_at)
-    if not last_splits(store.tables, source.name).keys() & asked.keys():
+    asked_at: dict[str, datetime] = {}
+    for fetch in batch:
+        if isinstance(fetch.answer, Fetched) and fetch.record is not None:
+            code, moment = fetch.chunk.symbol.code, fetch.record.fetched_at
+            asked_at[code] = min(asked_at.get(code, moment), moment)
+    if not last_splits(store.tables, source.name).keys() & asked_at.keys():
         return list(batch)
-    periods = split_periods(store.tables, source.name, list(asked))
-    late = {
+    periods = split_periods(store.tables, source.name, list(asked_at))
+    overtaken = {
         code
         for code, mine in periods.items()
-        if any(edge.latest > asked[code] for period in mine for edge in period.edges)
+        if any(edge.latest > asked_at[code] for period in mine for edge in period.edges)
     }
-    kept: list[Fetch] = []
-    for part, answer, record in batch:
-        code = part.symbol.code
-        if code in late and isinstance(answer, Fetched) and record is not None:
-            error = TransientVendorError(
-                f"{source.name} {code}: a split became known while its bars were on their way", fix="run it again"
-            )
-            kept.append((part, error, failed(record, error, record.latency_ms / 1000)))
-        else:
-            kept.append((part, answer, record))
-    return kept
+    return [_as_overtaken(fetch, source) if fetch.chunk.symbol.code in overtaken else fetch for fetch in batch]
 
 
-async def settle(
-    store: LakeStore,
-    source: SourceSettings,
-    provider: Provider,
-    outcomes: Sequence[ActionsOutcome],
-    refetch: Refetcher,
-    *,
-    run_id: str | None,
+def _as_overtaken(fetch: Fetch, source: SourceSettings) -> Fetch:
+    record = fetch.record
+    if not isinstance(fetch.answer, Fetched) or record is None:
+        return fetch
+    error = TransientVendorError(
+        f"{source.name} {fetch.chunk.symbol.code}: a split became known while its bars were on their way",
+        fix="run it again",
+    )
+    failed = as_failed(record, error, record.latency_ms / 1000, calls=record.calls, size=record.bytes)
+    return Fetch(fetch.chunk, error, failed)
+
+
+async def settle_splits(
+    recorder: Recorder, provider: Provider, outcomes: Sequence[ActionsOutcome], refetch: Refetcher
 ) -> list[ActionsOutcome]:
     """Fetch again what splits made stale, and say so in the outcomes."""
-    fine = {outcome.symbol.code: outcome for outcome in outcomes if outcome.error is None and outcome.deferred is None}
-    for resolution in split_adjusted(store.tables, source.name) if fine else ():
-        stale = stale_sessions(store.tables, source.name, resolution, list(fine), store.clock())
+    store, source = recorder.store, recorder.source
+    answered = {outcome.symbol.code: outcome for outcome in outcomes if outcome.ok}
+    for resolution in split_adjusted(store.tables, source.name) if answered else ():
+        stale = stale_sessions(store.tables, source.name, resolution, list(answered), store.clock())
         stale = stale.filter(~stale["lost"])
         jobs, splits = [], []
         for (code,), rows in stale.group_by("symbol", maintain_order=True):
             sessions = rows["session"].to_list()
-            symbol = fine[str(code)].symbol
-            jobs.append(Job(symbol, min(sessions), max(sessions) + timedelta(days=1)))
+            jobs.append(Job(answered[str(code)].symbol, min(sessions), max(sessions) + timedelta(days=1)))
             splits.append(tuple(rows["splits"].explode().unique().drop_nulls().sort().to_list()))
-        done = await refetch(store, source, resolution, jobs, provider=provider, run_id=run_id)
-        for outcome, days in zip(done, splits, strict=True):
-            code = outcome.symbol.code
-            fine[code] = replace(fine[code], refetched=(*fine[code].refetched, Refetch(resolution, days, outcome)))
-        for code, error in _unsettled(store, source, resolution, fine).items():
-            fine[code] = replace(fine[code], error=fine[code].error or error)
-    return [fine.get(outcome.symbol.code, outcome) for outcome in outcomes]
+        again = await refetch(store, source, resolution, jobs, provider=provider, run_id=recorder.run_id)
+        for outcome, days in zip(again, splits, strict=True):
+            known = answered[outcome.symbol.code]
+            refetched = (*known.refetched, Refetch(resolution, days, outcome))
+            answered[outcome.symbol.code] = replace(known, refetched=refetched)
+        for code, error in _unsettled(store, source, resolution, answered).items():
+            answered[code] = replace(answered[code], error=answered[code].error or error)
+    return [answered.get(outcome.symbol.code, outcome) for outcome in outcomes]
 
 
 def _unsettled(
-    store: LakeStore, source: SourceSettings, resolution: object, fine: dict[str, ActionsOutcome]
+    store: LakeStore, source: SourceSettings, resolution: Resolution, answered: dict[str, ActionsOutcome]
 ) -> dict[str, GbError]:
     """Symbols whose stored bars are still of before a split, although the vendor has them, and why."""
-    found: dict[str, GbError] = {}
-    for code, outcome in fine.items():
+    errors: dict[str, GbError] = {}
+    for code, outcome in answered.items():
         again = [item.outcome for item in outcome.refetched if item.resolution is resolution]
         if not again:
             continue
-        stale = stale_sessions(store.tables, source.name, outcome.refetched[-1].resolution, [code], store.clock())
+        stale = stale_sessions(store.tables, source.name, resolution, [code], store.clock())
         left = stale.filter(~stale["lost"])["session"].to_list()
         if not left:
             continue
@@ -145,8 +137,8 @@ def _unsettled(
         fix = "nothing newer is stored until they can be fetched again; run it again"
         if isinstance(reason, TransientVendorError):
             reason.what, reason.fix = f"{what}: {reason.what}", reason.fix or fix
-            found[code] = reason
+            errors[code] = reason
         else:
-            said = f": {reason.what}" if reason is not None else ", and the vendor's answer still has them so"
-            found[code] = LakeError(what + said, fix=fix)
-    return found
+            why = f": {reason.what}" if reason is not None else ", and the vendor's answer still has them so"
+            errors[code] = LakeError(what + why, fix=fix)
+    return errors

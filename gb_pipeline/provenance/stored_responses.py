@@ -14,7 +14,7 @@ from datetime import datetime
 import polars as pl
 
 from gb_pipeline.errors import LakeError, PermanentVendorError
-from gb_pipeline.ingest.recorder import HIDDEN
+from gb_pipeline.ingest.body_redaction import HIDDEN
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.fetches import FetchOutcome
 from gb_pipeline.lake.store import LakeStore

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from gb_pipeline.adjustment.split_timeline import ANSWERED
+from gb_pipeline.adjustment.split_timeline import action_fetches
 from gb_pipeline.errors import ConfigError, UnknownSeries
-from gb_pipeline.lake import corporate_actions, fetches
+from gb_pipeline.lake import corporate_actions
 from gb_pipeline.market.schema import ACTION_KINDS
 from gb_pipeline.reading.arguments import Selection
 from gb_pipeline.reading.ledgers import days_of
@@ -34,13 +34,7 @@ def select_actions(tables: Tables, selection: Selection, kind: str | None, *, wi
 
 
 def _refuse_never_asked(tables: Tables, codes: Sequence[str], source: str | None) -> None:
-    fetched = (
-        fetches.scan(tables, source)
-        .filter(pl.col("kind") == corporate_actions.TABLE, pl.col("outcome").is_in(ANSWERED))
-        .select("symbol")
-        .unique()
-        .collect()["symbol"]
-    )
+    fetched = action_fetches(tables, source)["symbol"]
     stored = corporate_actions.history(tables, source)["symbol"]
     known = sorted({*fetched, *stored})
     for code in codes:

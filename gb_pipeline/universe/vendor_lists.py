@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.ingest.recorder import recorded
+from gb_pipeline.ingest.recorder import ask_vendor
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.base import Instrument, InstrumentsProvider, Provider, SearchProvider
 from gb_pipeline.providers.registry import build_provider
@@ -52,7 +52,7 @@ def find(store: LakeStore, source: SourceSettings, text: str, *, provider: Provi
     async def ask(asked: Provider) -> list[Instrument]:
         if isinstance(asked, SearchProvider):
             # The vendor knows best what is meant.
-            return await recorded(store, source, asked.search(text), kind="search", symbol=EVERY)
+            return await ask_vendor(store, source, asked.search(text), kind="search", symbol=EVERY)
         return _matching(await _listed(store, source, asked), text.strip().casefold())
 
     return _ask(store, source, provider, ask)
@@ -78,7 +78,7 @@ def known_to_vendor(
             return None
         answers: dict[str, Instrument | None] = {}
         for code in codes:
-            found = await recorded(store, source, asked.search(code), kind="search", symbol=EVERY)
+            found = await ask_vendor(store, source, asked.search(code), kind="search", symbol=EVERY)
             answers[code] = next((item for item in found if item.symbol.code == code), None)
         return answers
 
@@ -110,7 +110,7 @@ async def _listed(
         raise ConfigError(
             f"{source.provider} has no list of what it offers", fix=f"list the symbols of {source.name} in gb.yaml"
         )
-    return await recorded(store, source, asked.instruments(turnover=turnover), kind="instruments", symbol=EVERY)
+    return await ask_vendor(store, source, asked.instruments(turnover=turnover), kind="instruments", symbol=EVERY)
 
 
 def _ask(

@@ -14,7 +14,15 @@ import pytest
 
 from gb_pipeline import Lake
 from gb_pipeline.config.settings import SourceSettings
-from gb_pipeline.errors import ConfigError, QuotaExhausted, ReadError, TransientVendorError, UnknownSymbol
+from gb_pipeline.errors import (
+    ConfigError,
+    LakeError,
+    QuotaExhausted,
+    ReadError,
+    TransientVendorError,
+    UnknownSeries,
+    UnknownSymbol,
+)
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.corporate_actions import ActionsOutcome
 from gb_pipeline.ingest.fetch_actions import ingest_actions
@@ -252,6 +260,36 @@ def test_an_answer_never_replaces_that_to_a_later_question(sim: Simulation, stor
     assert known.select("kind", "split_to", "amount", "withdrawn").rows() == [
         ("split", Decimal(4), None, False), ("cash_dividend", None, Decimal("0.5"), False),
     ]  # fmt: skip
+
+
+def test_an_action_that_is_stored_has_a_fetch_and_one_that_is_lost_on_the_way_is_not_taken_for_none(
+    sim: Simulation, store: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim.plant("split", "AAPL", ex_date="2024-06-10", to="4", from_="1")
+    jobs = [Job(Symbol.equity(code), START, END) for code in CODES[:2]]
+    assert all(outcome.ok for outcome in ingest(store, source(sim), Resolution.DAY, jobs))
+
+    def full(*given: object, **named: object) -> None:
+        raise LakeError("the disk is full")
+
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(LakeStore, "write_actions", full)
+        with pytest.raises(LakeError):
+            fetch(sim, store)
+    asked = pl.col("kind") == "corporate_actions"
+    rows = fetches.read(store.tables).filter(asked).sort("symbol").select("symbol", "outcome", "rows").rows()
+    assert rows == [("AAPL", "ok", 1), ("KO", "empty", 0)]
+    lake = Lake(store)
+    # What the answer about AAPL held is not known; that about KO said that there was nothing.
+    with pytest.raises(ReadError, match="never fetched"):
+        lake.bars("AAPL", "1d", adjustment="split")
+    with pytest.raises(UnknownSeries, match="never fetched"):
+        lake.corporate_actions("AAPL")
+    assert lake.bars("KO", "1d", adjustment="split").equals(lake.bars("KO", "1d"))
+    assert [outcome.new for outcome in fetch(sim, store, NOW + timedelta(hours=1))] == [1, 0]
+    split_rows = lake.bars("AAPL", "1d", adjustment="split").filter(pl.col("timestamp").dt.date() < EX_DATE)
+    raw = lake.bars("AAPL", "1d").filter(pl.col("timestamp").dt.date() < EX_DATE)
+    assert (split_rows["volume"] == raw["volume"] * 4).all()
 
 
 class Broken:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import LakeError, NotEntitled, TransientVendorError
 from gb_pipeline.ingest.bars import ingest
+from gb_pipeline.ingest.body_redaction import redact_body
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.recorder import recorded, without
+from gb_pipeline.ingest.recorder import ask_vendor
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -139,7 +140,7 @@ def test_a_bar_that_is_stored_has_a_fetch_wherever_the_run_dies(
         ingest(store, source(), Resolution.MINUTE, jobs(BTC), provider=Echo())
     (row,) = fetches.read(store.tables).to_dicts()
     assert (row["outcome"], row["rows"]) == ("ok", 1440)
-    assert RawStore(store.storage).look(row["raw"][0]).state == "intact"
+    assert RawStore(store.storage).inspect(row["raw"][0]).state == "intact"
 
 
 def test_every_call_leaves_a_row_also_the_one_that_dies_and_those_it_takes_along(store: LakeStore) -> None:
@@ -190,20 +191,21 @@ async def test_other_questions_leave_rows_too(store: LakeStore) -> None:
         return [Instrument(BTC, "XBT"), Instrument(ETH, "ETH")]
 
     async def refused() -> list[Instrument]:
+        await asyncio.sleep(0.02)
         raise NotEntitled("the plan has no list", fix="pay")
 
     async def nothing() -> list[Instrument]:
         return []
 
     start, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
-    answer = await recorded(
+    answer = await ask_vendor(
         store, source(), actions(), kind="corporate_actions", symbol=BTC.code, start=start, end=end, normaliser="echo/3"
     )
     assert (answer.frame.height, answer.bodies) == (1, ())
-    assert len(await recorded(store, source(), listed(), kind="instruments")) == 2
-    assert await recorded(store, source(), nothing(), kind="search") == []
+    assert len(await ask_vendor(store, source(), listed(), kind="instruments")) == 2
+    assert await ask_vendor(store, source(), nothing(), kind="search") == []
     with pytest.raises(NotEntitled):
-        await recorded(store, source(), refused(), kind="instruments", run_id="r1")
+        await ask_vendor(store, source(), refused(), kind="instruments", run_id="r1")
     rows = fetches.read(store.tables).sort("kind", "outcome")
     assert rows.select("kind", "symbol", "outcome", "rows", "calls", "error", "run_id").rows() == [
         ("corporate_actions", "BTC-USD", "ok", 1, 1, None, None),
@@ -214,7 +216,7 @@ async def test_other_questions_leave_rows_too(store: LakeStore) -> None:
     # An answer says itself how long it took; what sent no request took none; only the refused one was timed by a clock.
     took, refused_took, listed_took, nothing_took = rows["latency_ms"]
     assert (took, listed_took, nothing_took) == (500, 0, 0)
-    assert refused_took >= 0
+    assert refused_took >= 19
     (kept,) = rows.filter(pl.col("kind") == "corporate_actions")["raw"].item(0)
     assert RawStore(store.storage).get(kept) == b"split ***"
 
@@ -229,10 +231,10 @@ def test_a_vendors_error_says_what_it_said(store: LakeStore) -> None:
 
 @given(st.binary(max_size=200), st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=30))
 def test_a_credential_is_gone_in_every_spelling_and_nothing_else_changes(body: bytes, secret: str) -> None:
-    assert secret.encode() not in without(body + secret.encode() + body, [secret])
-    assert json.dumps(secret).encode() not in without(json.dumps({"key": secret}).encode(), [secret])
+    assert secret.encode() not in redact_body(body + secret.encode() + body, [secret])
+    assert json.dumps(secret).encode() not in redact_body(json.dumps({"key": secret}).encode(), [secret])
     if secret.encode() not in body and b"%" not in body and b"\\" not in body:
-        assert without(body, [secret]) == body
+        assert redact_body(body, [secret]) == body
 
 
 @pytest.mark.parametrize(("body", "left"), [
@@ -241,4 +243,4 @@ def test_a_credential_is_gone_in_every_spelling_and_nothing_else_changes(body: b
     (b'{"open":"1.12","volume":12}', b'{"open":"1.12","volume":12}'),
 ])  # fmt: skip
 def test_a_short_credential_does_not_take_data_along(body: bytes, left: bytes) -> None:
-    assert without(body, ["demo", "1"]) == left
+    assert redact_body(body, ["demo", "1"]) == left

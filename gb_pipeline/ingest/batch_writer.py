@@ -1,0 +1,146 @@
+"""This module stores answers that were fetched: one commit for all symbols of a window, and what became of every session.
+
+Asking is left to `fetcher`, and the write itself to `lake`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
+from gb_pipeline.ingest.job import Chunk, Fetch, Progress, concat_answers
+from gb_pipeline.ingest.recorder import Recorder
+from gb_pipeline.ingest.splits import without_overtaken
+from gb_pipeline.lake.coverage import deferred_sessions
+from gb_pipeline.lake.report import SessionReport, session_reports
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.rules import BarRules
+
+
+@dataclass
+class BatchWriter:
+    """Stores the answers of one ingestion.
+
+    Attributes:
+        recorder: of their questions.
+        resolution: of the bars.
+        rules: by which they are validated.
+        listings: first session and end of each symbol, where they are known.
+        progress: of each job, which is told what became of its chunks.
+    """
+
+    recorder: Recorder
+    resolution: Resolution
+    rules: BarRules
+    listings: Mapping[str, tuple[date | None, date | None]]
+    progress: Sequence[Progress]
+
+    @property
+    def _store(self) -> LakeStore:
+        return self.recorder.store
+
+    def write(self, batch: Sequence[Fetch]) -> None:
+        """Store a batch, then report every job that is complete.
+
+        Raises:
+            LakeError: the lake cannot be written.
+        """
+        if self.rules.adjustment is Adjustment.SPLIT:
+            batch = without_overtaken(self._store, self.recorder.source, batch)
+        self.recorder.record(fetch.record for fetch in batch)
+        groups: dict[tuple[date, date], list[Fetch]] = defaultdict(list)
+        for fetch in batch:
+            groups[fetch.chunk.start, fetch.chunk.end].append(fetch)
+        for group in groups.values():
+            self._write_answers([fetch for fetch in group if not isinstance(fetch.answer, GbError)])
+            errors = [(fetch, fetch.answer) for fetch in group if isinstance(fetch.answer, GbError)]
+            self._record_failures([item for item in errors if not isinstance(item[1], QuotaExhausted)])
+            self._defer([item for item in errors if isinstance(item[1], QuotaExhausted)])
+        for fetch in batch:
+            self.progress[fetch.chunk.job].report()
+
+    def _write_answers(self, group: Sequence[Fetch]) -> None:
+        if not group:
+            return
+        try:
+            report = self._store.write_bars(
+                self.recorder.source.name,
+                [fetch.chunk.symbol for fetch in group],
+                self.resolution,
+                self._window(group[0].chunk),
+                concat_answers(group),
+                rules=self.rules,
+                fetched_at=_asked_at(group, self._store.clock()),
+                run_id=self.recorder.run_id,
+                listings=self.listings,
+            )
+        except WindowRefused as refusal:
+            if len(group) > 1:
+                # One vendor answer of the batch is broken; find out whose.
+                for fetch in group:
+                    self._write_answers([fetch])
+                return
+            self._record_failures([(group[0], refusal)])
+            return
+        by_symbol = _by_symbol(report.sessions)
+        for fetch in group:
+            sessions = by_symbol[fetch.chunk.symbol.code]
+            self.progress[fetch.chunk.job].add(sessions, fetch.record, report)
+
+    def _record_failures(self, failures: Sequence[tuple[Fetch, GbError]]) -> None:
+        """One commit for all symbols of a window: a vendor that is down fails for hundreds at once."""
+        if not failures:
+            return
+        sessions = self._store.record_failure(
+            self.recorder.source.name,
+            _codes(failures),
+            self._window(failures[0][0].chunk),
+            rules=self.rules,
+            listings=self.listings,
+        )
+        self._add_errors(failures, sessions)
+
+    def _defer(self, deferred: Sequence[tuple[Fetch, GbError]]) -> None:
+        """Of what is deferred the ledger says nothing new."""
+        if not deferred:
+            return
+        window = self._window(deferred[0][0].chunk)
+        sessions = deferred_sessions(_codes(deferred), self.rules, window, self._store.clock(), self.listings)
+        self._add_errors(deferred, session_reports(sessions))
+
+    def _add_errors(self, errors: Sequence[tuple[Fetch, GbError]], sessions: Iterable[SessionReport]) -> None:
+        by_symbol = _by_symbol(sessions)
+        for fetch, error in errors:
+            self.progress[fetch.chunk.job].add(by_symbol[fetch.chunk.symbol.code], fetch.record, None, error)
+
+    def _window(self, chunk: Chunk) -> Window:
+        return self.rules.calendar.window(chunk.start, chunk.end, self.resolution)
+
+
+def _codes(errors: Sequence[tuple[Fetch, GbError]]) -> list[str]:
+    return list(dict.fromkeys(fetch.chunk.symbol.code for fetch, _ in errors))
+
+
+def _by_symbol(sessions: Iterable[SessionReport]) -> Mapping[str, list[SessionReport]]:
+    by_symbol: dict[str, list[SessionReport]] = defaultdict(list)
+    for session in sessions:
+        by_symbol[session.symbol].append(session)
+    return by_symbol
+
+
+def _asked_at(group: Sequence[Fetch], now: datetime) -> dict[str, datetime]:
+    """When the vendor was asked about each symbol: what was open then is open in its answer, however late that is written.
+
+    Of two answers of one symbol the earlier one counts; whoever was not asked is not older than the present.
+    """
+    moments: dict[str, datetime] = {}
+    for fetch in group:
+        code, moment = fetch.chunk.symbol.code, now if fetch.record is None else fetch.record.fetched_at
+        moments[code] = min(moment, moments.get(code, moment))
+    return moments
