@@ -267,14 +267,14 @@ async def test_the_key_is_in_no_message_and_no_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     words = f"We have detected your API key as {KEY}. This is a premium endpoint."
-    for fault in (
-        {"status": 200, "body": f'{{"Information": "{words}"}}'},
-        {"status": 500, "body": words},
-        {"action": "reset"},
+    for fault, kind in (
+        ({"status": 200, "body": f'{{"Information": "{words}"}}'}, NotEntitled),
+        ({"status": 500, "body": words}, TransientVendorError),
+        ({"action": "reset"}, TransientVendorError),
     ):
         provider = made(sim)
         sim.faults.add(match="TIME_SERIES", **fault)
-        with pytest.raises((PermanentVendorError, TransientVendorError)) as raised:
+        with pytest.raises(kind) as raised:
             await provider.fetch_bars(KO, DAY, Resolution.MINUTE_5)
         assert KEY not in repr(raised.value) + str(raised.value)
         await provider.aclose()

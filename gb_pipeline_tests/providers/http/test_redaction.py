@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_pipeline.errors import NotEntitled, TransientVendorError, VendorError
+from gb_pipeline.errors import NotEntitled, PermanentVendorError, RateLimited, TransientVendorError, VendorError
 from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.redaction import hide, scrub
@@ -56,14 +56,19 @@ def client(url: str, *secrets: str) -> HttpClient:
     return HttpClient("acme", Transport("acme", policy), base_url=url, headers=headers, secrets=secrets)
 
 
-@pytest.mark.parametrize("path", ["401/x", "403/x", "404/x", "429/x", "500/x", "302/x", "200/broken"])
-async def test_no_error_and_no_log_shows_the_key(vendor: str, path: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("path", "kind"), [
+    ("401/x", NotEntitled), ("403/x", NotEntitled), ("404/x", PermanentVendorError), ("429/x", RateLimited),
+    ("500/x", TransientVendorError), ("302/x", TransientVendorError), ("200/broken", TransientVendorError),
+])  # fmt: skip
+async def test_no_error_and_no_log_shows_the_key(
+    vendor: str, path: str, kind: type[VendorError], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     asked = client(vendor, KEY)
     with pytest.raises(VendorError) as caught:
         await asked.get_json(f"https://api.acme.test/{path}", {"apikey": KEY, "symbol": "A"})
     await asked.aclose()
-    assert isinstance(caught.value, NotEntitled if path in {"401/x", "403/x"} else VendorError)
+    assert type(caught.value) is kind
     said = str(caught.value) + caplog.text
     assert "HTTP Request" in said
     for form in (KEY, "plan7%2Bted%2FKey%3D", "plan7+ted%2FKey"):
