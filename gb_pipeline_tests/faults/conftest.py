@@ -1,4 +1,4 @@
-"""An exchange, a project and processes that ingest from the one into the other."""
+"""Lakes to damage; an exchange, a project and processes that ingest from the one into the other."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import stored
+from gb_pipeline_tests.faults.specimen import Specimen, fresh, settled
 
 DRIVER = Path(__file__).with_name("ingesting.py")
 SYMBOLS = ["BTC-USDT", "ETH-USDT"]
@@ -94,6 +95,13 @@ class Yard:
         """Equal but for the moment at which each became known."""
         names = [name for name in expected.columns if name != "known_at"]
         assert stored.select(names).equals(expected.select(names))
+
+
+@pytest.fixture(scope="session")
+def specimens(tmp_path_factory: pytest.TempPathFactory) -> list[Specimen]:
+    """Two lakes with everything in them, of which only copies are damaged."""
+    folder = tmp_path_factory.mktemp("specimens")
+    return [settled(folder / "settled"), fresh(folder / "fresh")]
 
 
 @pytest.fixture
