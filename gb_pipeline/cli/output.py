@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Arguments, an environment variable or gb.yaml are unusable; nothing was done."""
     TRANSIENT = 3
-    """The vendor or the way there failed in passing: the same command may succeed later."""
+    """A temporary failure of the vendor or the network: the same command may succeed later."""
     INTERRUPTED = 130
     """Ctrl-C."""
 

@@ -154,7 +154,7 @@ class Stocks:
             interval: 1m 5m 15m 30m 1h (stamped with their open), 1d 1w 1mo (stamped with 00:00 in New York of the
                 session, the Monday, the first of the month).
             start_ms: first stamp.
-            end_ms: first stamp that is not wanted any more; nothing later than now is ever shown.
+            end_ms: end (exclusive); nothing later than now is ever shown.
             extended: from 04:00 to 20:00 in New York instead of the regular hours; intraday only.
             adjusted: prices divided and volumes multiplied by the splits that have happened until now, as exact text of
                 up to 12 decimals. Raw prices have two.

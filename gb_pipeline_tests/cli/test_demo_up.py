@@ -106,7 +106,7 @@ def test_a_demo_is_not_started_in_somebodys_project(tmp_path: Path, environment:
     command = [*GB, "demo", "--no-ui", "--dir", "mine"]
     told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert told.returncode == 2
-    assert "something else than a demo" in told.stderr
+    assert "something other than a demo" in told.stderr
     subprocess.run([*GB, "init", "other"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     command[-1] = "other"
     told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

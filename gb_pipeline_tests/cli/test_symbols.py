@@ -59,7 +59,7 @@ def test_symbols_are_added_to_the_list_and_nothing_else_changes(gb: Gb, many: Pa
     told = gb("symbols", "add", "sim", "sol/usdt", "BTC-USDT", "-c", many)
     assert told.code == 0
     assert "SOL-USDT added" in told.err
-    assert "BTC-USDT is a symbol of sim already" in told.err
+    assert "BTC-USDT is already a symbol of sim" in told.err
     expected = before.replace("symbols: [BTC-USDT, ETH-USDT]", "symbols: [BTC-USDT, ETH-USDT, SOL-USDT]")
     assert (many / "gb.yaml").read_text(encoding="utf-8") == expected
     assert gb("symbols", "remove", "sim", "SOL-USDT", "-c", many).code == 0
