@@ -27,7 +27,7 @@ from gb_pipeline.providers.yahoo.actions import actions
 from gb_pipeline.providers.yahoo.bars import Page, bars
 from gb_pipeline.providers.yahoo.chart import float32_text, read_chart
 from gb_pipeline.providers.yahoo.provider import YahooProvider
-from gb_pipeline_tests.providers.yahoo_bodies import Row, body, seconds
+from gb_pipeline_tests.providers.yahoo.bodies import Row, body, seconds
 
 AAPL = Symbol.equity("AAPL")
 MINUTE, HOUR, DAY = Resolution.MINUTE, Resolution.HOUR, Resolution.DAY

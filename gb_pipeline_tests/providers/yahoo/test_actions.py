@@ -15,7 +15,7 @@ from gb_pipeline.errors import TransientVendorError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.yahoo.actions import actions, as_paid
 from gb_pipeline.providers.yahoo.chart import read_chart
-from gb_pipeline_tests.providers.yahoo_bodies import body, seconds
+from gb_pipeline_tests.providers.yahoo.bodies import body, seconds
 
 EVER = (date(1960, 1, 1), date(2030, 1, 1))
 RATIOS = st.builds(Fraction, st.integers(1, 60), st.integers(1, 60))
