@@ -132,21 +132,11 @@ def test_the_product_does_not_know_whether_it_is_tested() -> None:
     check(found, {}, "nothing of the product asks for pytest")
 
 
-# Circles that are known, by their files.
-CIRCLES: dict[frozenset[str], str] = {
-    frozenset(
-        {"providers/csv/options.py", "providers/csv/stamps.py"}
-    ): "options name the readers of stamps, which take options",
-}
-
-
 def test_no_files_import_each_other_in_circles() -> None:
     """Also not for the sake of a type, and not inside of functions: who reads one file of a circle has to read them all."""
-    found = set(circles({file: {to for to, _ in files_imported(file, tree)} for file, tree in sources().items()}))
-    new = found - set(CIRCLES)
-    assert not new, "these import each other in a circle: " + "; ".join(", ".join(sorted(circle)) for circle in new)
-    gone = set(CIRCLES) - found
-    assert not gone, f"no circle any more, take it off the list: {gone}"
+    graph = {file: {to for to, _ in files_imported(file, tree)} for file, tree in sources().items()}
+    found = "; ".join(", ".join(sorted(circle)) for circle in circles(graph))
+    assert not found, f"these import each other in a circle: {found}"
 
 
 def test_circles_are_found() -> None:
