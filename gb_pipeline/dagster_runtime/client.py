@@ -128,31 +128,31 @@ class DagsterClient:
             DagsterError: Dagster refused it.
         """
         selection = [{"path": list(path)} for path in assets]
-        found = self.graphql(_LAUNCH, p={"assetSelection": selection, "partitionNames": list(partitions)})
-        answer = found["launchPartitionBackfill"]
+        data = self.graphql(_LAUNCH, p={"assetSelection": selection, "partitionNames": list(partitions)})
+        answer = data["launchPartitionBackfill"]
         if answer["__typename"] != "LaunchBackfillSuccess":
             raise DagsterError(f"Dagster refused the backfill: {answer.get('message', answer['__typename'])}")
         return str(answer["backfillId"])
 
     def backfill(self, backfill_id: str) -> Backfill:
         """What a backfill has done so far."""
-        found = self.graphql(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
-        if found["__typename"] != "PartitionBackfill":
-            raise DagsterError(f"Dagster has no backfill {backfill_id}: {found.get('message')}")
-        counts = (found["assetBackfillData"] or {}).get("assetBackfillStatuses", [])
+        node = self.graphql(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+        if node["__typename"] != "PartitionBackfill":
+            raise DagsterError(f"Dagster has no backfill {backfill_id}: {node.get('message')}")
+        counts = (node["assetBackfillData"] or {}).get("assetBackfillStatuses", [])
 
         def total(name: str) -> int:
             return sum(item.get(name, 0) for item in counts)
 
         return Backfill(
             id=backfill_id,
-            status=found["status"],
+            status=node["status"],
             targeted=total("numPartitionsTargeted"),
             materialized=total("numPartitionsMaterialized"),
             failed=total("numPartitionsFailed"),
             running=total("numPartitionsInProgress"),
-            runs=tuple(run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found["runs"]),
-            error=(found["error"] or {}).get("message", ""),
+            runs=tuple(run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in node["runs"]),
+            error=(node["error"] or {}).get("message", ""),
         )
 
     def wait_backfill(
@@ -212,7 +212,7 @@ class DagsterClient:
 
     def partition_stats(self, assets: Iterable[Sequence[str]]) -> dict[str, dict[str, int]]:
         """Numbers of partitions per asset (`a/b/c`): `total`, `materialized`, `failed`, `running`."""
-        found = self.graphql(_STATS, keys=[{"path": list(path)} for path in assets])["assetNodes"]
+        nodes = self.graphql(_STATS, keys=[{"path": list(path)} for path in assets])["assetNodes"]
         names = {
             "total": "numPartitions", "materialized": "numMaterialized", "failed": "numFailed", "running": "numMaterializing",
         }  # fmt: skip
@@ -220,7 +220,7 @@ class DagsterClient:
             "/".join(node["assetKey"]["path"]): {
                 ours: (node["partitionStats"] or {}).get(theirs, 0) for ours, theirs in names.items()
             }
-            for node in found
+            for node in nodes
         }
 
     def partition_statuses(self, asset: Sequence[str]) -> dict[str, str]:
@@ -236,9 +236,9 @@ class DagsterClient:
 
     def check_results(self, asset: Sequence[str], check: str, limit: int = 1000) -> dict[str, dict[str, Any]]:
         """The newest result of a check per partition: `passed`, `severity`, `metadata`."""
-        found = self.graphql(_CHECKS, key={"path": list(asset)}, name=check, limit=limit)["assetCheckExecutions"]
+        executions = self.graphql(_CHECKS, key={"path": list(asset)}, name=check, limit=limit)["assetCheckExecutions"]
         results: dict[str, dict[str, Any]] = {}
-        for execution in found:
+        for execution in executions:
             result = execution["evaluation"]
             if result is not None and result["partition"] is not None:
                 shown = {item["label"]: item.get("intValue", item.get("text")) for item in result["metadataEntries"]}

@@ -110,7 +110,7 @@ class PartitionOutcome:
         firsts = [session.first for session in self.sessions if session.first]
         lasts = [session.last for session in self.sessions if session.last]
         fingerprints = [(str(item.session), item.fingerprint) for item in self.sessions if item.fingerprint]
-        shown: dict[str, Any] = {
+        metadata: dict[str, Any] = {
             "status": self.sentence,
             "rows": self.sum("actual"),
             "expected": self.sum("expected"),
@@ -122,25 +122,27 @@ class PartitionOutcome:
             "suspicious": sum(_sum_counts(self.sessions, "warnings").values()),
         }
         if firsts and lasts:
-            shown |= {"first_bar": _format_moment(min(firsts)), "last_bar": _format_moment(max(lasts))}
+            metadata |= {"first_bar": _format_moment(min(firsts)), "last_bar": _format_moment(max(lasts))}
         if fingerprints:
-            shown["fingerprint"] = fingerprints[0][1] if len(fingerprints) == 1 else combine(fingerprints)
+            metadata["fingerprint"] = fingerprints[0][1] if len(fingerprints) == 1 else combine(fingerprints)
         # The vendor answers, and a commit holds, many days at once: these describe the whole job.
-        shown["latency_ms"] = round(self.job.latency_ms / max(self.job.calls, 1))
-        shown["vendor_bytes"] = self.job.vendor_bytes
-        shown["commit_bytes"] = self.job.written_bytes
+        metadata["latency_ms"] = round(self.job.latency_ms / max(self.job.calls, 1))
+        metadata["vendor_bytes"] = self.job.vendor_bytes
+        metadata["commit_bytes"] = self.job.written_bytes
         if self.job.version is not None:
-            shown["table_version"] = self.job.version
-        shown["dagster/partition_row_count"] = self.sum("actual")
-        shown["dagster/row_count"] = series_rows
-        return shown | self._worst_rows()
+            metadata["table_version"] = self.job.version
+        metadata["dagster/partition_row_count"] = self.sum("actual")
+        metadata["dagster/row_count"] = series_rows
+        return metadata | self._worst_rows()
 
     def failure_metadata(self) -> dict[str, Any]:
         """What an observation of a partition shows that is not materialised: why, and what can be done."""
-        shown: dict[str, Any] = {"status": "not stored", "reason": self.reason}
+        metadata: dict[str, Any] = {"status": "not stored", "reason": self.reason}
         if self.error is not None and self.error.fix:
-            shown["fix"] = self.error.fix
-        return shown | {"received": self.sum("received"), "quarantined": self.sum("quarantined")} | self._worst_rows()
+            metadata["fix"] = self.error.fix
+        return (
+            metadata | {"received": self.sum("received"), "quarantined": self.sum("quarantined")} | self._worst_rows()
+        )
 
     def deferral_metadata(self, why: QuotaExhausted) -> dict[str, Any]:
         """What an observation of a deferred partition shows."""
@@ -163,18 +165,18 @@ class PartitionOutcome:
     def _evaluate_valid(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
         quarantined = self.sum("quarantined")
         severity = dg.AssetCheckSeverity.ERROR if self.refused else dg.AssetCheckSeverity.WARN
-        shown: dict[str, Any] = {"received": self.sum("received"), "quarantined": quarantined}
+        metadata: dict[str, Any] = {"received": self.sum("received"), "quarantined": quarantined}
         for name, codes in (("refused_because", "reasons"), ("suspicious", "warnings")):
             counts = _sum_counts(self.sessions, codes)
             if counts:
-                shown[name] = ", ".join(f"{code}: {count}" for code, count in counts.most_common())
-        return not self.refused and not quarantined, severity, shown | self._worst_rows()
+                metadata[name] = ", ".join(f"{code}: {count}" for code, count in counts.most_common())
+        return not self.refused and not quarantined, severity, metadata | self._worst_rows()
 
     def _evaluate_complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
-        shown: dict[str, Any] = {"expected": self.sum("expected"), "missing": self.sum("missing")}
+        metadata: dict[str, Any] = {"expected": self.sum("expected"), "missing": self.sum("missing")}
         if self.error is not None:
-            return False, dg.AssetCheckSeverity.ERROR, shown | {"error": self.error.what, "fix": self.error.fix}
-        shown["unexplained"] = self.open_missing
+            return False, dg.AssetCheckSeverity.ERROR, metadata | {"error": self.error.what, "fix": self.error.fix}
+        metadata["unexplained"] = self.open_missing
         if self.gaps:
             rows = [
                 {
@@ -185,8 +187,8 @@ class PartitionOutcome:
                 }
                 for gap in sorted(self.gaps, key=lambda gap: -gap.missing)[:_SAMPLE]
             ]
-            shown["largest_gaps"] = build_table(rows)
-        return self.open_missing == 0, dg.AssetCheckSeverity.WARN, shown
+            metadata["largest_gaps"] = build_table(rows)
+        return self.open_missing == 0, dg.AssetCheckSeverity.WARN, metadata
 
     def _worst_rows(self) -> dict[str, Any]:
         rows = [dict(row) for session in self.sessions for row in session.worst][:_SAMPLE]

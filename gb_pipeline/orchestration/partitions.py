@@ -106,7 +106,7 @@ class Partitioning:
         """`UTC`, or `Etc/GMT-3` for three hours ahead: POSIX counts westwards."""
         return "UTC" if self.offset == 0 else f"Etc/GMT{-self.offset:+d}"
 
-    def ended(self, session: date) -> datetime:
+    def end_of(self, session: date) -> datetime:
         """When the partition of a session (grain `day`) begins to exist: an instant in UTC, at or after the close."""
         return datetime.combine(session + _DAY, time(), timezone(timedelta(hours=self.offset))).astimezone(UTC)
 
@@ -125,14 +125,14 @@ class Partitioning:
         """The partition that a session lies in."""
         return _floor(session, self.grain).strftime(_FORMAT[self.grain])
 
-    def ranges(self, keys: Iterable[str]) -> list[tuple[date, date]]:
+    def join_ranges(self, keys: Iterable[str]) -> list[tuple[date, date]]:
         """Days of some partitions, neighbours joined across weekends and holidays, oldest first."""
         spans = sorted(self.sessions(key) for key in set(keys))
         cuts = [i for i, (a, b) in enumerate(pairwise(spans), 1) if self.calendar.sessions(a[1], max(a[1], b[0]))]
         edges = [0, *cuts, len(spans)]
         return [(spans[a][0], spans[b - 1][1]) for a, b in pairwise(edges) if b > a]
 
-    def count(self, today: date) -> int:
+    def count_until(self, today: date) -> int:
         """How many partitions there are up to a day."""
         last = min(today, self.end or today)
         if last <= self.start:
@@ -175,11 +175,11 @@ def warn_if_many(name: str, partitioning: Partitioning, symbols: int, today: dat
         symbols: how many series there are.
         today: the present.
     """
-    total = partitioning.count(today) * symbols
+    total = partitioning.count_until(today) * symbols
     if partitioning.grain is Grain.DAY and total > MANY_SYMBOL_DAYS:
         hours = total * MILLISECONDS_PER_PARTITION / 3_600_000
         warnings.warn(
-            f"{name}: {symbols:,} symbols x {partitioning.count(today):,} days are {total:,} partitions; to record them"
+            f"{name}: {symbols:,} symbols x {partitioning.count_until(today):,} days are {total:,} partitions; to record them"
             f" all takes Dagster about {hours:.1f} hours. `grain: month` in gb.yaml makes it about {hours / 21:.1f}.",
             ManyPartitionsWarning,
             stacklevel=2,

@@ -45,7 +45,7 @@ def build_daily_schedule(group: SeriesGroup) -> dg.ScheduleDefinition:
         session = find_newest_session(partitioning, now - settle)
         if session is None:
             return dg.SkipReason(f"{group.source.name} wants no session that has ended by now")
-        if partitioning.ended(session) <= now - _DAY - settle:
+        if partitioning.end_of(session) <= now - _DAY - settle:
             return dg.SkipReason(f"no session of {group.source.calendar} ended since {session}")
         key = partitioning.key(session)
         return dg.RunRequest(
@@ -89,14 +89,14 @@ def find_newest_session(partitioning: Partitioning, now: datetime) -> date | Non
     last = min(today, partitioning.end or today, partitioning.calendar.end or today)
     first = max(partitioning.start, last - _LOOK_BACK)
     sessions = partitioning.calendar.sessions(first, last) if first < last else []
-    return next((day for day in reversed(sessions) if partitioning.ended(day) <= now), None)
+    return next((day for day in reversed(sessions) if partitioning.end_of(day) <= now), None)
 
 
 def build_cron(partitioning: Partitioning, settle: timedelta) -> str:
     """A cron line: daily at the local time by which, in every season, a session has ended and settled."""
     zone = partitioning.calendar.zone
     # Once in winter and once in summer; the later of the two on the local clock holds for the whole year.
-    ends = [partitioning.ended(day).astimezone(zone) for day in (date(2024, 1, 10), date(2024, 7, 10))]
+    ends = [partitioning.end_of(day).astimezone(zone) for day in (date(2024, 1, 10), date(2024, 7, 10))]
     noon = [end.replace(hour=12, minute=0) for end in ends]
     # Counted from the session's noon, or an end after midnight would be earlier than one before it.
     latest = max(end - middle if end >= middle else end - middle + _DAY for end, middle in zip(ends, noon, strict=True))

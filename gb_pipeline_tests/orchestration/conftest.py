@@ -82,8 +82,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    """`bench(grain="month")`: a source `sim` with these settings besides the usual ones."""
+def build_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """`build_bench(grain="month")`: a source `sim` with these settings besides the usual ones."""
     with (
         Simulation(seed=5, symbols=SYMBOLS) as simulation,
         dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance,

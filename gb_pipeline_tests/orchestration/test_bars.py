@@ -14,13 +14,13 @@ BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
 
 
-def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to_know(bench):
-    made = bench()
-    result = made.run(BTC, ETH, partitions=DAYS)
+def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to_know(build_bench):
+    bench = build_bench()
+    result = bench.run(BTC, ETH, partitions=DAYS)
 
     assert result.success
-    assert made.materialized(BTC) == made.materialized(ETH) == {"2024-01-01", "2024-01-02", "2024-01-03"}
-    shown = made.metadata(BTC, "2024-01-02")
+    assert bench.materialized(BTC) == bench.materialized(ETH) == {"2024-01-01", "2024-01-02", "2024-01-03"}
+    shown = bench.metadata(BTC, "2024-01-02")
     assert shown["status"] == "1,440 of 1,440 bars"
     assert (shown["rows"], shown["expected"], shown["missing"], shown["quarantined"]) == (1440, 1440, 0, 0)
     assert (shown["first_bar"], shown["last_bar"]) == ("2024-01-02 00:00:00Z", "2024-01-02 23:59:00Z")
@@ -29,170 +29,170 @@ def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to
     assert shown["commit_bytes"] > 0 and shown["vendor_bytes"] > 0
 
 
-def test_every_materialisation_is_counted_once(bench):
-    made = bench()
-    made.run(BTC, partitions=DAYS)
+def test_every_materialisation_is_counted_once(build_bench):
+    bench = build_bench()
+    bench.run(BTC, partitions=DAYS)
 
     wanted = dg.AssetRecordsFilter(dg.AssetKey(BTC.split("/")))
-    assert len(made.instance.fetch_materializations(wanted, limit=100).records) == 3
+    assert len(bench.instance.fetch_materializations(wanted, limit=100).records) == 3
 
 
-def test_the_same_range_again_commits_nothing_but_the_ledger_of_calls(bench):
-    made = bench()
-    made.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
-    made.run(BTC, ETH, partitions=DAYS)
-    before = made.versions()
+def test_the_same_range_again_commits_nothing_but_the_ledger_of_calls(build_bench):
+    bench = build_bench()
+    bench.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
+    bench.run(BTC, ETH, partitions=DAYS)
+    before = bench.versions()
 
-    result = made.run(BTC, ETH, partitions=DAYS)
+    result = bench.run(BTC, ETH, partitions=DAYS)
 
-    after = made.versions()
+    after = bench.versions()
     assert result.success
     assert after.pop("fetches") > before.pop("fetches")
     assert after == before
-    assert made.metadata(BTC, "2024-01-02")["commit_bytes"] == 0
+    assert bench.metadata(BTC, "2024-01-02")["commit_bytes"] == 0
 
 
-def test_a_day_with_too_many_bad_rows_is_the_only_one_that_is_not_materialised(bench):
-    made = bench()
+def test_a_day_with_too_many_bad_rows_is_the_only_one_that_is_not_materialised(build_bench):
+    bench = build_bench()
     for minute in range(20):
-        made.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
+        bench.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
 
-    result = made.run(BTC, ETH, partitions=DAYS)
+    result = bench.run(BTC, ETH, partitions=DAYS)
 
     assert not result.success
-    assert made.materialized(BTC) == {"2024-01-01", "2024-01-02", "2024-01-03"}
-    assert made.materialized(ETH) == {"2024-01-01", "2024-01-03"}
-    check = made.checks(result)["ETH-USDT", "2024-01-02", "valid"]
+    assert bench.materialized(BTC) == {"2024-01-01", "2024-01-02", "2024-01-03"}
+    assert bench.materialized(ETH) == {"2024-01-01", "2024-01-03"}
+    check = bench.checks(result)["ETH-USDT", "2024-01-02", "valid"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     failure = result.failure_data_for_node("sim_bars_1m")
     assert "1 of 6 partitions are not stored" in str(failure.error.cause or failure.error)
     assert "20 of 1,440 rows are bad (high_not_highest 20" in str(failure.error.cause or failure.error)
 
 
-def test_a_red_day_has_an_observation_that_says_why(bench):
-    made = bench()
+def test_a_red_day_has_an_observation_that_says_why(build_bench):
+    bench = build_bench()
     for minute in range(20):
-        made.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
-    made.run(ETH, partitions=DAYS)
+        bench.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
+    bench.run(ETH, partitions=DAYS)
 
-    records = made.instance.fetch_observations(dg.AssetKey(ETH.split("/")), limit=10).records
+    records = bench.instance.fetch_observations(dg.AssetKey(ETH.split("/")), limit=10).records
     assert [record.partition_key for record in records] == ["2024-01-02"]
     shown = records[0].asset_observation.metadata
     assert shown["reason"].value.startswith("20 of 1,440 rows are bad")
     assert len(shown["worst_rows"].records) == 5
 
 
-def test_one_bad_row_is_kept_apart_and_warned_about(bench):
-    made = bench()
-    made.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
+def test_one_bad_row_is_kept_apart_and_warned_about(build_bench):
+    bench = build_bench()
+    bench.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
 
-    result = made.run(ETH, partitions=DAYS)
+    result = bench.run(ETH, partitions=DAYS)
 
     assert result.success
-    check = made.checks(result)["ETH-USDT", "2024-01-02", "valid"]
+    check = bench.checks(result)["ETH-USDT", "2024-01-02", "valid"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert check.metadata["quarantined"].value == 1
     assert "high_not_highest: 1" in check.metadata["refused_because"].value
-    assert made.metadata(ETH, "2024-01-02")["rows"] == 1439
+    assert bench.metadata(ETH, "2024-01-02")["rows"] == 1439
 
 
 @pytest.mark.parametrize(("policy", "passed"), [("open", False), ("no_trade", True)])
-def test_a_hole_is_a_warning_unless_the_vendors_habits_explain_it(bench, policy, passed):
-    made = bench(gap_policy=policy)
-    made.simulation.plant("gap", "ETH-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
+def test_a_hole_is_a_warning_unless_the_vendors_habits_explain_it(build_bench, policy, passed):
+    bench = build_bench(gap_policy=policy)
+    bench.simulation.plant("gap", "ETH-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
 
-    result = made.run(ETH, partitions=DAYS)
+    result = bench.run(ETH, partitions=DAYS)
 
     assert result.success
-    check = made.checks(result)["ETH-USDT", "2024-01-02", "complete"]
+    check = bench.checks(result)["ETH-USDT", "2024-01-02", "complete"]
     assert check.passed is passed
     assert check.metadata["missing"].value == 5
     gap = check.metadata["largest_gaps"].records[0].data
     assert (gap["from"], gap["bars"]) == ("2024-01-02 10:00:00Z", 5)
 
 
-def test_passed_checks_name_the_materialisation_that_they_speak_about(bench):
-    made = bench()
-    result = made.run(BTC, partitions=DAYS)
+def test_passed_checks_name_the_materialisation_that_they_speak_about(build_bench):
+    bench = build_bench()
+    result = bench.run(BTC, partitions=DAYS)
 
     wanted = dg.AssetRecordsFilter(dg.AssetKey(BTC.split("/")))
-    stored = {r.partition_key: r.storage_id for r in made.instance.fetch_materializations(wanted, limit=10).records}
-    targets = {day: item.target_materialization_data for (_, day, _), item in made.checks(result).items()}
+    stored = {r.partition_key: r.storage_id for r in bench.instance.fetch_materializations(wanted, limit=10).records}
+    targets = {day: item.target_materialization_data for (_, day, _), item in bench.checks(result).items()}
     assert {day: target.storage_id for day, target in targets.items() if target} == stored
 
 
-def test_a_vendor_that_is_down_leaves_the_days_red_and_the_other_symbol_green(bench):
-    made = bench()
-    made.simulation.faults.add(match="symbol=ETHUSDT", status=503, times=-1)
+def test_a_vendor_that_is_down_leaves_the_days_red_and_the_other_symbol_green(build_bench):
+    bench = build_bench()
+    bench.simulation.faults.add(match="symbol=ETHUSDT", status=503, times=-1)
 
-    result = made.run(BTC, ETH, partitions=DAYS)
+    result = bench.run(BTC, ETH, partitions=DAYS)
 
     assert not result.success
-    assert len(made.materialized(BTC)) == 3
-    assert made.materialized(ETH) == set()
-    checks = made.checks(result)
+    assert len(bench.materialized(BTC)) == 3
+    assert bench.materialized(ETH) == set()
+    checks = bench.checks(result)
     assert ("ETH-USDT", "2024-01-01", "valid") not in checks  # nothing came that could be valid
     check = checks["ETH-USDT", "2024-01-01", "complete"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert check.metadata["error"].value
 
 
-def test_days_before_the_listing_are_materialised_without_rows(bench):
-    made = bench(symbols=["BTC-USDT", {"code": "ETH-USDT", "listed_from": "2024-01-03"}])
+def test_days_before_the_listing_are_materialised_without_rows(build_bench):
+    bench = build_bench(symbols=["BTC-USDT", {"code": "ETH-USDT", "listed_from": "2024-01-03"}])
 
-    result = made.run(ETH, partitions=DAYS)
+    result = bench.run(ETH, partitions=DAYS)
 
     assert result.success
-    assert len(made.materialized(ETH)) == 3
-    assert made.metadata(ETH, "2024-01-01")["status"] == "not listed"
-    assert made.metadata(ETH, "2024-01-01")["rows"] == 0
-    assert all(check.passed for check in made.checks(result).values())
+    assert len(bench.materialized(ETH)) == 3
+    assert bench.metadata(ETH, "2024-01-01")["status"] == "not listed"
+    assert bench.metadata(ETH, "2024-01-01")["rows"] == 0
+    assert all(check.passed for check in bench.checks(result).values())
 
 
-def test_daily_bars_come_in_months_whose_fingerprint_holds_every_day(bench):
-    made = bench(resolutions=["1d"], start="2024-01-15")
+def test_daily_bars_come_in_months_whose_fingerprint_holds_every_day(build_bench):
+    bench = build_bench(resolutions=["1d"], start="2024-01-15")
     key = "sim/bars_1d/BTC-USDT"
 
-    result = made.run(key, partitions=("2024-01", "2024-02"))
+    result = bench.run(key, partitions=("2024-01", "2024-02"))
 
     assert result.success
-    assert made.metadata(key, "2024-01")["rows"] == 17
-    assert made.metadata(key, "2024-02")["rows"] == 29
-    assert made.metadata(key, "2024-02")["dagster/row_count"] == 46
-    months = [made.metadata(key, month)["fingerprint"] for month in ("2024-01", "2024-02")]
+    assert bench.metadata(key, "2024-01")["rows"] == 17
+    assert bench.metadata(key, "2024-02")["rows"] == 29
+    assert bench.metadata(key, "2024-02")["dagster/row_count"] == 46
+    months = [bench.metadata(key, month)["fingerprint"] for month in ("2024-01", "2024-02")]
     assert all(re.fullmatch("[0-9a-f]{64}", fingerprint) for fingerprint in months)
     assert months[0] != months[1]
 
 
-def test_a_restated_bar_is_counted_on_its_day(bench):
-    made = bench()
-    made.run(BTC, partitions=DAYS)
-    made.simulation.plant("restatement", "BTC-USDT", start="2024-01-02T10:00:00Z", values={"volume": "7.5"})
+def test_a_restated_bar_is_counted_on_its_day(build_bench):
+    bench = build_bench()
+    bench.run(BTC, partitions=DAYS)
+    bench.simulation.plant("restatement", "BTC-USDT", start="2024-01-02T10:00:00Z", values={"volume": "7.5"})
 
-    made.run(BTC, partitions=DAYS)
+    bench.run(BTC, partitions=DAYS)
 
-    assert made.metadata(BTC, "2024-01-02")["restated"] == 1
-    assert made.metadata(BTC, "2024-01-03")["restated"] == 0
+    assert bench.metadata(BTC, "2024-01-02")["restated"] == 1
+    assert bench.metadata(BTC, "2024-01-03")["restated"] == 0
 
 
-def test_bars_that_the_vendor_returns_no_more_are_counted_on_their_day_from_then_on(bench):
-    made = bench()
-    made.run(BTC, partitions=DAYS)
-    assert made.metadata(BTC, "2024-01-02")["withdrawn"] == 0
-    made.simulation.plant("gap", "BTC-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
+def test_bars_that_the_vendor_returns_no_more_are_counted_on_their_day_from_then_on(build_bench):
+    bench = build_bench()
+    bench.run(BTC, partitions=DAYS)
+    assert bench.metadata(BTC, "2024-01-02")["withdrawn"] == 0
+    bench.simulation.plant("gap", "BTC-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
 
     for _ in range(2):
-        made.run(BTC, partitions=DAYS)
+        bench.run(BTC, partitions=DAYS)
 
-        assert made.metadata(BTC, "2024-01-02")["withdrawn"] == 5
-        assert made.metadata(BTC, "2024-01-02")["rows"] == 1440
-        assert made.metadata(BTC, "2024-01-03")["withdrawn"] == 0
+        assert bench.metadata(BTC, "2024-01-02")["withdrawn"] == 5
+        assert bench.metadata(BTC, "2024-01-02")["rows"] == 1440
+        assert bench.metadata(BTC, "2024-01-03")["withdrawn"] == 0
 
 
-def test_wide_bars_take_the_place_of_standard_ones_in_the_count_of_a_series(bench):
-    narrow = bench()
+def test_wide_bars_take_the_place_of_standard_ones_in_the_count_of_a_series(build_bench):
+    narrow = build_bench()
     narrow.run(BTC, ETH, partitions=DAYS)
-    wide = bench(precision="wide")
+    wide = build_bench(precision="wide")
 
     wide.run(BTC, partitions=("2024-01-03", "2024-01-04"))
 
@@ -203,23 +203,23 @@ def test_wide_bars_take_the_place_of_standard_ones_in_the_count_of_a_series(benc
     }
 
 
-def test_scattered_days_are_fetched_and_nothing_between_them(bench):
-    made = bench()
-    made.run(BTC, partitions="2024-01-02")
-    made.run(BTC, partitions="2024-02-05")
+def test_scattered_days_are_fetched_and_nothing_between_them(build_bench):
+    bench = build_bench()
+    bench.run(BTC, partitions="2024-01-02")
+    bench.run(BTC, partitions="2024-02-05")
 
-    assert made.materialized(BTC) == {"2024-01-02", "2024-02-05"}
-    assert made.metadata(BTC, "2024-02-05")["dagster/row_count"] == 2 * 1440
+    assert bench.materialized(BTC) == {"2024-01-02", "2024-02-05"}
+    assert bench.metadata(BTC, "2024-02-05")["dagster/row_count"] == 2 * 1440
 
 
-def test_locks_and_limits_lie_where_gb_yaml_says(bench, monkeypatch):
+def test_locks_and_limits_lie_where_gb_yaml_says(build_bench, monkeypatch):
     monkeypatch.setenv("GB_STATE", "machine")
-    made = bench()
+    bench = build_bench()
 
-    assert made.run(BTC, partitions="2024-01-01").success
-    assert made.run("catalog").success
-    assert made.run("ledgers_compaction").success
+    assert bench.run(BTC, partitions="2024-01-01").success
+    assert bench.run("catalog").success
+    assert bench.run("ledgers_compaction").success
 
-    assert (made.settings.path.parent / "machine" / "locks" / "bars_1m.lock").exists()
-    assert (made.settings.path.parent / "machine" / "rate_limits").is_dir()
-    assert not (made.settings.lake / "state").exists()
+    assert (bench.settings.path.parent / "machine" / "locks" / "bars_1m.lock").exists()
+    assert (bench.settings.path.parent / "machine" / "rate_limits").is_dir()
+    assert not (bench.settings.lake / "state").exists()

@@ -58,10 +58,10 @@ def settings(folder: Path, **body) -> Settings:
 
 def graph(definitions: dg.Definitions) -> dict[str, object]:
     """Everything that a change of gb_pipeline could change by accident."""
-    found: dict[str, object] = {}
+    nodes: dict[str, object] = {}
     for spec in definitions.resolve_all_asset_specs():
         partitions = spec.partitions_def
-        found[spec.key.to_user_string()] = {
+        nodes[spec.key.to_user_string()] = {
             "group": spec.group_name,
             "kinds": sorted(spec.kinds),
             "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
@@ -70,23 +70,23 @@ def graph(definitions: dg.Definitions) -> dict[str, object]:
             "automated": spec.automation_condition is not None,
         }
     repository = definitions.get_repository_def()
-    found["checks"] = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)
-    found["schedules"] = {item.name: [item.cron_schedule, item.execution_timezone] for item in repository.schedule_defs}
-    found["sensors"] = sorted(item.name for item in repository.sensor_defs)
-    found["jobs"] = sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__"))
-    return found
+    nodes["checks"] = sorted(key.to_user_string() for key in repository.asset_graph.asset_check_keys)
+    nodes["schedules"] = {item.name: [item.cron_schedule, item.execution_timezone] for item in repository.schedule_defs}
+    nodes["sensors"] = sorted(item.name for item in repository.sensor_defs)
+    nodes["jobs"] = sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__"))
+    return nodes
 
 
 def test_the_asset_graph_is_the_recorded_one(tmp_path, pytestconfig):
     """After an intended change: delete the file, run again, and read the difference."""
-    found = graph(build_definitions(settings(tmp_path)))
+    current = graph(build_definitions(settings(tmp_path)))
 
     if not SNAPSHOT.exists():
-        SNAPSHOT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    assert found == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+        SNAPSHOT.write_text(json.dumps(current, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    assert current == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-def test_all_series_of_a_dataset_share_one_partitions_definition_and_one_step(tmp_path):
+def test_all_series_of_a_group_share_one_partitions_definition_and_one_step(tmp_path):
     definitions = build_definitions(settings(tmp_path))
 
     assets = definitions.resolve_assets_def(dg.AssetKey(["crypto", "bars_1m", "BTC-USDT"]))
@@ -111,7 +111,7 @@ def test_each_of_five_hundred_symbols_costs_the_load_little_and_a_day_of_all_is_
         "symbols": [f"S{number:03d}" for number in range(500)],
         "grain": "month",
     }
-    made = settings(tmp_path, sources={"many": source})
+    loaded = settings(tmp_path, sources={"many": source})
     program = (
         "import gb_pipeline.orchestration.build\n"
         "from dagster._core.remote_representation.external_data import RepositorySnap\n"
@@ -127,7 +127,7 @@ def test_each_of_five_hundred_symbols_costs_the_load_little_and_a_day_of_all_is_
     # where one looks at all the others.
     assert 500 * 1_000 < int(run.stdout) < 500 * 10_000
 
-    definitions = build_definitions(made)
+    definitions = build_definitions(loaded)
     job = definitions.resolve_job_def("many_bars_1m_daily")
     assert len(job.nodes) == 1
     assert len(job.asset_layer.selected_asset_keys) == 500

@@ -35,7 +35,7 @@ def test_the_days_are_the_sessions_of_the_calendar(calendar):
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     sessions = get_calendar(calendar).sessions(date(2024, 1, 1), date(2026, 1, 1))
-    assert keys_at(partitioning, now) == [str(day) for day in sessions if partitioning.ended(day) <= now]
+    assert keys_at(partitioning, now) == [str(day) for day in sessions if partitioning.end_of(day) <= now]
 
 
 def test_friday_is_there_on_saturday_and_lasts_one_day():
@@ -61,7 +61,7 @@ def test_friday_is_there_on_saturday_and_lasts_one_day():
 def test_a_session_becomes_a_partition_after_its_close_and_never_before(calendar, extended, session):
     partitioning = cut(calendar, extended=extended)
     close = get_calendar(calendar, extended_hours=extended).schedule(session, session + timedelta(days=1))["close"][0]
-    ended = partitioning.ended(session)
+    ended = partitioning.end_of(session)
 
     assert close <= ended
     assert ended - close < timedelta(hours=2) or calendar == "XTKS"  # no zone is far enough east for Tokyo
@@ -101,12 +101,14 @@ def test_a_first_month_begins_with_the_source():
 def test_neighbouring_sessions_are_joined_across_a_weekend_and_a_holiday():
     partitioning = cut()
 
-    assert partitioning.ranges(["2024-07-05", "2024-07-03", "2024-07-08"]) == [(date(2024, 7, 3), date(2024, 7, 9))]
-    assert partitioning.ranges(["2024-07-05", "2024-07-09"]) == [
+    assert partitioning.join_ranges(["2024-07-05", "2024-07-03", "2024-07-08"]) == [
+        (date(2024, 7, 3), date(2024, 7, 9))
+    ]
+    assert partitioning.join_ranges(["2024-07-05", "2024-07-09"]) == [
         (date(2024, 7, 5), date(2024, 7, 6)),
         (date(2024, 7, 9), date(2024, 7, 10)),
     ]
-    assert partitioning.ranges([]) == []
+    assert partitioning.join_ranges([]) == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,7 +123,7 @@ def test_joined_ranges_hold_the_sessions_of_their_keys_and_no_others(calendar, g
     chosen = [keys[i] for i in sorted(picked)]
     days = partitioning.calendar.sessions
 
-    held = [day for start, end in partitioning.ranges(chosen) for day in days(start, end)]
+    held = [day for start, end in partitioning.join_ranges(chosen) for day in days(start, end)]
 
     assert held == [day for key in chosen for day in days(*partitioning.sessions(key))]
     assert {partitioning.key(day) for day in held} == set(chosen)

@@ -79,10 +79,10 @@ def test_one_run_fetches_the_session_that_has_just_closed_for_all_symbols(moment
     ],
 )
 def test_a_day_without_a_session_is_skipped_with_the_reason(moment):
-    found = tick(group(), moment)
+    result = tick(group(), moment)
 
-    assert isinstance(found, dg.SkipReason)
-    assert "no session of XNYS ended since" in str(found.skip_message)
+    assert isinstance(result, dg.SkipReason)
+    assert "no session of XNYS ended since" in str(result.skip_message)
 
 
 def test_a_source_that_has_ended_or_not_begun_is_skipped():
@@ -115,17 +115,17 @@ def test_every_session_of_a_year_is_asked_for_exactly_once_and_exists_by_then(ca
     minute, hour = (int(part) for part in build_cron(data.partitioning, timedelta(minutes=15)).split()[:2])
     zone = data.partitioning.calendar.zone
 
-    asked = []
+    requested = []
     for offset in range(366):
         moment = datetime(2024, 6, 1, hour, minute, tzinfo=zone) + timedelta(days=offset)
-        found = tick(data, moment)
-        if isinstance(found, dg.RunRequest):
-            asked.append(found.partition_key)
-            assert data.partitioning.ended(date.fromisoformat(found.partition_key)) <= moment.astimezone(UTC)
+        result = tick(data, moment)
+        if isinstance(result, dg.RunRequest):
+            requested.append(result.partition_key)
+            assert data.partitioning.end_of(date.fromisoformat(result.partition_key)) <= moment.astimezone(UTC)
 
-    assert len(asked) == len(set(asked))
+    assert len(requested) == len(set(requested))
     expected = [str(day) for day in data.partitioning.calendar.sessions(date(2024, 6, 3), date(2025, 5, 30))]
-    assert [day for day in asked if expected[0] <= day <= expected[-1]] == expected
+    assert [day for day in requested if expected[0] <= day <= expected[-1]] == expected
 
 
 def test_the_newest_session_is_none_before_the_first_has_ended():

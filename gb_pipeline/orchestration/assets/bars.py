@@ -37,7 +37,7 @@ def build_bars_asset(group: SeriesGroup) -> dg.AssetsDefinition:
         jobs = [
             Job(group.symbols[key], start, end)
             for key in sorted(context.selected_asset_keys)
-            for start, end in group.partitioning.ranges(context.partition_keys)
+            for start, end in group.partitioning.join_ranges(context.partition_keys)
         ]
         run_id, reporter = context.run.run_id, Reporter(context, group, lake.store)
         with keep_event_log_open(context.instance, run_id):

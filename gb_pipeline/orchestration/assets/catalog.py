@@ -51,7 +51,7 @@ def _build_metadata(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, 
         names = [column[0] for column in preview.description]
         rows = [dict(zip(names, row, strict=True)) for row in preview.fetchall()]
         open_gaps = connection.execute(_OPEN_GAPS).fetchone()[0]
-    shown: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": report.series,
         "series": report.series,
         "sessions": report.sessions,
@@ -65,5 +65,5 @@ def _build_metadata(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, 
     }
     if report.unreadable:
         lines = "\n".join(f"- `{name}`: {reason}" for name, reason in report.unreadable.items())
-        shown["views_left_out"] = dg.MetadataValue.md(lines)
-    return shown | ({"symbol_data": build_table(rows)} if rows else {})
+        metadata["views_left_out"] = dg.MetadataValue.md(lines)
+    return metadata | ({"symbol_data": build_table(rows)} if rows else {})

@@ -70,10 +70,10 @@ def build_vacuum_schedule() -> dg.ScheduleDefinition:
 
 
 def _build_metadata(reports: Sequence[VacuumReport], *, dry_run: bool) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "files": sum(report.files for report in reports),
         "bytes": sum(report.bytes for report in reports),
         "deleted": not dry_run,
     }
     rows = [{"table": item.table, "files": item.files, "bytes": item.bytes} for item in reports if item.files]
-    return shown | ({"tables": build_table(rows)} if rows else {})
+    return metadata | ({"tables": build_table(rows)} if rows else {})
