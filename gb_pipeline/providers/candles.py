@@ -31,6 +31,11 @@ class Layout:
 
 # ccxt's own unified candle.
 _UNIFIED = Layout(0, 1, {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5})
+# Bars of vendors that name the fields of a candle by letters: prices, volume, number of trades, mean price.
+_LETTERS = Layout(
+    "t", 1, {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "trade_count": "n", "vwap": "vw"}
+)
+_NO_LETTERS: dict[str, Any] = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
 # Year 5138: a larger number of milliseconds is no time.
 _LATEST_MS = 100_000_000_000_000
 
@@ -70,6 +75,14 @@ def read_candles(rows: list[Any], layout: Layout | None) -> pl.DataFrame:
             series[name] = _text(column(layout.fields[name]))
     utc = pl.col("timestamp").cast(pl.Datetime("us", "UTC"))
     return pl.DataFrame(series).with_columns(utc)
+
+
+def read_lettered_candles(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
+    """Columns of `RECEIVED`, with `trade_count` and `vwap`, of candles such as `{"t": 1704153600000, "o": "1.50", ...}`.
+
+    A field that is missing is null: old bars come without a mean price, and a missing price is for the quality layer to refuse.
+    """
+    return read_candles([_NO_LETTERS | row for row in rows], _LETTERS)
 
 
 def _time(values: Iterable[Any], milliseconds: int) -> pl.Series:

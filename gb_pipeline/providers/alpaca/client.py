@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 from gb_pipeline.errors import NotEntitled, PermanentVendorError, UnknownSymbol
 from gb_pipeline.providers.alpaca import responses
-from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import Body
 from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.cursors import Cursors
 from gb_pipeline.providers.http.transport import Tally
+from gb_pipeline.providers.records import Row
 
 DATA = "https://data.alpaca.markets"
 # Keys of paper accounts are only known to the paper's side of the trading interface; the data's side knows both.

@@ -30,8 +30,8 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
 from gb_pipeline.providers.alpaca import responses
 from gb_pipeline.providers.alpaca.client import AlpacaClient
-from gb_pipeline.providers.alpaca.responses import Row
 from gb_pipeline.providers.base import ActionsProvider, Body, Fetched, Instrument, InstrumentsProvider
+from gb_pipeline.providers.records import Row
 from gb_pipeline.providers.rest import RestArguments, RestProvider, Secret
 
 FEEDS = ("sip", "iex", "otc", "boats", "overnight", "delayed_sip")

@@ -6,34 +6,26 @@ Requests are sent by `client`; which rows are wanted is decided by `provider`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import polars as pl
 
-from gb_pipeline.errors import InvalidSymbol, TransientVendorError
+from gb_pipeline.errors import InvalidSymbol
 from gb_pipeline.market.schema import ACTIONS_RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.candles import Layout, read_candles
+from gb_pipeline.providers.candles import read_lettered_candles
 from gb_pipeline.providers.http.cursors import Ascending
 from gb_pipeline.providers.http.redaction import vendor_message
+from gb_pipeline.providers.records import RecordReader, Row
 
-Row = dict[str, Any]
 WHO = "Alpaca"
-_BARS = Layout(
-    "t",
-    1,
-    {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "trade_count": "n", "vwap": "vw"},
-    rows=("bars",),
-)
-# A missing price is null, and refused later.
-_ABSENT: Row = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
+_RECORDS = RecordReader(WHO)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"
 # The vendor's names of venues; ISO 10383 codes where the two differ.
 _VENUES = {"NASDAQ": "XNAS", "NYSE": "XNYS", "ARCA": "ARCX", "NYSEARCA": "ARCX", "AMEX": "XASE"}
 # What is asked for, and how each is called in the answer.
@@ -67,19 +59,19 @@ class Bars:
         """
         by_symbol = _member(payload, "bars")
         if others := set(by_symbol) - {self._symbol}:
-            raise _broken_answer(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
+            raise _RECORDS.broken(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
         rows = _objects(by_symbol.get(self._symbol), f"bars of {self._symbol}")
-        rows = [_ABSENT | row | {"t": _milliseconds(row.get("t"))} for row in rows]
+        rows = [row | {"t": _milliseconds(row.get("t"))} for row in rows]
         stamps = [row["t"] for row in rows if row["t"] is not None]
         if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
-            raise _broken_answer(f"bars of {self._symbol} of another time than it was asked for")
+            raise _RECORDS.broken(f"bars of {self._symbol} of another time than it was asked for")
         self._ascending.admit(stamps)
         return rows
 
 
 def frame(rows: Sequence[Row]) -> pl.DataFrame:
     """Columns of `RECEIVED`, with `trade_count` and `vwap`: stamps as instants in UTC, all else the vendor's own digits."""
-    return read_candles(list(rows), _BARS)
+    return read_lettered_candles(rows)
 
 
 def token(payload: Any) -> str | None:
@@ -89,10 +81,10 @@ def token(payload: Any) -> str | None:
         TransientVendorError: the answer does not say whether it is the last page.
     """
     if not isinstance(payload, dict) or "next_page_token" not in payload:
-        raise _broken_answer(f"no next_page_token{_message_of(payload)}")
+        raise _RECORDS.broken(f"no next_page_token{_message_of(payload)}")
     next_token = payload["next_page_token"]
     if not isinstance(next_token, str | None):
-        raise _broken_answer("a next_page_token that is no text")
+        raise _RECORDS.broken("a next_page_token that is no text")
     return next_token or None
 
 
@@ -109,7 +101,7 @@ def actions(payload: Any, symbol: str) -> list[Row]:
     for kind in ACTION_TYPES.values():
         for row in _objects(lists.get(kind), kind):
             if row.get("symbol") != symbol:
-                raise _broken_answer(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
+                raise _RECORDS.broken(f"actions of {str(row.get('symbol'))[:20]!r} to a question for {symbol}")
             rows.append(_dividend(row) if kind == "cash_dividends" else _split(row, kind))
     return rows
 
@@ -126,12 +118,12 @@ def instruments(payload: Any, asset_class: AssetClass) -> list[Instrument]:
         TransientVendorError: it is no list of assets.
     """
     if not isinstance(payload, list):
-        raise _broken_answer(f"no list of assets{_message_of(payload)}")
+        raise _RECORDS.broken(f"no list of assets{_message_of(payload)}")
     return [item for row in _objects(payload, "assets") if (item := _instrument(row, asset_class)) is not None]
 
 
 def _instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
-    vendor = _text(row, "symbol")
+    vendor = _RECORDS.required_text(row, "symbol")
     venue = str(row.get("exchange") or "")
     try:
         symbol = Symbol.of(vendor, asset_class, _VENUES.get(venue, venue))
@@ -149,30 +141,30 @@ def _instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
 
 def _dividend(row: Row) -> Row:
     return {
-        "ex_date": _day(row, "ex_date", needed=True),
+        "ex_date": _RECORDS.required_day(row, "ex_date"),
         "kind": "cash_dividend",
         "label": "special" if row.get("special") is True else "regular",
-        "amount": _text(row, "rate"),
+        "amount": _RECORDS.required_text(row, "rate"),
         # The vendor converts what foreign companies pay, and only says so in its documentation.
         "currency": str(row.get("currency") or "USD").upper(),
-        "record_date": _day(row, "record_date"),
-        "pay_date": _day(row, "payable_date"),
+        "record_date": _RECORDS.day(row, "record_date"),
+        "pay_date": _RECORDS.day(row, "payable_date"),
     }
 
 
 def _split(row: Row, kind: str) -> Row:
     if kind == "stock_dividends":
-        to, from_ = _plus_one(_text(row, "rate")), "1"
+        to, from_ = _plus_one(_RECORDS.required_text(row, "rate")), "1"
     else:
-        to, from_ = _text(row, "new_rate"), _text(row, "old_rate")
+        to, from_ = _RECORDS.required_text(row, "new_rate"), _RECORDS.required_text(row, "old_rate")
     return {
-        "ex_date": _day(row, "ex_date", needed=True),
+        "ex_date": _RECORDS.required_day(row, "ex_date"),
         "kind": "split",
         "label": kind.removesuffix("s"),
         "split_to": to,
         "split_from": from_,
-        "record_date": _day(row, "record_date"),
-        "pay_date": _day(row, "payable_date"),
+        "record_date": _RECORDS.day(row, "record_date"),
+        "pay_date": _RECORDS.day(row, "payable_date"),
     }
 
 
@@ -180,27 +172,23 @@ def _plus_one(rate: str) -> str:
     try:
         return f"{1 + Decimal(rate):f}"
     except InvalidOperation:
-        raise _broken_answer(f"a stock dividend of {rate[:30]!r}") from None
+        raise _RECORDS.broken(f"a stock dividend of {rate[:30]!r}") from None
 
 
 def _member(payload: Any, name: str) -> dict[str, Any]:
     """What a page lists by symbol or type; null and nothing are the vendor's ways to say that there is nothing."""
     if not isinstance(payload, dict) or name not in payload:
-        raise _broken_answer(f"no {name}{_message_of(payload)}")
+        raise _RECORDS.broken(f"no {name}{_message_of(payload)}")
     members = payload[name]
     if members is None:
         return {}
     if not isinstance(members, dict):
-        raise _broken_answer(f"a list in place of {name}")
+        raise _RECORDS.broken(f"a list in place of {name}")
     return members
 
 
 def _objects(rows: Any, name: str) -> list[Row]:
-    if rows is None:
-        return []
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _broken_answer(f"no list of {name}")
-    return rows
+    return [] if rows is None else _RECORDS.objects(rows, name)
 
 
 def _milliseconds(stamp: Any) -> int | None:
@@ -212,27 +200,6 @@ def _milliseconds(stamp: Any) -> int | None:
     return None if rest else since
 
 
-def _day(row: Row, name: str, *, needed: bool = False) -> date | None:
-    value = row.get(name)
-    if value in {None, ""} and not needed:
-        return None
-    try:
-        return date.fromisoformat(str(value)[:10])
-    except ValueError:
-        raise _broken_answer(f"{str(value)[:30]!r} as {name}") from None
-
-
-def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise _broken_answer(f"a record whose {name} is {str(value)[:30]!r}")
-    return str(value)
-
-
 def _message_of(payload: Any) -> str:
     words = vendor_message(payload)
     return f" but {words!r}" if words else ""
-
-
-def _broken_answer(what: str) -> TransientVendorError:
-    return TransientVendorError(f"{WHO} answered {what}", fix=_BROKEN)

@@ -14,7 +14,7 @@ from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.cursors import Cursors
 from gb_pipeline.providers.http.transport import Tally
 from gb_pipeline.providers.massive import responses
-from gb_pipeline.providers.massive.responses import Row
+from gb_pipeline.providers.records import Row
 
 BASE = "https://api.massive.com"
 Rows = list[Row]
@@ -102,7 +102,7 @@ class MassiveClient:
             VendorError: as `listing`.
         """
         listed = await self.listing(ticker, tally)
-        last = responses.day(listed, "delisted_utc")
+        last = responses.RECORDS.day(listed, "delisted_utc")
         query = {"date": last.isoformat()} if last else {}
         path = f"/v3/reference/tickers/{ticker}"
         records, _, body = await self._page(path, query, path, responses.single)

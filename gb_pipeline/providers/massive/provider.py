@@ -35,8 +35,8 @@ from gb_pipeline.providers.base import ActionsProvider, Body, Fetched, Instrumen
 from gb_pipeline.providers.http.transport import Tally
 from gb_pipeline.providers.massive import responses
 from gb_pipeline.providers.massive.client import MassiveClient
-from gb_pipeline.providers.massive.responses import Row
 from gb_pipeline.providers.massive.symbols import ticker
+from gb_pipeline.providers.records import Row
 from gb_pipeline.providers.rest import RestArguments, RestProvider, Secret
 
 _SPANS = {

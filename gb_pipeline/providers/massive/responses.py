@@ -24,24 +24,16 @@ from gb_pipeline.market.schema import ACTIONS_RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.candles import Layout, read_candles
+from gb_pipeline.providers.candles import read_lettered_candles
 from gb_pipeline.providers.http.cursors import Ascending
 from gb_pipeline.providers.http.redaction import vendor_message
 from gb_pipeline.providers.massive.symbols import canonical_code
+from gb_pipeline.providers.records import RecordReader, Row
 
-Row = dict[str, Any]
 WHO = "Massive"
+RECORDS = RecordReader(WHO)
 # DELAYED is the honest answer to a plan without real-time data: whole, but some minutes old.
 _FINE = frozenset({"OK", "DELAYED"})
-_BARS = Layout(
-    "t",
-    1,
-    {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "trade_count": "n", "vwap": "vw"},
-    rows=("results",),
-)
-# Old and over-the-counter bars come without a mean price or a number of trades; a missing price is null, and refused later.
-_ABSENT: Row = dict.fromkeys(["t", "o", "h", "l", "c", "v", "n", "vw"])
-_BROKEN = "the vendor's protocol promises otherwise; the same call may succeed later"
 
 
 def check_status(payload: Any) -> dict[str, Any]:
@@ -51,7 +43,7 @@ def check_status(payload: Any) -> dict[str, Any]:
         RateLimited, NotEntitled, TransientVendorError: it says something else, whatever its HTTP status is.
     """
     if not isinstance(payload, dict):
-        raise _broken_answer("a list in place of an object")
+        raise RECORDS.broken("a list in place of an object")
     if payload.get("status") in _FINE:
         return payload
     raise _refusal(str(payload.get("status", "no status")), vendor_message(payload))
@@ -80,7 +72,7 @@ class Bars:
                 than announced, or none without saying so.
         """
         if payload.get("ticker", self._ticker) != self._ticker:
-            raise _broken_answer(f"bars of {str(payload['ticker'])[:20]!r} to a question for {self._ticker}")
+            raise RECORDS.broken(f"bars of {str(payload['ticker'])[:20]!r} to a question for {self._ticker}")
         if payload.get("adjusted", False) is not False:
             raise PermanentVendorError(
                 f"{WHO} answered with adjusted prices of {self._ticker}",
@@ -90,14 +82,14 @@ class Bars:
         if payload.get("results") is None:
             # A body without rows is the end of a list only where it counts to zero itself.
             if announced != 0 or payload.get("queryCount", 0) != 0:
-                raise _broken_answer(f"no results, although it counts {payload.get('queryCount')} and {announced}")
+                raise RECORDS.broken(f"no results, although it counts {payload.get('queryCount')} and {announced}")
             return []
         rows = objects(payload)
         if announced != len(rows):
-            raise _broken_answer(f"{len(rows)} results, although it counts {announced}")
+            raise RECORDS.broken(f"{len(rows)} results, although it counts {announced}")
         stamps = [row["t"] for row in rows if type(row.get("t")) is int]
         if stamps and not any(self._start <= stamp < self._end for stamp in stamps):
-            raise _broken_answer(f"bars of {self._ticker} of another time than it was asked for")
+            raise RECORDS.broken(f"bars of {self._ticker} of another time than it was asked for")
         self._ascending.admit(stamps)
         return rows
 
@@ -108,10 +100,7 @@ def objects(payload: dict[str, Any]) -> list[Row]:
     Raises:
         TransientVendorError: there is none, or something else in it.
     """
-    rows = payload.get("results")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _broken_answer("no list of results")
-    return rows
+    return RECORDS.objects(payload.get("results"), "results")
 
 
 def single(payload: dict[str, Any]) -> list[Row]:
@@ -121,13 +110,13 @@ def single(payload: dict[str, Any]) -> list[Row]:
         TransientVendorError: there is none.
     """
     if not isinstance(payload.get("results"), dict):
-        raise _broken_answer("no record")
+        raise RECORDS.broken("no record")
     return [payload["results"]]
 
 
 def frame(rows: Sequence[Row]) -> pl.DataFrame:
     """Columns of `RECEIVED`, with `trade_count` and `vwap`: stamps as instants in UTC, all else the vendor's own digits."""
-    return read_candles([_ABSENT | row for row in rows], _BARS)
+    return read_lettered_candles(rows)
 
 
 def cursor(payload: dict[str, Any], path: str) -> tuple[str, str] | None:
@@ -149,7 +138,7 @@ def cursor(payload: dict[str, Any], path: str) -> tuple[str, str] | None:
         parts = None
     cursors = parse_qs(parts.query).get("cursor") if parts is not None else None
     if parts is None or not cursors or not unquote(parts.path).startswith(path) or ".." in parts.path:
-        raise _broken_answer("a next_url that leads away from the list")
+        raise RECORDS.broken("a next_url that leads away from the list")
     return parts.path, cursors[0]
 
 
@@ -161,12 +150,12 @@ def splits(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
     """
     return _actions(
         {
-            "ex_date": day(row, "execution_date", needed=True),
+            "ex_date": RECORDS.required_day(row, "execution_date"),
             "kind": "split",
             # Only the newer records name a type.
-            "label": _text(row, "adjustment_type") or "",
-            "split_to": _text(row, "split_to", needed=True),
-            "split_from": _text(row, "split_from", needed=True),
+            "label": RECORDS.text(row, "adjustment_type") or "",
+            "split_to": RECORDS.required_text(row, "split_to"),
+            "split_from": RECORDS.required_text(row, "split_from"),
         }
         for row in _require_ticker(rows, ticker)
     )
@@ -180,14 +169,14 @@ def dividends(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
     """
     return _actions(
         {
-            "ex_date": day(row, "ex_dividend_date", needed=True),
+            "ex_date": RECORDS.required_day(row, "ex_dividend_date"),
             "kind": "cash_dividend",
-            "label": _text(row, "dividend_type") or "",
-            "amount": _text(row, "cash_amount", needed=True),
-            "currency": (_text(row, "currency") or "").upper() or None,
-            "declared_date": day(row, "declaration_date"),
-            "record_date": day(row, "record_date"),
-            "pay_date": day(row, "pay_date"),
+            "label": RECORDS.text(row, "dividend_type") or "",
+            "amount": RECORDS.required_text(row, "cash_amount"),
+            "currency": (RECORDS.text(row, "currency") or "").upper() or None,
+            "declared_date": RECORDS.day(row, "declaration_date"),
+            "record_date": RECORDS.day(row, "record_date"),
+            "pay_date": RECORDS.day(row, "pay_date"),
         }
         for row in _require_ticker(rows, ticker)
     )
@@ -195,7 +184,7 @@ def dividends(rows: Sequence[Row], ticker: str) -> pl.DataFrame:
 
 def listing(row: Row) -> pl.DataFrame:
     """Listing and delisting of a ticker's record as `ACTIONS_RECEIVED`, each where the record has its date."""
-    dates = {"listing": day(row, "list_date"), "delisting": listed_until(row)}
+    dates = {"listing": RECORDS.day(row, "list_date"), "delisting": listed_until(row)}
     return _actions(
         {"ex_date": ex_date, "kind": kind, "label": ""} for kind, ex_date in dates.items() if ex_date is not None
     )
@@ -203,7 +192,7 @@ def listing(row: Row) -> pl.DataFrame:
 
 def listed_until(row: Row) -> date | None:
     """The first day without trading: the vendor names the last one with it."""
-    last = day(row, "delisted_utc")
+    last = RECORDS.day(row, "delisted_utc")
     return None if last is None else last + timedelta(days=1)
 
 
@@ -213,57 +202,33 @@ def instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
     Raises:
         TransientVendorError: it has no ticker, or a date that is none.
     """
-    ticker = str(_text(row, "ticker", needed=True))
-    quote = _text(row, "currency_symbol") if asset_class is not AssetClass.EQUITY else _text(row, "currency_name")
+    ticker = RECORDS.required_text(row, "ticker")
+    quote = RECORDS.text(row, "currency_name" if asset_class is AssetClass.EQUITY else "currency_symbol")
     try:
-        code = canonical_code(ticker, asset_class, _text(row, "base_currency_symbol"), quote)
-        symbol = Symbol.of(code, asset_class, _text(row, "primary_exchange") or "")
+        code = canonical_code(ticker, asset_class, RECORDS.text(row, "base_currency_symbol"), quote)
+        symbol = Symbol.of(code, asset_class, RECORDS.text(row, "primary_exchange") or "")
     except InvalidSymbol:
         return None
     return Instrument(
         symbol,
         vendor=ticker,
-        name=_text(row, "name") or "",
+        name=RECORDS.text(row, "name") or "",
         active=row.get("active") is True,
         quote=(quote or "").upper(),
-        listed_from=day(row, "list_date"),
+        listed_from=RECORDS.day(row, "list_date"),
         listed_until=listed_until(row),
     )
-
-
-def day(row: Row, name: str, *, needed: bool = False) -> date | None:
-    """A date, or the date of an instant; None where it is absent.
-
-    Raises:
-        TransientVendorError: it is none, or absent where it is needed.
-    """
-    text = _text(row, name, needed=needed)
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text[:10])
-    except ValueError:
-        raise _broken_answer(f"{text[:30]!r} as {name}") from None
 
 
 def _require_ticker(rows: Sequence[Row], ticker: str) -> Sequence[Row]:
     others = {str(row.get("ticker")) for row in rows} - {ticker}
     if others:
-        raise _broken_answer(f"actions of {min(others)[:20]!r} to a question for {ticker}")
+        raise RECORDS.broken(f"actions of {min(others)[:20]!r} to a question for {ticker}")
     return rows
 
 
 def _actions(rows: Any) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=ACTIONS_RECEIVED, orient="row")
-
-
-def _text(row: Row, name: str, *, needed: bool = False) -> str | None:
-    value = row.get(name)
-    if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-        return str(value)
-    if needed or value not in {None, ""}:
-        raise _broken_answer(f"a record whose {name} is {str(value)[:30]!r}")
-    return None
 
 
 def _refusal(status: str, words: str) -> VendorError:
@@ -274,7 +239,3 @@ def _refusal(status: str, words: str) -> VendorError:
     if status == "NOT_AUTHORIZED" or "not entitled" in lower or "api key" in lower:
         return NotEntitled(what, fix="check the key and what its plan covers")
     return TransientVendorError(what, fix="the vendor reports a problem of its own; the same call may succeed later")
-
-
-def _broken_answer(what: str) -> TransientVendorError:
-    return TransientVendorError(f"{WHO} answered {what}", fix=_BROKEN)
