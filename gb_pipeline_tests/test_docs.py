@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from gb_pipeline.cli.app import run
 from gb_pipeline.config import settings
 from gb_pipeline.config.symbols.spec import Discovery
 from gb_pipeline.providers.csv.options import CsvOptions
@@ -27,7 +29,8 @@ from gb_pipeline.simulation import Simulation
 ROOT = Path(__file__).resolve().parents[1]
 # The page of reasons (design.md) has nothing to run.
 GUIDES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "design.md")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *GUIDES]
 BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Shown, not run: output, and pieces of other projects' files.
 SHOWN = {"text", "toml"}
@@ -83,6 +86,9 @@ def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulat
     elif block.language == "python":
         # The line numbers of a traceback are those of the page.
         exec(compile("\n" * (block.line - 1) + block.body, where, "exec"), names)
+    elif block.language == "bash" and page != README and (commands := commands_of_gb(block)):
+        for arguments in commands:
+            assert run(arguments) == 0, f"{where}: gb {' '.join(arguments)}"
     elif block.language == "bash":
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         command = ["bash", "-euo", "pipefail", "-c", block.body]
@@ -92,6 +98,18 @@ def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulat
         assert done.returncode == 0, f"{where}\n{done.stdout}{done.stderr}"
     else:
         assert block.language in SHOWN, f"{where}: nobody runs {block.language}"
+
+
+def commands_of_gb(block: Block) -> list[list[str]]:
+    """The arguments of each line, if all of them call `gb` and leave nothing to a shell; nothing otherwise.
+
+    They are run in this process, which has imported everything already. README's run as a reader runs them.
+    """
+    lines = [shlex.split(line, comments=True) for line in block.body.splitlines() if line.strip()]
+    words = [word for line in lines for word in line]
+    if any(line[:1] != ["gb"] for line in lines) or {"|", ">", ">>", "&&", "&", ";"} & set(words):
+        return []
+    return [line[1:] for line in lines]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
