@@ -27,7 +27,7 @@ from gb_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Job
-    from gb_pipeline.provenance.replay import Replayed
+    from gb_pipeline.provenance.differences import Replayed
 
 _STYLES = {"changed": "red", "missing": "red", "unexplained": "yellow"}
 

@@ -15,8 +15,11 @@ import polars as pl
 from gb_pipeline.errors import CompactionRefused
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
+from gb_pipeline.lake.precisions import unite
+from gb_pipeline.lake.stored import window_files
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
+from gb_pipeline.market.window import Window
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.compaction import Proof
@@ -158,21 +161,19 @@ def _with_standard(
     if incomplete.is_empty():
         return wide
     sibling = tables.newest(bars_dataset(resolution).name)
-    between = incomplete["first_timestamp"].min(), incomplete["last_timestamp"].max()
-    end = pl.select(pl.lit(between[1]) + pl.duration(microseconds=1)).item()
+    first, last = incomplete["first_timestamp"].min(), incomplete["last_timestamp"].max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    window = Window(first, last + timedelta(microseconds=1))
     symbols = incomplete["symbol"].unique().to_list()
-    files = sibling.select({"source": source}, between={"timestamp": (between[0], end)}, holding={"symbol": symbols})
-    names = ["symbol", "timestamp", *CONTENT]
     standard = reading.read(
         tables.storage,
         sibling.dataset,
-        reading.current_files(sibling, files),
-        names,
-        between=("timestamp", between[0], end),
+        window_files(sibling, source, symbols, window),
+        ["symbol", "timestamp", *CONTENT],
+        between=("timestamp", window.start, window.end),
     ).filter(pl.col("symbol").is_in(symbols))
     placed = _place_in_sessions(standard.sort("symbol", "timestamp"), incomplete, resolution).drop_nulls("session")
-    standard_only = placed.select(wide.columns).cast(wide.schema).join(wide, on=["symbol", "timestamp"], how="anti")
-    return pl.concat([wide, standard_only]).sort("symbol", "timestamp")
+    return unite(wide, placed, ["symbol", "timestamp"]).sort("symbol", "timestamp")
 
 
 def _place_in_sessions(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) -> pl.DataFrame:

@@ -1,7 +1,7 @@
-"""Bars as they are stored now.
+"""This module reads bars as they are stored now, as a write compares against them.
 
-Belongs here: reading the current rows of a window from a series' table and its wide sibling, as a write compares against them, and
-proving that what is about to be rewritten is what the ledger recorded.
+It takes the current rows of a window from a series' table and its wide sibling, and proves that what is about to be rewritten is
+what the ledger recorded. Choosing what changes is in `merge`, writing it in `bars`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import polars as pl
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
+from gb_pipeline.lake.precisions import unite
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
@@ -32,10 +33,10 @@ def window_files(snapshot: Snapshot, source: str, symbols: Sequence[str], window
     """The files of current rows that may hold bars of some symbols in a window."""
     if snapshot.files.is_empty():
         return snapshot.files
-    found = snapshot.select(
+    files = snapshot.select(
         {"source": source}, between={"timestamp": (window.start, window.end)}, holding={"symbol": symbols}
     )
-    return reading.current_files(snapshot, found)
+    return reading.current_files(snapshot, files)
 
 
 def read_files(tables: Tables, snapshot: Snapshot, files: pl.DataFrame) -> pl.DataFrame:
@@ -44,35 +45,35 @@ def read_files(tables: Tables, snapshot: Snapshot, files: pl.DataFrame) -> pl.Da
 
 
 def read_window(
-    tables: Tables, snapshot: Snapshot, files: pl.DataFrame, source: str, symbols: Sequence[str], window: Window
+    tables: Tables, snapshot: Snapshot, source: str, symbols: Sequence[str], window: Window
 ) -> pl.DataFrame:
     """Current rows of some symbols in a window; see `in_window`."""
-    return in_window(tables, snapshot, read_files(tables, snapshot, files), source, symbols, window)
+    file_rows = read_files(tables, snapshot, window_files(snapshot, source, symbols, window))
+    return in_window(tables, snapshot, file_rows, source, symbols, window)
 
 
 def in_window(
-    tables: Tables, snapshot: Snapshot, held: pl.DataFrame, source: str, symbols: Sequence[str], window: Window
+    tables: Tables, snapshot: Snapshot, file_rows: pl.DataFrame, source: str, symbols: Sequence[str], window: Window
 ) -> pl.DataFrame:
     """Current rows of some symbols in a window.
 
     Args:
         snapshot: of the table that is written to.
-        held: `read_files` of its `window_files`.
+        file_rows: `read_files` of its `window_files`.
 
     Returns:
         All columns of the table, and `file` (null for rows of the standard sibling of a wide table, which count unless a wide row
         has taken their place). Sorted by symbol and timestamp.
     """
-    rows = _chosen(snapshot, held, symbols, window)
+    rows = _filter_window(snapshot, file_rows, symbols, window)
     kind = parse_bar_table(snapshot.dataset.name)
     assert kind is not None, "a table of bars"
     if kind[1] is Precision.WIDE:
         sibling = tables.newest(bars_dataset(kind[0]).name)
         older = window_files(sibling, source, symbols, window)
         if older.height:
-            standard = _chosen(sibling, read_files(tables, sibling, older), symbols, window)
-            standard = standard.with_columns(pl.lit(None, pl.UInt32).alias(FILE)).cast(pl.Schema(rows.schema))
-            rows = pl.concat([rows, standard.join(rows, on=_KEY, how="anti")])
+            standard = _filter_window(sibling, read_files(tables, sibling, older), symbols, window)
+            rows = unite(rows, standard.with_columns(pl.lit(None, pl.UInt32).alias(FILE)), _KEY)
     return rows.sort(_KEY)
 
 
@@ -103,14 +104,14 @@ def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.Dat
     placed = rows.select("symbol", sessions, "timestamp", *CONTENT).drop_nulls("session").sort(_KEY)
     if placed.is_empty():
         return
-    found = session_fingerprints(placed, source, rules.resolution, rules.precision)
-    first, last = found["session"].min(), found["session"].max()
+    stored = session_fingerprints(placed, source, rules.resolution, rules.precision)
+    first, last = stored["session"].min(), stored["session"].max()
     assert isinstance(first, date) and isinstance(last, date)
-    symbols = found["symbol"].unique().to_list()
+    symbols = stored["symbol"].unique().to_list()
     known = ledger.current(tables, source, rules.resolution, symbols, (first, last + timedelta(days=1))).filter(
         pl.col("precision") == rules.precision.value
     )
-    both = found.join(
+    both = stored.join(
         known.select("symbol", "session", "actual", pl.col("fingerprint").alias("recorded")), on=["symbol", "session"]
     )
     wrong = both.filter(
@@ -126,12 +127,12 @@ def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.Dat
         )
 
 
-def _chosen(snapshot: Snapshot, held: pl.DataFrame, symbols: Sequence[str], window: Window) -> pl.DataFrame:
-    if held.is_empty():
-        return held
+def _filter_window(snapshot: Snapshot, file_rows: pl.DataFrame, symbols: Sequence[str], window: Window) -> pl.DataFrame:
+    if file_rows.is_empty():
+        return file_rows
     inside = (pl.col("timestamp") >= instant_literal(window.start)) & (
         pl.col("timestamp") < instant_literal(window.end)
     )
     if "symbol" not in snapshot.dataset.partitions:
         inside = inside & pl.col("symbol").is_in(list(symbols))
-    return held.filter(inside)
+    return file_rows.filter(inside)

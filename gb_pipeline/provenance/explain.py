@@ -1,7 +1,7 @@
-"""Where a bar comes from: its file, its fetch, the vendor's own bytes, and whether it follows from them.
+"""This module explains where a bar comes from: its file, its fetch, the vendor's own bytes, and whether it follows from them.
 
-Belongs here: putting together what the tables, the ledgers and the raw store know of one bar, or of its absence.
-Does not belong here: printing (`cli.explain`), reading kept answers (`provenance.stored_responses`).
+It puts together what the tables, the ledgers and the raw store know of one bar, or of its absence. Printing is in `cli.explain`,
+reading kept responses in `stored_responses`.
 
 A version of a bar names its fetch by its moment, `fetched_at`; one that was written by hand has none. Later fetches that left
 the version as it was confirm it. A version that only says that the vendor no longer returns the bar holds the content of the
@@ -27,7 +27,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.provenance.stored_responses import StoredResponse, answers, read_again, validated
+from gb_pipeline.provenance.stored_responses import StoredResponse, find_responses, read_again, validate_response
 from gb_pipeline.providers.base import Provider
 from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.reading.lake import Lake
@@ -170,10 +170,10 @@ class _Explaining:
         bar = self._bar(moment)
         when: datetime = moment if bar is None else bar["timestamp"]
         here = Window(when, when + _MOMENT)
-        answered = answers(self.tables, self.source, self.resolution, [self.symbol], here)
+        answered = find_responses(self.tables, self.source, self.resolution, [self.symbol], here)
         known = [one for one in answered if self.as_of is None or one.fetched_at <= self.as_of]
         history = [] if bar is None else self._history(when)
-        brought, later = (known[-1:], []) if bar is None else _apart(known, bar, history)
+        brought, later = (known[-1:], []) if bar is None else _split_by_version(known, bar, history)
         return Explanation(
             source=self.source,
             symbol=self.symbol,
@@ -184,13 +184,13 @@ class _Explaining:
             place=None if bar is None else self._place(bar, history),
             session=self._session(when),
             delivered=self._origin(brought, bar, when),
-            latest=self._look(later[-1], bar, when) if later else None,
+            latest=self._examine(later[-1], bar, when) if later else None,
             later=len(later),
-            asked=self._asked(when),
+            asked=self._newest_fetch(when),
             restatements=versions.restatements(
                 self.tables, self.source, self.resolution, [self.symbol], (here.start, here.end)
             ).to_dicts(),
-            quarantine=self._refused(when),
+            quarantine=self._refused_rows(when),
         )
 
     def _bar(self, moment: datetime) -> dict[str, Any] | None:
@@ -204,7 +204,7 @@ class _Explaining:
 
     def _history(self, when: datetime) -> list[_Version]:
         """Every version of the bar, oldest first."""
-        found = []
+        versions_of_bar = []
         for precision in Precision:
             snapshot = self.tables.newest(bars_dataset(self.resolution, precision).name)
             between = (when, when + _MOMENT)
@@ -215,8 +215,10 @@ class _Explaining:
                 self.tables.storage, snapshot.dataset, files, between=("timestamp", *between), with_file=True
             ).filter(pl.col("symbol") == self.symbol)
             listed = files.to_dicts()
-            found += [_Version(snapshot.dataset, listed[row[FILE]], row) for row in rows.iter_rows(named=True)]
-        return sorted(found, key=lambda version: version.row["known_at"])
+            versions_of_bar += [
+                _Version(snapshot.dataset, listed[row[FILE]], row) for row in rows.iter_rows(named=True)
+            ]
+        return sorted(versions_of_bar, key=lambda version: version.row["known_at"])
 
     def _place(self, bar: dict[str, Any], history: Sequence[_Version]) -> Place:
         version = history[_position(history, bar)]
@@ -243,7 +245,7 @@ class _Explaining:
         reason = gaps.filter((pl.col("start") <= when) & (pl.col("end") > when))["reason"]
         return rows.row(0, named=True) | {"gap": reason.item(0) if len(reason) else None}
 
-    def _asked(self, when: datetime) -> dict[str, Any] | None:
+    def _newest_fetch(self, when: datetime) -> dict[str, Any] | None:
         rows = fetches.read(self.tables, self.source, [self.symbol]).filter(
             (pl.col("resolution") == self.resolution.value)
             & (pl.col("window_start") <= when)
@@ -251,7 +253,7 @@ class _Explaining:
         )
         return rows.row(-1, named=True) if rows.height else None
 
-    def _refused(self, when: datetime) -> list[dict[str, Any]]:
+    def _refused_rows(self, when: datetime) -> list[dict[str, Any]]:
         same = (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
         rows = quarantine.read(self.tables, self.source, [self.symbol]).filter(same)
         return rows.sort("quarantined_at").to_dicts()
@@ -260,33 +262,33 @@ class _Explaining:
 
     def _origin(self, brought: Sequence[StoredResponse], bar: dict[str, Any] | None, when: datetime) -> Origin | None:
         # Two runs may have asked in the same microsecond.
-        looked = [self._look(one, bar, when) for one in brought]
-        return next((one for one in looked if one.verdict == "agrees"), looked[0] if looked else None)
+        origins = [self._examine(response, bar, when) for response in brought]
+        return next((origin for origin in origins if origin.verdict == "agrees"), origins[0] if origins else None)
 
-    def _look(self, answer: StoredResponse, bar: dict[str, Any] | None, when: datetime) -> Origin:
+    def _examine(self, response: StoredResponse, bar: dict[str, Any] | None, when: datetime) -> Origin:
         raw = RawStore(self.lake.store.storage)
-        found = Origin(answer, tuple(raw.inspect(name) for name in answer.raw), "not kept")
-        if not answer.raw:
-            return found
+        origin = Origin(response, tuple(raw.inspect(name) for name in response.raw), "not kept")
+        if not response.raw:
+            return origin
         if self.settings is None:
-            return replace(found, verdict="not read", problem=f"no gb.yaml tells how {self.source} is read")
+            return replace(origin, verdict="not read", problem=f"no gb.yaml tells how {self.source} is read")
         try:
             reader = self.reader = self.reader or build_provider(self.settings)
             listed = (one for one in self.settings.instruments if one.code == self.symbol)
             symbol = next(listed, None) or Symbol.of(self.symbol, self.settings.asset_class)
-            frame = read_again(self.lake.store, reader, symbol, self.resolution, answer)
-            verdict = validated(frame, self.settings.rules(self.resolution), answer)
+            frame = read_again(self.lake.store, reader, symbol, self.resolution, response)
+            validation = validate_response(frame, self.settings.rules(self.resolution), response)
         except GbError as error:
-            return replace(found, verdict="unreadable", problem=error.what)
-        found = replace(found, reader=reader.normaliser)
-        good = verdict.good.filter(pl.col("timestamp") == when).select(CONTENT)
+            return replace(origin, verdict="unreadable", problem=error.what)
+        origin = replace(origin, reader=reader.normaliser)
+        good = validation.good.filter(pl.col("timestamp") == when).select(CONTENT)
         if good.is_empty():
-            bad = verdict.bad.filter(pl.col("timestamp") == when)["reasons"].to_list()
-            said = ", ".join(sorted({reason for reasons in bad for reason in reasons}))
-            return replace(found, verdict="refused" if bad else "absent", problem=said)
+            bad = validation.bad.filter(pl.col("timestamp") == when)["reasons"].to_list()
+            reasons = ", ".join(sorted({reason for row in bad for reason in row}))
+            return replace(origin, verdict="refused" if bad else "absent", problem=reasons)
         content = good.row(0, named=True)
         same = bar is not None and all(content[name] == bar[name] for name in CONTENT)
-        return replace(found, verdict="agrees" if same else "differs", content=content)
+        return replace(origin, verdict="agrees" if same else "differs", content=content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +304,7 @@ def _position(history: Sequence[_Version], bar: dict[str, Any]) -> int:
     return next(number for number, version in enumerate(history) if version.row["known_at"] == bar["known_at"])
 
 
-def _apart(
+def _split_by_version(
     known: Sequence[StoredResponse], bar: dict[str, Any], history: Sequence[_Version]
 ) -> tuple[list[StoredResponse], list[StoredResponse]]:
     """The answers that may have brought the bar's content, and later ones that left it as it was."""

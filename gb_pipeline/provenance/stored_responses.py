@@ -1,7 +1,7 @@
-"""Answers that were kept, read again without the vendor.
+"""This module finds responses that were kept, and reads them again without the vendor.
 
-Belongs here: which fetches answered for a series, and from their bodies to judged rows. Does not belong here: what follows
-from a difference (`replay`), or telling a person of it (`provenance.explain`).
+It knows which fetches answered for a series, and makes validated rows of their bodies. What follows from a difference is in
+`replay`; telling a person of it in `explain`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class StoredResponse:
     raw: tuple[str, ...]
 
 
-def answers(
+def find_responses(
     tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str], window: Window
 ) -> list[StoredResponse]:
     """Fetches of bars that were answered and asked for some part of a window, oldest first."""
@@ -86,7 +86,7 @@ def answers(
 
 
 def read_again(
-    store: LakeStore, provider: Provider, symbol: Symbol, resolution: Resolution, of: StoredResponse
+    store: LakeStore, provider: Provider, symbol: Symbol, resolution: Resolution, response: StoredResponse
 ) -> pl.DataFrame:
     """The frame that a provider makes of the kept bodies of an answer; columns as of `fetch_bars`.
 
@@ -94,35 +94,37 @@ def read_again(
         LakeError: nothing was kept of it, a body is missing or damaged, or they are not those that came.
         VendorError: the provider cannot read these bodies.
     """
-    if not of.raw:
+    if not response.raw:
         raise LakeError(
-            f"no response was kept of the fetch of {of.symbol} at {of.fetched_at:%Y-%m-%d %H:%M:%S}",
+            f"no response was kept of the fetch of {response.symbol} at {response.fetched_at:%Y-%m-%d %H:%M:%S}",
             fix="set `keep_raw: true` for the source; it holds for fetches from then on",
         )
     raw = RawStore(store.storage)
-    bodies = [raw.get(name) for name in of.raw]
+    bodies = [raw.get(name) for name in response.raw]
     together = hashlib.sha256(b"".join(bodies)).hexdigest()
-    if of.response_hash not in {None, together} and not any(HIDDEN in body for body in bodies):
+    if response.response_hash not in {None, together} and not any(HIDDEN in body for body in bodies):
         raise LakeError(
-            f"the {len(bodies)} responses kept of the fetch of {of.symbol} at {of.fetched_at:%Y-%m-%d %H:%M:%S} are not "
-            "all that it received",
+            f"the {len(bodies)} responses kept of the fetch of {response.symbol} at {response.fetched_at:%Y-%m-%d %H:%M:%S} are"
+            " not all that it received",
             fix="fetch the window again",
         )
     try:
-        return provider.normalise(symbol, of.window, resolution, bodies)
+        return provider.normalise(symbol, response.window, resolution, bodies)
     except (LookupError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
         # Another version of the code may stumble over what its predecessor understood.
         raise PermanentVendorError(
-            f"{provider.normaliser} cannot read what {of.normaliser} read on {of.fetched_at:%Y-%m-%d}: "
+            f"{provider.normaliser} cannot read what {response.normaliser} read on {response.fetched_at:%Y-%m-%d}: "
             f"{type(error).__name__}: {error}",
             fix="correct the normaliser, or fetch the window again",
         ) from error
 
 
-def validated(frame: pl.DataFrame, rules: BarRules, of: StoredResponse) -> ValidationResult:
-    """The judgement on an answer as of the moment when it was asked for: what was open then is open in it for ever.
+def validate_response(frame: pl.DataFrame, rules: BarRules, response: StoredResponse) -> ValidationResult:
+    """Validate an answer as of the moment when it was asked for: what was open then is open in it for ever.
 
     Raises:
         WindowRefused: the frame has wrong columns or types.
     """
-    return validate(frame.with_columns(pl.lit(of.symbol).alias("symbol")), rules, of.window, now=of.fetched_at)
+    return validate(
+        frame.with_columns(pl.lit(response.symbol).alias("symbol")), rules, response.window, now=response.fetched_at
+    )

@@ -22,7 +22,7 @@ from gb_pipeline.reading.adjusted import adjust_plan, parse_adjustment
 from gb_pipeline.reading.arguments import Moment, Selection, Symbols, between, moment, named_source, named_symbols
 from gb_pipeline.reading.execute import collect_plan, scan_plan, to_arrow
 from gb_pipeline.reading.opening import refuse_no_lake
-from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, nothing_found
+from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, no_data_error
 
 
 class Lake:
@@ -129,7 +129,7 @@ class Lake:
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         frame = collect_plan(plan, names, as_float=as_float)
         if frame.is_empty():
-            raise nothing_found(self._tables, question)
+            raise no_data_error(self._tables, question)
         return frame
 
     def scan_bars(
@@ -177,7 +177,7 @@ class Lake:
         question, plan, names = self._plan(symbols, resolution, start, end, source, columns, as_of, adjustment)
         frame = collect_plan(plan, names, as_float=as_float)
         if frame.is_empty():
-            raise nothing_found(self._tables, question)
+            raise no_data_error(self._tables, question)
         return to_arrow(frame, plan.precision, as_float=as_float)
 
     def _plan(

@@ -15,7 +15,7 @@ from gb_pipeline.lake import ledger, quarantine, versions
 from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import LATEST, Selection
-from gb_pipeline.reading.series import known_series, unknown
+from gb_pipeline.reading.series import known_series, unknown_series_error
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.table import Tables
 
@@ -88,10 +88,10 @@ def _require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> 
     known = known_series(tables, open_bars=False)
     stored = _filter_series(known, selection.source, selection.resolution)
     if selection.source is not None and stored.is_empty():
-        raise unknown(known, ", ".join(selection.symbols or ()), selection.resolution, selection.source)
+        raise unknown_series_error(known, ", ".join(selection.symbols or ()), selection.resolution, selection.source)
     for code in without_rows:
         if code not in stored["symbol"]:
-            raise unknown(known, code, selection.resolution, selection.source)
+            raise unknown_series_error(known, code, selection.resolution, selection.source)
     return rows
 
 

@@ -1,7 +1,7 @@
-"""From a question to the files that answer it.
+"""This module turns a question into the files that answer it, and the lazy query of each series, now or as of a moment.
 
-Belongs here: pruning by the log's statistics, uniting standard and wide tables, and the lazy query of each series, now or as of
-a moment. No folder is ever listed. Does not belong here: running the query (`execute`).
+Files are chosen by the log's statistics, and standard and wide tables are united; no folder is ever listed. Running the query is
+left to `execute`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import polars as pl
 from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset
+from gb_pipeline.lake.precisions import unite
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
-from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown
+from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown_series_error
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import SUPERSEDED_AT
 from gb_pipeline.storage.losses import read_losses
@@ -75,14 +76,14 @@ def make_plan(tables: Tables, question: Question) -> Plan:
         UnknownSeries: a symbol has no bars of this resolution; the message says what resembles it.
         ReadError: several sources have a symbol and none was named.
     """
-    listed = {precision: files_of(tables, question, precision) for precision in Precision}
-    wanted = _series(tables, question, listed)
+    listed = {precision: select_files(tables, question, precision) for precision in Precision}
+    wanted = _find_series(tables, question, listed)
     precision = Precision.WIDE if listed[Precision.WIDE].height else Precision.STANDARD
     if question.resolution.intraday and len(wanted) <= _FEW:
-        return Plan(tuple(_one(tables, question, listed, precision, *series) for series in wanted), precision)
+        return Plan(tuple(_plan_one(tables, question, listed, precision, *series) for series in wanted), precision)
     sources = dict.fromkeys(source for source, _ in wanted)
     parts = [
-        _many(tables, question, listed, precision, name, [code for source, code in wanted if source == name])
+        _plan_many(tables, question, listed, precision, name, [code for source, code in wanted if source == name])
         for name in sources
     ]
     return Plan(tuple(parts), precision)
@@ -94,23 +95,21 @@ _FEW = 8
 _Listed = dict[Precision, pl.DataFrame]
 
 
-def files_of(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
+def select_files(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
     """Files of one table that may hold such rows, in the order of time; one version of the table."""
-    found = tables.newest(bars_dataset(question.resolution, precision).name)
+    snapshot = tables.newest(bars_dataset(question.resolution, precision).name)
     window = question.window
-    chosen = found.select(
+    files = snapshot.select(
         {} if question.source is None else {"source": question.source},
         between=None if (window.start, window.end) == (EARLIEST, LATEST) else {"timestamp": (window.start, window.end)},
         holding={"symbol": question.symbols} if question.symbols else None,
     )
     if question.as_of is not None:
-        _refuse_lost(tables[found.dataset.name], question, question.as_of)
-    chosen = (
-        reading.current_files(found, chosen)
-        if question.as_of is None
-        else reading.files_valid_at(chosen, question.as_of)
-    )
-    return chosen.sort("min.timestamp", "path")
+        _refuse_lost(tables[snapshot.dataset.name], question, question.as_of)
+        files = reading.files_valid_at(files, question.as_of)
+    else:
+        files = reading.current_files(snapshot, files)
+    return files.sort("min.timestamp", "path")
 
 
 def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
@@ -124,19 +123,19 @@ def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
             )
 
 
-def _series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:
+def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:
     """Source and symbol of every series of the answer, sorted by symbol."""
     if question.resolution.intraday and question.source is not None and question.symbols:
-        there = {code for files in listed.values() for code in files["symbol"].unique()}
-        if there.issuperset(question.symbols):
+        stored_codes = {code for files in listed.values() for code in files["symbol"].unique()}
+        if stored_codes.issuperset(question.symbols):
             return [(question.source, code) for code in sorted(question.symbols)]
     stored = stored_series(tables, question.resolution, question.symbols or None, question.source)
     codes = sorted(question.symbols or stored["symbol"].unique().to_list())
-    found = [(source_of(stored, code, question.resolution), code) for code in codes]
-    missing = [code for source, code in found if source is None]
+    series = [(source_of(stored, code, question.resolution), code) for code in codes]
+    missing = [code for source, code in series if source is None]
     if missing:
         _refuse_unknown(tables, question, missing)
-    return [(source, code) for source, code in found if source is not None]
+    return [(source, code) for source, code in series if source is not None]
 
 
 def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) -> None:
@@ -147,20 +146,22 @@ def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) 
         same = same.filter(pl.col("source") == question.source)
     for code in missing:
         if code not in same["symbol"]:
-            raise unknown(known, code, question.resolution, question.source)
+            raise unknown_series_error(known, code, question.resolution, question.source)
 
 
-def _one(tables: Tables, question: Question, listed: _Listed, precision: Precision, source: str, symbol: str) -> Part:
+def _plan_one(
+    tables: Tables, question: Question, listed: _Listed, precision: Precision, source: str, symbol: str
+) -> Part:
     """One series that has its own files: they say the symbol, which is therefore not read."""
     mine = (pl.col("source") == source) & (pl.col("symbol") == symbol)
     rows = {
-        kind: _rows(tables, question, kind, files.filter(mine), without=("source", "symbol"))
+        kind: _scan_rows(tables, question, kind, files.filter(mine), without=("source", "symbol"))
         for kind, files in listed.items()
     }
-    return Part(source, symbol, _united(rows, precision, ["timestamp"]))
+    return Part(source, symbol, _unite(rows, precision, ["timestamp"]))
 
 
-def _many(
+def _plan_many(
     tables: Tables, question: Question, listed: _Listed, precision: Precision, source: str, symbols: list[str]
 ) -> Part:
     """Many series in one query: hundreds of small ones would cost more than what is in them."""
@@ -170,13 +171,13 @@ def _many(
         mine = files.filter(pl.col("source") == source)
         if intraday:
             mine = mine.filter(pl.col("symbol").is_in(symbols))
-        rows[kind] = _rows(tables, question, kind, mine, without=("source",))
+        rows[kind] = _scan_rows(tables, question, kind, mine, without=("source",))
         if not intraday:
             rows[kind] = rows[kind].filter(pl.col("symbol").is_in(symbols))
-    return Part(source, None, _united(rows, precision, ["symbol", "timestamp"]))
+    return Part(source, None, _unite(rows, precision, ["symbol", "timestamp"]))
 
 
-def _rows(
+def _scan_rows(
     tables: Tables, question: Question, precision: Precision, files: pl.DataFrame, *, without: Sequence[str]
 ) -> pl.LazyFrame:
     """Rows of one table, filtered by time only where a file may hold more than was asked for."""
@@ -190,31 +191,27 @@ def _rows(
     return rows
 
 
-def _united(rows: dict[Precision, pl.LazyFrame], precision: Precision, key: list[str]) -> pl.LazyFrame:
-    """Both tables in the types of the precision; a wide row takes the place of its standard sibling."""
+def _unite(rows: dict[Precision, pl.LazyFrame], precision: Precision, key: list[str]) -> pl.LazyFrame:
+    """Both tables in the types of the precision."""
     standard = rows[Precision.STANDARD]
-    if precision is Precision.STANDARD:
-        return standard
-    types, wide = polars_schema(bar_schema(precision)), rows[precision]
-    older = standard.cast({name: types[name] for name in standard.collect_schema().names()})
-    return pl.concat([wide, older.join(wide.select(key), on=key, how="anti")])
+    return standard if precision is Precision.STANDARD else unite(rows[precision], standard, key)
 
 
-def nothing_found(tables: Tables, question: Question) -> NoDataInRange:
+def no_data_error(tables: Tables, question: Question) -> NoDataInRange:
     """The error for a range without a row: what there is instead, and what the ledger says about the range."""
     symbols = list(question.symbols) or None
     edges = []
     anywhere = replace(question, window=Window(EARLIEST, LATEST))
     for precision in Precision:
-        files = files_of(tables, anywhere, precision)
-        rows = _rows(tables, anywhere, precision, files, without=("source",))
+        files = select_files(tables, anywhere, precision)
+        rows = _scan_rows(tables, anywhere, precision, files, without=("source",))
         if symbols is not None:
             rows = rows.filter(pl.col("symbol").is_in(symbols))
         edges.append(rows.select(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")))
     spans = pl.concat(edges).collect().drop_nulls()
     available = None if spans.is_empty() else (spans["first"].min(), spans["last"].max())
-    asked = f"{', '.join(question.symbols[:5]) or question.source} {question.resolution} in {_span(question.window)}"
-    what = f"no bars of {asked}{_by_ledger(tables, question)}"
+    requested = f"{', '.join(question.symbols[:5]) or question.source} {question.resolution} in {_format_window(question.window)}"
+    what = f"no bars of {requested}{_session_counts(tables, question)}"
     if question.as_of is not None:
         what += f" as known at {question.as_of.isoformat()}"
     if available is None:
@@ -223,7 +220,7 @@ def nothing_found(tables: Tables, question: Question) -> NoDataInRange:
     return NoDataInRange(what, available=available, fix=f"there are bars from {first} to {last}")  # type: ignore[arg-type]
 
 
-def _by_ledger(tables: Tables, question: Question) -> str:
+def _session_counts(tables: Tables, question: Question) -> str:
     """` (2 sessions closed, 1 session failed)`, or nothing where the ledger knows nothing."""
     window = question.window
     until = (
@@ -235,11 +232,11 @@ def _by_ledger(tables: Tables, question: Question) -> str:
         tables, question.source, question.resolution, list(question.symbols) or None, (window.start.date(), until)
     )
     counts = sessions.group_by("status").len().sort("status").rows()
-    said = ", ".join(f"{n} session{'s' if n > 1 else ''} {status}" for status, n in counts)
-    return f" ({said})" if said else ""
+    statuses = ", ".join(f"{n} session{'s' if n > 1 else ''} {status}" for status, n in counts)
+    return f" ({statuses})" if statuses else ""
 
 
-def _span(window: Window) -> str:
+def _format_window(window: Window) -> str:
     start = "the beginning" if window.start == EARLIEST else window.start.isoformat()
     end = "the end" if window.end == LATEST else window.end.isoformat()
     return f"[{start}, {end})"

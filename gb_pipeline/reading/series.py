@@ -1,6 +1,6 @@
-"""Which series a lake holds, and what to say about one that it does not hold.
+"""This module says which series a lake holds, and makes the errors for those that it does not hold.
 
-Belongs here: finding the source of a symbol, and the errors for unknown names with what resembles them.
+It finds the source of a symbol, and what resembles an unknown name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def stored_series(
     column of the files that may hold them is read.
     """
     kinds = {"source": pl.String(), "symbol": pl.String()}
-    found = [pl.DataFrame(schema=kinds)]
+    pairs_by_table = [pl.DataFrame(schema=kinds)]
     for precision in Precision:
         dataset = bars_dataset(resolution, precision)
         snapshot = tables.newest(dataset.name)
@@ -45,11 +45,11 @@ def stored_series(
         else:
             rows = reading.scan(tables.storage, dataset, files, ["source", "symbol"])
             pairs = (rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))).unique().collect()
-        found.append(pairs)
+        pairs_by_table.append(pairs)
     wanted = [] if source is None else [pl.col("source") == source]
     if symbols is not None:
         wanted.append(pl.col("symbol").is_in(list(symbols)))
-    return pl.concat(found).filter(pl.lit(True), *wanted).unique().sort("source", "symbol")
+    return pl.concat(pairs_by_table).filter(pl.lit(True), *wanted).unique().sort("source", "symbol")
 
 
 def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
@@ -58,12 +58,12 @@ def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
     Args:
         open_bars: False leaves daily and coarser bars to the ledger, so that no file of bars is opened.
     """
-    found = [pl.DataFrame(schema=SERIES)]
+    series = [pl.DataFrame(schema=SERIES)]
     for resolution in Resolution:
         if resolution.intraday or (open_bars and resolution is not Resolution.TICK):
-            found.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
-    found.append(ledger.scan(tables, columns=SERIES.names()).unique().collect())
-    return pl.concat(found).unique().sort("source", "symbol", "resolution")
+            series.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
+    series.append(ledger.scan(tables, columns=SERIES.names()).unique().collect())
+    return pl.concat(series).unique().sort("source", "symbol", "resolution")
 
 
 def source_of(stored: pl.DataFrame, symbol: str, resolution: Resolution) -> str | None:
@@ -81,12 +81,14 @@ def source_of(stored: pl.DataFrame, symbol: str, resolution: Resolution) -> str 
     return sources[0] if sources else None
 
 
-def unknown(known: pl.DataFrame, symbol: str, resolution: Resolution | None, source: str | None) -> UnknownSeries:
+def unknown_series_error(
+    known: pl.DataFrame, symbol: str, resolution: Resolution | None, source: str | None
+) -> UnknownSeries:
     """The error for a series that is not there: near names, or where else the symbol is."""
-    asked = " ".join(str(part) for part in (source, symbol, resolution) if part is not None)
+    requested = " ".join(str(part) for part in (source, symbol, resolution) if part is not None)
     if known.is_empty():
         return UnknownSeries(
-            f"nothing is stored as {asked}: the lake is empty", fix="fetch something: `gb fetch --help`"
+            f"nothing is stored as {requested}: the lake is empty", fix="fetch something: `gb fetch --help`"
         )
     if source is not None and source not in known["source"]:
         sources = known["source"].unique().sort().to_list()
@@ -96,10 +98,10 @@ def unknown(known: pl.DataFrame, symbol: str, resolution: Resolution | None, sou
     same = known.filter(pl.col("symbol") == symbol)
     if not same.is_empty():
         places = [f"{row[0]} {row[1]} {row[2]}" for row in same.iter_rows()]
-        return UnknownSeries(f"nothing is stored as {asked}", near=places, fix=f"there is {', '.join(places[:10])}")
+        return UnknownSeries(f"nothing is stored as {requested}", near=places, fix=f"there is {', '.join(places[:10])}")
     near = near_names(symbol, known["symbol"].unique().sort().to_list())
     return UnknownSeries(
-        f"nothing is stored as {asked}",
+        f"nothing is stored as {requested}",
         near=near,
         fix=f"did you mean {', '.join(near)}?" if near else "see `gb status` for what there is",
     )
@@ -108,10 +110,10 @@ def unknown(known: pl.DataFrame, symbol: str, resolution: Resolution | None, sou
 def near_names(symbol: str, names: Sequence[str], limit: int = 5) -> list[str]:
     """Names that resemble a symbol, the same letters in another spelling (`btc/usd`) first."""
     bare = {name: _bare(name) for name in names}
-    asked = _bare(symbol)
-    same = [name for name in names if bare[name] == asked]
+    wanted = _bare(symbol)
+    same = [name for name in names if bare[name] == wanted]
     close = difflib.get_close_matches(symbol.upper(), names, n=limit, cutoff=0.6)
-    starts = [name for name in names if asked and bare[name].startswith(asked)]
+    starts = [name for name in names if wanted and bare[name].startswith(wanted)]
     return list(dict.fromkeys([*same, *close, *starts]))[:limit]
 
 
