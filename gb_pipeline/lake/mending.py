@@ -55,7 +55,7 @@ def mend(store: LakeStore, report: VerifyReport) -> tuple[list[str], list[LostSe
             # What the ledger has not taken over yet is left out of it; the rest is taken out below.
             without = frozenset(str(item.row["path"]) for item in broken)
             ledger.take_over_all(store.tables, without=without, clock=store.clock)
-        kept_rows = repair.take_out(store.tables[name], broken, clock=store.clock)
+        kept_rows = repair.remove_damaged(store.tables[name], broken, clock=store.clock)
         rows = sum(int(item.row["rows"] or 0) for item in broken)
         files = "1 damaged file was" if len(broken) == 1 else f"{len(broken):,} damaged files were"
         repairs.append(f"{files} taken out of {name}; {kept_rows:,} of their {rows:,} rows were kept")
@@ -87,22 +87,22 @@ def _mark_failed(store: LakeStore, lost: LostSessions, doubtful: Set[date]) -> N
     gap = pl.struct(
         pl.coalesce("first_timestamp", pl.col("session").cast(pl.Datetime("us", "UTC"))).alias("start"),
         pl.coalesce("last_timestamp", pl.col("session").cast(pl.Datetime("us", "UTC"))).alias("end"),
-        (pl.col("actual") - pl.col("left")).alias("missing"),
+        (pl.col("actual") - pl.col("readable")).alias("missing"),
         pl.lit("fetch_failed").alias("reason"),
     )
-    fewer = pl.col("left") < pl.col("actual")
+    fewer = pl.col("readable") < pl.col("actual")
     ledger_rows = (
         recorded.join(readable, on="session", how="left")
-        .with_columns(pl.col("left").fill_null(0))
+        .with_columns(pl.col("readable").fill_null(0))
         .filter(fewer | pl.col("session").is_in(list(doubtful)))
     )
     ledger_rows = ledger_rows.with_columns(
         pl.when(fewer).then(pl.concat_list(gap)).otherwise("gaps").alias("gaps"),
         pl.when(fewer)
-        .then(pl.col("missing") + pl.col("actual") - pl.col("left"))
+        .then(pl.col("missing") + pl.col("actual") - pl.col("readable"))
         .otherwise("missing")
         .alias("missing"),
-        pl.col("left").alias("actual"),
+        pl.col("readable").alias("actual"),
         pl.lit("failed").alias("status"),
         pl.lit(None, pl.Int64).alias("fingerprint"),
         pl.lit(-1, pl.Int64).alias("table_version"),
@@ -128,4 +128,4 @@ def _count_readable(store: LakeStore, lost: LostSessions, recorded: pl.DataFrame
                 pl.col("timestamp") <= pl.col("last_timestamp"),
             ).select("session")
         )
-    return pl.concat(counts).group_by("session").agg(pl.len().cast(pl.Int64).alias("left"))
+    return pl.concat(counts).group_by("session").agg(pl.len().cast(pl.Int64).alias("readable"))

@@ -50,7 +50,7 @@ def _restore_log(table: Table) -> list[str]:
             if is_intact(table.name, version, mirror):
                 table.files.put(entry_name(table.name, version), mirror)
                 repairs.append(f"entry {version} of {table.name} was restored from its mirror")
-        repairs += _set_aside(table)
+        repairs += _set_foreign_aside(table)
         table.forget()
         try:
             table.newest()
@@ -69,7 +69,7 @@ def _restore_log(table: Table) -> list[str]:
                 repairs.append(f"the mirror of entry {version} of {table.name} was made again")
         seal = table.checkpoints.seal()
         if seal is not None:
-            repairs += _drop_older(table, seal.version)
+            repairs += _remove_older_damaged(table, seal.version)
             repairs += (
                 [f"the seal of the checkpoint of {table.name} was copied again"]
                 if table.checkpoints.copy_seal()
@@ -81,7 +81,7 @@ def _restore_log(table: Table) -> list[str]:
     return repairs
 
 
-def take_out(table: Table, broken: list[BrokenFile], *, clock: Clock = wall_clock) -> int:
+def remove_damaged(table: Table, broken: list[BrokenFile], *, clock: Clock = wall_clock) -> int:
     """Take damaged files out of a table, keeping every row group that is whole; how many rows were kept.
 
     The rows keep their moments: what can be read has the history that it had.
@@ -153,7 +153,7 @@ def _rebuild_checkpoint(table: Table) -> list[str]:
     return [f"the checkpoint of {table.name} was made again from {newest + 1} entries"]
 
 
-def _set_aside(table: Table) -> list[str]:
+def _set_foreign_aside(table: Table) -> list[str]:
     """Move newest entries that another program wrote out of the log; they are kept beside the mirrors."""
     repairs = []
     for version in reversed(table.entry_versions()):
@@ -167,7 +167,7 @@ def _set_aside(table: Table) -> list[str]:
     return repairs
 
 
-def _drop_older(table: Table, sealed: int) -> list[str]:
+def _remove_older_damaged(table: Table, sealed: int) -> list[str]:
     """Damaged entries from before the checkpoint, of which no mirror is left: nothing needs them any more."""
     repairs = []
     for version in table.entry_versions():
