@@ -61,8 +61,7 @@ def build_actions_schedule(group: SeriesGroup, *, running: bool = True) -> dg.Sc
     """Ask every day, an hour after the bars: what is announced in the evening is known before the next session opens.
 
     Args:
-        group: any of the source's datasets.
-        job: `actions_job`.
+        group: any of the source's groups.
         running: whether it runs unless somebody stops it.
     """
     settle = timedelta(minutes=group.source.settle_minutes) + _AFTER_BARS
