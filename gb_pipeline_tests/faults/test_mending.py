@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +31,6 @@ from gb_pipeline_tests.faults.specimen import (
     Specimen,
     ask,
     many_sessions,
-    settled,
 )
 
 
@@ -74,20 +72,18 @@ def test_a_damaged_file_is_taken_out_and_fetched_again(tmp_path: Path, specimens
         for item in lost:
             truth = specimen.answers["1d" if table == "bars_1d" else f"{item.symbol} 1m"]
             assert isinstance(truth, pl.DataFrame)
-            store = LakeStore.at(case.root)
-            for session in item.sessions:
-                fetch_again(store, item, truth, session)
+            fetch_again(LakeStore.at(case.root), item, truth)
         assert verify(LakeStore.at(case.root)).ok
         for question, answer in ask(case.root, [f"{FIRST} 1m", f"{SECOND} 1m", "1d"]).items():
             assert held_by_the_vendor(answer).equals(held_by_the_vendor(specimen.answers[question]))
 
 
-@pytest.mark.parametrize("make", [settled, many_sessions])
+@pytest.mark.parametrize("lake", ["settled", "of many sessions"])
 @pytest.mark.parametrize("damage", [flip, empty])
 def test_a_damaged_ledger_is_learnt_again_from_the_vendor(
-    tmp_path: Path, make: Callable[[Path], Specimen], damage: Damage
+    tmp_path: Path, specimens: list[Specimen], lake: str, damage: Damage
 ) -> None:
-    specimen = make(tmp_path / "lake")
+    specimen = specimens[0] if lake == "settled" else many_sessions(tmp_path / "lake")
     bars, coverage = told(specimen.root)
     files = [path.relative_to(specimen.root) for path in (specimen.root / "lake/sessions").rglob("*.parquet")]
     name = max(files, key=lambda item: ("resolution=1d" in item.parts, "period=2023" in item.parts, item))
@@ -98,8 +94,7 @@ def test_a_damaged_ledger_is_learnt_again_from_the_vendor(
         assert rounds <= 3, report
         for item in mend(LakeStore.at(case.root), report)[1]:
             assert item.resolution is Resolution.DAY
-            for session in item.sessions:
-                fetch_again(LakeStore.at(case.root), item, bars, session)
+            fetch_again(LakeStore.at(case.root), item, bars)
     assert rounds
     found = told(case.root)
     assert held_by_the_vendor(found[0]).equals(held_by_the_vendor(bars))
@@ -145,22 +140,16 @@ def test_nothing_is_written_on_top_of_damage(tmp_path: Path, specimens: list[Spe
         )
 
 
-def fetch_again(store: LakeStore, item: LostSessions, truth: pl.DataFrame, session: date) -> None:
-    """What the vendor says of a session: everything that it has not withdrawn."""
+def fetch_again(store: LakeStore, item: LostSessions, truth: pl.DataFrame) -> None:
+    """What the vendor says of the days from the first to the last lost session: everything that it has not withdrawn."""
     numbers = ["open", "high", "low", "close", "volume"]
     rows = truth.filter(
         (pl.col("symbol") == item.symbol)
-        & (pl.col("timestamp").dt.date() == session)
+        & pl.col("timestamp").dt.date().is_between(min(item.sessions), max(item.sessions))
         & ~pl.col("withdrawn").fill_null(False)
     ).select("symbol", "timestamp", *(pl.col(name).cast(pl.String) for name in numbers))
-    store.write_bars(
-        SOURCE,
-        item.symbol,
-        item.resolution,
-        Window.of(session, session + timedelta(days=1)),
-        rows,
-        rules=BarRules(resolution=item.resolution),
-    )
+    window = Window.of(min(item.sessions), max(item.sessions) + timedelta(days=1))
+    store.write_bars(SOURCE, item.symbol, item.resolution, window, rows, rules=BarRules(resolution=item.resolution))
 
 
 def held_by_the_vendor(answer: Answer) -> pl.DataFrame:
