@@ -164,9 +164,9 @@ def test_a_bar_that_does_not_follow_from_its_bytes_differs(
     sim: Simulation, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as yesterday:
-        correct = CcxtProvider._joined
+        correct = CcxtProvider._concat
         doubled = pl.col("volume").str.split(".").list.first()
-        yesterday.setattr(CcxtProvider, "_joined", lambda self, parts: correct(self, parts).with_columns(doubled))
+        yesterday.setattr(CcxtProvider, "_concat", lambda self, parts: correct(self, parts).with_columns(doubled))
         fetch(lake, source(sim), "r1")
     found = explained(lake, sim)
     assert found.delivered is not None

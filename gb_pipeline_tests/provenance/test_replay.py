@@ -20,7 +20,8 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.provenance.replay import Replayed, replay
+from gb_pipeline.provenance.differences import Replayed
+from gb_pipeline.provenance.replay import replay
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.simulation import Simulation
 from gb_pipeline.storage.raw_responses import RawStore
@@ -90,9 +91,9 @@ def test_a_mistake_of_the_normaliser_is_found_and_put_right(
     sim: Simulation, store: LakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as yesterday:
-        correct = CcxtProvider._joined
+        correct = CcxtProvider._concat
         rounded = pl.col("volume").str.split(".").list.first()
-        yesterday.setattr(CcxtProvider, "_joined", lambda self, parts: correct(self, parts).with_columns(rounded))
+        yesterday.setattr(CcxtProvider, "_concat", lambda self, parts: correct(self, parts).with_columns(rounded))
         ingest(store, source(sim), MINUTE, [job()])
     wrong = bars(store)
     assert (wrong["volume"] % 1 == 0).all()
@@ -209,7 +210,7 @@ def test_a_response_that_cannot_be_read_is_a_problem_and_changes_nothing(
         store = without_tables(store, tmp_path / "again", "fetches")
         store.record_fetches([fetches.FetchRecord(**row)])
     else:
-        monkeypatch.setattr(CcxtProvider, "_joined", lambda self, parts: parts["nothing"])
+        monkeypatch.setattr(CcxtProvider, "_concat", lambda self, parts: parts["nothing"])
     found = again(store, sim, write=True, days=1)
     assert (found.answers, found.written) == (0, 0)
     assert isinstance(found.problems[0], LakeError if harm != "unreadable" else PermanentVendorError)
@@ -231,9 +232,9 @@ def test_putting_an_older_answer_right_withdraws_nothing_that_a_newer_one_has(
     sim: Simulation, store: LakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as yesterday:
-        correct = CcxtProvider._joined
+        correct = CcxtProvider._concat
         rounded = pl.col("volume").str.split(".").list.first()
-        yesterday.setattr(CcxtProvider, "_joined", lambda self, parts: correct(self, parts).with_columns(rounded))
+        yesterday.setattr(CcxtProvider, "_concat", lambda self, parts: correct(self, parts).with_columns(rounded))
         ingest(store, source(sim), MINUTE, [job()])
     ingest(store, source(sim), MINUTE, [job(days=1)])
     found = again(store, sim, write=True)
@@ -248,8 +249,8 @@ def test_bars_that_the_normaliser_lost_are_withdrawn_no_longer(
     ingest(store, source(sim), MINUTE, [job(days=1)])
     before = bars(store)
     with monkeypatch.context() as yesterday:
-        correct = CcxtProvider._joined
-        yesterday.setattr(CcxtProvider, "_joined", lambda self, parts: correct(self, parts).head(1000))
+        correct = CcxtProvider._concat
+        yesterday.setattr(CcxtProvider, "_concat", lambda self, parts: correct(self, parts).head(1000))
         ingest(store, source(sim), MINUTE, [job(days=1)])
     assert bars(store)["withdrawn"].sum() == 440
     compared = again(store, sim, days=1)
