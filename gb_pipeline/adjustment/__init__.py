@@ -1,1 +1,1 @@
-"""Splits over time, and which stored prices carry which."""
+"""This package knows splits over time, and which stored prices carry which."""

@@ -174,9 +174,9 @@ def _canonical_codes(source: SourceSettings, symbols: list[str]) -> list[str]:
 
 
 def _ask_vendor(store: Any, source: SourceSettings, codes: list[str]) -> Any:
-    from gb_pipeline.universe.vendor_lists import known_to_vendor
+    from gb_pipeline.universe.vendor_lists import look_up
 
-    return known_to_vendor(store, source, codes)
+    return look_up(store, source, codes)
 
 
 def _refuse_unknown(source: str, codes: list[str]) -> ExitCode:

@@ -164,7 +164,7 @@ def _symbol_rows(source: SourceSettings, day: date | None) -> list[dict[str, Any
     members = source.instruments if day is None else source.members(day)
     rows = []
     for symbol in members:
-        settings, intervals = source.symbol_settings(symbol), source.universe.stays.get(symbol.code, ())
+        settings, intervals = source.symbol_settings(symbol), source.universe.intervals.get(symbol.code, ())
         # Of several intervals, the one that covers the day.
         covering = [interval for interval in intervals if day is not None and interval.covers(day)]
         interval = (covering or intervals[-1:] or (None,))[0]

@@ -1,1 +1,1 @@
-"""From a provider into the lake: the one code path that Dagster's assets and `gb fetch` share."""
+"""This package brings data from a provider into the lake, by the one way that Dagster's assets and `gb fetch` share."""

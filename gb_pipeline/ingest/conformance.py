@@ -1,7 +1,7 @@
-"""What every provider promises, checked on one real answer.
+"""This module checks on one real answer what every provider promises.
 
-Belongs here: asking a vendor for one closed session and comparing what comes with the contract of `providers.base`, the
-calendar and the rules of quality. Does not belong here: printing it (`cli.live_check`). Nothing is written to the lake.
+It asks a vendor for one closed session and compares what comes with the contract of `providers.base`, the calendar and the rules of
+quality. Nothing is written to the lake; printing is in `cli.live_check`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def check_bars(
 
     Args:
         provider: of a source that keeps raw responses, so that its reading can be repeated.
-        source: how its bars are judged.
+        source: how its bars are validated.
         session: a session of its calendar that is over.
 
     Raises:
@@ -93,38 +93,42 @@ async def check_bars(
     fetched = await provider.fetch_bars(symbol, window, resolution)
     seconds = time.monotonic() - began
     checks = [
-        Check("answer", Conformity.OK if fetched.frame.height else Conformity.LOOK, _told(fetched, seconds)),
-        _columns(fetched.frame, RECEIVED, set(RECEIVED_OPTIONAL)),
+        Check("answer", Conformity.OK if fetched.frame.height else Conformity.LOOK, _describe_answer(fetched, seconds)),
+        _check_columns(fetched.frame, RECEIVED, set(RECEIVED_OPTIONAL)),
     ]
     if checks[-1].verdict is Conformity.BROKEN:
         return checks
     checks += [
-        _requests(provider, window, resolution, fetched),
-        _replayed(provider, symbol, window, resolution, fetched),
-        _stamps(fetched.frame, window),
-        _order(fetched.frame),
-        _digits(fetched.frame),
-        _volume(fetched.frame),
+        _check_requests(provider, window, resolution, fetched),
+        _check_normalise(provider, symbol, window, resolution, fetched),
+        _check_stamps(fetched.frame, window),
+        _check_order(fetched.frame),
+        _check_digits(fetched.frame),
+        _check_volume(fetched.frame),
     ]
     expected = rules.calendar.expected(first, end, resolution, rules.alignment)
     named = fetched.frame.with_columns(pl.lit(symbol.code).alias("symbol"))
     try:
-        verdict = validate(named, rules, window)
+        validation = validate(named, rules, window)
     except WindowRefused as error:
         return [*checks, Check("quality", Conformity.BROKEN, error.what)]
-    reasons = verdict.bad["reasons"].explode().drop_nulls().value_counts(sort=True).rows()
-    told = ", ".join(f"{number} x {reason}" for reason, number in reasons)
-    state = Conformity.BROKEN if verdict.refused else Conformity.LOOK if reasons else Conformity.OK
+    reasons = validation.bad["reasons"].explode().drop_nulls().value_counts(sort=True).rows()
+    counted_reasons = ", ".join(f"{number} x {reason}" for reason, number in reasons)
+    state = Conformity.BROKEN if validation.refused else Conformity.LOOK if reasons else Conformity.OK
     checks.append(
-        Check("quality", state, f"{verdict.good.height} good, {verdict.bad.height} bad rows; {told}".rstrip("; "))
+        Check(
+            "quality",
+            state,
+            f"{validation.good.height} good, {validation.bad.height} bad rows; {counted_reasons}".rstrip("; "),
+        )
     )
-    found = expected.join(verdict.good.select("timestamp"), on="timestamp", how="semi").height
-    extra = verdict.good.join(expected.select("timestamp"), on="timestamp", how="anti").height
-    seen = f"{found} of {expected.height} bars that calendar {rules.calendar.name} expects; gap_policy is {rules.gap_policy}"
+    present = expected.join(validation.good.select("timestamp"), on="timestamp", how="semi").height
+    extra = validation.good.join(expected.select("timestamp"), on="timestamp", how="anti").height
+    seen = f"{present} of {expected.height} bars that calendar {rules.calendar.name} expects; gap_policy is {rules.gap_policy}"
     checks.append(
         Check(
             "calendar",
-            Conformity.OK if found == expected.height else Conformity.LOOK,
+            Conformity.OK if present == expected.height else Conformity.LOOK,
             seen + (f"; {extra} others" if extra else ""),
         )
     )
@@ -139,14 +143,14 @@ async def check_actions(provider: ActionsProvider, symbol: Symbol, until: date) 
     """
     start = until - _ACTIONS_BACK
     fetched = await provider.fetch_corporate_actions(symbol, start, until)
-    shape = _columns(fetched.frame, ACTIONS_RECEIVED, set())
+    shape = _check_columns(fetched.frame, ACTIONS_RECEIVED, set())
     if shape.verdict is Conformity.BROKEN:
         return Check("actions", Conformity.BROKEN, shape.seen)
     named = fetched.frame.with_columns(pl.lit(symbol.code).alias("symbol"))
-    verdict = validate_actions(named, {symbol.code}, start, until)
-    kinds = ", ".join(f"{number} {kind}" for kind, number in verdict.good["kind"].value_counts(sort=True).rows())
-    state = Conformity.BROKEN if verdict.bad.height else Conformity.OK
-    return Check("actions", state, f"since {start}: {kinds or 'none'}; {verdict.bad.height} bad")
+    validation = validate_actions(named, {symbol.code}, start, until)
+    kinds = ", ".join(f"{number} {kind}" for kind, number in validation.good["kind"].value_counts(sort=True).rows())
+    state = Conformity.BROKEN if validation.bad.height else Conformity.OK
+    return Check("actions", state, f"since {start}: {kinds or 'none'}; {validation.bad.height} bad")
 
 
 async def check_instruments(provider: InstrumentsProvider, symbol: Symbol) -> Check:
@@ -189,7 +193,7 @@ def _period(session: date, resolution: Resolution) -> tuple[date, date]:
     return session, session + timedelta(days=1)
 
 
-def _told(fetched: Fetched, seconds: float) -> str:
+def _describe_answer(fetched: Fetched, seconds: float) -> str:
     empty = "" if fetched.frame.height else " (an empty answer, which is believed)"
     return (
         f"{fetched.frame.height:,} rows{empty}, {fetched.bytes:,} bytes in {fetched.calls} calls; {fetched.latency:.2f} s"
@@ -197,28 +201,30 @@ def _told(fetched: Fetched, seconds: float) -> str:
     )
 
 
-def _columns(frame: pl.DataFrame, promised: pl.Schema, optional: set[str]) -> Check:
+def _check_columns(frame: pl.DataFrame, promised: pl.Schema, optional: set[str]) -> Check:
     wrong = [name for name, kind in promised.items() if name in frame.columns and frame.schema[name] != kind]
     absent = [name for name in promised if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in promised and name not in optional]
     if absent or unknown or wrong:
-        said = (("absent", absent), ("unknown", unknown), ("of another type", wrong))
+        problems = (("absent", absent), ("unknown", unknown), ("of another type", wrong))
         return Check(
             "columns",
             Conformity.BROKEN,
-            "; ".join(f"{word}: {', '.join(names)}" for word, names in said if names),
+            "; ".join(f"{word}: {', '.join(names)}" for word, names in problems if names),
         )
     more = [name for name in frame.columns if name in optional]
     return Check("columns", Conformity.OK, "as promised" + (f", and {', '.join(more)}" if more else ""))
 
 
-def _requests(provider: Provider, window: Window, resolution: Resolution, fetched: Fetched) -> Check:
+def _check_requests(provider: Provider, window: Window, resolution: Resolution, fetched: Fetched) -> Check:
     planned = provider.requests(window, resolution)
     state = Conformity.OK if planned == fetched.calls else Conformity.LOOK
     return Check("plan", state, f"{planned} calls planned for these bars, {fetched.calls} made")
 
 
-def _replayed(provider: Provider, symbol: Symbol, window: Window, resolution: Resolution, fetched: Fetched) -> Check:
+def _check_normalise(
+    provider: Provider, symbol: Symbol, window: Window, resolution: Resolution, fetched: Fetched
+) -> Check:
     if not fetched.bodies:
         return Check(
             "normalise",
@@ -231,7 +237,7 @@ def _replayed(provider: Provider, symbol: Symbol, window: Window, resolution: Re
     return Check("normalise", Conformity.OK, f"{provider.normaliser} makes the same frame of the same bodies")
 
 
-def _stamps(frame: pl.DataFrame, window: Window) -> Check:
+def _check_stamps(frame: pl.DataFrame, window: Window) -> Check:
     stamps = frame["timestamp"]
     unread = stamps.null_count()
     outside = frame.filter((pl.col("timestamp") < window.start) | (pl.col("timestamp") >= window.end)).height
@@ -240,7 +246,7 @@ def _stamps(frame: pl.DataFrame, window: Window) -> Check:
     return Check("stamps", Conformity.BROKEN if unread or outside else Conformity.OK, seen)
 
 
-def _order(frame: pl.DataFrame) -> Check:
+def _check_order(frame: pl.DataFrame) -> Check:
     twice = frame.height - frame["timestamp"].n_unique()
     stamps = frame["timestamp"].drop_nulls().to_list()
     sorted_already = all(a <= b for a, b in pairwise(stamps))
@@ -248,7 +254,7 @@ def _order(frame: pl.DataFrame) -> Check:
     return Check("duplicates", Conformity.LOOK if twice else Conformity.OK, seen)
 
 
-def _digits(frame: pl.DataFrame) -> Check:
+def _check_digits(frame: pl.DataFrame) -> Check:
     texts = pl.concat([frame[name].rename("text") for name in PRICES]).drop_nulls().unique()
     most, longest = _most_digits(texts)
     state = Conformity.LOOK if longest >= _NOISE_DIGITS else Conformity.OK
@@ -256,7 +262,7 @@ def _digits(frame: pl.DataFrame) -> Check:
     return Check("digits", state, f"prices have up to {most} decimals and {longest} digits{noise}")
 
 
-def _volume(frame: pl.DataFrame) -> Check:
+def _check_volume(frame: pl.DataFrame) -> Check:
     texts = frame["volume"].drop_nulls().unique()
     most, _ = _most_digits(texts)
     if texts.is_empty():

@@ -1,7 +1,6 @@
-"""Fetching again what a damaged lake has lost.
+"""This module fetches again what a damaged lake has lost: from lost sessions to jobs, and running them.
 
-Belongs here: from lost sessions to jobs, and running them. Does not belong here: finding and taking out what is damaged
-(`lake.verification`).
+Finding and taking out what is damaged is in `lake.verification` and `lake.mending`.
 """
 
 from __future__ import annotations
@@ -47,19 +46,19 @@ def fetch_again(
     outcomes: list[Outcome] = []
     errors: list[GbError] = []
     ordered = sorted(lost, key=lambda item: (item.source, item.resolution.value, item.symbol))
-    for (name, resolution), found in groupby(ordered, key=lambda item: (item.source, item.resolution)):
-        mine = list(found)
+    for (name, resolution), group in groupby(ordered, key=lambda item: (item.source, item.resolution)):
+        own = list(group)
         source = sources.get(name)
         if source is None:
             errors.append(
                 ConfigError(
-                    f"{len(mine)} series of source {name} have lost sessions, and gb.yaml has no such source",
+                    f"{len(own)} series of source {name} have lost sessions, and gb.yaml has no such source",
                     fix=f"write source {name} into gb.yaml and run it again",
                 )
             )
             continue
         try:
-            outcomes += ingest(store, source, resolution, list(_jobs(source, mine)), on_outcome=on_outcome)
+            outcomes += ingest(store, source, resolution, list(_jobs(source, own)), on_outcome=on_outcome)
         except GbError as error:
             errors.append(error)
     return outcomes, errors

@@ -36,27 +36,27 @@ def stored_adjustments(
         .unique()
         .collect()
     )
-    found: dict[str, Adjustment] = {}
+    by_symbol: dict[str, Adjustment] = {}
     for symbol, kind in rows.rows():
-        if found.setdefault(symbol, Adjustment(kind)) != kind:
+        if by_symbol.setdefault(symbol, Adjustment(kind)) != kind:
             raise LakeError(
-                f"{source} {symbol} {resolution} is stored with two kinds of prices: {found[symbol]} and {kind}",
+                f"{source} {symbol} {resolution} is stored with two kinds of prices: {by_symbol[symbol]} and {kind}",
                 fix="fetch it under another source name",
             )
-    return found
+    return by_symbol
 
 
 def remembered_adjustments(
     tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]
 ) -> dict[str, Adjustment]:
     """The same, asking the ledger only once about each series that holds bars: it never changes its adjustment."""
-    held = _REMEMBERED.setdefault(tables, {})
+    remembered = _REMEMBERED.setdefault(tables, {})
     keys = {symbol: (source, resolution.value, symbol) for symbol in symbols}
-    unknown = [symbol for symbol, key in keys.items() if key not in held]
+    unknown = [symbol for symbol, key in keys.items() if key not in remembered]
     if unknown:
-        found = stored_adjustments(tables, source, resolution, unknown)
-        held.update({keys[symbol]: kind for symbol, kind in found.items()})
-    return {symbol: held[key] for symbol, key in keys.items() if key in held}
+        newly_read = stored_adjustments(tables, source, resolution, unknown)
+        remembered.update({keys[symbol]: kind for symbol, kind in newly_read.items()})
+    return {symbol: remembered[key] for symbol, key in keys.items() if key in remembered}
 
 
 def refuse_other_adjustment(

@@ -1,1 +1,1 @@
-"""Where a stored value comes from: kept responses, replaying them, explaining a bar."""
+"""This package says where a stored value comes from: it keeps track of kept responses, replays them, and explains a bar."""

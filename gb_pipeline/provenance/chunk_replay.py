@@ -148,8 +148,8 @@ class ChunkReplay:
         return read_window(tables, newest, self.source.name, [self.chunk.symbol.code], self.window)
 
     def _write(self, winner: _Winner, gone: pl.Series, run_id: str | None) -> None:
-        asked = winner.response.window
-        window = Window(max(asked.start, self.window.start), min(asked.end, self.window.end))
+        requested = winner.response.window
+        window = Window(max(requested.start, self.window.start), min(requested.end, self.window.end))
         code = self.chunk.symbol.code
         report = self.store.write_bars(
             self.source.name,
@@ -168,7 +168,7 @@ class ChunkReplay:
         if report.late:
             self.replayed.problems.append(
                 LakeError(
-                    f"{code} {asked}: {report.late} bars that differ were stored by a later question than this answer's",
+                    f"{code} {requested}: {report.late} bars that differ were stored by a later question than this answer's",
                     fix="fetch it again: what the vendor says now holds",
                 )
             )

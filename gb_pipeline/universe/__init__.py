@@ -1,1 +1,1 @@
-"""Which instruments a source has: as a list, a file, a vendor's own list with a filter, or a point-in-time list."""
+"""This package maintains the symbols of a source: what its vendor lists, what a filter chooses of that, and edits by a person."""

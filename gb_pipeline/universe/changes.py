@@ -1,7 +1,6 @@
-"""What a vendor's new list changes in a universe.
+"""This module merges a vendor's new list into a universe, and refuses lists that cannot be true.
 
-Belongs here: merging a list into what is known, and refusing lists that cannot be true; pure. Does not belong here: asking
-for the list and choosing from it (`discovery`), and the file (`config.symbols.discovered`).
+It is pure: asking for the list and choosing from it are in `discovery`, the file in `config.symbols.discovered`.
 
 Merging never takes anything away. An instrument that the conditions do not choose any more has `left`; one that the vendor
 does not list any more, or does not trade, also has a `listed_until`: the vendor's own date, else the day on which it was
@@ -35,21 +34,21 @@ class Change:
     detail: str
 
 
-def merged(
-    before: Sequence[Entry], found: Sequence[Instrument], chosen: Sequence[Instrument], today: date
+def merge_list(
+    before: Sequence[Entry], listed: Sequence[Instrument], chosen: Sequence[Instrument], today: date
 ) -> tuple[tuple[Entry, ...], tuple[Change, ...]]:
     """What is known once this list is believed, by code and time, and how that differs from before.
 
     Args:
         before: what was known.
-        found: everything that the vendor lists.
+        listed: everything that the vendor lists.
         chosen: what meets the conditions.
         today: by the source's calendar.
     """
-    listed: dict[str, Instrument] = {}
-    for item in found:
-        if item.symbol.code not in listed or item.active:
-            listed[item.symbol.code] = item
+    listed_by_code: dict[str, Instrument] = {}
+    for item in listed:
+        if item.symbol.code not in listed_by_code or item.active:
+            listed_by_code[item.symbol.code] = item
     wanted = {item.symbol.code: item for item in chosen}
     newest = {entry.code: entry for entry in sorted(before, key=lambda entry: (entry.code, entry.joined))}
     after = [entry for entry in before if newest[entry.code] is not entry]
@@ -57,11 +56,11 @@ def merged(
     for code in sorted({*newest, *wanted}):
         old = newest.get(code)
         if old is None:
-            entry = _entry(wanted[code], today)
-            changes.append(Change(code, "joined", _since(entry)))
+            entry = _new_entry(wanted[code], today)
+            changes.append(Change(code, "joined", _describe_entry(entry)))
             after.append(entry)
             continue
-        entry = _corrected(old, wanted.get(code, listed.get(code)), today)
+        entry = _correct(old, wanted.get(code, listed_by_code.get(code)), today)
         if code in wanted and not old.open:
             back = max(today, old.left or today)
             # Who left today did not leave.
@@ -69,7 +68,7 @@ def merged(
             entry = replace(entry, left=None, joined=old.joined if old.left == back else back)
         elif code not in wanted and old.open:
             entry = replace(entry, left=max(today, old.joined))
-        changes += _told(old, entry)
+        changes += _describe_changes(old, entry)
         after.append(entry)
     return tuple(sorted(after, key=lambda entry: (entry.code, entry.joined))), tuple(changes)
 
@@ -96,13 +95,13 @@ def refuse_losses(source: str, before: Sequence[Entry], after: Sequence[Entry]) 
             )
 
 
-def _entry(item: Instrument, today: date) -> Entry:
+def _new_entry(item: Instrument, today: date) -> Entry:
     symbol = item.symbol
     entry = Entry(symbol.code, item.vendor, symbol.exchange, symbol.asset_class, item.listed_from, None, today)
-    return _corrected(entry, item, today)
+    return _correct(entry, item, today)
 
 
-def _corrected(entry: Entry, item: Instrument | None, today: date) -> Entry:
+def _correct(entry: Entry, item: Instrument | None, today: date) -> Entry:
     """The entry with what the vendor says now."""
     if item is not None and not (unsafe(item.vendor) or unsafe(item.symbol.exchange)):
         entry = replace(
@@ -125,7 +124,7 @@ def _corrected(entry: Entry, item: Instrument | None, today: date) -> Entry:
     )
 
 
-def _told(old: Entry, new: Entry) -> list[Change]:
+def _describe_changes(old: Entry, new: Entry) -> list[Change]:
     changes = []
     if old.open and not new.open:
         changes.append(Change(old.code, "left", f"on {new.left}; its data and days stay"))
@@ -149,7 +148,7 @@ def _told(old: Entry, new: Entry) -> list[Change]:
     return changes
 
 
-def _since(entry: Entry) -> str:
+def _describe_entry(entry: Entry) -> str:
     parts = [f"as {entry.vendor}"] if entry.vendor else []
     parts += [f"listed since {entry.listed_from}"] if entry.listed_from else []
     parts += [f"delisted, first session without it {entry.listed_until}"] if entry.listed_until else []

@@ -1,7 +1,7 @@
-"""Choosing symbols from what a vendor lists: `gb symbols refresh`.
+"""This module chooses symbols from what a vendor lists: `gb symbols refresh`.
 
-Belongs here: the conditions of gb.yaml, and one refresh at a time. Does not belong here: asking (`vendor_lists`), merging
-(`universe_changes`), and the file (`config.symbols.discovered`).
+It applies the conditions of gb.yaml, one refresh at a time. Asking is in `vendor_lists`, merging in `changes`, and the file in
+`config.symbols.discovered`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gb_pipeline.errors import ConfigError, LakeError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.providers.base import Instrument, Provider
-from gb_pipeline.universe.changes import Change, merged, refuse_losses
-from gb_pipeline.universe.vendor_lists import listed
+from gb_pipeline.universe.changes import Change, merge_list, refuse_losses
+from gb_pipeline.universe.vendor_lists import fetch_list
 
 log = logging.getLogger(__name__)
 _PERPETUAL = "-PERP"
@@ -33,11 +33,11 @@ _PATIENCE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh found.
+    """What a refresh led to.
 
     Attributes:
         path: the universe's file.
-        listed: instruments that the vendor told of.
+        listed: instruments that the vendor lists.
         chosen: how many of them the conditions choose.
         known: instruments of the universe now, those that have left included.
         changes: by code.
@@ -76,8 +76,8 @@ def refresh(
     """
     from filelock import FileLock, Timeout
 
-    wish = source.universe.spec.discover
-    if wish is None:
+    conditions = source.universe.spec.discover
+    if conditions is None:
         raise ConfigError(
             f"the symbols of {source.name} are not discovered",
             fix="write `symbols: {discover: {...}}` in gb.yaml; docs/sources.md says how",
@@ -96,50 +96,55 @@ def refresh(
             f"{lock.lock_file} cannot be made: {error.strerror}", fix="make the lake's folder writable"
         ) from None
     try:
-        return _refresh(store, source, wish, provider, force, now or store.clock())
+        return _refresh(store, source, conditions, provider, force, now or store.clock())
     finally:
         lock.release()
 
 
 def _refresh(
-    store: LakeStore, source: SourceSettings, wish: Discovery, provider: Provider | None, force: bool, now: datetime
+    store: LakeStore,
+    source: SourceSettings,
+    conditions: Discovery,
+    provider: Provider | None,
+    force: bool,
+    now: datetime,
 ) -> Refreshed:
     path = discovered.universe_file(store.storage.root, source.name)
     before = discovered.read(path)
-    found = listed(store, source, turnover=wish.top is not None, provider=provider)
-    chosen = choose(found, wish, source)
+    listed = fetch_list(store, source, turnover=conditions.top is not None, provider=provider)
+    chosen = choose(listed, conditions, source)
     today = now.astimezone(get_calendar(source.calendar).zone).date()
-    after, changes = merged(before, found, chosen, today)
+    after, changes = merge_list(before, listed, chosen, today)
     if not force:
         refuse_losses(source.name, before, after)
     if not chosen and not before:
-        quotes = sorted({item.quote for item in found if item.quote})
+        quotes = sorted({item.quote for item in listed if item.quote})
         raise ConfigError(
-            f"none of the {len(found):,} instruments that {source.provider} lists meets the conditions of {source.name}",
+            f"none of the {len(listed):,} instruments that {source.provider} lists meets the conditions of {source.name}",
             fix=f"correct `discover`; prices are in {', '.join(quotes[:20])}" if quotes else "correct `discover`",
         )
     if after != before:
         discovered.write(path, after)
     codes = {entry.code for entry in after}
-    return Refreshed(path, len(found), len(chosen), len(codes), changes)
+    return Refreshed(path, len(listed), len(chosen), len(codes), changes)
 
 
-def choose(found: Sequence[Instrument], wish: Discovery, source: SourceSettings) -> list[Instrument]:
+def choose(listed: Sequence[Instrument], conditions: Discovery, source: SourceSettings) -> list[Instrument]:
     """The instruments that meet all conditions, by code.
 
     Raises:
         ConfigError: `top` is asked for and the vendor tells no turnover.
     """
     wanted: dict[str, Instrument] = {}
-    for item in found:
+    for item in listed:
         code = item.symbol.code
         if (
-            (not wish.quote or item.quote.upper() in wish.quote)
-            and (item.active or not wish.active)
-            and (wish.asset_class is None or item.symbol.asset_class is wish.asset_class)
-            and (wish.perpetuals or not code.endswith(_PERPETUAL))
-            and (wish.match is None or re.search(wish.match, code))
-            and code not in wish.exclude
+            (not conditions.quote or item.quote.upper() in conditions.quote)
+            and (item.active or not conditions.active)
+            and (conditions.asset_class is None or item.symbol.asset_class is conditions.asset_class)
+            and (conditions.perpetuals or not code.endswith(_PERPETUAL))
+            and (conditions.match is None or re.search(conditions.match, code))
+            and code not in conditions.exclude
         ):
             if unsafe(item.vendor) or unsafe(item.symbol.exchange):
                 log.warning(
@@ -147,13 +152,13 @@ def choose(found: Sequence[Instrument], wish: Discovery, source: SourceSettings)
                 )
             elif code not in wanted or item.active:
                 wanted[code] = item
-    if wish.top is not None and wanted:
+    if conditions.top is not None and wanted:
         known = [item for item in wanted.values() if item.turnover is not None]
         if not known:
             raise ConfigError(
                 f"{source.provider} tells no turnover of what it lists", fix=f"leave `top` out of source {source.name}"
             )
         # Of two with the same turnover the first of the alphabet, whatever the vendor's order is.
-        largest = sorted(known, key=lambda item: (-(item.turnover or 0), item.symbol.code))[: wish.top]
+        largest = sorted(known, key=lambda item: (-(item.turnover or 0), item.symbol.code))[: conditions.top]
         wanted = {item.symbol.code: item for item in largest}
     return [wanted[code] for code in sorted(wanted)]

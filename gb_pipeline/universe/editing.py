@@ -1,6 +1,6 @@
-"""Adding symbols to a source, and taking them out, wherever its symbols are written down.
+"""This module adds symbols to a source and takes them out, wherever its symbols are written down.
 
-Belongs here: which file changes and how. Does not belong here: asking the vendor, and what is stored: data always stays.
+It decides which file changes and how. Asking the vendor is in `vendor_lists`; what is stored always stays.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ def add(config: Path, source: str, universe: Universe, asset_class: AssetClass, 
     if universe.kind == "file" and universe.path is not None:
         symbol_file.add(universe.path, codes)
         return [Edited(universe.path, "", tuple(codes))]
-    text = _text(config)
-    symbols = _symbols(text, source)
+    text = _read_text(config)
+    symbols = _read_symbols(text, source)
     keys: tuple[str, ...] = ("sources", source, "symbols")
     if not isinstance(symbols, dict):
         write_whole(config, yaml_edit.add(text, keys, codes))
         return [Edited(config, ".".join(keys), tuple(codes))]
     edited = []
-    if hidden := [code for code in codes if code in universe.hidden]:
+    if excluded_before := [code for code in codes if code in universe.excluded_codes]:
         way = (*keys, universe.kind, "exclude")
         excluded = symbols[universe.kind]["exclude"]
-        back = [number for number, item in enumerate(excluded) if _code(item, asset_class) in hidden]
+        back = [number for number, item in enumerate(excluded) if _canonical_code(item, asset_class) in excluded_before]
         text = yaml_edit.remove(text, way, back)
-        edited.append(Edited(config, ".".join(way), tuple(hidden)))
-    if rest := [code for code in codes if code not in hidden]:
+        edited.append(Edited(config, ".".join(way), tuple(excluded_before)))
+    if rest := [code for code in codes if code not in excluded_before]:
         text = yaml_edit.add(text, (*keys, "list"), rest)
         edited.append(Edited(config, ".".join((*keys, "list")), tuple(rest)))
     write_whole(config, text)
@@ -83,14 +83,14 @@ def remove(
     Raises:
         ConfigError: the file cannot be changed, or gb.yaml names them by a variable.
     """
-    text = before = _text(config)
-    symbols = _symbols(text, source)
+    text = before = _read_text(config)
+    symbols = _read_symbols(text, source)
     keys: tuple[str, ...] = ("sources", source, "symbols")
     listed = (*keys, "list") if isinstance(symbols, dict) else keys
     items = (symbols.get("list") if isinstance(symbols, dict) else symbols) or []
-    read = ((number, _code(item, asset_class)) for number, item in enumerate(items))
+    read = ((number, _canonical_code(item, asset_class)) for number, item in enumerate(items))
     spelled = {number: code for number, code in read if code is not None and code in codes}
-    elsewhere = tuple(code for code in codes if code in universe.found)
+    elsewhere = tuple(code for code in codes if code in universe.file_codes)
     unknown = sorted(set(codes) - set(spelled.values()) - set(elsewhere))
     if unknown:
         raise ConfigError(
@@ -111,17 +111,17 @@ def remove(
     return edited
 
 
-def _text(config: Path) -> str:
+def _read_text(config: Path) -> str:
     """gb.yaml as it is, line ends included."""
     return config.read_bytes().decode("utf-8")
 
 
-def _symbols(text: str, source: str) -> Any:
+def _read_symbols(text: str, source: str) -> Any:
     body = strict_yaml.parse(text, "gb.yaml")["sources"][source]
     return body.get("symbols")
 
 
-def _code(item: Any, asset_class: AssetClass) -> str | None:
+def _canonical_code(item: Any, asset_class: AssetClass) -> str | None:
     """The canonical code that an item of a list stands for; None where a variable does."""
     code = item.get("code") if isinstance(item, dict) else item
     kind = item.get("asset_class") if isinstance(item, dict) else None

@@ -1,7 +1,6 @@
-"""Asking a vendor which instruments there are; every question leaves its row in `fetches`.
+"""This module asks a vendor which instruments there are; every question leaves its row in `fetches`.
 
-Belongs here: lists, searches, and checking codes. Does not belong here: what becomes of the answer (`discovery`), vendors
-(`providers`).
+It fetches lists, searches, and looks codes up. What becomes of an answer is decided in `discovery`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ T = TypeVar("T")
 EVERY = "*"
 
 
-def listed(
+def fetch_list(
     store: LakeStore, source: SourceSettings, *, turnover: bool = False, provider: Provider | None = None
 ) -> list[Instrument]:
     """Everything that the vendor lists.
@@ -38,7 +37,7 @@ def listed(
         ConfigError: the provider has no list.
         VendorError: it could not be had.
     """
-    return _ask(store, source, provider, lambda asked: _listed(store, source, asked, turnover=turnover))
+    return _run(store, source, provider, lambda vendor: _fetch_list(store, source, vendor, turnover=turnover))
 
 
 def find(store: LakeStore, source: SourceSettings, text: str, *, provider: Provider | None = None) -> list[Instrument]:
@@ -49,16 +48,16 @@ def find(store: LakeStore, source: SourceSettings, text: str, *, provider: Provi
         VendorError: it could not be asked.
     """
 
-    async def ask(asked: Provider) -> list[Instrument]:
-        if isinstance(asked, SearchProvider):
+    async def ask(vendor: Provider) -> list[Instrument]:
+        if isinstance(vendor, SearchProvider):
             # The vendor knows best what is meant.
-            return await ask_vendor(store, source, asked.search(text), kind="search", symbol=EVERY)
-        return _matching(await _listed(store, source, asked), text.strip().casefold())
+            return await ask_vendor(store, source, vendor.search(text), kind="search", symbol=EVERY)
+        return _match(await _fetch_list(store, source, vendor), text.strip().casefold())
 
-    return _ask(store, source, provider, ask)
+    return _run(store, source, provider, ask)
 
 
-def known_to_vendor(
+def look_up(
     store: LakeStore, source: SourceSettings, codes: Collection[str], *, provider: Provider | None = None
 ) -> Mapping[str, Instrument | None] | None:
     """What the vendor says about these codes: an instrument, or None for one that it does not know.
@@ -70,22 +69,22 @@ def known_to_vendor(
         VendorError: it could not be asked.
     """
 
-    async def ask(asked: Provider) -> dict[str, Instrument | None] | None:
-        if isinstance(asked, InstrumentsProvider):
-            listed = {item.symbol.code: item for item in await _listed(store, source, asked)}
+    async def ask(vendor: Provider) -> dict[str, Instrument | None] | None:
+        if isinstance(vendor, InstrumentsProvider):
+            listed = {item.symbol.code: item for item in await _fetch_list(store, source, vendor)}
             return {code: listed.get(code) for code in codes}
-        if not isinstance(asked, SearchProvider):
+        if not isinstance(vendor, SearchProvider):
             return None
         answers: dict[str, Instrument | None] = {}
         for code in codes:
-            found = await ask_vendor(store, source, asked.search(code), kind="search", symbol=EVERY)
-            answers[code] = next((item for item in found if item.symbol.code == code), None)
+            hits = await ask_vendor(store, source, vendor.search(code), kind="search", symbol=EVERY)
+            answers[code] = next((item for item in hits if item.symbol.code == code), None)
         return answers
 
-    return _ask(store, source, provider, ask)
+    return _run(store, source, provider, ask)
 
 
-def _matching(found: list[Instrument], text: str) -> list[Instrument]:
+def _match(instruments: list[Instrument], text: str) -> list[Instrument]:
     """Those that hold the text, `btcusd` for `BTC-USD` included; the same code first, then codes that begin with it."""
     plain = _plain(text)
 
@@ -96,24 +95,24 @@ def _matching(found: list[Instrument], text: str) -> list[Instrument]:
 
     hits = [
         item
-        for item in found
+        for item in instruments
         if text in f"{item.symbol.code}\n{item.vendor}\n{item.name}".casefold()
         or (plain and plain in _plain(item.symbol.code.casefold()))
     ]
     return sorted(hits, key=rank)
 
 
-async def _listed(
-    store: LakeStore, source: SourceSettings, asked: Provider, *, turnover: bool = False
+async def _fetch_list(
+    store: LakeStore, source: SourceSettings, vendor: Provider, *, turnover: bool = False
 ) -> list[Instrument]:
-    if not isinstance(asked, InstrumentsProvider):
+    if not isinstance(vendor, InstrumentsProvider):
         raise ConfigError(
             f"{source.provider} has no list of what it offers", fix=f"list the symbols of {source.name} in gb.yaml"
         )
-    return await ask_vendor(store, source, asked.instruments(turnover=turnover), kind="instruments", symbol=EVERY)
+    return await ask_vendor(store, source, vendor.instruments(turnover=turnover), kind="instruments", symbol=EVERY)
 
 
-def _ask(
+def _run(
     store: LakeStore, source: SourceSettings, given: Provider | None, question: Callable[[Provider], Awaitable[T]]
 ) -> T:
     async def ask() -> T:

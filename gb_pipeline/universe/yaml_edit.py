@@ -1,9 +1,8 @@
-"""Adding codes to a list in gb.yaml, and taking them out, without touching anything else in the file.
+"""This module adds codes to a list in gb.yaml and takes them out, without touching anything else in the file.
 
-Belongs here: where in the text a list stands, and the few characters that change. Every comment, space and quote stays as it
-was written. Does not belong here: which list (`editing`).
-
-The edited text is read again and must say exactly what was meant; if it does not, it is refused.
+It knows where in the text a list stands, and the few characters that change: every comment, space and quote stays as it was
+written. Which list it is, `editing` says. The edited text is read again and must say exactly what was meant; if it does not, it
+is refused.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ def add(text: str, keys: Keys, codes: Sequence[str]) -> str:
         ConfigError: the list cannot be edited without changing something else.
     """
     wanted = strict_yaml.parse(text, "gb.yaml")
-    parent = _at(wanted, keys[:-1])
+    parent = _value_at(wanted, keys[:-1])
     if not isinstance(parent, dict):
-        raise _by_hand(keys)
+        raise _not_editable(keys)
     parent[keys[-1]] = [*(parent.get(keys[-1]) or []), *codes]
-    written = [_scalar(code) for code in codes]
-    node = _node(text, keys)
+    written = [_quote(code) for code in codes]
+    node = _node_at(text, keys)
     if node is None:
-        return _checked(_with_key(text, keys, written), wanted, keys)
+        return _verify(_insert_key(text, keys, written), wanted, keys)
     if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
         # `symbols:` with nothing, or a word for nothing, behind it.
         start, end = node.start_mark.index, node.end_mark.index
         space = "" if text[:start].endswith(" ") else " "
-        return _checked(text[:start] + space + f"[{', '.join(written)}]" + text[end:], wanted, keys)
+        return _verify(text[:start] + space + f"[{', '.join(written)}]" + text[end:], wanted, keys)
     if not isinstance(node, yaml.SequenceNode):
-        raise _by_hand(keys)
+        raise _not_editable(keys)
     if node.flow_style:
         if node.value:
             at = node.value[-1].end_mark.index
@@ -55,10 +54,10 @@ def add(text: str, keys: Keys, codes: Sequence[str]) -> str:
             at = node.start_mark.index + 1
             changed = text[:at] + ", ".join(written) + text[at:]
     else:
-        at = _end_of_line(text, _leaf(node.value[-1]).end_mark.index)
+        at = _end_of_line(text, _last_leaf(node.value[-1]).end_mark.index)
         indent, newline = " " * node.start_mark.column, _newline(text)
         changed = text[:at] + "".join(f"{newline}{indent}- {item}" for item in written) + text[at:]
-    return _checked(changed, wanted, keys)
+    return _verify(changed, wanted, keys)
 
 
 def remove(text: str, keys: Keys, positions: Sequence[int]) -> str:
@@ -68,16 +67,16 @@ def remove(text: str, keys: Keys, positions: Sequence[int]) -> str:
         ConfigError: the list cannot be edited without changing something else.
     """
     wanted = strict_yaml.parse(text, "gb.yaml")
-    parent, gone = _at(wanted, keys[:-1]), set(positions)
+    parent, gone = _value_at(wanted, keys[:-1]), set(positions)
     parent[keys[-1]] = [item for number, item in enumerate(parent[keys[-1]]) if number not in gone]
-    node = _node(text, keys)
+    node = _node_at(text, keys)
     if not isinstance(node, yaml.SequenceNode):
-        raise _by_hand(keys)
+        raise _not_editable(keys)
     if node.flow_style:
-        changed = _without_flow(text, node, gone)
+        changed = _remove_from_flow(text, node, gone)
     elif len(gone) == len(node.value):
         # A list without items has to say so.
-        first, last = node.start_mark.index, _end_of_line(text, _leaf(node.value[-1]).end_mark.index)
+        first, last = node.start_mark.index, _end_of_line(text, _last_leaf(node.value[-1]).end_mark.index)
         key_end = len(text[:first].rstrip())
         changed = text[:key_end] + " []" + text[last:]
     else:
@@ -85,13 +84,13 @@ def remove(text: str, keys: Keys, positions: Sequence[int]) -> str:
         for number in sorted(gone, reverse=True):
             item = node.value[number]
             start = changed.rfind("\n", 0, item.start_mark.index) + 1
-            end = _end_of_line(changed, _leaf(item).end_mark.index)
+            end = _end_of_line(changed, _last_leaf(item).end_mark.index)
             end += len(re.match(r"\r?\n?", changed[end:])[0])  # type: ignore[index]
             changed = changed[:start] + changed[end:]
-    return _checked(changed, wanted, keys)
+    return _verify(changed, wanted, keys)
 
 
-def _without_flow(text: str, node: yaml.SequenceNode, gone: set[int]) -> str:
+def _remove_from_flow(text: str, node: yaml.SequenceNode, gone: set[int]) -> str:
     for number in sorted(gone, reverse=True):
         item = node.value[number]
         start, end = item.start_mark.index, item.end_mark.index
@@ -106,10 +105,10 @@ def _without_flow(text: str, node: yaml.SequenceNode, gone: set[int]) -> str:
     return text
 
 
-def _with_key(text: str, keys: Keys, written: list[str]) -> str:
-    parent = _node(text, keys[:-1])
+def _insert_key(text: str, keys: Keys, written: list[str]) -> str:
+    parent = _node_at(text, keys[:-1])
     if not isinstance(parent, yaml.MappingNode):
-        raise _by_hand(keys)
+        raise _not_editable(keys)
     item = f"{keys[-1]}: [{', '.join(written)}]"
     if parent.flow_style:
         at = parent.start_mark.index + 1
@@ -118,29 +117,29 @@ def _with_key(text: str, keys: Keys, written: list[str]) -> str:
     return text[:at] + item + _newline(text) + " " * parent.start_mark.column + text[at:]
 
 
-def _checked(changed: str, wanted: Any, keys: Keys) -> str:
+def _verify(changed: str, wanted: Any, keys: Keys) -> str:
     try:
-        said = strict_yaml.parse(changed, "gb.yaml")
+        parsed = strict_yaml.parse(changed, "gb.yaml")
     except ConfigError:
-        raise _by_hand(keys) from None
-    if said != wanted:
-        raise _by_hand(keys)
+        raise _not_editable(keys) from None
+    if parsed != wanted:
+        raise _not_editable(keys)
     return changed
 
 
-def _by_hand(keys: Keys) -> ConfigError:
+def _not_editable(keys: Keys) -> ConfigError:
     return ConfigError(
         f"{'.'.join(keys)} cannot be changed without changing something else", fix="edit gb.yaml by hand"
     )
 
 
-def _at(data: Any, keys: Keys) -> Any:
+def _value_at(data: Any, keys: Keys) -> Any:
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
     return data
 
 
-def _node(text: str, keys: Keys) -> yaml.Node | None:
+def _node_at(text: str, keys: Keys) -> yaml.Node | None:
     node = strict_yaml.compose(text, "gb.yaml")
     for key in keys:
         if not isinstance(node, yaml.MappingNode):
@@ -149,7 +148,7 @@ def _node(text: str, keys: Keys) -> yaml.Node | None:
     return node
 
 
-def _leaf(node: yaml.Node) -> yaml.Node:
+def _last_leaf(node: yaml.Node) -> yaml.Node:
     """The last thing that is written of a node: the end of a block is where the next token begins, comments included."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
@@ -158,14 +157,14 @@ def _leaf(node: yaml.Node) -> yaml.Node:
 
 
 def _end_of_line(text: str, at: int) -> int:
-    found = re.search(r"\r?\n", text[at:])
-    return at + found.start() if found else len(text)
+    line_end = re.search(r"\r?\n", text[at:])
+    return at + line_end.start() if line_end else len(text)
 
 
 def _newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def _scalar(code: str) -> str:
+def _quote(code: str) -> str:
     """A code as it has to be written: ON, NO, 0700 and 1E5 in quotes."""
     return code if yaml.safe_load(f"[{code}]") == [code] else f"'{code}'"

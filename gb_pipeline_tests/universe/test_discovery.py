@@ -35,9 +35,9 @@ from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.ccxt.provider import CcxtProvider
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
-from gb_pipeline.universe.changes import merged, refuse_losses
+from gb_pipeline.universe.changes import merge_list, refuse_losses
 from gb_pipeline.universe.discovery import Refreshed, choose, refresh
-from gb_pipeline.universe.vendor_lists import find, known_to_vendor
+from gb_pipeline.universe.vendor_lists import find, look_up
 from gb_pipeline_tests.ingest.clock import stop_at
 
 COINS = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE")
@@ -401,20 +401,22 @@ def test_merging_keeps_everybody_and_tells_the_truth(lists: list[dict[str, bool]
         day += timedelta(days=later)
         found = [listed(code, active=is_active) for code, is_active in active.items()]
         chosen = [item for item in found if item.active]
-        known, _ = merged(known, found, chosen, day)
+        known, _ = merge_list(known, found, chosen, day)
         ever |= {item.symbol.code for item in chosen}
         history[day] = {item.symbol.code for item in chosen}
-        again, changes = merged(known, found, chosen, day)
+        again, changes = merge_list(known, found, chosen, day)
         assert (again, changes) == (known, ())
         # Nobody is ever lost, and the file can always be read again.
         assert {entry.code for entry in known} == ever
-        stays = discovered.stays_of(known)
+        stays = discovered.intervals_by_code(known)
         for own in stays.values():
             assert not any(a.overlaps(b) for n, a in enumerate(own) for b in own[n + 1 :])
-        listing = {item.code: item.listed_until for item in discovered.symbols_of(known)}
+        listing = {item.code: item.listed_until for item in discovered.symbol_settings(known)}
         assert all((listing[code] is None) == active.get(code, False) for code in ever)
     for when, members in history.items():
-        covered = {code for code, own in discovered.stays_of(known).items() if any(stay.covers(when) for stay in own)}
+        covered = {
+            code for code, own in discovered.intervals_by_code(known).items() if any(stay.covers(when) for stay in own)
+        }
         assert covered == members
 
 
@@ -425,22 +427,24 @@ def test_what_was_merged_is_written_and_read_as_it_is(
     known: tuple[Entry, ...] = ()
     for number, active in enumerate(lists):
         found = [listed(code, active=is_active) for code, is_active in active.items()]
-        known, _ = merged(known, found, [item for item in found if item.active], TODAY + timedelta(days=number // 2))
+        known, _ = merge_list(
+            known, found, [item for item in found if item.active], TODAY + timedelta(days=number // 2)
+        )
     path = tmp_path_factory.mktemp("universe") / "s.csv"
     discovered.write(path, known)
     assert discovered.read(path) == known
 
 
 def test_the_vendors_own_dates_count() -> None:
-    known, _ = merged((), [], [listed("A", listed_from=date(2020, 1, 2))], TODAY)
+    known, _ = merge_list((), [], [listed("A", listed_from=date(2020, 1, 2))], TODAY)
     gone = [listed("A", active=False, listed_from=date(2020, 1, 2), listed_until=date(2024, 3, 1))]
-    known, changes = merged(known, gone, [], TODAY)
+    known, changes = merge_list(known, gone, [], TODAY)
     assert known[0].listed_until == date(2024, 3, 1)
     assert [change.kind for change in changes] == ["left", "delisted"]
-    corrected, changes = merged(known, [replace(gone[0], listed_until=date(2024, 2, 28))], [], TODAY)
+    corrected, changes = merge_list(known, [replace(gone[0], listed_until=date(2024, 2, 28))], [], TODAY)
     assert (corrected[0].listed_until, [change.kind for change in changes]) == (date(2024, 2, 28), ["corrected"])
     soon = listed("B", active=False, listed_from=TODAY + timedelta(days=3))
-    assert merged((), [soon], [soon], TODAY)[0][0].listed_until is None
+    assert merge_list((), [soon], [soon], TODAY)[0][0].listed_until is None
 
 
 def test_losses_of_who_had_left_already_do_not_count() -> None:
@@ -467,7 +471,7 @@ def test_a_search_finds_codes_spellings_and_names_the_best_first(binance: Projec
 
 
 def test_codes_are_checked_with_the_vendor(binance: Project) -> None:
-    answer = known_to_vendor(binance.store, binance.source, ["BTC-USDT", "NOPE-USDT"])
+    answer = look_up(binance.store, binance.source, ["BTC-USDT", "NOPE-USDT"])
     assert answer is not None
     assert answer["BTC-USDT"] is not None
     assert answer["NOPE-USDT"] is None

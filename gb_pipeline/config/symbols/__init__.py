@@ -1,1 +1,1 @@
-"""Which symbols a source has: lists, files, members of an index, and what a vendor was found to list."""
+"""This package reads which symbols a source has: a list, a file, members of an index, or what a vendor was found to list."""

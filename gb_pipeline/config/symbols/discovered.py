@@ -1,7 +1,7 @@
-"""`symbols: {discover: ...}`: what was found the last times that the vendor was asked.
+"""This module keeps what `symbols: {discover: ...}` found the last times that the vendor was asked.
 
-Belongs here: the file `<lake>/universe/<source>.csv`, which `gb symbols refresh` writes and everything else reads: a source
-never asks its vendor for symbols while it is loaded. Does not belong here: asking, and choosing (`universe.discovery`).
+It is the file `<lake>/universe/<source>.csv`, which `gb symbols refresh` writes and everything else reads: a source never asks its
+vendor for symbols while it is loaded. Asking and choosing are in `universe.discovery`.
 
 A line is one stay of an instrument. Nothing is ever taken out of the file: who leaves keeps its line, its data, its assets
 and its days, and who comes back gets another line.
@@ -51,7 +51,7 @@ class Entry:
         return self.left is None
 
     @property
-    def stay(self) -> MembershipInterval:
+    def interval(self) -> MembershipInterval:
         """From the day it joined to the day it left."""
         return MembershipInterval(self.joined, self.left)
 
@@ -75,12 +75,12 @@ def read(path: Path) -> tuple[Entry, ...]:
     problems = Problems(path)
     entries: dict[str, list[Entry]] = {}
     for line in read_lines(path, problems, needed=COLUMNS, known=COLUMNS):
-        entry = problems.tried(line.number, lambda line=line: _entry(line))  # type: ignore[misc]
+        entry = problems.attempt(line.number, lambda line=line: _entry(line))  # type: ignore[misc]
         if entry is None:
             continue
         before = entries.setdefault(entry.code, [])
-        if any(entry.stay.overlaps(other.stay) for other in before):
-            problems.at(line.number, f"{entry.code} is in already by another line")
+        if any(entry.interval.overlaps(other.interval) for other in before):
+            problems.add(line.number, f"{entry.code} is in already by another line")
         before.append(entry)
     problems.check()
     return tuple(entry for code in sorted(entries) for entry in sorted(entries[code], key=lambda entry: entry.joined))
@@ -100,12 +100,12 @@ def write(path: Path, entries: Sequence[Entry]) -> None:
     for number, row in enumerate(rows, 2):
         for cell in row:
             if unsafe(cell):
-                problems.at(number, f"{cell[:40]!r} would be run as a formula")
+                problems.add(number, f"{cell[:40]!r} would be run as a formula")
     problems.check()
     write_whole(path, csv_text(COLUMNS, rows))
 
 
-def symbols_of(entries: Sequence[Entry]) -> tuple[SymbolSettings, ...]:
+def symbol_settings(entries: Sequence[Entry]) -> tuple[SymbolSettings, ...]:
     """One per code, sorted: what its newest stay says, and the earliest known first session."""
     newest: dict[str, Entry] = {}
     first: dict[str, date] = {}
@@ -126,9 +126,9 @@ def symbols_of(entries: Sequence[Entry]) -> tuple[SymbolSettings, ...]:
     )
 
 
-def stays_of(entries: Sequence[Entry]) -> dict[str, tuple[MembershipInterval, ...]]:
-    """All stays by code."""
-    return by_code((entry.code, entry.stay) for entry in entries)
+def intervals_by_code(entries: Sequence[Entry]) -> dict[str, tuple[MembershipInterval, ...]]:
+    """All membership intervals by code."""
+    return by_code((entry.code, entry.interval) for entry in entries)
 
 
 def _entry(line: Line) -> Entry:

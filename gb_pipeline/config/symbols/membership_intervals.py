@@ -1,6 +1,6 @@
-"""When an instrument was part of a universe, which is not when it was listed.
+"""This module says when an instrument was part of a universe, which is not when it was listed.
 
-Belongs here: half-open intervals of days per code. Does not belong here: where they are written down.
+It knows half-open intervals of days per code; where they are written down is left to `discovered` and `memberships`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,19 @@ class MembershipInterval:
 
     def overlaps(self, other: MembershipInterval) -> bool:
         """Whether any day is covered by both."""
-        first, second = sorted((self, other), key=lambda stay: stay.joined or date.min)
+        first, second = sorted((self, other), key=lambda interval: interval.joined or date.min)
         return first.left is None or first.left > (second.joined or date.min)
 
 
-Stays = Mapping[str, tuple[MembershipInterval, ...]]
+Intervals = Mapping[str, tuple[MembershipInterval, ...]]
 
 
 def by_code(pairs: Iterable[tuple[str, MembershipInterval]]) -> dict[str, tuple[MembershipInterval, ...]]:
-    """Stays by code, in the order of the codes, each in the order of time."""
-    found: dict[str, list[MembershipInterval]] = defaultdict(list)
-    for code, stay in pairs:
-        found[code].append(stay)
-    return {code: tuple(sorted(found[code], key=lambda stay: stay.joined or date.min)) for code in sorted(found)}
+    """Intervals by code, in the order of the codes, each in the order of time."""
+    intervals: dict[str, list[MembershipInterval]] = defaultdict(list)
+    for code, interval in pairs:
+        intervals[code].append(interval)
+    return {
+        code: tuple(sorted(intervals[code], key=lambda interval: interval.joined or date.min))
+        for code in sorted(intervals)
+    }

@@ -1,10 +1,9 @@
-"""`symbols: {members: {file: ...}}`: who was in an index on which day, from a CSV file.
+"""This module reads `symbols: {members: {file: ...}}`: who was in an index on which day, from a CSV file.
 
-Belongs here: reading it. A line is one stay: in on its first day, out on its last one, so that on the day of a change the
-newcomer is in and whom it replaces is out, and the number of members does not change. That is how the lists of the
-S&P 500 in circulation are written: their days of leaving are the days on which the successors join.
-
-Does not belong here: listings. Whoever leaves an index goes on trading, and is fetched.
+A line is one stay: in on its first day, out on its last one, so that on the day of a change the newcomer is in and whom it replaces
+is out, and the number of members does not change. That is how the lists of the S&P 500 in circulation are written: their days of
+leaving are the days on which the successors join. Whoever leaves an index goes on trading, and is fetched: listings are not read
+here.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ def read(path: Path, spec: MemberList, asset_class: AssetClass) -> dict[str, tup
             that is not after the day of joining, stays of one code (in whatever spelling) that overlap.
     """
     problems = Problems(path)
-    found: dict[str, list[tuple[MembershipInterval, int]]] = {}
+    intervals: dict[str, list[tuple[MembershipInterval, int]]] = {}
     for line in read_lines(path, problems, needed=(spec.code, spec.since, spec.until), known=None):
-        made = problems.tried(line.number, lambda line=line: _stay(line, spec, asset_class))  # type: ignore[misc]
-        if made is None:
+        parsed = problems.attempt(line.number, lambda line=line: _parse_stay(line, spec, asset_class))  # type: ignore[misc]
+        if parsed is None:
             continue
-        code, stay = made
-        before = found.setdefault(code, [])
-        clash = next((number for other, number in before if stay.overlaps(other)), None)
+        code, interval = parsed
+        before = intervals.setdefault(code, [])
+        clash = next((number for other, number in before if interval.overlaps(other)), None)
         if clash is not None:
-            problems.at(line.number, f"{code} is in already, by line {clash}")
-        before.append((stay, line.number))
+            problems.add(line.number, f"{code} is in already, by line {clash}")
+        before.append((interval, line.number))
     problems.check()
-    return by_code((code, stay) for code, stays in found.items() for stay, _ in stays)
+    return by_code((code, interval) for code, numbered in intervals.items() for interval, _ in numbered)
 
 
-def _stay(line: Line, spec: MemberList, asset_class: AssetClass) -> tuple[str, MembershipInterval]:
+def _parse_stay(line: Line, spec: MemberList, asset_class: AssetClass) -> tuple[str, MembershipInterval]:
     joined, left = line.day(spec.since), line.day(spec.until)
     if joined is not None and left is not None and left <= joined:
         raise ValueError(f"{spec.until} {left} is not after {spec.since} {joined}")

@@ -1,7 +1,6 @@
-"""The instruments of one source, wherever they are written down.
+"""This module makes the instruments of one source out of `symbols` of gb.yaml, wherever they are written down.
 
-Belongs here: turning `symbols` of gb.yaml into settings of symbols and their stays, from files alone: no vendor is asked.
-Does not belong here: the files' layouts.
+It reads files alone: no vendor is asked. The files' layouts are in `symbol_file`, `memberships` and `discovered`.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ class Universe:
         spec: what gb.yaml says.
         path: the file that it was read from, which need not exist yet; None for a list alone.
         symbols: listed ones in the order of gb.yaml, then the file's.
-        stays: of those that have any; the others are members for as long as they are listed.
-        found: codes that the file, the discovery or the point-in-time list holds, whether they are listed as well or not.
-        hidden: codes that it would hold if they were not excluded.
-        entries: what discovery found.
+        intervals: when those were members that have such a list; the others are members for as long as they are listed.
+        file_codes: codes that the file, the discovery or the point-in-time list holds, whether they are listed as well or not.
+        excluded_codes: codes that it would hold if they were not excluded.
+        entries: what discovery has chosen.
     """
 
     spec: SymbolsSpec
     path: Path | None = None
     symbols: tuple[SymbolSettings, ...] = ()
-    stays: Mapping[str, tuple[MembershipInterval, ...]] = field(default_factory=dict)
-    found: frozenset[str] = frozenset()
-    hidden: frozenset[str] = frozenset()
+    intervals: Mapping[str, tuple[MembershipInterval, ...]] = field(default_factory=dict)
+    file_codes: frozenset[str] = frozenset()
+    excluded_codes: frozenset[str] = frozenset()
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -46,13 +45,14 @@ class Universe:
         return next((kind for kind in ("file", "discover", "members") if getattr(self.spec, kind) is not None), "list")
 
     def members(self, on: date, symbols: Iterable[tuple[Symbol, SymbolSettings]]) -> tuple[Symbol, ...]:
-        """Those of the source's symbols that were in on a day: by their stays, or else by their listing."""
+        """Those of the source's symbols that were in on a day: by their intervals, or else by their listing."""
         return tuple(
             symbol
             for symbol, own in symbols
             if any(
-                stay.covers(on)
-                for stay in self.stays.get(symbol.code) or (MembershipInterval(own.listed_from, own.listed_until),)
+                interval.covers(on)
+                for interval in self.intervals.get(symbol.code)
+                or (MembershipInterval(own.listed_from, own.listed_until),)
             )
         )
 
@@ -85,26 +85,28 @@ class Universe:
         """
         listed = {canonical(item.code, item.asset_class or asset_class).code: item for item in spec.listed}
         path: Path | None = None
-        found: tuple[SymbolSettings, ...] = ()
-        stays: Mapping[str, tuple[MembershipInterval, ...]] = {}
+        from_file: tuple[SymbolSettings, ...] = ()
+        intervals: Mapping[str, tuple[MembershipInterval, ...]] = {}
         entries: tuple[Entry, ...] = ()
         if spec.file is not None:
             path = folder / spec.file.expanduser()
-            found = symbol_file.read(path, asset_class)
+            from_file = symbol_file.read(path, asset_class)
         elif spec.members is not None:
             path = folder / spec.members.file.expanduser()
             every = memberships.read(path, spec.members, asset_class)
-            stays = {code: own for code, own in every.items() if any(stay.touches(start, end) for stay in own)}
-            found = tuple(SymbolSettings(code=code) for code in stays)
+            intervals = {
+                code: own for code, own in every.items() if any(interval.touches(start, end) for interval in own)
+            }
+            from_file = tuple(SymbolSettings(code=code) for code in intervals)
         elif spec.discover is not None and lake is not None:
             path = discovered.universe_file(lake, source)
             entries = discovered.read(path)
-            stays = discovered.stays_of(entries)
-            found = discovered.symbols_of(entries)
+            intervals = discovered.intervals_by_code(entries)
+            from_file = discovered.symbol_settings(entries)
         excluded = {*(spec.members or spec.discover or Discovery()).exclude}
-        hidden = frozenset(item.code for item in found if item.code in excluded)
-        found = tuple(item for item in found if item.code not in hidden)
-        symbols = (*spec.listed, *(item for item in found if item.code not in listed))
-        own = {code: stays[code] for code in stays if code not in listed and code not in hidden}
-        entries = tuple(entry for entry in entries if entry.code not in hidden)
-        return cls(spec, path, symbols, own, frozenset(item.code for item in found), hidden, entries)
+        excluded_codes = frozenset(item.code for item in from_file if item.code in excluded)
+        from_file = tuple(item for item in from_file if item.code not in excluded_codes)
+        symbols = (*spec.listed, *(item for item in from_file if item.code not in listed))
+        own = {code: intervals[code] for code in intervals if code not in listed and code not in excluded_codes}
+        entries = tuple(entry for entry in entries if entry.code not in excluded_codes)
+        return cls(spec, path, symbols, own, frozenset(item.code for item in from_file), excluded_codes, entries)

@@ -1,7 +1,7 @@
-"""What gb.yaml says under `symbols`.
+"""This module declares what gb.yaml says under `symbols`: the ways to say which instruments a source has.
 
-Belongs here: names, types, defaults and messages of the ways to say which instruments a source has.
-Does not belong here: reading the files that they name (`symbol_file`, `memberships`, `discovered`).
+It has their names, types, defaults and messages. Reading the files that they name is in `symbol_file`, `memberships` and
+`discovered`.
 """
 
 from __future__ import annotations

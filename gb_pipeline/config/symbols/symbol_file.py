@@ -1,7 +1,4 @@
-"""`symbols: {file: symbols.csv}`: a list that is kept apart from gb.yaml.
-
-Belongs here: reading it, and adding and removing lines. Does not belong here: what a symbol is asked for.
-"""
+"""This module reads and edits the file of `symbols: {file: symbols.csv}`, a list that is kept apart from gb.yaml."""
 
 from __future__ import annotations
 
@@ -31,15 +28,15 @@ def read(path: Path, asset_class: AssetClass) -> tuple[SymbolSettings, ...]:
             whatever spelling), bad dates, an end before its beginning.
     """
     problems = Problems(path)
-    found: dict[str, int] = {}
+    line_numbers: dict[str, int] = {}
     symbols = []
     for line in read_lines(path, problems, needed=("code",), known=COLUMNS):
-        settings = problems.tried(line.number, lambda line=line: _settings(line, asset_class))  # type: ignore[misc]
+        settings = problems.attempt(line.number, lambda line=line: _parse_line(line, asset_class))  # type: ignore[misc]
         if settings is None:
             continue
-        if settings.code in found:
-            problems.at(line.number, f"{settings.code} stands in line {found[settings.code]} already")
-        found.setdefault(settings.code, line.number)
+        if settings.code in line_numbers:
+            problems.add(line.number, f"{settings.code} stands in line {line_numbers[settings.code]} already")
+        line_numbers.setdefault(settings.code, line.number)
         symbols.append(settings)
     problems.check()
     return tuple(symbols)
@@ -51,7 +48,7 @@ def add(path: Path, codes: Collection[str]) -> None:
     Raises:
         ConfigError: there is no file, it has no header, or it cannot be written.
     """
-    text, newline = _raw(path)
+    text, newline = _read_text(path)
     header = [name.strip() for name in next(csv.reader(io.StringIO(text.removeprefix("\ufeff"))), [])]
     if "code" not in header:
         raise ConfigError(f"{path} has no column code", fix=f"its first line names columns: {', '.join(COLUMNS)}")
@@ -70,16 +67,16 @@ def remove(path: Path, codes: Collection[str], asset_class: AssetClass) -> None:
     unwanted = {
         line.number
         for line in read_lines(path, problems, needed=("code",), known=COLUMNS)
-        if (settings := problems.tried(line.number, lambda line=line: _settings(line, asset_class)))  # type: ignore[misc]
+        if (settings := problems.attempt(line.number, lambda line=line: _parse_line(line, asset_class)))  # type: ignore[misc]
         and settings.code in codes
     }
     problems.check()
-    text, _ = _raw(path)
-    kept = [line for number, line in enumerate(text.splitlines(keepends=True), 1) if number not in unwanted]
-    write_whole(path, "".join(kept))
+    text, _ = _read_text(path)
+    remaining = [line for number, line in enumerate(text.splitlines(keepends=True), 1) if number not in unwanted]
+    write_whole(path, "".join(remaining))
 
 
-def _settings(line: Line, asset_class: AssetClass) -> SymbolSettings:
+def _parse_line(line: Line, asset_class: AssetClass) -> SymbolSettings:
     kind = line.get("asset_class")
     if kind and kind not in list(AssetClass):
         raise ValueError(f"asset_class {kind[:40]!r} is none of {', '.join(AssetClass)}")
@@ -97,7 +94,7 @@ def _settings(line: Line, asset_class: AssetClass) -> SymbolSettings:
     )
 
 
-def _raw(path: Path) -> tuple[str, str]:
+def _read_text(path: Path) -> tuple[str, str]:
     """The text as it is, mark and line ends included, and its line end."""
     text = file_text(path)
     return text, "\r\n" if "\r\n" in text else "\n"

@@ -1,6 +1,6 @@
-"""Small CSV files that people and programs write: strictly read, with the line of every mistake.
+"""This module reads small CSV files that people and programs write, strictly, with the line of every mistake.
 
-Belongs here: header, lines, cells, dates, and writing a file whole or not at all. Does not belong here: what columns mean.
+It knows header, lines, cells and dates, and writes a file whole or not at all. What columns mean is left to whoever reads them.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ MOST_LINE = 64 * 2**10
 
 @dataclass
 class Problems:
-    """Mistakes of one file, by line; all are found before the first is told."""
+    """Mistakes of one file, by line; all are collected before the first is reported."""
 
     path: Path
-    found: list[tuple[int, str]] = field(default_factory=list)
+    mistakes: list[tuple[int, str]] = field(default_factory=list)
 
-    def at(self, line: int, what: str) -> None:
+    def add(self, line: int, what: str) -> None:
         """Remember a mistake."""
-        self.found.append((line, what))
+        self.mistakes.append((line, what))
 
-    def tried(self, line: int, make: Callable[[], T]) -> T | None:
+    def attempt(self, line: int, make: Callable[[], T]) -> T | None:
         """What `make` returns; None where it raised, which is remembered."""
         try:
             return make()
         except GbError as error:
-            self.at(line, error.what)
+            self.add(line, error.what)
         except ValueError as error:
-            self.at(line, str(error))
+            self.add(line, str(error))
         return None
 
     def check(self) -> None:
@@ -57,9 +57,9 @@ class Problems:
         Raises:
             ConfigError: the first five, each with its line.
         """
-        if self.found:
-            lines = [f"line {line}: {what}" for line, what in sorted(self.found)[:_SHOWN]]
-            more = f"; and {len(self.found) - _SHOWN} more" if len(self.found) > _SHOWN else ""
+        if self.mistakes:
+            lines = [f"line {line}: {what}" for line, what in sorted(self.mistakes)[:_SHOWN]]
+            more = f"; and {len(self.mistakes) - _SHOWN} more" if len(self.mistakes) > _SHOWN else ""
             raise ConfigError(f"{self.path}: {'; '.join(lines)}{more}", fix="correct these lines")
 
 
@@ -106,18 +106,18 @@ def read_lines(path: Path, problems: Problems, *, needed: Sequence[str], known: 
     rows = csv.reader(io.StringIO(file_text(path).removeprefix("\ufeff"), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
-        _check(path, header, needed, known)
+        _check_header(path, header, needed, known)
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
-                problems.at(rows.line_num, f"{len(row)} cells below {len(header)} columns")
+                problems.add(rows.line_num, f"{len(row)} cells below {len(header)} columns")
                 continue
             cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
             read = [name for name in header if known is not None or name in needed]
             wrong = next((name for name in read if unsafe(cells[name])), None)
             if wrong is not None:
-                problems.at(rows.line_num, f"{wrong} {cells[wrong][:40]!r} would be run as a formula")
+                problems.add(rows.line_num, f"{wrong} {cells[wrong][:40]!r} would be run as a formula")
                 continue
             yield Line(rows.line_num, cells)
     except csv.Error as error:
@@ -158,9 +158,9 @@ def write_whole(path: Path, text: str) -> None:
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[str]], *, newline: str = "\n") -> str:
     """Rows as CSV, quoted where needed; the header first where it is not empty."""
-    made = io.StringIO()
-    csv.writer(made, lineterminator=newline).writerows([*([header] if header else []), *rows])
-    return made.getvalue()
+    text = io.StringIO()
+    csv.writer(text, lineterminator=newline).writerows([*([header] if header else []), *rows])
+    return text.getvalue()
 
 
 def file_text(path: Path) -> str:
@@ -191,7 +191,7 @@ def file_text(path: Path) -> str:
     return text
 
 
-def _check(path: Path, header: list[str], needed: Sequence[str], known: Sequence[str] | None) -> None:
+def _check_header(path: Path, header: list[str], needed: Sequence[str], known: Sequence[str] | None) -> None:
     absent = [name for name in needed if name not in header]
     foreign = [name for name in header if known is not None and name not in known]
     twice = sorted(name for name, times in Counter(header).items() if times > 1)
