@@ -6,8 +6,8 @@ The tables of bars keep every version of a row, so nothing else is stored for th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -82,12 +82,9 @@ def restatements(
         superseded = pl.concat([*parts, query.hidden(snapshots)])
         if superseded.is_empty():
             continue
-        first, last = superseded["timestamp"].min(), superseded["timestamp"].max()
         # The version that followed may be current, or superseded itself.
-        is_near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
-        following = pl.concat(
-            [query.read(snapshot, files.filter(is_near)) for snapshot, files in query.files(snapshots)]
-        )
+        near = query.near(superseded)
+        following = pl.concat([near.read(snapshot, files) for snapshot, files in near.files(snapshots)])
         changes.append(_changes(superseded, following.join(superseded.select(_KEY).unique(), on=_KEY, how="semi")))
     return pl.concat(changes).sort(*_ORDER, "replaced_at")
 
@@ -171,17 +168,25 @@ class _VersionQuery:
     symbols: Sequence[str] | None
     between: Between | None
 
+    def select(self, snapshot: Snapshot) -> pl.DataFrame:
+        """The files of one table that may hold such rows."""
+        return snapshot.select(
+            {} if self.source is None else {"source": self.source},
+            between=None if self.between is None else {"timestamp": self.between},
+            holding=None if self.symbols is None else {"symbol": self.symbols},
+        )
+
     def files(self, snapshots: Mapping[Precision, Snapshot]) -> Iterator[tuple[Snapshot, pl.DataFrame]]:
-        """The files that may hold such rows, table by table."""
+        """The same, table by table."""
         for snapshot in snapshots.values():
-            yield (
-                snapshot,
-                snapshot.select(
-                    {} if self.source is None else {"source": self.source},
-                    between=None if self.between is None else {"timestamp": self.between},
-                    holding=None if self.symbols is None else {"symbol": self.symbols},
-                ),
-            )
+            yield snapshot, self.select(snapshot)
+
+    def near(self, rows: pl.DataFrame) -> _VersionQuery:
+        """The same query, of nothing but the time between the first and the last of some bars."""
+        first, last = rows["timestamp"].min(), rows["timestamp"].max()
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            return self
+        return replace(self, between=(first, last + timedelta(microseconds=1)))
 
     def read(self, snapshot: Snapshot, files: pl.DataFrame, *, only_withdrawn: bool = False) -> pl.DataFrame:
         """Key, content and moments of the versions in some files, numbers in the wider types."""
@@ -197,15 +202,10 @@ class _VersionQuery:
 
     def hidden(self, snapshots: Mapping[Precision, Snapshot]) -> pl.DataFrame:
         """Standard rows that a wide row hides; `superseded_at` is when it began to."""
-        files = {snapshot.dataset.name: chosen for snapshot, chosen in self.files(snapshots)}
         standard, wide = snapshots.get(Precision.STANDARD), snapshots.get(Precision.WIDE)
-        if standard is None or wide is None or files[wide.dataset.name].is_empty():
+        if standard is None or wide is None or (wide_files := self.select(wide)).is_empty():
             return pl.DataFrame(schema=_VERSIONS)
-        wide_rows = (
-            self.read(wide, files[wide.dataset.name]).group_by(_KEY).agg(pl.col("known_at").min().alias("taken_at"))
-        )
-        first, last = wide_rows["timestamp"].min(), wide_rows["timestamp"].max()
-        is_near = (pl.col("max.timestamp") >= first) & (pl.col("min.timestamp") <= last)
-        current = reading.current_files(standard, files[standard.dataset.name].filter(is_near))
-        rows = self.read(standard, current).join(wide_rows, on=_KEY)
+        wide_rows = self.read(wide, wide_files).group_by(_KEY).agg(pl.col("known_at").min().alias("taken_at"))
+        near = self.near(wide_rows)
+        rows = near.read(standard, reading.current_files(standard, near.select(standard))).join(wide_rows, on=_KEY)
         return rows.with_columns(pl.col("taken_at").alias("superseded_at")).select(_VERSIONS.names())
