@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +82,25 @@ class Bench:
         return {(item.asset_key.path[-1], str(item.partition), item.check_name): item for item in found}
 
 
+def open_instance(folder: Path) -> dg.DagsterInstance:
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
+
+
+@pytest.fixture(scope="session")
+def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The databases of an instance without a run. To make them takes longer than many a test; to copy them takes nothing."""
+    folder = tmp_path_factory.mktemp("instance")
+    with open_instance(folder) as instance:
+        assert not instance.get_runs(limit=1)
+        assert not instance.all_asset_keys()
+    return folder
+
+
 @pytest.fixture
-def build_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+def build_bench(tmp_path: Path, empty_instance: Path) -> Iterator[Callable[..., Bench]]:
     """`build_bench(grain="month")`: a source `sim` with these settings besides the usual ones."""
-    with (
-        Simulation(seed=5, symbols=SYMBOLS) as simulation,
-        dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as instance,
-    ):
+    shutil.copytree(empty_instance, tmp_path, dirs_exist_ok=True)
+    with Simulation(seed=5, symbols=SYMBOLS) as simulation, open_instance(tmp_path) as instance:
 
         def build(**source) -> Bench:
             body = {
