@@ -29,8 +29,9 @@ def _absent(reason: str) -> None:
 
 # What takes longest begins first, so that at the end nobody waits for one that began last. Measured by `--durations`.
 _LONGEST = (
-    "/e2e/", "cli/test_demo_up", "faults/test_kills", "faults/test_damaged", "faults/test_mending", "faults/", "dagster_runtime/",
-    "orchestration/", "test_docs", "laws/", "cli/test_verify", "providers/test_fault_matrix", "security/",
+    "/e2e/", "cli/test_demo_up", "faults/test_kills", "faults/test_damaged", "faults/test_mending", "faults/",
+    "security/test_planted", "dagster_runtime/", "orchestration/", "test_docs", "laws/", "cli/test_verify",
+    "providers/test_fault_matrix", "security/",
 )  # fmt: skip
 # Beyond these, daemons and browsers only take each other's memory.
 _MOST_WORKERS = 8
