@@ -1,4 +1,4 @@
-"""This module hands out tables as Arrow datasets whose every read is verified, for engines that scan Arrow: DuckDB, Polars, Acero.
+"""This module hands out tables as Arrow datasets whose every read is verified, for DuckDB, which scans them.
 
 A dataset covers chosen files with their partition values. It opens a file only after its footer is known to be the one that was
 written, and verifies the pages that it decodes. Rows for ourselves are read in `reading`.
@@ -95,6 +95,35 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
     delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
 
 
+class VerifiedDataset(ds.FileSystemDataset):  # type: ignore[misc]
+    """A dataset whose scans let go of the interpreter while they wait, as the files are opened by Python."""
+
+    def scanner(self, *arguments: Any, **options: Any) -> PatientScanner:
+        """A scan, as DuckDB asks for it: `columns` and `filter`."""
+        return PatientScanner(super().scanner(*arguments, **options))
+
+
+class PatientScanner:
+    """A scan of some columns and rows of a dataset.
+
+    pyarrow's own `Scanner.to_reader` starts to scan with the interpreter held. A thread of Arrow that opens a file then waits
+    for the interpreter, holding a lock for which this one waits: neither ever goes on (seen with pyarrow 26).
+    """
+
+    def __init__(self, scanner: ds.Scanner) -> None:
+        """Nothing is read."""
+        self._scanner = scanner
+
+    @property
+    def projected_schema(self) -> pa.Schema:
+        """The columns of the scan."""
+        return self._scanner.projected_schema
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The rows as a stream; `to_batches` waits without the interpreter."""
+        return pa.RecordBatchReader.from_batches(self._scanner.projected_schema, self._scanner.to_batches())
+
+
 def verified_dataset(storage: Storage, dataset: Dataset, files: pl.DataFrame) -> tuple[ds.Dataset, VerifiedFiles]:
     """Rows of some files of a table, with all columns of its schema, and what watches over them.
 
@@ -118,4 +147,4 @@ def verified_dataset(storage: Storage, dataset: Dataset, files: pl.DataFrame) ->
                 row["path"], system, partition_expression=partition_values, file_size=row["size"]
             )
         )
-    return ds.FileSystemDataset(fragments, schema, parquet_format, system), handler
+    return VerifiedDataset(fragments, schema, parquet_format, system), handler
