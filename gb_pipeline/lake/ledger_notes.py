@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
+from gb_pipeline.market.moments import day_number
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.storage import append, reading
 from gb_pipeline.storage.commit import with_known_at
@@ -28,7 +29,6 @@ BATCH = 25
 _NOTE = "ledger"
 # More rows than this are carried as a file.
 _MAX_NOTE_ROWS = 1_000
-_EPOCH = date(1970, 1, 1).toordinal()
 _NO_ROWS = pl.DataFrame(schema=SESSIONS.polars)
 _DECODED_ENTRIES = 4 * BATCH
 _DECODED: WeakKeyDictionary[Table, dict[int, pl.DataFrame]] = WeakKeyDictionary()
@@ -76,7 +76,7 @@ def pending_rows(
     tables: Tables, source: str | None, resolution: Resolution | None, between: tuple[date, date] | None
 ) -> pl.DataFrame:
     """What entries carry that the ledger has not taken over, of any symbol."""
-    days = None if between is None else (_day_number(between[0]), _day_number(between[1]))
+    days = None if between is None else (day_number(between[0]), day_number(between[1]))
     pending = []
     for dataset in tables.datasets:
         kind = parse_bar_table(dataset.name)
@@ -95,11 +95,6 @@ def pending_rows(
     if between is not None:
         rows = rows.filter((pl.col("session") >= between[0]) & (pl.col("session") < between[1]))
     return rows
-
-
-def _day_number(day: date) -> int:
-    """Days since 1970, as they stand in a note."""
-    return day.toordinal() - _EPOCH
 
 
 def pending_entries(tables: Tables, table: Table) -> list[Entry]:

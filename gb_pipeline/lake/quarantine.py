@@ -13,6 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from gb_pipeline.lake.datasets import QUARANTINE
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.storage import reading
@@ -69,10 +70,10 @@ def record(
     rows = bad.with_columns(
         pl.lit(source).alias("source"),
         pl.lit(str(resolution)).alias("resolution"),
-        pl.lit(window.start).cast(pl.Datetime("us", "UTC")).alias("window_start"),
-        pl.lit(window.end).cast(pl.Datetime("us", "UTC")).alias("window_end"),
+        instant_literal(window.start).alias("window_start"),
+        instant_literal(window.end).alias("window_end"),
         pl.lit(run_id, pl.String).alias("run_id"),
-        pl.lit(quarantined_at).cast(pl.Datetime("us", "UTC")).alias("quarantined_at"),
+        instant_literal(quarantined_at).alias("quarantined_at"),
         pl.int_range(pl.len()).over("symbol", "timestamp", "row", "reasons").alias("occurrence"),
     )
     rows = rows.with_columns(_row_ids(rows).alias("row_id")).unique("row_id", keep="first", maintain_order=True)

@@ -16,13 +16,13 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text
 from gb_pipeline.quality.gaps import Gap, GapReason
 
-_TIME = pl.Datetime("us", "UTC")
 _CODES = pl.List(pl.Struct({"code": pl.String(), "rows": pl.Int64()}))
 # One row per series and day of a window, made by `coverage.describe_sessions`. The last three columns are null where there
 # is nothing to tell, which is nearly everywhere.
@@ -41,12 +41,12 @@ DESCRIBED = pl.Schema(
         "changed": pl.Boolean(),
         "warnings": pl.Int64(),
         "fingerprint": pl.Int64(),
-        "first_timestamp": _TIME,
-        "last_timestamp": _TIME,
+        "first_timestamp": INSTANT,
+        "last_timestamp": INSTANT,
         "gaps": polars_schema(SESSIONS)["gaps"],
         "reason_counts": _CODES,
         "warning_counts": _CODES,
-        "worst": pl.List(pl.Struct({"timestamp": _TIME, "why": pl.String(), "row": pl.String()})),
+        "worst": pl.List(pl.Struct({"timestamp": INSTANT, "why": pl.String(), "row": pl.String()})),
     }
 )
 

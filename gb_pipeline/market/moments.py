@@ -1,17 +1,18 @@
-"""This module converts moments between Python datetimes, microseconds since 1970 in UTC and Polars literals.
+"""This module converts moments between Python datetimes, microseconds or days since 1970 in UTC and Polars literals.
 
 It never asks a clock for the present (`storage.commit.wall_clock` does).
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 INSTANT = pl.Datetime("us", "UTC")
+_EPOCH_DAY = EPOCH.toordinal()
 
 
 def microseconds(moment: datetime) -> int:
@@ -22,6 +23,11 @@ def microseconds(moment: datetime) -> int:
 def from_microseconds(value: int) -> datetime:
     """The moment that lies this many microseconds after 1970, in UTC."""
     return EPOCH + value * MICROSECOND
+
+
+def day_number(day: date) -> int:
+    """Days since 1970."""
+    return day.toordinal() - _EPOCH_DAY
 
 
 def instant_literal(moment: datetime) -> pl.Expr:

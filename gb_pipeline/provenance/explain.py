@@ -23,6 +23,7 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError
 from gb_pipeline.lake import fetches, quarantine, versions
 from gb_pipeline.lake.datasets import bars_dataset
+from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.market.symbol import Symbol
@@ -37,7 +38,6 @@ from gb_pipeline.storage.files import Files
 from gb_pipeline.storage.raw_responses import RawBody, RawStore
 from gb_pipeline.storage.reading import FILE
 
-_MOMENT = timedelta(microseconds=1)
 _COLUMNS = bar_schema().names
 
 
@@ -169,7 +169,7 @@ class _Explaining:
     def of(self, moment: datetime) -> Explanation:
         bar = self._bar(moment)
         when: datetime = moment if bar is None else bar["timestamp"]
-        here = Window(when, when + _MOMENT)
+        here = Window(when, when + MICROSECOND)
         answered = find_responses(self.tables, self.source, self.resolution, [self.symbol], here)
         known = [one for one in answered if self.as_of is None or one.fetched_at <= self.as_of]
         history = [] if bar is None else self._history(when)
@@ -195,9 +195,9 @@ class _Explaining:
 
     def _bar(self, moment: datetime) -> dict[str, Any] | None:
         length = self.resolution.duration
-        since = moment if length is None else moment - length + _MOMENT
+        since = moment if length is None else moment - length + MICROSECOND
         rows = self.lake.scan_bars(
-            self.symbol, self.resolution, since, moment + _MOMENT,
+            self.symbol, self.resolution, since, moment + MICROSECOND,
             source=self.source, columns=_COLUMNS, as_of=self.as_of,
         ).collect()  # fmt: skip
         return rows.row(-1, named=True) if rows.height else None
@@ -207,7 +207,7 @@ class _Explaining:
         versions_of_bar = []
         for precision in Precision:
             snapshot = self.tables.newest(bars_dataset(self.resolution, precision).name)
-            between = (when, when + _MOMENT)
+            between = (when, when + MICROSECOND)
             files = snapshot.select(
                 {"source": self.source}, between={"timestamp": between}, holding={"symbol": [self.symbol]}
             )

@@ -17,13 +17,13 @@ import polars as pl
 
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.market.window import Window
 
 NEW_YORK = ZoneInfo("America/New_York")
 _DAY = timedelta(days=1)
-_INSTANT = timedelta(microseconds=1)
 _HOUR = timedelta(hours=1)
 # Calendars of days, not of opening hours.
 _WITHOUT_HOURS = frozenset({"24/7", "24/5", "FX"})
@@ -59,7 +59,7 @@ def days_of(window: Window, resolution: Resolution) -> tuple[date, date]:
 
     Weeks and months are whole: they begin before the window's first date where that is in their midst.
     """
-    first, last = window.start.date(), (window.end - _INSTANT).date()
+    first, last = window.start.date(), (window.end - MICROSECOND).date()
     if resolution is Resolution.WEEK:
         # From Sunday, where some vendors' weeks begin, to Saturday, so that the next one does not.
         return first - (first.weekday() + 1) * _DAY, last + (5 - last.weekday()) * _DAY

@@ -67,7 +67,7 @@ def row_runs(frame: pl.DataFrame, keys: Sequence[str] = SESSION) -> tuple[Intege
     changes = np.zeros(rows, dtype=bool)
     changes[0] = True
     for name in keys:
-        changes[1:] |= _differs_from_previous(frame[name])
+        changes[1:] |= differs_from_previous(frame[name])
     starts = np.flatnonzero(changes)
     return starts, np.diff(starts, append=rows)
 
@@ -111,6 +111,7 @@ def whole_numbers(series: pl.Series) -> Integers:
     return series.cast(pl.Int64).to_numpy()
 
 
-def _differs_from_previous(series: pl.Series) -> npt.NDArray[np.bool_]:
+def differs_from_previous(series: pl.Series) -> npt.NDArray[np.bool_]:
+    """Whether each value but the first is another one than the value before it."""
     values, previous = series.slice(1), series.slice(0, len(series) - 1)
     return (values.ne_missing(previous) if series.null_count() else values != previous).to_numpy()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gb_pipeline.market.moments import day_number
 from gb_pipeline.quality.runs import Integers, row_runs
 
 Flags = npt.NDArray[np.bool_]
@@ -124,14 +125,10 @@ class SessionDays:
         for row, symbol in enumerate(self._symbols):
             first, end = listings.get(symbol, (None, None))
             if first is not None:
-                listed[row] &= self._days >= _number(first)
+                listed[row] &= self._days >= day_number(first)
             if end is not None:
-                listed[row] &= self._days < _number(end)
+                listed[row] &= self._days < day_number(end)
         return listed.ravel()
-
-
-def _number(day: date) -> int:
-    return day.toordinal() - _EPOCH
 
 
 def _numbers(days: pl.Series) -> Integers:
@@ -140,6 +137,5 @@ def _numbers(days: pl.Series) -> Integers:
     return (numbers.fill_null(_NO_DAY) if numbers.null_count() else numbers).to_numpy()
 
 
-_EPOCH = date(1970, 1, 1).toordinal()
 _NO_DAY = -(2**40)
 _NO_CODE = 2**32 - 1

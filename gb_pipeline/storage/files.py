@@ -131,7 +131,7 @@ class LocalFiles:
         except BaseException:
             _remove(temporary)
             raise
-        _sync(os.path.dirname(self.path(name)))  # noqa: PTH120
+        sync(os.path.dirname(self.path(name)))  # noqa: PTH120
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file as a whole; after a power cut it may be the old one, or damaged."""
@@ -152,7 +152,7 @@ class LocalFiles:
             return False
         finally:
             _remove(temporary)
-        _sync(os.path.dirname(self.path(name)))  # noqa: PTH120
+        sync(os.path.dirname(self.path(name)))  # noqa: PTH120
         return True
 
     def delete(self, name: str) -> None:
@@ -204,12 +204,13 @@ def _remove(path: str) -> None:
 def _sync_all(paths: list[str]) -> None:
     """Flush several at once: a journal writes them together."""
     if len(paths) == 1:
-        _sync(paths[0])
+        sync(paths[0])
     else:
-        list(leaf_pool().map(_sync, paths))
+        list(leaf_pool().map(sync, paths))
 
 
-def _sync(path: str) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
+    """Make a file, or the entries of a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

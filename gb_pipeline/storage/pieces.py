@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.quality.runs import differs_from_previous, whole_numbers
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import format_statistic
@@ -83,9 +84,7 @@ def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
         return [0]
     changes = np.zeros(rows.height, dtype=bool)
     for name in dataset.partition_by:
-        column = rows[name]
-        values, previous = column.slice(1), column.slice(0, rows.height - 1)
-        changes[1:] |= (values.ne_missing(previous) if column.null_count() else values != previous).to_numpy()
+        changes[1:] |= differs_from_previous(rows[name])
     if dataset.period is not None and dataset.time is not None:
         changes[1:][_period_changes(rows[dataset.time], dataset.period)] = True
     return [0, *np.flatnonzero(changes).tolist()]
@@ -114,8 +113,8 @@ def _period_numbers(days: npt.NDArray[np.int64], period: Period) -> npt.NDArray[
 
 def _days(stamps: pl.Series) -> npt.NDArray[np.int64]:
     """Days since 1970 of timestamps in microseconds, or of dates."""
-    days: npt.NDArray[np.int64] = stamps.cast(pl.Int64).to_numpy()
-    return days if stamps.dtype == pl.Date else np.floor_divide(days, _MICROSECONDS_A_DAY)
+    numbers = whole_numbers(stamps)
+    return numbers if stamps.dtype == pl.Date else np.floor_divide(numbers, _MICROSECONDS_A_DAY)
 
 
 def _partition_values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tuple[str, ...]]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from gb_pipeline.config.private_files import private_folder, private_opener
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.files import sync
 
 _LEVEL = 3
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -97,10 +98,10 @@ class RawStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
             if is_new_folder:
-                _sync(self._folder)
-                _sync(self._folder.parent)
+                sync(self._folder)
+                sync(self._folder.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -156,11 +157,3 @@ def _decompress(path: Path) -> bytes:
     with pa.input_stream(str(path), compression="zstd") as stream:
         body: bytes = stream.read()
     return body
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,13 +6,14 @@ Requests are sent by `client`; which rows are wanted is decided by `provider`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import polars as pl
 
 from gb_pipeline.errors import InvalidSymbol
+from gb_pipeline.market.moments import EPOCH
 from gb_pipeline.market.schema import ACTIONS_RECEIVED
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
@@ -24,7 +25,6 @@ from gb_pipeline.providers.records import RecordReader, Row
 
 WHO = "Alpaca"
 _RECORDS = RecordReader(WHO)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 # The vendor's names of venues; ISO 10383 codes where the two differ.
 _VENUES = {"NASDAQ": "XNAS", "NYSE": "XNYS", "ARCA": "ARCX", "NYSEARCA": "ARCX", "AMEX": "XASE"}
@@ -48,7 +48,7 @@ class Bars:
     def __init__(self, symbol: str, window: Window) -> None:
         """Begin before the first page."""
         self._symbol = symbol
-        self._start, self._end = ((moment - _EPOCH) // _MILLISECOND for moment in (window.start, window.end))
+        self._start, self._end = ((moment - EPOCH) // _MILLISECOND for moment in (window.start, window.end))
         self._ascending = Ascending(WHO)
 
     def read(self, payload: Any) -> list[Row]:
@@ -196,7 +196,7 @@ def _milliseconds(stamp: Any) -> int | None:
         moment = datetime.fromisoformat(stamp)
     except (TypeError, ValueError):
         return None
-    since, rest = divmod(moment - _EPOCH, _MILLISECOND) if moment.tzinfo is not None else (0, _MILLISECOND)
+    since, rest = divmod(moment - EPOCH, _MILLISECOND) if moment.tzinfo is not None else (0, _MILLISECOND)
     return None if rest else since
 
 

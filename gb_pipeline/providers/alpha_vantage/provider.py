@@ -13,7 +13,7 @@ as traded; intraday ones are asked for unadjusted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -23,6 +23,7 @@ import polars as pl
 from gb_pipeline.config.settings import DailyQuota, RateLimit, SourceSettings
 from gb_pipeline.errors import HistoryNotAvailable, NotEntitled, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -54,7 +55,6 @@ _FUNCTIONS = {
 }
 # Asked for by name where the whole history is for those who pay.
 _COMPACT_ROWS = 100
-_INSTANT = timedelta(microseconds=1)
 
 
 class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, SearchProvider):
@@ -287,7 +287,7 @@ class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, S
 def _months(window: Window) -> list[str]:
     """Months of New York that the window touches, as `2024-01`, oldest first."""
     first, last = (
-        moment.astimezone(us_market_time.NEW_YORK).date() for moment in (window.start, window.end - _INSTANT)
+        moment.astimezone(us_market_time.NEW_YORK).date() for moment in (window.start, window.end - MICROSECOND)
     )
     count = (last.year - first.year) * 12 + last.month - first.month
     return [

@@ -14,13 +14,12 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.csv.files import CsvFile, read
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.rows import parse, schema
 from gb_pipeline.providers.csv.unpacked import Bounds
-
-_UTC = pl.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class ParsedFiles:
 
 def empty_rows(options: CsvOptions) -> pl.DataFrame:
     """No rows, with all columns."""
-    return pl.DataFrame(schema={**schema(options), "anchor": _UTC})
+    return pl.DataFrame(schema={**schema(options), "anchor": INSTANT})
 
 
 def _parse(file: CsvFile, member: str | None, options: CsvOptions, resolution: Resolution) -> ParsedFile:
@@ -114,5 +113,5 @@ def _add_anchor(frame: pl.DataFrame, where: str, day: date | None, options: CsvO
                 fix="check the options `timestamp_format`, `timezone`, `columns` and `delimiter`",
             )
         midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(options.timezone or "UTC")).astimezone(UTC)
-    anchor = pl.col("timestamp").forward_fill().backward_fill().fill_null(pl.lit(midnight, _UTC))
+    anchor = pl.col("timestamp").forward_fill().backward_fill().fill_null(pl.lit(midnight, INSTANT))
     return frame.with_columns(anchor=anchor)

@@ -16,7 +16,7 @@ A plan with delayed data answers DELAYED and leaves the newest minutes out: its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Self, Unpack
@@ -26,6 +26,7 @@ import polars as pl
 
 from gb_pipeline.config.settings import RateLimit, SourceSettings
 from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.moments import EPOCH
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -55,7 +56,6 @@ _LIMIT = 50_000
 _CHUNK = timedelta(days=31)
 _MINUTE = timedelta(minutes=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UTC_ZONE = ZoneInfo("UTC")
 
 
@@ -268,7 +268,7 @@ def _between(name: str, start: date, end: date) -> dict[str, str]:
 
 
 def _milliseconds(moment: datetime) -> str:
-    return str((moment - _EPOCH) // _MILLISECOND)
+    return str((moment - EPOCH) // _MILLISECOND)
 
 
 def _newer(item: Instrument, other: Instrument | None) -> bool:

@@ -21,6 +21,7 @@ import polars as pl
 
 from gb_pipeline.config.settings import RateLimit, SourceSettings
 from gb_pipeline.errors import HistoryNotAvailable, PermanentVendorError
+from gb_pipeline.market.moments import EPOCH
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -51,7 +52,6 @@ _PAGES = {**_DEPTHS, Resolution.MINUTE: timedelta(days=7)}
 _WAIT_AFTER_429 = 60.0
 _EVENTS = "div,splits,capitalGains"
 _MOST_FOUND = 50
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class YahooProvider(RestProvider, ActionsProvider, SearchProvider):
@@ -256,7 +256,7 @@ def _now() -> datetime:
 
 
 def _seconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(seconds=1)
+    return (moment - EPOCH) // timedelta(seconds=1)
 
 
 def _pages(window: Window, resolution: Resolution) -> list[Page]:
