@@ -39,6 +39,8 @@ class Fetched:
         calls: requests it took, retries included.
         latency: seconds until the last byte, without waiting for the rate limit.
         bodies: what `normalise` read, in its order; empty unless the source keeps raw responses.
+        rows_read: rows of everything that was read for it, where that is more than the window's rows in `frame`, such as all
+            lines of a csv file; bad rows are judged as a share of these. None where `frame` is all of it.
     """
 
     frame: pl.DataFrame
@@ -47,6 +49,7 @@ class Fetched:
     calls: int
     latency: float
     bodies: tuple[Body, ...] = ()
+    rows_read: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
