@@ -231,6 +231,10 @@ class Table:
                 )
                 raise damaged_log(self.name, problem)
         if version < 0 and (self.mirrored_versions() or self.entry_versions()):
+            if self.entry(0) is not None:
+                # Somebody made the table between the two looks.
+                self.newest()
+                return
             raise damaged_log(self.name, "entry 0 is missing" if self.entry_versions() else "the table vanished")
         if not self._compared and version >= 0:
             mirror = self.mirrored(version)

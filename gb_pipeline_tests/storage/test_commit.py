@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +137,24 @@ def test_a_checkpoint_that_cannot_be_made_fails_no_write_and_is_made_later(
     assert seal is not None
     assert seal.version == 3
     assert verify(LakeStore.at(tmp_path)).ok
+
+
+class Late(LocalFiles):
+    """Files of a lake that somebody else begins just when its folders are looked through."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.begun = False
+
+    def list(self, folder: str) -> Iterator[tuple[str, int, float]]:
+        if not self.begun:
+            self.begun = True
+            write(LakeStore.at(self.root), 1)
+        yield from super().list(folder)
+
+
+def test_a_table_that_is_made_while_somebody_looks_for_it_is_read(tmp_path: Path) -> None:
+    store, files = LakeStore.at(tmp_path), Late(tmp_path)
+    store.storage.__dict__["files"] = files
+    assert store.tables.newest("bars_1m").version == 0
+    assert files.begun
