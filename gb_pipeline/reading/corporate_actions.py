@@ -14,9 +14,9 @@ from gb_pipeline.adjustment.split_timeline import action_fetches
 from gb_pipeline.errors import ConfigError, UnknownSeries
 from gb_pipeline.lake import corporate_actions
 from gb_pipeline.market.schema import ACTION_KINDS
+from gb_pipeline.market.spelling import near_names
 from gb_pipeline.reading.arguments import Selection
 from gb_pipeline.reading.ledgers import days_of
-from gb_pipeline.reading.series import near_names
 from gb_pipeline.storage.table import Tables
 
 

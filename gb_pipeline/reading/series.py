@@ -5,7 +5,6 @@ It finds the source of a symbol, and what resembles an unknown name.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import polars as pl
@@ -15,6 +14,7 @@ from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.spelling import near_names
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.table import Tables
 
@@ -105,17 +105,3 @@ def unknown_series_error(
         near=near,
         fix=f"did you mean {', '.join(near)}?" if near else "see `gb status` for what there is",
     )
-
-
-def near_names(symbol: str, names: Sequence[str], limit: int = 5) -> list[str]:
-    """Names that resemble a symbol, the same letters in another spelling (`btc/usd`) first."""
-    bare = {name: _bare(name) for name in names}
-    wanted = _bare(symbol)
-    same = [name for name in names if bare[name] == wanted]
-    close = difflib.get_close_matches(symbol.upper(), names, n=limit, cutoff=0.6)
-    starts = [name for name in names if wanted and bare[name].startswith(wanted)]
-    return list(dict.fromkeys([*same, *close, *starts]))[:limit]
-
-
-def _bare(name: str) -> str:
-    return "".join(letter for letter in name.upper() if letter.isalnum())
