@@ -46,7 +46,7 @@ _FX_ZONE = "America/New_York"
 _FX_TURN = time(17)
 
 # Bars on the wall clock start at most this long before the session that they belong to (the longest intraday bar).
-_LONGEST_BAR = "4h"
+_LONGEST_BAR = "12h"
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -149,7 +149,7 @@ def bar_length(resolution: Resolution) -> timedelta:
         ConfigError: the resolution has no fixed length.
     """
     if not resolution.intraday or resolution.duration is None:
-        raise ConfigError(f"a bar of {resolution} has no fixed length", fix="use a resolution from 1s to 4h")
+        raise ConfigError(f"a bar of {resolution} has no fixed length", fix="use a resolution from 1s to 12h")
     return resolution.duration
 
 

@@ -22,12 +22,17 @@ class Resolution(StrEnum):
     TICK = "tick"
     SECOND = "1s"
     MINUTE = "1m"
+    MINUTE_3 = "3m"
     MINUTE_5 = "5m"
     MINUTE_15 = "15m"
     MINUTE_30 = "30m"
     HOUR = "1h"
     HOUR_2 = "2h"
+    HOUR_3 = "3h"
     HOUR_4 = "4h"
+    HOUR_6 = "6h"
+    HOUR_8 = "8h"
+    HOUR_12 = "12h"
     DAY = "1d"
     WEEK = "1w"
     MONTH = "1mo"
@@ -67,12 +72,17 @@ class Resolution(StrEnum):
 _SECONDS = {
     Resolution.SECOND: 1,
     Resolution.MINUTE: 60,
+    Resolution.MINUTE_3: 180,
     Resolution.MINUTE_5: 300,
     Resolution.MINUTE_15: 900,
     Resolution.MINUTE_30: 1800,
     Resolution.HOUR: 3600,
     Resolution.HOUR_2: 7200,
+    Resolution.HOUR_3: 10800,
     Resolution.HOUR_4: 14400,
+    Resolution.HOUR_6: 21600,
+    Resolution.HOUR_8: 28800,
+    Resolution.HOUR_12: 43200,
 }
 
 _WORDS = {
