@@ -76,6 +76,8 @@ def report_problems(outcomes: Sequence[Outcome]) -> ExitCode:
         )
     if len(refused) > 5:
         print_error(f"... and {len(refused) - 5} more sessions were refused")
+    for what, advice in {outcome.advice.what: outcome.advice for outcome in outcomes if outcome.advice}.items():
+        print_error(what, advice.fix)
     deferred = [outcome for outcome in outcomes if outcome.deferred is not None]
     if deferred and (deferral := deferred[0].deferred) is not None:
         count = sum(session.status.value == "deferred" for outcome in deferred for session in outcome.sessions)

@@ -141,7 +141,9 @@ class _Run:
 
     async def _fetch_and_store(self, provider: Provider, blocked: dict[str, GbError]) -> None:
         fetcher = Fetcher(self.recorder, provider, self.resolution, self.rules, self._listings, blocked, self._progress)
-        writer = BatchWriter(self.recorder, self.resolution, self.rules, self._listings, self._progress)
+        writer = BatchWriter(
+            self.recorder, self.resolution, self.rules, self._listings, self._progress, provider.stamp_zone
+        )
         batch: list[Fetch] = []
         rows, since = 0, time.monotonic()
         async with aclosing(fetcher.fetch_all(self._chunks)) as stream:

@@ -15,11 +15,14 @@ from gb_pipeline.ingest.job import Chunk, Fetch, Progress, concat_answers
 from gb_pipeline.ingest.recorder import Recorder
 from gb_pipeline.ingest.splits import without_overtaken
 from gb_pipeline.lake.coverage import deferred_sessions
-from gb_pipeline.lake.report import SessionReport, session_reports
+from gb_pipeline.lake.report import SessionReport, WriteReport, session_reports
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.window import Window
+from gb_pipeline.providers.base import Fetched
+from gb_pipeline.quality.advice import advise
+from gb_pipeline.quality.model import OUTSIDE
 from gb_pipeline.quality.rules import BarRules
 
 
@@ -33,6 +36,7 @@ class BatchWriter:
         rules: by which they are validated.
         listings: first session and end of each symbol, where they are known.
         progress: of each job, which is told what became of its chunks.
+        stamp_zone: the zone in which stamps without an offset were read, where gb.yaml can say it.
     """
 
     recorder: Recorder
@@ -40,6 +44,7 @@ class BatchWriter:
     rules: BarRules
     listings: Mapping[str, tuple[date | None, date | None]]
     progress: Sequence[Progress]
+    stamp_zone: str | None = None
 
     @property
     def _store(self) -> LakeStore:
@@ -91,7 +96,10 @@ class BatchWriter:
         by_symbol = _by_symbol(report.sessions)
         for fetch in group:
             sessions = by_symbol[fetch.chunk.symbol.code]
-            self.progress[fetch.chunk.job].add(sessions, fetch.record, report)
+            progress = self.progress[fetch.chunk.job]
+            progress.add(sessions, fetch.record, report)
+            if isinstance(fetch.answer, Fetched) and _outside_sessions(sessions, report, fetch.chunk.symbol.code):
+                progress.advise(advise(fetch.answer.frame["timestamp"], self.rules, zone=self.stamp_zone))
 
     def _record_failures(self, failures: Sequence[tuple[Fetch, GbError]]) -> None:
         """One commit for all symbols of a window: a vendor that is down fails for hundreds at once."""
@@ -132,6 +140,11 @@ def _by_symbol(sessions: Iterable[SessionReport]) -> Mapping[str, list[SessionRe
     for session in sessions:
         by_symbol[session.symbol].append(session)
     return by_symbol
+
+
+def _outside_sessions(sessions: Sequence[SessionReport], report: WriteReport, code: str) -> bool:
+    """Whether rows of a symbol lay where its market is closed."""
+    return report.unplaced.get(code, 0) > 0 or any(OUTSIDE & session.reasons.keys() for session in sessions)
 
 
 def _asked_at(group: Sequence[Fetch], now: datetime) -> dict[str, datetime]:

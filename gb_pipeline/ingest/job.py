@@ -18,6 +18,7 @@ from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
+from gb_pipeline.quality.advice import Advice
 from gb_pipeline.quality.rules import BarRules
 
 # Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
@@ -49,6 +50,7 @@ class Outcome:
         written_bytes: size of the data files of the commits that this job shared with others.
         unplaced: rows of `rows` that belong to no session of the calendar; they are in quarantine.
         version: newest version of the table that this job led to; None when nothing had to be committed.
+        advice: the setting that would explain rows outside the sessions, where one would.
     """
 
     symbol: Symbol
@@ -64,6 +66,7 @@ class Outcome:
     written_bytes: int = 0
     unplaced: int = 0
     version: int | None = None
+    advice: Advice | None = None
 
     @property
     def ok(self) -> bool:
@@ -167,6 +170,7 @@ class Progress:
     _bytes: int = 0
     _unplaced: int = 0
     _version: int | None = None
+    _advice: Advice | None = None
 
     def expect(self, more: int) -> None:
         """A chunk was split: so many more will come."""
@@ -198,6 +202,10 @@ class Progress:
             self._bytes += report.bytes
             self._version = max(self._version or 0, report.version)
 
+    def advise(self, advice: Advice | None) -> None:
+        """Take in what would explain rows outside the sessions; the first explanation stays."""
+        self._advice = self._advice or advice
+
     def report(self) -> None:
         """Hand the outcome over, once, when every chunk has come in."""
         if self.complete and not self._reported:
@@ -221,6 +229,7 @@ class Progress:
             written_bytes=self._bytes,
             unplaced=self._unplaced,
             version=self._version,
+            advice=self._advice,
         )
 
 

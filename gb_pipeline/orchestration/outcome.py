@@ -140,6 +140,8 @@ class PartitionOutcome:
         metadata: dict[str, Any] = {"status": "not stored", "reason": self.reason}
         if self.error is not None and self.error.fix:
             metadata["fix"] = self.error.fix
+        elif self.refused and self.job.advice is not None:
+            metadata |= {"explanation": self.job.advice.what, "fix": self.job.advice.fix}
         return (
             metadata | {"received": self.sum("received"), "quarantined": self.sum("quarantined")} | self._worst_rows()
         )

@@ -133,6 +133,11 @@ class Provider(Protocol):
         return 0
 
     @property
+    def stamp_zone(self) -> str | None:
+        """The time zone in which stamps without an offset are read, where gb.yaml can say it (`timezone`)."""
+        return None
+
+    @property
     def policy(self) -> Policy | None:
         """Patience and pace that hold; None where nobody is called, as for files."""
         return None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STILL_OPEN = "bar_still_open"
 NOT_INCREASING = "not_increasing"
 UNREADABLE_TIMESTAMP = "unreadable_timestamp"
+OUTSIDE_SESSION, OUTSIDE_HOURS = "outside_session", "outside_hours"
+OUTSIDE = frozenset({OUTSIDE_SESSION, OUTSIDE_HOURS})
 BREACHES = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
 
 
@@ -97,8 +99,8 @@ def _rule_expressions(rules: BarRules, window: Window, now: datetime) -> dict[st
         "negative_trade_count": col("trade_count") >= 0,
         "outside_window": (col("timestamp") >= window.start) & (col("timestamp") < window.end),
         NOT_INCREASING: ~repeats_previous,
-        "outside_session": col("session").is_not_null() | col("timestamp").is_null(),
-        "outside_hours": col("in_hours") | col("session").is_null(),
+        OUTSIDE_SESSION: col("session").is_not_null() | col("timestamp").is_null(),
+        OUTSIDE_HOURS: col("in_hours") | col("session").is_null(),
         "in_future": col("timestamp") <= now,
         STILL_OPEN: (col("end") + rules.grace <= now) | (col("timestamp") > now),
     }

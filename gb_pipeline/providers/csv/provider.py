@@ -28,6 +28,7 @@ from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locat
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, fill_preset
+from gb_pipeline.providers.csv.stamp_format import UNITS
 from gb_pipeline.providers.csv.unpacked import printable
 
 _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
@@ -76,6 +77,12 @@ class CsvProvider(Provider, InstrumentsProvider):
         """
         del state_dir
         return cls(source, CsvOptions.read(source.options, f"options of source {source.name!r}"))
+
+    @property
+    def stamp_zone(self) -> str | None:
+        """The option `timezone`, UTC where it is unset; none where stamps count from 1970 and no zone can move them."""
+        options = next(iter(self._options_of.values()), self._options)
+        return None if options.timestamp_format in UNITS else options.timezone or "UTC"
 
     def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
         """Everything but ticks; LEAN folders hold seconds, minutes, hours and days."""
