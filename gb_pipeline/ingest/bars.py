@@ -141,9 +141,9 @@ class _Run:
 
     async def _fetch_and_store(self, provider: Provider, blocked: dict[str, GbError]) -> None:
         fetcher = Fetcher(self.recorder, provider, self.resolution, self.rules, self._listings, blocked, self._progress)
-        writer = BatchWriter(
-            self.recorder, self.resolution, self.rules, self._listings, self._progress, provider.stamp_zone
-        )
+        # A provider that was given may be less than the protocol asks for.
+        zone = provider.stamp_zone if isinstance(provider, Provider) else None
+        writer = BatchWriter(self.recorder, self.resolution, self.rules, self._listings, self._progress, zone)
         batch: list[Fetch] = []
         rows, since = 0, time.monotonic()
         async with aclosing(fetcher.fetch_all(self._chunks)) as stream:
