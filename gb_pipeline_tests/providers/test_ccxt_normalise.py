@@ -81,6 +81,13 @@ async def test_bodies_of_a_fetch_make_the_frame_of_that_fetch(
     assert hashlib.sha256(b"".join(came.bodies)).hexdigest() == came.response_hash
 
 
+@pytest.mark.parametrize("exchange", EXCHANGES)
+async def test_a_window_in_which_no_bar_begins_is_empty(sim: Simulation, exchange: str) -> None:
+    window = Window(DAY + timedelta(minutes=1), DAY + timedelta(minutes=2))
+    came = await fetched(sim, exchange, Symbol.crypto(f"BTC-{EXCHANGES[exchange]}"), window, Resolution.MINUTE_5)
+    assert came.frame.is_empty()
+
+
 @pytest.mark.parametrize("exchange", ["binance", "binanceus"])
 async def test_several_pages_and_a_perpetual(sim: Simulation, exchange: str) -> None:
     perpetual, window = Symbol.crypto("BTC-USDT-PERP"), Window(DAY, DAY + timedelta(days=2))

@@ -22,6 +22,8 @@ from gb_pipeline.providers.ccxt.reader import Reader
 Page = tuple[int, int]
 # Takes each page's answer and ends with all of them; the pages depend on the answers and on nothing else.
 Requests = Generator[Page, pl.DataFrame, list[pl.DataFrame]]
+# Milliseconds; bars up to a day open at multiples of their length since 1970, longer ones as each exchange likes.
+_DAY = 86_400_000
 
 
 class Pages:
@@ -96,8 +98,14 @@ class Pages:
             )
         start, stop = map(_moment, page)
         inside = _cut(frame, start, stop)
-        self._refuse_other_times(frame["timestamp"], inside, start)
+        if self._can_hold(page):
+            self._refuse_other_times(frame["timestamp"], inside, start)
         return inside
+
+    def _can_hold(self, page: Page) -> bool:
+        """Whether a bar can open within a page: in one shorter than a bar perhaps none does, and others are no wonder."""
+        start, stop = page
+        return self._step > _DAY or -(-start // self._step) * self._step < stop
 
     def _read(self, rows: list[Any]) -> pl.DataFrame:
         try:
