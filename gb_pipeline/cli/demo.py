@@ -185,12 +185,13 @@ def _snapshot(store: LakeStore) -> tuple[dict[tuple[object, ...], str], int]:
 
 
 def _show_lake(settings: Settings) -> None:
-    from gb_pipeline.cli.status import QUERY, print_status
+    from gb_pipeline.cli.completeness import read_completeness
+    from gb_pipeline.cli.status import print_status
     from gb_pipeline.reading.lake import Lake
 
     lake = Lake(open_store(settings))
     note("gb status")
-    print_status(lake.sql(QUERY).to_dicts())
+    print_status(read_completeness(lake, settings, None))
     code = settings.sources[SOURCE].instruments[0].code
     bars = lake.bars(code, "1m", source=SOURCE, columns=["timestamp", "open", "high", "low", "close", "volume"])
     note(f"gb show {SOURCE}:{code}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.errors import ConfigError, GbError, InvalidSymbol, UnknownSeries
+from gb_pipeline.errors import ConfigError, InvalidSymbol, UnknownSeries
 from gb_pipeline.market.spelling import did_you_mean, list_some, near_names
 from gb_pipeline.market.symbol import Symbol
 
@@ -131,20 +131,23 @@ def select_stored(lake: Lake, names: Sequence[str], settings: Settings | None = 
     known = stored_names(lake)
     try:
         return select(names, known, "the lake")
-    except UnknownSeries:
-        if settings is not None:
-            with suppress(GbError):
-                chosen = select_configured(settings, names)
-                missing = [
-                    f"{source}:{symbol.code}"
-                    for source, symbols in chosen.items()
-                    for symbol in symbols
-                    if symbol.code not in known.get(source, ())
-                ] or list(chosen)
-                raise UnknownSeries(
-                    f"nothing is stored of {list_some(missing)} yet", fix=f"fetch it: `gb fetch {' '.join(names)}`"
-                ) from None
-        raise
+    except UnknownSeries as error:
+        missing = [] if settings is None else _only_configured(settings, names, known)
+        if not missing:
+            raise
+        raise UnknownSeries(
+            f"nothing is stored of {list_some(missing)} yet", near=error.near, fix=f"fetch it: `gb fetch {names[0]}`"
+        ) from None
+
+
+def _only_configured(settings: Settings, names: Sequence[str], known: SymbolsBySource) -> list[str]:
+    """The series among some names that gb.yaml has and a lake has not; none where gb.yaml does not have all the names."""
+    try:
+        chosen = select_configured(settings, names)
+    except ConfigError:
+        return []
+    series = [(source, symbol.code) for source, symbols in chosen.items() for symbol in symbols]
+    return [f"{source}:{code}" for source, code in series if code not in known.get(source, ())] or list(chosen)
 
 
 def stored_names(lake: Lake) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.errors import ConfigError
+from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,6 +87,29 @@ def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
     if folder is None and not _root(config, folder).exists():
         return None
     return open_lake(config, folder)
+
+
+def project_of(lake: Lake | None, config: Path | None) -> Settings | None:
+    """The project that a lake belongs to, for what only gb.yaml knows; None without one, or where it cannot be used.
+
+    Args:
+        lake: that is read; None where the project has none yet.
+        config: as `--config` names it.
+    """
+    from gb_pipeline.cli.output import note
+    from gb_pipeline.config.places import find_config
+
+    try:
+        find_config(config)
+    except ConfigError:
+        return None
+    try:
+        settings = load_settings(config)
+    except GbError as error:
+        note(f"gb.yaml cannot be used, and only what the lake knows is shown: {error.what}")
+        return None
+    same = lake is None or settings.lake.resolve() == lake.store.storage.root.resolve()
+    return settings if same else None
 
 
 def _root(config: Path | None, folder: Path | None) -> Path:

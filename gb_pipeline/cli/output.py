@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,8 +29,9 @@ from gb_pipeline.errors import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
     from rich.progress import Progress
+    from rich.table import Table
 
 # Width of tables in a pipe: wide enough that no cell is cut.
 _PIPE_WIDTH = 240
@@ -78,6 +81,8 @@ def print_table(
     *,
     title: str | None = None,
     styles: Mapping[str, str] | None = None,
+    optional: Sequence[str] = (),
+    footer: Sequence[Any] | None = None,
 ) -> None:
     """A table on stdout; numbers are right-aligned, nothing is folded or cut in a pipe.
 
@@ -86,34 +91,79 @@ def print_table(
         rows: cells in the order of the headings; formatted by `text`.
         title: above it.
         styles: Rich style by cell text, such as `{"failed": "red"}`.
+        optional: headings of columns that are left out where the table is too wide without them, the last one first; a
+            pipe is as wide as a terminal usually is.
+        footer: cells of a last line, such as totals.
     """
-    from rich import box
+    cells = [list(row) for row in rows]
+    width = layout_width()
+    shown = list(range(len(columns)))
+    while True:
+        table = _build_table(columns, cells, shown, title=title, styles=styles or {}, footer=footer)
+        console = _console_for(table)
+        left_out = next(
+            (position for name in reversed(optional) for position in shown if columns[position] == name), None
+        )
+        if left_out is None or console.measure(table, options=_wide(console)).maximum <= width:
+            break
+        shown.remove(left_out)
+    # A line that is too long for the terminal is better than a cell that is cut.
+    console.print(table)
+
+
+def layout_width() -> int:
+    """How many columns tables are laid out for: those of the terminal, or of COLUMNS, or 80 in a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else 80
+
+
+def _console_for(table: Table) -> Console:
     from rich.console import Console
+
+    console = Console(width=layout_width() if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    console.width = max(console.width, console.measure(table, options=_wide(console)).minimum)
+    return console
+
+
+def _wide(console: Console) -> ConsoleOptions:
+    return console.options.update(max_width=_PIPE_WIDTH)
+
+
+def _build_table(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[Any]],
+    shown: Sequence[int],
+    *,
+    title: str | None,
+    styles: Mapping[str, str],
+    footer: Sequence[Any] | None,
+) -> Table:
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    cells = [list(row) for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.header_style = "bold"
-    for position, heading in enumerate(columns):
+    table.show_footer = footer is not None
+    room = layout_width()
+    for position in shown:
         numeric = any(isinstance(row[position], int | float | Decimal) for row in cells)
         # Half a number is a wrong number: text may be folded, numbers and what a row is about are not.
-        whole = numeric or position == 0
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
+        longest = max((len(str(row[position])) for row in cells), default=0)
+        whole = numeric or (position == 0 and longest < room)
+        last = "" if footer is None else format_value(footer[position])
+        table.add_column(
+            columns[position], last, justify="right" if numeric else "left", overflow="fold", no_wrap=whole
+        )
     decimals = [_count_decimals(row[position] for row in cells) for position in range(len(columns))]
     for row in cells:
         formatted = []
-        for value, places in zip(row, decimals, strict=True):
+        for position in shown:
+            value, places = row[position], decimals[position]
             cell = escape(f"{value:.{places}f}" if isinstance(value, Decimal) else format_value(value))
-            style = (styles or {}).get(str(value))
+            style = styles.get(str(value))
             formatted.append(f"[{style}]{cell}[/{style}]" if style else cell)
         table.add_row(*formatted)
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-    # A line that is too long for the terminal is better than a cell that is cut.
-    console.width = max(
-        console.width, console.measure(table, options=console.options.update(max_width=_PIPE_WIDTH)).minimum
-    )
-    console.print(table)
+    return table
 
 
 def _count_decimals(values: Iterable[Any]) -> int:

@@ -1,29 +1,49 @@
-"""`gb status` prints how complete every series is. It queries the catalog, which counts from the lake's ledger."""
+"""`gb status` prints how complete and how fresh every series is. What that means is counted by `completeness`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment
-from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
+from gb_pipeline.cli.completeness import is_incomplete, read_completeness
+from gb_pipeline.cli.names import Names, select
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if_any, parse_moment, project_of
+from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
 
-# The catalog's tables `coverage` (one row per session) and `symbol_data` (one row per series).
-QUERY = """
-    select source, symbol, resolution,
-           count(*) filter (where status not in ('closed', 'not_listed')) as sessions,
-           sum(expected)::bigint as expected, sum(actual)::bigint as actual, sum(missing)::bigint as missing,
-           sum(quarantined)::bigint as quarantined,
-           count(*) filter (where status in ('failed', 'refused')) as bad_sessions,
-           min(first_timestamp) as first, max(last_timestamp) as last,
-           coalesce(any_value(bytes), 0)::bigint as bytes
-    from coverage left join symbol_data using (source, symbol, resolution)
-    group by source, symbol, resolution
-    order by source, resolution, symbol
-"""
-# What fits into 80 columns; --json has the rest.
-_HEADINGS = ("series", "", "expected", "actual", "missing", "first (UTC)", "last (UTC)", "size")
+_HEADINGS = ("series", "", "bars", "missing", "open", "first", "last", "behind", "size")
+_NEVER, _NONE_STORED = "never fetched", "none stored"
+_STYLES = {_NEVER: "yellow", _NONE_STORED: "red"}
+
+
+class Order(StrEnum):
+    """What `--sort` can sort by."""
+
+    NAME = "name"
+    BARS = "bars"
+    MISSING = "missing"
+    OPEN = "open"
+    FIRST = "first"
+    LAST = "last"
+    BEHIND = "behind"
+    SIZE = "size"
+
+
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+# What needs somebody comes first: the largest number, the oldest last bar.
+_SORTERS: dict[Order, Callable[[dict[str, Any]], Any]] = {
+    Order.NAME: lambda _: 0,
+    Order.BARS: lambda row: -row["actual"],
+    Order.MISSING: lambda row: -row["missing"],
+    Order.OPEN: lambda row: -row["open"],
+    Order.FIRST: lambda row: row["first"] or _LONG_AGO,
+    Order.LAST: lambda row: row["last"] or _LONG_AGO,
+    Order.BEHIND: lambda row: (row["last_session"] is not None, -(row["behind_days"] or 0)),
+    Order.SIZE: lambda row: -row["bytes"],
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -32,51 +52,84 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="Only this source.", show_default=False)
-    ] = None,
+    names: Names = None,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Only series with unexplained gaps, or that are behind.")
+    ] = False,
+    sort: Annotated[Order, typer.Option(help="What to sort by; by default the name.")] = Order.NAME,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Show how complete every series is.
+    """Show how complete and how fresh every series is.
 
-    Counts the bars that the calendar expects, those that are stored and those that are missing, and shows where each series begins
-    and ends.
+    Counts the bars that are stored, those that are missing of what the calendar expects, and those of them that are open: that
+    nothing explains. Says how far the last stored session is behind the last one that is over. Series of gb.yaml of which nothing
+    is stored are listed too.
     """
     moment = parse_moment(as_of)
-    rows = open_lake(config, lake).sql(QUERY, as_of=moment).to_dicts()
-    if source is not None:
-        rows = [row for row in rows if row["source"] == source]
+    opened_lake = open_lake_if_any(config, lake)
+    rows = read_completeness(opened_lake, project_of(opened_lake, config), moment)
+    if names:
+        known: dict[str, list[str]] = {}
+        for row in rows:
+            known.setdefault(row["source"], []).append(row["symbol"])
+        chosen = {source: set(symbols) for source, symbols in select(names, known, "the lake").items()}
+        rows = [row for row in rows if row["symbol"] in chosen.get(row["source"], ())]
+    everything = len(rows)
+    rows = [row for row in rows if not incomplete or is_incomplete(row)]
+    rows.sort(key=lambda row: (_SORTERS[sort](row), row["source"], row["symbol"], row["resolution"]))
     if as_json:
         print_json(rows)
         return ExitCode.OK
-    print_status(rows)
-    if not rows:
-        note(
-            f"nothing is stored{f' from {source}' if source else ''} yet"
-            if moment is None
-            else "nothing was known then"
-        )
-    elif any(row["missing"] for row in rows):
-        note("`gb gaps` says what is missing and why")
+    if rows:
+        print_status(rows)
+    elif everything:
+        note(f"all {format_count(everything, 'series')} are complete" if everything > 1 else "it is complete")
+    else:
+        note("nothing is stored yet, and gb.yaml names no series" if moment is None else "nothing was known then")
     return ExitCode.OK
 
 
-def print_status(rows: list[dict[str, Any]]) -> None:
-    """The table of `gb status`; rows are those of `QUERY`."""
+def print_status(rows: Sequence[dict[str, Any]]) -> None:
+    """The table of `gb status`, its totals, and what to do; rows are those of `read_completeness`, at least one."""
     body = [
         (
             f"{row['source']}:{row['symbol']}",
             row["resolution"],
-            row["expected"],
             row["actual"],
             row["missing"],
-            row["first"],
-            row["last"],
+            row["open"],
+            _day(row["first"]),
+            _day(row["last"]),
+            _describe_lag(row),
             format_size(row["bytes"]),
         )
         for row in rows
     ]
-    print_table(_HEADINGS, body)
+    totals = {name: sum(row[name] for row in rows) for name in ("actual", "missing", "open", "bytes")}
+    late = sum(_describe_lag(row) not in {"", "?"} for row in rows)
+    footer = (
+        f"{len(rows):,} series", "", totals["actual"], totals["missing"], totals["open"], "", "", f"{late:,} behind",
+        format_size(totals["bytes"]),
+    )  # fmt: skip
+    print_table(_HEADINGS, body, styles=_STYLES, optional=["first", "size"], footer=footer)
+    if totals["open"]:
+        note("`gb gaps` says what is missing and why")
+    unfetched = sum(row["unfetched"] or 0 for row in rows)
+    if unfetched:
+        note(f"{format_count(unfetched, 'session')} that are over were never fetched: `gb fetch SOURCE` fetches them")
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d}"
+
+
+def _describe_lag(row: dict[str, Any]) -> str:
+    """`3 d`, `never fetched`, nothing where it is up to date, `?` where nobody knows what should be there by now."""
+    if row["behind_days"] is not None:
+        return f"{row['behind_days']:,} d" if row["behind_days"] else ""
+    if row["unfetched"] is None:
+        return "?"
+    return _NONE_STORED if row["sessions"] else _NEVER if row["unfetched"] else ""

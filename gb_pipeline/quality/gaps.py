@@ -5,6 +5,7 @@ What the calendar expects and what is stored are given to it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +28,15 @@ class GapReason(StrEnum):
     FETCH_FAILED = "fetch_failed"
     UNKNOWN = "unknown"
 
+
+MEANINGS: Mapping[GapReason, str] = {
+    GapReason.CLOSED: "the market has no session that day",
+    GapReason.NOT_LISTED: "before the symbol's listing, or after it ended",
+    GapReason.NO_TRADE: "nothing traded: this vendor publishes no bar then",
+    GapReason.VENDOR_EMPTY: "the vendor's well-formed answer was empty",
+    GapReason.FETCH_FAILED: "the fetch failed; fetch it again",
+    GapReason.UNKNOWN: "no explanation, or the row was refused; see `quarantine`, and fetch it again",
+}
 
 _BAR = ["symbol", "timestamp"]
 _PLACE = "place"

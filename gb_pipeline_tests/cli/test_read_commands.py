@@ -15,7 +15,7 @@ from gb_pipeline_tests.cli.console import Gb
 
 
 def test_status_counts_what_is_there_and_what_is_missing(gb: Gb, stored: Path) -> None:
-    rows = {row["symbol"]: row for row in gb("status", "--json", "--config", stored).json}
+    rows = {row["symbol"]: row for row in gb("status", "--json", "--config", stored).json if row["resolution"] == "1m"}
     eth, btc = rows["ETH-USDT"], rows["BTC-USDT"]
     assert (eth["expected"], eth["actual"], eth["missing"]) == (4320, 4308, 12)
     assert (btc["quarantined"], btc["missing"]) == (1, 1)
@@ -82,8 +82,12 @@ def test_show_draws_a_picture(gb: Gb, stored: Path, tmp_path: Path, style: tuple
         (("show", "sim:BTC-USDT", "--candles"), 2, "--plot"),
         (("show", "sim:BTC-USDT", "--plot", "/nope/a.png"), 2, "/nope/a.png"),
         (("show", "sim:BTC-USDT", "--start", "2024-01-02", "--plot", "a.png", "--candles"), 2, "do not fit"),
-        (("gaps", "nope"), 2, "SOURCE:SYMBOL"),
+        (("gaps", "nope"), 1, "its sources are sim"),
         (("gaps", "sim:BTC-USD"), 1, "BTC-USDT"),
+        (("gaps", "sim:BTC-USDT", "sim:X*"), 1, "'sim:X*'"),
+        (("status", "nope"), 1, "its sources are sim"),
+        (("status", "sin"), 1, "did you mean sim"),
+        (("status", "sim:BTC-USD", "--json"), 1, "BTC-USDT"),
         (("gaps", "--reason", "boredom"), 2, "no_trade"),
     ],
 )
