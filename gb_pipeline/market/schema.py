@@ -231,9 +231,16 @@ RECEIVED = pl.Schema(
         **dict.fromkeys((*PRICES, "volume"), pl.String()),
     }
 )
-# Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused), the line or object itself.
+# Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused), the line or object itself, and why it
+# cannot be a bar where the provider knows better than that its stamp is missing (`quality.bars.FAULTS`).
 RECEIVED_OPTIONAL = pl.Schema(
-    {"trade_count": pl.String(), "vwap": pl.String(), "ask_close": pl.String(), "received": pl.String()}
+    {
+        "trade_count": pl.String(),
+        "vwap": pl.String(),
+        "ask_close": pl.String(),
+        "received": pl.String(),
+        "fault": pl.String(),
+    }
 )
 # The kinds that there are.
 SPLIT, CASH_DIVIDEND, LISTING, DELISTING = "split", "cash_dividend", "listing", "delisting"

@@ -12,21 +12,26 @@ from datetime import UTC, date, datetime
 import polars as pl
 
 from gb_pipeline.errors import WindowRefused
-from gb_pipeline.market.schema import CONTENT, OPTIONAL, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
+from gb_pipeline.market.schema import CONTENT, OPTIONAL, PRICES, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.anomalies import find_anomalies
 from gb_pipeline.quality.clean import sessions_if_clean
-from gb_pipeline.quality.exact import read_numbers
-from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, find_breaches
+from gb_pipeline.quality.exact import MISSING, UNREADABLE, read_numbers
+from gb_pipeline.quality.model import BREACHES, NOT_INCREASING, STILL_OPEN, UNREADABLE_TIMESTAMP, find_breaches
 from gb_pipeline.quality.placement import place
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import is_ordered, row_runs
 
 REFUSED_WITH_SESSION = "refused_with_session"
 CROSSED, DUPLICATE, CONFLICT = "crossed_quote", "duplicate", "conflicting_duplicate"
+# A row of a date without any price, such as the line of a dividend between those of bars: it says nothing about the bar.
+NO_BAR = "no_bar"
+_WORD = "(?i)[a-z]{3,}"
+# A provider's own words (column `fault`) for a stamp of an hour that the clock shows twice, of which it is not known which.
+AMBIGUOUS_TIMESTAMP = "ambiguous_timestamp"
 # What a vendor sends as a matter of course does not discredit the rest of its response: the bar in progress, and bars that it
 # repeats in the same words, where pages or files overlap.
-HARMLESS = frozenset({STILL_OPEN, DUPLICATE})
+HARMLESS = frozenset({STILL_OPEN, DUPLICATE, NO_BAR, AMBIGUOUS_TIMESTAMP})
 BAD = pl.Schema(
     {
         "symbol": pl.String(),
@@ -109,12 +114,40 @@ def _name_breaches(
     ordered = ordered.with_row_index("index")
     placed = place(numbers.with_row_index("index"), rules)
     crossed = placed.filter(_crossed(placed)).select("index", pl.lit(CROSSED).alias("reason"))
-    all_breaches = pl.concat([problems, find_breaches(placed, rules, window, now), crossed])
-    reasons = _reasons(all_breaches, ordered)
+    empty = _without_prices(ordered, placed)
+    # Rows without any price are no bars: they repeat none and contradict none.
+    bars = placed.join(empty, on="index", how="anti", maintain_order="left")
+    all_breaches = pl.concat([problems, find_breaches(bars, rules, window, now), crossed])
+    all_breaches = _with_faults(all_breaches, empty, ordered)
+    reasons = _reasons(all_breaches, ordered.join(empty, on="index", how="anti", maintain_order="left"))
     refused = _refused_sessions(placed, reasons, rules.max_bad_fraction)
     reasons = _with_refused(placed, reasons, refused)
     good = placed.join(reasons, on="index", how="anti", maintain_order="left").select(_GOOD)
     return ValidationResult(good, _bad_rows(ordered, placed, reasons), find_anomalies(good), refused, ordered.height)
+
+
+def _without_prices(ordered: pl.DataFrame, placed: pl.DataFrame) -> pl.DataFrame:
+    """Column `index` of dated rows that have no price: nothing is there, or words such as `0.24 Dividend`."""
+    unread = placed.filter(pl.col("timestamp").is_not_null() & pl.all_horizontal(pl.col(*PRICES).is_null())).select(
+        "index"
+    )
+    if "fault" in ordered.columns:
+        ordered = ordered.filter(pl.col("fault").is_null())
+    rows = ordered.join(unread, on="index", how="semi", maintain_order="left")
+    texts = [pl.col(name) for name in PRICES if rows.schema[name] == pl.String]
+    none = [(text.str.strip_chars(" -") == "") | text.str.contains(_WORD) for text in texts]
+    return rows.filter(pl.all_horizontal(pl.lit(True), *(empty.fill_null(True) for empty in none))).select("index")
+
+
+def _with_faults(all_breaches: pl.DataFrame, empty: pl.DataFrame, ordered: pl.DataFrame) -> pl.DataFrame:
+    """The breaches with better words for what cannot be read: `NO_BAR` of rows without prices, and those of a provider."""
+    vague = pl.col("reason").is_in([MISSING, UNREADABLE, UNREADABLE_TIMESTAMP])
+    named = empty.with_columns(pl.lit(NO_BAR).alias("fault"))
+    if "fault" in ordered.columns:
+        named = pl.concat([named, ordered.filter(pl.col("fault").is_not_null()).select("index", "fault")])
+    better = all_breaches.join(named, on="index", how="left", maintain_order="left")
+    reason = pl.when(vague).then(pl.coalesce("fault", "reason")).otherwise("reason").alias("reason")
+    return better.select("index", reason).cast(BREACHES)
 
 
 def _crossed(numbers: pl.DataFrame) -> pl.Series:
@@ -167,7 +200,7 @@ def _reasons_of_repeats(repeats: pl.DataFrame, ordered: pl.DataFrame) -> pl.Data
     keys = ["symbol", "timestamp"]
     repeated_keys = ordered.join(repeats, on="index", how="semi").select(keys).unique()
     rows = ordered.join(repeated_keys, on=keys, how="semi").sort("index")
-    content = [name for name in rows.columns if name not in {"index", "received", *keys}]
+    content = [name for name in rows.columns if name not in {"index", "received", "fault", *keys}]
     alike = pl.struct(content).n_unique().over(keys) == 1
     first = pl.col("index") == pl.col("index").min().over(keys)
     return (
@@ -207,7 +240,7 @@ def _with_refused(placed: pl.DataFrame, reasons: pl.DataFrame, refused: frozense
 def _bad_rows(ordered: pl.DataFrame, placed: pl.DataFrame, reasons: pl.DataFrame) -> pl.DataFrame:
     rows = ordered.join(reasons, on="index", how="inner", maintain_order="left")
     sessions = placed.select("index", "session")
-    content = [name for name in rows.columns if name not in {"index", "symbol", "reasons", "received"}]
+    content = [name for name in rows.columns if name not in {"index", "symbol", "reasons", "received", "fault"}]
     as_json = pl.struct(content).struct.json_encode()
     row = pl.coalesce("received", as_json) if "received" in rows.columns else as_json
     return rows.join(sessions, on="index", how="left", maintain_order="left").select(

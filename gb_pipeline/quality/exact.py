@@ -23,7 +23,7 @@ PROBLEMS = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
 _REQUIRED = (*PRICES, "volume")
 
 MISSING = "missing_value"
-NOT_A_NUMBER = "not_a_number"
+UNREADABLE = "unreadable_number"
 TOO_PRECISE = "too_precise"
 TOO_LARGE = "too_large"
 
@@ -135,7 +135,7 @@ def parse_exact(text: str | None, precision: Precision) -> tuple[Decimal | None,
     if not stripped:
         return None, MISSING
     if len(stripped) > 400 or not _NUMBER.fullmatch(stripped):
-        return None, NOT_A_NUMBER
+        return None, UNREADABLE
     sign, digits, exponent = Decimal(stripped).as_tuple()
     total, scale = precision.digits
     mantissa = int("".join(map(str, digits)))
@@ -176,5 +176,5 @@ def _integers(text: pl.Series) -> tuple[pl.Series, list[tuple[int, str]]]:
         is_whole = value is not None and value == value.to_integral_value() and abs(value) <= MAX_INT64
         corrected.append(int(value) if value is not None and is_whole else None)
         if not is_whole:
-            problems.append((row, reason or NOT_A_NUMBER))
+            problems.append((row, reason or UNREADABLE))
     return values.scatter(rows, pl.Series(corrected, dtype=pl.Int64())) if len(rows) else values, problems

@@ -100,7 +100,7 @@ async def test_no_file_is_an_unknown_symbol(tmp_path: Path) -> None:
 async def test_a_row_with_an_unreadable_stamp_goes_with_the_readable_row_before_it(tmp_path: Path) -> None:
     lines = [bar("first"), bar("2024-01-02"), bar("2024-02-30"), bar("?"), bar("2024-01-03"), bar("last")]
     (tmp_path / "AAPL.csv").write_text(HEADER + "".join(lines))
-    files = provider(tmp_path)
+    files = provider(tmp_path, source={"max_bad_fraction": 1})
     second = await fetch(files, Window.of("2024-01-02", "2024-01-03"))
     third = await fetch(files, Window.of("2024-01-03", "2024-01-04"))
     assert days(second) == ["?", "2024-01-02", "?", "?"]
@@ -111,7 +111,8 @@ async def test_a_row_with_an_unreadable_stamp_goes_with_the_readable_row_before_
 async def test_a_file_in_which_no_stamp_can_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "AAPL.csv").write_text(HEADER + bar("02.01.2024") + bar("03.01.2024"))
     with pytest.raises(
-        PermanentVendorError, match=r"(?s)no stamp of .*AAPL\.csv.*iso.*'99\.99\.9999,9,9,9,9,9'.*timestamp_format"
+        PermanentVendorError,
+        match=r"(?s)the stamps of 2 of 2 lines of .*AAPL\.csv .*iso; the first is '02\.01\.2024'; %d\.%m\.%Y would",
     ):
         await fetch(provider(tmp_path))
 
@@ -133,7 +134,7 @@ async def test_every_line_is_in_exactly_one_of_touching_windows(
 ) -> None:
     (tmp_path / "AAPL.csv").write_text(HEADER + "".join(lines))
     edges = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in sorted({0, *cuts, 61})]
-    files = provider(tmp_path)
+    files = provider(tmp_path, source={"max_bad_fraction": 1})
     parts = [await fetch(files, Window.of(*pair)) for pair in pairwise(edges)]
     out = sorted(line for part in parts for line in part.frame["received"])
     assert out == sorted(line.rstrip("\n") for line in lines)
@@ -312,8 +313,10 @@ async def test_a_window_that_starts_before_the_first_file_is_before_the_history(
 async def test_an_unreadable_file_of_one_day_is_refused_on_that_day_alone(tmp_path: Path) -> None:
     files = minutes(tmp_path, "20240102", "20240103", "20240104")
     (tmp_path / "20240103_AAPL.csv").write_text("ms,open,high,low,close,volume\n-,1,2,1,2,3\n")
-    counts = [(await fetch(files, session(f"2024-01-0{day}"), resolution="1m")).frame.height for day in (2, 3, 4)]
-    assert counts == [2, 1, 2]
+    counts = [(await fetch(files, session(f"2024-01-0{day}"), resolution="1m")).frame.height for day in (2, 4)]
+    assert counts == [2, 2]
+    with pytest.raises(PermanentVendorError, match=r"1 of 1 lines of .*20240103_AAPL\.csv cannot be read as ms_of_day"):
+        await fetch(files, session("2024-01-03"), resolution="1m")
 
 
 async def test_an_archive_without_the_contract_says_no_rows_if_another_has_it(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.presets import fill_preset
-from gb_pipeline.providers.csv.rows import parse
+from gb_pipeline.providers.csv.rows import Reading, parse
 
 HEADER = "timestamp,open,high,low,close,volume"
 
 
 def rows(text: str, **options: Any) -> pl.DataFrame:
     chosen = fill_preset(CsvOptions.read({"path": "x", "timezone": "UTC", **options}), Resolution.DAY)
-    frame = parse(text, "x.csv", None, chosen, Resolution.DAY)
+    frame = parse(text, "x.csv", None, Reading(chosen, Resolution.DAY)).frame.drop("owner")
     assert {name: kind for name, kind in frame.schema.items() if name in RECEIVED} == RECEIVED
     assert {
         name: kind for name, kind in frame.schema.items() if name not in RECEIVED
@@ -119,7 +119,7 @@ def test_date_and_milliseconds_may_be_columns() -> None:
         }
     )
     text = "d,ms,open,high,low,close,volume\n02.01.2024,60000,1,2,1,2,3\n02.01.24,60000,1,2,1,2,3"
-    frame = parse(text, "x", None, fill_preset(options, Resolution.MINUTE), Resolution.MINUTE)
+    frame = parse(text, "x", None, Reading(fill_preset(options, Resolution.MINUTE), Resolution.MINUTE)).frame
     assert [str(stamp) for stamp in frame["timestamp"]] == ["2024-01-02 00:01:00+00:00", "None"]
 
 
@@ -181,16 +181,18 @@ def test_a_scale_moves_the_point_and_nothing_else(whole: str, fraction: str, sig
 
 
 @pytest.mark.parametrize("text", ["1e5", "1,5", "abc", "0x10", "1_000", "", "-", ".5", "١٢"])
-def test_what_cannot_be_scaled_exactly_is_absent(text: str) -> None:
+def test_what_cannot_be_scaled_exactly_is_named_and_not_read(text: str) -> None:
     # Left as it is, `1e5` would be stored ten thousand times too high.
     frame = rows(f'{HEADER}\n2024-01-02,"{text}",1,1,1,7', price_scale=10_000)
-    assert frame["open"].to_list() == [None]
+    assert frame["open"].to_list() == [f"unreadable: {text}" if text else None]
     assert frame["high"].to_list() == ["0.0001"]
 
 
 def test_a_decimal_comma_is_a_point_and_a_point_beside_it_is_refused() -> None:
     text = "timestamp;open;high;low;close;volume\n2024-01-02;1,5;1.234,5;1.234;2;3"
-    assert numbers(rows(text, delimiter=";", decimal_comma=True)) == [("1.5", None, None, "2", "3")]
+    assert numbers(rows(text, delimiter=";", decimal_comma=True)) == [
+        ("1.5", "unreadable: 1.234,5", "unreadable: 1.234", "2", "3")
+    ]
 
 
 _FIELD = st.text(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.schema import Precision
-from gb_pipeline.quality.exact import MISSING, NOT_A_NUMBER, TOO_LARGE, TOO_PRECISE, read_numbers
+from gb_pipeline.quality.exact import MISSING, TOO_LARGE, TOO_PRECISE, UNREADABLE, read_numbers
 
 
 def prices(*texts: str | None) -> pl.DataFrame:
@@ -52,15 +52,15 @@ def test_every_spelling_of_a_number_that_fits_is_read_exactly(text: str, value: 
         (None, MISSING),
         ("", MISSING),
         ("   ", MISSING),
-        ("-", NOT_A_NUMBER),
-        ("NaN", NOT_A_NUMBER),
-        ("Infinity", NOT_A_NUMBER),
-        ("1,5", NOT_A_NUMBER),
-        ("1_000", NOT_A_NUMBER),
-        ("١٢", NOT_A_NUMBER),
-        ("0x10", NOT_A_NUMBER),
-        ("1e", NOT_A_NUMBER),
-        ("1" * 500, NOT_A_NUMBER),
+        ("-", UNREADABLE),
+        ("NaN", UNREADABLE),
+        ("Infinity", UNREADABLE),
+        ("1,5", UNREADABLE),
+        ("1_000", UNREADABLE),
+        ("١٢", UNREADABLE),
+        ("0x10", UNREADABLE),
+        ("1e", UNREADABLE),
+        ("1" * 500, UNREADABLE),
         ("0.000000001", TOO_PRECISE),
         ("1e-9", TOO_PRECISE),
         ("1.5e-9", TOO_PRECISE),
@@ -101,7 +101,7 @@ def test_a_value_is_exact_or_refused_never_rounded(values: list[float]) -> None:
 def test_one_bad_cell_does_not_touch_its_neighbours() -> None:
     frame = prices("1", "2", "3").with_columns(pl.Series("high", ["1", "x", "3"]))
     numbers, problems = read_numbers(frame, Precision.STANDARD)
-    assert problems.rows() == [(1, NOT_A_NUMBER)]
+    assert problems.rows() == [(1, UNREADABLE)]
     assert numbers["open"].to_list() == [1, 2, 3]
 
 
@@ -123,7 +123,7 @@ def test_trade_counts_are_whole_numbers() -> None:
     frame = prices(*(["1"] * 6)).with_columns(counts)
     numbers, problems = read_numbers(frame, Precision.STANDARD)
     assert numbers["trade_count"].to_list() == [5, 7, None, None, None, None]
-    assert sorted(problems.rows()) == [(2, NOT_A_NUMBER), (3, NOT_A_NUMBER)]
+    assert sorted(problems.rows()) == [(2, UNREADABLE), (3, UNREADABLE)]
 
 
 def test_an_empty_frame_is_read_as_an_empty_frame() -> None:

@@ -47,7 +47,7 @@ def test_a_clean_day_is_good_from_the_first_row_to_the_last() -> None:
         ({"volume": "-0.00001"}, "negative_volume"),
         ({"close": None}, "missing_value"),
         ({"volume": ""}, "missing_value"),
-        ({"open": "-"}, "not_a_number"),
+        ({"open": "-"}, "unreadable_number"),
         ({"high": "100000000000"}, "too_large"),
         ({"close": "100.123456789"}, "too_precise"),
     ],

@@ -171,7 +171,7 @@ def test_a_line_with_a_dash_is_refused_as_it_stands(market_data: Find, tmp_path:
     source, _ = load_series(store, named("orcl-2010-googlefinance-malformed.csv", dirty_series(root)), root)
     refused = quarantined(store, source)
     assert refused["row"].to_list() == ["30-Dec-10,-,31.58,31.21,31.29,12989495"]
-    assert refused["reasons"].to_list() == [["not_a_number"]]
+    assert refused["reasons"].to_list() == [["unreadable_number"]]
 
 
 def test_a_price_of_more_digits_than_the_widest_type_is_refused_not_rounded(market_data: Find, tmp_path: Path) -> None:

@@ -44,30 +44,58 @@ class Content:
     bytes: int
 
 
-def fill(template: str, symbol: Symbol, vendor: str, resolution: Resolution) -> str:
+def fill(template: str, symbol: Symbol, vendor: str, resolution: Resolution, field: str = "") -> str:
     """The template as a glob of one symbol's files, `{date}` left in place.
 
+    Args:
+        template: `path` or `member` of the options.
+        symbol: whose files.
+        vendor: its own spelling of it.
+        resolution: of the bars.
+        field: what `{field}` stands for.
+
     Raises:
-        ConfigError: `{underlying}` or `{expiry}` for what is no future.
+        ConfigError: a placeholder of contracts for what is none: `{underlying}` and `{expiry}` of futures and options, `{right}`
+            and `{strike}` of options.
     """
     values = {
         "symbol": symbol.code,
         "symbol_lower": symbol.code.lower(),
         "vendor": vendor,
         "ticker": re.sub(r"[^a-z0-9]", "", vendor.lower()),
+        "field": field,
         "resolution": resolution.value,
         "resolution_name": _NAMES.get(resolution.value, resolution.value),
     }
-    if re.search(r"\{(underlying|expiry)\}", template):
-        future = re.fullmatch(rf"([A-Z0-9]{{1,6}})([{_MONTHS}])([0-9]{{2}})", symbol.code)
-        if symbol.asset_class is not AssetClass.FUTURE or future is None:
+    if wanted := re.findall(r"\{(underlying|expiry|right|strike)\}", template):
+        terms = _contract_terms(symbol)
+        if absent := [name for name in wanted if name not in terms]:
+            kind = "an option" if absent[0] in {"right", "strike"} else "a futures contract or an option"
             raise ConfigError(
-                f"{template!r} needs a futures contract, {symbol.code} is none", fix="use codes such as ESZ13"
+                f"{template!r} needs {kind}, {symbol.code} is none",
+                fix="use codes such as ESZ13 or AAPL240119C00190000",
             )
+        values |= terms
+    return re.sub(r"\{(\w+)\}", lambda m: m[0] if m[1] == "date" else escape(values[m[1]]), template)
+
+
+def _contract_terms(symbol: Symbol) -> dict[str, str]:
+    """What LEAN names the files of a contract by; empty for what is none."""
+    future = re.fullmatch(rf"([A-Z0-9]{{1,6}})([{_MONTHS}])([0-9]{{2}})", symbol.code)
+    if symbol.asset_class is AssetClass.FUTURE and future is not None:
         # Two digits: 70 and later are the last century, as POSIX reads them.
         century = "19" if int(future[3]) >= 70 else "20"
-        values |= {"underlying": future[1].lower(), "expiry": f"{century}{future[3]}{_MONTHS.index(future[2]) + 1:02}"}
-    return re.sub(r"\{(\w+)\}", lambda m: m[0] if m[1] == "date" else escape(values[m[1]]), template)
+        return {"underlying": future[1].lower(), "expiry": f"{century}{future[3]}{_MONTHS.index(future[2]) + 1:02}"}
+    option = re.fullmatch(r"([A-Z0-9.]{1,6})([0-9]{6})([CP])([0-9]{8})", symbol.code)
+    if symbol.asset_class is AssetClass.OPTION and option is not None:
+        return {
+            "underlying": option[1].lower(),
+            "expiry": f"20{option[2]}",
+            "right": "call" if option[3] == "C" else "put",
+            # OCC counts thousandths, LEAN ten-thousandths.
+            "strike": f"{int(option[4])}0",
+        }
+    return {}
 
 
 def base_of(template: str, root: Path) -> Path:

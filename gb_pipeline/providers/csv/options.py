@@ -13,14 +13,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.providers.csv.stamp_format import UNITS, StampFormat
+from gb_pipeline.market.spelling import did_you_mean, near_names
+from gb_pipeline.providers.csv.stamp_format import EPOCHS, StampFormat
 
 PLACEHOLDERS = (
-    "symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry", "resolution", "resolution_name", "date",
+    "symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry", "right", "strike", "resolution", "resolution_name",
+    "date", "field",
 )  # fmt: skip
 Column = str | int
 ColumnName = Literal[
-    "timestamp", "date", "time", "open", "high", "low", "close", "volume", "trade_count", "vwap", "ask_close"
+    "timestamp", "date", "time", "symbol", "open", "high", "low", "close", "volume", "trade_count", "vwap", "ask_close"
 ]
 # Our own names, so that a file written with them needs no mapping; the first of several names that is there wins.
 DEFAULT_COLUMNS: dict[str, Column | list[Column]] = {
@@ -48,7 +50,9 @@ class CsvOptions(BaseModel):
         min_length=1,
         description="files of one symbol, with globs (* ? ** [..]) and {symbol} BTC-USD, {symbol_lower} btc-usd, "
         "{ticker} btcusd, {vendor} the symbol's own vendor spelling, {underlying} es and {expiry} 201312 of the future "
-        "ESZ13, {resolution} 1m, {resolution_name} minute, {date} YYYYMMDD of a file that holds one day",
+        "ESZ13, {underlying}, {expiry} 20240119, {right} call and {strike} 1900000 of an option as LEAN writes them, "
+        "{resolution} 1m, {resolution_name} minute, {date} YYYYMMDD of a file that holds one day, {field} close of a wide "
+        "layout with a file for each number",
     )
     member: str | None = Field(
         default=None, description="files inside a zip, same globs and placeholders; needed when it holds several"
@@ -64,17 +68,28 @@ class CsvOptions(BaseModel):
     columns: dict[ColumnName, Column | list[Column]] = Field(
         default_factory=dict,
         description="our name -> the file's column: its name, its 0-based position, or a list of which the first "
-        "present counts. `timestamp`, or `date` and `time` where they are apart",
+        "present counts. `timestamp`, or `date` and `time` where they are apart; `symbol` names the instrument of each line, "
+        "by its `vendor` spelling",
+    )
+    layout: Literal["long", "wide"] = Field(
+        default="long",
+        description="wide: a column for each instrument, by its `vendor` spelling; its cells are what {field} in `path` "
+        "says, or else all four prices",
+    )
+    filter: dict[Column, str | list[str]] = Field(
+        default_factory=dict, description="the file's column -> its value, or values, in the lines that are read"
     )
     timezone: str | None = Field(
         default=None, description="zone of stamps that carry no offset; needed for them unless bars are daily or longer"
     )
-    ambiguous: Literal["earliest", "latest"] | None = Field(
-        default=None, description="which one a local time that occurs twice means; unset: such rows cannot be read"
+    ambiguous: Literal["earliest", "latest", "order"] | None = Field(
+        default=None,
+        description="which one a local time that occurs twice means, or `order`: the lines before the clock goes back are of "
+        "the first hour, those behind of the second; unset: such rows are quarantined",
     )
     stamp: Literal["open", "close"] = Field(default="open", description="which end of the bar the stamp is")
     timestamp_format: str = Field(
-        default="iso", description="iso, a strptime format, unix_s, unix_ms, unix_us, unix_ns, or ms_of_day"
+        default="iso", description="iso, a strptime format, unix_s, unix_ms, unix_us, unix_ns, unix_auto, or ms_of_day"
     )
     date_format: str = Field(
         default="%Y%m%d", description="strptime format of the `date` column beside ms_of_day stamps"
@@ -83,6 +98,8 @@ class CsvOptions(BaseModel):
         default=1, description="prices are integers of this unit: 10000 stores 123400 as 12.34, exactly; a power of ten"
     )
     decimal_comma: bool = Field(default=False, description="numbers are written 12,34")
+    thousands: Literal[",", ".", " ", "'"] | None = Field(default=None, description="what groups digits: 1,234.5")
+    suffixes: bool = Field(default=False, description="numbers may end in K, M, B or T: 58.41M is 58410000")
     null_values: tuple[str, ...] = Field(
         default=("", "null", "NaN", "nan", "NA"), description="texts that stand for an absent number"
     )
@@ -108,6 +125,11 @@ class CsvOptions(BaseModel):
     )
     follow_links: bool = Field(default=False, description="whether links may lead out of `root`")
 
+    @property
+    def mapped(self) -> dict[str, Column | list[Column]]:
+        """`columns`, by plain names."""
+        return {str(name): column for name, column in self.columns.items()}
+
     @classmethod
     def read(cls, raw: dict[str, Any], where: str = "options") -> CsvOptions:
         """Validate what stands in gb.yaml.
@@ -119,8 +141,11 @@ class CsvOptions(BaseModel):
             return cls.model_validate(raw)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()[:5])
+            unknown = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden"]
+            near = [name for text in unknown for name in near_names(text, cls.model_fields, 1)]
             raise ConfigError(
-                f"{where} of the csv provider: {problems}", fix=f"options are {', '.join(cls.model_fields)}"
+                f"{where} of the csv provider: {problems}",
+                fix=did_you_mean([f"`{name}`" for name in near], f"options are {', '.join(cls.model_fields)}"),
             ) from None
 
     @field_validator("delimiter")
@@ -150,10 +175,20 @@ class CsvOptions(BaseModel):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{value!r} is no IANA zone; write Europe/Berlin, UTC, or Etc/GMT+5 for UTC-05") from None
 
+    @field_validator("filter", mode="before")
+    @classmethod
+    def _values_are_texts(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        # What YAML reads as a number or a truth value stands as text in a file.
+        if any(isinstance(item, bool | float) or item is None for own in value.values() for item in _listed(own)):
+            raise ValueError("put values into quotes")
+        return {name: [str(item) for item in _listed(own)] for name, own in value.items()}
+
     @field_validator("timestamp_format", "date_format")
     @classmethod
     def _known_codes(cls, value: str) -> str:
-        if value not in UNITS and value not in {"iso", "ms_of_day"}:
+        if value not in EPOCHS and value not in {"iso", "ms_of_day"}:
             StampFormat.compile(value)
         return value
 
@@ -178,6 +213,12 @@ class CsvOptions(BaseModel):
     def _consistent(self) -> CsvOptions:
         if {"date", "time"} & set(self.columns) and "timestamp" in self.columns:
             raise ValueError("columns: give timestamp, or date and time, not both")
+        if self.thousands == ("," if self.decimal_comma else "."):
+            raise ValueError(f"thousands: {self.thousands!r} is the decimal sign; set `decimal_comma` or another one")
+        if "{field}" in (self.path or "") and self.layout != "wide":
+            raise ValueError("path: {field} belongs to `layout: wide`")
+        if self.layout == "wide" and "symbol" in self.columns:
+            raise ValueError("columns: in a wide layout the header names the symbols, not a column")
         if (self.lean_market or self.quote_side) and self.preset != "lean":
             raise ValueError("lean_market and quote_side belong to preset lean")
         if self.preset == "lean" and not self.lean_market:
@@ -185,3 +226,7 @@ class CsvOptions(BaseModel):
         if self.path is None and self.preset != "lean":
             raise ValueError("path is missing: say where a symbol's file is, such as data/{symbol}.csv")
         return self
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -18,8 +18,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "generic": {"columns": DEFAULT_COLUMNS},
     # Yahoo's download: session dates, some years newest first. `Adj Close` is left alone: the lake stores raw bars.
     "yahoo": {"columns": {"timestamp": "Date", **_CAPITALS}},
-    # A frame of the yfinance library written with to_csv: ISO with the exchange's offset, `Date` or `Datetime`
-    # by version and interval. Prices are binary fractions of up to 15 decimals: such a source needs `precision: wide`.
+    # A frame of the yfinance library written with to_csv, of one ticker or of several side by side: ISO with the exchange's
+    # offset, `Date` or `Datetime` by version and interval. Prices are binary fractions of up to 15 decimals: such a source
+    # needs `precision: wide`.
     "yfinance": {"columns": {"timestamp": ["Datetime", "Date"], **_CAPITALS}},
     # Quandl's WIKI: Open..Volume are raw, the columns `Adj. *` are adjusted as of the vendor's last snapshot.
     "wiki": {"columns": {"timestamp": "Date", **_CAPITALS}},
@@ -91,6 +92,12 @@ def fill_preset(options: CsvOptions, resolution: Resolution) -> CsvOptions:
     columns = dict(preset["columns"])
     if {"date", "time"} & set(options.columns):
         del columns["timestamp"]
+    if options.layout == "wide":
+        # A frame of pandas has no name over its dates.
+        named = columns.get("timestamp", [])
+        columns["timestamp"] = [*(named if isinstance(named, list) else [named]), 0]
+        if "{field}" not in (options.path or ""):
+            written["volume"] = "none"
     return CsvOptions.read(preset | written | {"preset": options.preset, "columns": columns | options.columns})
 
 
@@ -103,14 +110,22 @@ def _lean(options: CsvOptions, resolution: Resolution) -> dict[str, Any]:
     side = options.quote_side or ("bid" if market.quotes else None)
     bars = "quote" if side else "trade"
     folder = f"{name}/{LEAN_RESOLUTIONS.get(resolution, resolution)}"
-    ticker = "{underlying}" if kind == "future" else "{ticker}"
-    if resolution in {Resolution.SECOND, Resolution.MINUTE}:
-        path, form = f"{folder}/{ticker}/{{date}}_{bars}.zip", "ms_of_day"
+    option = kind in {"option", "indexoption"}
+    ticker = "{underlying}" if kind == "future" or option else "{ticker}"
+    member = "*_{expiry}.csv" if kind == "future" else None
+    if option:
+        # Archives are named by the style as well, american or european, and those of longer bars by the year.
+        member, style = "*_{right}_{strike}_{expiry}.csv", "_*"
+        long_name = f"{folder}/{ticker}_*_{bars}_*.zip"
     else:
-        path, form = f"{folder}/{ticker}{f'_{bars}' if kind in _KIND_IN_DAILY_NAME else ''}.zip", "%Y%m%d %H:%M"
+        style, long_name = "", f"{folder}/{ticker}{f'_{bars}' if kind in _KIND_IN_DAILY_NAME else ''}.zip"
+    if resolution in {Resolution.SECOND, Resolution.MINUTE}:
+        path, form = f"{folder}/{ticker}/{{date}}_{bars}{style}.zip", "ms_of_day"
+    else:
+        path, form = long_name, "%Y%m%d %H:%M"
     return {
         "path": path,
-        "member": "*_{expiry}.csv" if kind == "future" else None,
+        "member": member,
         "columns": _TRADE if side is None else _BID if side == "bid" else _ASK,
         "header": False,
         "timezone": market.timezone,

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,19 +21,31 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, HistoryNotAvailable, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.market.spelling import did_you_mean, list_some, near_names
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument, InstrumentsProvider, Provider
-from gb_pipeline.providers.csv.cache import ParsedFiles, empty_rows
+from gb_pipeline.providers.csv.cache import ParsedFile, ParsedFiles, empty_rows
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.panel import join_fields, wide_fields
 from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, fill_preset
-from gb_pipeline.providers.csv.stamp_format import UNITS
+from gb_pipeline.providers.csv.rows import Reading
+from gb_pipeline.providers.csv.stamp_format import EPOCHS
+from gb_pipeline.providers.csv.stamps import plausible_span
 from gb_pipeline.providers.csv.unpacked import printable
 
 _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
-_OF_A_SYMBOL = ("{symbol", "{vendor}", "{ticker}", "{underlying}", "{expiry}")
+_OF_A_SYMBOL = ("{symbol", "{vendor}", "{ticker}", "{underlying}", "{expiry}", "{strike}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Files that were read, and their rows of one instrument."""
+
+    files: list[ParsedFile]
+    rows: pl.DataFrame
 
 
 class CsvProvider(Provider, InstrumentsProvider):
@@ -65,7 +78,9 @@ class CsvProvider(Provider, InstrumentsProvider):
         self._source = source
         self._options = options
         self._options_of = {resolution: fill_preset(options, resolution) for resolution in source.resolutions}
-        self._files = ParsedFiles()
+        self._files = ParsedFiles(source.max_bad_fraction)
+        vendors = (source.symbol_settings(symbol).vendor or symbol.code for symbol in source.instruments)
+        self._known = frozenset(vendors)
         self._refuse_shared_paths()
 
     @classmethod
@@ -82,7 +97,7 @@ class CsvProvider(Provider, InstrumentsProvider):
     def stamp_zone(self) -> str | None:
         """The option `timezone`, UTC where it is unset; none where stamps count from 1970 and no zone can move them."""
         options = next(iter(self._options_of.values()), self._options)
-        return None if options.timestamp_format in UNITS else options.timezone or "UTC"
+        return None if options.timestamp_format in EPOCHS else options.timezone or "UTC"
 
     def supports(self, symbol: Symbol, resolution: Resolution) -> bool:
         """Everything but ticks; LEAN folders hold seconds, minutes, hours and days."""
@@ -143,19 +158,43 @@ class CsvProvider(Provider, InstrumentsProvider):
     def _fetch(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         began = time.perf_counter()
         options = self._options_of.get(resolution) or fill_preset(self._options, resolution)
+        # A span per source, so that what was parsed for one window serves all.
+        reading = Reading(options, resolution, self._known, plausible_span(self._source.start))
+        fields = wide_fields(options)
+        answers = [self._read(symbol, window, reading, of) for of in fields]
+        parsed = [item for answer in answers for item in answer.files]
+        frame = join_fields([(of, answer.rows) for of, answer in zip(fields, answers, strict=True)])
+        lines = frame.height
+        frame = frame.filter((pl.col("anchor") >= window.start) & (pl.col("anchor") < window.end))
+        _refuse_unreadable(parsed, window, whole=frame.height == lines)
+        frame = frame.sort("anchor", maintain_order=True).drop("anchor", "owner")
+        return Fetched(
+            frame=frame.drop("fault") if frame["fault"].null_count() == frame.height else frame,
+            response_hash=hashlib.sha256(b"".join(item.digest for item in parsed)).hexdigest(),
+            bytes=sum(item.bytes for item in parsed),
+            calls=len(parsed),
+            latency=time.perf_counter() - began,
+            rows_read=lines,
+        )
+
+    def _read(self, symbol: Symbol, window: Window, reading: Reading, of: str | None) -> _Answer:
+        """The files that may hold rows of the window, and all their rows of the symbol."""
+        options, resolution = reading.options, reading.resolution
         vendor = self._source.symbol_settings(symbol).vendor or symbol.code
-        pattern = fill(options.path or "", symbol, vendor, resolution)
-        member = fill(options.member, symbol, vendor, resolution) if options.member else None
+        spelled = str(options.mapped.get(of, of)) if of else ""
+        pattern = fill(options.path or "", symbol, vendor, resolution, spelled)
+        member = fill(options.member, symbol, vendor, resolution, spelled) if options.member else None
         root = options.root.expanduser().absolute()
         within = base_of(options.path or "", root)
         files = locate(pattern, root, within=within, follow_links=options.follow_links)
         if not files:
             raise UnknownSymbol(
-                f"there is no file for {symbol} of source {self.name!r}: {root / pattern}",
-                fix="check `root`, `path` and the symbol's `vendor` spelling",
+                f"there is no file for {f'{of} of ' if of else ''}{symbol} of source {self.name!r}: {root / pattern}",
+                fix="check `root`, `path` and the symbol's `vendor` spelling"
+                + (", or set `volume: none`" if of == "volume" else ""),
             )
         chosen = self._choose_files(files, window, options, symbol)
-        parsed = [self._files.get(file, member, options, resolution) for file in chosen]
+        parsed = [self._files.get(file, member, reading, of) for file in chosen]
         # An archive without the member says `no rows` only if another one has it: else the pattern may be wrong.
         if not any(item.has_member for item in parsed) and not any(lists(file, member) for file in files):
             raise UnknownSymbol(
@@ -163,15 +202,45 @@ class CsvProvider(Provider, InstrumentsProvider):
                 f"{', '.join(map(printable, parsed[-1].members[:5])) if parsed else 'others'}",
                 fix="check the option `member` and the symbol's code",
             )
-        inside = (pl.col("anchor") >= window.start) & (pl.col("anchor") < window.end)
-        frame = pl.concat([empty_rows(options), *(item.frame.filter(inside) for item in parsed)])
-        return Fetched(
-            frame=frame.sort("anchor", maintain_order=True).drop("anchor"),
-            response_hash=hashlib.sha256(b"".join(item.digest for item in parsed)).hexdigest(),
-            bytes=sum(item.bytes for item in parsed),
-            calls=len(parsed),
-            latency=time.perf_counter() - began,
-        )
+        return _Answer(parsed, self._rows_of(symbol, vendor, chosen, parsed, options))
+
+    def _rows_of(
+        self, symbol: Symbol, vendor: str, files: list[CsvFile], parsed: list[ParsedFile], options: CsvOptions
+    ) -> pl.DataFrame:
+        """The rows of one instrument, where files hold several.
+
+        Raises:
+            UnknownSymbol: none of the files names it.
+            PermanentVendorError: a file of one instrument names another one of the source.
+        """
+        none = empty_rows(options)
+        named_by_path = any(part in f"{options.path} {options.member or ''}" for part in _OF_A_SYMBOL)
+        for file, item in zip(files, parsed, strict=True):
+            if wrong := [name for name in item.named if name != vendor and name in self._known]:
+                raise PermanentVendorError(
+                    f"{file.path} names {wrong[0]} and was read for {symbol}",
+                    fix="check `path` and the `vendor` spellings, or map the column: `columns: {symbol: ...}`",
+                )
+        parts = [item.by_owner for item in parsed]
+        owners = {owner for by_owner in parts for owner in by_owner if owner is not None}
+        if not owners and "symbol" not in options.columns and options.layout != "wide":
+            if len(self._source.symbols) > 1 and not named_by_path and any(item.frame.height for item in parsed):
+                raise PermanentVendorError(
+                    f"{files[0].path} does not say which of the {len(self._source.symbols)} symbols its lines are of",
+                    fix="put {symbol} into `path`, or map the column that names them: `columns: {symbol: ...}`",
+                )
+            return pl.concat([none, *(item.frame for item in parsed)])
+        if len(owners) == 1 and named_by_path and options.layout != "wide" and not owners & (self._known - {vendor}):
+            # A file of one ticker, whatever the vendor calls it.
+            return pl.concat([none, *(item.frame for item in parsed)])
+        others = sorted({*owners, *(name for item in parsed for name in item.others)})
+        if vendor not in owners and parsed and (others or any(item.frame.height for item in parsed)):
+            names = list_some([printable(name) for name in others])
+            raise UnknownSymbol(
+                f"{files[-1].path} has no {vendor!r} among its instruments" + (f", it has {names}" if names else ""),
+                fix=did_you_mean(near_names(vendor, others), "set the symbol's `vendor` to the file's own spelling"),
+            )
+        return pl.concat([none, *(by_owner[vendor] for by_owner in parts if vendor in by_owner)])
 
     def _choose_files(self, files: list[CsvFile], window: Window, options: CsvOptions, symbol: Symbol) -> list[CsvFile]:
         """The files that may hold rows of the window; a day more at each end, for bars stamped at their close."""
@@ -203,11 +272,34 @@ class CsvProvider(Provider, InstrumentsProvider):
                 f"source {self.name!r} has {len(paths)} resolutions in one path {self._options.path!r}",
                 fix="put {resolution} or {resolution_name} into `path`, or make one source per resolution",
             )
-        if len(self._source.symbols) > 1 and not all(any(part in path for part in _OF_A_SYMBOL) for path in paths):
+        named_inside = (
+            self._options.layout == "wide" or "symbol" in self._options.columns or self._options.preset == "yfinance"
+        )
+        named_by_path = all(any(part in path for part in _OF_A_SYMBOL) for path in paths)
+        if len(self._source.symbols) > 1 and not named_by_path and not named_inside:
             raise ConfigError(
                 f"source {self.name!r} has {len(self._source.symbols)} symbols in one path {self._options.path!r}",
-                fix="put {symbol} or another placeholder of the symbol into `path` or `member`",
+                fix="put {symbol} or another placeholder of the symbol into `path` or `member`, or say what in the file names "
+                "them: `columns: {symbol: ...}` or `layout: wide`",
             )
+
+
+def _refuse_unreadable(parsed: Sequence[ParsedFile], window: Window, *, whole: bool) -> None:
+    """Refuse a file of which too few stamps can be read.
+
+    A file of one day concerns the windows that hold rows of it. Where a window holds only part of the rows, nobody behind this
+    can tell what share of the file is bad; where it holds all, validation quarantines them and refuses the answer.
+
+    Raises:
+        PermanentVendorError: what is wrong with it.
+    """
+    for item in parsed:
+        if item.refusal is None or (whole and not item.refusal.certain):
+            continue
+        anchors = item.frame["anchor"]
+        dated = anchors.null_count() == 0 and item.dated
+        if not dated or ((anchors >= window.start) & (anchors < window.end)).any():
+            raise item.refusal.error
 
 
 def _missing_sessions(files: list[CsvFile], window: Window, zone: ZoneInfo, calendar: str) -> list[date]:

@@ -1,204 +1,224 @@
 """This module turns lines of text into a provider's frame; every line that is no header, comment or blank becomes one row.
 
-It knows fields, columns, ragged lines and the exact scaling of text. Whether a number is right is judged by `quality`, which
-refuses it with the line that it came from.
+Which field is what is known to `columns`, what a stamp or a number means to `stamps` and `numbers`, whose line it is to `several`.
+Whether a number is right is judged by `quality`, which refuses it with the line that it came from.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 
-from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import PRICES, RECEIVED, RECEIVED_OPTIONAL
-from gb_pipeline.providers.csv.options import Column, CsvOptions
-from gb_pipeline.providers.csv.stamps import bar_opens, local_day
+from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
+from gb_pipeline.providers.csv.columns import Block, find_columns
+from gb_pipeline.providers.csv.lines import field, pieces, split, whole
+from gb_pipeline.providers.csv.numbers import number
+from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.several import marks, owners, refuse_several
+from gb_pipeline.providers.csv.stamps import AMBIGUOUS, Span, bar_opens, by_order, fault, local_day
 
-_SCALED = (*PRICES, "vwap", "ask_close")
-_SEPARATOR = "\x1f"
-# Characters of a text whose fields are held at the same time.
-_PIECE = 4 * 2**20
-# What a column may be called for its name to be shown; a line of anything else is nobody's header.
-_NAME = re.compile(r"[\w .()%/-]{1,40}")
-_NAMES_SHOWN = 30
+# What stands beside the received columns: whose row it is in the file's own words, null where the file does not say.
+_OWNER = {"owner": pl.String()}
+# Why the numbers of a line are absent: it has another number of fields than it should.
+RAGGED = "ragged_line"
 
 
-def parse(text: str, where: str, day: date | None, options: CsvOptions, resolution: Resolution) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How texts are read.
+
+    Attributes:
+        options: with the preset filled in.
+        resolution: of the bars.
+        known: what a file may call the instruments of the source; lines of others are not ours.
+        span: when bars of the source may open; an epoch outside of it is in another unit.
+    """
+
+    options: CsvOptions
+    resolution: Resolution
+    known: frozenset[str] = frozenset()
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a text says.
+
+    Attributes:
+        frame: columns of `schema`, and `owner`.
+        lines: how many data lines are ours.
+        unreadable: `stamp` and `received` of those whose stamp cannot be read. An hour that the clock shows twice is not
+            among them: when it was is known, only not which of the two.
+        stamps: texts of all stamps, for telling which format reads them.
+        others: what the file calls instruments that are not ours, some of them.
+        named: the one instrument that it names although nobody mapped the column, None where it names none.
+    """
+
+    frame: pl.DataFrame
+    lines: int
+    unreadable: pl.DataFrame
+    stamps: pl.Series
+    others: tuple[str, ...] = ()
+    named: str | None = None
+
+
+def schema(options: CsvOptions) -> pl.Schema:
+    """The received columns of every frame under these options."""
+    optional = {
+        name: kind for name, kind in RECEIVED_OPTIONAL.items() if name in {*options.columns, "received", "fault"}
+    }
+    return pl.Schema({**RECEIVED, **optional})
+
+
+def row_schema(options: CsvOptions) -> pl.Schema:
+    """The columns of `Rows.frame`."""
+    return pl.Schema({**schema(options), **_OWNER})
+
+
+def parse(text: str, where: str, day: date | None, reading: Reading, of: str | None = None) -> Rows:
     """All rows of one text, in its order.
 
     Args:
         text: the whole file.
         where: its name, for messages.
         day: the local date that its name carries, for stamps that are milliseconds of the day.
-        options: with the preset filled in.
-        resolution: of the bars.
+        reading: options, resolution, and what instruments are called.
+        of: the one number that a file of a wide layout holds, `close`; None where it holds whole bars.
 
     Returns:
-        Columns of `RECEIVED`, the mapped ones of `RECEIVED_OPTIONAL` and always `received` (the line as it stands). A
-        line with another number of fields than its header (without one: than most lines) keeps only its stamp: which
-        field is missing cannot be known. Prices with a scale are shifted as text; what is no plain decimal is null.
+        A line with another number of fields than its header (without one: than most lines) keeps only its stamp: which field is
+        missing cannot be known. Prices with a scale are shifted as text. Where instruments stand side by side every line is a
+        row of each of them, unless all its fields there are absent.
 
     Raises:
-        PermanentVendorError: no header, or a column that the file does not have.
+        PermanentVendorError: no header, a column that the file does not have, or several instruments in a file of one.
     """
-    pieces = list(_pieces(text, options))
-    header: list[str] | None = None
-    if options.header:
-        if not pieces:
-            raise PermanentVendorError(f"{where} has no header line", fix="set `header: false`, or get the file again")
-        header = [name.strip() for name in _split_line(pieces[0].head(1).item(), options.delimiter)]
-        pieces[0] = pieces[0].slice(1)
-    width = len(header) if header is not None else _usual_width(pieces, options.delimiter)
-    wanted = {ours: theirs for ours, theirs in options.columns.items() if (ours, options.volume) != ("volume", "none")}
-    positions = {ours: _position(ours, theirs, header, width, where) for ours, theirs in wanted.items()}
-    stamps = [positions.pop(name, None) for name in ("timestamp", "date", "time")]
-    columns = [_stamp(stamps, day, options, resolution).alias("timestamp")]
-    columns += [_number(name, position, options).alias(name) for name, position in positions.items()]
-    if options.volume == "none":
-        columns.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
-    frames = [pl.DataFrame(schema=schema(options))]
+    options = reading.options
+    held = list(pieces(text, options))
+    columns = find_columns(held, options, where, of)
+    marked = marks(columns)
+    # Made once: expressions take longer to make than a small piece takes to read.
+    stamp, opens = _stamp_text(columns.stamps).alias("stamp"), _opens(columns.stamps, day, reading)
+    blocks = [_Row.of(block, options) for block in columns.blocks]
+    complete, names = whole(columns.width), [field(at).alias(name) for name, at in marked.items()]
+    line_parts, row_parts, others = [], [], set[str]()
+    first = 0
     # The fields of one piece at a time: all of them together take many times what the text takes.
-    while pieces:
-        received = pieces.pop(0)
-        fields = _split(received, options.delimiter)
-        frame = pl.DataFrame({"received": received, "fields": fields}).lazy().with_columns(whole=_whole(width))
-        frames.append(frame.with_columns(columns).select(schema(options).names()).collect())
-    return pl.concat(frames)
-
-
-def _pieces(text: str, options: CsvOptions) -> Iterator[pl.Series]:
-    """The lines that are no comment and not blank, below those to skip, a few megabytes at a time."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    at, skip = 0, options.skip_rows
-    while at <= len(text):
-        end = text.find("\n", at + _PIECE)
-        end = len(text) if end < 0 else end
-        lines = pl.Series("received", [text[at:end]], pl.String).str.split("\n").explode()
-        at = end + 1
-        skipped = min(skip, len(lines))
-        skip -= skipped
-        lines = lines.slice(skipped)
-        kept = lines.str.strip_chars() != ""
-        if options.comment is not None:
-            kept &= ~lines.str.starts_with(options.comment)
-        if kept.any():
-            yield lines.filter(kept)
-
-
-def _whole(width: int) -> pl.Expr:
-    # A delimiter at the end of a line makes an empty field more; it says nothing.
-    whole = (pl.col("fields").list.len() == width) | (
-        (pl.col("fields").list.len() > width)
-        & (pl.col("fields").list.slice(width).list.join("", ignore_nulls=True).str.strip_chars() == "")
-    )
-    return whole.fill_null(False)
-
-
-def schema(options: CsvOptions) -> pl.Schema:
-    """The columns of every frame under these options."""
-    optional = {name: kind for name, kind in RECEIVED_OPTIONAL.items() if name in {*options.columns, "received"}}
-    return pl.Schema({**RECEIVED, **optional})
-
-
-def _split_line(line: str, delimiter: str) -> list[str]:
-    if delimiter == "whitespace":
-        return line.split()
-    if '"' not in line:
-        return line.split(delimiter)
-    # One line at a time: a stray quote must not swallow the rest of the file.
-    try:
-        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
-    except (csv.Error, StopIteration):
-        return [line]
-
-
-def _split(lines: pl.Series, delimiter: str) -> pl.Series:
-    if delimiter == "whitespace":
-        return lines.str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ").alias("fields")
-    if not lines.str.contains('"', literal=True).any():
-        return lines.str.split(delimiter).alias("fields")
-    texts = lines.to_list()
-    try:
-        rows = list(csv.reader(texts, delimiter=delimiter, skipinitialspace=True))
-    except csv.Error:
-        rows = []
-    if len(rows) != len(texts):
-        # Some quote is never closed on its line, and what follows was taken for its text.
-        rows = [_split_line(text, delimiter) for text in texts]
-    if any(_SEPARATOR in text for text in texts):
-        return pl.Series("fields", rows, pl.List(pl.String))
-    # Joined again by what no text holds: lists of Python lists take ten times as long and twenty times the memory.
-    return pl.Series("fields", [_SEPARATOR.join(row) for row in rows], pl.String).str.split(_SEPARATOR)
-
-
-def _usual_width(pieces: list[pl.Series], delimiter: str) -> int:
-    if not pieces:
-        return 0
-    widths = pl.concat([_split(lines, delimiter).list.len() for lines in pieces]).to_frame("width")
-    counted = widths.group_by("width", maintain_order=True).len()
-    return int(counted.sort("len", descending=True, maintain_order=True)["width"][0])
-
-
-def _position(ours: str, theirs: Column | list[Column], header: list[str] | None, width: int, where: str) -> int:
-    for column in theirs if isinstance(theirs, list) else [theirs]:
-        if isinstance(column, int):
-            if 0 <= column < width or width == 0:
-                return column
-        elif header is not None:
-            exact = [n for n, name in enumerate(header) if name == column]
-            matches = exact or [n for n, name in enumerate(header) if name.lower() == column.lower()]
-            if len(matches) > 1:
-                raise PermanentVendorError(
-                    f"{where} has {len(matches)} columns {column!r}", fix="map the column by its 0-based position"
-                )
-            if matches:
-                return matches[0]
-    held = f"{width} fields a line and no header"
-    if header is not None:
-        telling = len(header) <= _NAMES_SHOWN and all(_NAME.fullmatch(name) for name in header)
-        held = f"columns {', '.join(header)}" if telling else f"{len(header)} columns of other names"
-    raise PermanentVendorError(
-        f"{where} has no column {theirs!r} for {ours}: it has {held}",
-        fix="map it with `columns` (or say `volume: none`); check `delimiter`, `header` and `skip_rows`",
+    while held:
+        received = held.pop(0)
+        frame = pl.DataFrame({"received": received, "fields": split(received, options.delimiter)})
+        lines, foreign = owners(frame.with_columns(whole=complete), columns, reading.known)
+        others |= foreign if len(others) < 20 else set()
+        lines = lines.with_columns(stamp).with_columns(opens).with_row_index("line", first)
+        first += lines.height
+        kept = ["line", "received", "stamp", "owner", "timestamp", *(["latest"] if "latest" in lines.columns else [])]
+        line_parts.append(lines.select(*kept, *names))
+        row_parts += [row.read(lines) for row in blocks]
+    if not line_parts:
+        return Rows(pl.DataFrame(schema=row_schema(options)), 0, pl.DataFrame(), pl.Series(dtype=pl.String()))
+    lines, rows = pl.concat(line_parts), pl.concat(row_parts)
+    if columns.symbol is not None:
+        # A line that names nobody goes with the one before it, as one without a readable stamp does.
+        lines = lines.with_columns(pl.col("owner").forward_fill().backward_fill())
+    if "latest" in lines.columns:
+        lines = lines.with_columns(timestamp=by_order(lines, options.timezone or "UTC"))
+    lines = lines.with_columns(fault=_faults(lines, columns.stamps, day, reading))
+    named = refuse_several(lines, columns, marked, where, options)
+    return Rows(
+        frame=_with_lines(rows, lines).select(row_schema(options).names()),
+        lines=lines.height,
+        unreadable=lines.filter(pl.col("timestamp").is_null() & pl.col("fault").ne_missing(AMBIGUOUS)).select(
+            "stamp", "received"
+        ),
+        stamps=lines["stamp"],
+        others=tuple(sorted(others)),
+        named=named,
     )
 
 
-def _field(position: int) -> pl.Expr:
-    return pl.col("fields").list.get(position, null_on_oob=True).str.strip_chars()
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """How the rows of one instrument are made of lines: which lines, and the columns of each."""
+
+    keep: pl.Expr | None
+    columns: list[pl.Expr]
+
+    @staticmethod
+    def of(block: Block, options: CsvOptions) -> _Row:
+        """Its numbers, the text that they were read from, the line, and whose it is."""
+        numbers = [number(name, at, options).alias(name) for name, at in block.positions.items()]
+        if options.volume == "none":
+            numbers.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
+        given = {expression.meta.output_name() for expression in numbers}
+        absent = [name for name in schema(options) if name not in {*given, "timestamp", "received", "fault"}]
+        numbers += [pl.lit(None, pl.String()).alias(name) for name in absent]
+        owner = pl.lit(block.owner, pl.String()).alias("block")
+        # The rest of a bar, and no line of another kind such as `2024-01-02,0.24 Dividend`.
+        ragged = (~pl.col("whole") & ~pl.col("received").str.contains(r"(?i)[a-z]{3,}")).alias("ragged")
+        if block.owner is None:
+            return _Row(None, [pl.col("line"), pl.col("received"), *numbers, owner, ragged])
+        cells = [field(at) for at in dict.fromkeys(block.positions.values())]
+        # The line has everybody's numbers: of it what is this instrument's.
+        own = pl.concat_str(pl.lit(f"{block.owner}: "), "stamp", *cells, separator=" ", ignore_nulls=True)
+        received = pl.when("whole").then(own).otherwise("received").alias("received")
+        empty = pl.all_horizontal(cell.is_in(options.null_values).fill_null(True) for cell in cells)
+        return _Row(~(pl.col("whole") & empty), [pl.col("line"), received, *numbers, owner, ragged])
+
+    def read(self, lines: pl.DataFrame) -> pl.DataFrame:
+        """The rows that lines have of it."""
+        return (lines if self.keep is None else lines.filter(self.keep)).select(self.columns)
 
 
-def _stamp(positions: list[int | None], day: date | None, options: CsvOptions, resolution: Resolution) -> pl.Expr:
-    together, date_at, time_at = positions
-    days = pl.lit(day, pl.Date)
-    only = together if together is not None else date_at if time_at is None else time_at if date_at is None else None
-    if only is not None:
-        return bar_opens(_field(only), days, options, resolution)
-    assert date_at is not None
-    assert time_at is not None
-    if options.timestamp_format == "ms_of_day":
-        return bar_opens(_field(time_at), local_day(_field(date_at), options.date_format), options, resolution)
-    both = pl.concat_str(_field(date_at), pl.lit(" "), _field(time_at))
-    return bar_opens(both, days, options, resolution)
+def _with_lines(rows: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """The rows with what is known of their lines."""
+    known = lines.select("timestamp", "fault", "owner")
+    if rows.height != lines.height or not (rows["line"] == lines["line"]).all():
+        known = known[rows["line"]]
+    ragged = pl.when("ragged").then(pl.lit(RAGGED))
+    return rows.hstack(known).with_columns(owner=pl.coalesce("owner", "block"), fault=pl.coalesce("fault", ragged))
 
 
-def _number(name: str, position: int, options: CsvOptions) -> pl.Expr:
-    text = _field(position)
-    text = pl.when(pl.col("whole") & ~text.is_in(options.null_values)).then(text)
-    if options.decimal_comma:
-        # A point could only be a thousands separator here: read as a decimal point it would be a thousand times less.
-        text = pl.when(~text.str.contains(".", literal=True)).then(text.str.replace(",", ".", literal=True))
-    if options.price_scale == 1 or name not in _SCALED:
-        return text
-    places = len(str(options.price_scale)) - 1
-    parts = text.str.extract_groups(r"^([+-]?)([0-9]+)(?:\.([0-9]*))?$")
-    digits = parts.struct.field("2").str.zfill(places + 1)
-    fraction = pl.concat_str(digits.str.tail(places), parts.struct.field("3").fill_null("")).str.strip_chars_end("0")
-    whole = digits.str.head(-places)
-    shifted = pl.when(fraction == "").then(whole).otherwise(pl.concat_str(whole, pl.lit("."), fraction))
-    return pl.concat_str(parts.struct.field("1"), shifted)
+def _stamp_text(stamps: dict[str, int]) -> pl.Expr:
+    parts = [field(stamps[name]) for name in ("timestamp", "date", "time") if name in stamps]
+    return parts[0] if len(parts) == 1 else pl.concat_str(parts[0], pl.lit(" "), parts[1])
+
+
+def _opens(stamps: dict[str, int], day: date | None, reading: Reading) -> list[pl.Expr]:
+    """`timestamp`; where hours that the clock shows twice are told by their order, the earlier one, and `latest`."""
+    if reading.options.ambiguous != "order" or not reading.resolution.intraday:
+        return [_open(stamps, day, reading).alias("timestamp")]
+    readings = {"timestamp": _ambiguous(reading, "earliest"), "latest": _ambiguous(reading, "latest")}
+    return [_open(stamps, day, own).alias(name) for name, own in readings.items()]
+
+
+def _ambiguous(reading: Reading, which: str) -> Reading:
+    options = reading.options.model_copy(update={"ambiguous": which})
+    return Reading(options, reading.resolution, reading.known, reading.span)
+
+
+def _open(stamps: dict[str, int], day: date | None, reading: Reading) -> pl.Expr:
+    text, on = _split_stamp(stamps, day, reading.options)
+    return bar_opens(text, on, reading.options, reading.resolution, span=reading.span)
+
+
+def _split_stamp(stamps: dict[str, int], day: date | None, options: CsvOptions) -> tuple[pl.Expr, pl.Expr]:
+    """The text of a stamp, and the day that milliseconds of a day count from."""
+    if options.timestamp_format == "ms_of_day" and {"date", "time"} <= set(stamps):
+        return field(stamps["time"]), local_day(field(stamps["date"]), options.date_format)
+    return pl.col("stamp"), pl.lit(day, pl.Date)
+
+
+def _faults(lines: pl.DataFrame, stamps: dict[str, int], day: date | None, reading: Reading) -> pl.Series:
+    """Why stamps cannot be read, where more is known than that; null for all others."""
+    unread = lines["timestamp"].is_null()
+    if not unread.any():
+        return pl.repeat(None, lines.height, dtype=pl.String(), eager=True)
+    # Few lines as a rule: their fields are cut once more.
+    some = lines.filter(unread)
+    some = some.with_columns(split(some["received"], reading.options.delimiter))
+    text, on = _split_stamp(stamps, day, reading.options)
+    found = some.select(fault(text, on, reading.options, reading.resolution, reading.span)).to_series()
+    return pl.repeat(None, lines.height, dtype=pl.String(), eager=True).scatter(unread.arg_true(), found)

@@ -8,6 +8,9 @@ from functools import cache
 
 # Decimal places that lead from the unit to microseconds.
 UNITS = {"unix_s": 6, "unix_ms": 3, "unix_us": 0, "unix_ns": -3}
+# The unit of each stamp by its size, for files that change it half-way.
+AUTO = "unix_auto"
+EPOCHS = frozenset({*UNITS, AUTO})
 # Python's codes and the text that may stand there. The text is checked before it is parsed, because parsers forgive:
 # second 60 becomes the next minute, `+2024` a year, `.5` five nanoseconds.
 _CODES = {

@@ -6,14 +6,22 @@ cannot be read with certainty becomes null.
 
 from __future__ import annotations
 
+from datetime import date
+
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.moments import day_number
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.stamp_format import UNITS, StampFormat
+from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS, StampFormat
 
+# Microseconds since 1970: the first that is plausible, and the first that is not any more.
+Span = tuple[int, int]
+# Why a stamp has no certain reading. The first is harmless: the line is known, only not which of two hours it is of.
+AMBIGUOUS, IMPLAUSIBLE, NO_MIDNIGHT = "ambiguous_timestamp", "implausible_timestamp", "instant_without_timezone"
 _DAY = 86_400_000_000
+_FIRST_PLAUSIBLE, _LAST_PLAUSIBLE = day_number(date(1980, 1, 1)) * _DAY, day_number(date(2100, 1, 1)) * _DAY
 _YEAR_10000 = 253_402_300_800_000_000
 _US = pl.Datetime("us")
 # `Z`, `+09`, `+0900` or `+09:00` after a time of day: the `-05` at the end of a date is none.
@@ -25,7 +33,23 @@ _ISO = (
 )
 
 
-def bar_opens(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Resolution) -> pl.Expr:
+def plausible_span(start: date) -> Span:
+    """When bars of a source that begins on a day may open, in microseconds since 1970.
+
+    Units lie a factor of 1000 apart: a date of our days in another one lies in January 1970 or in the year 56,000.
+    """
+    return min(_FIRST_PLAUSIBLE, day_number(start) * _DAY), _LAST_PLAUSIBLE
+
+
+def bar_opens(
+    stamp: pl.Expr,
+    day: pl.Expr,
+    options: CsvOptions,
+    resolution: Resolution,
+    *,
+    span: Span | None = None,
+    any_instant: bool = False,
+) -> pl.Expr:
     """When each bar opens.
 
     Args:
@@ -34,6 +58,9 @@ def bar_opens(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Res
         options: format, zone, which end of the bar is stamped, and what an ambiguous local time means.
         resolution: bars of a day or longer get the midnight in UTC of the session's date as it is written in the
             file (in `timezone`, for stamps that are instants); weeks that of their Monday, months of their first.
+        span: of the epochs that are plausible: others are in another unit, and null.
+        any_instant: without a `timezone` an instant that is no midnight has no certain date; true takes the date of UTC, or
+            of the stamp's own offset, all the same.
 
     Returns:
         Datetime("us", "UTC"), null where the text is no stamp, does not exist on a DST day, occurs twice on one (unless
@@ -43,22 +70,71 @@ def bar_opens(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Res
         ConfigError: the format has no time of day, but the bars are shorter than a day.
     """
     duration = resolution.duration
-    local, offset = _wall_clock(stamp, day, options, intraday=duration is not None)
+    local, offset = _wall_clock(stamp, day, options, span, intraday=duration is not None)
     instant = (local - offset).dt.replace_time_zone("UTC")
     zone = options.timezone
     if duration is not None:
         if zone is not None:
-            here = local.dt.replace_time_zone(zone, ambiguous=options.ambiguous or "null", non_existent="null")
+            ambiguous = "null" if options.ambiguous is None or options.ambiguous == "order" else options.ambiguous
+            here = local.dt.replace_time_zone(zone, ambiguous=ambiguous, non_existent="null")
             instant = pl.coalesce(instant, here.dt.convert_time_zone("UTC"))
         return instant - duration if options.stamp == "close" else instant
     if zone is not None:
         local = pl.coalesce(instant.dt.convert_time_zone(zone).dt.replace_time_zone(None), local)
+    elif not any_instant:
+        # The end of a day may be written as its last second.
+        midnight = local if options.stamp == "open" else local + pl.duration(seconds=1)
+        begun = (local == local.dt.truncate("1d")) | (
+            midnight.dt.truncate("1s") == local.dt.truncate("1d").dt.offset_by("1d")
+        )
+        local = pl.when(offset.is_null() | begun).then(local)
     if options.stamp == "close" and _has_time_of_day(options):
         # A bar that ends at midnight belongs to the day before; a plain date is a label, not an end.
         dated = stamp.str.len_chars() <= 10 if options.timestamp_format == "iso" else pl.lit(False)
         local = pl.when(dated).then(local).otherwise(local - pl.duration(microseconds=1))
     unit = {Resolution.WEEK: "1w", Resolution.MONTH: "1mo"}.get(resolution, "1d")
     return local.dt.truncate(unit).dt.replace_time_zone("UTC")
+
+
+def fault(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Resolution, span: Span | None) -> pl.Expr:
+    """Why `bar_opens` made null of a stamp: `AMBIGUOUS`, `IMPLAUSIBLE`, `NO_MIDNIGHT`, or null where it is no stamp at all."""
+    either = options.model_copy(update={"ambiguous": "earliest"})
+    twice = bar_opens(stamp, day, either, resolution, span=span).is_not_null()
+    instant = bar_opens(stamp, day, either, resolution, span=span, any_instant=True).is_not_null()
+    some = bar_opens(stamp, day, either, resolution, any_instant=True).is_not_null()
+    if options.timestamp_format in EPOCHS:
+        # In a much smaller unit they are beyond the year 9999, and no moment at all.
+        some = stamp.str.contains(r"^-?[0-9]+(?:\.[0-9]*)?$")
+    reasons = pl.when(twice).then(pl.lit(AMBIGUOUS)).when(instant).then(pl.lit(NO_MIDNIGHT))
+    return reasons.when(some).then(pl.lit(IMPLAUSIBLE)).otherwise(pl.lit(None, pl.String())).alias("fault")
+
+
+def by_order(lines: pl.DataFrame, zone: str) -> pl.Series:
+    """When bars open whose hours the clock shows twice: the lines before it goes back are of the first, those behind of the second.
+
+    Args:
+        lines: of one file, in its order or the opposite one: `timestamp` and `latest` (Datetime us UTC), both readings of a
+            stamp, and `owner`, whose lines they are.
+        zone: of the stamps.
+
+    Returns:
+        `timestamp`; null where the lines of such an hour do not go back exactly once, so that it is not certain which is which.
+    """
+    rows = lines.select("line", "timestamp", "latest", "owner")
+    known = rows["timestamp"].drop_nulls()
+    backwards = len(known) > 1 and known[0] > known[-1]
+    twice = rows.filter(pl.col("timestamp") != pl.col("latest"))
+    if backwards:
+        twice = twice.reverse()
+    turn = ["owner", "day"]
+    twice = twice.with_columns(day=pl.col("timestamp").dt.convert_time_zone(zone).dt.date())
+    goes_back = (pl.col("timestamp") <= pl.col("timestamp").shift(1).over(turn)).fill_null(False)
+    passed = goes_back.cast(pl.UInt32).cum_sum().over(turn)
+    chosen = pl.when(passed == 0).then("timestamp").otherwise("latest")
+    decided = twice.with_columns(opens=pl.when(goes_back.sum().over(turn) == 1).then(chosen)).select("line", "opens")
+    certain = rows.select("line", pl.when(pl.col("timestamp") == pl.col("latest")).then("timestamp"))
+    joined = certain.join(decided, on="line", how="left", maintain_order="left")
+    return joined.select(timestamp=pl.coalesce("timestamp", "opens")).to_series()
 
 
 def local_day(text: pl.Expr, form: str) -> pl.Expr:
@@ -68,14 +144,16 @@ def local_day(text: pl.Expr, form: str) -> pl.Expr:
 
 def _has_time_of_day(options: CsvOptions) -> bool:
     name = options.timestamp_format
-    return name in UNITS or name in {"iso", "ms_of_day"} or StampFormat.compile(name).has_time
+    return name in EPOCHS or name in {"iso", "ms_of_day"} or StampFormat.compile(name).has_time
 
 
-def _wall_clock(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, *, intraday: bool) -> tuple[pl.Expr, pl.Expr]:
+def _wall_clock(
+    stamp: pl.Expr, day: pl.Expr, options: CsvOptions, span: Span | None, *, intraday: bool
+) -> tuple[pl.Expr, pl.Expr]:
     """The time as written, and its offset from UTC (null where the stamp says none)."""
     name, utc, unknown = options.timestamp_format, pl.duration(microseconds=0), pl.lit(None, pl.Duration("us"))
-    if name in UNITS:
-        return _exact(stamp, UNITS[name], -_YEAR_10000, _YEAR_10000).cast(_US), utc
+    if name in EPOCHS:
+        return epoch(stamp, name, span).cast(_US), utc
     if name == "ms_of_day":
         since = _exact(stamp, 3, 0, _DAY + (options.stamp == "close"))
         return day.cast(_US) + since.cast(pl.Duration("us")), unknown
@@ -91,6 +169,23 @@ def _wall_clock(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, *, intraday: 
         text, offset = _split_offset(stamp)
         return _parse(text, form), offset
     return _iso(stamp, intraday=intraday)
+
+
+def epoch(text: pl.Expr, unit: str, span: Span | None = None) -> pl.Expr:
+    """Microseconds since 1970 (Int64) of a count of `unix_s`, `unix_ms`, `unix_us` or `unix_ns`; null outside the span.
+
+    `unix_auto` tells the unit of each count by its size: what is a date of the years 1973 to 5138 in one unit is none in
+    another.
+    """
+    low, high = span or (-_YEAR_10000, _YEAR_10000)
+    if unit != AUTO:
+        return _exact(text, UNITS[unit], low, high)
+    digits = text.str.extract(r"^-?0*([0-9]+)(?:\.|$)").str.len_chars()
+    exact = {name: _exact(text, places, low, high) for name, places in UNITS.items()}
+    return (
+        pl.when(digits <= 11).then(exact["unix_s"]).when(digits <= 14).then(exact["unix_ms"])
+        .when(digits <= 17).then(exact["unix_us"]).otherwise(exact["unix_ns"])
+    )  # fmt: skip
 
 
 def _iso(stamp: pl.Expr, *, intraday: bool) -> tuple[pl.Expr, pl.Expr]:

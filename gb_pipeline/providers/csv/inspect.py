@@ -1,0 +1,123 @@
+"""This module looks into the files of a source without fetching: whether they are there, and whether their first lines read.
+
+It is what `gb doctor` tells of a csv source. Nothing is stored, and nothing is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.errors import GbError, UnknownSymbol
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.spelling import list_some
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate, read
+from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.panel import wide_fields
+from gb_pipeline.providers.csv.presets import fill_preset
+from gb_pipeline.providers.csv.rows import Reading, parse
+from gb_pipeline.providers.csv.stamps import plausible_span
+from gb_pipeline.providers.csv.unpacked import Bounds
+from gb_pipeline.providers.csv.unreadable import refuse_unreadable
+
+# Characters of a text that are looked at: some thousand lines.
+_HEAD = 128 * 2**10
+# Symbols whose files are opened; whether they are there is looked up of all.
+_OPENED = 3
+
+
+def inspect(source: SourceSettings, symbols: Sequence[Symbol] | None = None) -> list[GbError]:
+    """What would keep the files of a source from being read.
+
+    Args:
+        source: with `provider: csv`.
+        symbols: whose files; all of the source by default. Those of the first three are opened, the oldest and the newest one.
+
+    Returns:
+        One error for each thing that is wrong, with `what` and `fix`; none where everything looked at is right. Nothing raises.
+
+    Example:
+        >>> [problem.what for problem in inspect(settings.source("history"))]
+        []
+    """
+    try:
+        options = CsvOptions.read(source.options, f"options of source {source.name!r}")
+        filled = {resolution: fill_preset(options, resolution) for resolution in source.resolutions}
+    except GbError as error:
+        return [error]
+    chosen = list(source.instruments if symbols is None else symbols)
+    problems: list[GbError] = []
+    for resolution, own in filled.items():
+        absent: list[UnknownSymbol] = []
+        for number, symbol in enumerate(chosen):
+            look = _Look(source, own, resolution, symbol)
+            try:
+                problems += look.problems(opened=number < _OPENED)
+            except UnknownSymbol as error:
+                absent.append(error)
+            except GbError as error:
+                problems.append(error)
+        problems += _absent(absent, len(chosen))
+    return list({str(problem): problem for problem in problems}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at the files of one symbol."""
+
+    source: SourceSettings
+    options: CsvOptions
+    resolution: Resolution
+    symbol: Symbol
+
+    def problems(self, *, opened: bool) -> Iterator[GbError]:
+        """What is wrong with them.
+
+        Raises:
+            GbError: as for a fetch.
+        """
+        root = self.options.root.expanduser().absolute()
+        within = base_of(self.options.path or "", root)
+        for of in wide_fields(self.options):
+            spelled = str(self.options.mapped.get(of, of)) if of else ""
+            vendor = self.source.symbol_settings(self.symbol).vendor or self.symbol.code
+            pattern = fill(self.options.path or "", self.symbol, vendor, self.resolution, spelled)
+            files = locate(pattern, root, within=within, follow_links=self.options.follow_links)
+            if not files:
+                raise UnknownSymbol(
+                    f"there is no file for {self.symbol} of source {self.source.name!r}: {root / pattern}",
+                    fix="check `root`, `path` and the symbol's `vendor` spelling",
+                )
+            member = self.options.member
+            chosen = fill(member, self.symbol, vendor, self.resolution, spelled) if member else None
+            files = [file for file in files if lists(file, chosen)] or files
+            for file in dict.fromkeys([files[0], files[-1]]) if opened else []:
+                yield from self._problems_of(file, chosen, of)
+
+    def _problems_of(self, file: CsvFile, member: str | None, of: str | None) -> Iterator[GbError]:
+        known = frozenset(
+            self.source.symbol_settings(symbol).vendor or symbol.code for symbol in self.source.instruments
+        )
+        reading = Reading(self.options, self.resolution, known, plausible_span(self.source.start))
+        bounds = Bounds(self.options.max_megabytes, self.options.max_ratio)
+        for where, text in read(file, member, self.options.encoding, bounds).texts:
+            end = text.rfind("\n", 0, _HEAD) if len(text) > _HEAD else len(text)
+            rows = parse(text[: end + 1], where, file.day, reading, of)
+            refusal = refuse_unreadable(rows, where, reading, self.source.max_bad_fraction)
+            if refusal is not None:
+                yield refusal.error
+            if not rows.lines and rows.others and len(text) <= _HEAD:
+                yield UnknownSymbol(
+                    f"{where} has none of the source's symbols, it has {list_some(rows.others)}",
+                    fix="set the `vendor` spellings of the symbols to the file's own",
+                )
+
+
+def _absent(errors: list[UnknownSymbol], total: int) -> list[GbError]:
+    """One for all symbols without files."""
+    if len(errors) < 2:
+        return list(errors)
+    more = f" and those of {len(errors) - 1} more of {total} symbols"
+    return [UnknownSymbol(f"{errors[0].what}{more}", fix=errors[0].fix)]

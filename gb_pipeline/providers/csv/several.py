@@ -1,0 +1,128 @@
+"""This module knows whose lines are whose in a file that holds several instruments.
+
+It refuses one that was taken for the file of one. Instruments side by side, a block of fields each, are left to `columns`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import polars as pl
+
+from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.market.spelling import list_some
+from gb_pipeline.providers.csv.columns import Columns
+from gb_pipeline.providers.csv.lines import field, split, whole
+from gb_pipeline.providers.csv.options import CsvOptions
+
+# What vendors call the column that says which instrument a line is of, in small letters without blanks and signs.
+_NAMES = frozenset({
+    "symbol", "symbols", "sym", "ticker", "tickers", "tic", "tick", "instrument", "instruments", "instrumentid", "instrumentname",
+    "ric", "isin", "cusip", "sedol", "figi", "wkn", "secid", "securityid", "security", "secucode", "permno", "permco", "gvkey",
+    "stock", "stockcode", "code", "tscode", "name", "asset", "assetid", "pair", "currencypair", "product", "productid", "contract",
+    "market", "coin", "crypto", "epic", "scrip", "series", "localsymbol", "rawsymbol", "underlyingsymbol", "optionsymbol",
+    "sid", "act_symbol", "actsymbol", "instrumenttoken", "tradingsymbol", "s", "uniquesymbol", "company",
+})  # fmt: skip
+# A value that may be shown: the code of an instrument, and no line of a file that is none of bars.
+_CODE = re.compile(r"[\w.:/^=&-]{1,24}(?: [\w.:/^=&-]{1,24}){0,3}")
+_MARK = "mark of "
+# Stamps that repeat in more lines than this share, told apart by one column, are those of several instruments.
+_REPEATED = 0.2
+# Bytes of lines that are looked at for such a column: all fields of a large file are never held at once.
+_SAMPLE = 4 * 2**20
+
+
+def owners(lines: pl.DataFrame, columns: Columns, known: frozenset[str]) -> tuple[pl.DataFrame, set[str]]:
+    """The lines that are ours, with `owner`, and some of what instruments of other lines are called.
+
+    Args:
+        lines: with `fields` and `whole`.
+        columns: where the instrument's name stands, if it does, and what a line must say.
+        known: what our instruments are called.
+
+    Returns:
+        A line that is not whole stays, whatever stands in it: whose it was cannot be known, and it must not vanish.
+    """
+    for position, values in columns.filters.items():
+        lines = lines.filter(~pl.col("whole") | field(position).is_in(values).fill_null(False))
+    if columns.symbol is None:
+        return lines.with_columns(owner=pl.lit(None, pl.String())), set()
+    name = field(columns.symbol)
+    lines = lines.with_columns(name.alias("owner"), name.is_in(list(known)).fill_null(False).alias("ours"))
+    foreign = pl.col("whole") & ~pl.col("ours") & (pl.col("owner").fill_null("") != "")
+    others = lines.filter(foreign)["owner"].unique().head(20)
+    kept = lines.filter(~foreign).with_columns(owner=pl.when("ours").then("owner"))
+    return kept.drop("ours"), {str(other) for other in others}
+
+
+def marks(columns: Columns) -> dict[str, int]:
+    """Columns that name an instrument although nobody mapped them: names under which their fields are kept, and positions."""
+    if columns.symbol is not None or len(columns.blocks) != 1 or columns.blocks[0].owner is not None:
+        return {}
+    return {f"{_MARK}{name}": at for name, at in columns.unused.items() if re.sub(r"[\W_]", "", name.lower()) in _NAMES}
+
+
+def refuse_several(
+    lines: pl.DataFrame, columns: Columns, marked: Mapping[str, int], where: str, options: CsvOptions
+) -> str | None:
+    """The one instrument that a file of one names, None where it names none.
+
+    Args:
+        lines: all of them, with `timestamp`, `received` and the fields of `marked`.
+        columns: of the file.
+        marked: as from `marks`.
+        where: the file's name.
+        options: with the preset filled in.
+
+    Raises:
+        PermanentVendorError: it names several.
+    """
+    named: str | None = None
+    for mark in marked:
+        values = _values(lines[mark])
+        if len(values) > 1:
+            raise _several(where, mark.removeprefix(_MARK), values)
+        named = named or next(iter(values), None)
+    if columns.symbol is None and len(columns.blocks) == 1 and columns.blocks[0].owner is None:
+        _refuse_interleaved(lines, columns, where, options)
+    return named
+
+
+def _values(column: pl.Series) -> list[str]:
+    return [value for value in column.drop_nulls().unique(maintain_order=True).to_list() if value != ""]
+
+
+def _refuse_interleaved(lines: pl.DataFrame, columns: Columns, where: str, options: CsvOptions) -> None:
+    """A column of any name that tells repeated stamps apart: `A` and `B` of each day."""
+    stamps = lines["timestamp"].drop_nulls()
+    if len(stamps) - stamps.n_unique() <= _REPEATED * len(stamps):
+        return
+    lines = lines.filter(pl.col("received").str.len_bytes().cum_sum() <= _SAMPLE)
+    used = {*columns.stamps.values(), *columns.filters, *columns.blocks[0].positions.values()}
+    cut = lines.select("timestamp", "received").with_columns(split(lines["received"], options.delimiter))
+    cut = cut.filter(whole(columns.width) & pl.col("timestamp").is_not_null())
+    for position in range(columns.width):
+        if position in used:
+            continue
+        column = cut.select(field(position)).to_series().alias("value")
+        values = _values(column)
+        # Few values, none of them a number, and each stamp once of each: that is a name.
+        if not 1 < len(values) <= len(column) / 2 or any(
+            re.fullmatch(r"[-+.,0-9eE%]*", value) for value in values[:50]
+        ):
+            continue
+        pairs = cut.select("timestamp").with_columns(column)
+        if pairs.n_unique() == pairs.height:
+            raise _several(where, columns.header[position] if columns.header else position, values)
+
+
+def _several(where: str, column: str | int, values: list[str]) -> PermanentVendorError:
+    telling = all(_CODE.fullmatch(value) for value in values[:8])
+    shown = f": {list_some(values, 5)}" if telling else ""
+    example = values[0] if telling else "..."
+    return PermanentVendorError(
+        f"{where} holds {len(values)} instruments, by its column {column!r}{shown}",
+        fix=f"`columns: {{symbol: {column}}}` reads the lines of each symbol, by its `vendor` spelling; "
+        f"`filter: {{{column}: {example}}}` reads those of one",
+    )

@@ -1,0 +1,138 @@
+"""This module says what is wrong with a file of which too few stamps can be read, and which format reads them.
+
+A stamp that cannot be read is a row for quarantine; a file of them is a wrong option, and refused whole.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+from gb_pipeline.errors import PermanentVendorError
+from gb_pipeline.market.moments import from_microseconds
+from gb_pipeline.providers.csv.rows import Reading, Rows
+from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS
+from gb_pipeline.providers.csv.stamps import IMPLAUSIBLE, NO_MIDNIGHT, bar_opens, epoch, fault
+
+# More unreadable lines than this are no accident, whatever a source puts up with.
+_MOST = 0.5
+_DATES = (
+    "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%m/%d/%y",
+    "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y",
+)  # fmt: skip
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H%M%S", "T%H:%M:%S", ", %H:%M")
+# A text that may be shown because it is nearly a date: digits, signs, names of months and days, halves of the day.
+_SHOWN = re.compile(
+    r"(?i)(?=(?:.*[0-9]){3})(?:[0-9 ,./:+-]|T|Z|[ap]m|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|"
+    r"january|february|march|april|june|july|august|september|october|november|december|"
+    r"mon|tue|wed|thu|fri|sat|sun){3,40}"
+)
+# The years 2001 to 2100 are what most counts are meant to be of.
+_SPAN = (978_307_200_000_000, 4_102_444_800_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is wrong with a text of which too few stamps can be read.
+
+    Attributes:
+        error: the words for it.
+        certain: whether it is wrong in any case: most lines are unreadable, or there is a format that reads all of them. What is
+            not may be quarantined line by line, if all its lines are judged together.
+    """
+
+    error: PermanentVendorError
+    certain: bool
+
+
+def refuse_unreadable(rows: Rows, where: str, reading: Reading, limit: float) -> Refusal | None:
+    """What is wrong with a text of which more lines than the share `limit` have no readable stamp; None where nothing is."""
+    bad = rows.unreadable.height / rows.lines if rows.lines else 0.0
+    if bad <= limit and bad < 1.0:
+        return None
+    options = reading.options
+    better = formats_that_read(rows.stamps, reading)
+    first = rows.unreadable.row(0, named=True)
+    shown = (
+        repr(first["stamp"]) if _SHOWN.fullmatch(first["stamp"] or "") else f"a line like {_shape(first['received'])}"
+    )
+    zone = f", zone {options.timezone}" if options.timezone else ""
+    why, fix = _explain(rows, reading, better)
+    error = PermanentVendorError(
+        f"the stamps of {rows.unreadable.height:,} of {rows.lines:,} lines of {where} cannot be read as "
+        f"{options.timestamp_format}{zone}; the first is {shown}{why}",
+        fix=fix,
+    )
+    return Refusal(error, bad > max(_MOST, limit) or bad == 1.0 or bool(better))
+
+
+def formats_that_read(stamps: pl.Series, reading: Reading) -> list[str]:
+    """Common formats that read every one of the stamps, but for those that are set; most likely ones first."""
+    texts = stamps.drop_nulls().alias("stamp")
+    if texts.is_empty() or len(texts) < len(stamps):
+        return []
+    dates = [date if date != "%Y-%m-%d" else "iso" for date in _DATES]
+    timed = ["iso", *(f"{date}{time}" for date in _DATES for time in _TIMES if time)]
+    epochs = [*UNITS, AUTO]
+    candidates = [*epochs, *(timed if reading.resolution.intraday else [*dates, *timed])]
+    sample, found = texts.head(50), []
+    for name in dict.fromkeys(candidates):
+        if name != reading.options.timestamp_format and _reads(sample, name, reading) and _reads(texts, name, reading):
+            found.append(name)
+    return found[:1] if found and found[0] in EPOCHS else found[:2]
+
+
+def _reads(texts: pl.Series, name: str, reading: Reading) -> bool:
+    options = reading.options.model_copy(update={"timestamp_format": name, "ambiguous": "earliest"})
+    span = reading.span or _SPAN
+    opens = bar_opens(pl.col("stamp"), pl.lit(None, pl.Date), options, reading.resolution, span=span, any_instant=True)
+    return texts.to_frame().select(opens).to_series().null_count() == 0
+
+
+def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]:
+    """What else is known of the stamps, and what to do."""
+    options = reading.options
+    stamps = rows.unreadable.select("stamp")
+    if options.timestamp_format != "ms_of_day":
+        why = fault(pl.col("stamp"), pl.lit(None, pl.Date), options, reading.resolution, reading.span)
+        faults = set(stamps.select(why.unique()).to_series().to_list())
+        if NO_MIDNIGHT in faults:
+            return (
+                ": a daily bar is stamped with an instant that is no midnight, and without a zone its date is not certain",
+                "set `timezone`, the zone whose date a bar has, such as America/New_York",
+            )
+        if IMPLAUSIBLE in faults:
+            return _explain_unit(stamps["stamp"], options.timestamp_format, better)
+    if better:
+        return f"; {' and '.join(better)} would read all of them", f"set `timestamp_format: {better[0]!r}`"
+    return "", (
+        "check the options `timestamp_format`, `timezone`, `columns` and `delimiter`; `comment` and `skip_rows` leave lines out"
+    )
+
+
+def _explain_unit(stamps: pl.Series, unit: str, better: list[str]) -> tuple[str, str]:
+    """Epochs that are no date of any bar: what they came to, and in which unit they are one."""
+    read = stamps.alias("stamp").to_frame().select(epoch(pl.col("stamp"), unit)).to_series().drop_nulls()
+    # `unix_us` has no such date at all where the year is beyond 9999.
+    came_to = f"the year {from_microseconds(int(read[0])).year}" if len(read) else "a year beyond 9999"
+    guessed = _unit_of(stamps)
+    why = f", which is {came_to}: out of any plausible range; the unit is probably {guessed}"
+    if better == [AUTO]:
+        return f"{why}, and the file mixes units", f"set `timestamp_format: {AUTO}`: the unit of each stamp by its size"
+    return why, f"set `timestamp_format: {better[0] if better else guessed}`"
+
+
+def _unit_of(stamps: pl.Series) -> str:
+    frame = stamps.alias("stamp").to_frame()
+    plausible = {name: frame.select(epoch(pl.col("stamp"), name, _SPAN).count()).item() for name in UNITS}
+    return max(plausible, key=lambda name: plausible[name])
+
+
+def _shape(line: str) -> str:
+    """A line without what it says: `2024-01-02 09:30,1.5` as `9999-99-99 99:99,9.9`."""
+    kinds = (
+        "9" if c.isdigit() else "a" if c.isalpha() else c if c.isascii() and c.isprintable() else "?" for c in line[:60]
+    )
+    return repr("".join(kinds))
