@@ -30,6 +30,7 @@ from gb_pipeline.cli import (
     status,
     symbols,
     up,
+    update,
     vacuum,
     verify,
 )
@@ -53,6 +54,7 @@ for module in (
     init,
     symbols,
     fetch,
+    update,
     plan,
     actions,
     status,

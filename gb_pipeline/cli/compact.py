@@ -19,8 +19,8 @@ from gb_pipeline.cli.output import (
     print_error,
     print_json,
     print_table,
-    progress,
 )
+from gb_pipeline.cli.progress import progress
 
 if TYPE_CHECKING:
     from gb_pipeline.errors import LakeError
@@ -107,7 +107,7 @@ def _holds(store: LakeStore, partition: Partition, source: str, symbol: str) -> 
 def _merge(store: LakeStore, partitions: Sequence[Partition], *, quiet: bool) -> Iterator[TableCompaction]:
     from gb_pipeline.lake.maintenance import compact_tables
 
-    with progress(quiet=quiet) as bar:
+    with progress("partitions", quiet=quiet) as bar:
         task = bar.add_task("merging files", total=len(partitions))
         for batch in compact_tables(store, partitions):
             bar.advance(task, len(batch.reports) + len(batch.skipped))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_table, progress
+from gb_pipeline.cli.output import ExitCode, format_count, note, print_table
+from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError, GbError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _run_backfill(
     assets = [[source.name, bar_resolution.table, code] for code in codes]
     note(f"backfill: {len(codes)} symbols x {len(keys)} days of {bar_resolution} bars, through Dagster's daemon")
     already_materialized = _count_materialized(stack, assets)
-    with progress() as bar:
+    with progress("partitions") as bar:
         task = bar.add_task("waiting for the daemon", total=len(codes) * len(keys))
 
         def show_progress(status: Backfill) -> None:

@@ -1,18 +1,16 @@
-"""What every command prints with, and how it ends: exit codes, the two lines of an error, tables, JSON and progress.
+"""What every command prints with, and how it ends: exit codes, the two lines of an error, tables and JSON.
 
-Data goes to stdout; progress, notes and errors go to stderr, so that a pipe carries data only.
+Data goes to stdout; progress (`progress`), notes and errors go to stderr, so that a pipe carries data only.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -30,7 +28,6 @@ from gb_pipeline.errors import (
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
-    from rich.progress import Progress
     from rich.table import Table
 
 # Width of tables in a pipe: wide enough that no cell is cut.
@@ -258,53 +255,3 @@ def _to_text(value: Any) -> str:
 def _format_decimal(value: Decimal) -> str:
     digits = f"{value:f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
-
-
-@contextmanager
-def progress(*, quiet: bool = False) -> Iterator[Progress]:
-    """A progress bar with the remaining time, on stderr, and above it whatever the package logs meanwhile.
-
-    Where stderr is no terminal, nothing is shown: what matters is printed at the end.
-
-    Args:
-        quiet: show nothing at all.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    errors = Console(stderr=True, highlight=False)
-    hidden = quiet or not errors.is_terminal
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True, disable=hidden) as bar, _log_above(errors, hidden=hidden):
-        yield bar
-
-
-@contextmanager
-def _log_above(errors: Console, *, hidden: bool) -> Iterator[None]:
-    """Print log messages above the progress bar: a person wants to see why it takes so long, a pipe does not."""
-
-    class Above(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            errors.print(record.getMessage(), style="dim", markup=False)
-
-    logger = logging.getLogger("gb_pipeline")
-    handler = logging.NullHandler() if hidden else Above()
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)

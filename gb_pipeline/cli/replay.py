@@ -20,8 +20,8 @@ from gb_pipeline.cli.output import (
     print_error,
     print_json,
     print_table,
-    progress,
 )
+from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def replay(
     bar_resolution = source_settings.resolutions[0] if resolution is None else Resolution.parse(resolution)
     jobs = _parse_jobs(source_settings, symbols or [], start, end)
     store = open_store(settings)
-    with progress(quiet=as_json) as bar:
+    with progress("jobs", quiet=as_json) as bar:
         task = bar.add_task(f"{source} {bar_resolution}", total=len(jobs))
         results = run(store, source_settings, bar_resolution, jobs, write=write, on_done=lambda _: bar.advance(task))
     if write and any(result.written for result in results):

@@ -24,8 +24,8 @@ from gb_pipeline.cli.output import (
     print_error,
     print_json,
     print_table,
-    progress,
 )
+from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError, GbError, LakeError, TransientVendorError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def verify(
     if opened_lake is None:
         return _report_empty(as_json=as_json)
     source, symbol = _parse_series(opened_lake, series)
-    with progress(quiet=as_json) as bar:
+    with progress("files", quiet=as_json) as bar:
         bar.add_task("reading", total=None)
         report = verify_store(opened_lake.store, source, symbol)
     if not as_json:
@@ -170,7 +170,7 @@ def _fetch_lost(
     if not lost and not action_sources:
         return
     sources = _load_sources(config, repair)
-    with progress(quiet=quiet) as bar:
+    with progress("jobs", quiet=quiet) as bar:
         task = bar.add_task("fetching again", total=None)
         outcomes, errors = fetch_again(store, sources, lost, on_outcome=lambda _: bar.advance(task))
     repair.fetch_errors += [*errors, *_fetch_errors(outcomes)]

@@ -21,7 +21,7 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.ingest.batch_writer import BatchWriter
 from gb_pipeline.ingest.fetcher import Fetcher
-from gb_pipeline.ingest.job import Fetch, Job, Outcome, Progress, chunk_jobs, request_window
+from gb_pipeline.ingest.job import Chunk, Fetch, Job, Outcome, Progress, chunk_jobs, request_window
 from gb_pipeline.ingest.recorder import Recorder
 from gb_pipeline.ingest.splits import prepare_splits
 from gb_pipeline.lake.store import LakeStore
@@ -45,6 +45,7 @@ def ingest(
     provider: Provider | None = None,
     run_id: str | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    on_answer: Callable[[Chunk], None] | None = None,
 ) -> list[Outcome]:
     """Fetch, validate and store.
 
@@ -55,6 +56,7 @@ def ingest(
         provider: instead of the one that the settings name; it is not closed.
         run_id: kept with refused rows and fetches.
         on_outcome: called as soon as a job is stored, in the order in which they are.
+        on_answer: called as soon as the answer to a chunk has come, well or not, which may be long before it is stored.
 
     Returns:
         One outcome per job, in the order of the jobs. Nothing raises for vendor trouble.
@@ -68,7 +70,7 @@ def ingest(
         >>> ingest(LakeStore.at("data"), settings.source("coinbase"), Resolution.MINUTE, [day])[0].ok
         True
     """
-    run = _Run(store, source, resolution, jobs, provider, run_id, on_outcome)
+    run = _Run(store, source, resolution, jobs, provider, run_id, on_outcome, on_answer)
     return asyncio.run(run.run())
 
 
@@ -84,11 +86,13 @@ class _Run:
         provider: Provider | None,
         run_id: str | None,
         on_outcome: Callable[[Outcome], None] | None,
+        on_answer: Callable[[Chunk], None] | None = None,
     ) -> None:
         self.store, self.source, self.resolution = store, source, resolution
         self.rules = source.rules(resolution)
         self.recorder = Recorder(store, source, run_id)
         self._given_provider = provider
+        self._on_answer = on_answer
         self._chunks = chunk_jobs(jobs, self.rules)
         counts = Counter(chunk.job for chunk in self._chunks)
         self._progress = [Progress(job, counts[position], on_outcome) for position, job in enumerate(jobs)]
@@ -151,12 +155,24 @@ class _Run:
                 async for fetch in stream:
                     batch.append(fetch)
                     rows += fetch.rows
+                    if self._on_answer is not None:
+                        self._on_answer(fetch.chunk)
                     if rows >= BATCH_ROWS or time.monotonic() - since > BATCH_SECONDS:
                         full, batch, rows, since = batch, [], 0, time.monotonic()
-                        await asyncio.to_thread(writer.write, full)
+                        await _in_a_thread(writer, full)
             finally:
                 # What was fetched is written even when a bug stops the rest.
                 writer.write(batch)
+
+
+async def _in_a_thread(writer: BatchWriter, batch: Sequence[Fetch]) -> None:
+    """Store a batch while others are fetched; whoever is stopped meanwhile stops when it is stored."""
+    writing = asyncio.create_task(asyncio.to_thread(writer.write, batch))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await writing
+        raise
 
 
 async def refetch(

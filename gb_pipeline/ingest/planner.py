@@ -7,8 +7,8 @@ failures are not foreseen. Rows are what the calendar expects: a vendor that pub
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -30,7 +30,9 @@ from gb_pipeline.providers.registry import build_provider, daily_quota
 
 # Of a call that was never measured: a vendor across an ocean takes about so long.
 ASSUMED_LATENCY = 0.5
-# Calls that are looked at to know how long one takes.
+# Of a bar in an answer, as JSON without compression: vendors send 60 to 120 bytes.
+ASSUMED_BYTES = 80.0
+# Fetches that are looked at to know how long a call takes, and how large an answer is.
 _RECENT = 1000
 
 
@@ -69,6 +71,7 @@ class FetchPlan:
         windows: questions that are not empty, each of one or more calls.
         calls: requests, without repeats.
         rows: bars that the calendar expects.
+        bytes: of the vendor's answers.
         seconds: of asking; days of waiting for a quota are not in it.
         latency: seconds of one call.
         measured: calls of which that is the median; 0 where it is assumed.
@@ -83,6 +86,7 @@ class FetchPlan:
     windows: int
     calls: int
     rows: int
+    bytes: int
     seconds: float
     latency: float
     measured: int
@@ -127,22 +131,24 @@ def plan(
                 fix="choose another resolution for this source in gb.yaml",
             )
     count = sum(map(len, windows.values()))
-    calls = sum(chosen.requests_together(requested, resolution) for requested in windows.values())
+    calls = _calls(chosen, resolution, windows)
     calls += chosen.setup_requests if count else 0
     # Where splits change a vendor's history, `ingest` asks for them first.
     calls += len(equities(list(windows))) if chosen.adjustment is Adjustment.SPLIT else 0
     rate = chosen.policy.rate if chosen.policy is not None else source.rate_limit
-    latency, measured = _latency(store, source, resolution)
+    recent = _recent_fetches(store, source, resolution)
+    rows = _rows(source, resolution, windows)
     return FetchPlan(
         source=source.name,
         resolution=resolution,
         symbols=len(windows),
         windows=count,
         calls=calls,
-        rows=_rows(source, resolution, windows),
-        seconds=_seconds(calls, latency, min(source.max_concurrency, max(count, 1)), rate),
-        latency=latency,
-        measured=measured,
+        rows=rows,
+        bytes=round(rows * recent.bytes_per_row),
+        seconds=_seconds(calls, recent.latency, min(source.max_concurrency, max(count, 1)), rate),
+        latency=recent.latency,
+        measured=recent.measured,
         at_once=source.max_concurrency,
         rate=rate,
         budget=_budget(chosen, daily_quota(source), calls, present),
@@ -151,40 +157,73 @@ def plan(
 
 def _windows(
     source: SourceSettings, resolution: Resolution, jobs: Sequence[Job], now: datetime
-) -> dict[Symbol, list[Window]]:
+) -> dict[Symbol, tuple[Window, ...]]:
     rules = source.rules(resolution)
     listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
     windows: dict[Symbol, list[Window]] = defaultdict(list)
+    # Hundreds of symbols ask for the same days.
+    known: dict[tuple[object, ...], Window | None] = {}
     for chunk in chunk_jobs(jobs, rules):
-        window = request_window(chunk, rules, listings[chunk.symbol.code], now)
-        if window is not None:
+        listing = listings[chunk.symbol.code]
+        key = (chunk.start, chunk.end, listing)
+        if key not in known:
+            known[key] = request_window(chunk, rules, listing, now)
+        if (window := known[key]) is not None:
             windows[chunk.symbol].append(window)
-    return dict(windows)
+    return {symbol: tuple(requested) for symbol, requested in windows.items()}
 
 
-def _rows(source: SourceSettings, resolution: Resolution, windows: dict[Symbol, list[Window]]) -> int:
-    rules = source.rules(resolution)
-    times: dict[Window, int] = defaultdict(int)
-    for requested in windows.values():
+def _calls(provider: Provider, resolution: Resolution, windows: Mapping[Symbol, tuple[Window, ...]]) -> int:
+    """Requests for bars; symbols that ask for the same windows take the same."""
+    times = Counter(windows.values())
+    return sum(count * provider.requests_together(requested, resolution) for requested, count in times.items())
+
+
+def _rows(source: SourceSettings, resolution: Resolution, windows: Mapping[Symbol, tuple[Window, ...]]) -> int:
+    rules, length = source.rules(resolution), resolution.duration
+    times: Counter[Window] = Counter()
+    for requested, count in Counter(windows.values()).items():
         for window in requested:
-            times[window] += 1
+            times[window] += count
+    if rules.calendar.end is None and length is not None:
+        # A market that never closes needs no grid.
+        return sum(count * ((window.end - window.start) // length) for window, count in times.items())
     margin = timedelta(days=2 if resolution.intraday else 0)
     rows = 0
     for window, count in times.items():
         until = window.end.date() + margin + timedelta(days=1)
         grid = rules.calendar.expected(window.start.date() - margin, until, resolution, rules.alignment)
-        inside = (pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end)
-        rows += count * grid.filter(inside).height
+        stamps = grid["timestamp"]
+        rows += count * (stamps.search_sorted(window.end, "left") - stamps.search_sorted(window.start, "left"))
     return rows
 
 
-def _latency(store: LakeStore, source: SourceSettings, resolution: Resolution) -> tuple[float, int]:
-    """Median seconds of one call of newer fetches, and how many fetches that is of."""
-    rows = fetches.read(store.tables, source.name)
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """What newer fetches tell: the median seconds of a call, of how many fetches that is, and bytes of an answer per bar."""
+
+    latency: float
+    measured: int
+    bytes_per_row: float
+
+
+def _recent_fetches(store: LakeStore, source: SourceSettings, resolution: Resolution) -> _Recent:
     answered = (pl.col("outcome") == "ok") & (pl.col("calls") > 0) & (pl.col("resolution") == resolution.value)
-    each = rows.filter(answered).tail(_RECENT).select(pl.col("latency_ms") / pl.col("calls") / 1000).to_series()
-    median = each.median()
-    return (float(median), len(each)) if isinstance(median, float) else (ASSUMED_LATENCY, 0)
+    rows = (
+        fetches.scan(store.tables, source.name)
+        .filter(answered)
+        .select("fetched_at", "latency_ms", "calls", "bytes", "rows")
+        .sort("fetched_at")
+        .tail(_RECENT)
+        .collect()
+    )
+    median = (rows["latency_ms"] / rows["calls"] / 1000).median()
+    received, size = (int(rows[name].sum()) for name in ("rows", "bytes"))
+    return _Recent(
+        latency=float(median) if isinstance(median, float) else ASSUMED_LATENCY,
+        measured=rows.height,
+        bytes_per_row=size / received if received else ASSUMED_BYTES,
+    )
 
 
 def _seconds(calls: int, latency: float, at_once: int, rate: RateLimit | None) -> float:

@@ -8,9 +8,11 @@ import pytest
 
 from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.cli.console import Gb
 
-DAY = ("--start", "2024-01-02")
+DAY = ("--start", "2024-01-02", "--end", "2024-01-03")
+TWO_DAYS = ("--start", "2024-01-02", "--end", "2024-01-04")
 
 
 def test_a_day_is_stored_told_and_in_the_catalog(gb: Gb, project: Path) -> None:
@@ -22,14 +24,29 @@ def test_a_day_is_stored_told_and_in_the_catalog(gb: Gb, project: Path) -> None:
     assert not catalog_is_stale(LakeStore.at(project / "data"))
 
 
-def test_the_same_day_again_changes_nothing(gb: Gb, project: Path) -> None:
+def test_what_is_stored_is_not_asked_for_and_again_compares_it(gb: Gb, project: Path, exchange: Simulation) -> None:
     gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
-    again = gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
+    exchange.requests.clear()
+    told = gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
+    assert (told.code, told.out, len(exchange.requests)) == (0, "", 0)
+    assert "sim 1m: nothing to fetch: all 1 session since 2024-01-02 are stored" in told.err
+    again = gb("fetch", "sim", "BTC-USDT", *DAY, "--again", "--config", project)
     assert (again.code, "nothing changed" in again.err) == (0, True)
+    assert len(exchange.requests) > 1
+
+
+def test_the_plan_comes_first(gb: Gb, project: Path) -> None:
+    gb("fetch", "sim", "ETH-USDT", *DAY, "--config", project)
+    told = gb("fetch", "sim", *TWO_DAYS, "--config", project)
+    what, work = told.err.splitlines()[:2]
+    assert what == (
+        "sim 1m: 4 sessions of 2 symbols, 2024-01-02 to 2024-01-03: 3 never fetched, 1 with unexplained gaps"
+    )
+    assert work.startswith("  7 calls, 5,760 bars, ")
 
 
 def test_json_says_per_symbol_what_became_of_it(gb: Gb, project: Path) -> None:
-    told = gb("fetch", "sim", *DAY, "--end", "2024-01-04", "--json", "--config", project)
+    told = gb("fetch", "sim", *TWO_DAYS, "--json", "--config", project)
     assert told.code == 0
     assert told.json["resolution"] == "1m"
     rows = {row["symbol"]: row for row in told.json["symbols"]}
@@ -59,7 +76,30 @@ def test_without_a_network_it_ends_with_three_and_two_lines(
     assert {row["status"] for row in told.json["symbols"]} == {"failed"}
 
 
+def test_a_symbol_that_gb_yaml_does_not_have_never_reaches_the_vendor_or_the_lake(
+    gb: Gb, project: Path, exchange: Simulation
+) -> None:
+    exchange.requests.clear()
+    for names in (("sim", "BTC-USD"), ("sim:BTC-USD",)):
+        told = gb("fetch", *names, *DAY, "--config", project)
+        assert (told.code, told.out) == (2, "")
+        what, fix = told.err.splitlines()
+        assert "BTC-USD" in what
+        assert "did you mean sim:BTC-USDT" in fix or "did you mean BTC-USDT" in fix
+        assert "`gb symbols add sim BTC-USD` adds it" in fix
+    assert not exchange.requests
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize("names", [("sim:BTC*",), ("sim", "btc/usdt"), ("sim:BTC-USDT",)])
+def test_names_are_series_symbols_and_patterns(gb: Gb, project: Path, names: tuple[str, ...]) -> None:
+    told = gb("fetch", *names, *DAY, "--json", "--config", project)
+    assert [row["symbol"] for row in told.json["symbols"]] == ["BTC-USDT"]
+
+
 def test_a_symbol_that_the_vendor_does_not_list_ends_with_one(gb: Gb, project: Path) -> None:
+    file = project / "gb.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("ETH-USDT", "NOPE-USDT"), encoding="utf-8")
     told = gb("fetch", "sim", "NOPE-USDT", *DAY, "--config", project)
     assert told.code == 1
     assert "does not list NOPE-USDT" in told.err
@@ -68,11 +108,11 @@ def test_a_symbol_that_the_vendor_does_not_list_ends_with_one(gb: Gb, project: P
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("fetch", "nope"), "no source 'nope'"),
+        (("fetch", "nope"), "nothing that is called 'nope'"),
         (("fetch", "sim", "BTC-USDT", "--start", "2024-13-01"), "--start: '2024-13-01' is not a date"),
         (("fetch", "sim", "--start", "2024-01-02", "--end", "2024-01-02"), "is not after"),
         (("fetch", "sim", "--start", "2199-01-01"), "has not begun"),
-        (("fetch", "sim", "../../etc"), "canonical code"),
+        (("fetch", "sim", "../../etc"), "nothing that is called 'sim:../../etc'"),
         (("fetch", "sim", "-r", "7m"), "'7m' is not a resolution"),
         (("fetch",), "Missing argument"),
         (("fetch", "sim", "--nope"), "No such option"),

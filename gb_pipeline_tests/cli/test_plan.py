@@ -39,9 +39,12 @@ def test_a_plan_is_calls_rows_time_and_the_day_it_ends(gb: Gb, limited: Path, ex
     assert len(exchange.requests) == 0
     assert not (limited / "data" / "sessions").exists()
     lines = {line.split()[0]: " ".join(line.split()) for line in told.out.splitlines() if line.strip()}
-    # Three months of three symbols, and the markets.
-    assert lines["calls"].startswith("calls 10 3 symbols of 1d")
+    # One of each symbol, and the markets.
+    assert lines["calls"].startswith("calls 4 3 symbols of 1d")
     assert lines["rows"].startswith("rows 180 ")
+    assert lines["sessions"] == "sessions 180 180 never fetched"
+    assert lines["dates"].startswith("dates 2024-01-02 to 2024-03-01 ")
+    assert lines["download"] == "download about 14.4 kB 80 bytes a bar (assumed)"
     assert "0.50 s a call (assumed)" in lines["time"]
     assert lines["quota"] == "quota 3 a day today in Asia/Tokyo: 0 used and 3 left"
     assert lines["ends"].startswith("ends on 20")
@@ -49,8 +52,8 @@ def test_a_plan_is_calls_rows_time_and_the_day_it_ends(gb: Gb, limited: Path, ex
 
 def test_json_is_the_plan(gb: Gb, limited: Path) -> None:
     body = gb("plan", "sim", "BTC-USDT", *RANGE, "--json", "-c", limited).json
-    assert (body["source"], body["resolution"], body["symbols"], body["windows"]) == ("sim", "1d", 1, 3)
-    assert (body["calls"], body["rows"], body["rate"]) == (4, 60, None)
+    assert (body["source"], body["resolution"], body["symbols"], body["windows"]) == ("sim", "1d", 1, 1)
+    assert (body["calls"], body["rows"], body["rate"]) == (2, 60, None)
     assert body["budget"] | {"ends": ""} == {
         "calls": 3, "zone": "Asia/Tokyo", "left": 3, "known": True, "used": 0, "ends": "",
     }  # fmt: skip
@@ -68,7 +71,9 @@ def test_fetch_stops_cleanly_says_until_when_and_ends_with_three(gb: Gb, limited
     assert known["symbol"].unique().sort().to_list() == ["BTC-USDT", "ETH-USDT"]
     assert known["status"].unique().to_list() == ["complete"]
 
-    again = gb("fetch", "sim", "SOL-USDT", "--start", "2024-01-02", "--json", "--config", limited)
+    again = gb(
+        "fetch", "sim", "SOL-USDT", "--start", "2024-01-02", "--end", "2024-01-03", "--json", "--config", limited
+    )
     assert again.code == 3
     (row,) = again.json["symbols"]
     assert (row["status"], row["error"], row["rows"]) == ("deferred", None, 0)
@@ -82,9 +87,9 @@ def test_fetch_stops_cleanly_says_until_when_and_ends_with_three(gb: Gb, limited
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("nope",), "no source 'nope'"),
+        (("nope",), "nothing that is called 'nope'"),
         (("sim", "--start", "2024-01-02", "--end", "2024-01-02"), "is not after"),
-        (("sim", "../etc"), "canonical code"),
+        (("sim", "../etc"), "nothing that is called 'sim:../etc'"),
     ],
 )
 def test_unusable_arguments_end_with_two(gb: Gb, limited: Path, arguments: tuple[str, ...], says: str) -> None:

@@ -42,7 +42,7 @@ def test_every_command_keeps_its_locks_where_gb_yaml_says(gb: Gb, elsewhere: Pat
 def test_a_lake_that_is_named_is_the_projects_with_its_state_where_it_is_the_same(
     gb: Gb, elsewhere: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gb("fetch", "sim", "BTC-USDT", "--start", "2024-01-02", "-c", elsewhere)
+    gb("fetch", "sim", "BTC-USDT", "--start", "2024-01-02", "--end", "2024-01-03", "-c", elsewhere)
     monkeypatch.chdir(elsewhere)
     assert gb("compact", "--all", "--lake", elsewhere / "data").code == 0
     assert not (elsewhere / "data" / "state").exists()

@@ -117,9 +117,11 @@ def test_a_discovery_begins_empty_and_everything_still_works(gb: Gb, many: Path)
     listed = gb("symbols", "list", "found", "-c", many)
     assert (listed.code, "gb symbols refresh found" in listed.err) == (0, True)
     assert gb("symbols", "list", "found", "--json", "-c", many).json == []
-    fetched = gb("fetch", "found", "--start", "2024-01-02", "-c", many)
+    fetched = gb("fetch", "found", "--start", "2024-01-02", "--end", "2024-01-03", "-c", many)
     assert (fetched.code, "no symbols yet" in fetched.err) == (0, True)
-    assert gb("fetch", "found", "--start", "2024-01-02", "--json", "-c", many).json["symbols"] == []
+    assert (
+        gb("fetch", "found", "--start", "2024-01-02", "--end", "2024-01-03", "--json", "-c", many).json["symbols"] == []
+    )
     finding = next(row for row in gb("doctor", "--json", "-c", many).json if row["check"] == "source found")
     assert "no symbols yet" in finding["detail"]
     assert "gb symbols refresh found" in finding["fix"]
@@ -153,7 +155,12 @@ def test_what_a_discovery_does_not_hold_is_listed_beside_it(gb: Gb, many: Path) 
     assert symbols(many, "found") == ["SOL-USDT", "BTC-USDT", "ETH-USDT"]
     assert gb("symbols", "remove", "found", "SOL-USDT", "BTC-USDT", "-c", many).code == 0
     assert symbols(many, "found") == ["ETH-USDT"]
-    assert gb("fetch", "found", "--start", "2024-01-02", "--json", "-c", many).json["symbols"][0]["rows"] == 24
+    assert (
+        gb("fetch", "found", "--start", "2024-01-02", "--end", "2024-01-03", "--json", "-c", many).json["symbols"][0][
+            "rows"
+        ]
+        == 24
+    )
 
 
 def test_a_list_that_lost_most_of_itself_is_refused(gb: Gb, many: Path, whole: Simulation) -> None:

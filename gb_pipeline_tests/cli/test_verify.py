@@ -206,7 +206,7 @@ def test_corporate_actions_are_asked_for_again(gb: Gb, project: Path) -> None:
 def test_a_damaged_ledger_is_written_again_from_what_the_vendor_and_the_bars_say(gb: Gb, project: Path) -> None:
     lake = project / "data"
     for day in range(5, 9):
-        assert gb("fetch", "sim", "--start", f"2024-01-0{day}", "-c", project).code == 0
+        assert gb("fetch", "sim", "--start", f"2024-01-0{day}", "--end", f"2024-01-0{day + 1}", "-c", project).code == 0
     store = LakeStore.at(lake)
     ledger.take_over_all(store.tables)
     before = Lake.open(lake).coverage().drop("known_at")

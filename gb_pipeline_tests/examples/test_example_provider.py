@@ -30,6 +30,7 @@ DAYS = {
     "2024-01-03": '"close":184.25,"high":185.88,"low":183.43,"open":184.22,"volume":58414460',
     "2024-01-04": '"close":181.91,"high":183.0872,"low":180.88,"open":182.15,"volume":71983570',
 }
+DAY = ("--start", "2024-01-02", "--end", "2024-01-03")
 
 Gb = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -112,7 +113,7 @@ def test_its_days_are_stored_digit_by_digit(gb: Gb, tmp_path: Path) -> None:
     assert bars["timestamp"].to_list() == [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in DAYS]
     assert bars["high"].to_list() == [Decimal("188.44"), Decimal("185.88"), Decimal("183.0872")]
     assert bars["volume"].to_list() == [82488674, 58414460, 71983570]
-    again = gb("fetch", "tiingo", "AAPL", "--start", "2024-01-02", "--end", "2024-01-05")
+    again = gb("fetch", "tiingo", "AAPL", "--start", "2024-01-02", "--end", "2024-01-05", "--again")
     assert "nothing changed" in again.stderr
     with_days = pl.read_delta(str(tmp_path / "data" / "lake" / "fetches"))
     assert set(with_days["normaliser"]) == {"tiingo/1"}
@@ -139,7 +140,7 @@ def test_doctor_knows_which_credential_it_needs(gb: Gb) -> None:
     ("symbol", "key", "says"), [("BRK.B", KEY, "no ticker BRK-B"), ("AAPL", "wrong-key", "HTTP 401")]
 )
 def test_its_refusals_are_errors_without_the_key(gb: Gb, symbol: str, key: str, says: str) -> None:
-    done = gb("fetch", "tiingo", symbol, "--start", "2024-01-02", key=key)
+    done = gb("fetch", "tiingo", symbol, *DAY, key=key)
     assert done.returncode == 1
     assert says in done.stderr
     assert key not in done.stdout + done.stderr
@@ -147,7 +148,7 @@ def test_its_refusals_are_errors_without_the_key(gb: Gb, symbol: str, key: str, 
 
 def test_a_missing_key_stops_the_fetch_and_sends_nothing(gb: Gb) -> None:
     before = len(Tiingo.asked)
-    done = gb("fetch", "tiingo", "AAPL", "--start", "2024-01-02", key=None)
+    done = gb("fetch", "tiingo", "AAPL", *DAY, key=None)
     assert done.returncode == 2, done.stderr
     assert "TIINGO_KEY is not set" in done.stderr
     assert len(Tiingo.asked) == before

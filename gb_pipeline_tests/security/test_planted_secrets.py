@@ -57,7 +57,7 @@ for source, fault in cases:
     send("DELETE", "faults", {})
     if fault:
         send("POST", "faults", fault)
-    print("\\n", json.dumps({"case": source, "exit": run(["fetch", source, "--start", DAY])}), flush=True)
+    print("\\n", json.dumps({"case": source, "exit": run(["fetch", source, "--start", DAY, "--end", NEXT, "--again"])}), flush=True)
 """
 
 
@@ -154,7 +154,7 @@ def by_hand(folder: Path, url: str, environment: dict[str, str]) -> tuple[str, l
         cases += [(f"{provider}_file", chatty_bars(key, symbol))] if provider == "massive" else []
         cases += [(f"{provider}_file", fault) for fault in faults(key, symbol)]
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER.replace("DAY", repr(DAY))], cwd=folder, env=environment,
+        [sys.executable, "-c", DRIVER.replace("DAY", repr(DAY)).replace("NEXT", repr("2024-06-12"))], cwd=folder, env=environment,
         input=json.dumps([f"{url}/_control/", cases]), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -35,8 +35,9 @@ log = logging.getLogger(__name__)
 class Tally:
     """What the requests of one fetch added up to."""
 
-    def __init__(self, *, keep: bool = False) -> None:
-        """Begin at nothing; `keep` collects the accepted bodies."""
+    def __init__(self, *, keep: bool = False, outer: Tally | None = None) -> None:
+        """Begin at nothing; `keep` collects the accepted bodies, `outer` counts the same requests and more."""
+        self.outer = outer
         self.calls = 0
         self.bytes = 0
         self.latency = 0.0
@@ -66,13 +67,20 @@ _CONTEXT_TALLY: contextvars.ContextVar[Tally | None] = contextvars.ContextVar("c
 
 @contextlib.contextmanager
 def counted() -> Iterator[Tally]:
-    """Count the requests of all vendors in this context, for answers that do not say how many they took."""
-    tally = Tally()
+    """Count the requests of all vendors in this context, for answers that do not say how many they took; may be nested."""
+    tally = Tally(outer=_CONTEXT_TALLY.get())
     token = _CONTEXT_TALLY.set(tally)
     try:
         yield tally
     finally:
         _CONTEXT_TALLY.reset(token)
+
+
+def _context_tallies() -> Iterator[Tally]:
+    tally = _CONTEXT_TALLY.get()
+    while tally is not None:
+        yield tally
+        tally = tally.outer
 
 
 class Transport:
@@ -204,7 +212,7 @@ class Transport:
     @contextlib.contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
         """Time one request; the function that it yields takes the size of a body in bytes."""
-        tallies = [tally for tally in (self._tally.get(), _CONTEXT_TALLY.get()) if tally is not None]
+        tallies = [tally for tally in (self._tally.get(), *_context_tallies()) if tally is not None]
         begun = time.perf_counter()
 
         def received(size: int) -> None:
