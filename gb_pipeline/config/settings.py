@@ -26,13 +26,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails
 
 from gb_pipeline.config import places
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.suggestions import describe_problems, suggest, suggest_zone
 from gb_pipeline.config.symbols.resolved import Universe
 from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
-from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.errors import ConfigError, GbError, InvalidResolution
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment, Precision
@@ -78,7 +80,7 @@ class DailyQuota(_Model):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{value!r} is not a time zone; write America/New_York") from None
+            raise ValueError(f"{value!r} is not a time zone, {suggest_zone(value, 'write America/New_York')}") from None
         return value
 
 
@@ -126,7 +128,7 @@ class SourceSettings(_Model):
     ) -> SourceSettings:
         if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
             return handler(data)
-        spec = SymbolsSpec.model_validate(data["symbols"])
+        spec = _read_mapping(data["symbols"])
         # Everything else is checked first: what is read depends on it.
         settings = handler({**data, "symbols": ()})
         context = info.context or {}
@@ -157,7 +159,10 @@ class SourceSettings(_Model):
     @classmethod
     def _spellings(cls, value: object) -> object:
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(Resolution.parse(str(item)) for item in items)
+        try:
+            return tuple(Resolution.parse(str(item)) for item in items)
+        except InvalidResolution as error:
+            raise ValueError(f"{error.what}, {error.fix}") from None
 
     @model_validator(mode="after")
     def _consistent(self) -> SourceSettings:
@@ -239,7 +244,7 @@ class SourceSettings(_Model):
         if unknown:
             raise ConfigError(
                 f"source {self.name}: {self.provider} has no option {', '.join(unknown)}",
-                fix=f"options are {', '.join(sorted(known))}" if known else "it has no options at all",
+                fix=suggest(unknown[0], sorted(known), "options are") if known else "it has no options at all",
             )
 
     def option(self, name: str) -> str | None:
@@ -317,8 +322,8 @@ class Settings(_Model):
         try:
             return cls.model_validate(filled, context={"folder": file.parent, "lake": filled["lake"]})
         except ValidationError as error:
-            what = _describe_errors(file, error)
-            raise ConfigError(what, fix="correct gb.yaml; the README lists every setting") from None
+            problems = describe_problems(error, cls, hidden=("name", "path"), mappings={"symbols": SymbolsSpec})
+            raise ConfigError(f"{file}: {problems}", fix="correct gb.yaml; the README lists every setting") from None
         except GbError as error:
             raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
 
@@ -330,11 +335,20 @@ class Settings(_Model):
         """
         if name not in self.sources:
             raise ConfigError(
-                f"{self.path} has no source {name!r}", fix=f"use one of: {', '.join(self.sources) or 'none yet'}"
+                f"{self.path} has no source {name!r}", fix=suggest(name, list(self.sources), "its sources are")
             )
         return self.sources[name]
 
 
-def _describe_errors(file: Path, error: ValidationError) -> str:
-    lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-    return f"{file}: " + "; ".join(lines[:5])
+def _read_mapping(value: dict[str, Any]) -> SymbolsSpec:
+    """What stands under `symbols`, so that an error names its place."""
+    try:
+        return SymbolsSpec.model_validate(value)
+    except ValidationError as error:
+        details = [
+            InitErrorDetails(
+                type=item["type"], loc=("symbols", *item["loc"]), input=item["input"], ctx=item.get("ctx", {})
+            )
+            for item in error.errors()
+        ]
+        raise ValidationError.from_exception_data(error.title, details) from None

@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from gb_pipeline.errors import InvalidResolution
+from gb_pipeline.market.spelling import did_you_mean, near_names
 
 
 class Resolution(StrEnum):
@@ -48,7 +49,11 @@ class Resolution(StrEnum):
             return text
         resolution = _parse_text(str(text).strip())
         if resolution is None:
-            raise InvalidResolution(f"{str(text)[:40]!r} is not a resolution", fix=f"use one of {', '.join(cls)}")
+            near = near_names(str(text)[:40], list(cls), 2)
+            raise InvalidResolution(
+                f"{str(text)[:40]!r} is not a resolution",
+                fix=f"{did_you_mean(near)} use one of {', '.join(cls)}".strip(),
+            )
         return resolution
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gb_pipeline.config.settings import DailyQuota, SourceSettings
+from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.providers.base import ActionsProvider, Provider
@@ -93,7 +94,7 @@ def _provider_class(source: SourceSettings) -> type[Provider]:
         return _load(added[source.provider])
     raise ConfigError(
         f"source {source.name}: there is no provider {source.provider!r}",
-        fix=f"use one of {', '.join(provider_names())}",
+        fix=suggest(source.provider, provider_names(), "use one of"),
     )
 
 

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gb_pipeline.config.suggestions import describe_problems, suggest_zone
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.providers.csv.stamp_format import EPOCHS, StampFormat
 
 PLACEHOLDERS = (
@@ -140,12 +140,9 @@ class CsvOptions(BaseModel):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors()[:5])
-            unknown = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden"]
-            near = [name for text in unknown for name in near_names(text, cls.model_fields, 1)]
             raise ConfigError(
-                f"{where} of the csv provider: {problems}",
-                fix=did_you_mean([f"`{name}`" for name in near], f"options are {', '.join(cls.model_fields)}"),
+                f"{where} of the csv provider: {describe_problems(error, cls)}",
+                fix=f"options are {', '.join(cls.model_fields)}",
             ) from None
 
     @field_validator("delimiter")
@@ -173,7 +170,8 @@ class CsvOptions(BaseModel):
         try:
             return value and ZoneInfo(value).key
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{value!r} is no IANA zone; write Europe/Berlin, UTC, or Etc/GMT+5 for UTC-05") from None
+            near = suggest_zone(str(value), "write Europe/Berlin, UTC, or Etc/GMT+5 for UTC-05")
+            raise ValueError(f"{value!r} is no IANA zone; {near}") from None
 
     @field_validator("filter", mode="before")
     @classmethod
