@@ -28,7 +28,6 @@ NOT_IMPORTED = {
 BROUGHT_ALONG = {
     "cryptography": "ccxt",
     "curl-cffi": "yfinance",
-    "pandas": "exchange-calendars",
 }
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Below this, a backfill of a few years of minutes or a compaction may not fit.
 _LITTLE_SPACE = 5_000_000_000
 _NO_SPACE = 200_000_000
-_PACKAGES = ("polars", "pyarrow", "deltalake", "duckdb", "pandera", "exchange-calendars", "ccxt")
+_PACKAGES = ("polars", "pyarrow", "deltalake", "duckdb", "pandera", "ccxt")
 # They are released separately, and only work together at one patch.
 _DAGSTER = ("dagster", "dagster-webserver", "dagster-graphql")
 

@@ -7,7 +7,6 @@ in `calendar`.
 from __future__ import annotations
 
 import difflib
-import warnings
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from zoneinfo import ZoneInfo
@@ -15,6 +14,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.compiled_sessions import compiled_calendars, read_sessions
 
 ALWAYS_OPEN = "24/7"
 WEEKDAYS = "24/5"
@@ -33,9 +33,6 @@ SCHEDULE = pl.Schema(
 
 # Our own calendars are arithmetic; a table of them still needs ends.
 _OWN_BOUNDS = (date(1970, 1, 1), date(2100, 1, 1))
-# The range requested from exchange_calendars, narrowed by each calendar's own bounds. Its rules are extrapolated in both
-# directions: long before 1950 and far in the future they are guesses.
-_EXCHANGE_BOUNDS = (date(1950, 1, 1), date(2041, 1, 1))
 
 # Opening of the pre-market and length of the post-market, by calendar. US equities: 04:00 to 20:00 New York, and until
 # 17:00 on days that close at 13:00, so the post-market is the four hours after the close (NYSE Arca, Nasdaq, the SIPs).
@@ -76,12 +73,11 @@ def load_table(name: str, *, extended_hours: bool) -> SessionTable:
     """Build the table of any calendar but `24/7`.
 
     Args:
-        name: `FX`, `24/5`, or a code or alias of exchange_calendars, which is imported for it (0.4 s).
+        name: `FX`, `24/5`, or a code or alias of exchange_calendars.
         extended_hours: from the opening of the pre-market to the end of the post-market.
 
     Raises:
-        ConfigError: an unknown name (the message has near matches), a calendar that the installed exchange_calendars
-            cannot build, or no extended hours known for it.
+        ConfigError: an unknown name (the message has near matches), or no extended hours known for it.
     """
     if name in {FX, WEEKDAYS}:
         zone, bounds, schedule = ZoneInfo(_FX_ZONE if name == FX else "UTC"), _OWN_BOUNDS, _own_schedule(name)
@@ -140,39 +136,16 @@ def _own_schedule(name: str) -> pl.DataFrame:
 
 
 def _exchange_schedule(name: str) -> tuple[str, ZoneInfo, tuple[date, date], pl.DataFrame]:
-    import exchange_calendars
-    import pandas as pd
-    from pandas.errors import Pandas4Warning
-
-    known_names = exchange_calendars.get_calendar_names()
-    if name not in known_names:
-        raise ConfigError(f"there is no calendar {name!r}", fix=_suggest_names(name, [*known_names, FX]))
-    code = exchange_calendars.resolve_alias(name)
-    first, end = _EXCHANGE_BOUNDS
-    # Some calendars are tabulated and refuse dates outside their table; only the class can be asked beforehand.
-    calendar_class = exchange_calendars.calendar_utils.global_calendar_dispatcher._calendar_factories[code]
-    lowest, highest = calendar_class.bound_min(), calendar_class.bound_max()
-    first = first if lowest is None else max(first, lowest.date())
-    end = end if highest is None else min(end, highest.date() + timedelta(days=1))
-    with warnings.catch_warnings():
-        # exchange_calendars 4.13 uses what pandas 4 and a NumPy after 2.5 will change; its tables are right with those before.
-        warnings.simplefilter("ignore", Pandas4Warning)
-        warnings.filterwarnings("ignore", "The 'generic' unit for NumPy timedelta", DeprecationWarning)
-        try:
-            calendar = exchange_calendars.get_calendar(code, start=first, end=end - timedelta(days=1))
-            table = calendar.schedule
-        except (ValueError, NotImplementedError) as error:
-            raise ConfigError(
-                f"exchange_calendars {exchange_calendars.__version__} cannot build calendar {code}"
-                f" with pandas {pd.__version__}: {str(error)[:80]}",
-                fix="use another calendar of the same hours, or another release of exchange_calendars",
-            ) from error
-        columns = {"session": pl.Series(table.index.as_unit("us").asi8).cast(pl.Datetime("us")).cast(pl.Date)}
-        for column in ("open", "close", "break_start", "break_end"):
-            instants = pl.Series(table[column].dt.as_unit("us").astype("int64").to_numpy())
-            missing = pl.Series(table[column].isna().to_numpy())
-            columns[column] = instants.set(missing, None).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return code, ZoneInfo(str(calendar.tz)), (first, end), pl.DataFrame(columns, schema=SCHEDULE)
+    compiled = compiled_calendars()
+    calendar = compiled.find(name)
+    if calendar is None:
+        raise ConfigError(f"there is no calendar {name!r}", fix=_suggest_names(name, [*compiled.names, FX]))
+    return (
+        calendar.code,
+        calendar.zone,
+        (calendar.first, calendar.end),
+        read_sessions(calendar).select(SCHEDULE.names()),
+    )
 
 
 def _suggest_names(name: str, known_names: list[str]) -> str:

@@ -145,8 +145,7 @@ _EXCHANGES = {
     "L": "XLON",
     "IL": "XLON",
     "PA": "XPAR",
-    # Tel Aviv's calendar cannot be built with pandas 3 by exchange_calendars 4.13.
-    "TA": "24/7",
+    "TA": "XTAE",
     "V": "XTSE",
 }
 
