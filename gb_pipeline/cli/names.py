@@ -140,6 +140,23 @@ def select_stored(lake: Lake, names: Sequence[str], settings: Settings | None = 
         ) from None
 
 
+def select_one(lake: Lake, name: str, settings: Settings | None = None) -> tuple[str, str]:
+    """The one series of a lake that a name means, as source and symbol.
+
+    Raises:
+        UnknownSeries: the lake has nothing of that name.
+        ConfigError: it has several.
+    """
+    chosen = select_stored(lake, [name], settings)
+    series = [(source, symbol) for source, symbols in chosen.items() for symbol in symbols]
+    if len(series) != 1:
+        names = [f"{source}:{symbol}" for source, symbol in series]
+        raise ConfigError(
+            f"{name[:80]!r} names {len(series):,} series, and one is needed", fix=f"name one of {list_some(names)}"
+        )
+    return series[0]
+
+
 def _only_configured(settings: Settings, names: Sequence[str], known: SymbolsBySource) -> list[str]:
     """The series among some names that gb.yaml has and a lake has not; none where gb.yaml does not have all the names."""
     try:
@@ -221,7 +238,8 @@ def _unknown_error(source: str, symbol: str | None, known: SymbolsBySource, plac
         codes = list(dict.fromkeys(code for name in sources for code in known[name]))
         spellings = _spellings(symbol)
         near += [f"{name}:{code}" for name, others in known.items() for code in sorted(spellings.intersection(others))]
-        near += [] if _is_pattern(symbol) else near_names(symbol, codes)
+        prefix = f"{source}:" if source in known else ""
+        near += [] if _is_pattern(symbol) else [prefix + code for code in near_names(symbol, codes)]
         if source != _ANY:
             there_is = f"{source} has {list_some(codes)}" if codes else f"{source} has no symbols yet"
     elif symbol is not None:

@@ -1,6 +1,6 @@
 """`gb show` prints the bars of one series.
 
-This module chooses a range, prints it and decides where a picture goes, which `plot` draws.
+This module chooses a range, prints it and decides where a picture goes, which `plot` and `html_chart` draw.
 """
 
 from __future__ import annotations
@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.cli.options import AsOf, Config, End, Json, LakeFolder, Start, open_lake, parse_moment, split_series
+from gb_pipeline.cli.names import select_one
+from gb_pipeline.cli.options import (
+    AsOf,
+    Config,
+    End,
+    Json,
+    LakeFolder,
+    Start,
+    open_lake,
+    parse_moment,
+    project_of,
+)
 from gb_pipeline.cli.output import ExitCode, format_count, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from gb_pipeline.market.resolution import Resolution
     from gb_pipeline.reading.lake import Lake
 
 _COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
-# What is shown without a range: so many of the newest bars.
+# What is drawn without a range or a limit: so many of the newest bars; and how many of them a table has.
 _NEWEST = 240
+_TABLE_ROWS = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -39,29 +53,43 @@ def show(
     ] = None,
     start: Start = None,
     end: End = None,
-    limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 20,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Only so many of the newest bars, in the table and in pictures; a table has {_TABLE_ROWS} by default.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the bars into this PNG.", show_default=False)] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write an interactive chart into this HTML file.", show_default=False),
+    ] = None,
     adjustment: Annotated[
         str | None,
         typer.Option(help="raw: as traded; split: adjusted for splits; as stored by default.", show_default=False),
     ] = None,
     as_of: AsOf = None,
-    candles: Annotated[bool, typer.Option("--candles", help="Draw candles instead of a line.")] = False,
+    candles: Annotated[bool, typer.Option("--candles", help="Draw candles instead of a line into the PNG.")] = False,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
     """Print the bars of a series, or draw them.
 
-    Without --start, the newest bars are shown.
+    Without --start, the newest bars are shown. Charts have no room for nights, weekends and holidays. An HTML chart is one file
+    that needs no network: open it in a browser, zoom and move it, and read every bar digit by digit.
     """
     if candles and plot is None:
         raise ConfigError("--candles draws nothing without --plot", fix="add --plot bars.png")
-    source, symbol = split_series(series)
     as_of_moment = parse_moment(as_of)
     opened_lake = open_lake(config, lake)
+    source, symbol = select_one(opened_lake, series, project_of(opened_lake, config))
     bar_resolution, first, last = _find_series(opened_lake, source, symbol, resolution, as_of_moment)
-    since, until = _choose_window(bar_resolution, first, last, start, end)
+    since, until = _choose_window(
+        opened_lake, (source, symbol, bar_resolution), (first, last), start, end, limit or _NEWEST, as_of_moment
+    )
     read_bars = partial(
         opened_lake.bars,
         [symbol],
@@ -73,31 +101,42 @@ def show(
         as_of=as_of_moment,
         adjustment=adjustment,
     )
-    frame = read_bars()
+    found = read_bars()
+    most = limit if limit is not None else found.height if start else _NEWEST
+    frame = found.tail(most)
+    name = f"{source}:{symbol} {bar_resolution}"
     if as_json:
         print_json(frame.select(_COLUMNS).to_dicts())
     else:
-        print_table(
-            _COLUMNS,
-            frame.select(_COLUMNS).tail(limit).rows(),
-            title=f"{source}:{symbol} {bar_resolution} (UTC)",
-        )
-        hidden = frame.height - limit
-        limit_note = f", the last {limit} of them shown (--limit, --json)" if hidden > 0 else ""
-        note(format_count(frame.height, "bar") + _describe_as_of(as_of_moment) + limit_note)
+        _print_bars(frame, name, limit or _TABLE_ROWS, as_of_moment)
+    title = f"{name}  {_describe_span(frame)}{_describe_as_of(as_of_moment)}"
     if plot is not None:
         from gb_pipeline.cli.plot import plot_bars
 
-        floats = read_bars(as_float=True)
-        span = f"{frame['timestamp'].min()!s:.16} .. {frame['timestamp'].max()!s:.16} UTC"
-        title = f"{source}:{symbol}  {bar_resolution}  {span}{_describe_as_of(as_of_moment)}"
-        plot_bars(floats, title, plot, candles=candles)
-        note(f"drew {plot}")
+        plot_bars(read_bars(as_float=True).tail(most), title, plot, candles=candles)
+        note(f"drew {format_count(frame.height, 'bar')} into {plot}")
+    if html is not None:
+        from gb_pipeline.cli.html_chart import write_html_chart
+
+        write_html_chart(frame, title, html)
+        note(f"drew {format_count(frame.height, 'bar')} into {html}: open it in a browser")
     return ExitCode.OK
+
+
+def _print_bars(frame: pl.DataFrame, name: str, rows: int, as_of: datetime | None) -> None:
+    print_table(_COLUMNS, frame.select(_COLUMNS).tail(rows).rows(), title=f"{name} (UTC)")
+    limit_note = f", the last {rows} of them shown (--limit, --json)" if frame.height > rows else ""
+    note(format_count(frame.height, "bar") + _describe_as_of(as_of) + limit_note)
 
 
 def _describe_as_of(moment: datetime | None) -> str:
     return "" if moment is None else f", as known at {format_value(moment)} UTC"
+
+
+def _describe_span(frame: pl.DataFrame) -> str:
+    stamps = frame["timestamp"]
+    length = 10 if (stamps == stamps.dt.truncate("1d")).all() else 16
+    return f"{str(stamps[0])[:length]} .. {str(stamps[-1])[:length]} UTC"
 
 
 def _find_series(
@@ -106,25 +145,19 @@ def _find_series(
     """The resolution to show and the first and last bar that are stored, or were at a moment."""
     from gb_pipeline.market.resolution import Resolution
 
-    series = lake.symbols(as_of=as_of)
-    series = series.filter(series["record_count"] > 0)
-    same_series = series.filter((series["source"] == source) & (series["symbol"] == symbol))
-    if same_series.is_empty():
-        from difflib import get_close_matches
-
+    series = lake.symbols(source, as_of=as_of)
+    series = series.filter((series["record_count"] > 0) & (series["symbol"] == symbol))
+    if series.is_empty():
         if as_of is not None:
             raise UnknownSeries(
                 f"nothing of {source}:{symbol} was known at {format_value(as_of)} UTC",
                 fix="`gb status --as-of` lists what was; leave --as-of out for what is known now",
             )
-        names = [f"{row['source']}:{row['symbol']}" for row in series.unique(["source", "symbol"]).to_dicts()]
-        similar = get_close_matches(f"{source}:{symbol}", names, n=3, cutoff=0.4)
         raise UnknownSeries(
-            f"nothing is stored as {source}:{symbol}",
-            near=similar,
-            fix=f"did you mean {', '.join(similar)}?" if similar else "`gb status` lists what there is",
+            f"no bar of {source}:{symbol} is stored",
+            fix=f"`gb gaps {source}:{symbol} --all` says what is missing and why",
         )
-    by_resolution = {Resolution(row["resolution"]): row for row in same_series.to_dicts()}
+    by_resolution = {Resolution(row["resolution"]): row for row in series.to_dicts()}
     bar_resolution = (
         min(by_resolution, key=list(Resolution).index) if requested is None else Resolution.parse(requested)
     )
@@ -137,11 +170,22 @@ def _find_series(
 
 
 def _choose_window(
-    bar_resolution: Resolution, first: datetime, last: datetime, start: str | None, end: str | None
+    lake: Lake,
+    series: tuple[str, str, Resolution],
+    stored: tuple[datetime, datetime],
+    start: str | None,
+    end: str | None,
+    most: int,
+    as_of: datetime | None,
 ) -> tuple[datetime, datetime]:
+    """The range to read: what was asked for, or what holds as many of the newest bars."""
     from gb_pipeline.market.window import instant
 
-    until = instant(end) if end else last + (bar_resolution.duration or timedelta(days=1))
+    source, symbol, resolution = series
+    until = instant(end) if end else stored[1] + (resolution.duration or timedelta(days=1))
     if start:
         return instant(start), until
-    return max(first, until - _NEWEST * (bar_resolution.duration or timedelta(days=31))), until
+    sessions = lake.coverage(source, symbol, resolution, end=until, as_of=as_of)
+    sessions = sessions.filter(sessions["actual"] > 0).sort("session", descending=True)
+    enough = sessions.filter(sessions["actual"].cum_sum() >= most + sessions["actual"].head(1).sum())
+    return (enough["first_timestamp"][0] if enough.height else stored[0]), until

@@ -54,9 +54,9 @@ def test_names_mean_sources_series_symbols_and_patterns_of_them(
     [
         (["mien"], "mine"),
         (["MINE:S04"], "mine:S04"),
-        (["mine:S04"], "S03"),
-        (["mine", "S04"], "S03"),
-        (["mine:S0"], "S01"),
+        (["mine:S04"], "mine:S03"),
+        (["mine", "S04"], "mine:S03"),
+        (["mine:S0"], "mine:S01"),
         (["mine:T01"], "yours:T01"),
         (["BTC.USD"], "BTC-USD"),
         (["btc-usdt"], "BTC-USD"),
