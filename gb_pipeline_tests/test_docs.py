@@ -107,7 +107,7 @@ def commands_of_gb(block: Block) -> list[list[str]]:
     """
     lines = [shlex.split(line, comments=True) for line in block.body.splitlines() if line.strip()]
     words = [word for line in lines for word in line]
-    if any(line[:1] != ["gb"] for line in lines) or {"|", ">", ">>", "&&", "&", ";"} & set(words):
+    if any(line[:1] != ["gb"] for line in lines) or {"|", "||", ">", ">>", "&&", "&", ";"} & set(words):
         return []
     return [line[1:] for line in lines]
 

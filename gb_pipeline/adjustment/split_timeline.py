@@ -109,7 +109,7 @@ def action_fetches(
     nor refused, is left out: its process died in between, and what it brought is not known.
     """
     rows = _answered(tables, source, symbols, as_of)
-    brought = rows.filter(pl.col("rows") > 0)["symbol"].unique().to_list()
+    brought = rows.filter(pl.col("received") > 0)["symbol"].unique().to_list()
     if brought:
         stored = corporate_actions.history(tables, source, brought).filter(_known_by(as_of))["symbol"]
         unknown = set(brought) - set(stored)
@@ -118,18 +118,18 @@ def action_fetches(
                 pl.col("resolution") == corporate_actions.TABLE, pl.col("symbol").is_in(sorted(unknown))
             )
             unknown -= set(refused.select("symbol").unique().collect()["symbol"])
-        rows = rows.filter(~((pl.col("rows") > 0) & pl.col("symbol").is_in(sorted(unknown))))
-    return rows.drop("rows")
+        rows = rows.filter(~((pl.col("received") > 0) & pl.col("symbol").is_in(sorted(unknown))))
+    return rows.drop("received")
 
 
 def _answered(
     tables: Tables, source: str | None, symbols: Sequence[str] | None, as_of: datetime | None
 ) -> pl.DataFrame:
-    """Questions as `action_fetches` has them, and the number of `rows` of their answers."""
+    """Questions as `action_fetches` has them, and how many rows they `received`."""
     rows = (
         fetches.scan(tables, source, symbols)
         .filter(pl.col("kind") == corporate_actions.TABLE, pl.col("outcome").is_in(ANSWERED), _known_by(as_of))
-        .select("symbol", "window_start", "window_end", "fetched_at", "rows")
+        .select("symbol", "window_start", "window_end", "fetched_at", "received")
         .sort("fetched_at")
     )
     return rows.collect()

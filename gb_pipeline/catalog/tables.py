@@ -6,12 +6,14 @@ No data file of a bars table is ever opened. DuckDB is dealt with in `projection
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_table
@@ -303,7 +305,7 @@ def fetch_summary(calls: pl.DataFrame) -> pl.DataFrame:
         .group_by(*SERIES, "kind", "outcome")
         .agg(
             pl.len().cast(pl.Int64).alias("fetches"),
-            pl.col("rows", "calls", "bytes").sum(),
+            pl.col(*(item.name for item in fields(RowCounts)), "calls", "bytes").sum(),
             pl.col("latency_ms").median().cast(pl.Int64).alias("median_latency_ms"),
             pl.col("latency_ms").max().alias("max_latency_ms"),
             pl.col("fetched_at").max().alias("last_fetched_at"),

@@ -163,7 +163,7 @@ def _origin_lines(label: str, origin: Origin | None) -> Iterator[tuple[str, str,
     yield label, "fetched at", _format_cell(fetch.fetched_at)
     yield "", "window", f"{format_value(fetch.window.start)} .. {format_value(fetch.window.end)}"
     cost = f"{format_count(fetch.calls, 'call')}, {format_value(fetch.latency_ms)} ms, {format_size(fetch.bytes)}"
-    yield "", "answer", f"{format_count(fetch.rows, 'row')} in {cost}"
+    yield "", "answer", f"{format_count(fetch.received, 'row')} in {cost}"
     yield "", "run", fetch.run_id or "none"
     reread = f", read again by {origin.reader}" if origin.reader not in {None, fetch.normaliser} else ""
     yield "", "normaliser", f"{fetch.normaliser or 'unknown'}{reread}"

@@ -15,44 +15,50 @@ if TYPE_CHECKING:
 _STYLES = {
     "complete": "green", "unchanged": "green", "partial": "yellow", "deferred": "yellow", "refused": "red", "failed": "red",
 }  # fmt: skip
-# The worst state of any session is the state of the series.
-_BY_GRAVITY = ("failed", "refused", "deferred", "partial", "empty", "complete", "not_listed", "closed")
+_COLUMNS = ("symbol", "sessions", "rows", "missing", "stored", "quarantined", "duplicates", "restated", "status")
+_LISTED = 5
 
 
 def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """One record per symbol, as `--json` has it."""
-    rows: dict[str, dict[str, Any]] = {}
+    """One record per symbol, as `--json` has it.
+
+    `received == stored + unchanged + quarantined + duplicates` are rows that the vendor sent; `unplaced` ones among the
+    quarantined belong to no session. `rows`, `expected` and `missing` are bars of its sessions as they are now. Closed days
+    are no sessions; `statuses` counts sessions by status, and `status` says the same in words.
+    """
+    from gb_pipeline.lake.report import describe_statuses
+    from gb_pipeline.lake.row_counts import RowCounts
+
+    by_symbol: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        row = rows.setdefault(
-            outcome.symbol.code,
+        by_symbol.setdefault(outcome.symbol.code, []).append(outcome)
+    rows = []
+    for code, own in by_symbol.items():
+        sessions = [session for outcome in own for session in outcome.sessions]
+        statuses: Counter[str] = sum((Counter(outcome.statuses) for outcome in own), start=Counter())
+        sums = {
+            name: sum(getattr(session, name) for session in sessions) for name in ("expected", "missing", "restated")
+        }
+        rows.append(
             {
-                "symbol": outcome.symbol.code, "sessions": 0, "received": 0, "rows": 0, "expected": 0, "missing": 0,
-                "quarantined": 0, "restated": 0, "changed": 0, "states": Counter(), "error": None,
-                "deferred_until": None,
-            },
-        )  # fmt: skip
-        row["error"] = row["error"] or (outcome.error.what if outcome.error else None)
-        row["deferred_until"] = row["deferred_until"] or outcome.deferred_until
-        for session in outcome.sessions:
-            row["sessions"] += 1
-            row["received"] += session.received
-            row["rows"] += session.actual
-            row["expected"] += session.expected
-            row["missing"] += session.missing
-            row["quarantined"] += session.quarantined
-            row["restated"] += session.restated
-            row["changed"] += session.changed
-            row["states"][session.status.value] += 1
-    for row in rows.values():
-        row["states"] = dict(row["states"])
-        row["status"] = next((state for state in _BY_GRAVITY if row["states"].get(state)), "closed")
-    return list(rows.values())
+                "symbol": code,
+                "sessions": statuses.total(),
+                **sum((outcome.counts for outcome in own), start=RowCounts()).as_dict(),
+                "rows": sum(session.actual for session in sessions),
+                **sums,
+                "changed": sum(session.changed for session in sessions),
+                "statuses": dict(statuses),
+                "status": describe_statuses(statuses) or "closed",
+                "error": next((outcome.error.what for outcome in own if outcome.error is not None), None),
+                "deferred_until": next((outcome.deferred_until for outcome in own if outcome.deferred), None),
+            }
+        )
+    return rows
 
 
 def print_summary(rows: Sequence[dict[str, Any]]) -> None:
     """Print the records of `sum_by_symbol` as a table."""
-    columns = ("symbol", "sessions", "rows", "missing", "quarantined", "restated", "status")
-    print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
+    print_table(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows], styles=_STYLES)
     changed, sessions = sum(row["changed"] for row in rows), sum(row["sessions"] for row in rows)
     note(f"{changed:,} of {sessions:,} sessions changed" if changed else "nothing changed")
 
@@ -62,20 +68,8 @@ def report_problems(outcomes: Sequence[Outcome]) -> ExitCode:
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     for what, error in {error.what: error for error in errors}.items():
         print_error(what, error.fix)
-    refused = [
-        (outcome.symbol.code, session.session, dict(session.reasons))
-        for outcome in outcomes
-        for session in outcome.sessions
-        if session.status.value == "refused"
-    ]
-    for code, session, reasons in refused[:5]:
-        reason_counts = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "too many bad rows"
-        print_error(
-            f"{code} {session} was refused: {reason_counts}",
-            "its rows are in the table `quarantine`; see docs/quality.md",
-        )
-    if len(refused) > 5:
-        print_error(f"... and {len(refused) - 5} more sessions were refused")
+    _report_unplaced(outcomes)
+    refused = _report_refused(outcomes)
     for what, advice in {outcome.advice.what: outcome.advice for outcome in outcomes if outcome.advice}.items():
         print_error(what, advice.fix)
     deferred = [outcome for outcome in outcomes if outcome.deferred is not None]
@@ -87,3 +81,37 @@ def report_problems(outcomes: Sequence[Outcome]) -> ExitCode:
     if refused or any(not isinstance(error, TransientVendorError) for error in errors):
         return ExitCode.FAILED
     return ExitCode.TRANSIENT if errors or deferred else ExitCode.OK
+
+
+def _report_unplaced(outcomes: Sequence[Outcome]) -> None:
+    """Rows of no session, also where they are few enough that the rest is stored."""
+    found = [(outcome, outcome.unplaced) for outcome in outcomes if outcome.unplaced is not None]
+    # Refused answers first.
+    for outcome, unplaced in sorted(found, key=lambda item: not item[1].refused)[:_LISTED]:
+        what = f"the answer for {outcome.symbol.code} {outcome.start} to {outcome.end} was refused: "
+        print_error(
+            f"{what if unplaced.refused else f'{outcome.symbol.code}: '}{unplaced.sentence}",
+            "" if outcome.advice else unplaced.fix,
+        )
+    if len(found) > _LISTED:
+        print_error(f"... and {len(found) - _LISTED} more answers have rows that belong to no session")
+
+
+def _report_refused(outcomes: Sequence[Outcome]) -> bool:
+    """Refused sessions, those of answers that were refused as a whole left out; whether anything was refused."""
+    whole = [outcome for outcome in outcomes if outcome.unplaced is not None and outcome.unplaced.refused]
+    refused = [
+        (outcome.symbol.code, session.session, dict(session.reasons))
+        for outcome in outcomes
+        for session in outcome.sessions
+        if session.status.value == "refused" and outcome not in whole
+    ]
+    for code, session, reasons in refused[:_LISTED]:
+        named = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
+        print_error(
+            f"{code} {session} was refused: {named or 'rows that belong to no session may be of it'}",
+            "its rows are in the table `quarantine`; see docs/quality.md",
+        )
+    if len(refused) > _LISTED:
+        print_error(f"... and {len(refused) - _LISTED} more sessions were refused")
+    return bool(refused or whole)

@@ -5,24 +5,26 @@ Asking is left to `fetcher`, and the write itself to `lake`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
 from gb_pipeline.ingest.job import Chunk, Fetch, Progress, concat_answers
-from gb_pipeline.ingest.recorder import Recorder
+from gb_pipeline.ingest.recorder import Recorder, as_failed
 from gb_pipeline.ingest.splits import without_overtaken
 from gb_pipeline.lake.coverage import deferred_sessions
-from gb_pipeline.lake.report import SessionReport, WriteReport, session_reports
+from gb_pipeline.lake.fetches import FetchRecord
+from gb_pipeline.lake.report import SessionReport, session_reports
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.advice import advise
-from gb_pipeline.quality.model import OUTSIDE
+from gb_pipeline.quality.reasons import OUTSIDE
 from gb_pipeline.quality.rules import BarRules
 
 
@@ -59,20 +61,20 @@ class BatchWriter:
         if self.rules.adjustment is Adjustment.SPLIT:
             batch = without_overtaken(self._store, self.recorder.source, batch)
         self.recorder.record(fetch.record for fetch in batch)
-        groups: dict[tuple[date, date], list[Fetch]] = defaultdict(list)
-        for fetch in batch:
-            groups[fetch.chunk.start, fetch.chunk.end].append(fetch)
-        for group in groups.values():
-            self._write_answers([fetch for fetch in group if not isinstance(fetch.answer, GbError)])
+        stored: list[FetchRecord | None] = []
+        for group in _commits(batch):
+            stored += self._write_answers([fetch for fetch in group if not isinstance(fetch.answer, GbError)])
             errors = [(fetch, fetch.answer) for fetch in group if isinstance(fetch.answer, GbError)]
             self._record_failures([item for item in errors if not isinstance(item[1], QuotaExhausted)])
             self._defer([item for item in errors if isinstance(item[1], QuotaExhausted)])
+        self.recorder.record(stored)
         for fetch in batch:
             self.progress[fetch.chunk.job].report()
 
-    def _write_answers(self, group: Sequence[Fetch]) -> None:
+    def _write_answers(self, group: Sequence[Fetch]) -> list[FetchRecord | None]:
+        """Store answers of different symbols; the rows of their questions, with what became of them."""
         if not group:
-            return
+            return []
         try:
             report = self._store.write_bars(
                 self.recorder.source.name,
@@ -84,22 +86,29 @@ class BatchWriter:
                 fetched_at=_asked_at(group, self._store.clock()),
                 run_id=self.recorder.run_id,
                 listings=self.listings,
+                rows_read=_rows_read(group),
             )
         except WindowRefused as refusal:
             if len(group) > 1:
                 # One vendor answer of the batch is broken; find out whose.
-                for fetch in group:
-                    self._write_answers([fetch])
-                return
-            self._record_failures([(group[0], refusal)])
-            return
+                return [record for fetch in group for record in self._write_answers([fetch])]
+            [fetch] = group
+            failed = fetch.record and as_failed(
+                fetch.record, refusal, fetch.record.latency_ms / 1000, calls=fetch.record.calls, size=fetch.record.bytes
+            )
+            self._record_failures([(replace(fetch, record=failed), refusal)])
+            return [failed]
         by_symbol = _by_symbol(report.sessions)
+        records = []
         for fetch in group:
-            sessions = by_symbol[fetch.chunk.symbol.code]
+            code = fetch.chunk.symbol.code
+            record = fetch.record and fetch.record.with_counts(report.counts.get(code, RowCounts()))
             progress = self.progress[fetch.chunk.job]
-            progress.add(sessions, fetch.record, report)
-            if isinstance(fetch.answer, Fetched) and _outside_sessions(sessions, report, fetch.chunk.symbol.code):
+            progress.add(by_symbol[code], record, report)
+            if isinstance(fetch.answer, Fetched) and _outside_sessions(by_symbol[code], code in report.unplaced):
                 progress.advise(advise(fetch.answer.frame["timestamp"], self.rules, zone=self.stamp_zone))
+            records.append(record)
+        return records
 
     def _record_failures(self, failures: Sequence[tuple[Fetch, GbError]]) -> None:
         """One commit for all symbols of a window: a vendor that is down fails for hundreds at once."""
@@ -131,6 +140,27 @@ class BatchWriter:
         return self.rules.calendar.window(chunk.start, chunk.end, self.resolution)
 
 
+def _commits(batch: Sequence[Fetch]) -> Iterable[Sequence[Fetch]]:
+    """Fetches that are stored together: of one window, and each symbol once, so that its rows are those of one answer."""
+    groups: dict[tuple[date, date, int], list[Fetch]] = defaultdict(list)
+    seen: Counter[tuple[date, date, str]] = Counter()
+    for fetch in batch:
+        chunk = fetch.chunk
+        turn = seen[chunk.start, chunk.end, chunk.symbol.code]
+        seen[chunk.start, chunk.end, chunk.symbol.code] += 1
+        groups[chunk.start, chunk.end, turn].append(fetch)
+    return groups.values()
+
+
+def _rows_read(group: Sequence[Fetch]) -> dict[str, int]:
+    """Rows that were read for each symbol's answer, where these are more than it has."""
+    return {
+        fetch.chunk.symbol.code: fetch.answer.rows_read
+        for fetch in group
+        if isinstance(fetch.answer, Fetched) and fetch.answer.rows_read is not None
+    }
+
+
 def _codes(errors: Sequence[tuple[Fetch, GbError]]) -> list[str]:
     return list(dict.fromkeys(fetch.chunk.symbol.code for fetch, _ in errors))
 
@@ -142,9 +172,9 @@ def _by_symbol(sessions: Iterable[SessionReport]) -> Mapping[str, list[SessionRe
     return by_symbol
 
 
-def _outside_sessions(sessions: Sequence[SessionReport], report: WriteReport, code: str) -> bool:
+def _outside_sessions(sessions: Sequence[SessionReport], unplaced: bool) -> bool:
     """Whether rows of a symbol lay where its market is closed."""
-    return report.unplaced.get(code, 0) > 0 or any(OUTSIDE & session.reasons.keys() for session in sessions)
+    return unplaced or any(OUTSIDE & session.reasons.keys() for session in sessions)
 
 
 def _asked_at(group: Sequence[Fetch], now: datetime) -> dict[str, datetime]:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from itertools import chain
-
-import polars as pl
 
 from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, QuotaExhausted, UnknownSymbol
 from gb_pipeline.ingest.job import Chunk, Fetch, Progress, request_window
 from gb_pipeline.ingest.recorder import Recorder
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
 from gb_pipeline.quality.rules import BarRules
@@ -103,8 +100,6 @@ class Fetcher:
             # The others are put to the provider all the same: it may have their answer already, and sends nothing.
             recorded, self._quota_recorded = self._quota_recorded, True
             return Fetch(chunk, answer, None if recorded and not answer.calls else record)
-        if isinstance(answer, Fetched):
-            record = replace(record, unplaced=self._count_unplaced(answer.frame))
         return Fetch(chunk, answer, record)
 
     async def _request(self, chunk: Chunk, window: Window) -> Fetched:
@@ -114,10 +109,3 @@ class Fetcher:
                 fix="choose another resolution for this source in gb.yaml",
             )
         return await self.provider.fetch_bars(chunk.symbol, window, self.resolution)
-
-    def _count_unplaced(self, frame: pl.DataFrame) -> int | None:
-        """Rows of no session, or without a stamp that can be read; None of a frame that has no stamps to look at."""
-        stamps = frame.get_column("timestamp", default=None)
-        if stamps is None or stamps.dtype != RECEIVED["timestamp"]:
-            return None
-        return self.rules.calendar.session_of(stamps, self.resolution).null_count()

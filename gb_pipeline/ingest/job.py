@@ -5,6 +5,7 @@ Nothing here asks a vendor or writes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -14,12 +15,14 @@ import polars as pl
 from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.advice import Advice
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.unplaced import UnplacedRows
 
 # Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
 CHUNK_ROWS = 50_000
@@ -46,9 +49,9 @@ class Outcome:
         latency_ms: milliseconds that the vendor took.
         calls: requests it took.
         vendor_bytes: size of the vendor's answers.
-        rows: rows in them.
+        counts: what became of their rows.
+        unplaced: rows that belong to no session that was asked for, and whether they refused an answer; None without any.
         written_bytes: size of the data files of the commits that this job shared with others.
-        unplaced: rows of `rows` that belong to no session of the calendar; they are in quarantine.
         version: newest version of the table that this job led to; None when nothing had to be committed.
         advice: the setting that would explain rows outside the sessions, where one would.
     """
@@ -62,9 +65,9 @@ class Outcome:
     latency_ms: int = 0
     calls: int = 0
     vendor_bytes: int = 0
-    rows: int = 0
+    counts: RowCounts = field(default_factory=RowCounts)
+    unplaced: UnplacedRows | None = None
     written_bytes: int = 0
-    unplaced: int = 0
     version: int | None = None
     advice: Advice | None = None
 
@@ -73,7 +76,14 @@ class Outcome:
         """Whether every session is stored as the vendor has it: none failed, none refused, none deferred."""
         bad = {SessionStatus.FAILED, SessionStatus.REFUSED}
         bad_session = any(session.status in bad for session in self.sessions)
-        return self.error is None and self.deferred is None and not bad_session
+        refused = self.unplaced is not None and self.unplaced.refused
+        return self.error is None and self.deferred is None and not bad_session and not refused
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many sessions are in which state; closed days are no sessions."""
+        counts = Counter(item.status.value for item in self.sessions if item.status is not SessionStatus.CLOSED)
+        return dict(counts)
 
     @property
     def deferred_until(self) -> datetime | None:
@@ -168,7 +178,8 @@ class Progress:
     _deferred: QuotaExhausted | None = None
     _records: list[FetchRecord] = field(default_factory=list)
     _bytes: int = 0
-    _unplaced: int = 0
+    _counts: RowCounts = field(default_factory=RowCounts)
+    _unplaced: UnplacedRows | None = None
     _version: int | None = None
     _advice: Advice | None = None
 
@@ -197,7 +208,10 @@ class Progress:
         else:
             self._error = self._error or error
         if report is not None:
-            self._unplaced += report.unplaced.get(self.job.symbol.code, 0)
+            code = self.job.symbol.code
+            self._counts += report.counts.get(code, RowCounts())
+            if (unplaced := report.unplaced.get(code)) is not None:
+                self._unplaced = unplaced if self._unplaced is None else self._unplaced + unplaced
         if report is not None and report.version is not None:
             self._bytes += report.bytes
             self._version = max(self._version or 0, report.version)
@@ -225,7 +239,7 @@ class Progress:
             latency_ms=sum(record.latency_ms for record in self._records),
             calls=sum(record.calls for record in self._records),
             vendor_bytes=sum(record.bytes for record in self._records),
-            rows=sum(record.rows for record in self._records),
+            counts=self._counts,
             written_bytes=self._bytes,
             unplaced=self._unplaced,
             version=self._version,

@@ -212,13 +212,13 @@ def _recent_fetches(store: LakeStore, source: SourceSettings, resolution: Resolu
     rows = (
         fetches.scan(store.tables, source.name)
         .filter(answered)
-        .select("fetched_at", "latency_ms", "calls", "bytes", "rows")
+        .select("fetched_at", "latency_ms", "calls", "bytes", "received")
         .sort("fetched_at")
         .tail(_RECENT)
         .collect()
     )
     median = (rows["latency_ms"] / rows["calls"] / 1000).median()
-    received, size = (int(rows[name].sum()) for name in ("rows", "bytes"))
+    received, size = (int(rows[name].sum()) for name in ("received", "bytes"))
     return _Recent(
         latency=float(median) if isinstance(median, float) else ASSUMED_LATENCY,
         measured=rows.height,

@@ -119,7 +119,7 @@ class Recorder:
         return answer, replace(
             question,
             outcome=FetchOutcome.OK if len(answer) else FetchOutcome.EMPTY,
-            rows=len(answer),
+            received=len(answer),
             calls=tally.calls,
             bytes=tally.bytes,
             latency_ms=round(tally.latency * 1000),
@@ -195,6 +195,8 @@ def as_failed(
         what = "a bug; the run's log has its traceback"
     return replace(
         question,
+        # Of an answer that is not taken nothing was received.
+        received=0,
         outcome=FetchOutcome.DEFERRED if isinstance(error, QuotaExhausted) else FetchOutcome.ERROR,
         calls=(error.calls if isinstance(error, VendorError) else 0) or calls,
         latency_ms=round(seconds * 1000),
@@ -209,7 +211,7 @@ def _as_answered(question: FetchRecord, answer: Fetched, hashes: Sequence[str]) 
     return replace(
         question,
         outcome=FetchOutcome.OK if answer.frame.height else FetchOutcome.EMPTY,
-        rows=answer.frame.height,
+        received=answer.frame.height,
         calls=answer.calls,
         latency_ms=round(answer.latency * 1000),
         bytes=answer.bytes,

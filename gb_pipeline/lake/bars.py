@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -20,6 +20,7 @@ from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.merge import KEY, MergeResult, merge
 from gb_pipeline.lake.report import WriteReport
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.stored import in_window, read_files, refuse_narrower, refuse_unrecorded, window_files
 from gb_pipeline.market.moments import INSTANT, MICROSECOND, instant_literal
 from gb_pipeline.market.resolution import Resolution
@@ -29,7 +30,9 @@ from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.corporate_actions import NOT_REQUESTED
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.runs import count_rows
 from gb_pipeline.quality.session_days import Listing
+from gb_pipeline.quality.unplaced import UnplacedRows
 from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.history import revise
@@ -47,6 +50,7 @@ class BarsRequest:
     Attributes:
         source, symbols, resolution, window: what was requested.
         fetched_at: when, by symbol.
+        rows_read: by symbol, rows that were read for its answer, where these are more than the answer has.
         run_id: of the run that made the request.
         listings: first session, and first session without it, by symbol.
     """
@@ -58,6 +62,7 @@ class BarsRequest:
     fetched_at: Mapping[str, datetime]
     run_id: str | None
     listings: Mapping[str, Listing]
+    rows_read: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fetch_moments(self) -> pl.DataFrame:
@@ -98,9 +103,11 @@ def _validate_requested(frame: pl.DataFrame, request: BarsRequest, rules: BarRul
             f"column 'symbol' of the frame is {frame.schema['symbol']}, not text", fix="cast it to pl.String"
         )
     if "symbol" not in frame.columns:
-        return validate(frame, rules, request.window, now=request.earliest)
+        return validate(frame, rules, request.window, now=request.earliest)  # which says that it is missing
     is_requested = frame["symbol"].is_in(list(request.symbols)).fill_null(False)
-    validation = validate(frame.filter(is_requested), rules, request.window, now=request.earliest)
+    validation = validate(
+        frame.filter(is_requested), rules, request.window, now=request.earliest, rows_read=request.rows_read
+    )
     if is_requested.all():
         return validation
     others = frame.filter(~is_requested)
@@ -112,7 +119,14 @@ def _validate_requested(frame: pl.DataFrame, request: BarsRequest, rules: BarRul
         pl.lit([NOT_REQUESTED]).alias("reasons"),
         (pl.coalesce("received", as_json) if "received" in others.columns else as_json).alias("row"),
     )
-    return replace(validation, bad=pl.concat([validation.bad, refused]), received=frame.height)
+    received = {**validation.received_by_symbol, **count_rows(refused)}
+    unplaced = {symbol: UnplacedRows(rows, rows, {NOT_REQUESTED: rows}) for symbol, rows in count_rows(refused).items()}
+    return replace(
+        validation,
+        bad=pl.concat([validation.bad, refused]),
+        received_by_symbol=received,
+        unplaced={**validation.unplaced, **unplaced},
+    )
 
 
 class _Writer:
@@ -135,8 +149,10 @@ class _Writer:
         inside = stored.filter(
             (pl.col("timestamp") >= instant_literal(window.start)) & (pl.col("timestamp") < instant_literal(window.end))
         )
-        refused = pl.concat([self.validation.bad.select(KEY), self._unlisted(inside)])
+        refused = pl.concat([self.validation.bad.select(KEY), self._unlisted(inside), self._in_doubt(inside)])
         self.merged = merged = merge(self.validation.good, inside, refused, self.request.fetch_moments)
+        # Before anything is written or acknowledged.
+        counts = _count_by_symbol(self.validation, merged)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
         description = side_pool().submit(self._describe, _rows_after_write(stored, merged), merged)
         try:
@@ -151,7 +167,7 @@ class _Writer:
             draft.info.update(
                 ledger_notes.encode_note(self.tables, ledger.select_changed(ledger_rows, recorded), draft.stamp)
             )
-        return self._report(sessions, merged, version, size)
+        return self._report(sessions, merged, counts, version, size)
 
     def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Keys of stored rows outside their symbol's listing: they were not requested, so they were not withdrawn."""
@@ -167,6 +183,23 @@ class _Writer:
             pl.col("session") >= pl.col("end")
         ).fill_null(False)
         return stored_with_listing.filter(outside).select(KEY)
+
+    def _in_doubt(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """Keys of stored rows of which the response does not tell whether the vendor still has them.
+
+        They lie in a session that is refused, or its response has rows that may be of any day.
+        """
+        validation = self.validation
+        if not validation.refused and not validation.doubtful:
+            return stored.select(KEY).clear()
+        kinds = {"symbol": pl.String(), "session": pl.Date()}
+        sessions = pl.DataFrame(sorted(validation.refused), schema=kinds, orient="row")
+        return pl.concat(
+            [
+                stored.join(sessions, on=["symbol", "session"], how="semi").select(KEY),
+                stored.filter(pl.col("symbol").is_in(list(validation.doubtful))).select(KEY),
+            ]
+        )
 
     def _recorded_sessions(self) -> pl.DataFrame:
         """What the ledger holds about the days of the window."""
@@ -184,12 +217,12 @@ class _Writer:
         if recorded["actual"].sum() != good.height or self._fingerprints_differ(recorded):
             return None
         no_rows = good.select("symbol", "session", "timestamp").clear()
-        unchanged = MergeResult(good.clear(), good.clear(), no_rows, no_rows, good.clear(), good.height)
+        unchanged = MergeResult(good.clear(), good.clear(), no_rows, no_rows, good.clear(), count_rows(good))
         sessions = self._describe(good.with_columns(pl.lit(None, pl.Boolean).alias("withdrawn")), unchanged)
         if ledger.select_changed(self._ledger_rows(sessions, None), recorded).height:
             return None
         self.merged = unchanged
-        return self._report(sessions, unchanged, None, 0)
+        return self._report(sessions, unchanged, _count_by_symbol(self.validation, unchanged), None, 0)
 
     def _fingerprints_differ(self, recorded: pl.DataFrame) -> bool:
         """Whether the fingerprints of a small response differ; those of a large one are computed only once, with all the rest."""
@@ -259,27 +292,47 @@ class _Writer:
             touched=merged.added.select("symbol", "session", "timestamp"),
             restated=merged.restated,
             withdrawn=merged.withdrawn,
+            late=merged.late,
         )
 
-    def _report(self, sessions: pl.DataFrame, merged: MergeResult, version: int | None, size: int) -> WriteReport:
-        described = sessions.select("symbol", "session")
-        unplaced = self.validation.bad.join(described, on=["symbol", "session"], how="anti").group_by("symbol").len()
+    def _report(
+        self,
+        sessions: pl.DataFrame,
+        merged: MergeResult,
+        counts: Mapping[str, RowCounts],
+        version: int | None,
+        size: int,
+    ) -> WriteReport:
         return WriteReport(
             source=self.request.source,
             resolution=self.rules.resolution,
             window=self.request.window,
             sessions_frame=sessions,
-            received=self.validation.received,
-            stored=self.validation.good.height - merged.late.height,
-            unchanged=merged.unchanged,
-            quarantined=self.validation.bad.height,
+            counts=counts,
+            unplaced=self.validation.unplaced,
             restated=merged.restated.height,
             withdrawn=merged.withdrawn.height,
             late=merged.late.height,
-            unplaced=dict(unplaced.iter_rows()),
             bytes=size,
             version=version,
         )
+
+
+def _count_by_symbol(validation: ValidationResult, merged: MergeResult) -> dict[str, RowCounts]:
+    """What became of the rows of each symbol."""
+    added, withdrawn = count_rows(merged.added), count_rows(merged.withdrawn)
+    bad, late, duplicates = (count_rows(rows) for rows in (validation.bad, merged.late, validation.duplicates))
+    return {
+        symbol: RowCounts(
+            received=received,
+            stored=added.get(symbol, 0) - withdrawn.get(symbol, 0),
+            unchanged=merged.unchanged.get(symbol, 0),
+            quarantined=bad.get(symbol, 0) + late.get(symbol, 0),
+            duplicates=duplicates.get(symbol, 0),
+            unplaced=validation.unplaced[symbol].rows if symbol in validation.unplaced else 0,
+        )
+        for symbol, received in validation.received_by_symbol.items()
+    }
 
 
 def _quarantine(tables: Tables, request: BarsRequest, bad: pl.DataFrame, clock: Clock) -> None:

@@ -7,7 +7,7 @@ arrays, symbol after symbol and day after day. Nothing here reads or writes a ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -22,6 +22,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import ValidationResult
 from gb_pipeline.quality.fingerprint import fingerprint_runs
+from gb_pipeline.quality.reasons import NO_BAR
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
 from gb_pipeline.quality.session_days import Flags, Listing, SessionDays
@@ -121,6 +122,7 @@ def describe_sessions(
     touched: pl.DataFrame,
     restated: pl.DataFrame,
     withdrawn: pl.DataFrame,
+    late: pl.DataFrame | None = None,
     failed: bool = False,
     fingerprints: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
@@ -137,6 +139,7 @@ def describe_sessions(
         listings: first session, and first session without it, by symbol.
         touched, restated, withdrawn: `symbol`, `session` and more of the rows that this write stored or changed, that had
             other content before, and that it marked as no longer sent.
+        late: the same of good rows that were fetched before what is stored was.
         failed: there was no response: the fetch failed.
         fingerprints: of `rows`, from `session_fingerprints`, where they are known already.
 
@@ -156,12 +159,23 @@ def describe_sessions(
     runs = session_runs(rows)
     places = days.places(runs.symbols, runs.sessions)
     actual, quarantined = days.add(places, runs.counts), days.count(validation.bad)
-    gaps = gaps_by_day(days, bars, runs, places, rules, refused=validation.bad, failed=failed)
+    expected, good = np.where(days.listed, days.of_days(bars.counts), 0), days.count(validation.good)
+    stored = days.count(touched) - days.count(withdrawn)
+    late_rows = days.count(late) if late is not None and late.height else 0
+    duplicates = days.count(validation.duplicates)
+    refused = _is_refused(days, validation)
+    # Where rows may be of any day, no day is known to have none.
+    unknown = refused | (_of(days, validation.doubtful) & (actual == 0) & (expected > 0))
+    in_doubt = refused | _of(days, validation.doubtful)
+    # A line without a price is the vendor's way to say that there is no bar.
+    is_no_bar = (pl.col("reasons").list.len() == 1) & pl.col("reasons").list.contains(NO_BAR)
+    delivered = validation.bad.filter(~is_no_bar) if validation.bad.height else validation.bad
+    gaps = gaps_by_day(days, bars, runs, places, rules, refused=delivered, in_doubt=in_doubt, failed=failed)
     status = _status(
         (SessionStatus.CLOSED, days.closed),
         (SessionStatus.FAILED, np.full(days.height, failed)),
-        (SessionStatus.REFUSED, _is_refused(days, validation)),
-        (SessionStatus.NOT_LISTED, ~days.listed),
+        (SessionStatus.NOT_LISTED, ~days.listed & ~refused),
+        (SessionStatus.REFUSED, unknown),
         (SessionStatus.EMPTY, actual == 0),
         (SessionStatus.PARTIAL, gaps.counts > 0),
         (SessionStatus.COMPLETE, np.ones(days.height, dtype=bool)),
@@ -175,11 +189,14 @@ def describe_sessions(
     return _frame(
         days,
         status=status,
-        expected=np.where(days.listed, days.of_days(bars.counts), 0),
+        expected=expected,
         actual=actual,
         missing=gaps.missing,
-        received=days.count(validation.good) + quarantined,
-        quarantined=quarantined,
+        received=good + quarantined + duplicates,
+        stored=stored,
+        unchanged=good - stored - late_rows,
+        quarantined=quarantined + late_rows,
+        duplicates=duplicates,
         restated=days.count(restated),
         withdrawn=days.add(places, _count_withdrawn(runs)),
         changed=days.count(touched) + days.count(withdrawn) > 0,
@@ -253,10 +270,21 @@ def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:
 
 
 def _is_refused(days: SessionDays, validation: ValidationResult) -> Flags:
+    """Sessions of which nothing is believed; with a whole answer, all sessions of the symbol."""
+    refused = _of(days, validation.refused_answers)
     if not validation.refused:
-        return np.zeros(days.height, dtype=bool)
+        return refused
     pairs = pl.DataFrame(list(validation.refused), schema={"symbol": pl.String(), "session": pl.Date()}, orient="row")
-    return days.count(pairs) > 0
+    return refused | (days.count(pairs) > 0)
+
+
+def _of(days: SessionDays, symbols: Collection[str]) -> Flags:
+    """Where the days of some symbols that are listed are."""
+    if not symbols:
+        return np.zeros(days.height, dtype=bool)
+    is_one: Flags = days.symbols.is_in(list(symbols)).to_numpy()
+    where: Flags = is_one & days.listed & ~days.closed
+    return where
 
 
 def _count_withdrawn(runs: SessionRuns) -> Integers:

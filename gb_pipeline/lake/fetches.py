@@ -1,19 +1,23 @@
 """This module keeps the ledger of vendor calls: what was requested, what came, and how long it took.
 
 There is one row per request, whatever became of it: a window of bars, a range of corporate actions, a list of instruments. Rows
-are appended in one commit per batch.
+are appended in one commit per batch, before anything of an answer is stored. A request for bars is told again when they are:
+with what became of its rows. Until then, and where a process died in between, these counts are null.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from uuid import uuid4
 
 import polars as pl
 
+from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import FETCHES
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.storage import append, reading
 from gb_pipeline.storage.commit import Clock, wall_clock
@@ -43,7 +47,7 @@ class FetchRecord:
     window_end: datetime
     fetched_at: datetime
     outcome: FetchOutcome
-    rows: int = 0
+    received: int = 0
     calls: int = 0
     latency_ms: int = 0
     bytes: int = 0
@@ -54,7 +58,25 @@ class FetchRecord:
     kind: str = "bars"
     normaliser: str | None = None
     raw: tuple[str, ...] | None = None
+    stored: int | None = None
+    unchanged: int | None = None
+    quarantined: int | None = None
+    duplicates: int | None = None
     unplaced: int | None = None
+    fetch_id: str = field(default_factory=lambda: uuid4().hex[:16])
+
+    def with_counts(self, counts: RowCounts) -> FetchRecord:
+        """The same request, and what became of the rows of its answer.
+
+        Raises:
+            LakeError: the answer had another number of rows, which is a bug.
+        """
+        if counts.received != self.received:
+            raise LakeError(
+                f"{self.source} {self.symbol}: {self.received:,} rows were received, and {counts.received:,} accounted for",
+                fix="this is a bug of gb_pipeline: please report it with these numbers",
+            )
+        return replace(self, **counts.as_dict())
 
 
 def record(tables: Tables, records: Sequence[FetchRecord], *, clock: Clock = wall_clock) -> None:
@@ -71,7 +93,17 @@ def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
         {"source": source} if source is not None else None, holding={"symbol": symbols} if symbols is not None else None
     )
     lazy = reading.scan(tables.storage, FETCHES, files)
-    return lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols)))
+    return _newest_telling(lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols))))
+
+
+def _newest_telling(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What was told last of every fetch, known since it was told first."""
+    known_at, has_no_id = pl.col("known_at"), pl.col("fetch_id").is_null()
+    is_newest = has_no_id | (known_at == known_at.max().over("fetch_id"))
+    first = pl.when(has_no_id).then(known_at).otherwise(known_at.min().over("fetch_id"))
+    return (
+        rows.with_columns(is_newest.alias("is_newest"), first.alias("known_at")).filter("is_newest").drop("is_newest")
+    )
 
 
 def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:

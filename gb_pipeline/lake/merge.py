@@ -5,12 +5,14 @@ Nothing here reads or writes; versions are written in `storage.history`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.schema import CONTENT
+from gb_pipeline.quality.runs import count_rows
 
 KEY = ["symbol", "timestamp"]
 _BAR_KEYS = ["symbol", "session", "timestamp"]
@@ -27,7 +29,7 @@ class MergeResult:
         restated: `symbol, session, timestamp` of stored bars whose content changed.
         withdrawn: the same of stored bars that the vendor no longer returns.
         late: new rows that differ from what a later request stored: they change nothing.
-        unchanged: how many rows were stored already with this content.
+        unchanged: how many rows of each symbol were stored already with this content.
     """
 
     added: pl.DataFrame
@@ -35,7 +37,7 @@ class MergeResult:
     restated: pl.DataFrame
     withdrawn: pl.DataFrame
     late: pl.DataFrame
-    unchanged: int
+    unchanged: Mapping[str, int]
 
     @property
     def is_empty(self) -> bool:
@@ -49,7 +51,7 @@ def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_
     Args:
         new: good rows, `symbol, session, timestamp` and content in stored types, sorted by symbol and timestamp.
         stored: current rows of the same symbols and window: the same columns, `withdrawn`, `fetched_at`, and any others.
-        refused: `symbol, timestamp` of rows that the vendor sent and that were refused: it has not withdrawn these.
+        refused: `symbol, timestamp` of stored rows that the vendor has not withdrawn although it did not send them well.
         fetch_moments: `symbol`, `fetched_at`: when each symbol was requested.
     """
     arriving = _with_fetch_moment(new.select(_BAR), fetch_moments).with_columns(
@@ -58,7 +60,7 @@ def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_
     arriving = arriving.select(*_BAR, "withdrawn", "fetched_at")
     if stored.is_empty():
         no_rows = new.select(_BAR_KEYS).clear()
-        return MergeResult(arriving, stored, no_rows, no_rows, new.select(_BAR).clear(), 0)
+        return MergeResult(arriving, stored, no_rows, no_rows, new.select(_BAR).clear(), {})
     previous = stored.select(
         *KEY,
         *(pl.col(name).alias(f"old {name}") for name in CONTENT),
@@ -93,7 +95,7 @@ def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_
         restated=changed.filter(pl.col("is_stored") & ~pl.col("is_alike")).select(_BAR_KEYS),
         withdrawn=withdrawn.select(_BAR_KEYS).sort(KEY),
         late=compared.filter("late").select(_BAR),
-        unchanged=int(compared["same"].sum()),
+        unchanged=count_rows(compared.filter("same")),
     )
 
 

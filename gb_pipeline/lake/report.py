@@ -15,13 +15,14 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text
 from gb_pipeline.quality.gaps import Gap, GapReason
+from gb_pipeline.quality.unplaced import UnplacedRows
 
 _CODES = pl.List(pl.Struct({"code": pl.String(), "rows": pl.Int64()}))
 # One row per series and day of a window, made by `coverage.describe_sessions`. The last three columns are null where there
@@ -35,7 +36,10 @@ DESCRIBED = pl.Schema(
         "actual": pl.Int64(),
         "missing": pl.Int64(),
         "received": pl.Int64(),
+        "stored": pl.Int64(),
+        "unchanged": pl.Int64(),
         "quarantined": pl.Int64(),
+        "duplicates": pl.Int64(),
         "restated": pl.Int64(),
         "withdrawn": pl.Int64(),
         "changed": pl.Boolean(),
@@ -77,8 +81,8 @@ class SessionReport:
         session: the trading day.
         status: its state now; `refused`, `failed` and `deferred` say that nothing was changed here.
         expected, actual, missing: bars that the calendar expects, that are stored, and that are not.
-        received: rows that the vendor sent for this session.
-        quarantined: rows of them that were refused.
+        received: rows that the vendor sent for this session; always `stored + unchanged + quarantined + duplicates`.
+        stored, unchanged, quarantined, duplicates: what became of them; see `row_counts.RowCounts`.
         restated: rows whose content this write changed, because the vendor had; the old content is kept.
         withdrawn: stored rows that the vendor sends no longer, whenever that was noticed; they are kept.
         warnings: rows that are stored although they look suspicious, by code.
@@ -97,7 +101,10 @@ class SessionReport:
     actual: int = 0
     missing: int = 0
     received: int = 0
+    stored: int = 0
+    unchanged: int = 0
     quarantined: int = 0
+    duplicates: int = 0
     restated: int = 0
     withdrawn: int = 0
     warnings: Mapping[str, int] = field(default_factory=dict)
@@ -112,46 +119,60 @@ class SessionReport:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """One `write_bars`.
+    """One `write_bars`; always `received == stored + unchanged + quarantined + duplicates`, by symbol and in total.
 
     Attributes:
         sessions_frame: one row per series and day of the window, columns of `DESCRIBED`.
-        received: rows of the frame; always `stored + quarantined + late`.
-        stored: rows of the frame that the lake now holds with this content, whether new, restated or unchanged.
-        unchanged: rows of `stored` that it held before.
-        late: rows that were fetched before what is stored was; they changed nothing.
-        unplaced: quarantined rows that belong to no session of the window, by symbol.
+        counts: what became of the rows of each symbol, those of the frame that were not requested among them.
+        unplaced: rows that belong to no session of the window, by symbol, and whether they refused the whole answer.
+        restated: stored bars whose content changed.
+        withdrawn: stored bars that the vendor no longer sends.
+        late: quarantined rows that were fetched before what is stored was; they changed nothing.
         bytes: size of the data files that the commit added.
         version: the table's version after the commit; None when nothing had to be committed.
-
-    Raises:
-        LakeError: the rows do not add up, which is a bug.
     """
 
     source: str
     resolution: Resolution
     window: Window
     sessions_frame: pl.DataFrame = field(repr=False, compare=False)
-    received: int
-    stored: int
-    unchanged: int
-    quarantined: int
+    counts: Mapping[str, RowCounts]
     restated: int
     withdrawn: int
-    unplaced: Mapping[str, int]
     bytes: int
     version: int | None
     late: int = 0
+    unplaced: Mapping[str, UnplacedRows] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Hold the law that no row is lost."""
-        if self.received != self.stored + self.quarantined + self.late:
-            raise LakeError(
-                f"{self.source} {self.resolution} {self.window}: {self.received:,} rows were received, but {self.stored:,}"
-                f" were stored, {self.quarantined:,} quarantined and {self.late:,} late, which makes"
-                f" {self.stored + self.quarantined + self.late:,}",
-                fix="this is a bug of gb_pipeline: please report it with these numbers",
-            )
+    @cached_property
+    def total(self) -> RowCounts:
+        """What became of all rows."""
+        return sum(self.counts.values(), start=RowCounts())
+
+    @property
+    def received(self) -> int:
+        """Rows of the frame."""
+        return self.total.received
+
+    @property
+    def stored(self) -> int:
+        """Rows of it that are new or restated."""
+        return self.total.stored
+
+    @property
+    def unchanged(self) -> int:
+        """Rows of it that the lake held already with this content."""
+        return self.total.unchanged
+
+    @property
+    def quarantined(self) -> int:
+        """Rows of it that were refused."""
+        return self.total.quarantined
+
+    @property
+    def duplicates(self) -> int:
+        """Rows of it that repeat another one of its rows."""
+        return self.total.duplicates
 
     @cached_property
     def fingerprint(self) -> str:
@@ -162,6 +183,22 @@ class WriteReport:
     def sessions(self) -> tuple[SessionReport, ...]:
         """A value for each row of `sessions_frame`, made on first access."""
         return session_reports(self.sessions_frame)
+
+
+def describe_statuses(counts: Mapping[str, int]) -> str:
+    """How many sessions are in which state, best first; one session is its status. Closed days are no sessions.
+
+    Example:
+        >>> describe_statuses({"refused": 1, "complete": 976, "partial": 3, "closed": 400})
+        '976 complete, 3 partial, 1 refused'
+    """
+    order = [status.value for status in SessionStatus]
+    sessions = {status: counts[status] for status in order if counts.get(status) and status != SessionStatus.CLOSED}
+    if not sessions:
+        return "closed" if counts.get(SessionStatus.CLOSED) else ""
+    if sum(sessions.values()) == 1:
+        return next(iter(sessions)).replace("_", " ")
+    return ", ".join(f"{number:,} {status.replace('_', ' ')}" for status, number in sessions.items())
 
 
 def session_reports(described: pl.DataFrame) -> tuple[SessionReport, ...]:

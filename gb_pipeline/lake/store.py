@@ -78,6 +78,7 @@ class LakeStore:
         fetched_at: FetchedAt = None,
         run_id: str | None = None,
         listings: Mapping[str, Listing] | None = None,
+        rows_read: Mapping[str, int] | None = None,
     ) -> WriteReport:
         """Validate and store everything that a source has for some symbols in a window. Idempotent.
 
@@ -96,6 +97,8 @@ class LakeStore:
                 What a later request stored is never replaced by an earlier one: such rows go to quarantine.
             run_id: kept with refused rows.
             listings: first session, and first session without it, by symbol.
+            rows_read: by symbol, rows that were read for its answer, where that is more than the frame has (the lines of a whole
+                file): `rules.max_bad_fraction` of rows without a session is a share of these.
 
         Returns:
             The report; `version` is None when no bar had to be committed.
@@ -103,12 +106,13 @@ class LakeStore:
         Raises:
             ConfigError, InvalidSymbol: a name that a lake cannot hold, an invalid window, or rules of another resolution.
             WindowRefused: the frame has wrong columns or types; nothing was stored. A session with more bad rows than
-                `rules.max_bad_fraction` does not raise: it is reported as `refused`, and all its rows are in quarantine.
+                `rules.max_bad_fraction` does not raise: it is reported as `refused`, and all its rows are in quarantine. So are
+                all sessions of a symbol of whose rows too many belong to no session of the window.
             LakeError: the lake cannot be written or is damaged, or the series is stored with another precision or adjustment.
 
         Example:
             >>> report = LakeStore.at("data").write_bars("mine", "BTC-USD", Resolution.MINUTE, day, frame)
-            >>> report.received == report.stored + report.quarantined + report.late
+            >>> report.received == report.stored + report.unchanged + report.quarantined + report.duplicates
             True
         """
         source, codes = source_name(source), _symbol_codes(symbols)
@@ -127,6 +131,7 @@ class LakeStore:
             fetched_at=self._moments(codes, fetched_at),
             run_id=run_id,
             listings=listings or {},
+            rows_read=rows_read or {},
         )
         refuse_other_adjustment(self.tables, source, parsed, codes, bar_rules.adjustment)
         return bars.write(self.tables, request, _with_symbol(frame, codes), bar_rules, self.clock)

@@ -128,7 +128,7 @@ FETCHES = pa.schema(
         *_WINDOW,
         _field("fetched_at", TIMESTAMP, "when the call began"),
         _field("outcome", pa.string(), "ok, empty, error or deferred"),
-        _field("rows", pa.int64(), "rows in the answer"),
+        _field("received", pa.int64(), "rows in the answer"),
         _field("calls", pa.int64(), "requests it took, retries included"),
         _field("latency_ms", pa.int64(), "milliseconds until the last byte"),
         _field("bytes", pa.int64(), "size of the answer's bodies"),
@@ -139,8 +139,19 @@ FETCHES = pa.schema(
         _field("kind", pa.string(), "bars, corporate_actions or instruments; bars where null", nullable=True),
         _field("normaliser", pa.string(), "name and version of the code that read the answer", nullable=True),
         _field("raw", pa.list_(pa.string()), "SHA-256 of each kept body, in the order of the calls", nullable=True),
+        # What became of the rows of bars, from the moment on at which they are stored.
+        _field("stored", pa.int64(), "rows of it that were new or restated", nullable=True),
+        _field("unchanged", pa.int64(), "rows of it that were stored before", nullable=True),
+        _field("quarantined", pa.int64(), "rows of it that were refused", nullable=True),
+        _field("duplicates", pa.int64(), "rows of it that repeat another one in every value", nullable=True),
         _field(
-            "unplaced", pa.int64(), "rows that belong to no session, or whose timestamp cannot be read", nullable=True
+            "unplaced",
+            pa.int64(),
+            "quarantined rows that belong to no session of the window, or whose timestamp cannot be read",
+            nullable=True,
+        ),
+        _field(
+            "fetch_id", pa.string(), "tells fetches apart: the same one is told again once it is stored", nullable=True
         ),
     ]
 )
@@ -232,7 +243,7 @@ RECEIVED = pl.Schema(
     }
 )
 # Columns that a provider may add: `ask_close` of a quote bar (a crossed quote is refused), the line or object itself, and why it
-# cannot be a bar where the provider knows better than that its stamp is missing (`quality.bars.FAULTS`).
+# cannot be a bar where the provider knows better than that its stamp is missing (such as `quality.reasons.AMBIGUOUS_TIMESTAMP`).
 RECEIVED_OPTIONAL = pl.Schema(
     {
         "trade_count": pl.String(),

@@ -16,10 +16,10 @@ import dagster as dg
 
 from gb_pipeline.errors import GbError, QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
-from gb_pipeline.lake.report import SessionReport, SessionStatus
-from gb_pipeline.quality.bars import REFUSED_WITH_SESSION
+from gb_pipeline.lake.report import SessionReport, SessionStatus, describe_statuses
 from gb_pipeline.quality.fingerprint import combine
 from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
+from gb_pipeline.quality.reasons import REFUSED_WITH_ANSWER, REFUSED_WITH_SESSION
 
 VALID = "valid"
 COMPLETE = "complete"
@@ -84,22 +84,28 @@ class PartitionOutcome:
     @property
     def reason(self) -> str:
         """Why it is not materialised, in one sentence."""
+        if self.refused and self.job.unplaced is not None and self.job.unplaced.refused:
+            return self.job.unplaced.sentence
         if self.refused:
             # Good rows of a refused session are set aside with it; they are not what is wrong.
             codes = _sum_counts(self.sessions, "reasons")
-            bad = self.sum("quarantined") - codes.pop(REFUSED_WITH_SESSION, 0)
+            bad = self.sum("quarantined") - codes.pop(REFUSED_WITH_SESSION, 0) - codes.pop(REFUSED_WITH_ANSWER, 0)
+            if not bad and self.job.unplaced is not None:
+                return f"no row can be said to belong to it: {self.job.unplaced.sentence}"
             commonest = ", ".join(f"{name} {count}" for name, count in codes.most_common(3))
             return f"{bad:,} of {self.sum('received'):,} rows are bad ({commonest})"
         return self.error.what if self.error is not None else "the fetch failed"
 
     @property
     def sentence(self) -> str:
-        """`1,437 of 1,440 bars`, or why there are none."""
-        states = {session.status.value for session in self.sessions}
-        actual, expected = self.sum("actual"), self.sum("expected")
-        if not actual and len(states) == 1:
-            return states.pop().replace("_", " ")
-        return f"{actual:,} of {expected:,} bars" if self.sessions else "not begun"
+        """`1,437 of 1,440 bars`, with the states of the sessions where there are several, or why there are no bars."""
+        counts = Counter(session.status.value for session in self.sessions)
+        actual, expected, statuses = self.sum("actual"), self.sum("expected"), describe_statuses(counts)
+        if not self.sessions:
+            return "not begun"
+        if not actual:
+            return statuses
+        return f"{actual:,} of {expected:,} bars" + (f": {statuses}" if "," in statuses else "")
 
     def materialization_metadata(self, series_rows: int) -> dict[str, Any]:
         """What a materialisation shows; numbers are plotted over the partitions.
@@ -115,7 +121,7 @@ class PartitionOutcome:
             "rows": self.sum("actual"),
             "expected": self.sum("expected"),
             "missing": self.sum("missing"),
-            "quarantined": self.sum("quarantined"),
+            **self._row_counts(),
             "restated": self.sum("restated"),
             # Of all that is stored, whenever it was noticed: rows that the vendor no longer returns.
             "withdrawn": self.sum("withdrawn"),
@@ -142,9 +148,16 @@ class PartitionOutcome:
             metadata["fix"] = self.error.fix
         elif self.refused and self.job.advice is not None:
             metadata |= {"explanation": self.job.advice.what, "fix": self.job.advice.fix}
-        return (
-            metadata | {"received": self.sum("received"), "quarantined": self.sum("quarantined")} | self._worst_rows()
-        )
+        return metadata | self._row_counts() | self._worst_rows()
+
+    def _row_counts(self) -> dict[str, Any]:
+        """What became of the rows of its sessions, and of all rows that the vendor sent in the same answers."""
+        names = ("received", "stored", "unchanged", "quarantined", "duplicates")
+        counts: dict[str, Any] = {name: self.sum(name) for name in names}
+        counts["whole_fetch"] = self.job.counts.sentence
+        if self.job.unplaced is not None:
+            counts["of_no_session"] = self.job.unplaced.sentence
+        return counts
 
     def deferral_metadata(self, why: QuotaExhausted) -> dict[str, Any]:
         """What an observation of a deferred partition shows."""

@@ -164,7 +164,7 @@ class ChunkReplay:
             listings={code: self.source.listing(self.chunk.symbol)},
         )
         self.replayed.restated += report.restated
-        self.replayed.written += report.stored - report.unchanged
+        self.replayed.written += report.stored
         if report.late:
             self.replayed.problems.append(
                 LakeError(

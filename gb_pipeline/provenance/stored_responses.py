@@ -39,7 +39,7 @@ class StoredResponse:
         window: what was asked.
         fetched_at: when the call began.
         outcome: `ok`, or `empty` for a well-formed answer without rows.
-        rows: in it.
+        received: rows in it.
         calls: requests it took.
         latency_ms: milliseconds that the vendor took.
         bytes: size of its bodies.
@@ -53,7 +53,7 @@ class StoredResponse:
     window: Window
     fetched_at: datetime
     outcome: str
-    rows: int
+    received: int
     calls: int
     latency_ms: int
     bytes: int

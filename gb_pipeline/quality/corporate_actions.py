@@ -26,7 +26,8 @@ from gb_pipeline.market.schema import (
     Precision,
     polars_schema,
 )
-from gb_pipeline.quality.exact import TOO_LARGE, TOO_PRECISE, parse_exact
+from gb_pipeline.quality.exact import parse_exact
+from gb_pipeline.quality.reasons import TOO_LARGE, TOO_PRECISE
 
 NO_EX_DATE = "missing_ex_date"
 NO_KIND = "unknown_kind"

@@ -15,17 +15,13 @@ import polars as pl
 
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.schema import PRICES, Precision
+from gb_pipeline.quality.reasons import MISSING, TOO_LARGE, TOO_PRECISE, UNREADABLE
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 MAX_INT64 = 2**63 - 1
 
 PROBLEMS = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
 _REQUIRED = (*PRICES, "volume")
-
-MISSING = "missing_value"
-UNREADABLE = "unreadable_number"
-TOO_PRECISE = "too_precise"
-TOO_LARGE = "too_large"
 
 
 def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -72,6 +72,7 @@ def find_gaps(
     policy: GapPolicy,
     *,
     refused: pl.DataFrame | None = None,
+    in_doubt: pl.DataFrame | None = None,
     failed: bool = False,
 ) -> pl.DataFrame:
     """Runs of missing bars of any number of series.
@@ -81,6 +82,7 @@ def find_gaps(
         actual: `symbol`, `timestamp` of the bars that are stored.
         policy: what an absent bar means at this vendor.
         refused: `symbol`, `timestamp` of rows that the vendor did deliver and that were refused: no "no trade".
+        in_doubt: `symbol`, `session` of which the answer does not tell what the vendor has: nothing absent there is explained.
         failed: the fetch of these sessions failed.
 
     Returns:
@@ -106,6 +108,9 @@ def find_gaps(
         answered = np.bincount(session[delivered], minlength=len(starts)) > 0
         reason[((missing_counts == counts) & ~answered)[session]] = _CODES[GapReason.VENDOR_EMPTY]
         reason[delivered] = _CODES[GapReason.UNKNOWN]
+        if in_doubt is not None:
+            doubtful = _places_of(expected.join(in_doubt, on=["symbol", "session"], how="semi"))
+            reason[np.isin(places, doubtful)] = _CODES[GapReason.UNKNOWN]
     breaks = (np.diff(places) != 1) | (np.diff(session) != 0) | (np.diff(reason) != 0)
     gap_starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
     lengths = np.diff(gap_starts, append=len(places))

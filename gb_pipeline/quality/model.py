@@ -14,16 +14,19 @@ import polars as pl
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.schema import CORE, OPTIONAL, PRICES, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
+from gb_pipeline.quality.reasons import (
+    NOT_INCREASING,
+    OUTSIDE_SESSION,
+    OUTSIDE_WINDOW,
+    PRICE_NOT_POSITIVE,
+    STILL_OPEN,
+    UNREADABLE_TIMESTAMP,
+)
 from gb_pipeline.quality.rules import BarRules
 
 if TYPE_CHECKING:
     import pandera.polars as pa
 
-STILL_OPEN = "bar_still_open"
-NOT_INCREASING = "not_increasing"
-UNREADABLE_TIMESTAMP = "unreadable_timestamp"
-OUTSIDE_SESSION, OUTSIDE_HOURS = "outside_session", "outside_hours"
-OUTSIDE = frozenset({OUTSIDE_SESSION, OUTSIDE_HOURS})
 BREACHES = pl.Schema({"index": pl.UInt32(), "reason": pl.String()})
 
 
@@ -97,15 +100,15 @@ def _rule_expressions(rules: BarRules, window: Window, now: datetime) -> dict[st
         "low_not_lowest": (col("low") <= col("open")) & (col("low") <= col("high")) & (col("low") <= col("close")),
         "negative_volume": col("volume") >= 0,
         "negative_trade_count": col("trade_count") >= 0,
-        "outside_window": (col("timestamp") >= window.start) & (col("timestamp") < window.end),
+        OUTSIDE_WINDOW: (col("timestamp") >= window.start) & (col("timestamp") < window.end),
         NOT_INCREASING: ~repeats_previous,
         OUTSIDE_SESSION: col("session").is_not_null() | col("timestamp").is_null(),
-        OUTSIDE_HOURS: col("in_hours") | col("session").is_null(),
+        "outside_hours": col("in_hours") | col("session").is_null(),
         "in_future": col("timestamp") <= now,
         STILL_OPEN: (col("end") + rules.grace <= now) | (col("timestamp") > now),
     }
     if not rules.allow_unaligned:
         expressions["misaligned"] = col("on_grid")
     if not rules.allow_negative_prices:
-        expressions["price_not_positive"] = pl.all_horizontal(col(name) > 0 for name in PRICES)
+        expressions[PRICE_NOT_POSITIVE] = pl.all_horizontal(col(name) > 0 for name in PRICES)
     return expressions

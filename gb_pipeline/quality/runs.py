@@ -72,6 +72,20 @@ def row_runs(frame: pl.DataFrame, keys: Sequence[str] = SESSION) -> tuple[Intege
     return starts, np.diff(starts, append=rows)
 
 
+def count_rows(frame: pl.DataFrame) -> dict[str, int]:
+    """How many rows each `symbol` has; those without one count under an empty text.
+
+    Example:
+        >>> count_rows(frame)
+        {'BTC-USD': 1440, 'ETH-USD': 1437}
+    """
+    starts, counts = row_runs(frame, ["symbol"])
+    found: dict[str, int] = {}
+    for symbol, rows in zip(frame["symbol"][starts], counts.tolist(), strict=True):
+        found[symbol or ""] = found.get(symbol or "", 0) + rows
+    return found
+
+
 def is_ordered(frame: pl.DataFrame, starts: Integers, keys: Sequence[str] = SESSION, *, repeats: bool = False) -> bool:
     """Whether the runs of a frame are in the order of their keys, each key once, and time runs forward in each of them.
 

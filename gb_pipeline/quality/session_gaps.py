@@ -72,6 +72,7 @@ def gaps_by_day(
     rules: BarRules,
     *,
     refused: pl.DataFrame,
+    in_doubt: Flags | None = None,
     failed: bool = False,
 ) -> DayGaps:
     """Gaps of every day of every series.
@@ -83,6 +84,7 @@ def gaps_by_day(
         places: the positions of the runs.
         rules: of the source: what an absent bar means, and whether bars may lie off the grid.
         refused: `symbol`, `session`, `timestamp` of rows that were delivered and refused.
+        in_doubt: positions of which the response does not tell what the vendor has: nothing absent there is explained.
         failed: there was no response.
 
     Returns:
@@ -93,10 +95,12 @@ def gaps_by_day(
     suspects = open_days & (bars > 0) & (True if rules.allow_unaligned else actual != bars)
     # A day without a stored or a refused row is missing as a whole.
     empty_days = suspects & (actual == 0) & (days.count(refused) == 0)
+    doubts = np.zeros(days.height, dtype=bool) if in_doubt is None else in_doubt
     gaps = [
         closed_gaps(days),
         _whole_days(days, ~days.listed, GapReason.NOT_LISTED),
-        _empty_days(days, expected, empty_days, GapReason.FETCH_FAILED if failed else GapReason.VENDOR_EMPTY),
+        _empty_days(days, expected, empty_days & doubts, GapReason.FETCH_FAILED if failed else GapReason.UNKNOWN),
+        _empty_days(days, expected, empty_days & ~doubts, GapReason.FETCH_FAILED if failed else GapReason.VENDOR_EMPTY),
     ]
     suspect_places = np.flatnonzero(suspects & ~empty_days)
     if len(suspect_places):
@@ -104,7 +108,15 @@ def gaps_by_day(
         rows = runs.frame.select("symbol", "timestamp")[expand(runs.starts[is_suspect], runs.counts[is_suspect])]
         expected_bars = _expected_bars_of(days, expected, suspect_places)
         refused_with_stamp = refused.filter(pl.col("timestamp").is_not_null())
-        bar_gaps = find_gaps(expected_bars, rows, rules.gap_policy, refused=refused_with_stamp, failed=failed)
+        doubtful = np.flatnonzero(doubts)
+        bar_gaps = find_gaps(
+            expected_bars,
+            rows,
+            rules.gap_policy,
+            refused=refused_with_stamp,
+            in_doubt=pl.DataFrame([days.symbols[doubtful], days.sessions[doubtful]]) if len(doubtful) else None,
+            failed=failed,
+        )
         gaps.append(bar_gaps.select(pl.Series("place", days.places(bar_gaps["symbol"], bar_gaps["session"])), *_GAP))
     return gather_gaps(days, pl.concat(gaps))
 

@@ -51,7 +51,8 @@ def test_json_says_per_symbol_what_became_of_it(gb: Gb, project: Path) -> None:
     assert told.json["resolution"] == "1m"
     rows = {row["symbol"]: row for row in told.json["symbols"]}
     assert rows["ETH-USDT"]["missing"] == 12
-    assert rows["ETH-USDT"]["status"] == "partial"
+    assert rows["ETH-USDT"]["status"] == "1 complete, 1 partial"
+    assert rows["ETH-USDT"]["statuses"] == {"complete": 1, "partial": 1}
     assert rows["BTC-USDT"]["quarantined"] == 1
     assert rows["BTC-USDT"]["rows"] == 2 * 1440 - 1
 

@@ -100,7 +100,7 @@ def test_splits_dividends_and_delistings_of_one_moment_arrive_in_one_commit(sim:
         ("KO", date(2024, 6, 12), "cash_dividend", None, Decimal("0.485"), "USD"),
     ]
     rows = fetches.read(store.tables, "massive")
-    assert rows.select("symbol", "kind", "outcome", "rows").sort("symbol").rows() == [
+    assert rows.select("symbol", "kind", "outcome", "received").sort("symbol").rows() == [
         ("AAPL", "corporate_actions", "ok", 2), ("GONE", "corporate_actions", "ok", 1),
         ("KO", "corporate_actions", "ok", 1),
     ]  # fmt: skip
@@ -277,7 +277,7 @@ def test_an_action_that_is_stored_has_a_fetch_and_one_that_is_lost_on_the_way_is
         with pytest.raises(LakeError):
             fetch(sim, store)
     asked = pl.col("kind") == "corporate_actions"
-    rows = fetches.read(store.tables).filter(asked).sort("symbol").select("symbol", "outcome", "rows").rows()
+    rows = fetches.read(store.tables).filter(asked).sort("symbol").select("symbol", "outcome", "received").rows()
     assert rows == [("AAPL", "ok", 1), ("KO", "empty", 0)]
     lake = Lake(store)
     # What the answer about AAPL held is not known; that about KO said that there was nothing.

@@ -114,7 +114,7 @@ def test_a_call_that_was_made_before_the_quota_ended_leaves_its_row(sim: Simulat
     assert outcome.deferred is not None
     assert len(sim.requests) == 2
     (row,) = fetches.read(store.tables).iter_rows(named=True)
-    assert (row["outcome"], row["calls"], row["rows"]) == ("deferred", 1, 0)
+    assert (row["outcome"], row["calls"], row["received"]) == ("deferred", 1, 0)
     assert not (store.storage.root / "bars_1h").exists()
 
 

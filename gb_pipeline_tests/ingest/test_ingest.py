@@ -74,7 +74,7 @@ def version(store: LakeStore, table: str = "bars_1m") -> int:
 
 def test_many_symbols_and_days_arrive_in_one_commit(sim: Simulation, store: LakeStore) -> None:
     outcomes = ingest(store, source(sim), Resolution.MINUTE, [job(BTC), job(ETH), job(SOL)], run_id="r1")
-    assert [(outcome.symbol, outcome.ok, outcome.rows) for outcome in outcomes] == [
+    assert [(outcome.symbol, outcome.ok, outcome.counts.received) for outcome in outcomes] == [
         (BTC, True, 2880),
         (ETH, True, 2880),
         (SOL, True, 2880),
@@ -82,7 +82,7 @@ def test_many_symbols_and_days_arrive_in_one_commit(sim: Simulation, store: Lake
     assert version(store) == 0
     assert pl.read_delta(store.storage.table("bars_1m")).height == 3 * 2880
     calls = fetches.read(store.tables)
-    assert calls.select("symbol", "outcome", "rows", "run_id").sort("symbol").rows() == [
+    assert calls.select("symbol", "outcome", "received", "run_id").sort("symbol").rows() == [
         (symbol.code, "ok", 2880, "r1") for symbol in (BTC, ETH, SOL)
     ]
     assert calls["response_hash"].n_unique() == 3
@@ -133,7 +133,7 @@ def test_a_vendor_that_fails_is_a_failure_never_an_empty_day(sim: Simulation, st
     assert failed["missing"].to_list() == [1440, 1440]
     assert failed["gaps"][0][0]["reason"] == "fetch_failed"
     record = fetches.read(store.tables, symbols=[ETH.code]).row(0, named=True)
-    assert (record["outcome"], record["rows"]) == ("error", 0)
+    assert (record["outcome"], record["received"]) == ("error", 0)
     sim.faults.clear()
     assert ingest(store, source(sim), Resolution.MINUTE, [job(ETH)])[0].ok
     assert ledger.current(store.tables, symbols=[ETH.code])["status"].to_list() == ["complete"] * 2
@@ -262,7 +262,7 @@ def test_rows_that_belong_to_no_session_are_counted(sim: Simulation, store: Lake
     saturday = Job(BTC, date(2024, 1, 5), date(2024, 1, 9))
     (outcome,) = ingest(store, weekdays, Resolution.MINUTE, [saturday])
     stored = sum(session.actual for session in outcome.sessions)
-    assert (outcome.rows, stored, outcome.unplaced) == (4 * 1440, 2 * 1440, 2 * 1440)
+    assert (outcome.counts.received, stored, outcome.counts.unplaced) == (4 * 1440, 2 * 1440, 2 * 1440)
     assert fetches.read(store.tables)["unplaced"].to_list() == [2 * 1440]
 
 

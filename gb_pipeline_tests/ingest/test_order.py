@@ -158,10 +158,11 @@ def test_a_fetch_counts_the_rows_that_belong_to_no_session_as_the_judgement_does
     (row,) = fetches.read(store.tables).to_dicts()
     rules = settings.rules(MINUTE)
     verdict = validate(NOWHERE, rules, rules.calendar.window(date(2024, 1, 5), date(2024, 1, 9), MINUTE), now=NOW)
-    assert (row["rows"], row["unplaced"]) == (NOWHERE.height, verdict.unplaced)
+    unplaced = verdict.unplaced[BTC.code].rows
+    assert (row["received"], row["unplaced"]) == (NOWHERE.height, unplaced)
     # The week of 24/5 ends with the UTC day; an evening in New York still belongs to its day.
-    assert verdict.unplaced == {"24/7": 5, "24/5": 5 + 7 + 60, "XNYS": 5 + 7}[calendar]
-    assert quarantine.read(store.tables)["session"].null_count() == verdict.unplaced
+    assert unplaced == {"24/7": 5, "24/5": 5 + 7 + 60, "XNYS": 5 + 7}[calendar]
+    assert quarantine.read(store.tables)["session"].null_count() == unplaced
 
 
 def test_what_nobody_knows_of_a_fetch_is_null(store: LakeStore) -> None:
@@ -173,4 +174,4 @@ def test_what_nobody_knows_of_a_fetch_is_null(store: LakeStore) -> None:
     for vendor in (Vendor(nothing), Down(nothing), Vendor(nothing.drop("timestamp")), Vendor(minutes("2024-01-02", 3))):
         ingest(store, source(), MINUTE, jobs(BTC), provider=vendor)
     rows = fetches.read(store.tables).select("outcome", "unplaced").rows()
-    assert rows == [("empty", 0), ("error", None), ("empty", None), ("ok", 0)]
+    assert rows == [("empty", 0), ("error", None), ("error", None), ("ok", 0)]

@@ -87,7 +87,7 @@ def test_the_vendor_counts_as_many_calls_as_were_planned(
     assert all(outcome.ok for outcome in outcomes), [outcome.error for outcome in outcomes if outcome.error]
     assert made.calls == len(sim.requests)
     assert made.rows == sum(session.expected for outcome in outcomes for session in outcome.sessions)
-    assert made.rows == sum(outcome.rows for outcome in outcomes)
+    assert made.rows == sum(outcome.counts.received for outcome in outcomes)
 
 
 def test_how_long_a_call_takes_is_what_it_took(sim: Simulation, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_bar_that_is_stored_has_a_fetch_wherever_the_run_dies(
     with pytest.raises(LakeError):
         ingest(store, source(), Resolution.MINUTE, jobs(BTC), provider=Echo())
     (row,) = fetches.read(store.tables).to_dicts()
-    assert (row["outcome"], row["rows"]) == ("ok", 1440)
+    assert (row["outcome"], row["received"], row["stored"]) == ("ok", 1440, None)
     assert RawStore(store.storage).inspect(row["raw"][0]).state == "intact"
 
 
@@ -207,7 +207,7 @@ async def test_other_questions_leave_rows_too(store: LakeStore) -> None:
     with pytest.raises(NotEntitled):
         await ask_vendor(store, source(), refused(), kind="instruments", run_id="r1")
     rows = fetches.read(store.tables).sort("kind", "outcome")
-    assert rows.select("kind", "symbol", "outcome", "rows", "calls", "error", "run_id").rows() == [
+    assert rows.select("kind", "symbol", "outcome", "received", "calls", "error", "run_id").rows() == [
         ("corporate_actions", "BTC-USD", "ok", 1, 1, None, None),
         ("instruments", "", "error", 0, 0, "NotEntitled", "r1"),
         ("instruments", "", "ok", 2, 0, None, None),

@@ -262,7 +262,7 @@ def test_ledgers_are_compacted_like_any_table(store):
     for number in range(5):
         moment = START + timedelta(days=number)
         store.record_fetches(
-            [FetchRecord("sim", "BTC-USD", "1m", moment, moment, moment, FetchOutcome.OK, rows=number)]
+            [FetchRecord("sim", "BTC-USD", "1m", moment, moment, moment, FetchOutcome.OK, received=number)]
         )
         store.record_failure("sim", ["ETH-USD"], day(f"2024-01-0{number + 1}"), rules=BarRules())
     known = ledger.current(store.tables)
@@ -270,7 +270,7 @@ def test_ledgers_are_compacted_like_any_table(store):
     assert (found["fetches"].files, found["sessions"].files >= 5) == (5, True)
     assert [report.files_after for report in store.compact(*found.values())] == [1, 1]
     assert ledger.current(store.tables).equals(known)
-    assert pl.read_delta(store.storage.table("fetches"))["rows"].sort().to_list() == [0, 1, 2, 3, 4]
+    assert pl.read_delta(store.storage.table("fetches"))["received"].sort().to_list() == [0, 1, 2, 3, 4]
 
 
 def test_partitions_of_one_table_share_a_commit(store):

@@ -20,6 +20,7 @@ from gb_pipeline.lake.coverage import (
     ledger_frame,
 )
 from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, WriteReport, session_reports
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
@@ -53,6 +54,7 @@ def described(
     """What an answer amounts to where nothing was stored before."""
     validation = validate(frame, rules, window, now=now)
     nothing = validation.good.clear()
+    changes = changes or {"touched": validation.good}
     found = describe_sessions(
         "sim",
         symbols,
@@ -83,9 +85,11 @@ def test_a_complete_day() -> None:
         expected=1440,
         actual=1440,
         received=1440,
+        stored=1440,
         fingerprint=fingerprint_text(found["fingerprint"]).item(),
         first=at("2024-01-02T00:00"),
         last=at("2024-01-02T23:59"),
+        changed=True,
     )
 
 
@@ -122,8 +126,8 @@ def test_a_refused_row_is_counted_named_and_no_absence_of_trades() -> None:
 def test_a_day_without_a_good_row_is_not_answered_empty() -> None:
     bad = changed(minutes("2024-01-02", 1), 0, high="1")
     report = only(described(bad))
-    assert (report.status, report.missing) == (SessionStatus.EMPTY, 1440)
-    assert [gap.reason for gap in report.gaps] == [GapReason.UNKNOWN, GapReason.NO_TRADE]
+    assert (report.status, report.missing) == (SessionStatus.REFUSED, 1440)
+    assert [gap.reason for gap in report.gaps] == [GapReason.UNKNOWN]
 
 
 def test_a_refused_session_says_so_and_shows_only_a_few_rows() -> None:
@@ -249,7 +253,7 @@ def test_deferred_days_claim_nothing(ask: datetime) -> None:
     a = ["not_listed", "deferred", "closed", "closed", "deferred"]
     b = ["deferred", "deferred", "closed", "closed", "deferred"]
     assert found["status"].to_list() == (a + b if ask == LATER else ["not_listed", "deferred"])
-    assert found.select(pl.col(pl.Int64).exclude("fingerprint").sum()).row(0) == (0,) * 8
+    assert found.select(pl.col(pl.Int64).exclude("fingerprint").sum()).row(0) == (0,) * 11
     assert deferred_sessions(["A"], rules, window, window.start, {}).is_empty()
 
 
@@ -280,16 +284,18 @@ def test_the_ledger_keeps_what_a_session_amounts_to() -> None:
 
 
 def report_of(frame: pl.DataFrame, **numbers: Any) -> WriteReport:
-    counts = {"received": 1440, "stored": 1440, "unchanged": 0, "quarantined": 0, "restated": 0, "withdrawn": 0}
+    counts = {"received": 1440, "stored": 1440} | {name: numbers.pop(name) for name in list(numbers) if name != "late"}
     return WriteReport(
         source="sim",
         resolution=Resolution.MINUTE,
         window=WINDOW,
         sessions_frame=frame,
-        unplaced={},
+        counts={"BTC-USD": RowCounts(**counts)},
+        restated=0,
+        withdrawn=0,
         bytes=0,
         version=None,
-        **(counts | numbers),
+        **numbers,
     )
 
 
@@ -304,9 +310,14 @@ def test_a_report_makes_its_values_once() -> None:
 
 def test_a_report_that_loses_rows_is_a_bug_and_says_so() -> None:
     frame = described(minutes("2024-01-02"))
-    assert report_of(frame, stored=1430, quarantined=7, late=3).late == 3
-    with pytest.raises(LakeError, match="1,440 rows were received, but 1,430 were stored, 7 quarantined and 2 late"):
-        report_of(frame, stored=1430, quarantined=7, late=2)
+    assert report_of(frame, stored=1430, quarantined=10, late=3).late == 3
+    with pytest.raises(
+        LakeError,
+        match=r"1,440 rows received: 1,430 stored, .* 7 quarantined, 2 duplicates, which makes 1,439",
+    ):
+        report_of(frame, stored=1430, quarantined=7, duplicates=2)
+    with pytest.raises(LakeError, match="2 quarantined"):
+        report_of(frame, stored=1438, quarantined=2, unplaced=3)
 
 
 def test_a_session_costs_one_hash_and_nothing_else() -> None:
@@ -347,7 +358,7 @@ def plainly(
                 reason = "unknown" if rules.gap_policy is GapPolicy.OPEN else "no_trade"
                 if len(absent) == bars.height and not delivered:
                     reason = "vendor_empty"
-                if (symbol, stamp) in refused:
+                if (symbol, stamp) in refused or (symbol, session) in validation.refused:
                     reason = "unknown"
                 if last == (number - 1, reason):
                     gaps[-1] = (gaps[-1][0], end, gaps[-1][2] + 1, reason)

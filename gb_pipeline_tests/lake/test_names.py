@@ -12,6 +12,7 @@ import pytest
 from gb_pipeline.errors import ConfigError, GbError, InvalidResolution, InvalidSymbol, NaiveTimestamp, WindowRefused
 from gb_pipeline.lake import quarantine
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
@@ -93,8 +94,8 @@ def test_a_row_of_a_symbol_that_was_not_asked_for_is_quarantined_under_its_own_t
     other = minutes("2024-01-02", 2).with_columns(pl.lit(stranger, pl.String).alias("symbol"))
     before = every_version(filled)
     report = write(filled, pl.concat([other, minutes("2024-01-02", 1440)]))
-    assert (report.received, report.quarantined, report.stored, report.version) == (1442, 2, 1440, None)
-    assert report.unplaced == {stranger or "": 2}
+    assert (report.received, report.quarantined, report.stored, report.version) == (1442, 2, 0, None)
+    assert report.counts[stranger or ""] == RowCounts(received=2, quarantined=2, unplaced=2)
     assert [session.symbol for session in report.sessions] == ["BTC-USD"]
     assert every_version(filled).equals(before)
     kept = quarantine.read(filled.tables)

@@ -110,7 +110,13 @@ def test_an_answer_from_before_what_is_stored_changes_nothing_and_is_kept_as_lat
     write(store, changed(frame, 100, close="140.5"), now=T2)
     late = changed(frame, 7, volume="9")
     report = write(store, late, now=T3, fetched_at=T1)
-    assert (report.received, report.stored, report.late, report.restated, report.version) == (1440, 1438, 2, 0, None)
+    assert (report.received, report.unchanged, report.quarantined, report.late, report.version) == (
+        1440,
+        1438,
+        2,
+        2,
+        None,
+    )
     assert stored(store)["close"][100] == Decimal("140.5")
     kept = quarantine.read(store.tables)
     assert kept["reasons"].to_list() == [["fetched_before_stored"]] * 2
@@ -135,7 +141,7 @@ def test_a_late_answer_still_brings_what_was_not_there(store, write):
     frame = minutes("2024-01-02")
     write(store, frame.head(1000), now=T2)
     report = write(store, frame, now=T3, fetched_at=T1)
-    assert (report.late, report.unchanged, report.stored) == (0, 1000, 1440)
+    assert (report.late, report.unchanged, report.stored) == (0, 1000, 440)
     rows = stored(store)
     assert rows.select("known_at", "fetched_at")[1439].rows() == [(T3, T1)]
 

@@ -86,9 +86,13 @@ class Model:
     ) -> Outcome:
         """What an answer about some series and bar opens does; None stands for a row that breaks a rule."""
         outcome = Outcome(received=len(answer))
+        # A session without a good row is refused: nothing of it is withdrawn.
+        good = {(one, slot.date()) for (one, slot), content in answer.items() if content is not None}
+        refused = {(one, slot.date()) for one, slot in answer} - good
         for one in series:
             for slot in slots:
-                self._decide(outcome, (one, slot), answer, fetched_at, precision)
+                if (one, slot) in answer or (one, slot.date()) not in refused:
+                    self._decide(outcome, (one, slot), answer, fetched_at, precision)
         outcome.added = len(outcome.changes)
         return outcome
 

@@ -187,9 +187,16 @@ class World:
         series = [Series(symbol, step.resolution) for symbol in step.symbols]
         slots = [slot for slot in SLOTS[step.resolution] if slot in window]
         outcome = self.model.decide(series, slots, answer, fetched_at, precision)
-        assert report.received == report.stored + report.quarantined + report.late == outcome.received
+        accounted = report.stored + report.unchanged + report.quarantined + report.duplicates
+        assert report.received == accounted == outcome.received
         said = (report.unchanged, report.restated, report.withdrawn, report.late, report.quarantined)
-        assert said == (outcome.unchanged, outcome.restated, outcome.withdrawn, outcome.late, outcome.bad)
+        assert said == (
+            outcome.unchanged,
+            outcome.restated,
+            outcome.withdrawn,
+            outcome.late,
+            outcome.bad + outcome.late,
+        )
         assert (report.version is None) == (outcome.added == 0)
         if precision == "wide":
             self.wide |= {one for one, _ in outcome.changes}

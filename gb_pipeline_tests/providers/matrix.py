@@ -96,7 +96,7 @@ class Run:
     def fetched(self, symbol: Symbol, kind: str = "bars") -> list[tuple[str, int, str | None]]:
         """The rows of `fetches` of a kind: outcome, rows, error."""
         rows = fetches.read(self.store.tables, symbols=[symbol.code]).filter(pl.col("kind") == kind)
-        return rows.select("outcome", "rows", "error").rows()
+        return rows.select("outcome", "received", "error").rows()
 
     def requests(self, symbol: Symbol) -> list[dict[str, Any]]:
         """The requests for rows of a symbol, in the order of their arrival."""
@@ -109,7 +109,7 @@ class Run:
         assert truth
         assert self.stored.get(symbol.code) == truth
         assert outcome.sessions[0].status is SessionStatus.COMPLETE
-        assert self.fetched(symbol)[-1] == ("ok", outcome.rows, None)
+        assert self.fetched(symbol)[-1] == ("ok", outcome.counts.received, None)
 
     def check_error(self, symbol: Symbol, kind: type[VendorError]) -> None:
         outcome = self.outcomes[symbol.code]

@@ -129,7 +129,7 @@ def test_a_holiday_is_neither_asked_for_nor_missed(vendor: Vendor, sim: Simulati
         for day in (18, 19, 20)
         for stamp, row in vendor.truth(sim, symbol, run.resolution, date(2024, 6, day)).items()
     }
-    assert run.fetched(symbol) == [("ok", outcome.rows, None)]
+    assert run.fetched(symbol) == [("ok", outcome.counts.received, None)]
 
 
 @pytest.mark.parametrize("vendor", OF_SHARES, indirect=True)

@@ -88,15 +88,15 @@ def test_rows_of_no_session_are_counted() -> None:
     frame = minutes("2024-01-02", 4).with_columns(stamps.cast(pl.Datetime("us", "UTC")))
     result = validate(frame, rules, day("2024-01-02", 5))
     assert sorted(codes(result)) == [["outside_hours"], ["outside_session"], ["unreadable_timestamp"]]
-    assert result.unplaced == 2
-    assert validate(minutes("2024-01-02"), BarRules(), WINDOW).unplaced == 0
+    assert result.unplaced["BTC-USD"].rows == 2
+    assert validate(minutes("2024-01-02"), BarRules(), WINDOW).unplaced == {}
 
 
 def test_of_identical_repeats_the_first_stays() -> None:
     frame = minutes("2024-01-02", 10)
     result = validate(pl.concat([frame, frame[3:4], frame[3:4]]), LENIENT, WINDOW)
-    assert codes(result) == [["duplicate"], ["duplicate"]]
-    assert result.good.height == 10
+    assert (codes(result), result.good.height) == ([], 10)
+    assert result.duplicates["timestamp"].to_list() == [at("2024-01-02T00:03")] * 2
 
 
 def test_repeats_say_nothing_about_the_rest_and_contradictions_do() -> None:
@@ -233,7 +233,7 @@ def test_no_row_is_ever_lost(data: st.DataObject) -> None:
     frame = pl.concat([frame, *(frame[row : row + 1] for row in repeated)])
     limit = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
     result = validate(frame, BarRules(max_bad_fraction=limit), WINDOW, now=datetime(2025, 1, 1, tzinfo=UTC))
-    assert result.good.height + result.bad.height == frame.height == result.received
+    assert result.good.height + result.bad.height + result.duplicates.height == frame.height == result.received
     assert result.good["timestamp"].is_unique().all()
 
 

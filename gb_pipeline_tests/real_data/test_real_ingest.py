@@ -76,7 +76,7 @@ def test_rows_stored_and_rows_refused_are_the_rows_of_the_file(family: str, mark
         rows = series.rows(root)
         kept, refused = stored(store, source), quarantined(store, source)
         assert outcome.error is None, series.name
-        assert outcome.rows == len(rows), series.name
+        assert outcome.counts.received == len(rows), series.name
         assert kept.height + refused.height == len(rows), series.name
         # Decimal's equality is exact: the stored number is the text's, not its nearest neighbour.
         inside = Counter((row.stamp, tuple(map(_decimal, row.numbers))) for row in rows)

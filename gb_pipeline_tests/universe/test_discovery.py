@@ -466,7 +466,7 @@ def test_a_search_finds_codes_spellings_and_names_the_best_first(binance: Projec
     assert found("BTC/USDT:USDT") == ["BTC-USDT-PERP"]
     assert found("eth") == ["ETH-USDT"]
     assert found("nothing of the kind") == []
-    rows = fetches.read(binance.store.tables, "s").select("kind", "symbol", "rows").rows()
+    rows = fetches.read(binance.store.tables, "s").select("kind", "symbol", "received").rows()
     assert rows == [("instruments", "*", 7)] * 4
 
 
@@ -532,7 +532,13 @@ def test_what_was_asked_is_in_the_ledger_with_its_requests(binance: Project, sim
         binance.refresh()
     done, failed = fetches.read(binance.store.tables, "s").to_dicts()
     # Pairs, both kinds of perpetuals, and two lists of turnovers.
-    assert [done[name] for name in ("kind", "symbol", "outcome", "rows", "calls")] == ["instruments", "*", "ok", 7, 5]
+    assert [done[name] for name in ("kind", "symbol", "outcome", "received", "calls")] == [
+        "instruments",
+        "*",
+        "ok",
+        7,
+        5,
+    ]
     assert (failed["kind"], failed["outcome"], failed["error"]) == ("instruments", "error", "TransientVendorError")
     assert failed["calls"] >= 1
     assert done["bytes"] > 1000

@@ -1,0 +1,25 @@
+"""This module names why a row is refused: the codes that stand in `quarantine`, and which of them discredit nothing else."""
+
+from __future__ import annotations
+
+# Of stamps.
+UNREADABLE_TIMESTAMP = "unreadable_timestamp"
+AMBIGUOUS_TIMESTAMP = "ambiguous_timestamp"
+IMPLAUSIBLE_TIMESTAMP = "implausible_timestamp"
+NOT_INCREASING = "not_increasing"
+# Of where a row belongs.
+OUTSIDE_WINDOW, STILL_OPEN = "outside_window", "bar_still_open"
+OUTSIDE_SESSION, OUTSIDE_HOURS = "outside_session", "outside_hours"
+OUTSIDE = frozenset({OUTSIDE_SESSION, OUTSIDE_HOURS})
+# Of numbers.
+MISSING, UNREADABLE = "missing_value", "unreadable_number"
+TOO_PRECISE, TOO_LARGE = "too_precise", "too_large"
+PRICE_NOT_POSITIVE = "price_not_positive"
+# Of rows as a whole.
+NO_BAR, CROSSED, CONFLICT = "no_bar", "crossed_quote", "conflicting_duplicate"
+# Of good rows in bad company.
+REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER = "refused_with_session", "refused_with_answer"
+
+# What a vendor sends as a matter of course does not discredit the rest of its answer: the bar in progress, and the hour that
+# local time has twice on one day of the year.
+HARMLESS = frozenset({STILL_OPEN, AMBIGUOUS_TIMESTAMP})

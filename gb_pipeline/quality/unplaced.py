@@ -1,0 +1,152 @@
+"""This module accounts for rows that belong to no session of the requested window, symbol by symbol.
+
+Their stamp cannot be read, is outside the window, or lies on a day without a session. Too many of them discredit the whole
+answer: the format, the unit, the time zone or the calendar is probably wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from gb_pipeline.market.moments import microseconds
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.reasons import (
+    AMBIGUOUS_TIMESTAMP,
+    IMPLAUSIBLE_TIMESTAMP,
+    UNREADABLE_TIMESTAMP,
+)
+
+# No source has bars of these years.
+_FIRST_YEAR, _END_YEAR = 1700, 2200
+# What a stamp has to be multiplied by, as (factor, divisor), and which mistake makes that necessary.
+_UNITS = (
+    ((1_000, 1), "seconds read as milliseconds, or milliseconds as microseconds"),
+    ((1_000_000, 1), "seconds read as microseconds, or milliseconds as nanoseconds"),
+    ((1, 1_000), "microseconds read as milliseconds, or milliseconds as seconds"),
+    ((1, 1_000_000), "microseconds read as seconds, or nanoseconds as milliseconds"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnplacedRows:
+    """Rows of one symbol that belong to no session of the window.
+
+    Attributes:
+        rows: how many.
+        out_of: rows that were read: those of the answer, or of the whole file that it comes from.
+        reasons: rows by code; a row may have several.
+        years: first and last year of their stamps; None where none can be read.
+        guess: which mistake would explain implausible stamps.
+        of_any_day: rows whose day is not known; no day is known to have none of them.
+        refused: whether they are too many, so that nothing of the answer is stored.
+    """
+
+    rows: int
+    out_of: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    years: tuple[int, int] | None = None
+    guess: str = ""
+    of_any_day: int = 0
+    refused: bool = False
+
+    def __add__(self, other: UnplacedRows) -> UnplacedRows:
+        """The rows of both."""
+        years = [*(self.years or ()), *(other.years or ())]
+        return UnplacedRows(
+            self.rows + other.rows,
+            self.out_of + other.out_of,
+            dict(Counter(self.reasons) + Counter(other.reasons)),
+            (min(years), max(years)) if years else None,
+            self.guess or other.guess,
+            self.of_any_day + other.of_any_day,
+            self.refused or other.refused,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """`2 of 3 rows belong to no session: 2 x implausible_timestamp (of the years 56971 to 56974: ...)`."""
+        named = ", ".join(f"{count:,} x {code}" for code, count in self.reasons.items())
+        verb = "belongs" if self.rows == 1 else "belong"
+        years = ""
+        if self.years is not None and IMPLAUSIBLE_TIMESTAMP in self.reasons:
+            first, last = self.years
+            of = f"the year {first}" if first == last else f"the years {first} to {last}"
+            years = f" (stamps of {of}{f': {self.guess}?' if self.guess else ''})"
+        return f"{self.rows:,} of {self.out_of:,} rows {verb} to no session that was asked for: {named}{years}"
+
+    @property
+    def fix(self) -> str:
+        """What to look at."""
+        if IMPLAUSIBLE_TIMESTAMP in self.reasons:
+            return "set the unit that the stamps are in; the rows are in the table `quarantine`"
+        if UNREADABLE_TIMESTAMP in self.reasons:
+            return "set the format that the stamps have; the rows are in the table `quarantine`"
+        if AMBIGUOUS_TIMESTAMP in self.reasons:
+            return "say which of two equal local times comes first; the rows are in the table `quarantine`"
+        return "check `calendar` and `timezone` of the source; the rows are in the table `quarantine`"
+
+
+def is_far(window: Window) -> pl.Expr:
+    """Rows with a `timestamp` more than a week outside the window: the calendar is not asked about them."""
+    day = 86_400_000_000
+    first, end = microseconds(window.start) - 7 * day, microseconds(window.end) + 7 * day
+    stamp = pl.col("timestamp").to_physical()
+    return ((stamp < first) | (stamp >= end)).fill_null(False)
+
+
+def is_implausible(window: Window) -> pl.Expr:
+    """Far rows that no source has, or that lie in the window if their unit is another one."""
+    year = pl.col("timestamp").dt.year()
+    guesses = [_in_window_times(scale, window) for scale, _ in _UNITS]
+    absurd = (year < _FIRST_YEAR) | (year >= _END_YEAR)
+    return is_far(window) & (absurd | pl.any_horizontal(guesses)).fill_null(False)
+
+
+def _in_window_times(scale: tuple[int, int], window: Window) -> pl.Expr:
+    """Whether a stamp lies in the window once it is multiplied; nothing is, so that nothing overflows."""
+    factor, divisor = scale
+    stamp = pl.col("timestamp").to_physical()
+    first, end = microseconds(window.start) * divisor // factor, microseconds(window.end) * divisor // factor
+    limit = 2**63 - 1
+    return (stamp >= max(first, -limit)) & (stamp < min(end, limit)) & pl.lit(abs(first) < limit)
+
+
+def find_unplaced(
+    bad: pl.DataFrame, window: Window, received: Mapping[str, int], rows_read: Mapping[str, int]
+) -> dict[str, UnplacedRows]:
+    """The rows of each symbol that belong to no session of the window; nothing is refused yet.
+
+    Args:
+        bad: `symbol`, `session` (null outside the window's sessions), `timestamp`, `reasons` of rows that are not good.
+        window: the requested one.
+        received: rows of the answer by symbol.
+        rows_read: rows that were read for it, where these are more.
+    """
+    found = {}
+    for (symbol,), own in bad.filter(pl.col("session").is_null()).group_by("symbol", maintain_order=True):
+        code = str(symbol)
+        counts = Counter(own["reasons"].explode().to_list())
+        unknown = own["timestamp"].is_null() & ~own["reasons"].list.contains(AMBIGUOUS_TIMESTAMP)
+        strange = own.filter(pl.col("reasons").list.contains(IMPLAUSIBLE_TIMESTAMP))
+        years = strange["timestamp"].dt.year()
+        first, last = years.min(), years.max()
+        found[code] = UnplacedRows(
+            rows=own.height,
+            out_of=max(received.get(code, 0), rows_read.get(code, 0)),
+            reasons=dict(counts.most_common()),
+            years=(first, last) if isinstance(first, int) and isinstance(last, int) else None,
+            guess=_guess_unit(strange, window),
+            of_any_day=int(unknown.sum()) + int(strange["timestamp"].count()),
+        )
+    return found
+
+
+def _guess_unit(strange: pl.DataFrame, window: Window) -> str:
+    for scale, mistake in _UNITS:
+        if strange.height and strange.select(_in_window_times(scale, window).any()).item():
+            return mistake
+    return ""
