@@ -214,6 +214,9 @@ class _Writer:
         good = self.validation.good
         if not self.expectation.whole or self.validation.bad.height or recorded.is_empty():
             return None
+        if not self.request.resolution.intraday:
+            # Their fingerprints are too short to say that nothing is new.
+            return None
         if recorded["actual"].sum() != good.height or self._fingerprints_differ(recorded):
             return None
         no_rows = good.select("symbol", "session", "timestamp").clear()

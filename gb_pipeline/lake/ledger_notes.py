@@ -51,7 +51,11 @@ _NOTE_SCHEMA = pl.Schema({name: _json_type(kind) for name, kind in SESSIONS.pola
 
 
 def encode_note(tables: Tables, rows: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
-    """What a commit of bars carries for the ledger: a few rows as they are, many as files."""
+    """What a commit of bars carries for the ledger: a few rows as they are, many as files.
+
+    Args:
+        rows: of one source and resolution, sorted by symbol and session.
+    """
     if rows.is_empty():
         return {}
     days = rows["session"].cast(pl.Int32)

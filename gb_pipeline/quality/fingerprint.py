@@ -2,16 +2,22 @@
 
 The fingerprint of a (source, symbol, resolution, session) in one precision is made of the first 8 bytes of SHA-256 over:
 
-- the line `gb-bars-2 <source> <symbol> <resolution> <precision>\\n` in UTF-8;
-- the session as days since 1970-01-01 (4 bytes) and the number of rows (8 bytes);
+- the line `gb-bars-3 <source> <symbol> <resolution> <precision>\\n` in UTF-8;
+- the session as days since 1970-01-01 (4 bytes), the number of rows (8 bytes), and one byte of which bit 0 says that a row has
+  a `trade_count` and bit 1 that a row has a `vwap`;
 - the rows, sorted by timestamp, one after the other: the timestamp in microseconds since 1970-01-01 UTC (8 bytes), then
-  `open, high, low, close, volume, trade_count, vwap`, and one byte of which bit 0 says that there is a `trade_count`
-  and bit 1 that there is a `vwap`.
+  `open, high, low, close, volume`. Where any row has a `trade_count` or a `vwap`, every row goes on with those of the two that
+  there are, and ends with a byte of the same two bits about itself.
 
 All numbers are signed and little-endian; `trade_count` has 8 bytes, decimals are their unscaled integers in 8 bytes
 (`Decimal(18,8)`) or 16 (`Decimal(38,18)`), and what is absent is 0. Nothing about versions is part of it (`known_at`,
 `superseded_at`, `withdrawn`), nor is anything about files or the order of rows. Higher levels hash the lower ones
 (`combine`).
+
+A bar of a day or longer is a session by itself, and 8 random bytes would be as much as a third of it. Its fingerprint is a check
+number of 28 bits: modulo the prime 268,435,399, the sum of its numbers, each times a factor of its own (`_check_numbers`). A
+change of one number changes it always, unless the prime divides the change, which it does with no change of one digit; other
+changes go unseen once in 268 million. So it proves what is stored, and is not asked whether an answer says something new.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -27,14 +34,22 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, OPTIONAL, Precision
-from gb_pipeline.quality.exact import halves
-from gb_pipeline.quality.runs import Integers, SessionRuns, row_runs, session_runs, whole_numbers
+from gb_pipeline.market.schema import OPTIONAL, Precision
+from gb_pipeline.quality.canonical_rows import (
+    VERSION,
+    Columns,
+    Lines,
+    Present,
+    first_bytes,
+    first_lines,
+    integer_columns,
+    lay_out,
+)
+from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs, whole_numbers
 
 FINGERPRINTS = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "rows": pl.Int64(), "fingerprint": pl.Int64()})
-VERSION = "gb-bars-2"
+PRIME = 268_435_399
 # Rows that are laid out at once: few enough to stay in the processor's cache until they are hashed.
 _BLOCK = 32_768
 
@@ -68,43 +83,104 @@ def fingerprint_runs(runs: SessionRuns, source: str, resolution: Resolution, pre
     """Fingerprints of runs, as an array as long as theirs; see `session_fingerprints`."""
     if len(runs.starts) == 0:
         return np.empty(0, np.int64)
-    columns, valid = _columns(runs.frame, precision)
-    lines = _lines(runs.symbols, source, resolution, precision)
-    numbers = np.empty(len(runs.starts), dtype=[("session", "<i4"), ("rows", "<i8")])
-    numbers["session"], numbers["rows"] = whole_numbers(runs.sessions), runs.counts
+    columns, present = integer_columns(runs.frame, precision)
+    lines = first_lines(runs.symbols, source, resolution, precision)
+    if not resolution.intraday:
+        is_single = runs.counts == 1
+        if is_single.all():
+            return _check_numbers(runs, columns, present, lines)
+        fingerprints = _hash_runs(runs, columns, present, lines)
+        fingerprints[is_single] = _check_numbers(runs, columns, present, lines)[is_single]
+        return fingerprints
+    return _hash_runs(runs, columns, present, lines)
+
+
+def _hash_runs(runs: SessionRuns, columns: Columns, present: Present, lines: Lines) -> Integers:
+    """The first 8 bytes of the SHA-256 of every run."""
+    masks = np.bitwise_or.reduceat(present, runs.starts)
+    numbers = np.empty(len(runs.starts), dtype=[("session", "<i4"), ("rows", "<i8"), ("mask", "u1")])
+    numbers["session"], numbers["rows"], numbers["mask"] = whole_numbers(runs.sessions), runs.counts, masks
+    fingerprints = np.empty(len(runs.starts), np.int64)
+    for mask in np.unique(masks).tolist():
+        is_absent = {name: not mask >> bit & 1 for bit, name in enumerate(OPTIONAL)}
+        shown = {name: values for name, values in columns.items() if not is_absent.get(name, False)}
+        chosen = np.flatnonzero(masks == mask)
+        digests = _hash_chosen(runs, chosen, shown, present if mask else None, lines, numbers[chosen])
+        fingerprints[chosen] = np.frombuffer(digests, dtype="<i8").reshape(-1, 4)[:, 0]
+    return fingerprints
+
+
+def _hash_chosen(
+    runs: SessionRuns,
+    chosen: Integers,
+    columns: Columns,
+    present: Present | None,
+    lines: Lines,
+    numbers: npt.NDArray[Any],
+) -> bytes:
+    """The digests of some runs, one after the other."""
+    starts, ends = runs.starts[chosen], runs.starts[chosen] + runs.counts[chosen]
+    first_lines = lines.of(chosen)
 
     def hash_block(first: int, last: int) -> bytes:
-        low, high = int(runs.starts[first]), int(runs.starts[last - 1] + runs.counts[last - 1])
-        rows = _lay_out(columns, valid, low, high).view(np.uint8).data
+        low, high = int(starts[first]), int(ends[last - 1])
+        rows = lay_out(columns, present, low, high).view(np.uint8).data
         width = len(rows) // (high - low)
-        starts = ((runs.starts[first:last] - low) * width).tolist()
-        ends = [*starts[1:], len(rows)]
-        tails = numbers[first:last].tobytes()
+        heads = numbers[first:last].tobytes()
         size = numbers.itemsize
         sha256 = hashlib.sha256
         return b"".join(
             [
-                sha256(line + tails[at : at + size] + rows[start:end]).digest()
+                sha256(line + heads[at : at + size] + rows[start:end]).digest()
                 for line, at, start, end in zip(
-                    lines[first:last], range(0, len(tails), size), starts, ends, strict=True
+                    first_lines[first:last],
+                    range(0, len(heads), size),
+                    ((starts[first:last] - low) * width).tolist(),
+                    ((ends[first:last] - low) * width).tolist(),
+                    strict=True,
                 )
             ]
         )
 
-    cuts = np.unique(np.searchsorted(runs.starts, np.arange(0, runs.frame.height, _BLOCK)))
-    edges = [*cuts[cuts < len(runs.starts)].tolist(), len(runs.starts)]
-    blocks = list(pairwise(edges))
+    cuts = np.unique(np.searchsorted(starts, np.arange(0, runs.frame.height, _BLOCK)))
+    blocks = list(pairwise([*cuts[cuts < len(starts)].tolist(), len(starts)]))
     if len(blocks) == 1:
-        digests = [hash_block(*blocks[0])]
-    else:
-        # Copying and hashing much at once release the interpreter.
-        with ThreadPoolExecutor(2) as pool:
-            digests = list(pool.map(lambda block: hash_block(*block), blocks))
-    return np.frombuffer(b"".join(digests), dtype="<i8").reshape(-1, 4)[:, 0].astype(np.int64)
+        return hash_block(*blocks[0])
+    # Copying and hashing much at once release the interpreter.
+    with ThreadPoolExecutor(2) as pool:
+        return b"".join(pool.map(lambda block: hash_block(*block), blocks))
+
+
+def _check_numbers(runs: SessionRuns, columns: Columns, present: Present, lines: Lines) -> Integers:
+    """A number modulo `PRIME` for the first row of every run.
+
+    It is the sum of the line as a number, of the session, of the row's numbers and of the byte that says what it has, each but
+    the first times its `_factor`.
+    """
+    total = lines.numbers(PRIME) + whole_numbers(runs.sessions) * _factor("session")
+    for name, values in (*columns.items(), ("present", present)):
+        rows = values[runs.starts]
+        if rows.ndim == 2:
+            low, high = _remainders(rows[:, 0].view(np.uint64)), _remainders(rows[:, 1])
+            rows = low + high * (2**64 % PRIME)
+        total += _remainders(rows) * _factor(name)
+    return _remainders(total)
+
+
+def _remainders(numbers: npt.NDArray[Any]) -> Integers:
+    """Numbers modulo `PRIME`; NumPy divides by one number far faster than it finds the remainder."""
+    whole = numbers if numbers.dtype.itemsize == 8 else numbers.astype(np.int64)
+    return (whole - whole // PRIME * PRIME).astype(np.int64, copy=False)
+
+
+@cache
+def _factor(name: str) -> int:
+    """What a number of this name counts: from 1 to `PRIME - 1`, by the SHA-256 of `gb-bars-3 <name>`."""
+    return 1 + first_bytes(f"{VERSION} {name}".encode()) % (PRIME - 1)
 
 
 def fingerprint_text(fingerprints: pl.Series) -> pl.Series:
-    """Fingerprints as people see them: the first 16 hexadecimal digits of the SHA-256.
+    """Fingerprints as people see them: 16 hexadecimal digits, the 8 bytes of the number, which are the first of the SHA-256.
 
     Args:
         fingerprints: Int64.
@@ -155,61 +231,3 @@ def combine(parts: pl.DataFrame | Mapping[str, str] | Iterable[tuple[str, str]])
         lines = lines.sort("name", "fingerprint")
     text: str = lines.select(pl.concat_str("name", pl.lit(" "), "fingerprint", pl.lit("\n")).str.join("")).item()
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _lines(symbols: pl.Series, source: str, resolution: Resolution, precision: Precision) -> list[bytes]:
-    """The first line of every run; sorted symbols make long stretches of one."""
-    starts, counts = row_runs(symbols.to_frame("symbol"), ["symbol"])
-    lines: list[bytes] = []
-    for symbol, count in zip(symbols[starts], counts.tolist(), strict=True):
-        lines += [f"{VERSION} {source} {symbol} {resolution.value} {precision.value}\n".encode()] * count
-    return lines
-
-
-def _columns(frame: pl.DataFrame, precision: Precision) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.uint8]]:
-    """Every column as an array with one integer (of 16 bytes: a pair of halves) per row, and the byte of what is there."""
-    columns: dict[str, npt.NDArray[Any]] = {"timestamp": whole_numbers(frame["timestamp"])}
-    valid = np.zeros(frame.height, np.uint8)
-    for name in CONTENT:
-        series = frame[name]
-        if name in OPTIONAL:
-            bit = 1 << OPTIONAL.index(name)
-            if series.null_count() == 0:
-                valid |= bit
-            elif series.null_count() < len(series):
-                valid |= series.is_not_null().to_numpy() * np.uint8(bit)
-        elif series.null_count():
-            raise WindowRefused(
-                f"column {name!r} lacks {series.null_count()} values, so its rows are not bars",
-                fix="pass only rows that passed every rule",
-            )
-        columns[name] = _integers(series, precision)
-    return columns, valid
-
-
-def _integers(series: pl.Series, precision: Precision) -> npt.NDArray[Any]:
-    if series.null_count() == len(series):
-        return np.zeros(
-            (len(series), 2) if series.dtype.is_decimal() and precision is Precision.WIDE else len(series), np.int64
-        )
-    if not series.dtype.is_decimal():
-        return (series.cast(pl.Int64).fill_null(0) if series.null_count() else series.cast(pl.Int64)).to_numpy()
-    try:
-        decimals = series if series.dtype == precision.decimal else series.cast(precision.decimal)
-    except pl.exceptions.InvalidOperationError as error:
-        raise WindowRefused(
-            f"column {series.name!r} holds values that do not fit {precision.decimal}", fix="use `precision: wide`"
-        ) from error
-    pairs = halves(decimals.fill_null(0) if decimals.null_count() else decimals)
-    return pairs if precision is Precision.WIDE else pairs[:, 0]
-
-
-def _lay_out(
-    columns: Mapping[str, npt.NDArray[Any]], valid: npt.NDArray[np.uint8], low: int, high: int
-) -> npt.NDArray[Any]:
-    kinds: list[Any] = [(name, "<i8", values.shape[1:]) for name, values in columns.items()]
-    rows = np.empty(high - low, dtype=[*kinds, ("valid", "u1")])
-    for name, values in columns.items():
-        rows[name] = values[low:high]
-    rows["valid"] = valid[low:high]
-    return rows

@@ -41,9 +41,9 @@ def append(
 
 
 def prepare_files(table: Table, rows: pl.DataFrame, stamp: datetime) -> list[dict[str, Any]]:
-    """Write rows as files that no entry of this table names yet; their add actions."""
+    """Write rows, in the order of the table's files, as files that no entry of it names yet; their add actions."""
     draft = Draft(table, table.newest(), stamp)
-    draft.add(sort_rows(table, with_known_at(rows, stamp, history=False)))
+    draft.add(with_known_at(rows, stamp, history=False))
     return draft.write()
 
 

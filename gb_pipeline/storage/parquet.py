@@ -33,6 +33,8 @@ _SMALL = 4 << 20
 _WORTH_A_DICTIONARY, _PER_VALUE = 4_096, 4
 # Rows from which the grid of a column is estimated.
 _SAMPLE = 256
+# From level 4 on, ZSTD finds what delta-packed prices have in common, which lie on a grid: 3.5 bytes each instead of 3.9.
+_LEVEL = 4
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
 
 
@@ -54,7 +56,7 @@ class Encoded:
 
 
 def encode(dataset: Dataset, table: pa.Table) -> Encoded:
-    """Rows as a Parquet file: ZSTD level 3, a checksum on every page; numbers delta-packed, or by dictionary where few differ.
+    """Rows as a Parquet file: ZSTD, a checksum on every page; numbers delta-packed, or by dictionary where few differ.
 
     Args:
         table: `to_arrow` of rows in the dataset's file schema; they are written as they lie.
@@ -66,7 +68,7 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
         table,
         sink,
         compression="zstd",
-        compression_level=3,
+        compression_level=_LEVEL,
         row_group_size=ROW_GROUP_ROWS,
         store_decimal_as_integer=True,
         use_dictionary=[name for name in table.column_names if name not in delta_packed],

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.quality.runs import differs_from_previous, whole_numbers
+from gb_pipeline.quality.runs import Integers, differs_from_previous, expand, whole_numbers
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import format_statistic
@@ -24,6 +24,8 @@ _MICROSECONDS_A_DAY = 86_400_000_000
 _PLACES = 16
 # Rows of a piece that are worth a conversion of their own.
 _LARGE = 8_192
+# Of a partition's columns, as text.
+_Values = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,7 @@ def cut_into_pieces(dataset: Dataset, rows: pl.DataFrame, fixed: Mapping[str, st
     starts = _starts(dataset, rows)
     values = _partition_values(dataset, rows, starts)
     if len(set(values)) < len(values):
-        # A partition that comes again is brought together first.
-        keys = [pl.col(name) for name in dataset.partition_by]
-        if dataset.period is not None and dataset.time is not None:
-            keys.append(pl.lit(pl.Series(_period_numbers(_days(rows[dataset.time]), dataset.period))))
-        rows = rows.sort(keys, maintain_order=True)
-        starts = _starts(dataset, rows)
-        values = _partition_values(dataset, rows, starts)
+        rows, starts, values = _bring_together(rows, starts, values)
     ends = [*starts[1:], rows.height]
     content: pl.DataFrame | pa.Table = rows
     if rows.height < _LARGE * len(starts):
@@ -79,6 +75,19 @@ def single_piece(dataset: Dataset, partition: Mapping[str, str], rows: pl.DataFr
     return Piece(partition, rows, _statistics(dataset, rows, [0])[0])
 
 
+def _bring_together(
+    rows: pl.DataFrame, starts: list[int], values: list[_Values]
+) -> tuple[pl.DataFrame, list[int], list[_Values]]:
+    """Rows of which each partition comes once; the runs of one follow each other in the order that they had."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    partition = np.array([numbers[value] for value in values])
+    order = np.argsort(partition, kind="stable")
+    lengths = np.diff(starts, append=rows.height)
+    heights = np.bincount(partition, weights=lengths).astype(np.int64)
+    moved = rows[expand(np.array(starts)[order], lengths[order])]
+    return moved, (np.cumsum(heights) - heights).tolist(), list(numbers)
+
+
 def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
     if rows.height < 2:
         return [0]
@@ -90,34 +99,27 @@ def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
     return [0, *np.flatnonzero(changes).tolist()]
 
 
-def _period_changes(stamps: pl.Series, period: Period) -> npt.NDArray[np.int64]:
+def _period_changes(stamps: pl.Series, period: Period) -> Integers:
     """Rows before which another period begins; only where the day changes its period is looked up."""
     days = _days(stamps)
-    day_changes = np.flatnonzero(days[1:] != days[:-1])
-    if not len(day_changes):
-        return day_changes
-    changes = np.flatnonzero(
-        _period_numbers(days[day_changes], period) != _period_numbers(days[day_changes + 1], period)
+    changes: Integers = np.flatnonzero(days[1:] != days[:-1])
+    if period is Period.DAY or not len(changes):
+        return changes
+    unit = "Y" if period is Period.YEAR else "M"
+    before, after = (
+        days[rows].astype("datetime64[D]").astype(f"datetime64[{unit}]") for rows in (changes, changes + 1)
     )
-    return day_changes[changes]
+    is_first: npt.NDArray[np.bool_] = before != after
+    return changes[is_first]
 
 
-def _period_numbers(days: npt.NDArray[np.int64], period: Period) -> npt.NDArray[np.int64]:
-    """Integers that differ between neighbouring periods, for days since 1970."""
-    if period is Period.DAY:
-        return days
-    dates = pl.Series(days, dtype=pl.Int32()).cast(pl.Date).dt
-    years: npt.NDArray[np.int64] = dates.year().cast(pl.Int64).to_numpy()
-    return years if period is Period.YEAR else years * 12 + dates.month().to_numpy()
-
-
-def _days(stamps: pl.Series) -> npt.NDArray[np.int64]:
+def _days(stamps: pl.Series) -> Integers:
     """Days since 1970 of timestamps in microseconds, or of dates."""
     numbers = whole_numbers(stamps)
     return numbers if stamps.dtype == pl.Date else np.floor_divide(numbers, _MICROSECONDS_A_DAY)
 
 
-def _partition_values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[tuple[str, ...]]:
+def _partition_values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[_Values]:
     columns = [_values_at(rows[name], starts) for name in dataset.partition_by]
     if dataset.period is not None and dataset.time is not None:
         columns.append([moment.strftime(dataset.period) for moment in _values_at(rows[dataset.time], starts)])

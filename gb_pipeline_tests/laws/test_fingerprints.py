@@ -21,7 +21,7 @@ from gb_pipeline_tests.laws.answers import LENGTHS, SLOTS, SYMBOLS, answer_frame
 from gb_pipeline_tests.laws.law import law
 from gb_pipeline_tests.laws.model import EPOCH, SOURCE, Content, Key, Series, Version, fingerprint
 
-MINUTE = "1m"
+RESOLUTIONS = st.sampled_from(list(LENGTHS))
 DIGITS = st.integers(1, 10**10)
 
 
@@ -33,28 +33,29 @@ def contents(draw: st.DrawFn) -> Content:
     return Content(first, more, low, second, Decimal(draw(DIGITS)).scaleb(-8), count, vwap)
 
 
-PLACES = [(Series(symbol, MINUTE), slot) for symbol in SYMBOLS for slot in SLOTS[MINUTE]]
-ANSWERS = st.dictionaries(st.sampled_from(PLACES), contents(), min_size=1)
+@st.composite
+def answers(draw: st.DrawFn, resolution: str) -> dict[Key, Content]:
+    places = [(Series(symbol, resolution), slot) for symbol in SYMBOLS for slot in SLOTS[resolution]]
+    return draw(st.dictionaries(st.sampled_from(places), contents(), min_size=1))
 
 
 @st.composite
-def layouts(draw: st.DrawFn) -> list[tuple[int, int, bool]]:
+def layouts(draw: st.DrawFn, resolution: str) -> list[tuple[int, int, bool]]:
     """Windows that together are all slots, in any order, each perhaps followed by a compaction."""
-    size = len(SLOTS[MINUTE])
+    size = len(SLOTS[resolution])
     edges = sorted({0, size, *draw(st.lists(st.integers(0, size), max_size=4))})
     return [(first, last, draw(st.booleans())) for first, last in draw(st.permutations(list(pairwise(edges))))]
 
 
-@law(ANSWERS, layouts(), few=12)
-def test_fingerprints_do_not_depend_on_windows_order_files_or_compaction(
-    answer: dict[Key, Content], layout: list[tuple[int, int, bool]]
-) -> None:
+@law(RESOLUTIONS, st.data(), few=16)
+def test_fingerprints_do_not_depend_on_windows_order_files_or_compaction(resolution: str, data: st.DataObject) -> None:
+    answer, layout = data.draw(answers(resolution)), data.draw(layouts(resolution))
     prints = {}
-    for name, parts in {"at once": [(0, len(SLOTS[MINUTE]), False)], "in parts": layout}.items():
+    for name, parts in {"at once": [(0, len(SLOTS[resolution]), False)], "in parts": layout}.items():
         with tempfile.TemporaryDirectory() as folder:
             store = LakeStore.at(folder)
             for first, last, compacts in parts:
-                write(store, answer, first, last)
+                write(store, answer, resolution, first, last)
                 if compacts:
                     for partition in store.compaction_candidates(min_files=2):
                         store.compact(partition)
@@ -62,16 +63,17 @@ def test_fingerprints_do_not_depend_on_windows_order_files_or_compaction(
     assert prints["at once"] == prints["in parts"] == defined(answer)
 
 
-@law(ANSWERS, st.data(), few=60)
+@law(RESOLUTIONS, st.data(), few=80)
 def test_one_changed_digit_changes_the_fingerprint_of_its_session_and_no_other(
-    answer: dict[Key, Content], data: st.DataObject
+    resolution: str, data: st.DataObject
 ) -> None:
+    answer = data.draw(answers(resolution))
     key = data.draw(st.sampled_from(sorted(answer, key=str)))
     name = data.draw(st.sampled_from([item.name for item in fields(Content)]))
     value = getattr(answer[key], name)
     step = 1 if name == "trade_count" else Decimal(1).scaleb(data.draw(st.integers(-8, 1)))
     changed = answer | {key: replace(answer[key], **{name: step if value is None else value + step})}
-    before, after = bare(answer), bare(changed)
+    before, after = bare(answer, resolution), bare(changed, resolution)
     assert before == defined(answer)
     session = key[0].symbol, key[1].date()
     assert {place for place in before if before[place] != after[place]} == {session}
@@ -80,11 +82,11 @@ def test_one_changed_digit_changes_the_fingerprint_of_its_session_and_no_other(
     )
 
 
-def write(store: LakeStore, answer: dict[Key, Content], first: int, last: int) -> None:
-    slots = SLOTS[MINUTE]
-    window = Window(slots[first], slots[last - 1] + LENGTHS[MINUTE])
+def write(store: LakeStore, answer: dict[Key, Content], resolution: str, first: int, last: int) -> None:
+    slots = SLOTS[resolution]
+    window = Window(slots[first], slots[last - 1] + LENGTHS[resolution])
     part = {(series, slot): said for (series, slot), said in answer.items() if slot in window}
-    report = store.write_bars(SOURCE, SYMBOLS, Resolution.MINUTE, window, answer_frame(part))
+    report = store.write_bars(SOURCE, SYMBOLS, Resolution(resolution), window, answer_frame(part))
     assert report.stored == len(part)
 
 
@@ -95,7 +97,7 @@ def printed(store: LakeStore) -> dict[object, str]:
     }
 
 
-def bare(answer: dict[Key, Content]) -> dict[object, str]:
+def bare(answer: dict[Key, Content], resolution: str) -> dict[object, str]:
     """The function itself, on rows that nobody judged."""
     types = validate(answer_frame({}), BarRules(), Window(EPOCH, EPOCH + timedelta(days=1))).good.schema
     rows = [
@@ -105,7 +107,7 @@ def bare(answer: dict[Key, Content]) -> dict[object, str]:
     import polars as pl
 
     found = session_fingerprints(
-        pl.DataFrame(rows, schema=types, orient="row"), SOURCE, Resolution.MINUTE, BarRules().precision
+        pl.DataFrame(rows, schema=types, orient="row"), SOURCE, Resolution(resolution), BarRules().precision
     )
     texts = fingerprint_text(found["fingerprint"])
     return {

@@ -44,7 +44,7 @@ def first_eight_bytes(data: bytes) -> int:
 
 
 def test_the_canonical_bytes_are_what_the_definition_says() -> None:
-    head = b"gb-bars-2 sim BTC-USD 1m standard\n" + struct.pack("<iq", DAYS_SINCE_1970, 2)
+    head = b"gb-bars-3 sim BTC-USD 1m standard\n" + struct.pack("<iqB", DAYS_SINCE_1970, 2, 0b11)
     first = struct.pack("<8qB", STAMP, *ROW, 0, 0, 0b00)
     second = struct.pack(
         "<8qB", STAMP + 60_000_000, 10_125_000_000, 10_250_000_000, 10_112_500_000, 10_175_000_000, 100_001_000,
@@ -54,13 +54,36 @@ def test_the_canonical_bytes_are_what_the_definition_says() -> None:
     assert prints(frame) == {("BTC-USD", DAY): first_eight_bytes(head + first + second)}
 
 
+def test_columns_that_a_session_has_no_value_of_are_left_out() -> None:
+    plain = struct.pack("<6q", STAMP, *ROW)
+    counted = struct.pack("<7qB", STAMP, *ROW, 5, 0b01)
+    priced = struct.pack("<7qB", STAMP, *ROW, 10_150_000_000, 0b10)
+    rows = {
+        ("A", DAY): (None, None, 0b00, plain),
+        ("B", DAY): ("5", None, 0b01, counted),
+        ("C", DAY): (None, "101.5", 0b10, priced),
+    }
+    frame = pl.concat(
+        minutes("2024-01-02", 1, symbol=symbol).with_columns(
+            trade_count=pl.lit(count, pl.String), vwap=pl.lit(vwap, pl.String)
+        )
+        for (symbol, _), (count, vwap, _, _) in rows.items()
+    )
+    assert prints(frame) == {
+        (symbol, session): first_eight_bytes(
+            f"gb-bars-3 sim {symbol} 1m standard\n".encode() + struct.pack("<iqB", DAYS_SINCE_1970, 1, mask) + row
+        )
+        for (symbol, session), (_, _, mask, row) in rows.items()
+    }
+
+
 def test_wide_decimals_take_sixteen_bytes() -> None:
     frame = minutes("2024-01-02", 1).with_columns(volume=pl.lit("12345678901234567890.123456789012345678"))
-    numbers = [value * 10**10 for value in ROW[:4]] + [12345678901234567890_123456789012345678, 0, 0]
-    sizes = [16, 16, 16, 16, 16, 8, 16]
+    numbers = [value * 10**10 for value in ROW[:4]] + [12345678901234567890_123456789012345678]
+    sizes = [16, 16, 16, 16, 16]
     row = b"".join(value.to_bytes(size, "little", signed=True) for value, size in zip(numbers, sizes, strict=True))
-    head = b"gb-bars-2 sim BTC-USD 1m wide\n" + struct.pack("<iq", DAYS_SINCE_1970, 1)
-    expected = first_eight_bytes(head + struct.pack("<q", STAMP) + row + b"\0")
+    head = b"gb-bars-3 sim BTC-USD 1m wide\n" + struct.pack("<iqB", DAYS_SINCE_1970, 1, 0)
+    expected = first_eight_bytes(head + struct.pack("<q", STAMP) + row)
     assert prints(frame, Precision.WIDE) == {("BTC-USD", DAY): expected}
 
 
@@ -69,13 +92,13 @@ def test_negative_numbers_are_hashed_as_they_are() -> None:
     rules = BarRules(allow_negative_prices=True)
     rows = validate(frame, rules, day("2024-01-02")).good
     standard, wide = rows, rows.with_columns(pl.col(pl.Decimal(18, 8)).cast(pl.Decimal(38, 18)))
-    head = b"gb-bars-2 sim BTC-USD 1m %s\n" + struct.pack("<iq", DAYS_SINCE_1970, 1)
+    head = b"gb-bars-3 sim BTC-USD 1m %s\n" + struct.pack("<iqB", DAYS_SINCE_1970, 1, 0)
     values = [-500_000_000, ROW[1], -550_000_000, *ROW[3:]]
-    short = struct.pack("<8qB", STAMP, *values, 0, 0, 0)
+    short = struct.pack("<6q", STAMP, *values)
     long = b"".join((value * 10**10).to_bytes(16, "little", signed=True) for value in values)
     for frame, precision, row in (
         (standard, Precision.STANDARD, short),
-        (wide, Precision.WIDE, struct.pack("<q", STAMP) + long + bytes(8 + 16 + 1)),
+        (wide, Precision.WIDE, struct.pack("<q", STAMP) + long),
     ):
         found = session_fingerprints(frame, "sim", Resolution.MINUTE, precision)["fingerprint"].item()
         assert found == first_eight_bytes(head.replace(b"%s", precision.value.encode()) + row)
