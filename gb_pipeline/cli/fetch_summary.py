@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.output import ExitCode, note, print_error, print_table
@@ -16,6 +17,8 @@ _STYLES = {
     "complete": "green", "unchanged": "green", "partial": "yellow", "deferred": "yellow", "refused": "red", "failed": "red",
 }  # fmt: skip
 _COLUMNS = ("symbol", "sessions", "rows", "missing", "stored", "quarantined", "duplicates", "restated", "status")
+# Shown where there is something to show.
+_SELDOM = frozenset({"quarantined", "duplicates", "restated"})
 _LISTED = 5
 
 
@@ -58,8 +61,14 @@ def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def print_summary(rows: Sequence[dict[str, Any]]) -> None:
     """Print the records of `sum_by_symbol` as a table."""
-    print_table(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows], styles=_STYLES)
+    from gb_pipeline.lake.row_counts import RowCounts
+
+    columns = [name for name in _COLUMNS if name not in _SELDOM or any(row[name] for row in rows)]
+    print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
     changed, sessions = sum(row["changed"] for row in rows), sum(row["sessions"] for row in rows)
+    total = RowCounts(**{item.name: sum(row[item.name] for row in rows) for item in fields(RowCounts)})
+    if total.received:
+        note(total.sentence)
     note(f"{changed:,} of {sessions:,} sessions changed" if changed else "nothing changed")
 
 

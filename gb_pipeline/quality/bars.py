@@ -34,7 +34,7 @@ from gb_pipeline.quality.refusal import RefusedRows, refuse
 from gb_pipeline.quality.repeats import name_rows
 from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline.quality.runs import count_rows, is_ordered, row_runs
-from gb_pipeline.quality.unplaced import UnplacedRows, is_far, is_implausible
+from gb_pipeline.quality.unplaced import UnplacedRows, is_absurd, is_far, is_implausible
 
 BAD = pl.Schema(
     {
@@ -151,7 +151,7 @@ def _name_breaches(
     ordered = ordered.with_row_index("index")
     placed = _place_near(numbers.with_row_index("index"), rules, window)
     crossed = placed.filter(_crossed(placed)).select("index", pl.lit(CROSSED).alias("reason"))
-    breaches = pl.concat([problems, find_breaches(placed, rules, window, now), crossed])
+    breaches = pl.concat([problems, find_breaches(_without_absurd_stamps(placed), rules, window, now), crossed])
     # A row outside the window is in no session that was asked for.
     placed = placed.with_columns(pl.when(_is_inside(window)).then("session").alias("session"))
     named = name_rows(_name_stamps(breaches, ordered, placed, window), ordered, placed, rules)
@@ -186,6 +186,11 @@ def _place_near(numbers: pl.DataFrame, rules: BarRules, window: Window) -> pl.Da
     return place(near, rules).with_columns(numbers["timestamp"])
 
 
+def _without_absurd_stamps(placed: pl.DataFrame) -> pl.DataFrame:
+    """No stamps of years that no source has: Python has no dates after 9999, and Pandera makes some of what it checks."""
+    return placed.with_columns(pl.when(~is_absurd()).then("timestamp").alias("timestamp"))
+
+
 def _name_stamps(breaches: pl.DataFrame, ordered: pl.DataFrame, placed: pl.DataFrame, window: Window) -> pl.DataFrame:
     """The breaches, with better words for rows of which more is known than that they are unreadable or outside."""
     if "fault" in ordered.columns:
@@ -201,7 +206,8 @@ def _name_stamps(breaches: pl.DataFrame, ordered: pl.DataFrame, placed: pl.DataF
     # Far rows were not looked up, so of their session nothing is known.
     kept = breaches.filter(~(pl.col("index").is_in(far["index"].implode()) & (pl.col("reason") == OUTSIDE_SESSION)))
     strange = far.filter("implausible")["index"].implode()
-    renamed = pl.when(pl.col("index").is_in(strange) & (pl.col("reason") == OUTSIDE_WINDOW))
+    is_outside = pl.col("reason").is_in([OUTSIDE_WINDOW, UNREADABLE_TIMESTAMP])
+    renamed = pl.when(pl.col("index").is_in(strange) & is_outside)
     return kept.with_columns(renamed.then(pl.lit(IMPLAUSIBLE_TIMESTAMP)).otherwise("reason").alias("reason"))
 
 
@@ -243,5 +249,5 @@ def _bad_rows(ordered: pl.DataFrame, placed: pl.DataFrame, reasons: pl.DataFrame
     as_json = pl.struct(content).struct.json_encode()
     row = pl.coalesce("received", as_json) if "received" in rows.columns else as_json
     return rows.join(sessions, on="index", how="left", maintain_order="left").select(
-        "symbol", "session", "timestamp", "reasons", row.alias("row")
+        "symbol", "session", pl.when(~is_absurd()).then("timestamp").alias("timestamp"), "reasons", row.alias("row")
     )

@@ -98,12 +98,16 @@ def is_far(window: Window) -> pl.Expr:
     return ((stamp < first) | (stamp >= end)).fill_null(False)
 
 
+def is_absurd() -> pl.Expr:
+    """Rows with a `timestamp` of a year of which no source has bars."""
+    year = pl.col("timestamp").dt.year()
+    return ((year < _FIRST_YEAR) | (year >= _END_YEAR)).fill_null(False)
+
+
 def is_implausible(window: Window) -> pl.Expr:
     """Far rows that no source has, or that lie in the window if their unit is another one."""
-    year = pl.col("timestamp").dt.year()
     guesses = [_in_window_times(scale, window) for scale, _ in _UNITS]
-    absurd = (year < _FIRST_YEAR) | (year >= _END_YEAR)
-    return is_far(window) & (absurd | pl.any_horizontal(guesses)).fill_null(False)
+    return is_far(window) & (is_absurd() | pl.any_horizontal(guesses)).fill_null(False)
 
 
 def _in_window_times(scale: tuple[int, int], window: Window) -> pl.Expr:

@@ -15,7 +15,7 @@ from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.quality.bars import ValidationResult, validate
-from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline_tests.bars import at, changed, day, minutes
 from gb_pipeline_tests.work import counted_work
 
@@ -249,3 +249,125 @@ def test_a_judgement_takes_as_many_steps_for_many_rows_as_for_few() -> None:
 
     assert work(1) == work(8)
     assert work(1, volume="-1") == work(8, volume="-1")
+
+
+# --- lines that are no bars -------------------------------------------------------------------------------------------
+
+STRICT = BarRules()
+PRICELESS = [
+    {"open": None, "high": None, "low": None, "close": None, "volume": None},
+    {"open": "null", "high": "null", "low": "null", "close": "null", "volume": "null"},
+    {"open": "0.24 Dividend", "high": None, "low": None, "close": None, "volume": None},
+    {"open": "4:1 Stock Split", "high": "", "low": "", "close": "", "volume": ""},
+    {"open": "0", "high": "0", "low": "0", "close": "0", "volume": "0"},
+]
+
+
+@pytest.mark.parametrize("values", PRICELESS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_without_a_price_never_vetoes_the_bar_of_its_moment(values: dict[str, str | None], first: bool) -> None:
+    bars = minutes("2024-01-02", 3)
+    line = changed(bars, 1, **values)[1:2]
+    result = validate(pl.concat([line, bars] if first else [bars, line]), STRICT, WINDOW)
+    assert (result.good.height, codes(result), result.refused) == (3, [["no_bar"]], frozenset())
+    assert result.good["close"].null_count() == 0
+
+
+@pytest.mark.parametrize("values", PRICELESS)
+def test_a_line_without_a_price_and_without_its_bar_counts_as_a_bad_row(values: dict[str, str | None]) -> None:
+    result = validate(changed(minutes("2024-01-02", 10), 1, **values), STRICT, WINDOW)
+    assert (result.good.height, len(result.refused)) == (0, 1)
+
+
+def test_where_bars_without_trades_are_left_out_an_empty_one_is_no_bad_row() -> None:
+    frame = minutes("2024-01-02", 10)
+    for row in range(6):
+        frame = changed(frame, row, **PRICELESS[0])
+    result = validate(frame, replace(STRICT, gap_policy=GapPolicy.NO_TRADE), WINDOW)
+    assert (result.good.height, codes(result)) == (4, [["no_bar"]] * 6)
+
+
+def test_numbers_that_cannot_be_read_are_no_lines_without_a_price() -> None:
+    frame = changed(minutes("2024-01-02", 10), 1, open="1.234,5", high="1.234,5", low="1.234,5", close="1.234,5")
+    assert codes(validate(frame, LENIENT, WINDOW)) == [["unreadable_number"]]
+
+
+def test_a_value_that_is_written_differently_is_the_same_value() -> None:
+    frame = minutes("2024-01-02", 3)
+    again = frame[1:2].with_columns(pl.col("open").str.replace("$", "000", literal=False))
+    result = validate(pl.concat([frame, again]), STRICT, WINDOW)
+    assert (result.good.height, result.duplicates.height, result.bad.height) == (3, 1, 0)
+
+
+# --- rows that belong to no session -----------------------------------------------------------------------------------
+
+
+def stamped(frame: pl.DataFrame, stamps: dict[int, datetime | None]) -> pl.DataFrame:
+    values = [stamps.get(row, stamp) for row, stamp in enumerate(frame["timestamp"])]
+    return frame.with_columns(pl.Series("timestamp", values, pl.Datetime("us", "UTC")))
+
+
+@pytest.mark.parametrize(
+    "stamp", [None, at("2024-01-05T00:00"), at("1970-01-20T16:56:36"), datetime(1900, 1, 1, tzinfo=UTC)]
+)
+def test_too_many_rows_of_no_session_refuse_the_whole_answer(stamp: datetime | None) -> None:
+    frame = stamped(minutes("2024-01-02", 1440), dict.fromkeys(range(15), stamp))
+    result = validate(frame, STRICT, WINDOW)
+    found = result.unplaced["BTC-USD"]
+    assert (found.rows, found.out_of, found.refused, result.good.height, result.bad.height) == (15, 1440, True, 0, 1440)
+    assert result.refused_answers == {"BTC-USD"}
+    assert codes(result).count(["refused_with_answer"]) == 1425
+    few = validate(stamped(minutes("2024-01-02", 1440), dict.fromkeys(range(14), stamp)), STRICT, WINDOW)
+    assert (few.unplaced["BTC-USD"].refused, few.good.height) == (False, 1426)
+
+
+def test_the_share_is_one_of_everything_that_was_read() -> None:
+    frame = stamped(minutes("2024-01-02", 1440), dict.fromkeys(range(15)))
+    result = validate(frame, STRICT, WINDOW, rows_read={"BTC-USD": 1500})
+    assert (result.unplaced["BTC-USD"].out_of, result.good.height) == (1500, 1425)
+
+
+def test_another_symbol_does_not_suffer() -> None:
+    bad = minutes("2024-01-02", 10, symbol="AAA-USD").with_columns(
+        pl.lit(None, pl.Datetime("us", "UTC")).alias("timestamp")
+    )
+    result = validate(pl.concat([bad, minutes("2024-01-02", 10)]), STRICT, WINDOW)
+    assert (result.good["symbol"].unique().to_list(), result.doubtful) == (["BTC-USD"], {"AAA-USD"})
+
+
+@pytest.mark.parametrize(
+    ("factor", "divisor", "mistake"),
+    [
+        (1, 1000, "seconds read as milliseconds"),
+        (1, 1_000_000, "seconds read as microseconds"),
+        (1000, 1, "microseconds read as milliseconds"),
+    ],
+)
+def test_stamps_of_another_unit_are_implausible_and_the_unit_is_guessed(
+    factor: int, divisor: int, mistake: str
+) -> None:
+    frame = minutes("2024-01-02", 3)
+    wrong = (frame["timestamp"].to_physical() * factor // divisor).cast(pl.Datetime("us", "UTC"))
+    result = validate(frame.with_columns(wrong), STRICT, WINDOW)
+    assert codes(result) == [["implausible_timestamp"]] * 3
+    found = result.unplaced["BTC-USD"]
+    assert (found.refused, found.of_any_day, mistake in found.sentence) == (True, 3, True)
+    assert ("1970" in found.sentence) == (divisor > 1)
+
+
+def test_an_hour_that_the_clock_shows_twice_discredits_nothing() -> None:
+    frame = stamped(minutes("2024-01-02", 5), {1: None, 2: None}).with_columns(
+        pl.Series("fault", [None, "ambiguous_timestamp", "ambiguous_timestamp", None, None])
+    )
+    result = validate(frame, STRICT, WINDOW)
+    assert (result.good.height, codes(result), result.doubtful) == (3, [["ambiguous_timestamp"]] * 2, frozenset())
+
+
+def test_a_row_far_from_the_window_is_not_looked_up_in_the_calendar() -> None:
+    rules = BarRules(calendar=get_calendar("XNYS"), max_bad_fraction=1.0)
+    frame = stamped(minutes("2024-01-02T14:30", 5), {4: datetime(1492, 10, 12, tzinfo=UTC)})
+    with counted_work() as counted:
+        result = validate(frame, rules, WINDOW)
+    assert (result.good.height, codes(result)) == (4, [["implausible_timestamp"]])
+    assert "1492" in result.bad["row"][0]
+    assert counted.calls < 50_000
