@@ -14,6 +14,7 @@ import typer
 
 from gb_pipeline.cli import (
     actions,
+    calendars,
     compact,
     demo,
     doctor,
@@ -59,6 +60,7 @@ for module in (
     actions,
     status,
     gaps,
+    calendars,
     show,
     explain,
     replay,

@@ -58,4 +58,5 @@ def _examine(config: Config) -> list[Finding]:
     findings += checks.check_project(settings)
     for source in settings.sources.values():
         findings.append(checks.check_source(source, settings.state))
-    return [*findings, *lake_checks.check_lake(settings.lake, settings.state)]
+    findings += lake_checks.check_lake(settings.lake, settings.state)
+    return [*findings, *lake_checks.check_calendars(settings)]

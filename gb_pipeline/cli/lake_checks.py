@@ -16,6 +16,7 @@ from gb_pipeline.errors import GbError, LakeError
 if TYPE_CHECKING:
     import polars as pl
 
+    from gb_pipeline.config.settings import Settings
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.market.resolution import Resolution
     from gb_pipeline.storage.dataset import Dataset
@@ -41,6 +42,25 @@ def check_lake(root: Path, state: Path) -> Iterator[Finding]:
     if has_tables:
         yield from _check_ledger(store)
         yield _check_catalog(store)
+
+
+def check_calendars(settings: Settings) -> Iterator[Finding]:
+    """Every stored session is what the calendar of its source says today."""
+    from gb_pipeline.cli.calendars import find_changed_sessions
+    from gb_pipeline.lake.store import LakeStore
+
+    if not settings.lake.is_dir():
+        return
+    try:
+        changed = find_changed_sessions(settings, LakeStore.at(settings.lake, state=settings.state))
+    except GbError as error:
+        yield Finding("calendars", CheckResult.WARN, error.what, error.fix)
+        return
+    for source, count in changed.items():
+        detail = (
+            f"{source}: {format_count(count, 'stored session')} differ from calendar {settings.source(source).calendar}"
+        )
+        yield Finding("calendars", CheckResult.WARN, detail, f"`gb calendars {source}` lists them")
 
 
 def _check_table(store: LakeStore, dataset: Dataset) -> Iterator[Finding]:
