@@ -21,8 +21,15 @@ from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.merge import KEY, MergeResult, merge
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
-from gb_pipeline.lake.stored import in_window, read_files, refuse_narrower, refuse_unrecorded, window_files
-from gb_pipeline.market.moments import INSTANT, MICROSECOND, instant_literal
+from gb_pipeline.lake.stored import (
+    filter_window,
+    in_window,
+    read_files,
+    refuse_narrower,
+    refuse_unrecorded,
+    window_files,
+)
+from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
@@ -30,7 +37,7 @@ from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.corporate_actions import NOT_REQUESTED
 from gb_pipeline.quality.fingerprint import session_fingerprints
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.runs import count_rows
+from gb_pipeline.quality.runs import count_rows, row_runs
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.quality.unplaced import UnplacedRows
 from gb_pipeline.storage.commit import Clock, Draft, commit
@@ -65,14 +72,6 @@ class BarsRequest:
     rows_read: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def fetch_moments(self) -> pl.DataFrame:
-        """`symbol` and `fetched_at` as a frame."""
-        kinds = {"symbol": pl.String(), "fetched_at": INSTANT}
-        return pl.DataFrame(
-            {"symbol": list(self.fetched_at), "fetched_at": list(self.fetched_at.values())}, schema=kinds
-        )
-
-    @property
     def earliest(self) -> datetime:
         """When the first of the symbols was requested: bars that were still open then are open in the response."""
         return min(self.fetched_at.values())
@@ -82,8 +81,6 @@ def write(tables: Tables, request: BarsRequest, frame: pl.DataFrame, rules: BarR
     """See `LakeStore.write_bars`."""
     validation = _validate_requested(frame, request, rules)
     _quarantine(tables, request, validation.bad, clock)
-    if rules.precision is Precision.STANDARD:
-        refuse_narrower(tables, request.source, request.resolution, request.symbols)
     writer = _Writer(tables, request, rules, validation, clock)
     report = commit(
         tables[bars_dataset(request.resolution, rules.precision).name],
@@ -104,12 +101,13 @@ def _validate_requested(frame: pl.DataFrame, request: BarsRequest, rules: BarRul
         )
     if "symbol" not in frame.columns:
         return validate(frame, rules, request.window, now=request.earliest)  # which says that it is missing
+    starts, _ = row_runs(frame, ["symbol"])
+    if set(frame["symbol"][starts]) <= set(request.symbols):
+        return validate(frame, rules, request.window, now=request.earliest, rows_read=request.rows_read)
     is_requested = frame["symbol"].is_in(list(request.symbols)).fill_null(False)
     validation = validate(
         frame.filter(is_requested), rules, request.window, now=request.earliest, rows_read=request.rows_read
     )
-    if is_requested.all():
-        return validation
     others = frame.filter(~is_requested)
     as_json = pl.struct(pl.exclude("received")).struct.json_encode()
     refused = others.select(
@@ -138,19 +136,20 @@ class _Writer:
         self.tables, self.request, self.rules, self.validation, self.clock = tables, request, rules, validation, clock
         self.expectation = expect(rules, request.window, request.earliest)
         self.merged: MergeResult
+        self.view: Tables
 
     def decide(self, draft: Draft) -> WriteReport:
+        self.view = self.tables.view(draft.base)
+        if self.rules.precision is Precision.STANDARD:
+            refuse_narrower(self.view, self.request.source, self.request.resolution, self.request.symbols)
         files = window_files(draft.base, self.request.source, self.request.symbols, self.expectation.hull)
         recorded = self._recorded_sessions()
         if files.height and (report := self._report_if_unchanged(recorded)) is not None:
             return report
         stored, file_rows = self._read_stored(draft, files)
-        window = self.request.window
-        inside = stored.filter(
-            (pl.col("timestamp") >= instant_literal(window.start)) & (pl.col("timestamp") < instant_literal(window.end))
-        )
-        refused = pl.concat([self.validation.bad.select(KEY), self._unlisted(inside), self._in_doubt(inside)])
-        self.merged = merged = merge(self.validation.good, inside, refused, self.request.fetch_moments)
+        inside = filter_window(stored, self.request.window)
+        refused = pl.concat([self.validation.bad[KEY], self._unlisted(inside), self._in_doubt(inside)])
+        self.merged = merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
         # Before anything is written or acknowledged.
         counts = _count_by_symbol(self.validation, merged)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
@@ -174,7 +173,7 @@ class _Writer:
         listings = [(code, *self.request.listings.get(code, (None, None))) for code in self.request.symbols]
         listings = [listing for listing in listings if listing[1:] != (None, None)]
         if not listings or stored.is_empty():
-            return stored.select(KEY).clear()
+            return stored.clear()[KEY]
         kinds = {"symbol": pl.String(), "first": pl.Date(), "end": pl.Date()}
         stored_with_listing = stored.select(*KEY, "session").join(
             pl.DataFrame(listings, schema=kinds, orient="row"), on="symbol"
@@ -191,7 +190,7 @@ class _Writer:
         """
         validation = self.validation
         if not validation.refused and not validation.doubtful:
-            return stored.select(KEY).clear()
+            return stored.clear()[KEY]
         kinds = {"symbol": pl.String(), "session": pl.Date()}
         sessions = pl.DataFrame(sorted(validation.refused), schema=kinds, orient="row")
         return pl.concat(
@@ -207,7 +206,7 @@ class _Writer:
         if not days:
             return ledger.SESSIONS_EMPTY
         between = min(days), max(days) + timedelta(days=1)
-        return ledger.current(self.tables, self.request.source, self.request.resolution, self.request.symbols, between)
+        return ledger.current(self.view, self.request.source, self.request.resolution, self.request.symbols, between)
 
     def _report_if_unchanged(self, recorded: pl.DataFrame) -> WriteReport | None:
         """The report where the ledger has recorded just these sessions with just these fingerprints: no file is opened."""
@@ -253,15 +252,15 @@ class _Writer:
     def _read_stored(self, draft: Draft, files: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The current rows of the window's sessions, and everything that their files hold."""
         request = self.request
-        file_rows = read_files(self.tables, draft.base, files)
-        rows = in_window(self.tables, draft.base, file_rows, request.source, request.symbols, self.expectation.hull)
-        session = self.rules.calendar.session_of(rows["timestamp"], request.resolution).alias("session")
-        return rows.with_columns(session), file_rows
+        file_rows = read_files(self.view, draft.base, files)
+        rows = in_window(self.view, draft.base, file_rows, request.source, request.symbols, self.expectation.hull)
+        sessions = self.rules.calendar.session_of(rows["timestamp"], request.resolution)
+        return rows.hstack([sessions.alias("session")]), file_rows
 
     def _fill_draft(self, draft: Draft, files: pl.DataFrame, file_rows: pl.DataFrame) -> int:
         """Write the files of new and superseded versions; how many bytes they have."""
-        request, dataset = self.request, draft.table.dataset
-        draft.stamp = max(draft.stamp, ledger.newest_moment(self.tables, request.resolution) + MICROSECOND)
+        request = self.request
+        draft.stamp = max(draft.stamp, ledger.newest_moment(self.view, request.resolution) + MICROSECOND)
         draft.info = {
             "operation": "WRITE",
             "gb": {
@@ -272,13 +271,13 @@ class _Writer:
                 "run_id": request.run_id,
             },
         }
-        new = self.merged.added.with_columns(pl.lit(request.source).alias("source")).select(dataset.columns.names)
+        new = self.merged.added.with_columns(pl.lit(request.source).alias("source"))
         replaced = self.merged.replaced
         if replaced.height:
             replaced = replaced.filter(pl.col("file").is_not_null())
 
         def check(rows: pl.DataFrame) -> None:
-            refuse_unrecorded(self.tables, request.source, self.rules, rows)
+            refuse_unrecorded(self.view, request.source, self.rules, rows)
 
         revise(draft, new, replaced, files, file_rows, check=check)
         return sum(int(action["size"]) for action in draft.write())
@@ -292,7 +291,7 @@ class _Writer:
             rows,
             self.validation,
             listings=self.request.listings,
-            touched=merged.added.select("symbol", "session", "timestamp"),
+            touched=merged.added,
             restated=merged.restated,
             withdrawn=merged.withdrawn,
             late=merged.late,
@@ -360,10 +359,9 @@ def _late_rows(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _rows_after_write(stored: pl.DataFrame, merged: MergeResult) -> pl.DataFrame:
     """Everything that the window's sessions hold after the write."""
-    added = merged.added.select(_ROWS)
     if stored.is_empty():
-        return added
-    unchanged = stored.select(_ROWS)
+        return merged.added
+    added, unchanged = merged.added.select(_ROWS), stored.select(_ROWS)
     if added.is_empty():
         return unchanged
     return pl.concat([unchanged.join(added.select(KEY), on=KEY, how="anti"), added]).sort(KEY)

@@ -17,14 +17,16 @@ import numpy as np
 import polars as pl
 
 from gb_pipeline.lake.report import DESCRIBED, SessionStatus
-from gb_pipeline.market.moments import instant_literal
+from gb_pipeline.market.exchange_sessions import ALWAYS_OPEN
+from gb_pipeline.market.moments import microseconds
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import ValidationResult
 from gb_pipeline.quality.fingerprint import fingerprint_runs
 from gb_pipeline.quality.reasons import NO_BAR
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
+from gb_pipeline.quality.runs import Integers, SessionRuns, row_runs, session_runs, whole_numbers
 from gb_pipeline.quality.session_days import Flags, Listing, SessionDays
 from gb_pipeline.quality.session_gaps import ExpectedBars, closed_gaps, gaps_by_day, gather_gaps
 
@@ -33,6 +35,12 @@ _LONGEST_ROW = 300
 _DAY = ["symbol", "session"]
 _STATUSES = pl.Series([status.value for status in SessionStatus])
 _CODES = {status: code for code, status in enumerate(SessionStatus)}
+_LEDGER = polars_schema(SESSIONS)
+# What stands in a column that nothing is known of.
+_ABSENT = {
+    name: pl.Series(name, [0 if kind in {pl.Int64(), pl.Boolean()} and name != "fingerprint" else None]).cast(kind)
+    for name, kind in DESCRIBED.items()
+}
 
 
 @dataclass(frozen=True)
@@ -83,22 +91,25 @@ def _calendar_facts(
     """An expectation whose grid ends with the window's last session, whatever the time is."""
     calendar, resolution = rules.calendar, rules.resolution
     # Sessions may begin up to a day before and end up to a day after their date, in UTC.
-    margin = timedelta(days=2 if resolution.intraday else 0)
+    margin = timedelta(days=2 if resolution.intraday and calendar.name != ALWAYS_OPEN else 0)
     until = window.end.date() + margin + timedelta(days=1)
     grid = calendar.expected(window.start.date() - margin, until, resolution, rules.alignment)
-    inside = grid.filter(
-        (pl.col("timestamp") >= instant_literal(window.start)) & (pl.col("timestamp") < instant_literal(window.end))
-    )
-    labels = inside["session"].unique().sort()
-    sessions = tuple(labels.to_list())
+    # The grid is in the order of time, and so are its sessions.
+    stamps, days = whole_numbers(grid["timestamp"]), whole_numbers(grid["session"])
+    low, high = np.searchsorted(stamps, [microseconds(window.start), microseconds(window.end)])
+    first = last = low
+    if low < high:
+        first, last = np.searchsorted(days, days[low]), np.searchsorted(days, days[high - 1], "right")
+    bars = grid.slice(int(first), int(last - first))
+    bars = bars.hstack([calendar.bar_ends(bars["timestamp"], resolution).alias("end")])
+    starts, _ = row_runs(bars, ["session"])
+    sessions = tuple(bars["session"][starts])
     hull = window
     if resolution.intraday and sessions:
-        first, last = calendar.session_window(sessions[0]), calendar.session_window(sessions[-1])
-        hull = Window(min(window.start, first.start), max(window.end, last.end))
-    session_bars = grid.filter(pl.col("session").is_in(labels.implode())).select("session", "timestamp")
-    ends = calendar.bar_ends(session_bars["timestamp"], resolution)
-    whole = inside.height == session_bars.height
-    return session_bars.with_columns(ends.alias("end")), sessions, _closed_days(rules, window), hull, whole
+        begin, end = calendar.session_window(sessions[0]).start, calendar.session_window(sessions[-1]).end
+        hull = Window(min(window.start, begin), max(window.end, end))
+    whole = bars.height == high - low
+    return bars, sessions, _closed_days(rules, window), hull, whole
 
 
 def _closed_days(rules: BarRules, window: Window) -> tuple[date, ...]:
@@ -250,18 +261,19 @@ def ledger_frame(
     Returns:
         The columns of `market.schema.SESSIONS`, without the moments that a commit decides (`known_at`, `superseded_at`).
     """
-    return described.select(
-        pl.lit(source).alias("source"),
-        "symbol",
-        pl.lit(rules.resolution.value).alias("resolution"),
-        "session",
-        *("expected", "actual", "missing", "quarantined", "warnings", "withdrawn", "status", "fingerprint"),
-        *("first_timestamp", "last_timestamp", "gaps"),
-        instant_literal(fetched_at).alias("fetched_at"),
-        pl.lit(rules.precision.value).alias("precision"),
-        pl.lit(version, pl.Int64).alias("table_version"),
-        pl.lit(rules.adjustment.value).alias("adjustment"),
-    )
+    everywhere = {
+        "source": source,
+        "resolution": rules.resolution.value,
+        "fetched_at": fetched_at,
+        "precision": rules.precision.value,
+        "table_version": version,
+        "adjustment": rules.adjustment.value,
+    }
+    constants = [
+        pl.Series(name, [value], dtype=_LEDGER[name]).new_from_index(0, described.height)
+        for name, value in everywhere.items()
+    ]
+    return described.hstack(constants)[_LEDGER.names()]
 
 
 def _status(*ranked: tuple[SessionStatus, Flags]) -> pl.Series:
@@ -330,11 +342,9 @@ def _collect_lists(days: SessionDays, rows: pl.DataFrame, *names: str) -> pl.Ser
 def _frame(days: SessionDays, **columns: Any) -> pl.DataFrame:
     """A frame with the columns of `DESCRIBED`; numbers that are not given are zero, everything else is null."""
     values: dict[str, Any] = {"symbol": days.symbols, "session": days.sessions, **columns}
-    zeros = np.zeros(days.height, np.int64)
-    described = []
-    for name, kind in DESCRIBED.items():
-        if name in values or (kind in {pl.Int64(), pl.Boolean()} and name != "fingerprint"):
-            described.append(pl.Series(name, values.get(name, zeros)).cast(kind))
-        else:
-            described.append(pl.Series(name, [None], dtype=kind).new_from_index(0, days.height))
-    return pl.DataFrame(described)
+    return pl.DataFrame(
+        [
+            pl.Series(name, values[name]).cast(kind) if name in values else _ABSENT[name].new_from_index(0, days.height)
+            for name, kind in DESCRIBED.items()
+        ]
+    )

@@ -7,6 +7,7 @@ rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from gb_pipeline.market import schema
 from gb_pipeline.market.resolution import Resolution
@@ -16,6 +17,7 @@ from gb_pipeline.storage.dataset import Dataset, Datasets, Period
 BAR_KEY = ("source", "symbol", "timestamp")
 
 
+@cache
 def bars_dataset(resolution: Resolution, precision: Precision = Precision.STANDARD) -> Dataset:
     """Bars of one resolution: files of 10,000 to 100,000 rows.
 
@@ -94,6 +96,7 @@ ALL = Datasets(
 )
 
 
+@cache
 def parse_bar_table(name: str) -> tuple[Resolution, Precision] | None:
     """Resolution and precision of a table of bars; None for any other table."""
     match = re.fullmatch(r"bars_(.+?)(_wide)?", name)

@@ -42,6 +42,7 @@ def scan(
     columns: Sequence[str] | None = None,
 ) -> pl.LazyFrame:
     """Every row that was ever recorded of a series, a range of sessions (half-open), or everything."""
+    tables = tables.view()
     files, needed_range = _files(tables, source, resolution, symbols, between)
     waiting = pending_rows(tables, source, resolution, between)
     lazy = reading.scan(tables.storage, SESSIONS, files, columns, between=needed_range)
@@ -91,11 +92,12 @@ def current(
     Returns:
         Columns of the dataset `sessions`, sorted by source, symbol, resolution and session.
     """
+    tables = tables.view()
     files, needed_range = _files(tables, source, resolution, symbols, between)
     waiting = pending_rows(tables, source, resolution, between)
-    rows = reading.read(tables.storage, SESSIONS, files, between=needed_range)
-    if waiting.height:
-        rows = pl.concat([rows, waiting])
+    if files.is_empty() and waiting.is_empty():
+        return SESSIONS_EMPTY
+    rows = pl.concat([reading.read(tables.storage, SESSIONS, files, between=needed_range), waiting])
     if symbols is not None:
         rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
     if as_of is not None:

@@ -62,8 +62,9 @@ def encode_note(tables: Tables, rows: pl.DataFrame, stamp: datetime) -> dict[str
     about = {"source": rows["source"][0], "days": [days.min(), days.max()]}
     if rows.height > _MAX_NOTE_ROWS:
         return {_NOTE: {**about, "files": append.prepare_files(tables[SESSIONS.name], rows, stamp)}}
-    plain_rows = with_known_at(rows, stamp, history=False).select(_NOTE_SCHEMA.names()).cast(_NOTE_SCHEMA)
-    return {_NOTE: {**about, "rows": plain_rows.to_dict(as_series=False)}}
+    known_rows = with_known_at(rows, stamp, history=False)
+    plain_rows = {name: known_rows[name].cast(kind).to_list() for name, kind in _NOTE_SCHEMA.items()}
+    return {_NOTE: {**about, "rows": plain_rows}}
 
 
 def pending_files(tables: Tables) -> pl.DataFrame:
@@ -105,7 +106,7 @@ def pending_entries(tables: Tables, table: Table) -> list[Entry]:
     """The entries of a table of bars that carry something which the ledger has not taken over."""
     # The ledger first: what it takes over meanwhile is then seen twice, which is harmless, and never missed.
     taken_over = tables.newest(SESSIONS.name).transactions.get(table.name, -1)
-    newest = table.newest().version
+    newest = tables.newest(table.name).version
     return [entry for entry in table.entries(taken_over + 1, newest) if _NOTE in entry.info]
 
 

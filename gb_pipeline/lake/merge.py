@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.market.moments import instant_literal
+from gb_pipeline.market.moments import INSTANT, instant_literal
 from gb_pipeline.market.schema import CONTENT
 from gb_pipeline.quality.runs import count_rows
 
@@ -45,22 +46,22 @@ class MergeResult:
         return self.added.is_empty()
 
 
-def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_moments: pl.DataFrame) -> MergeResult:
+def merge(
+    new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetched_at: Mapping[str, datetime]
+) -> MergeResult:
     """Compare new rows with stored ones.
 
     Args:
         new: good rows, `symbol, session, timestamp` and content in stored types, sorted by symbol and timestamp.
         stored: current rows of the same symbols and window: the same columns, `withdrawn`, `fetched_at`, and any others.
         refused: `symbol, timestamp` of stored rows that the vendor has not withdrawn although it did not send them well.
-        fetch_moments: `symbol`, `fetched_at`: when each symbol was requested.
+        fetched_at: when each symbol was requested.
     """
-    arriving = _with_fetch_moment(new.select(_BAR), fetch_moments).with_columns(
-        pl.lit(None, pl.Boolean).alias("withdrawn")
-    )
-    arriving = arriving.select(*_BAR, "withdrawn", "fetched_at")
+    new = new[_BAR]
+    arriving = _with_fetch_moment(new.with_columns(pl.lit(None, pl.Boolean).alias("withdrawn")), fetched_at)
     if stored.is_empty():
-        no_rows = new.select(_BAR_KEYS).clear()
-        return MergeResult(arriving, stored, no_rows, no_rows, new.select(_BAR).clear(), {})
+        no_rows = new.clear()
+        return MergeResult(arriving, stored, no_rows[_BAR_KEYS], no_rows[_BAR_KEYS], no_rows, {})
     previous = stored.select(
         *KEY,
         *(pl.col(name).alias(f"old {name}") for name in CONTENT),
@@ -79,7 +80,7 @@ def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_
     compared = compared.with_columns(late.alias("late"))
     changed = compared.filter(~pl.col("same") & ~pl.col("late"))
     absent = _with_fetch_moment(
-        stored.join(new.select(KEY), on=KEY, how="anti").rename({"fetched_at": "old fetch"}), fetch_moments
+        stored.join(new.select(KEY), on=KEY, how="anti").rename({"fetched_at": "old fetch"}), fetched_at
     )
     withdrawn = absent.filter(
         ~pl.col("withdrawn").fill_null(False) & (pl.col("fetched_at") >= pl.col("old fetch"))
@@ -99,8 +100,11 @@ def merge(new: pl.DataFrame, stored: pl.DataFrame, refused: pl.DataFrame, fetch_
     )
 
 
-def _with_fetch_moment(rows: pl.DataFrame, fetch_moments: pl.DataFrame) -> pl.DataFrame:
-    moments = fetch_moments["fetched_at"]
-    if moments.n_unique() == 1:
-        return rows.with_columns(instant_literal(moments[0]).alias("fetched_at"))
-    return rows.join(fetch_moments, on="symbol", how="left", maintain_order="left")
+def _with_fetch_moment(rows: pl.DataFrame, fetched_at: Mapping[str, datetime]) -> pl.DataFrame:
+    if len(set(fetched_at.values())) == 1:
+        return rows.with_columns(instant_literal(next(iter(fetched_at.values()))).alias("fetched_at"))
+    moments = pl.DataFrame(
+        {"symbol": list(fetched_at), "fetched_at": list(fetched_at.values())},
+        schema={"symbol": pl.String(), "fetched_at": INSTANT},
+    )
+    return rows.join(moments, on="symbol", how="left", maintain_order="left")

@@ -15,7 +15,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.lake.precisions import unite
-from gb_pipeline.market.moments import instant_literal
+from gb_pipeline.market.moments import microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
@@ -65,16 +65,16 @@ def in_window(
         All columns of the table, and `file` (null for rows of the standard sibling of a wide table, which count unless a wide row
         has taken their place). Sorted by symbol and timestamp.
     """
-    rows = _filter_window(snapshot, file_rows, symbols, window)
+    rows = _filter_series(snapshot, file_rows, symbols, window)
     kind = parse_bar_table(snapshot.dataset.name)
     assert kind is not None, "a table of bars"
     if kind[1] is Precision.WIDE:
         sibling = tables.newest(bars_dataset(kind[0]).name)
         older = window_files(sibling, source, symbols, window)
         if older.height:
-            standard = _filter_window(sibling, read_files(tables, sibling, older), symbols, window)
+            standard = _filter_series(sibling, read_files(tables, sibling, older), symbols, window)
             rows = unite(rows, standard.with_columns(pl.lit(None, pl.UInt32).alias(FILE)), _KEY)
-    return rows.sort(_KEY)
+    return rows.sort(_KEY) if rows.height else rows
 
 
 def refuse_narrower(tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]) -> None:
@@ -127,12 +127,17 @@ def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.Dat
         )
 
 
-def _filter_window(snapshot: Snapshot, file_rows: pl.DataFrame, symbols: Sequence[str], window: Window) -> pl.DataFrame:
-    if file_rows.is_empty():
-        return file_rows
-    inside = (pl.col("timestamp") >= instant_literal(window.start)) & (
-        pl.col("timestamp") < instant_literal(window.end)
-    )
-    if "symbol" not in snapshot.dataset.partitions:
-        inside = inside & pl.col("symbol").is_in(list(symbols))
-    return file_rows.filter(inside)
+def filter_window(rows: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """The rows whose timestamp lies in a window."""
+    if rows.is_empty():
+        return rows
+    stamps = rows["timestamp"].cast(pl.Int64)
+    inside = (stamps >= microseconds(window.start)) & (stamps < microseconds(window.end))
+    return rows if inside.all() else rows.filter(inside)
+
+
+def _filter_series(snapshot: Snapshot, file_rows: pl.DataFrame, symbols: Sequence[str], window: Window) -> pl.DataFrame:
+    rows = filter_window(file_rows, window)
+    if "symbol" in snapshot.dataset.partitions or rows.is_empty():
+        return rows
+    return rows.filter(pl.col("symbol").is_in(list(symbols)))

@@ -172,7 +172,7 @@ class Calendar:
         stamps = grid.to_utc(timestamps)
         if resolution.intraday or resolution is Resolution.TICK:
             if self._table is None:
-                return stamps.dt.date().rename("session")
+                return stamps.cast(pl.Date).rename("session")
             rows = self._table.schedule
             positions = grid.find_latest(rows["begin"], stamps)
             return (

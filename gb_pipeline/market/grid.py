@@ -5,14 +5,16 @@ Which sessions there are is known to `exchange_sessions`; the methods that users
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, NaiveTimestamp
 from gb_pipeline.market.exchange_sessions import UTC_TIME, SessionTable
+from gb_pipeline.market.moments import MICROSECOND, day_number
 from gb_pipeline.market.resolution import Resolution
 
 CLOCK = "clock"
@@ -76,15 +78,9 @@ def find_latest(starts: pl.Series, instants: pl.Series) -> pl.Series:
 def continuous_stamps(start: date, end: date, resolution: Resolution) -> pl.DataFrame:
     """Bars of a market that never closes: `session`, `timestamp` of all bars that start in UTC days [start, end)."""
     if resolution.intraday:
-        stamps = pl.datetime_range(
-            datetime.combine(start, datetime.min.time()),
-            datetime.combine(end, datetime.min.time()),
-            interval=resolution.value,
-            closed="left",
-            time_unit="us",
-            time_zone="UTC",
-            eager=True,
-        )
+        day = timedelta(days=1) // MICROSECOND
+        first, last = day_number(start) * day, day_number(end) * day
+        stamps = pl.Series(np.arange(first, last, bar_length(resolution) // MICROSECOND)).cast(UTC_TIME)
         return pl.DataFrame([stamps.cast(pl.Date).alias("session"), stamps.alias("timestamp")])
     period = period_of(resolution)
     days = pl.date_range(start, end, interval="1d", closed="left", eager=True)

@@ -39,15 +39,15 @@ def find_anomalies(frame: pl.DataFrame) -> pl.DataFrame:
     """
     rows_by_warning = {
         OUTLIER: _outlier_rows(frame),
-        ZERO_VOLUME: (frame["volume"] == 0).arg_true().to_numpy(),
+        ZERO_VOLUME: np.flatnonzero((frame["volume"] == 0).to_numpy()),
         STALE: _stale_rows(frame),
     }
-    keys = frame.select("symbol", "session", "timestamp")
+    keys = frame[["symbol", "session", "timestamp"]]
     parts = [
         keys[rows].with_columns(pl.lit(code).alias("warning")) for code, rows in rows_by_warning.items() if len(rows)
     ]
     if not parts:
-        return keys.clear().with_columns(pl.lit("").alias("warning"))
+        return keys.clear().hstack([pl.Series("warning", [], dtype=pl.String)])
     return pl.concat(parts).sort("symbol", "timestamp", maintain_order=True)
 
 
@@ -77,6 +77,8 @@ def _candidate_rows(frame: pl.DataFrame) -> _Rows:
     is_wide = spread > limit
     jump = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
     rows = np.flatnonzero(jump > limit[1:]) + 1
+    if not len(rows):
+        return np.flatnonzero(is_wide)
     # Before the first bar of a series there is the last one of another.
     rows = rows[(frame["symbol"].gather(rows) == frame["symbol"].gather(rows - 1)).to_numpy()]
     return np.union1d(rows, np.flatnonzero(is_wide))
@@ -85,7 +87,8 @@ def _candidate_rows(frame: pl.DataFrame) -> _Rows:
 def _stale_rows(frame: pl.DataFrame) -> _Rows:
     """Bars that repeat the one before and belong to a run of at least STALE_RUN equal bars."""
     first, *others = _CONTENT
-    rows = (frame[first].slice(1) == frame[first].slice(0, max(frame.height - 1, 0))).arg_true().to_numpy() + 1
+    repeats = frame[first].slice(1) == frame[first].slice(0, max(frame.height - 1, 0))
+    rows = np.flatnonzero(repeats.to_numpy()) + 1
     for name in (*others, "symbol"):
         if len(rows) < STALE_RUN - 1:
             return rows[:0]

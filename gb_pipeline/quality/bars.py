@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 
 import polars as pl
 
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.moments import instant_literal
-from gb_pipeline.market.schema import CONTENT, OPTIONAL, RECEIVED, RECEIVED_OPTIONAL, bar_schema, polars_schema
+from gb_pipeline.market.schema import (
+    CONTENT,
+    OPTIONAL,
+    RECEIVED,
+    RECEIVED_OPTIONAL,
+    Precision,
+    bar_schema,
+    polars_schema,
+)
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.anomalies import find_anomalies
 from gb_pipeline.quality.clean import sessions_if_clean
@@ -125,16 +134,27 @@ def validate(
     ordered = _sort_if_needed(frame)
     received = count_rows(ordered)
     numbers, problems = read_numbers(ordered, rules.precision)
-    types = polars_schema(bar_schema(rules.precision))
-    absent = [pl.lit(None, types[name]).alias(name) for name in OPTIONAL if name not in numbers.columns]
-    numbers = numbers.with_columns(absent)
-    if problems.is_empty() and not _crossed(numbers).any():
+    numbers = _with_optional(numbers, rules)
+    if problems.is_empty() and not ("ask_close" in numbers.columns and _crossed(numbers).any()):
         sessions = sessions_if_clean(numbers, rules, window, moment)
         if sessions is not None:
-            good = numbers.with_columns(sessions.alias("session")).select(_GOOD)
+            good = numbers.hstack([sessions.alias("session")])[list(_GOOD)]
             no_bad = pl.DataFrame(schema={**BAD, "symbol": frame.schema["symbol"]})
-            return ValidationResult(good, no_bad, no_bad.select(_PLACE), find_anomalies(good), frozenset(), received)
+            return ValidationResult(good, no_bad, no_bad[list(_PLACE)], find_anomalies(good), frozenset(), received)
     return _name_breaches(ordered, numbers, problems, rules, window, moment, received, rows_read or {})
+
+
+def _with_optional(numbers: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
+    """The same with every optional column."""
+    absent = [column for column in _no_values(rules.precision) if column.name not in numbers.columns]
+    return numbers.hstack([column.new_from_index(0, numbers.height) for column in absent])
+
+
+@cache
+def _no_values(precision: Precision) -> tuple[pl.Series, ...]:
+    """Each optional column with one row that lacks it."""
+    types = polars_schema(bar_schema(precision))
+    return tuple(pl.Series(name, [None], dtype=types[name]) for name in OPTIONAL)
 
 
 def _name_breaches(

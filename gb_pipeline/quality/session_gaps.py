@@ -22,6 +22,7 @@ _GAP = ("start", "end", "missing", "reason")
 # A gap and the position of its day.
 _PLACED = pl.Schema({"place": pl.Int64(), **{name: GAPS[name] for name in _GAP}})
 _NO_GAPS = pl.DataFrame(schema=_PLACED)
+_NO_LIST = pl.Series("gaps", [[]], dtype=pl.List(pl.Struct({name: GAPS[name] for name in _GAP})))
 # In microseconds.
 _DAY = 86_400_000_000
 
@@ -128,6 +129,9 @@ def gather_gaps(days: SessionDays, gaps: pl.DataFrame) -> DayGaps:
         days: the positions.
         gaps: `place`, `start`, `end`, `missing`, `reason`; those of one place in order of time.
     """
+    if gaps.is_empty():
+        no_gaps = np.zeros(days.height, np.int64)
+        return DayGaps(no_gaps, no_gaps, _NO_LIST.new_from_index(0, days.height))
     if not gaps["place"].is_sorted():
         gaps = gaps.sort("place", maintain_order=True)
     places = gaps["place"].to_numpy()

@@ -37,6 +37,10 @@ class Files(Protocol):
         """The size in bytes, None where there is no such file."""
         ...
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or a folder of that name."""
+        ...
+
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a new file; it need not be durable before `flush`."""
         ...
@@ -94,6 +98,10 @@ class LocalFiles:
             return os.stat(self.path(name)).st_size  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or a folder of that name."""
+        return self.size(name) is not None
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a new file; it is durable after `flush`."""

@@ -29,7 +29,7 @@ class DamagedLog(LakeError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One commit: its version, its actions by kind, and what the write said about itself."""
+    """One commit: its version, its actions by kind, what the write said about itself, and the checksum of its bytes."""
 
     version: int
     adds: tuple[Action, ...]
@@ -37,6 +37,7 @@ class Entry:
     transactions: Mapping[str, int]
     metadata: Action | None
     info: Mapping[str, Any]
+    digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def decode_entry(table: str, version: int, data: bytes) -> Entry:
         transactions={line["txn"]["appId"]: int(line["txn"]["version"]) for line in lines if "txn" in line},
         metadata=next((line["metaData"] for line in lines if "metaData" in line), None),
         info=info,
+        digest=zlib.crc32(data),
     )
 
 

@@ -134,7 +134,7 @@ def scan(
 def current_files(snapshot: Snapshot, files: pl.DataFrame | None = None) -> pl.DataFrame:
     """Of a snapshot's files, or of some of them, those that hold the newest versions of rows."""
     chosen = snapshot.files if files is None else files
-    return chosen.filter(IS_CURRENT) if snapshot.dataset.history else chosen
+    return chosen.filter(chosen[IS_CURRENT]) if snapshot.dataset.history and chosen.height else chosen
 
 
 def files_valid_at(files: pl.DataFrame, moment: datetime) -> pl.DataFrame:

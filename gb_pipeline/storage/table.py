@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -72,6 +73,8 @@ class Table:
             return self._newest
 
     def _follow(self) -> None:
+        if self._newest.version < 0 and not self._has_traces():
+            return
         self._refuse_moved()
         if self._newest.version < 0 and (seal := self.checkpoints.seal()) is not None:
             # What delta-rs notes beside a checkpoint is for other programs.
@@ -79,6 +82,10 @@ class Table:
         while (entry := self.entry(self._newest.version + 1)) is not None:
             self._apply(entry)
         self._refuse_backwards()
+
+    def _has_traces(self) -> bool:
+        """Whether there is a folder of it, or of its mirrors."""
+        return any(map(self.files.exists, (self.storage.table_name(self.name), f"log/{self.name}")))
 
     def accept(self, entry: Entry, data: bytes) -> Snapshot:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
@@ -192,11 +199,16 @@ class Table:
         Raises:
             DamagedLog: it is another one: the lake was replaced.
         """
-        newest_entry = self._recent.get(self._newest.version)
-        if newest_entry is not None and self.entry(newest_entry.version) != newest_entry:
+        version = self._newest.version
+        newest_entry = self._recent.get(version)
+        if newest_entry is None:
+            return
+        data = self._read(entry_name(self.name, version))
+        if data is None or zlib.crc32(data) != newest_entry.digest:
+            if data is not None:
+                decode_entry(self.name, version, data)  # raises where it is damaged
             raise damaged_log(
-                self.name,
-                f"entry {newest_entry.version} is not the one that this process has read: the lake was replaced",
+                self.name, f"entry {version} is not the one that this process has read: the lake was replaced"
             )
 
     def _refuse_moved(self) -> None:
@@ -274,6 +286,13 @@ class Tables:
         """The newest version of a table."""
         return self[name].newest()
 
+    def view(self, *seen: Snapshot) -> Tables:
+        """The same tables, each staying at the version at which it is looked at first, or has been seen already.
+
+        What is read of several tables through one view belongs together, and no log is looked at twice.
+        """
+        return _View(self, seen)
+
     def existing(self, damaged: list[LakeError] | None = None) -> Iterator[Snapshot]:
         """The newest versions of all tables that exist, in the order of their declaration.
 
@@ -290,6 +309,27 @@ class Tables:
                 continue
             if newest.version >= 0:
                 yield newest
+
+
+class _View(Tables):
+    """See `Tables.view`."""
+
+    def __init__(self, tables: Tables, seen: Iterable[Snapshot]) -> None:
+        """Share the opened tables."""
+        super().__init__(tables.storage, tables.datasets)
+        self._tables, self._guard = tables._tables, tables._guard
+        self._seen = {snapshot.dataset.name: snapshot for snapshot in seen}
+
+    def view(self, *seen: Snapshot) -> Tables:
+        """This one, which has seen more."""
+        self._seen.update((snapshot.dataset.name, snapshot) for snapshot in seen)
+        return self
+
+    def newest(self, name: str) -> Snapshot:
+        """The version of a table that this view has seen."""
+        if name not in self._seen:
+            self._seen[name] = super().newest(name)
+        return self._seen[name]
 
 
 def first_actions(dataset: Dataset) -> list[dict[str, Any]]:
