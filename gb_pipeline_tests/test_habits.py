@@ -83,12 +83,12 @@ def test_no_session_time_is_written_into_the_code() -> None:
 
 
 def session_times(tree: ast.Module) -> Iterator[int]:
-    """Lines with a time of day other than midnight: `time(9, 30)`, `"16:00"`, `timedelta(hours=9, minutes=30)`."""
+    """Lines with a time of day that is no end of a day: `time(9, 30)`, `"16:00"`, `timedelta(hours=9, minutes=30)`."""
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         match node:
             case ast.Constant(value=str(text)) if id(node) not in prose:
-                if any(found[0].strip("0:") for found in _TIME_OF_DAY.finditer(text)):
+                if any(found[0].strip("0:") not in {"", "24"} for found in _TIME_OF_DAY.finditer(text)):
                     yield node.lineno
             case ast.Call(func=ast.Name(id="time") | ast.Attribute(attr="time"), args=[ast.Constant(value=int()), *_]):
                 if any(isinstance(item, ast.Constant) and item.value for item in node.args):
