@@ -177,11 +177,8 @@ def _when(group: dict[str, Any]) -> str:
 def _end(day: date, end: datetime) -> str:
     if end.date() == day:
         return f"{end:%H:%M}"
-    return (
-        "24:00"
-        if end == datetime.combine(day + timedelta(days=1), datetime.min.time(), end.tzinfo)
-        else f"{end:%m-%d %H:%M}"
-    )
+    # A gap that ends with the day ends at 24:00, not at 00:00 of another day.
+    return "24:00" if (end - timedelta(microseconds=1)).date() == day else f"{end:%m-%d %H:%M}"
 
 
 def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str | None) -> None:

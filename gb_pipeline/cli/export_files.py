@@ -1,0 +1,201 @@
+"""This module writes frames of bars into files that other programs read: CSV, Parquet and Arrow.
+
+Frames are appended one by one, so that no more than one has to fit into memory. A file is there only when it is complete: it is
+written beside its place and renamed. `export` chooses what is written.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import did_you_mean, near_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Format(StrEnum):
+    """What a file can be."""
+
+    CSV = "csv"
+    """Text; decimals digit by digit, moments in ISO 8601."""
+    PARQUET = "parquet"
+    """Parquet, compressed with ZSTD; decimals are decimals."""
+    ARROW = "arrow"
+    """Arrow's file format, which is Feather 2."""
+
+
+_SUFFIXES = {
+    ".csv": Format.CSV, ".parquet": Format.PARQUET, ".pq": Format.PARQUET, ".arrow": Format.ARROW, ".feather": Format.ARROW,
+    ".ipc": Format.ARROW,
+}  # fmt: skip
+_PICKLES = frozenset({".pkl", ".pickle", ".p"})
+
+
+class Writer(Protocol):
+    """Takes frames of the same columns."""
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append rows."""
+        ...
+
+    def close(self) -> None:
+        """Write what ends the file."""
+        ...
+
+
+def parse_format(path: Path, name: str | None) -> Format:
+    """The format that `--format` names, or the suffix of a file.
+
+    Raises:
+        ConfigError: there is no such format; of pickles the message says why there is none.
+
+    Example:
+        >>> parse_format(Path("bars.feather"), None)
+        <Format.ARROW: 'arrow'>
+    """
+    wanted = (name or path.suffix).strip().lower()
+    suffix = "." + wanted.lstrip(".")
+    if suffix in _PICKLES:
+        raise ConfigError(
+            "pickles are not written: opening one runs whatever it says, and another version of pandas may not read it",
+            fix="write .parquet, which pandas.read_parquet reads as fast",
+        )
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    known = [known_suffix.removeprefix(".") for known_suffix in _SUFFIXES]
+    what = f"{wanted!r} is not a format" if wanted else f"{path} has no suffix that names a format"
+    hint = did_you_mean(near_names(wanted, known), f"use one of {', '.join(known)}")
+    raise ConfigError(what, fix=f"{hint}, or say --format csv" if not wanted else hint)
+
+
+@contextmanager
+def new_file(path: Path, kind: Format, *, force: bool = False) -> Iterator[Writer]:
+    """A file that is in its place when the block ends, and leaves nothing behind when it fails.
+
+    Args:
+        path: where to; its folder has to be there.
+        kind: of the file.
+        force: replace a file that is there.
+
+    Raises:
+        ConfigError: there is such a file already, or it cannot be written.
+    """
+    refuse_existing(path, force=force)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            writer = _WRITERS[kind](file)
+            yield writer
+            writer.close()
+            file.flush()
+            os.fsync(file.fileno())
+        # Private by default is right for a temporary file, and wrong for the one that the user asked for.
+        partial.chmod(0o666 & ~_umask())
+        refuse_existing(path, force=force)
+        partial.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise ConfigError where a file would be replaced that nobody said could be."""
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already", fix="name another file, or say --force to replace it")
+
+
+def _cannot_write(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot write {path}: {error.strerror}", fix="name another file")
+
+
+def _umask() -> int:
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
+
+
+class _CsvWriter:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._rows = 0
+
+    def write(self, frame: pl.DataFrame) -> None:
+        texts = frame.with_columns(_csv_texts(frame))
+        self._file.write(texts.write_csv(include_header=self._rows == 0).encode())
+        self._rows += frame.height
+
+    def close(self) -> None:
+        """Nothing ends a CSV file."""
+
+
+def _csv_texts(frame: pl.DataFrame) -> Iterator[pl.Expr]:
+    """Columns as a person writes them: decimals without trailing zeros, moments with `Z`."""
+    for name, kind in frame.schema.items():
+        if isinstance(kind, pl.Decimal):
+            text = pl.col(name).cast(pl.String)
+            yield (
+                pl.when(text.str.contains(".", literal=True))
+                .then(text.str.strip_chars_end("0").str.strip_chars_end("."))
+                .otherwise(text)
+                .alias(name)
+            )
+        elif isinstance(kind, pl.Datetime):
+            yield pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")
+
+
+class _ParquetWriter:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._writer: pa.parquet.ParquetWriter | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        import pyarrow.parquet
+
+        table = frame.to_arrow()
+        if self._writer is None:
+            self._writer = pyarrow.parquet.ParquetWriter(self._file, table.schema, compression="zstd")
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _ArrowWriter:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        import pyarrow.ipc
+
+        table = frame.to_arrow()
+        if self._writer is None:
+            self._writer = pyarrow.ipc.new_file(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+_WRITERS: dict[Format, type[_CsvWriter | _ParquetWriter | _ArrowWriter]] = {
+    Format.CSV: _CsvWriter,
+    Format.PARQUET: _ParquetWriter,
+    Format.ARROW: _ArrowWriter,
+}

@@ -1,0 +1,134 @@
+"""`gb export`: what other programs read is what the lake holds, and no file is half there or replaced by accident."""
+
+from __future__ import annotations
+
+import csv
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pyarrow.feather
+import pytest
+
+from gb_pipeline.cli.export_files import Format, new_file
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline_tests.cli.console import Gb
+
+SERIES = "sim:BTC-USDT"
+DAY = ("--start", "2024-01-02", "--end", "2024-01-03")
+
+
+@pytest.fixture
+def bars(stored: Path) -> pl.DataFrame:
+    return Lake.open(stored / "data").bars("BTC-USDT", "1m", "2024-01-02", "2024-01-03")
+
+
+def test_csv_has_every_digit_as_text(gb: Gb, stored: Path, tmp_path: Path, bars: pl.DataFrame) -> None:
+    told = gb("export", SERIES, tmp_path / "bars.csv", *DAY, "--config", stored)
+    assert told.code == 0
+    assert "1,440 bars of 1 series" in told.err
+    with (tmp_path / "bars.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("open", "high", "low", "close", "volume"):
+        assert [Decimal(row[name]) for row in rows] == bars[name].to_list()
+        assert not any("." in row[name] and row[name][-1] in ".0" for row in rows)
+    assert rows[0]["timestamp"] == "2024-01-02T00:00:00Z"
+    assert list(rows[0]) == bars.columns
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather"])
+def test_parquet_and_arrow_hold_the_same_types_and_values(
+    gb: Gb, stored: Path, tmp_path: Path, bars: pl.DataFrame, suffix: str
+) -> None:
+    path = tmp_path / f"bars.{suffix}"
+    assert gb("export", SERIES, path, *DAY, "--config", stored).code == 0
+    read = pl.read_parquet(path) if suffix == "parquet" else pl.from_arrow(pyarrow.feather.read_table(path))
+    assert isinstance(read, pl.DataFrame)
+    assert read.equals(bars)
+    assert read.schema == bars.schema
+
+
+def test_floats_columns_and_moments_are_those_of_reading(gb: Gb, stored: Path, tmp_path: Path) -> None:
+    lake = Lake.open(stored / "data")
+    arguments = ("--float", "--columns", "symbol, timestamp,close", "--config", stored)
+    assert gb("export", SERIES, tmp_path / "a.parquet", *DAY, *arguments).code == 0
+    expected = lake.bars(
+        "BTC-USDT", "1m", "2024-01-02", "2024-01-03", columns=["symbol", "timestamp", "close"], as_float=True
+    )
+    assert pl.read_parquet(tmp_path / "a.parquet").equals(expected)
+    long_ago = gb("export", SERIES, tmp_path / "b.parquet", "--as-of", "2020-01-01T00:00Z", "--config", stored)
+    assert long_ago.code == 1
+    assert not (tmp_path / "b.parquet").exists()
+
+
+def test_several_series_go_into_one_file_or_a_file_each(gb: Gb, stored: Path, tmp_path: Path) -> None:
+    lake = Lake.open(stored / "data")
+    told = gb("export", "sim:*", tmp_path / "all.parquet", "--json", "--config", stored)
+    assert told.json["files"][0]["series"] == ["sim:BTC-USDT 1m", "sim:ETH-USDT 1m"]
+    everything = lake.bars(None, "1m", source="sim")
+    assert pl.read_parquet(tmp_path / "all.parquet").equals(everything)
+    assert gb("export", "sim", tmp_path / "each", "--format", "csv", "--config", stored).code == 0
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["sim-BTC-USDT-1m.csv", "sim-ETH-USDT-1m.csv"]
+    assert gb("export", "sim", tmp_path / "new-folder", "--config", stored).code == 0
+    rows = sum(pl.read_parquet(path).height for path in (tmp_path / "new-folder").iterdir())
+    assert rows == everything.height
+
+
+def test_a_file_is_replaced_only_on_demand(gb: Gb, stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text("mine", encoding="utf-8")
+    told = gb("export", SERIES, path, *DAY, "--config", stored)
+    assert (told.code, path.read_text(encoding="utf-8")) == (2, "mine")
+    assert "--force" in told.err
+    assert gb("export", SERIES, path, *DAY, "--force", "--config", stored).code == 0
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1441
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text("old", encoding="utf-8")
+    frame = pl.DataFrame({"close": [Decimal("1.50")]})
+    with pytest.raises(RuntimeError), new_file(path, Format.CSV, force=True) as writer:
+        writer.write(frame)
+        raise RuntimeError("stopped")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_can_be_read_by_whom_the_umask_says(tmp_path: Path) -> None:
+    with new_file(tmp_path / "bars.csv", Format.CSV) as writer:
+        writer.write(pl.DataFrame({"close": [Decimal("1.50")]}))
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "bars.csv").stat().st_mode == plain.stat().st_mode
+    assert (tmp_path / "bars.csv").read_text(encoding="utf-8") == "close\n1.5\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("sim:BTC-USD", "a.csv"), 1, "sim:BTC-USDT"),
+        ((SERIES, "a.pkl"), 2, "pickle"),
+        ((SERIES, "a.pickle"), 2, "parquet"),
+        ((SERIES, "a.xlsx"), 2, "csv"),
+        ((SERIES, "a.csvv"), 2, "did you mean csv"),
+        ((SERIES, "a.csv", "-r", "1d"), 1, "there is 1m"),
+        ((SERIES, "a.csv", "--start", "2030-01-01"), 1, "2024-01-04"),
+        ((SERIES, "nowhere/a.csv"), 2, "nowhere/a.csv"),
+        ((SERIES, "a.csv", "--columns", "clsoe"), 2, "close"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
+    gb: Gb,
+    stored: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = gb("export", *arguments, "--config", stored)
+    assert (told.code, says in told.err) == (code, True), told.err
+    assert list(tmp_path.iterdir()) == []
