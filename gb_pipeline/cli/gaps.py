@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -171,14 +171,8 @@ def _when(group: dict[str, Any]) -> str:
     start, end = group["start"], group["end"]
     if group["whole"] or start is None or end - start >= timedelta(days=1):
         return str(first)
-    return f"{start:%Y-%m-%d %H:%M} .. {_end(start.date(), end)}"
-
-
-def _end(day: date, end: datetime) -> str:
-    if end.date() == day:
-        return f"{end:%H:%M}"
-    # A gap that ends with the day ends at 24:00, not at 00:00 of another day.
-    return "24:00" if (end - timedelta(microseconds=1)).date() == day else f"{end:%m-%d %H:%M}"
+    end_format = "%H:%M" if end.date() == start.date() else "%m-%d %H:%M"
+    return f"{start:%Y-%m-%d %H:%M} .. {end:{end_format}}"
 
 
 def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str | None) -> None:
