@@ -5,12 +5,14 @@ This module runs the checks of `checks` and `lake_checks` in order and prints th
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings
-from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
 from gb_pipeline.errors import GbError
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
     """Check that everything is in place.
 
     Checks Python, packages, gb.yaml, the lake's folder, disk space, Dagster's home, every source, and every table with its log,
-    files and ledger. Sends no request to a vendor and changes nothing. What is in the files is checked by `gb verify`. Exits with 1
-    when something is broken.
+    files and ledger. Looks into the files of csv sources, sends no request to a vendor, and changes nothing. What is in the
+    files of the lake is checked by `gb verify`. Exits with 1 when something is broken.
     """
     from gb_pipeline.cli.checks import CheckResult
 
@@ -43,8 +45,23 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
             (item.result.value, item.check, item.detail + (f"\n-> {item.fix}" if item.fix else "")) for item in findings
         ]
         print_table(("", "check", "finding"), rows, styles={key.value: value for key, value in styles.items()})
-        note(f"{len(failed)} of {len(findings)} checks failed" if failed else "everything is in place")
+        note(summarise(findings))
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def summarise(findings: Sequence[Finding]) -> str:
+    """`everything is in place` only where it is; otherwise how much is not.
+
+    Example:
+        >>> summarise([Finding("disk", CheckResult.WARN, "3.1 GB free")])
+        '1 warning in 1 check'
+    """
+    from gb_pipeline.cli.checks import CheckResult
+
+    counts = Counter(item.result for item in findings)
+    parts = [(counts[CheckResult.FAIL], "problem"), (counts[CheckResult.WARN], "warning")]
+    said = " and ".join(format_count(number, noun) for number, noun in parts if number)
+    return f"{said} in {format_count(len(findings), 'check')}" if said else "everything is in place"
 
 
 def _examine(config: Config) -> list[Finding]:

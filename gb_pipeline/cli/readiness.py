@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gb_pipeline.cli.output import format_count
 from gb_pipeline.cli.symbols import advise_adding_symbols
-from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.errors import ConfigError, GbError, UnknownSymbol
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
@@ -64,7 +64,21 @@ def assess_readiness(source: SourceSettings, state: Path) -> Readiness:
     except GbError as error:
         readiness.problems.append(error)
     _check_credentials(source, readiness)
+    if source.provider == "csv" and not readiness.problems:
+        _look_into_files(source, readiness)
     return readiness
+
+
+def _look_into_files(source: SourceSettings, readiness: Readiness) -> None:
+    """Of files that lie on this machine more is known than of a vendor: whether they are there, and whether they read."""
+    from gb_pipeline.providers.csv.inspect import inspect
+
+    for error in inspect(source):
+        # Symbols without files do not keep those of the others from being read.
+        found = readiness.remarks if isinstance(error, UnknownSymbol) else readiness.problems
+        found.append(_without_source_name(source, error))
+    if not readiness.problems:
+        readiness.facts.append("its files can be read")
 
 
 def _without_source_name(source: SourceSettings, error: GbError) -> GbError:

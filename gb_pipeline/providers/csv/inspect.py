@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
 
 from gb_pipeline.config.settings import SourceSettings
-from gb_pipeline.errors import GbError, UnknownSymbol
+from gb_pipeline.errors import ConfigError, GbError, UnknownSymbol
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
@@ -18,9 +21,11 @@ from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.panel import wide_fields
 from gb_pipeline.providers.csv.presets import fill_preset
 from gb_pipeline.providers.csv.rows import Reading, parse
+from gb_pipeline.providers.csv.stamp_format import EPOCHS
 from gb_pipeline.providers.csv.stamps import plausible_span
 from gb_pipeline.providers.csv.unpacked import Bounds
 from gb_pipeline.providers.csv.unreadable import refuse_unreadable
+from gb_pipeline.quality.advice import advise
 
 # Characters of a text that are looked at: some thousand lines.
 _HEAD = 128 * 2**10
@@ -36,7 +41,8 @@ def inspect(source: SourceSettings, symbols: Sequence[Symbol] | None = None) -> 
         symbols: whose files; all of the source by default. Those of the first three are opened, the oldest and the newest one.
 
     Returns:
-        One error for each thing that is wrong, with `what` and `fix`; none where everything looked at is right. Nothing raises.
+        One error for each thing that is wrong, with `what` and `fix`; none where everything looked at is right. `UnknownSymbol`
+        where some symbols have no files, and others have. Nothing raises.
 
     Example:
         >>> [problem.what for problem in inspect(settings.source("history"))]
@@ -108,15 +114,30 @@ class _Look:
             refusal = refuse_unreadable(rows, where, reading, self.source.max_bad_fraction)
             if refusal is not None:
                 yield refusal.error
+            yield from self._misplaced(rows.frame["timestamp"])
             if not rows.lines and rows.others and len(text) <= _HEAD:
                 yield UnknownSymbol(
                     f"{where} has none of the source's symbols, it has {list_some(rows.others)}",
                     fix="set the `vendor` spellings of the symbols to the file's own",
                 )
 
+    def _misplaced(self, stamps: pl.Series) -> Iterator[GbError]:
+        """What would explain rows outside the sessions of the calendar, before they are refused."""
+        start = datetime.combine(self.source.start, datetime.min.time(), UTC)
+        zone = None if self.options.timestamp_format in EPOCHS else self.options.timezone or "UTC"
+        advice = advise(stamps.filter(stamps >= start), self.source.rules(self.resolution), zone=zone)
+        if advice is not None:
+            yield ConfigError(advice.what, fix=advice.fix)
+
 
 def _absent(errors: list[UnknownSymbol], total: int) -> list[GbError]:
-    """One for all symbols without files."""
+    """One for all symbols without files; of another kind where no symbol has any."""
+    if len(errors) == total and errors:
+        return [
+            ConfigError(
+                errors[0].what + (f"; none of the {total} symbols has one" if total > 1 else ""), fix=errors[0].fix
+            )
+        ]
     if len(errors) < 2:
         return list(errors)
     more = f" and those of {len(errors) - 1} more of {total} symbols"
