@@ -14,6 +14,7 @@ import typer
 
 from gb_pipeline.cli import (
     actions,
+    adopt,
     calendars,
     compact,
     demo,
@@ -57,6 +58,7 @@ for module in (
     symbols,
     fetch,
     update,
+    adopt,
     plan,
     actions,
     status,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Fetching:
 
         name = f"{backlog.source.name} {backlog.resolution}"
         count, answered = _session_counter(backlog), 0
-        with stoppable(), counted() as tally:
+        with stoppable(), self._dagster(backlog) as tell, counted() as tally:
             try:
                 with progress("sessions", quiet=self.quiet) as bar:
                     # Calls move on while the answer to a question of many pages is on its way.
@@ -70,6 +71,7 @@ class Fetching:
                         backlog.source,
                         backlog.resolution,
                         backlog.jobs(),
+                        on_outcome=tell,
                         on_answer=show_answer,
                     )
             except (KeyboardInterrupt, SystemExit):
@@ -79,6 +81,41 @@ class Fetching:
         self._refresh_catalog()
         return outcomes
 
+    @contextmanager
+    def _dagster(self, backlog: Backlog) -> Iterator[Callable[[Outcome], None] | None]:
+        """Who tells the project's Dagster of each outcome; nobody where it has none, or knows no such series."""
+        from gb_pipeline.dagster_runtime.instance import has_home
+
+        if not has_home(self.settings.path.parent) or backlog.resolution not in backlog.source.resolutions:
+            yield None
+            return
+        from gb_pipeline.dagster_runtime.client import DagsterError
+        from gb_pipeline.orchestration.project_events import FetchEvents, open_instance
+        from gb_pipeline.orchestration.series_group import SeriesGroup
+
+        problems: list[DagsterError] = []
+        with open_instance(self.settings) as instance:
+            events = FetchEvents(instance, SeriesGroup(backlog.source, backlog.resolution), self.store)
+
+            def tell(outcome: Outcome) -> None:
+                # Bars go on being stored, whether Dagster hears of it or not.
+                if not problems:
+                    try:
+                        events.report(outcome)
+                    except DagsterError as error:
+                        problems.append(error)
+
+            try:
+                yield tell
+            finally:
+                try:
+                    if not problems:
+                        events.finish()
+                except DagsterError as error:
+                    problems.append(error)
+                for problem in problems[:1]:
+                    print_error(problem.what, problem.fix)
+
     def _refresh_catalog(self) -> None:
         from gb_pipeline.catalog.projection import refresh_catalog, table_versions
 
@@ -86,7 +123,9 @@ class Fetching:
             refresh_catalog(self.store, self.settings.sources)
 
     def _say_what_is_left(self, backlog: Backlog, answered: int) -> None:
-        from gb_pipeline.ingest.backlog import find_backlog
+        import polars as pl
+
+        from gb_pipeline.ingest.backlog import Why, find_backlog
 
         wanted = backlog.wanted
         if backlog.again:
@@ -96,7 +135,10 @@ class Fetching:
             now = find_backlog(
                 self.store, backlog.source, backlog.resolution, backlog.symbols, backlog.start, backlog.end
             )
-            stored = wanted.join(now.wanted, on=["symbol", "session"], how="anti").height
+            rows = wanted.join(now.wanted, on=["symbol", "session"], suffix=" now")
+            # A session that has come with unexplained gaps is stored, unless they are what was asked for.
+            gaps = Why.OPEN_GAPS.value
+            stored = wanted.height - rows.filter((pl.col("why now") != gaps) | (pl.col("why") == gaps)).height
         print_error(
             f"stopped: {stored:,} of {format_count(wanted.height, 'session')} of {backlog.source.name} {backlog.resolution}"
             f" are stored, {wanted.height - stored:,} are left",

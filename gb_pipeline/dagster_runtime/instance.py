@@ -33,6 +33,8 @@ HOST = "127.0.0.1"
 HOME = ".dagster"
 MODULE = "gb_pipeline.definitions"
 OWN_DEFINITIONS = "definitions.py"
+_CONFIG = "dagster.yaml"
+_LOCK = "in-use.lock"
 _LOG = "dagster.log"
 _TAIL_LINES = 25
 _START_SECONDS = 180.0
@@ -61,7 +63,7 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
     """
     home.mkdir(parents=True, exist_ok=True)
     text = config.read_text(encoding="utf-8") if config is not None else read_template()
-    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    (home / _CONFIG).write_text(text, encoding="utf-8")
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -75,6 +77,30 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
         for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
             instance.report_run_failed(run, "Its process is gone: Dagster was stopped while it ran.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def has_home(project: Path) -> bool:
+    """Whether a project has an instance: whether Dagster was ever started for it, or `ensure_home` called."""
+    return (project / HOME / _CONFIG).is_file()
+
+
+def ensure_home(project: Path) -> Path:
+    """The folder of a project's instance, which is made if there is none; Dagster may be running for the project.
+
+    Args:
+        project: folder of gb.yaml; its own dagster.yaml is used if there is one.
+    """
+    from filelock import FileLock
+
+    home = project / HOME
+    home.mkdir(parents=True, exist_ok=True)
+    if not has_home(project):
+        # Who starts Dagster holds this lock from before the folder is ready until Dagster is stopped.
+        with FileLock(home / _LOCK):
+            if not has_home(project):
+                own = project / _CONFIG
+                prepare_home(home, own if own.is_file() else None)
+    return home
 
 
 def find_free_port() -> int:
@@ -122,7 +148,7 @@ class Stack:
         self.port = port or find_free_port()
         self.log = self.home / _LOG
         self._workspace = self.home / "workspace.yaml"
-        own = self.folder / "dagster.yaml"
+        own = self.folder / _CONFIG
         self._config = config or (own if own.is_file() else None)
         self._environment = {
             **os.environ,
@@ -236,7 +262,7 @@ class Stack:
         from filelock import FileLock, Timeout
 
         self.home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.home / "in-use.lock")
+        lock = FileLock(self.home / _LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -16,6 +16,10 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 # The type of what `dagster.define_asset_job` returns, which has no public name; for annotations alone.
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
+# What an event of a run holds. Dagster's public way of reporting one outside of a run, `report_runless_asset_event`, takes the
+# checks of a partition only once: the second result of the same check is refused by a constraint of the database.
+from dagster._core.events import AssetMaterializationPlannedData, AssetObservationData, StepMaterializationData
+
 # Where the event log of an instance lies on disk is known to this class alone; see `event_storage`.
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
@@ -25,6 +29,20 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_EN
 # ... and one for its start. Dagster documents their texts and exports no names.
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_START_TAG
 
+# Which retries a failed run gets; without it the daemon would start a run of ours again that it knows nothing of.
+from dagster._core.storage.tags import MAX_RETRIES_TAG
+
 CHECKED_WITH = "1.13.27"
 
-__all__ = ["CHECKED_WITH", "RANGE_END_TAG", "RANGE_START_TAG", "AssetJob", "CheckTarget", "SqliteEventLogStorage"]
+__all__ = [
+    "CHECKED_WITH",
+    "MAX_RETRIES_TAG",
+    "RANGE_END_TAG",
+    "RANGE_START_TAG",
+    "AssetJob",
+    "AssetMaterializationPlannedData",
+    "AssetObservationData",
+    "CheckTarget",
+    "SqliteEventLogStorage",
+    "StepMaterializationData",
+]

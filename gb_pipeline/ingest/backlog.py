@@ -58,6 +58,8 @@ class Backlog:
         sessions: `symbol`, `session` (Date) and `why` (String, a `Why`) of what is missing, sorted by symbol and session.
         settled: how many sessions are stored, or empty for a reason, and are not asked for.
         again: whether stored sessions are asked for as well.
+        days: the sessions that were looked at: `session`, `following` (where the next one begins, or all ends), and `ends`, when
+            the last bar of each has closed.
     """
 
     source: SourceSettings
@@ -68,7 +70,7 @@ class Backlog:
     sessions: pl.DataFrame = field(repr=False)
     settled: int
     again: bool
-    _days: pl.DataFrame = field(repr=False)
+    days: pl.DataFrame = field(repr=False)
 
     @property
     def wanted(self) -> pl.DataFrame:
@@ -89,7 +91,7 @@ class Backlog:
         """
         if self.sessions.is_empty():
             return []
-        days = self._days.with_row_index("position")
+        days = self.days.select("session", "following").with_row_index("position")
         # Closed days before the first session belong to it.
         begins = pl.when(pl.col("position") == 0).then(self.start).otherwise("session")
         rows = self.sessions.join(days, on="session").sort("symbol", "position")
@@ -153,9 +155,7 @@ def find_backlog(
     sessions = rows.select(*_KEYS, _why(again=again).alias("why")).filter(pl.col("why").is_not_null())
     settled = rows.filter("listed").height - sessions.filter(pl.col("why") != Why.NOT_LISTED.value).height
     end = days["following"][-1] if days.height else last
-    return Backlog(
-        source, resolution, tuple(symbols), first, end, sessions, settled, again, days.select("session", "following")
-    )
+    return Backlog(source, resolution, tuple(symbols), first, end, sessions, settled, again, days)
 
 
 def is_confirmed(now: datetime) -> pl.Expr:

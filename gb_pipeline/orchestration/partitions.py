@@ -21,6 +21,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from gb_pipeline.config.settings import Grain, SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import Calendar, get_calendar
@@ -124,6 +126,10 @@ class Partitioning:
     def key(self, session: date) -> str:
         """The partition that a session lies in."""
         return _floor(session, self.grain).strftime(_FORMAT[self.grain])
+
+    def keys(self, sessions: pl.Series) -> pl.Series:
+        """The partitions that some sessions (Date) lie in, each at its session's place."""
+        return sessions.dt.strftime(_FORMAT[self.grain])
 
     def join_ranges(self, keys: Iterable[str]) -> list[tuple[date, date]]:
         """Days of some partitions, neighbours joined across weekends and holidays, oldest first."""

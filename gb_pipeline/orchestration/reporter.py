@@ -61,33 +61,15 @@ class Reporter:
         stored = [outcome for outcome in outcomes if not outcome.failed and outcome.deferred is None]
         rows = self._count_series_rows(job)
         for outcome in stored:
-            self._context.log_event(
-                dg.AssetMaterialization(
-                    key,
-                    description=outcome.sentence,
-                    metadata=outcome.materialization_metadata(rows),
-                    partition=outcome.key,
-                )
-            )
+            self._context.log_event(materialization(key, outcome, rows))
         for outcome in outcomes:
+            for observation in observations(key, outcome):
+                self._context.log_event(observation)
             if (why := outcome.deferred) is not None:
-                observation = dg.AssetObservation(
-                    key,
-                    description=describe_deferral(why),
-                    metadata=outcome.deferral_metadata(why),
-                    partition=outcome.key,
-                )
-                self._context.log_event(observation)
                 self._tag_deferred(why)
-            if outcome.failed:
-                # The page of a red day would be blank otherwise.
-                observation = dg.AssetObservation(
-                    key, description=outcome.reason, metadata=outcome.failure_metadata(), partition=outcome.key
-                )
-                self._context.log_event(observation)
-        targets = self._find_targets(key, [outcome.key for outcome in stored])
+        targets = find_check_targets(self._context.instance, key, [outcome.key for outcome in stored])
         for outcome in outcomes:
-            for check in self._evaluate(key, outcome, targets.get(outcome.key)):
+            for check in check_evaluations(key, outcome, targets.get(outcome.key)):
                 self._context.log_event(check)
         self._failed += [(job.symbol.code, outcome) for outcome in outcomes if outcome.failed]
         self._reported += len(outcomes)
@@ -118,38 +100,66 @@ class Reporter:
             allow_retries=False,
         )
 
-    def _evaluate(
-        self, key: dg.AssetKey, outcome: PartitionOutcome, target: CheckTarget | None
-    ) -> Iterable[dg.AssetCheckEvaluation]:
-        for name, (passed, severity, metadata) in outcome.evaluate_checks().items():
-            yield dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=name,
-                passed=passed,
-                severity=severity,
-                metadata=metadata,
-                partition=outcome.key,
-                target_materialization_data=target,
-            )
-
-    def _find_targets(self, key: dg.AssetKey, partitions: Sequence[str]) -> dict[str, CheckTarget]:
-        if not partitions:
-            return {}
-        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(partitions))
-        targets: dict[str, CheckTarget] = {}
-        # Newest first; the events just written are the newest of their partitions.
-        for record in self._context.instance.fetch_materializations(wanted, limit=len(partitions)).records:
-            if record.partition_key is not None:
-                target = CheckTarget(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
-                targets.setdefault(record.partition_key, target)
-        return targets
-
     def _count_series_rows(self, job: Outcome) -> int:
         """Rows of the whole series, from the log's statistics; read again only after a commit."""
         if (job.version is not None and job.version != self._rows_at) or job.symbol.code not in self._rows:
             self._rows_at = job.version
             self._rows = count_series_rows(self._store, self._group)
         return self._rows.get(job.symbol.code, 0)
+
+
+def materialization(key: dg.AssetKey, outcome: PartitionOutcome, series_rows: int) -> dg.AssetMaterialization:
+    """The event of a partition that is stored; `series_rows` are those of the whole series."""
+    return dg.AssetMaterialization(
+        key,
+        description=outcome.sentence,
+        metadata=outcome.materialization_metadata(series_rows),
+        partition=outcome.key,
+    )
+
+
+def observations(key: dg.AssetKey, outcome: PartitionOutcome) -> Iterable[dg.AssetObservation]:
+    """Why a partition is deferred or not stored: the page of a red day would be blank otherwise."""
+    if (why := outcome.deferred) is not None:
+        yield dg.AssetObservation(
+            key, description=describe_deferral(why), metadata=outcome.deferral_metadata(why), partition=outcome.key
+        )
+    if outcome.failed:
+        yield dg.AssetObservation(
+            key, description=outcome.reason, metadata=outcome.failure_metadata(), partition=outcome.key
+        )
+
+
+def check_evaluations(
+    key: dg.AssetKey, outcome: PartitionOutcome, target: CheckTarget | None
+) -> Iterable[dg.AssetCheckEvaluation]:
+    """The results of a partition's checks; `target` is the materialisation that they speak about."""
+    for name, (passed, severity, metadata) in outcome.evaluate_checks().items():
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=name,
+            passed=passed,
+            severity=severity,
+            metadata=metadata,
+            partition=outcome.key,
+            target_materialization_data=target,
+        )
+
+
+def find_check_targets(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
+) -> dict[str, CheckTarget]:
+    """The newest materialisation of each partition, as a check names it."""
+    if not partitions:
+        return {}
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(partitions))
+    targets: dict[str, CheckTarget] = {}
+    # Newest first; the events just written are the newest of their partitions.
+    for record in instance.fetch_materializations(wanted, limit=len(partitions)).records:
+        if record.partition_key is not None:
+            target = CheckTarget(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
+            targets.setdefault(record.partition_key, target)
+    return targets
 
 
 def count_series_rows(store: LakeStore, group: SeriesGroup) -> dict[str, int]:

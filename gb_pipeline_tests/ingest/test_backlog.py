@@ -103,11 +103,11 @@ def test_bars_that_have_closed_since_are_missing(sim: Simulation, store: LakeSto
 def test_a_session_of_which_no_bar_has_closed_is_not_missing_yet(
     sim: Simulation, store: LakeStore, clock: SetClock
 ) -> None:
-    assert find(store, source(sim), Resolution.DAY)._days["session"].max() == date(2024, 1, 9)
+    assert find(store, source(sim), Resolution.DAY).days["session"].max() == date(2024, 1, 9)
     clock.now = at("2024-01-11T00:00:05")
-    assert find(store, source(sim), Resolution.DAY)._days["session"].max() == date(2024, 1, 10)
+    assert find(store, source(sim), Resolution.DAY).days["session"].max() == date(2024, 1, 10)
     clock.now = at("2024-01-11T00:00:04")
-    assert find(store, source(sim), Resolution.DAY)._days["session"].max() == date(2024, 1, 9)
+    assert find(store, source(sim), Resolution.DAY).days["session"].max() == date(2024, 1, 9)
 
 
 def test_what_failed_is_asked_for_again(sim: Simulation, store: LakeStore) -> None:

@@ -1,0 +1,246 @@
+"""This module tells a project's Dagster of what happened without it: of what `gb fetch` stored, and of what `gb adopt` finds.
+
+The events are those that a run writes (`reporter`). A fetch gets a run of its own, which nobody launched: Dagster shows a
+partition as failed where a run that meant to make it has failed, and takes a second result of a check only from a run. What is
+adopted belongs to no run.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+import dagster as dg
+import polars as pl
+
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.client import DagsterError
+from gb_pipeline.dagster_runtime.event_storage import one_transaction
+from gb_pipeline.dagster_runtime.instance import ensure_home
+from gb_pipeline.dagster_runtime.private import (
+    MAX_RETRIES_TAG,
+    AssetMaterializationPlannedData,
+    AssetObservationData,
+    StepMaterializationData,
+)
+from gb_pipeline.ingest.job import Outcome
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.orchestration.outcome import PartitionOutcome
+from gb_pipeline.orchestration.reporter import (
+    check_evaluations,
+    count_series_rows,
+    find_check_targets,
+    materialization,
+    observations,
+)
+from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.orchestration.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
+
+T = TypeVar("T")
+
+JOB_NAME = "gb_fetch"
+# Dagster's own writers wait for so many events at most, a second or less.
+_TOGETHER = 250
+# Outcomes wait so long for company: each look at the ledger has its price.
+_FLUSH_SECONDS = 5.0
+# What only a fetch knows, and the ledger does not keep.
+_OF_THE_FETCH = {
+    "received", "stored", "unchanged", "duplicates", "restated", "suspicious", "whole_fetch", "of_no_session", "latency_ms",
+    "vendor_bytes", "commit_bytes",
+}  # fmt: skip
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance that `gb up` keeps for a project; it is made if there is none."""
+    with dg.DagsterInstance.from_config(str(ensure_home(settings.path.parent))) as instance:
+        yield instance
+
+
+class FetchEvents:
+    """Reports the outcomes of one fetch, as they come.
+
+    Args:
+        instance: of the project.
+        group: what is fetched.
+        store: where it is stored.
+
+    Example:
+        >>> events = FetchEvents(instance, group, store)
+        >>> ingest(store, group.source, group.resolution, jobs, on_outcome=events.report)
+        >>> events.finish()
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, group: SeriesGroup, store: LakeStore) -> None:
+        """Nothing is written yet."""
+        self._instance, self._group, self._store = instance, group, store
+        self._run_id = str(uuid.uuid4())
+        self._existing = list(existing_keys(group, store.clock()))
+        self._waiting: list[Outcome] = []
+        self._flushed = time.monotonic()
+        self._written = 0
+        self._failed: list[tuple[dg.AssetKey, PartitionOutcome]] = []
+
+    def report(self, job: Outcome) -> None:
+        """Take an outcome in; it is written with others a few seconds later.
+
+        Raises:
+            DagsterError: the instance cannot be written; what was fetched is stored all the same.
+        """
+        self._waiting.append(job)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            with _explained():
+                self._flush()
+
+    def finish(self) -> None:
+        """Write what is left, and the run: a failed one if partitions are not stored.
+
+        Raises:
+            DagsterError: as `report` does.
+        """
+        with _explained():
+            self._flush()
+            if self._written:
+                self._record_run()
+
+    def _flush(self) -> None:
+        jobs, self._waiting = self._waiting, []
+        self._flushed = time.monotonic()
+        if not jobs:
+            return
+        for items in _groups(self._outcomes(jobs), _TOGETHER // 3):
+            self._write(items, count_series_rows(self._store, self._group))
+            self._written += len(items)
+
+    def _outcomes(self, jobs: Sequence[Outcome]) -> Iterator[tuple[Symbol, PartitionOutcome]]:
+        """What became of each partition that the jobs touch; nothing of one that is stored in part."""
+        partitioning = self._group.partitioning
+        symbols = list({job.symbol.code: job.symbol for job in jobs}.values())
+        touched = pl.DataFrame(
+            sorted({(report.symbol, partitioning.key(report.session)) for job in jobs for report in job.sessions}),
+            schema={"symbol": pl.String(), "key": pl.String()},
+            orient="row",
+        ).filter(pl.col("key").is_in(self._existing))
+        if touched.is_empty():
+            return
+        spans = [partitioning.sessions(key) for key in touched["key"].unique()]
+        first, last = min(start for start, _ in spans), max(end for _, end in spans)
+        stored = set(find_stored_partitions(self._store, self._group, symbols, first, last).iter_rows())
+        for symbol, outcome in stored_outcomes(self._store, self._group, symbols, touched, jobs):
+            if outcome.failed or outcome.deferred or (symbol.code, outcome.key) in stored:
+                yield symbol, outcome
+
+    def _write(self, items: Sequence[tuple[Symbol, PartitionOutcome]], rows: Mapping[str, int]) -> None:
+        stored: dict[dg.AssetKey, list[str]] = defaultdict(list)
+        with one_transaction(self._instance, self._run_id):
+            for symbol, outcome in items:
+                key = self._group.key(symbol)
+                for observation in observations(key, outcome):
+                    self._log("ASSET_OBSERVATION", AssetObservationData(observation))
+                if outcome.failed:
+                    self._log("ASSET_MATERIALIZATION_PLANNED", AssetMaterializationPlannedData(key, outcome.key))
+                    self._failed.append((key, outcome))
+                elif outcome.deferred is None:
+                    event = materialization(key, outcome, rows.get(symbol.code, 0))
+                    self._log("ASSET_MATERIALIZATION", StepMaterializationData(event))
+                    stored[key].append(outcome.key)
+        targets = {key: find_check_targets(self._instance, key, keys) for key, keys in stored.items()}
+        with one_transaction(self._instance, self._run_id):
+            for symbol, outcome in items:
+                key = self._group.key(symbol)
+                for check in check_evaluations(key, outcome, targets.get(key, {}).get(outcome.key)):
+                    self._log("ASSET_CHECK_EVALUATION", check)
+
+    def _log(self, kind: str, data: Any) -> None:
+        event = dg.DagsterEvent(dg.DagsterEventType(kind).value, JOB_NAME, event_specific_data=data)
+        self._instance.report_dagster_event(event, self._run_id)
+
+    def _record_run(self) -> None:
+        """The run comes last: one that is under way would be looked after by Dagster's daemon, which knows no process of it."""
+        tags = {MAX_RETRIES_TAG: "0", "gb/command": f"gb fetch {self._group.source.name} -r {self._group.resolution}"}
+        status = dg.DagsterRunStatus.STARTED if self._failed else dg.DagsterRunStatus.SUCCESS
+        run = self._instance.add_run(dg.DagsterRun(JOB_NAME, run_id=self._run_id, status=status, tags=tags))
+        if self._failed:
+            key, first = self._failed[0]
+            self._instance.report_run_failed(
+                run,
+                f"{len(self._failed):,} partitions are not stored; the first: {key.path[-1]} {first.key}: {first.reason}",
+            )
+
+
+def adopt(
+    instance: dg.DagsterInstance,
+    group: SeriesGroup,
+    store: LakeStore,
+    symbols: Sequence[Symbol],
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Mark every partition that is stored as materialised, unless it is already.
+
+    Args:
+        instance: of the project.
+        group: the series.
+        store: where they are stored.
+        symbols: of the group.
+        on_progress: called with the number of partitions that were looked at since the last call.
+
+    Returns:
+        How many were marked.
+    """
+    start = group.source.start
+    stored = find_stored_partitions(store, group, symbols, start, group.source.end)
+    stored = stored.filter(stored["key"].is_in(list(existing_keys(group, store.clock()))))
+    rows = count_series_rows(store, group)
+    known = {symbol.code: symbol for symbol in symbols}
+    marked = 0
+    for (code,), partitions in stored.partition_by("symbol", as_dict=True).items():
+        symbol = known[str(code)]
+        key = group.key(symbol)
+        done = instance.get_materialized_partitions(key)
+        missing = partitions.filter(~pl.col("key").is_in(list(done)))
+        for outcomes in _groups(stored_outcomes(store, group, [symbol], missing), _TOGETHER):
+            with one_transaction(instance):
+                for _, outcome in outcomes:
+                    instance.report_runless_asset_event(_adoption(key, outcome, rows.get(symbol.code, 0)))
+            marked += len(outcomes)
+            if on_progress is not None:
+                on_progress(len(outcomes))
+        if on_progress is not None:
+            on_progress(partitions.height - missing.height)
+    return marked
+
+
+def _adoption(key: dg.AssetKey, outcome: PartitionOutcome, series_rows: int) -> dg.AssetMaterialization:
+    metadata = outcome.materialization_metadata(series_rows)
+    return dg.AssetMaterialization(
+        key,
+        description=f"{outcome.sentence}, found in the lake",
+        metadata={name: value for name, value in metadata.items() if name not in _OF_THE_FETCH},
+        partition=outcome.key,
+    )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """An error of the database as one that says what to do."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise DagsterError(
+            f"Dagster could not be told of what is stored: {' '.join(str(error).split())[:200]}",
+            fix="nothing is lost; run `gb adopt` when Dagster's folder can be written",
+        ) from error
+
+
+def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
