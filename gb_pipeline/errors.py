@@ -105,7 +105,9 @@ class QuotaExhausted(RateLimited):
 
 
 class PermanentVendorError(VendorError):
-    """Permanent failure; do not retry."""
+    """Permanent failure; do not retry. It is `whole` where it fails alike for every part of a window."""
+
+    whole: bool = False
 
 
 class NotEntitled(PermanentVendorError):

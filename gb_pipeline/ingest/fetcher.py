@@ -76,6 +76,7 @@ class Fetcher:
             fetch.record is None
             or isinstance(answer, UnknownSymbol | NotEntitled)
             or not isinstance(answer, PermanentVendorError)
+            or answer.whole
         )
         sessions = [] if unsplittable else self.rules.calendar.sessions(chunk.start, chunk.end)
         return chunk.split(sessions) if len(sessions) > 1 else ()

@@ -113,6 +113,21 @@ def test_a_real_lean_folder(market_data: Callable[[str], Path], tmp_path: Path) 
     assert codes(found) == [("BTC-USD", "btcusd"), ("ETH-USD", "ethusd")]
 
 
+def test_files_of_several_are_listed_by_what_they_name(tmp_path: Path) -> None:
+    lines = "".join(f"{name},2024-01-02,1,2,1,2,3\n" for name in ("KO", "", "brk b"))
+    text = f"Ticker,timestamp,open,high,low,close,volume\n{lines}"
+    (tmp_path / "all.csv").write_text(text)
+    known = [{"code": "BRK.B", "vendor": "brk b"}]
+    found = listed(tmp_path, symbols=known, path="all.csv", resolutions=["1d"], columns={"symbol": "Ticker"})
+    assert codes(found) == [("BRK.B", "brk b"), ("KO", "KO")]
+    (tmp_path / "close.csv").write_text("Date,KO,PEP\n2024-01-02,1,2\n")
+    assert codes(listed(tmp_path, path="{field}.csv", resolutions=["1d"], layout="wide")) == []
+    assert codes(listed(tmp_path, path="close.csv", resolutions=["1d"], layout="wide")) == [
+        ("KO", "KO"),
+        ("PEP", "PEP"),
+    ]
+
+
 CODES = st.from_regex(r"[A-Z0-9](?:[A-Z0-9.-]{0,6}[A-Z0-9])?", fullmatch=True).filter(lambda code: ".." not in code)
 
 

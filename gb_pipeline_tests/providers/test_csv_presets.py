@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,30 @@ def test_every_lean_market_is_complete(market: str, resolution: Resolution) -> N
 
 def test_every_option_says_what_it_is_for() -> None:
     assert all(field.description for field in CsvOptions.model_fields.values())
+
+
+async def test_lean_options_are_members_by_right_strike_and_expiry(tmp_path: Path) -> None:
+    name = "20240102_aapl_minute_trade_american_{}_1900000_20240119.csv"
+    path = tmp_path / "option/usa/minute/aapl/20240102_trade_american.zip"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name.format("call"), "34200000,52500,53000,52000,52500,7")
+        archive.writestr(name.format("put"), "34200000,10000,10000,10000,10000,7")
+    bar = await read(tmp_path, "AAPL240119C00190000", "option", "1m", preset="lean", lean_market="option/usa")
+    assert (bar["timestamp"][:16], bar["open"], bar["volume"]) == ("2024-01-02 14:30", "5.25", "7")
+    put = await read(tmp_path, "AAPL240119P00190000", "option", "1m", preset="lean", lean_market="option/usa")
+    assert put["open"] == "1"
+
+
+async def test_real_lean_index_options_are_read_by_contract(market_data: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "indexoption/usa").mkdir(parents=True)
+    (tmp_path / "indexoption/usa/daily").symlink_to(market_data("options/lean-indexoption-usa-daily"))
+    source = SourceSettings.model_validate({
+        "name": "files", "provider": "csv", "start": "2020-01-01", "symbols": ["SPX210115C03700000"], "asset_class": "option",
+        "resolutions": ["1d"],
+        "options": {"root": str(tmp_path), "preset": "lean", "lean_market": "indexoption/usa", "follow_links": True},
+    })  # fmt: skip
+    files = CsvProvider.from_settings(source)
+    fetched = await files.fetch_bars(source.instruments[0], Window.of("2021-01-01", "2021-02-01"), Resolution.DAY)
+    assert fetched.frame.height == 2
+    assert [instrument.symbol.code for instrument in await files.instruments()].count("SPX210115C03700000") == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline.errors import PermanentVendorError
@@ -220,3 +220,47 @@ def test_no_text_loses_a_line(text: str) -> None:
     frame = rows(f"{HEADER}\n{text}")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert frame["received"].to_list() == [line for line in lines if _says_something(line)]
+
+
+# --- thousands and suffixes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("1,234.5", {"thousands": ","}, "1234.5"), ("-12,345,678", {"thousands": ","}, "-12345678"),
+        ("1234.5", {"thousands": ","}, "1234.5"), ("1,23.5", {"thousands": ","}, None), ("1,2345", {"thousands": ","}, None),
+        ("1.234,50", {"thousands": ".", "decimal_comma": True}, "1234.50"),
+        ("1.5", {"thousands": ".", "decimal_comma": True}, None),
+        ("1 234,5", {"thousands": " ", "decimal_comma": True}, "1234.5"), ("1\u00a0234", {"thousands": " "}, "1234"),
+        ("1\u202f234.5", {"thousands": " "}, "1234.5"),
+        ("1'234.5", {"thousands": "'"}, "1234.5"), ("1\u2019234", {"thousands": "'"}, "1234"),
+        ("58.41M", {"suffixes": True}, "58410000"), ("1.23456K", {"suffixes": True}, "1234.56"),
+        ("7b", {"suffixes": True}, "7000000000"),
+        (".5T", {"suffixes": True}, "500000000000"), ("0.10 K", {"suffixes": True}, "0100"), ("12", {"suffixes": True}, "12"),
+        ("M", {"suffixes": True}, None), ("5X", {"suffixes": True}, "5X"),
+        ("1,234.56M", {"thousands": ",", "suffixes": True}, "1234560000"),
+        ("1.234,5M", {"thousands": ".", "decimal_comma": True, "suffixes": True}, "1234500000"),
+    ],
+)  # fmt: skip
+def test_groups_and_suffixes_are_read_exactly_or_named(
+    text: str, options: dict[str, Any], expected: str | None
+) -> None:
+    frame = rows(f"{HEADER.replace(',', ';')}\n2024-01-02;1;2;1;2;{text}", delimiter=";", **options)
+    assert frame["volume"].to_list() == [f"unreadable: {text}" if expected is None else expected]
+
+
+@settings(max_examples=30)
+@given(st.decimals(0, 10**15, places=6, allow_nan=False), st.sampled_from("KMBT"))
+def test_a_suffix_moves_the_point_and_nothing_else(value: Any, suffix: str) -> None:
+    read = rows(f"{HEADER}\n2024-01-02,1,2,1,2,{value}{suffix}", suffixes=True)["volume"][0]
+    assert Fraction(read) == Fraction(value) * 1000 ** ("KMBT".index(suffix) + 1)
+
+
+@given(st.integers(0, 10**15), st.text("0123456789", max_size=6), st.sampled_from([",", " ", "'", "."]))
+def test_what_groups_digits_changes_no_value(whole: int, fraction: str, sign: str) -> None:
+    point = "," if sign == "." else "."
+    text = f"{whole:,}".replace(",", sign) + (point + fraction if fraction else "")
+    options = {"thousands": sign, "decimal_comma": sign == ".", "delimiter": ";"}
+    read = rows(f"{HEADER.replace(',', ';')}\n2024-01-02;1;2;1;2;{text}", **options)["volume"][0]
+    assert Fraction(read) == Fraction(f"{whole}.{fraction or 0}")

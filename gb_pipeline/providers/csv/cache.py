@@ -37,6 +37,7 @@ class ParsedFile:
         bytes: its size.
         others: what it calls instruments that are not the source's, some of them.
         named: instruments that it names in a column that nobody mapped.
+        owners: what it calls instruments of the source, where it holds several.
         refusal: what is wrong with it, if too few of its stamps can be read.
         dated: whether its name carries a date, so that it holds one day.
     """
@@ -48,6 +49,7 @@ class ParsedFile:
     bytes: int
     others: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
     refusal: Refusal | None = None
     dated: bool = False
 
@@ -121,6 +123,7 @@ class ParsedFiles:
             bytes=content.bytes,
             others=tuple(name for _, rows in texts for name in rows.others),
             named=tuple(rows.named for _, rows in texts if rows.named is not None),
+            owners=tuple(name for _, rows in texts for name in rows.owners),
             refusal=next((refusal for refusal in refusals if refusal is not None), None),
             dated=file.day is not None,
         )

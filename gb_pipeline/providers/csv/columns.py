@@ -49,13 +49,24 @@ class Columns:
     filters: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def unused(self) -> dict[str, int]:
-        """Named fields that mean nothing to us, by name."""
-        if self.header is None:
-            return {}
-        used = {*self.stamps.values(), *self.filters, self.symbol}
+    def side_by_side(self) -> bool:
+        """Whether the header names instruments."""
+        return any(block.owner is not None for block in self.blocks) or not self.blocks
+
+    @property
+    def unused(self) -> dict[int, str]:
+        """Fields that mean nothing to us: positions and names, empty ones without a header."""
+        used = {*self.stamps.values(), *self.filters}
         used.update(position for block in self.blocks for position in block.positions.values())
-        return {name: n for n, name in enumerate(self.header) if n not in used}
+        return {at: self.name(at) for at in range(self.width) if at not in used}
+
+    def name(self, position: int) -> str:
+        """What the header calls a field; empty without one."""
+        return self.header[position] if self.header is not None else ""
+
+    def label(self, position: int) -> str | int:
+        """What a user calls a field: its name, or its position where there is none."""
+        return self.name(position) or position
 
 
 def find_columns(lines: list[pl.Series], options: CsvOptions, where: str, of: str | None = None) -> Columns:

@@ -18,6 +18,7 @@ from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate, read
 from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.own_rows import spelling, spellings
 from gb_pipeline.providers.csv.panel import wide_fields
 from gb_pipeline.providers.csv.presets import fill_preset
 from gb_pipeline.providers.csv.rows import Reading, parse
@@ -88,7 +89,7 @@ class _Look:
         within = base_of(self.options.path or "", root)
         for of in wide_fields(self.options):
             spelled = str(self.options.mapped.get(of, of)) if of else ""
-            vendor = self.source.symbol_settings(self.symbol).vendor or self.symbol.code
+            vendor = spelling(self.source, self.symbol)
             pattern = fill(self.options.path or "", self.symbol, vendor, self.resolution, spelled)
             files = locate(pattern, root, within=within, follow_links=self.options.follow_links)
             if not files:
@@ -103,10 +104,7 @@ class _Look:
                 yield from self._problems_of(file, chosen, of)
 
     def _problems_of(self, file: CsvFile, member: str | None, of: str | None) -> Iterator[GbError]:
-        known = frozenset(
-            self.source.symbol_settings(symbol).vendor or symbol.code for symbol in self.source.instruments
-        )
-        reading = Reading(self.options, self.resolution, known, plausible_span(self.source.start))
+        reading = Reading(self.options, self.resolution, spellings(self.source), plausible_span(self.source.start))
         bounds = Bounds(self.options.max_megabytes, self.options.max_ratio)
         for where, text in read(file, member, self.options.encoding, bounds).texts:
             end = text.rfind("\n", 0, _HEAD) if len(text) > _HEAD else len(text)

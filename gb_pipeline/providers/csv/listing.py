@@ -1,6 +1,6 @@
 """This module lists the instruments that a folder has files of: it reads path templates backwards, from names to symbols.
 
-Files are not opened for their bars here.
+Files are opened here only where their names say nothing and the lines in them name their instruments.
 
 A template loses something on its way to a name (`{ticker}` makes btcusd of BTC-USD), so whatever is read out of a name is
 put back into the template: only what leads to that very file is told of.
@@ -15,21 +15,29 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.providers.base import Instrument
-from gb_pipeline.providers.csv.files import base_of, fill, locate
+from gb_pipeline.providers.csv.columns import find_columns
+from gb_pipeline.providers.csv.files import base_of, fill, locate, read
+from gb_pipeline.providers.csv.lines import field, pieces, split, whole
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.unpacked import archive, printable
+from gb_pipeline.providers.csv.panel import wide_fields
+from gb_pipeline.providers.csv.unpacked import Bounds, archive, printable
 
 log = logging.getLogger(__name__)
 _MONTHS = "FGHJKMNQUVXZ"
-_OF_A_SYMBOL = ("symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry")
+_OF_A_SYMBOL = ("symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry", "right", "strike")
 # What pairs without a separator end with, longest first.
 _QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB")
-_FORMS = {"date": "[0-9]{8}", "expiry": "[0-9]{6}", "underlying": "[a-z0-9]+", "ticker": "[a-z0-9]+"}
+_FORMS = {
+    "date": "[0-9]{8}", "expiry": "[0-9]{6}(?:[0-9]{2})?", "right": "call|put", "strike": "[0-9]+0", "underlying": "[a-z0-9.]+",
+    "ticker": "[a-z0-9]+",
+}  # fmt: skip
 _TOKEN = re.compile(r"\{(\w+)\}|(\[[^\]]*\])|(\*)|(\?)|(.)", re.DOTALL)
 
 
@@ -65,7 +73,8 @@ def _list_symbols(
         if look(pattern) and not (member and _names_symbol(member)):
             yield symbol, vendor
     if not _names_symbol(template) and not _names_symbol(member):
-        # The file's name says nothing.
+        # The file's name says nothing; what is in it may.
+        yield from _list_named(source, options, resolution, unread)
         return
     seen: set[tuple[str, ...]] = set()
     base = Path(Path(template).anchor) if Path(template).is_absolute() else root
@@ -85,6 +94,43 @@ def _list_symbols(
                 unread.append(printable(str(file.path)))
             else:
                 yield listed
+
+
+def _list_named(
+    source: SourceSettings, options: CsvOptions, resolution: Resolution, unread: list[str]
+) -> Iterator[tuple[Symbol, str]]:
+    """What files of several instruments call them: the oldest and the newest file are read."""
+    if "symbol" not in options.columns and options.layout == "long" and options.preset != "yfinance":
+        return
+    root, of = options.root.expanduser().absolute(), wide_fields(options)[0]
+    spelled = str(options.mapped.get(of, of)) if of else ""
+    sample = Symbol.future("ESZ26")
+    pattern = fill(options.path or "", sample, "", resolution, spelled)
+    files = locate(pattern, root, within=base_of(options.path or "", root), follow_links=options.follow_links)
+    known = {source.symbol_settings(symbol).vendor or symbol.code: symbol for symbol in source.instruments}
+    names: set[str] = set()
+    for file in dict.fromkeys([*files[:1], *files[-1:]]):
+        content = read(file, options.member, options.encoding, Bounds(options.max_megabytes, options.max_ratio))
+        for where, text in content.texts:
+            names |= _names_in(text, where, options, of)
+    for name in sorted(names):
+        try:
+            yield known.get(name) or Symbol.of(name, source.asset_class), name
+        except GbError:
+            unread.append(printable(name))
+
+
+def _names_in(text: str, where: str, options: CsvOptions, of: str | None) -> set[str]:
+    """Every instrument that a text names, in its header or in the mapped column."""
+    held = list(pieces(text, options))
+    columns = find_columns(held, options, where, of)
+    if columns.symbol is None:
+        return {block.owner for block in columns.blocks if block.owner is not None}
+    names: set[str] = set()
+    for lines in held:
+        frame = pl.DataFrame({"fields": split(lines, options.delimiter)}).filter(whole(columns.width))
+        names.update(frame.select(field(columns.symbol).unique()).to_series().drop_nulls())
+    return names - {""}
 
 
 def _with_members(path: Path, parts: dict[str, str], member: str, resolution: Resolution) -> Iterator[dict[str, str]]:
@@ -111,6 +157,10 @@ def _symbol(parts: dict[str, str], source: SourceSettings, known: dict[Symbol, s
         text = vendor = parts["symbol_lower"].upper()
     elif "vendor" in parts:
         text = vendor = parts["vendor"]
+    elif "underlying" in parts and "strike" in parts and "right" in parts:
+        # OCC counts thousandths, LEAN ten-thousandths.
+        terms = f"{parts['expiry'][2:]}{parts['right'][0].upper()}{int(parts['strike']) // 10:08}"
+        text = vendor = f"{parts['underlying'].upper()}{terms}"
     elif "underlying" in parts and "expiry" in parts:
         if not re.fullmatch(r"[0-9]{4}(?:0[1-9]|1[0-2])", parts["expiry"]):
             return None

@@ -21,14 +21,14 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import ConfigError, HistoryNotAvailable, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
-from gb_pipeline.market.spelling import did_you_mean, list_some, near_names
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument, InstrumentsProvider, Provider
-from gb_pipeline.providers.csv.cache import ParsedFile, ParsedFiles, empty_rows
+from gb_pipeline.providers.csv.cache import ParsedFile, ParsedFiles
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.own_rows import names_symbol, own_rows, spelling, spellings
 from gb_pipeline.providers.csv.panel import join_fields, wide_fields
 from gb_pipeline.providers.csv.presets import LEAN_RESOLUTIONS, fill_preset
 from gb_pipeline.providers.csv.rows import Reading
@@ -37,7 +37,8 @@ from gb_pipeline.providers.csv.stamps import plausible_span
 from gb_pipeline.providers.csv.unpacked import printable
 
 _DAY, _NOON = timedelta(days=1), datetime.min.time().replace(hour=12)
-_OF_A_SYMBOL = ("{symbol", "{vendor}", "{ticker}", "{underlying}", "{expiry}", "{strike}")
+# Files of other days that are asked whether there is an instrument that a day's file does not name.
+_OTHERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ class CsvProvider(Provider, InstrumentsProvider):
         self._options = options
         self._options_of = {resolution: fill_preset(options, resolution) for resolution in source.resolutions}
         self._files = ParsedFiles(source.max_bad_fraction)
-        vendors = (source.symbol_settings(symbol).vendor or symbol.code for symbol in source.instruments)
-        self._known = frozenset(vendors)
+        self._known = spellings(source)
+        # Instruments that some file of several was seen to name.
+        self._seen: set[str] = set()
         self._refuse_shared_paths()
 
     @classmethod
@@ -127,7 +129,12 @@ class CsvProvider(Provider, InstrumentsProvider):
             TransientVendorError: a file changed while it was read.
             ConfigError: the options do not fit the symbol or the resolution.
         """
-        return await asyncio.to_thread(self._fetch, symbol, window, resolution)
+        try:
+            return await asyncio.to_thread(self._fetch, symbol, window, resolution)
+        except PermanentVendorError as error:
+            # Another part of the window would be read from the same file, unless each day has its own.
+            error.whole = "{date}" not in (self._options_of.get(resolution, self._options).path or "")
+            raise
 
     def normalise(
         self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[bytes]
@@ -180,7 +187,7 @@ class CsvProvider(Provider, InstrumentsProvider):
     def _read(self, symbol: Symbol, window: Window, reading: Reading, of: str | None) -> _Answer:
         """The files that may hold rows of the window, and all their rows of the symbol."""
         options, resolution = reading.options, reading.resolution
-        vendor = self._source.symbol_settings(symbol).vendor or symbol.code
+        vendor = spelling(self._source, symbol)
         spelled = str(options.mapped.get(of, of)) if of else ""
         pattern = fill(options.path or "", symbol, vendor, resolution, spelled)
         member = fill(options.member, symbol, vendor, resolution, spelled) if options.member else None
@@ -202,45 +209,30 @@ class CsvProvider(Provider, InstrumentsProvider):
                 f"{', '.join(map(printable, parsed[-1].members[:5])) if parsed else 'others'}",
                 fix="check the option `member` and the symbol's code",
             )
-        return _Answer(parsed, self._rows_of(symbol, vendor, chosen, parsed, options))
+        return _Answer(
+            parsed,
+            own_rows(
+                self._source,
+                symbol,
+                options,
+                [(file.path, item) for file, item in zip(chosen, parsed, strict=True)],
+                lambda name: self._is_named(name, files, member, reading, of),
+            ),
+        )
 
-    def _rows_of(
-        self, symbol: Symbol, vendor: str, files: list[CsvFile], parsed: list[ParsedFile], options: CsvOptions
-    ) -> pl.DataFrame:
-        """The rows of one instrument, where files hold several.
-
-        Raises:
-            UnknownSymbol: none of the files names it.
-            PermanentVendorError: a file of one instrument names another one of the source.
-        """
-        none = empty_rows(options)
-        named_by_path = any(part in f"{options.path} {options.member or ''}" for part in _OF_A_SYMBOL)
-        for file, item in zip(files, parsed, strict=True):
-            if wrong := [name for name in item.named if name != vendor and name in self._known]:
-                raise PermanentVendorError(
-                    f"{file.path} names {wrong[0]} and was read for {symbol}",
-                    fix="check `path` and the `vendor` spellings, or map the column: `columns: {symbol: ...}`",
-                )
-        parts = [item.by_owner for item in parsed]
-        owners = {owner for by_owner in parts for owner in by_owner if owner is not None}
-        if not owners and "symbol" not in options.columns and options.layout != "wide":
-            if len(self._source.symbols) > 1 and not named_by_path and any(item.frame.height for item in parsed):
-                raise PermanentVendorError(
-                    f"{files[0].path} does not say which of the {len(self._source.symbols)} symbols its lines are of",
-                    fix="put {symbol} into `path`, or map the column that names them: `columns: {symbol: ...}`",
-                )
-            return pl.concat([none, *(item.frame for item in parsed)])
-        if len(owners) == 1 and named_by_path and options.layout != "wide" and not owners & (self._known - {vendor}):
-            # A file of one ticker, whatever the vendor calls it.
-            return pl.concat([none, *(item.frame for item in parsed)])
-        others = sorted({*owners, *(name for item in parsed for name in item.others)})
-        if vendor not in owners and parsed and (others or any(item.frame.height for item in parsed)):
-            names = list_some([printable(name) for name in others])
-            raise UnknownSymbol(
-                f"{files[-1].path} has no {vendor!r} among its instruments" + (f", it has {names}" if names else ""),
-                fix=did_you_mean(near_names(vendor, others), "set the symbol's `vendor` to the file's own spelling"),
-            )
-        return pl.concat([none, *(by_owner[vendor] for by_owner in parts if vendor in by_owner)])
+    def _is_named(
+        self, vendor: str, files: list[CsvFile], member: str | None, reading: Reading, of: str | None
+    ) -> bool:
+        """Whether some of the files of days name an instrument; a file without a date has no others."""
+        if files[0].day is None:
+            return False
+        if vendor not in self._seen:
+            step = max(1, len(files) // _OTHERS)
+            for file in [files[-1], *files[::step]]:
+                self._seen.update(self._files.get(file, member, reading, of).owners)
+                if vendor in self._seen:
+                    break
+        return vendor in self._seen
 
     def _choose_files(self, files: list[CsvFile], window: Window, options: CsvOptions, symbol: Symbol) -> list[CsvFile]:
         """The files that may hold rows of the window; a day more at each end, for bars stamped at their close."""
@@ -275,7 +267,7 @@ class CsvProvider(Provider, InstrumentsProvider):
         named_inside = (
             self._options.layout == "wide" or "symbol" in self._options.columns or self._options.preset == "yfinance"
         )
-        named_by_path = all(any(part in path for part in _OF_A_SYMBOL) for path in paths)
+        named_by_path = all(names_symbol(options) for options in self._options_of.values())
         if len(self._source.symbols) > 1 and not named_by_path and not named_inside:
             raise ConfigError(
                 f"source {self.name!r} has {len(self._source.symbols)} symbols in one path {self._options.path!r}",

@@ -13,11 +13,11 @@ import polars as pl
 
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
-from gb_pipeline.providers.csv.columns import Block, find_columns
+from gb_pipeline.providers.csv.columns import Block, Columns, find_columns
 from gb_pipeline.providers.csv.lines import field, pieces, split, whole
 from gb_pipeline.providers.csv.numbers import number
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.several import marks, owners, refuse_several
+from gb_pipeline.providers.csv.several import marks, owners, refuse_several, refuse_unfiltered
 from gb_pipeline.providers.csv.stamps import AMBIGUOUS, Span, bar_opens, by_order, fault, local_day
 
 # What stands beside the received columns: whose row it is in the file's own words, null where the file does not say.
@@ -55,6 +55,7 @@ class Rows:
         stamps: texts of all stamps, for telling which format reads them.
         others: what the file calls instruments that are not ours, some of them.
         named: the one instrument that it names although nobody mapped the column, None where it names none.
+        owners: what it calls our instruments, where it holds several.
     """
 
     frame: pl.DataFrame
@@ -63,6 +64,7 @@ class Rows:
     stamps: pl.Series
     others: tuple[str, ...] = ()
     named: str | None = None
+    owners: tuple[str, ...] = ()
 
 
 def schema(options: CsvOptions) -> pl.Schema:
@@ -99,17 +101,19 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
     options = reading.options
     held = list(pieces(text, options))
     columns = find_columns(held, options, where, of)
-    marked = marks(columns)
+    marked = marks(columns, held[0] if held else pl.Series("received", [], pl.String()), reading.known, options)
     # Made once: expressions take longer to make than a small piece takes to read.
     stamp, opens = _stamp_text(columns.stamps).alias("stamp"), _opens(columns.stamps, day, reading)
-    blocks = [_Row.of(block, options) for block in columns.blocks]
+    ours, others = _our_blocks(columns, reading.known)
+    blocks = [_Row.of(block, options) for block in ours]
     complete, names = whole(columns.width), [field(at).alias(name) for name, at in marked.items()]
-    line_parts, row_parts, others = [], [], set[str]()
-    first = 0
+    line_parts, row_parts = [], []
+    first, sample = 0, None
     # The fields of one piece at a time: all of them together take many times what the text takes.
     while held:
         received = held.pop(0)
         frame = pl.DataFrame({"received": received, "fields": split(received, options.delimiter)})
+        sample = frame if sample is None else sample
         lines, foreign = owners(frame.with_columns(whole=complete), columns, reading.known)
         others |= foreign if len(others) < 20 else set()
         lines = lines.with_columns(stamp).with_columns(opens).with_row_index("line", first)
@@ -119,7 +123,12 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
         row_parts += [row.read(lines) for row in blocks]
     if not line_parts:
         return Rows(pl.DataFrame(schema=row_schema(options)), 0, pl.DataFrame(), pl.Series(dtype=pl.String()))
-    lines, rows = pl.concat(line_parts), pl.concat(row_parts)
+    lines = pl.concat(line_parts)
+    rows = pl.concat(
+        [*row_parts, *([] if row_parts else [_Row.of(Block({}, ""), options).read(line_parts[0].clear())])]
+    )
+    if columns.filters and lines.is_empty() and sample is not None:
+        raise refuse_unfiltered(sample, columns, where)
     if columns.symbol is not None:
         # A line that names nobody goes with the one before it, as one without a readable stamp does.
         lines = lines.with_columns(pl.col("owner").forward_fill().backward_fill())
@@ -136,7 +145,18 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
         stamps=lines["stamp"],
         others=tuple(sorted(others)),
         named=named,
+        owners=tuple(block.owner for block in ours if block.owner)
+        or tuple(lines["owner"].drop_nulls().unique().sort()),
     )
+
+
+def _our_blocks(columns: Columns, known: frozenset[str]) -> tuple[list[Block], set[str]]:
+    """The instruments of those side by side that are the source's, and some of what the others are called.
+
+    One alone is ours, whatever it is called.
+    """
+    ours = [block for block in columns.blocks if len(columns.blocks) == 1 or block.owner in known]
+    return ours, {block.owner for block in columns.blocks if block not in ours and block.owner is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +182,7 @@ class _Row:
             return _Row(None, [pl.col("line"), pl.col("received"), *numbers, owner, ragged])
         cells = [field(at) for at in dict.fromkeys(block.positions.values())]
         # The line has everybody's numbers: of it what is this instrument's.
-        own = pl.concat_str(pl.lit(f"{block.owner}: "), "stamp", *cells, separator=" ", ignore_nulls=True)
+        own = pl.concat_str(pl.lit(f"{block.owner}:"), "stamp", *cells, separator=" ", ignore_nulls=True)
         received = pl.when("whole").then(own).otherwise("received").alias("received")
         empty = pl.all_horizontal(cell.is_in(options.null_values).fill_null(True) for cell in cells)
         return _Row(~(pl.col("whole") & empty), [pl.col("line"), received, *numbers, owner, ragged])

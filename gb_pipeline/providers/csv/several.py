@@ -16,13 +16,16 @@ from gb_pipeline.providers.csv.columns import Columns
 from gb_pipeline.providers.csv.lines import field, split, whole
 from gb_pipeline.providers.csv.options import CsvOptions
 
-# What vendors call the column that says which instrument a line is of, in small letters without blanks and signs.
-_NAMES = frozenset({
-    "symbol", "symbols", "sym", "ticker", "tickers", "tic", "tick", "instrument", "instruments", "instrumentid", "instrumentname",
-    "ric", "isin", "cusip", "sedol", "figi", "wkn", "secid", "securityid", "security", "secucode", "permno", "permco", "gvkey",
-    "stock", "stockcode", "code", "tscode", "name", "asset", "assetid", "pair", "currencypair", "product", "productid", "contract",
-    "market", "coin", "crypto", "epic", "scrip", "series", "localsymbol", "rawsymbol", "underlyingsymbol", "optionsymbol",
-    "sid", "act_symbol", "actsymbol", "instrumenttoken", "tradingsymbol", "s", "uniquesymbol", "company",
+# What vendors call the column that says which instrument a line is of, in small letters without blanks and signs. Where one of the
+# first names a single instrument the others are something else: the id of a continuous future changes at every roll.
+_CERTAIN = frozenset({
+    "symbol", "symbols", "sym", "ticker", "tickers", "tic", "ric", "isin", "cusip", "sedol", "figi", "wkn", "tscode", "epic",
+    "tradingsymbol", "localsymbol", "actsymbol", "optionsymbol",
+})  # fmt: skip
+_LIKELY = frozenset({
+    "instrument", "instruments", "instrumentid", "instrumentname", "instrumenttoken", "rawsymbol", "secid", "securityid",
+    "security", "permno", "permco", "gvkey", "sid", "stock", "stockcode", "scrip", "code", "name", "asset", "assetid", "pair",
+    "currencypair", "product", "productid", "coin", "crypto",
 })  # fmt: skip
 # A value that may be shown: the code of an instrument, and no line of a file that is none of bars.
 _CODE = re.compile(r"[\w.:/^=&-]{1,24}(?: [\w.:/^=&-]{1,24}){0,3}")
@@ -31,6 +34,8 @@ _MARK = "mark of "
 _REPEATED = 0.2
 # Bytes of lines that are looked at for such a column: all fields of a large file are never held at once.
 _SAMPLE = 4 * 2**20
+# Lines in which the source's own spellings are looked for, in columns of any name or none.
+_FIRST_LINES = 1000
 
 
 def owners(lines: pl.DataFrame, columns: Columns, known: frozenset[str]) -> tuple[pl.DataFrame, set[str]]:
@@ -56,11 +61,21 @@ def owners(lines: pl.DataFrame, columns: Columns, known: frozenset[str]) -> tupl
     return kept.drop("ours"), {str(other) for other in others}
 
 
-def marks(columns: Columns) -> dict[str, int]:
-    """Columns that name an instrument although nobody mapped them: names under which their fields are kept, and positions."""
-    if columns.symbol is not None or len(columns.blocks) != 1 or columns.blocks[0].owner is not None:
+def marks(columns: Columns, first: pl.Series, known: frozenset[str], options: CsvOptions) -> dict[str, int]:
+    """Columns that name an instrument although nobody mapped them: names under which their fields are kept, and positions.
+
+    Args:
+        columns: of the file.
+        first: the first of its lines.
+        known: what our instruments are called: a column that holds one of them names instruments, whatever its own name.
+        options: with the preset filled in.
+    """
+    if columns.symbol is not None or columns.side_by_side:
         return {}
-    return {f"{_MARK}{name}": at for name, at in columns.unused.items() if re.sub(r"[\W_]", "", name.lower()) in _NAMES}
+    fields = pl.DataFrame({"fields": split(first.head(_FIRST_LINES), options.delimiter)})
+    ours = [at for at in columns.unused if fields.select(field(at).is_in(list(known)).any()).item()]
+    named = [at for at, name in columns.unused.items() if re.sub(r"[\W_]", "", name.lower()) in _CERTAIN | _LIKELY]
+    return {f"{_MARK}{at}": at for at in dict.fromkeys([*named, *ours])}
 
 
 def refuse_several(
@@ -78,15 +93,34 @@ def refuse_several(
     Raises:
         PermanentVendorError: it names several.
     """
-    named: str | None = None
-    for mark in marked:
-        values = _values(lines[mark])
-        if len(values) > 1:
-            raise _several(where, mark.removeprefix(_MARK), values)
-        named = named or next(iter(values), None)
-    if columns.symbol is None and len(columns.blocks) == 1 and columns.blocks[0].owner is None:
-        _refuse_interleaved(lines, columns, where, options)
-    return named
+    if columns.symbol is not None or columns.side_by_side:
+        return None
+    values = {at: _values(lines[mark]) for mark, at in marked.items()}
+    certain = [at for at in values if re.sub(r"[\W_]", "", columns.name(at).lower()) in _CERTAIN]
+    single = [values[at][0] for at in certain if len(values[at]) == 1]
+    for at, names in values.items():
+        if len(names) > 1 and (at in certain or not single):
+            raise _several(where, columns.label(at), names)
+    _refuse_interleaved(lines, columns, where, options)
+    return next((names[0] for names in [*([single] if single else []), *values.values()] if names), None)
+
+
+def refuse_unfiltered(first: pl.DataFrame, columns: Columns, where: str) -> PermanentVendorError:
+    """The error for a filter that no line passes: an answer without rows would be taken for the truth.
+
+    Args:
+        first: some lines, with `fields`.
+        columns: of the file.
+        where: its name.
+    """
+    said = []
+    for at, wanted in columns.filters.items():
+        values = _values(first.select(field(at)).to_series())
+        telling = all(_CODE.fullmatch(value) for value in values[:8])
+        said.append(
+            f"{columns.label(at)!r} is {' or '.join(wanted)}" + (f" (it is {list_some(values, 5)})" if telling else "")
+        )
+    return PermanentVendorError(f"{where} has no line whose {' and '.join(said)}", fix="check the option `filter`")
 
 
 def _values(column: pl.Series) -> list[str]:
@@ -99,12 +133,9 @@ def _refuse_interleaved(lines: pl.DataFrame, columns: Columns, where: str, optio
     if len(stamps) - stamps.n_unique() <= _REPEATED * len(stamps):
         return
     lines = lines.filter(pl.col("received").str.len_bytes().cum_sum() <= _SAMPLE)
-    used = {*columns.stamps.values(), *columns.filters, *columns.blocks[0].positions.values()}
     cut = lines.select("timestamp", "received").with_columns(split(lines["received"], options.delimiter))
     cut = cut.filter(whole(columns.width) & pl.col("timestamp").is_not_null())
-    for position in range(columns.width):
-        if position in used:
-            continue
+    for position in columns.unused:
         column = cut.select(field(position)).to_series().alias("value")
         values = _values(column)
         # Few values, none of them a number, and each stamp once of each: that is a name.
@@ -114,7 +145,7 @@ def _refuse_interleaved(lines: pl.DataFrame, columns: Columns, where: str, optio
             continue
         pairs = cut.select("timestamp").with_columns(column)
         if pairs.n_unique() == pairs.height:
-            raise _several(where, columns.header[position] if columns.header else position, values)
+            raise _several(where, columns.label(position), values)
 
 
 def _several(where: str, column: str | int, values: list[str]) -> PermanentVendorError:
