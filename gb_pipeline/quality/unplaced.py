@@ -86,7 +86,7 @@ class UnplacedRows:
         if UNREADABLE_TIMESTAMP in self.reasons:
             return "set the format that the stamps have; the rows are in the table `quarantine`"
         if AMBIGUOUS_TIMESTAMP in self.reasons:
-            return "say which of two equal local times comes first; the rows are in the table `quarantine`"
+            return "set `ambiguous: order` to read both hours by the order of the lines; the rows are in the table `quarantine`"
         return "check `calendar` and `timezone` of the source; the rows are in the table `quarantine`"
 
 

@@ -212,7 +212,8 @@ def night(*hours: str) -> str:
 def test_an_hour_that_occurs_twice_is_quarantined_and_never_refuses_the_rest(tmp_path: Path) -> None:
     outcome = store(tmp_path, night("01:30", *_TWICE, *_TWICE, "03:00"), 2, "30m", **_ZONE)
     assert outcome.error is None
-    assert (outcome.rows, outcome.unplaced) == (6, 4)
+    assert outcome.unplaced is not None
+    assert (outcome.counts.received, outcome.unplaced.rows, outcome.unplaced.refused) == (6, 4, False)
     frame = fetch(tmp_path, night("01:30", *_TWICE, *_TWICE, "03:00"), "30m", **_ZONE).frame
     assert frame.filter(frame["timestamp"].is_null())["fault"].to_list() == ["ambiguous_timestamp"] * 4
     stored = Lake(LakeStore.at(tmp_path / "lake")).bars("BTC-USD", "30m", source="files")
@@ -312,9 +313,10 @@ def test_every_line_of_a_file_is_stored_quarantined_or_counted(
         fetched = asyncio.run(provider.fetch_bars(symbol, Window.of(source.start, end), Resolution.DAY))
         outcome = ingest(stop_at(store, NOW), source, Resolution.DAY, [Job(symbol, source.start, end)])[0]
         assert outcome.error is None
-        stored = sum(session.actual for session in outcome.sessions)
-        quarantined = sum(session.quarantined for session in outcome.sessions) + outcome.unplaced
-        assert outcome.rows == fetched.frame.height == stored + quarantined
+        counts = outcome.counts
+        assert counts.received == fetched.frame.height
+        assert counts.received == counts.stored + counts.unchanged + counts.quarantined + counts.duplicates
+        assert counts.stored == sum(session.actual for session in outcome.sessions)
         assert fetched.rows_read is not None
         lines += fetched.rows_read
     # A torn line of somebody else goes with the line before it; a whole one is theirs.
