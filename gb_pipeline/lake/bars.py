@@ -30,6 +30,7 @@ from gb_pipeline.lake.stored import (
     window_files,
 )
 from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
@@ -137,6 +138,7 @@ class _Writer:
         self.expectation = expect(rules, request.window, request.earliest)
         self.merged: MergeResult
         self.view: Tables
+        self.noted: pl.DataFrame | None = None
 
     def decide(self, draft: Draft) -> WriteReport:
         self.view = self.tables.view(draft.base)
@@ -163,9 +165,9 @@ class _Writer:
         if version is None:
             ledger.append_changed(self.tables, ledger_rows, recorded, clock=self.clock)
         else:
-            draft.info.update(
-                ledger_notes.encode_note(self.tables, ledger.select_changed(ledger_rows, recorded), draft.stamp)
-            )
+            changed = ledger.select_changed(ledger_rows, recorded)
+            note, self.noted = ledger_notes.encode_note(self.tables, changed, draft.stamp)
+            draft.info.update(note)
         return self._report(sessions, merged, counts, version, size)
 
     def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:
@@ -220,7 +222,7 @@ class _Writer:
             return None
         no_rows = good.select("symbol", "session", "timestamp").clear()
         unchanged = MergeResult(good.clear(), good.clear(), no_rows, no_rows, good.clear(), count_rows(good))
-        sessions = self._describe(good.with_columns(pl.lit(None, pl.Boolean).alias("withdrawn")), unchanged)
+        sessions = self._describe(good, unchanged)
         if ledger.select_changed(self._ledger_rows(sessions, None), recorded).height:
             return None
         self.merged = unchanged
@@ -244,6 +246,8 @@ class _Writer:
     def afterwards(self, draft: Draft) -> None:
         """Let the ledger take over what waits for it, now and then."""
         reach("before_ledger")
+        if self.noted is not None:
+            ledger_notes.remember(draft.table, draft.base.version + 1, self.noted)
         with suppress(LakeError, OSError):
             # The next writer can do it as well.
             ledger.take_over(self.tables, draft.table, least=ledger_notes.BATCH, clock=self.clock)
@@ -271,7 +275,8 @@ class _Writer:
                 "run_id": request.run_id,
             },
         }
-        new = self.merged.added.with_columns(pl.lit(request.source).alias("source"))
+        added = self.merged.added
+        new = added.hstack([repeated("source", request.source, pl.String(), added.height)])
         replaced = self.merged.replaced
         if replaced.height:
             replaced = replaced.filter(pl.col("file").is_not_null())

@@ -19,6 +19,7 @@ import polars as pl
 from gb_pipeline.lake.report import DESCRIBED, SessionStatus
 from gb_pipeline.market.exchange_sessions import ALWAYS_OPEN
 from gb_pipeline.market.moments import microseconds
+from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SESSIONS, polars_schema
 from gb_pipeline.market.window import Window
@@ -269,10 +270,7 @@ def ledger_frame(
         "table_version": version,
         "adjustment": rules.adjustment.value,
     }
-    constants = [
-        pl.Series(name, [value], dtype=_LEDGER[name]).new_from_index(0, described.height)
-        for name, value in everywhere.items()
-    ]
+    constants = [repeated(name, value, _LEDGER[name], described.height) for name, value in everywhere.items()]
     return described.hstack(constants)[_LEDGER.names()]
 
 

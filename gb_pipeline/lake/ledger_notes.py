@@ -50,21 +50,39 @@ def _json_type(kind: Any) -> Any:
 _NOTE_SCHEMA = pl.Schema({name: _json_type(kind) for name, kind in SESSIONS.polars.items() if name != PERIOD})
 
 
-def encode_note(tables: Tables, rows: pl.DataFrame, stamp: datetime) -> dict[str, Any]:
+def encode_note(tables: Tables, rows: pl.DataFrame, stamp: datetime) -> tuple[dict[str, Any], pl.DataFrame | None]:
     """What a commit of bars carries for the ledger: a few rows as they are, many as files.
 
     Args:
         rows: of one source and resolution, sorted by symbol and session.
+
+    Returns:
+        What goes into the entry, and the rows that it carries, for `remember`.
     """
     if rows.is_empty():
-        return {}
+        return {}, None
     days = rows["session"].cast(pl.Int32)
     about = {"source": rows["source"][0], "days": [days.min(), days.max()]}
     if rows.height > _MAX_NOTE_ROWS:
-        return {_NOTE: {**about, "files": append.prepare_files(tables[SESSIONS.name], rows, stamp)}}
+        return {_NOTE: {**about, "files": append.prepare_files(tables[SESSIONS.name], rows, stamp)}}, None
     known_rows = with_known_at(rows, stamp, history=False)
     plain_rows = {name: known_rows[name].cast(kind).to_list() for name, kind in _NOTE_SCHEMA.items()}
-    return {_NOTE: {**about, "rows": plain_rows}}
+    return {_NOTE: {**about, "rows": plain_rows}}, _with_period(known_rows)
+
+
+def remember(table: Table, version: int, rows: pl.DataFrame) -> None:
+    """Keep the rows that an entry carries, so that they need not be decoded from it."""
+    decoded = _DECODED.setdefault(table, {})
+    decoded[version] = rows
+    for older in [older for older in decoded if older < version - _DECODED_ENTRIES]:
+        decoded.pop(older, None)
+
+
+def _with_period(rows: pl.DataFrame) -> pl.DataFrame:
+    """All columns of the dataset `sessions`."""
+    periods = [day.strftime(str(SESSIONS.period)) for day in rows["session"]]
+    complete: pl.DataFrame = rows.hstack([pl.Series(PERIOD, periods, pl.String())])[SESSIONS.schema.names]
+    return complete
 
 
 def pending_files(tables: Tables) -> pl.DataFrame:
@@ -126,13 +144,11 @@ def decode_rows(tables: Tables, table: Table, entry: Entry) -> pl.DataFrame:
     if entry.version not in decoded:
         note_content = entry.info[_NOTE]
         if "files" in note_content:
-            files = index_files(SESSIONS, note_content["files"])
-            rows = reading.read(tables.storage, SESSIONS, files)
+            rows = reading.read(tables.storage, SESSIONS, index_files(SESSIONS, note_content["files"]))
         else:
-            plain = pl.DataFrame(note_content["rows"], schema=_NOTE_SCHEMA)
-            year = pl.col("session").dt.strftime(str(SESSIONS.period)).alias(PERIOD)
-            rows = plain.cast({name: SESSIONS.polars[name] for name in _NOTE_SCHEMA.names()}).with_columns(year)
-        decoded[entry.version] = rows.select(SESSIONS.schema.names)
-        for version in [version for version in decoded if version < entry.version - _DECODED_ENTRIES]:
-            decoded.pop(version, None)
+            columns = note_content["rows"]
+            plain_rows = [pl.Series(name, columns[name], kind) for name, kind in _NOTE_SCHEMA.items()]
+            rows = _with_period(pl.DataFrame([column.cast(SESSIONS.polars[column.name]) for column in plain_rows]))
+        remember(table, entry.version, rows)
+        return rows
     return decoded[entry.version]

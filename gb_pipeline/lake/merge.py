@@ -11,7 +11,8 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.market.moments import INSTANT, instant_literal
+from gb_pipeline.market.moments import INSTANT
+from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.schema import CONTENT
 from gb_pipeline.quality.runs import count_rows
 
@@ -58,7 +59,7 @@ def merge(
         fetched_at: when each symbol was requested.
     """
     new = new[_BAR]
-    arriving = _with_fetch_moment(new.with_columns(pl.lit(None, pl.Boolean).alias("withdrawn")), fetched_at)
+    arriving = _with_fetch_moment(new.hstack([repeated("withdrawn", None, pl.Boolean(), new.height)]), fetched_at)
     if stored.is_empty():
         no_rows = new.clear()
         return MergeResult(arriving, stored, no_rows[_BAR_KEYS], no_rows[_BAR_KEYS], no_rows, {})
@@ -102,7 +103,7 @@ def merge(
 
 def _with_fetch_moment(rows: pl.DataFrame, fetched_at: Mapping[str, datetime]) -> pl.DataFrame:
     if len(set(fetched_at.values())) == 1:
-        return rows.with_columns(instant_literal(next(iter(fetched_at.values()))).alias("fetched_at"))
+        return rows.hstack([repeated("fetched_at", next(iter(fetched_at.values())), INSTANT, rows.height)])
     moments = pl.DataFrame(
         {"symbol": list(fetched_at), "fetched_at": list(fetched_at.values())},
         schema={"symbol": pl.String(), "fetched_at": INSTANT},

@@ -77,10 +77,8 @@ def _candidate_rows(frame: pl.DataFrame) -> _Rows:
     is_wide = spread > limit
     jump = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
     rows = np.flatnonzero(jump > limit[1:]) + 1
-    if not len(rows):
-        return np.flatnonzero(is_wide)
     # Before the first bar of a series there is the last one of another.
-    rows = rows[(frame["symbol"].gather(rows) == frame["symbol"].gather(rows - 1)).to_numpy()]
+    rows = rows[(frame["symbol"][rows] == frame["symbol"][rows - 1]).to_numpy()]
     return np.union1d(rows, np.flatnonzero(is_wide))
 
 
@@ -92,7 +90,7 @@ def _stale_rows(frame: pl.DataFrame) -> _Rows:
     for name in (*others, "symbol"):
         if len(rows) < STALE_RUN - 1:
             return rows[:0]
-        rows = rows[(frame[name].gather(rows) == frame[name].gather(rows - 1)).to_numpy()]
+        rows = rows[(frame[name][rows] == frame[name][rows - 1]).to_numpy()]
     # Rows beside each other are one run; the bar that they repeat belongs to it.
     starts = np.flatnonzero(np.diff(rows, prepend=-1) != 1)
     counts = np.diff(starts, append=len(rows))

@@ -7,6 +7,7 @@ whole columns, and the grid of the calendar. Which row breaks which rule is foun
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -52,20 +53,23 @@ def sessions_if_clean(frame: pl.DataFrame, rules: BarRules, window: Window, now:
 
 
 def _values_hold(frame: pl.DataFrame, rules: BarRules) -> bool:
-    open_, high, low, close = (pl.col(name) for name in PRICES)
+    open_, high, low, close = (frame[name] for name in PRICES)
     # A high that is not below open and close, and a low that is not above them, are in order with each other.
-    conditions = [
-        (high >= open_).all(),
-        (high >= close).all(),
-        (low <= open_).all(),
-        (low <= close).all(),
-        pl.col("volume").min() >= 0,
-    ]
-    if frame["trade_count"].null_count() < frame.height:
-        conditions.append(pl.col("trade_count").min() >= 0)
-    if not rules.allow_negative_prices:
-        conditions.append(low.min() > 0)
-    return bool(frame.select(pl.all_horizontal(conditions)).item())
+    in_order = all(
+        (above >= below).all() for above, below in ((high, open_), (high, close), (open_, low), (close, low))
+    )
+    return (
+        in_order
+        and _smallest(frame["volume"]) >= 0
+        and _smallest(frame["trade_count"]) >= 0
+        and (rules.allow_negative_prices or _smallest(low) > 0)
+    )
+
+
+def _smallest(column: pl.Series) -> Any:
+    """The smallest number of a column, 0 of one without numbers."""
+    smallest = column.min()
+    return 0 if smallest is None else smallest
 
 
 def _closed_in_window(moments: Integers, rules: BarRules, window: Window, now: datetime) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from gb_pipeline.market.moments import day_number
 from gb_pipeline.quality.runs import Integers, row_runs
@@ -48,7 +47,7 @@ class SessionDays:
             listings: first session, and first session without the symbol; None where there is none.
         """
         self._symbols = sorted(set(symbols))
-        self._codes = pl.Enum(self._symbols)
+        self._codes = {symbol: code for code, symbol in enumerate(self._symbols)}
         labels = np.array([*sessions, *closed], dtype="datetime64[D]").astype(np.int64)
         order = np.argsort(labels)
         self._days = labels[order]
@@ -93,9 +92,9 @@ class SessionDays:
 
     def places(self, symbols: pl.Series, sessions: pl.Series) -> Integers:
         """The position of every symbol and session; -1 where a pair has none."""
-        # `to_physical` would ask Polars' engine, which takes ten times as long for a few values.
-        codes: pa.Array = symbols.cast(self._codes, strict=False).to_arrow().indices
-        series = codes.cast(pa.int64()).fill_null(-1).to_numpy()
+        starts, counts = row_runs(symbols.to_frame(), [symbols.name])
+        codes = np.array([self._codes.get(symbol, -1) for symbol in symbols[starts]], dtype=np.int64)
+        series = np.repeat(codes, counts)
         days = self.day_places(sessions)
         return np.where((series >= 0) & (days >= 0), series * len(self._days) + days, -1)
 

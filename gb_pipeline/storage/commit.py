@@ -20,7 +20,8 @@ from urllib.parse import quote
 import polars as pl
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.market.moments import INSTANT, MICROSECOND, from_microseconds, instant_literal, microseconds
+from gb_pipeline.market.moments import INSTANT, MICROSECOND, from_microseconds, microseconds
+from gb_pipeline.market.repeated import repeated
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
@@ -285,10 +286,8 @@ def unwritable(table: Table, error: OSError) -> LakeError:
 
 def with_known_at(rows: pl.DataFrame, stamp: datetime, *, history: bool) -> pl.DataFrame:
     """Rows as the newest version: known since the stamp, superseded by nothing."""
-    moments = [instant_literal(stamp).alias(KNOWN_AT)]
-    if history:
-        moments.append(pl.lit(None, INSTANT).alias(SUPERSEDED_AT))
-    return rows.with_columns(moments)
+    moments = {KNOWN_AT: stamp, **({SUPERSEDED_AT: None} if history else {})}
+    return rows.hstack([repeated(name, moment, INSTANT, rows.height) for name, moment in moments.items()])
 
 
 def _partition_text(value: object) -> str | None:

@@ -98,9 +98,14 @@ class Dataset:
         return tuple(name for name in self.columns.names if name not in (*self.key, *self.evidence))
 
     @cached_property
+    def no_rows(self) -> pl.DataFrame:
+        """Every column, and no row."""
+        return pl.DataFrame(pa.Table.from_batches([], schema=self.schema))
+
+    @cached_property
     def polars(self) -> pl.Schema:
         """The schema in Polars' types."""
-        return pl.Schema(pl.DataFrame(pa.Table.from_batches([], schema=self.schema)).schema)
+        return self.no_rows.schema
 
 
 class Datasets:

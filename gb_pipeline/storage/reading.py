@@ -45,12 +45,13 @@ def read(
         DamagedFile: a file is missing or not what was written.
     """
     names = dataset.schema.names if columns is None else list(columns)
+    if files.is_empty():
+        no_rows = dataset.no_rows[names]
+        return no_rows.hstack([pl.Series(name, [], pl.UInt32()) for name in (FILE, ROW)]) if with_file else no_rows
     types = dataset.polars
     schema = pl.Schema({name: types[name] for name in names})
     if with_file:
         schema[FILE] = pl.UInt32()
-    if files.is_empty():
-        return pl.DataFrame(schema={**schema, **({ROW: pl.UInt32()} if with_file else {})})
     rows = files.rows(named=True)
     stored = set(dataset.file_schema.names)
     names = [name for name in schema if name in stored]
