@@ -5,10 +5,12 @@ This module parses arguments and prints results. `ingest` asks the vendors, `rea
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.names import Names, select, select_symbols
 from gb_pipeline.cli.options import (
     AsOf,
     Config,
@@ -25,6 +27,7 @@ from gb_pipeline.errors import TransientVendorError
 
 if TYPE_CHECKING:
     from gb_pipeline.ingest.corporate_actions import ActionsOutcome
+    from gb_pipeline.reading.lake import Lake
 
 _COUNTS = ("received", "new", "restated", "withdrawn", "quarantined")
 _COLUMNS = (
@@ -78,7 +81,8 @@ def fetch(
     store = open_store(settings)
     first = parse_day(start, "--start") if start else None
     last = parse_day(end, "--end") if end else None
-    outcomes = ingest_actions(store, source_settings, symbols or None, first, last)
+    codes = [symbol.code for symbol in select_symbols(source_settings, symbols)] if symbols else None
+    outcomes = ingest_actions(store, source_settings, codes, first, last)
     if table_versions(store):
         refresh_catalog(store, settings.sources)
     rows = [_row(outcome) for outcome in outcomes]
@@ -91,10 +95,7 @@ def fetch(
 
 
 def show(
-    symbols: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SYMBOL", help="AAPL, or yahoo:AAPL; all by default.", show_default=False),
-    ] = None,
+    names: Names = None,
     source: Annotated[str | None, typer.Option(help="Only from this source.", show_default=False)] = None,
     kind: Annotated[
         str | None, typer.Option(help="Only this kind: split, cash_dividend, listing or delisting.", show_default=False)
@@ -113,16 +114,10 @@ def show(
     """Show the lake's corporate actions, now or as of a moment."""
     import polars as pl
 
-    codes, source_filter = [], source
-    for text in symbols or []:
-        if ":" in text:
-            source_filter, code = split_series(text)
-            codes.append(code)
-        else:
-            codes.append(text.upper())
-    frame = open_lake(config, lake).corporate_actions(
-        codes or None, source=source_filter, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn
-    )
+    opened_lake = open_lake(config, lake)
+    ask = partial(opened_lake.corporate_actions, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn)
+    chosen = _choose(opened_lake, names or [], source)
+    frame = pl.concat([ask(codes, source=of) for of, codes in chosen.items()])
     if as_json:
         print_json(frame.to_dicts())
         return ExitCode.OK
@@ -135,6 +130,26 @@ def show(
         + (f", the newest {limit} of them shown (--limit, --json)" if hidden else "")
     )
     return ExitCode.OK
+
+
+def _choose(lake: Lake, names: list[str], source: str | None) -> dict[str | None, list[str] | None]:
+    """What names mean: codes by source. Sources and patterns are those of which there are actions."""
+    if not names:
+        return {source: None}
+    known: dict[str, list[str]] = {}
+    for row in lake.corporate_actions(source=source, withdrawn=True).select("source", "symbol").unique().rows():
+        known.setdefault(row[0], []).append(row[1])
+    chosen: dict[str | None, list[str] | None] = {}
+    for name in names:
+        if name in known or any(letter in name for letter in "*?["):
+            pairs: list[tuple[str | None, list[str]]] = list(select([name], known, "the table of actions").items())
+        else:
+            # Of a symbol without actions the lake knows whether they were ever fetched.
+            of, symbol = split_series(name) if ":" in name else (source, name.upper())
+            pairs = [(of, [symbol])]
+        for of, symbols in pairs:
+            chosen[of] = [*(chosen.get(of) or []), *symbols]
+    return chosen
 
 
 def _row(outcome: ActionsOutcome) -> dict[str, Any]:

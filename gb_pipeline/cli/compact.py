@@ -6,11 +6,13 @@ This module chooses the partitions and prints what came of them. `storage.compac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any, split_series
+from gb_pipeline.cli.names import Names, select_stored
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any, project_of
 from gb_pipeline.cli.output import (
     ExitCode,
     format_count,
@@ -38,14 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compact(
-    series: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SERIES",
-            help="Only bars of this series, as SOURCE:SYMBOL; everything by default.",
-            show_default=False,
-        ),
-    ] = None,
+    names: Names = None,
     everything: Annotated[bool, typer.Option("--all", help="Merge every partition of two or more files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be merged.")] = False,
     limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 50,
@@ -61,7 +56,11 @@ def compact(
     """
     opened_lake = open_lake_if_any(config, lake)
     damaged: list[LakeError] = []
-    partitions = [] if opened_lake is None else _select_partitions(opened_lake, series, damaged, everything=everything)
+    partitions = (
+        []
+        if opened_lake is None
+        else _select_partitions(opened_lake, names or [], damaged, config, everything=everything)
+    )
     for error in damaged:
         print_error(error.what, error.fix)
     if dry_run:
@@ -78,30 +77,30 @@ def compact(
 
 
 def _select_partitions(
-    lake: Lake, series: str | None, damaged: list[LakeError], *, everything: bool
+    lake: Lake, names: list[str], damaged: list[LakeError], config: Path | None, *, everything: bool
 ) -> list[Partition]:
     from gb_pipeline.storage.compaction import MIN_FILES, find_candidates
 
     store = lake.store
     min_files = 2 if everything else MIN_FILES
     partitions = find_candidates(store.tables, now=store.clock(), min_files=min_files, damaged=damaged)
-    if series is None:
+    if not names:
         return partitions
-    source, symbol = split_series(series)
     # A name that the lake does not know is an error, and not a series without small files.
-    lake.coverage(source, symbol)
-    return [partition for partition in partitions if _holds(store, partition, source, symbol)]
+    chosen = select_stored(lake, names, project_of(lake, config))
+    return [partition for partition in partitions if _holds(store, partition, chosen)]
 
 
-def _holds(store: LakeStore, partition: Partition, source: str, symbol: str) -> bool:
-    """Whether a partition holds bars of a series; files of days and longer hold many symbols."""
+def _holds(store: LakeStore, partition: Partition, chosen: dict[str, list[str]]) -> bool:
+    """Whether a partition holds bars of some series; files of days and longer hold many symbols."""
     from gb_pipeline.lake.datasets import parse_bar_table
 
-    if parse_bar_table(partition.table) is None or partition.values["source"] != source:
+    symbols = chosen.get(partition.values.get("source", ""), [])
+    if parse_bar_table(partition.table) is None or not symbols:
         return False
     if "symbol" in partition.values:
-        return bool(partition.values["symbol"] == symbol)
-    return store.tables.newest(partition.table).select(partition.values, holding={"symbol": [symbol]}).height > 0
+        return partition.values["symbol"] in symbols
+    return store.tables.newest(partition.table).select(partition.values, holding={"symbol": symbols}).height > 0
 
 
 def _merge(store: LakeStore, partitions: Sequence[Partition], *, quiet: bool) -> Iterator[TableCompaction]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, parse_moment, split_series
+from gb_pipeline.cli.names import select_one
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, parse_moment, project_of
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
 
@@ -69,9 +70,9 @@ def explain(
     from gb_pipeline.market.window import instant
     from gb_pipeline.provenance.explain import explain as run
 
-    source, symbol = split_series(series)
     bar_open, as_of_moment = instant(timestamp), parse_moment(as_of)
     opened_lake = open_lake(config, lake)
+    source, symbol = select_one(opened_lake, series, project_of(opened_lake, config))
     bar_resolution = _choose_resolution(opened_lake, source, symbol, resolution)
     explanation = run(
         opened_lake,

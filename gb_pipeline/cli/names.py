@@ -98,13 +98,21 @@ def select_configured(settings: Settings, names: Sequence[str]) -> dict[str, lis
     return {source: [symbols[source][code] for code in codes] for source, codes in chosen.items()}
 
 
-def select_symbols(source: SourceSettings, names: Sequence[str]) -> list[Symbol]:
-    """Symbols of one source of gb.yaml; names are codes, patterns of them, or `SOURCE:SYMBOL`. None means all of them.
+def select_symbols(source: SourceSettings, names: Sequence[str], *, also: Sequence[str] = ()) -> list[Symbol]:
+    """Symbols of one source of gb.yaml; names are codes, patterns of them, or `SOURCE:SYMBOL`. None means all of gb.yaml.
+
+    Args:
+        source: of gb.yaml.
+        names: as a person writes them.
+        also: codes that may be named although gb.yaml does not have them, such as stored ones.
 
     Raises:
         ConfigError: names that the source does not have, with what resembles them.
     """
     symbols = {symbol.code: symbol for symbol in source.instruments}
+    if not names:
+        return list(symbols.values())
+    symbols = {code: Symbol(code, source.asset_class) for code in also} | symbols
     prefix = f"{source.name}:"
     try:
         chosen = select(

@@ -5,12 +5,14 @@ This module turns arguments into jobs and prints what differs. `provenance.repla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.names import select_symbols, stored_names
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
 from gb_pipeline.cli.output import (
     ExitCode,
@@ -27,6 +29,7 @@ from gb_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.ingest.job import Job
+    from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.provenance.differences import Replayed
 
 _STYLES = {"changed": "red", "missing": "red", "unexplained": "yellow"}
@@ -68,8 +71,8 @@ def replay(
     settings = load_settings(config)
     source_settings = settings.source(source)
     bar_resolution = source_settings.resolutions[0] if resolution is None else Resolution.parse(resolution)
-    jobs = _parse_jobs(source_settings, symbols or [], start, end)
     store = open_store(settings)
+    jobs = _parse_jobs(source_settings, symbols or [], _stored_symbols(store, source), start, end)
     with progress("jobs", quiet=as_json) as bar:
         task = bar.add_task(f"{source} {bar_resolution}", total=len(jobs))
         results = run(store, source_settings, bar_resolution, jobs, write=write, on_done=lambda _: bar.advance(task))
@@ -89,18 +92,23 @@ def replay(
     return _report(results, write=write)
 
 
-def _parse_jobs(source: SourceSettings, symbols: list[str], start: str | None, end: str | None) -> list[Job]:
+def _stored_symbols(store: LakeStore, source: str) -> list[str]:
+    """What is stored of a source: symbols that gb.yaml no longer has can be read again too."""
+    from gb_pipeline.reading.lake import Lake
+
+    return stored_names(Lake(store)).get(source, [])
+
+
+def _parse_jobs(
+    source: SourceSettings, symbols: list[str], stored: Sequence[str], start: str | None, end: str | None
+) -> list[Job]:
     from gb_pipeline.ingest.job import Job
-    from gb_pipeline.market.symbol import Symbol
 
     first = parse_day(start, "--start") if start else source.start
     last = parse_day(end, "--end") if end else datetime.now(UTC).date() + timedelta(days=1)
     if last <= first:
         raise ConfigError(f"--end {last} is not after --start {first}", fix="--end is exclusive")
-    configured = {symbol.code: symbol for symbol in source.instruments}
-    requested = [Symbol.of(text, source.asset_class) for text in symbols]
-    chosen = {symbol.code: configured.get(symbol.code, symbol) for symbol in requested} or configured
-    return [Job(symbol, first, last) for symbol in chosen.values()]
+    return [Job(symbol, first, last) for symbol in select_symbols(source, symbols, also=stored)]
 
 
 def _to_dict(result: Replayed) -> dict[str, Any]:

@@ -65,8 +65,8 @@ def status(
     """Show how complete and how fresh every series is.
 
     Counts the bars that are stored, those that are missing of what the calendar expects, and those of them that are open: that
-    nothing explains. Says how far the last stored session is behind the last one that is over. Series of gb.yaml of which nothing
-    is stored are listed too.
+    nothing explains. Says how far the last stored session is behind the last one that is over. Series of gb.yaml that were never
+    fetched are listed where they are named, with --incomplete, and where nothing is stored.
     """
     moment = parse_moment(as_of)
     opened_lake = open_lake_if_any(config, lake)
@@ -77,14 +77,21 @@ def status(
             known.setdefault(row["source"], []).append(row["symbol"])
         chosen = {source: set(symbols) for source, symbols in select(names, known, "the lake").items()}
         rows = [row for row in rows if row["symbol"] in chosen.get(row["source"], ())]
-    everything = len(rows)
-    rows = [row for row in rows if not incomplete or is_incomplete(row)]
+    everything, unfetched = len(rows), [row for row in rows if _is_unfetched(row)]
+    # What was never fetched is listed where it was asked for, or where there is nothing else.
+    if incomplete:
+        rows = [row for row in rows if is_incomplete(row)]
+    elif not names and len(unfetched) < len(rows):
+        rows = [row for row in rows if not _is_unfetched(row)]
     rows.sort(key=lambda row: (_SORTERS[sort](row), row["source"], row["symbol"], row["resolution"]))
     if as_json:
         print_json(rows)
         return ExitCode.OK
     if rows:
         print_status(rows)
+        hidden = len(unfetched) - sum(map(_is_unfetched, rows))
+        if hidden:
+            note(f"{hidden:,} more series of gb.yaml were never fetched (--incomplete lists them)")
     elif everything:
         note(f"all {format_count(everything, 'series')} are complete" if everything > 1 else "it is complete")
     else:
@@ -120,6 +127,10 @@ def print_status(rows: Sequence[dict[str, Any]]) -> None:
     unfetched = sum(row["unfetched"] or 0 for row in rows)
     if unfetched:
         note(f"{format_count(unfetched, 'session')} that are over were never fetched: `gb fetch SOURCE` fetches them")
+
+
+def _is_unfetched(row: dict[str, Any]) -> bool:
+    return not row["sessions"] and bool(row["unfetched"])
 
 
 def _day(moment: datetime | None) -> str:

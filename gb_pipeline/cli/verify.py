@@ -7,14 +7,14 @@ This module prints the damage it is told of and puts the steps of a repair in or
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake_if_any, split_series
+from gb_pipeline.cli.names import Names, select_stored
+from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake_if_any, project_of, split_series
 from gb_pipeline.cli.output import (
     ExitCode,
     format_count,
@@ -49,14 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    series: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SERIES",
-            help="Only files that hold this series, as SOURCE:SYMBOL; all by default.",
-            show_default=False,
-        ),
-    ] = None,
+    names: Names = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild logs, remove damaged files, and fetch what they held again.")
     ] = False,
@@ -66,20 +59,20 @@ def verify(
 ) -> int:
     """Compare every byte with what was written.
 
-    Reads all files, and compares every session with its recorded fingerprint. Reports which file, series, sessions and rows each
-    problem affects. With --repair, logs are rebuilt from their mirrors, damaged files are removed once everything readable in them
-    is kept elsewhere, and exactly the lost sessions are fetched again. Exits with 0 when everything is as it was written (or is so
-    again), with 1 when it is not, and with 3 when a vendor could not be reached.
+    Reads all files, or those that hold the named series, and compares every session with its recorded fingerprint. Reports which
+    file, series, sessions and rows each problem affects. With --repair, logs are rebuilt from their mirrors, damaged files are
+    removed once everything readable in them is kept elsewhere, and exactly the lost sessions are fetched again. Exits with 0 when
+    everything is as it was written (or is so again), with 1 when it is not, and with 3 when a vendor could not be reached.
     """
     from gb_pipeline.lake.verification import verify as verify_store
 
     opened_lake = open_lake_if_any(config, lake)
     if opened_lake is None:
         return _report_empty(as_json=as_json)
-    source, symbol = _parse_series(opened_lake, series)
+    source, symbols = _parse_series(opened_lake, names or [], config)
     with progress("files", quiet=as_json) as bar:
         bar.add_task("reading", total=None)
-        report = verify_store(opened_lake.store, source, symbol)
+        report = verify_store(opened_lake.store, source, symbols)
     if not as_json:
         _print_report(report)
     if report.ok or not repair:
@@ -88,7 +81,7 @@ def verify(
         elif not report.ok:
             note("`gb verify --repair` mends what can be mended")
         return ExitCode.OK if report.ok else ExitCode.FAILED
-    repaired = _run_repair(opened_lake.store, report, (source, symbol), config, quiet=as_json)
+    repaired = _run_repair(opened_lake.store, report, (source, symbols), config, quiet=as_json)
     if as_json:
         print_json(_report_to_dict(report) | {"repair": _repair_to_dict(repaired)})
     return _report_repair(repaired)
@@ -113,20 +106,35 @@ class Repair:
     fetch_errors: list[GbError] = field(default_factory=list)
 
 
-def _parse_series(lake: Lake, series: str | None) -> tuple[str | None, str | None]:
-    if series is None:
+def _parse_series(lake: Lake, names: list[str], config: Path | None) -> tuple[str | None, list[str] | None]:
+    """The source and the symbols whose files are read; everything without names.
+
+    Raises:
+        UnknownSeries: the lake has nothing of a name.
+        ConfigError: the names are of several sources.
+    """
+    if not names:
         return None, None
-    source, symbol = split_series(series)
-    # A ledger that cannot be read is one of the problems that verification reports.
-    with suppress(LakeError):
-        lake.coverage(source, symbol)
-    return source, symbol
+    try:
+        chosen = select_stored(lake, names, project_of(lake, config))
+    except LakeError:
+        # A ledger that cannot be read is one of the problems that verification reports.
+        chosen = {}
+        for name in names:
+            source, symbol = split_series(name)
+            chosen.setdefault(source, []).append(symbol)
+    if len(chosen) > 1:
+        raise ConfigError(
+            f"{', '.join(names)} are of several sources: {', '.join(chosen)}",
+            fix="verify one source at a time, or everything without a name",
+        )
+    return next(iter(chosen.items()))
 
 
 def _run_repair(
     store: LakeStore,
     report: VerifyReport,
-    series: tuple[str | None, str | None],
+    series: tuple[str | None, list[str] | None],
     config: Path | None,
     *,
     quiet: bool,

@@ -6,7 +6,7 @@ each other. Whole lakes are verified in `verification` and mended in `mending`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -121,7 +121,7 @@ def find_row_damages(
     snapshot: Snapshot,
     files: pl.DataFrame,
     source: str | None,
-    symbol: str | None,
+    codes: Sequence[str] | None,
 ) -> tuple[list[Damage], int]:
     """Bars against the ledger, and versions against each other."""
     kind = parse_bar_table(snapshot.dataset.name)
@@ -141,7 +141,7 @@ def find_row_damages(
         mismatches = proofs.find_mismatches(store.tables, str(values[0]), *kind, current)
         damages += _mismatch_damages(table.name, kind[0], str(values[0]), mismatches)
         sessions += current.select("symbol", pl.col("timestamp").dt.date()).unique().height
-    damages += _missing_damages(store, table.name, kind, files, source, symbol)
+    damages += _missing_damages(store, table.name, kind, files, source, codes)
     return damages, sessions
 
 
@@ -188,11 +188,11 @@ def _missing_damages(
     kind: tuple[Resolution, Precision],
     files: pl.DataFrame,
     source: str | None,
-    symbol: str | None,
+    codes: Sequence[str] | None,
 ) -> Iterator[Damage]:
     """Sessions of which the ledger counts bars, and of which no file may hold one."""
     resolution, precision = kind
-    recorded = ledger.current(store.tables, source, resolution, None if symbol is None else [symbol])
+    recorded = ledger.current(store.tables, source, resolution, codes)
     recorded = recorded.filter((pl.col("actual") > 0) & (pl.col("precision") == precision.value))
     current = files.filter(IS_CURRENT)
     by_symbol = "symbol" in current.columns

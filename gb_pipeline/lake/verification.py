@@ -5,6 +5,7 @@ It changes nothing. Damage is described in `damages`, and bytes are read in `sto
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,12 +48,12 @@ class VerifyReport:
         return not self.damages
 
 
-def verify(store: LakeStore, source: str | None = None, symbol: str | None = None) -> VerifyReport:
+def verify(store: LakeStore, source: str | None = None, symbols: str | Sequence[str] | None = None) -> VerifyReport:
     """Recompute every checksum and every fingerprint.
 
     Args:
         store: the lake; what killed writers left in the ledger is finished first.
-        source, symbol: only files that may hold this series; everything by default.
+        source, symbols: only files that may hold these series of one source; everything by default.
 
     Returns:
         What was looked at, and every damage. Nothing is changed.
@@ -61,6 +62,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
         >>> verify(LakeStore.at("data"), "binance", "BTC-USDT").ok
         True
     """
+    codes = [symbols] if isinstance(symbols, str) else symbols
     damages: list[Damage] = []
     lost: list[str] = []
     counts = {"tables": 0, "files": 0, "bytes": 0, "sessions": 0}
@@ -79,7 +81,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
             lost += [f"{dataset.name}: {loss}" for loss in read_losses(table)]
         except LakeError as error:
             damages.append(Damage(dataset.name, error.what))
-        files = _files(snapshot, source, symbol)
+        files = _files(snapshot, source, codes)
         if dataset.name == SESSIONS.name:
             files = pl.concat([files, _waiting(store)])
         counts["tables"] += 1
@@ -95,7 +97,7 @@ def verify(store: LakeStore, source: str | None = None, symbol: str | None = Non
             ledger.take_over_all(store.tables, clock=store.clock)
         for table, snapshot, files in sound:
             try:
-                row_damages, sessions = find_row_damages(store, table, snapshot, files, source, symbol)
+                row_damages, sessions = find_row_damages(store, table, snapshot, files, source, codes)
             except LakeError as error:
                 # The log of a table that is needed to compare them is damaged, which has been named.
                 damages += [] if damages else [Damage(table.name, error.what)]
@@ -116,11 +118,11 @@ def _waiting(store: LakeStore) -> pl.DataFrame:
         return index_files(SESSIONS, [])
 
 
-def _files(snapshot: Snapshot, source: str | None, symbol: str | None) -> pl.DataFrame:
+def _files(snapshot: Snapshot, source: str | None, codes: Sequence[str] | None) -> pl.DataFrame:
     names = snapshot.dataset.schema.names
     by_source = source is not None and "source" in snapshot.dataset.partitions
     indexed = "symbol" in snapshot.dataset.partitions or "symbol" in snapshot.dataset.indexed
     return snapshot.select(
         {"source": source} if by_source else None,
-        holding={"symbol": [symbol]} if symbol is not None and indexed and "symbol" in names else None,
+        holding={"symbol": codes} if codes is not None and indexed and "symbol" in names else None,
     )

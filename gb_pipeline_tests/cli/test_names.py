@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gb_pipeline.cli.names import select
 from gb_pipeline.errors import UnknownSeries
+from gb_pipeline_tests.cli.console import Gb
 
 KNOWN = {
     "mine": ["S01", "S02", "S03", "S11"],
@@ -87,3 +90,44 @@ def test_every_unknown_name_is_named() -> None:
         select(["mine:S01", "S77", "nope"], KNOWN, "the lake")
     with pytest.raises(UnknownSeries, match="no series yet"):
         select(["mine"], {}, "the lake")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("status", "sim:BTC-USD"), "sim:BTC-USDT"),
+        (("gaps", "sim:BTC-USD"), "sim:BTC-USDT"),
+        (("show", "sim:BTC-USD"), "sim:BTC-USDT"),
+        (("explain", "sim:BTC-USD", "2024-01-02T10:00Z"), "sim:BTC-USDT"),
+        (("verify", "sim:BTC-USD"), "sim:BTC-USDT"),
+        (("compact", "sim:BTC-USD"), "sim:BTC-USDT"),
+        (("export", "sim:BTC-USD", "never.csv"), "sim:BTC-USDT"),
+        (("replay", "sim", "BTC-USD"), "sim:BTC-USDT"),
+        (("replay", "sin"), "did you mean sim"),
+        (("actions", "fetch", "sim", "BTC-USD"), "sim:BTC-USDT"),
+        (("symbols", "list", "sin"), "did you mean sim"),
+        (("fetch", "sin"), "did you mean sim"),
+        (("plan", "sin"), "did you mean sim"),
+    ],
+)
+def test_every_command_refuses_a_misspelled_name_with_what_is_like_it(
+    gb: Gb, stored: Path, command: tuple[str, ...], says: str
+) -> None:
+    told = gb(*command, "--config", stored)
+    assert told.code != 0
+    assert told.out == ""
+    assert says in told.err
+
+
+@pytest.mark.parametrize("command", [("status",), ("gaps", "--all"), ("verify",), ("compact",)])
+@pytest.mark.parametrize("name", ["sim", "sim:BTC-USDT", "btc-usdt", "sim:*", "*:BTC*"])
+def test_commands_that_read_the_lake_take_names_of_every_kind(
+    gb: Gb, stored: Path, command: tuple[str, ...], name: str
+) -> None:
+    assert gb(command[0], name, *command[1:], "--config", stored).code == 0
+
+
+def test_commands_for_one_series_take_a_symbol_alone(gb: Gb, stored: Path) -> None:
+    assert gb("show", "btc-usdt", "--config", stored).code == 0
+    assert gb("explain", "BTC*", "2024-01-02T10:00Z", "--config", stored).code == 0
+    assert "one is needed" in gb("show", "sim:*", "--config", stored).err

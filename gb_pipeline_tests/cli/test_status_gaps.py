@@ -91,7 +91,7 @@ def test_a_long_name_stays_whole(gb: Gb, project: Path) -> None:
 
 
 def test_a_series_is_behind_the_last_session_that_is_over(gb: Gb, project: Path) -> None:
-    rows = {row["symbol"]: row for row in gb("status", "--json", "--config", project).json}
+    rows = {row["symbol"]: row for row in gb("status", "*", "--json", "--config", project).json}
     assert (rows["S00"]["behind_days"], rows["S00"]["unfetched"]) == (0, 0)
     # The vendor's answer for the last three sessions was never asked for: Tuesday to Thursday before Good Friday.
     assert (rows["S03"]["behind_days"], rows["S03"]["behind_sessions"], rows["S03"]["unfetched"]) == (3, 3, 3)
@@ -101,9 +101,24 @@ def test_a_series_is_behind_the_last_session_that_is_over(gb: Gb, project: Path)
     assert "3 d" in gb("status", "mine:S03", "--config", project).out
 
 
+def test_what_was_never_fetched_is_counted_and_listed_on_demand(gb: Gb, project: Path) -> None:
+    told = gb("status", "--config", project)
+    assert "mine:S04" not in told.out
+    assert "1 more series of gb.yaml were never fetched" in told.err
+    for arguments in (("--incomplete",), ("mine",), ("S04",)):
+        assert "mine:S04" in gb("status", *arguments, "--config", project).out
+
+
+def test_a_project_that_has_stored_nothing_lists_its_series(gb: Gb, tmp_path: Path) -> None:
+    text = PROJECT.replace("ROOT", str(tmp_path)).replace("SYMBOLS", "[S00, S01]")
+    (tmp_path / "gb.yaml").write_text(text, encoding="utf-8")
+    told = gb("status", "--config", tmp_path)
+    assert told.out.count("never fetched") == 3
+    assert gb("status", "nope", "--config", tmp_path).code == 1
+
+
 def test_without_a_project_nobody_knows_what_should_be_there(gb: Gb, project: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (project / "data").resolve()
     rows = gb("status", "--json", "--lake", project / "data", "--config", tmp_path / "elsewhere").json
     assert {row["behind_days"] for row in rows} == {None}
     assert "S04" not in {row["symbol"] for row in rows}
