@@ -107,6 +107,11 @@ class SourceSettings(_Model):
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="more bad rows refuse the whole session")
     allow_negative_prices: bool = Field(default=False, description="futures and spreads may go to zero and below")
     allow_unaligned: bool = Field(default=False, description="keep bars that start off the resolution's grid")
+    empty_expires_days: int | None = Field(
+        default=30,
+        gt=0,
+        description="an answer that something is absent counts so long, then it is asked for again; null: for ever",
+    )
     settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before fetching")
     grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
     rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")

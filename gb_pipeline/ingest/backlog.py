@@ -40,6 +40,7 @@ class Why(StrEnum):
     FAILED = "failed before"
     REFUSED = "refused before"
     OPEN_GAPS = "with unexplained gaps"
+    EXPIRED = "empty, long ago"
     MORE_BARS = "with new bars"
     AGAIN = "asked for again"
     NOT_LISTED = "not listed"
@@ -124,7 +125,8 @@ def find_backlog(
     """What is missing of some symbols, in the sessions [start, end).
 
     A session is missing if it was never fetched, if its fetch failed or its rows were refused, if bars are absent that nothing
-    explains, or if bars have closed since it was fetched. It is not missing while it is complete, or while the vendor's own
+    explains, if bars have closed since it was fetched, or if it was empty and that was said longer than
+    `empty_expires_days` ago. It is not missing while it is complete, or while the vendor's own
     answer explains what it lacks. A session of which no bar has closed is not missing yet.
 
     Args:
@@ -158,10 +160,16 @@ def find_backlog(
     return Backlog(source, resolution, tuple(symbols), first, end, sessions, settled, again, days)
 
 
-def is_confirmed(now: datetime) -> pl.Expr:
-    """Whether an answer that explains what is absent still counts, for rows with the ledger's columns."""
-    del now
-    return pl.lit(True)
+def is_confirmed(now: datetime, expires_days: int | None = None) -> pl.Expr:
+    """Whether an answer that explains what is absent still counts, for rows with the ledger's columns.
+
+    Who was asked and when is in the ledger. A vendor that fills its history later has to be asked again: that a session is
+    empty is believed for `expires_days`, for ever where there are none.
+    """
+    if expires_days is None:
+        return pl.lit(True)
+    is_empty = pl.col("status") == SessionStatus.EMPTY.value
+    return ~is_empty | (pl.col("fetched_at") + timedelta(days=expires_days) > instant_literal(now))
 
 
 def _last_day(rules: BarRules, end: date | None, now: datetime) -> date:
@@ -228,9 +236,10 @@ def _listed_days(codes: Sequence[str], days: pl.DataFrame, listings: Mapping[str
 def _recorded(
     store: LakeStore, source: SourceSettings, resolution: Resolution, codes: Sequence[str], first: date, last: date
 ) -> pl.DataFrame:
-    """What the ledger has recorded of these sessions: `place`, `status`, `expected`, `fetched_at` and `confirmed` of each.
+    """What the ledger has recorded of these sessions: `place`, `status`, `expected`, `fetched_at`, `confirmed` and
+    `has_open_gap` of each.
 
-    `confirmed` says that the vendor's answer explains all that is absent.
+    `confirmed` says that the vendor's answer explains all that is absent, and still counts.
     """
     days = (first, last)
     scanned = ledger.scan(store.tables, source.name, resolution, codes, days, _RECORDED) if codes else _NOTHING
@@ -239,8 +248,10 @@ def _recorded(
     placed = rows.select(_place(codes), *_VALUES, "known_at").sort("place", "known_at")
     valid = placed.filter((pl.col("place") != pl.col("place").shift(-1)).fill_null(True))
     has_open_gap = pl.col("gaps").list.eval(pl.element().struct.field("reason").is_in(_OPEN)).list.any()
-    confirmed = ~has_open_gap & is_confirmed(store.clock())
-    return valid.select("place", "status", "expected", "fetched_at", confirmed.alias("confirmed"))
+    confirmed = ~has_open_gap & is_confirmed(store.clock(), source.empty_expires_days)
+    return valid.select(
+        "place", "status", "expected", "fetched_at", confirmed.alias("confirmed"), has_open_gap.alias("has_open_gap")
+    )
 
 
 def _place(codes: Sequence[str]) -> pl.Expr:
@@ -270,6 +281,8 @@ def _why(*, again: bool) -> pl.Expr:
         .then(because(Why.REFUSED))
         .when(pl.col("closed_bars") > pl.col("expected"))
         .then(because(Why.MORE_BARS))
+        .when(~pl.col("confirmed") & (status == SessionStatus.EMPTY.value) & ~pl.col("has_open_gap"))
+        .then(because(Why.EXPIRED))
         .when(~pl.col("confirmed"))
         .then(because(Why.OPEN_GAPS))
     )

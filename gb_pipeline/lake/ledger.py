@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, bars_dataset, parse_bar_table
+from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.ledger_notes import carries_rows, decode_rows, file_actions, pending_entries, pending_rows
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
@@ -114,10 +115,15 @@ def select_changed(rows: pl.DataFrame, recorded: pl.DataFrame) -> pl.DataFrame:
     """
     if recorded.is_empty() or rows.is_empty():
         return rows
-    previous = recorded.select(*KEYS, *(pl.col(name).alias(f"known {name}") for name in COMPARED))
+    names = (*COMPARED, "fetched_at")
+    previous = recorded.select(*KEYS, *(pl.col(name).alias(f"known {name}") for name in names))
     joined = rows.join(previous, on=KEYS, how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"known {name}")) for name in COMPARED)
-    return joined.filter(differs).select(rows.columns)
+    # That a session is still empty is news a day later: what was said long ago expires (`ingest.backlog`).
+    is_confirmed_later = (pl.col("status") == SessionStatus.EMPTY.value) & (
+        pl.col("fetched_at") >= pl.col("known fetched_at") + _DAY
+    )
+    return joined.filter(differs | is_confirmed_later).select(rows.columns)
 
 
 def read_recorded(tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:

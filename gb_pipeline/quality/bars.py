@@ -179,9 +179,14 @@ def _name_breaches(
     is_duplicate = pl.col("index").is_in(named.duplicates.implode())
     rows = placed.filter(~is_duplicate).join(reasons, on="index", how="left", maintain_order="left")
     # A vendor that leaves out bars without a trade says with an empty one that there was none.
-    excused = named.blank if rules.gap_policy is GapPolicy.NO_TRADE else named.blank.clear()
+    excused = named.blank if rules.gap_policy is GapPolicy.NO_TRADE else named.told
     refused: RefusedRows = refuse(
-        rows.select("index", *_PLACE, "reasons"), excused, rules.max_bad_fraction, window, received, rows_read
+        rows.select("index", *_PLACE, "reasons", pl.col("index").is_in(named.blank.implode()).alias("is_blank")),
+        excused,
+        rules.max_bad_fraction,
+        window,
+        received,
+        rows_read,
     )
     good = rows.join(refused.reasons, on="index", how="anti", maintain_order="left").select(_GOOD)
     return ValidationResult(

@@ -46,7 +46,8 @@ def refuse(
     """Decide what is not believed.
 
     Args:
-        rows: `index`, `symbol`, `session`, `timestamp`, `reasons` (null where nothing is wrong) of every row but repeats.
+        rows: `index`, `symbol`, `session`, `timestamp`, `reasons` (null where nothing is wrong) of every row but repeats, and
+            `is_blank`, whether it has no price.
         excused: `index` of rows without a price that say nothing about the rest.
         limit: the share of bad rows that is still accepted.
         window: the requested one.
@@ -85,7 +86,9 @@ def _refuse_answers(
 ) -> dict[str, UnplacedRows]:
     bad = rows.filter(pl.col("reasons").is_not_null())
     unplaced = find_unplaced(bad, window, received, rows_read)
-    harmful = find_unplaced(bad.filter("is_harmful"), window, received, rows_read)
+    # A row of a known day without a price is not a bar that would be lost.
+    is_nothing = pl.col("is_blank") & pl.col("timestamp").is_not_null()
+    harmful = find_unplaced(bad.filter(pl.col("is_harmful") & ~is_nothing), window, received, rows_read)
     return {
         symbol: replace(found, refused=symbol in harmful and harmful[symbol].rows > limit * found.out_of)
         for symbol, found in unplaced.items()

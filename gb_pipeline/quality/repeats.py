@@ -38,11 +38,13 @@ class NamedRows:
         breaches: `index` and `reason`, one row each.
         duplicates: `index` of rows that repeat an earlier one in every value; nothing else is said of them.
         blank: `index` of rows that hold no price at all.
+        told: `index` of those of them of which their provider says so itself.
     """
 
     breaches: pl.DataFrame
     duplicates: pl.Series
     blank: pl.Series
+    told: pl.Series
 
 
 def name_rows(breaches: pl.DataFrame, received: pl.DataFrame, read: pl.DataFrame, rules: BarRules) -> NamedRows:
@@ -60,35 +62,39 @@ def name_rows(breaches: pl.DataFrame, received: pl.DataFrame, read: pl.DataFrame
         is_implied = pl.col("index").is_in(no_bar.implode()) & pl.col("reason").is_in(_IMPLIED)
         named = lines.select("index", pl.lit(NO_BAR).alias("reason")).cast(BREACHES)
         breaches = pl.concat([breaches.filter(~is_implied), named])
-    blank = lines.filter("is_blank")["index"]
+    blank, told = lines.filter("is_blank")["index"], lines.filter("is_told")["index"]
     repeats = breaches.filter(pl.col("reason") == NOT_INCREASING)["index"]
     if repeats.is_empty():
-        return NamedRows(breaches, repeats, blank)
+        return NamedRows(breaches, repeats, blank, told)
     rows = _compare_repeats(repeats, received, read, no_bar)
     duplicates = rows.filter(pl.col("is_alike") & ~pl.col("is_first"))["index"]
     conflicts = rows.filter(~pl.col("is_alike") & ~pl.col("is_no_bar")).select(
         "index", pl.lit(CONFLICT).alias("reason")
     )
     others = breaches.filter((pl.col("reason") != NOT_INCREASING) & ~pl.col("index").is_in(duplicates.implode()))
-    return NamedRows(pl.concat([others, conflicts.cast(BREACHES)]), duplicates, blank)
+    return NamedRows(pl.concat([others, conflicts.cast(BREACHES)]), duplicates, blank, told)
 
 
 def _lines_without_bar(received: pl.DataFrame, read: pl.DataFrame, rules: BarRules) -> pl.DataFrame:
-    """`index` and `is_blank` of lines of which no price can be read, one being absent, or all of whose prices are zero."""
+    """Lines of which no price can be read, one being absent, or all of whose prices are zero: `index`, `is_blank`, `is_told`."""
     unread = pl.all_horizontal(pl.col(name).is_null() for name in PRICES)
     zero = pl.all_horizontal((pl.col(name) == 0).fill_null(False) for name in PRICES)
     suspects = read.select(
         "index", unread.alias("unread"), (zero & pl.lit(not rules.allow_negative_prices)).alias("zero")
     ).filter(pl.col("unread") | pl.col("zero"))
-    if "fault" in received.columns:
-        # Of these its provider knows better.
-        suspects = suspects.filter(received["fault"][suspects["index"]].is_null())
+    fault = received["fault"] if "fault" in received.columns else pl.repeat(None, received.height, eager=True)
+    fault = fault.cast(pl.String)[suspects["index"]]
+    # Of other faults its provider knows better.
+    suspects = suspects.with_columns((fault == NO_BAR).fill_null(False).alias("is_told")).filter(
+        fault.is_null() | (fault == NO_BAR)
+    )
     absent = [_says_nothing(received[name][suspects["index"]]).alias(name) for name in PRICES]
     return (
         suspects.with_columns(absent)
         .select(
             "index",
             pl.all_horizontal(PRICES).alias("is_blank"),
+            "is_told",
             (pl.col("zero") | pl.any_horizontal(PRICES)).alias("is_no_bar"),
         )
         .filter("is_no_bar")

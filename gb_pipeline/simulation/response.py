@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
-TROUBLES = ("shuffle_rows", "duplicate_page", "overlap_page", "drop_rows", "endless_next")
+TROUBLES = ("shuffle_rows", "duplicate_page", "overlap_page", "drop_rows", "endless_next", "oldest_rows", "newest_rows")
+# A page that is cut short has so many rows.
+_FEW = 100
 # So many rows of the page before come again where pages overlap.
 _OVERLAP = 3
 
@@ -28,7 +30,8 @@ class Request:
         trouble: what this one answer does wrong on purpose, one of `TROUBLES`; a dialect ignores what it cannot do.
             `shuffle_rows`: rows out of order. `duplicate_page`: the rows of the page before come again instead of this
             one's. `overlap_page`: the last rows of the page before come again at the head. `drop_rows`: some rows in
-            the middle are missing. `endless_next`: the answer names a next page, whatever it holds.
+            the middle are missing. `endless_next`: the answer names a next page, whatever it holds. `oldest_rows`,
+            `newest_rows`: only the first or last hundred of the rows that were asked for, and no word of it.
     """
 
     host: str
@@ -70,13 +73,14 @@ def apply_trouble(trouble: str | None, rows: Sequence[T], previous_page: Callabl
             middle = shuffled[1:-1]
             random.Random(len(rows)).shuffle(middle)
             return [*shuffled[:1], *middle, *shuffled[-1:]] if len(rows) > 1 else shuffled
-        case "duplicate_page":
-            return list(previous_page())
-        case "overlap_page":
-            return [*previous_page()[-_OVERLAP:], *rows]
+        case "duplicate_page" | "overlap_page":
+            before = previous_page()
+            return list(before) if trouble == "duplicate_page" else [*before[-_OVERLAP:], *rows]
         case "drop_rows":
             third = len(rows) // 3
             return [*rows[:third], *rows[len(rows) - third :]]
+        case "oldest_rows" | "newest_rows":
+            return list(rows[:_FEW] if trouble == "oldest_rows" else rows[-_FEW:])
     return list(rows)
 
 

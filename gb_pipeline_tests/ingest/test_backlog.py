@@ -154,6 +154,31 @@ def test_again_means_every_session(sim: Simulation, store: LakeStore) -> None:
     assert fetch(store, everything) == 2
 
 
+def test_that_a_day_is_empty_is_believed_for_a_while_and_then_asked_again(
+    sim: Simulation, store: LakeStore, clock: SetClock
+) -> None:
+    sim.plant("gap", "BTC-USDT", start="2024-01-05T00:00Z", end="2024-01-06T00:00Z")
+    sim.plant("gap", "ETH-USDT", start="2024-01-06T00:00Z", end="2024-01-07T00:00Z")
+    range_ = {"end": date(2024, 1, 9)}
+    fetch(store, find(store, source(sim), **range_))
+    for _ in range(2):
+        clock.now += timedelta(days=29)
+        assert find(store, source(sim), **range_).reasons == {}
+        clock.now += timedelta(days=1)
+        expired = find(store, source(sim), **range_)
+        assert whys(expired) == dict.fromkeys(
+            [("BTC-USDT", "2024-01-05"), ("ETH-USDT", "2024-01-06")], Why.EXPIRED.value
+        )
+        assert find(store, source(sim, empty_expires_days=None), **range_).reasons == {}
+        # It is still so, and believed for as long again.
+        assert fetch(store, expired) == 2
+    sim.reset()
+    clock.now += timedelta(days=30)
+    fetch(store, find(store, source(sim), **range_))
+    clock.now += timedelta(days=300)
+    assert find(store, source(sim), **range_).reasons == {}
+
+
 def test_days_before_a_listing_are_recorded_and_nobody_is_asked(sim: Simulation, store: LakeStore) -> None:
     listed = source(sim, symbols=[{"code": "BTC-USDT", "listed_from": "2024-01-05", "listed_until": "2024-01-08"}])
     backlog = find(store, listed)

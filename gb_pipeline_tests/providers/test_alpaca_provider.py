@@ -126,6 +126,7 @@ async def test_the_vendors_empty_answers_are_empty(sim: Simulation, providers: P
     ('{"bars":{},"next_page_token":7}', "no text"), (body({"AAPL": {"t": 1}}), "no list of bars"),
     (body({"AAPL": ["bar"]}), "no list of bars"), (body({"MSFT": [BAR]}), "bars of 'MSFT'"),
     (body({"AAPL": [{**BAR, "t": "2024-01-04T15:00:00Z"}]}), "another time"),
+    ('{"bars":{},"next_page_token":null,"message":"delayed by 15 minutes"}', "no bars of AAPL but 'delayed"),
 ])  # fmt: skip
 async def test_anything_else_is_an_error(sim: Simulation, providers: Providers, text: str, said: str) -> None:
     sim.faults.add(match=BARS, body=text, times=-1)

@@ -185,6 +185,8 @@ async def test_numbers_and_odd_values_keep_their_digits(sim: Simulation, provide
         f'{{"start":"soon","low":"1","high":"2","open":true,"close":[1],"volume":""}}]}}'
     )
     sim.faults.add(match=CANDLES, body=body)
+    # What follows the last bar of the page is asked for, and is nothing.
+    sim.faults.add(match=CANDLES, body='{"candles":[]}')
     got = await providers("coinbase").fetch_bars(Symbol.crypto("BTC-USD"), HOUR, MINUTE)
     unread, read = got.frame.rows(named=True)
     assert read == {

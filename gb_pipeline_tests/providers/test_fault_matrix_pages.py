@@ -20,6 +20,7 @@ from gb_pipeline_tests.providers.vendors import VENDORS, Vendor
 # Requests of one case; whoever needs more is going round in circles.
 MOST_REQUESTS = 100
 FIRST, ANOTHER, LAST, ALL_OTHERS = "first page", "another page", "last page", "all other pages"
+EVERY = "every page"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Case:
     applies: Callable[[Vendor], bool]
 
     def plant(self, vendor: Vendor, sim: Simulation, match: str) -> Fault:
-        skip = {FIRST: 0, LAST: vendor.pages - 1}.get(self.where, 1)
-        return sim.faults.add(match=match, action=self.trouble, skip=skip, times=-1 if self.where == ALL_OTHERS else 1)
+        skip = {FIRST: 0, EVERY: 0, LAST: vendor.pages - 1}.get(self.where, 1)
+        times = -1 if self.where in {ALL_OTHERS, EVERY} else 1
+        return sim.faults.add(match=match, action=self.trouble, skip=skip, times=times)
 
 
 def _paged(vendor: Vendor) -> bool:
@@ -43,6 +45,11 @@ def _paged(vendor: Vendor) -> bool:
 def _repeats_first(vendor: Vendor) -> bool:
     """Where a cursor leads, nothing comes before the first page."""
     return not vendor.cursors
+
+
+def _asks_by_time(vendor: Vendor) -> bool:
+    """Where a page is a stretch of time, whatever it holds."""
+    return _paged(vendor) and not vendor.cursors and vendor.name in {"binance", "coinbase"}
 
 
 CASES = [
@@ -60,6 +67,9 @@ CASES = [
     Case("drop_rows", FIRST, False, lambda vendor: vendor.counts_rows),
     Case("drop_rows", ANOTHER, False, lambda vendor: vendor.counts_rows),
     Case("drop_rows", ALL_OTHERS, True, lambda vendor: vendor.counts_rows),
+    Case("oldest_rows", EVERY, False, _asks_by_time),
+    Case("newest_rows", EVERY, False, _asks_by_time),
+    Case("newest_rows", ANOTHER, False, _asks_by_time),
 ]
 
 

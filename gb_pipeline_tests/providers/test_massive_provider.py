@@ -154,6 +154,22 @@ async def test_a_silence_that_counts_to_zero_is_one(sim: Simulation, providers: 
     assert rows((await providers().fetch_bars(AAPL, HOUR, MINUTE)).frame) == []
 
 
+@pytest.mark.parametrize("beside", [{"status": "DELAYED"}, {"message": "your plan is limited"}, {"error": "try later"}])
+@pytest.mark.parametrize("results", [{}, {"results": []}])
+async def test_no_results_are_not_believed_where_something_is_said_beside(
+    sim: Simulation, providers: Providers, beside: dict[str, str], results: dict[str, Any]
+) -> None:
+    sim.faults.add(match=AGGS, body=json.dumps(EMPTY | results | beside), times=-1)
+    with pytest.raises(TransientVendorError, match="answered no bars of AAPL, but"):
+        await providers().fetch_bars(AAPL, HOUR, MINUTE)
+
+
+async def test_delayed_bars_are_bars(sim: Simulation, providers: Providers) -> None:
+    one = EMPTY | {"status": "DELAYED", "queryCount": 1, "resultsCount": 1, "results": [BAR]}
+    sim.faults.add(match=AGGS, body=json.dumps(one))
+    assert (await providers().fetch_bars(AAPL, HOUR, MINUTE)).frame.height == 1
+
+
 async def test_a_holiday_is_empty(sim: Simulation, providers: Providers) -> None:
     holiday = Window.of("2024-01-01T05:00Z", "2024-01-02T05:00Z")
     assert (await providers(hours=get_calendar("XNYS")).fetch_bars(AAPL, holiday, MINUTE)).frame.is_empty()

@@ -56,7 +56,7 @@ def test_dialects_trouble_their_rows_once_and_are_well_again(sim: Simulation, ve
     right = stamps(sim, vendor)
     assert right == sorted(right)
     faults = {trouble: sim.faults.add(action=trouble, match="klines|candles|OHLC") for trouble in TROUBLES}
-    shuffled, duplicate, overlap, dropped, endless = (stamps(sim, vendor) for _ in TROUBLES)
+    shuffled, duplicate, overlap, dropped, endless, oldest, newest = (stamps(sim, vendor) for _ in TROUBLES)
     assert shuffled != right
     assert sorted(shuffled) == right
     assert duplicate == [stamp - len(right) * 60 for stamp in right]
@@ -64,11 +64,12 @@ def test_dialects_trouble_their_rows_once_and_are_well_again(sim: Simulation, ve
     assert 0 < len(dropped) < len(right)
     assert set(dropped) < set(right)
     assert endless == right
+    assert (oldest, newest) == (right[:100], right[-100:])
     assert stamps(sim, vendor) == right
     # No answer of theirs names a next page, so nothing was hit there.
-    assert {trouble: fault.hits for trouble, fault in faults.items()} == dict.fromkeys(TROUBLES, 1) | {
-        "endless_next": 0
-    }
+    hits = dict.fromkeys(TROUBLES, 1) | {"endless_next": 0}
+    hits |= dict.fromkeys(("oldest_rows", "newest_rows"), int(len(right) > 100))
+    assert {trouble: fault.hits for trouble, fault in faults.items()} == hits
 
 
 def test_a_trouble_is_the_same_every_time_and_small_pages_do_not_break_it() -> None:

@@ -61,6 +61,8 @@ class Bars:
         if others := set(by_symbol) - {self._symbol}:
             raise _RECORDS.broken(f"bars of {min(others)[:20]!r} to a question for {self._symbol}")
         rows = _objects(by_symbol.get(self._symbol), f"bars of {self._symbol}")
+        if not rows and (note := _message_of(payload)):
+            raise _RECORDS.broken(f"no bars of {self._symbol}{note}")
         rows = [row | {"t": _milliseconds(row.get("t"))} for row in rows]
         stamps = [row["t"] for row in rows if row["t"] is not None]
         if stamps and not any(self._start <= stamp < self._end for stamp in stamps):

@@ -50,15 +50,13 @@ class Pages:
 
     def _whole(self, start: int, stop: int) -> Requests:
         answers = [(yield start, stop)]
-        if self._quirks.trusted:
-            return answers
-        # Some exchanges serve fewer bars than ccxt says, the oldest or the newest of those asked for.
+        # A page may hold fewer bars than were asked for, the oldest or the newest of them: only an empty one is the end.
         while (span := _span(answers)) and span[1] + self._step < stop:
             more = yield span[1] + self._step, stop
             if more.is_empty():
                 break
             answers.append(more)
-        while (span := _span(answers)) and span[0] > start:
+        while self._quirks.deep_history and (span := _span(answers)) and span[0] > start:
             more = yield start, span[0]
             if more.is_empty():
                 break

@@ -64,7 +64,7 @@ class CcxtProvider(Provider, InstrumentsProvider):
         True
     """
 
-    adjustment, normaliser = Adjustment.RAW, "ccxt/1"
+    adjustment, normaliser = Adjustment.RAW, "ccxt/2"
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class Quirks:
         layout: the raw candle, where it is known; it spares ccxt's slower parsing and keeps trade counts.
         setup: requests that the list of markets takes.
         rate: a pace that the vendor documents for requests without a key.
-        trusted: whether page size and end of window were tried; others are asked again for what seems to be missing.
+        trusted: whether page size and end of window were tried.
         config: what the client is built with.
         perpetuals: options that load perpetual swaps as well.
     """

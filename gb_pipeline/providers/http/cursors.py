@@ -65,6 +65,11 @@ class Ascending:
         self._who = who
         self._newest: int | None = None
 
+    @property
+    def newest(self) -> int | None:
+        """The newest stamp of all pages so far."""
+        return self._newest
+
     def admit(self, stamps: Sequence[int]) -> None:
         """Take note of the bars of the next page, in any order; none is fine.
 

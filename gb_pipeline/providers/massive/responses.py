@@ -33,7 +33,8 @@ from gb_pipeline.providers.records import RecordReader, Row
 WHO = "Massive"
 RECORDS = RecordReader(WHO)
 # DELAYED is the honest answer to a plan without real-time data: whole, but some minutes old.
-_FINE = frozenset({"OK", "DELAYED"})
+_DELAYED = "DELAYED"
+_FINE = frozenset({"OK", _DELAYED})
 
 
 def check_status(payload: Any) -> dict[str, Any]:
@@ -83,8 +84,11 @@ class Bars:
             # A body without rows is the end of a list only where it counts to zero itself.
             if announced != 0 or payload.get("queryCount", 0) != 0:
                 raise RECORDS.broken(f"no results, although it counts {payload.get('queryCount')} and {announced}")
+            self._refuse_doubtful_end(payload)
             return []
         rows = objects(payload)
+        if not rows:
+            self._refuse_doubtful_end(payload)
         if announced != len(rows):
             raise RECORDS.broken(f"{len(rows)} results, although it counts {announced}")
         stamps = [row["t"] for row in rows if type(row.get("t")) is int]
@@ -92,6 +96,15 @@ class Bars:
             raise RECORDS.broken(f"bars of {self._ticker} of another time than it was asked for")
         self._ascending.admit(stamps)
         return rows
+
+    def _refuse_doubtful_end(self, payload: dict[str, Any]) -> None:
+        """No rows are believed only where nothing else is said: delayed data may still come, and a note explains something."""
+        note = vendor_message(payload)
+        if note or (payload.get("status") == _DELAYED and self._ascending.newest is None):
+            raise TransientVendorError(
+                f"{WHO} answered no bars of {self._ticker}, but {note or 'that its data is delayed'!r}",
+                fix="empty is only believed where nothing is said beside; ask again when its delay is over",
+            )
 
 
 def objects(payload: dict[str, Any]) -> list[Row]:

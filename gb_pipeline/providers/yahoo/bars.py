@@ -60,18 +60,21 @@ def bars(chart: Chart, page: Page, resolution: Resolution, *, extended: bool = F
     """
     _refuse_other_times(chart, page)
     _refuse_hours_for_half_hours(chart, resolution)
-    rows = chart.rows.sort("stamp", maintain_order=True)
-    # No price at all: nothing traded. One that is missing among others is the quality layer's to judge.
-    rows = rows.filter(~pl.all_horizontal(pl.col(name).is_null() for name in PRICES))
-    rows = rows.unique(maintain_order=True, keep="first")
-    rows = _without_quote(chart, rows, resolution)
+    rows = chart.rows.sort("stamp", maintain_order=True).unique(maintain_order=True, keep="first")
+    # No price at all: nothing traded, and the quality layer is told so. One that is missing among others is its to judge.
+    is_blank = pl.all_horizontal(pl.col(name).is_null() for name in PRICES)
+    blank = rows.filter(is_blank)
+    rows = _without_quote(chart, rows.filter(~is_blank), resolution)
     rows = _without_unfinished(chart, rows, page, resolution)
+    rows = pl.concat([rows, blank]).sort("stamp", maintain_order=True)
     if resolution.intraday and not extended:
         rows = _in_regular_hours(chart, rows, _step(resolution))
     opens = (_instant() if resolution.intraday else _sessions(chart.zone)).dt.replace_time_zone("UTC")
     framed = rows.select(opens.alias("timestamp"), *PRICES, "volume").cast(RECEIVED)
+    if blank.height:
+        framed = framed.with_columns(pl.when(is_blank).then(pl.lit("no_bar")).alias("fault"))
     inside = framed.filter((pl.col("timestamp") >= page.start) & (pl.col("timestamp") < page.end))
-    if inside.is_empty():
+    if inside.filter(~is_blank).is_empty():
         _refuse_before_listing(chart, page)
     return inside
 

@@ -75,7 +75,7 @@ class YahooProvider(RestProvider, ActionsProvider, SearchProvider):
     """
 
     name, who = "yahoo", WHO
-    adjustment, normaliser = Adjustment.SPLIT, "yahoo/1"
+    adjustment, normaliser = Adjustment.SPLIT, "yahoo/2"
     # Unpublished; more than this was seen to end in hours of 429.
     rate = RateLimit(calls=1, seconds=1.0)
 
@@ -144,7 +144,7 @@ class YahooProvider(RestProvider, ActionsProvider, SearchProvider):
                 frame, body = await self._read(vendor, page.period, resolution, read)
                 parts.append(frame)
                 tally.accept(body)
-        return tally.fetched(pl.concat(parts))
+        return tally.fetched(pl.concat(parts, how="diagonal"))
 
     def normalise(self, symbol: Symbol, window: Window, resolution: Resolution, bodies: Sequence[Body]) -> pl.DataFrame:
         """The frame of `fetch_bars` out of the bodies that it received.
@@ -162,7 +162,7 @@ class YahooProvider(RestProvider, ActionsProvider, SearchProvider):
             bars(read_chart(body, vendor, resolution), page, resolution, extended=self._extended)
             for page, body in zip(pages, bodies, strict=True)
         ]
-        return pl.concat([pl.DataFrame(schema=RECEIVED), *parts])
+        return pl.concat([pl.DataFrame(schema=RECEIVED), *parts], how="diagonal")
 
     async def fetch_corporate_actions(self, symbol: Symbol, start: date, end: date) -> Fetched:
         """Splits (spin-offs among them), dividends, capital gains and the first bar with an ex date in [start, end).

@@ -134,7 +134,7 @@ def test_the_row_that_yahoo_adds_after_the_end_is_cut() -> None:
     ]
 
 
-def test_a_row_without_any_price_is_no_bar_and_one_that_lacks_some_is_left_to_be_judged() -> None:
+def test_a_row_without_any_price_is_said_to_be_no_bar_and_one_that_lacks_some_is_left_to_be_judged() -> None:
     rows: list[Row] = [
         ("2024-03-05T09:30-05:00", None, None, None, None, None),
         ("2024-03-05T09:31-05:00", None, None, None, None, 0),
@@ -142,7 +142,12 @@ def test_a_row_without_any_price_is_no_bar_and_one_that_lacks_some_is_left_to_be
         ("2024-03-05T09:33-05:00", 1.5, 1.5, 1.5, 1.5, None),
     ]
     frame = read(body(rows, interval="1m"), window=("2024-03-05", "2024-03-06"), resolution=MINUTE)
-    assert frame.select("open", "high", "volume").rows() == [("1.5", None, "7"), ("1.5", "1.5", None)]
+    assert frame.select("open", "high", "volume", "fault").rows() == [
+        (None, None, None, "no_bar"),
+        (None, None, "0", "no_bar"),
+        ("1.5", None, "7", None),
+        ("1.5", "1.5", None, None),
+    ]
 
 
 def test_rows_come_in_order_and_the_same_row_once() -> None:
@@ -297,7 +302,7 @@ def test_hours_that_yahoo_calls_half_hours_are_refused() -> None:
     with pytest.raises(TransientVendorError, match="half hours"):
         read(body(rows, interval="30m"), window=window, resolution=half)
     honest = [*rows, flat("2024-03-05T10:00-05:00", None, None)]
-    assert read(body(honest, interval="30m"), window=window, resolution=half).height == 7
+    assert read(body(honest, interval="30m"), window=window, resolution=half)["open"].count() == 7
 
 
 def test_pairs_with_the_dollar_may_come_under_their_short_name() -> None:

@@ -43,7 +43,7 @@ def test_it_is_a_provider_of_bars_actions_and_searches() -> None:
     assert isinstance(provider, Provider)
     assert isinstance(provider, ActionsProvider)
     assert isinstance(provider, SearchProvider)
-    assert (provider.name, provider.adjustment, provider.normaliser) == ("yahoo", Adjustment.SPLIT, "yahoo/1")
+    assert (provider.name, provider.adjustment, provider.normaliser) == ("yahoo", Adjustment.SPLIT, "yahoo/2")
 
 
 def test_it_is_built_from_settings_with_yahoos_pace_and_without_one_on_loopback() -> None:
