@@ -13,8 +13,8 @@ from urllib.parse import unquote
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, bars_dataset, parse_bar_table
-from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.ledger_notes import carries_rows, decode_rows, file_actions, pending_entries, pending_rows
+from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision

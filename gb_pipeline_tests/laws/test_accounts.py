@@ -102,8 +102,12 @@ def pages(outcome: Outcome) -> RowCounts:
     assert {item["whole_fetch"] for item in shown} <= {outcome.counts.sentence}
     unplaced = outcome.counts.unplaced
     sums = {name: sum(item[name] for item in shown) for name in NAMES}
-    sums["received"] += unplaced
+    # A row of no session is on no page, and neither is its repeat.
+    repeats = outcome.counts.duplicates - sums["duplicates"]
+    assert 0 <= repeats <= (1000 if unplaced else 0)
+    sums["received"] += unplaced + repeats
     sums["quarantined"] += unplaced
+    sums["duplicates"] += repeats
     return RowCounts(**sums, unplaced=unplaced)
 
 
