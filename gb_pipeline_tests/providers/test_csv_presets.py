@@ -93,6 +93,20 @@ async def test_ninjatrader_stamps_the_end_of_the_bar(tmp_path: Path) -> None:
     assert bar["timestamp"] == "2024-01-02 14:30:00.000000+00:00"
 
 
+async def test_investing_groups_thousands_and_shortens_volumes(tmp_path: Path) -> None:
+    header = '"Date","Price","Open","High","Low","Vol.","Change %"'
+    text = f'{header}\n"01/02/2024","1,850.5","1,860.0","1,870.25","1,840.1","58.4K","-0.5%"\n'
+    (tmp_path / "GOLD.csv").write_text(text)
+    assert await read(tmp_path, "GOLD", "equity", "1d", preset="investing", path="{symbol}.csv") == {
+        "timestamp": "2024-01-02 00:00:00.000000+00:00",
+        "open": "1860.0",
+        "high": "1870.25",
+        "low": "1840.1",
+        "close": "1850.5",
+        "volume": "58400",
+    }
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_the_user_writes_wins_over_the_preset_column_by_column(name: str) -> None:
     options = CsvOptions.read({"path": "x", "preset": name, "delimiter": "|", "columns": {"close": "Adj Close"}})

@@ -41,7 +41,7 @@ class CsvOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: Literal["generic", "yahoo", "yfinance", "wiki", "ninjatrader", "lean"] = Field(
+    preset: Literal["generic", "yahoo", "yfinance", "wiki", "investing", "ninjatrader", "lean"] = Field(
         default="generic", description="a vendor's layout; every other option overrides it"
     )
     root: Path = Field(default=Path(), description="folder that `path` starts from; the working directory by default")

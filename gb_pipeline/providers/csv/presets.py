@@ -24,6 +24,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "yfinance": {"columns": {"timestamp": ["Datetime", "Date"], **_CAPITALS}},
     # Quandl's WIKI: Open..Volume are raw, the columns `Adj. *` are adjusted as of the vendor's last snapshot.
     "wiki": {"columns": {"timestamp": "Date", **_CAPITALS}},
+    # Investing.com's download, in its American form: newest first, the close is called Price, volumes end in K, M or B, and `-`
+    # stands for none.
+    "investing": {
+        "columns": {"timestamp": "Date", **_CAPITALS, "close": "Price", "volume": ["Vol.", "Volume"]},
+        "timestamp_format": "%m/%d/%Y", "thousands": ",", "suffixes": True, "null_values": ["", "-"],
+    },
     # NinjaTrader's historical export: UTC, stamped at the bar's end, no header.
     "ninjatrader": {
         "columns": {"timestamp": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5},

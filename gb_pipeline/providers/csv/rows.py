@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import RECEIVED, RECEIVED_OPTIONAL
+from gb_pipeline.market.schema import PRICES, RECEIVED, RECEIVED_OPTIONAL
 from gb_pipeline.providers.csv.columns import Block, Columns, find_columns
 from gb_pipeline.providers.csv.lines import field, pieces, split, whole
 from gb_pipeline.providers.csv.numbers import number
@@ -118,7 +118,15 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
         others |= foreign if len(others) < 20 else set()
         lines = lines.with_columns(stamp).with_columns(opens).with_row_index("line", first)
         first += lines.height
-        kept = ["line", "received", "stamp", "owner", "timestamp", *(["latest"] if "latest" in lines.columns else [])]
+        kept = [
+            "line",
+            "received",
+            "whole",
+            "stamp",
+            "owner",
+            "timestamp",
+            *(["latest"] if "latest" in lines.columns else []),
+        ]
         line_parts.append(lines.select(*kept, *names))
         row_parts += [row.read(lines) for row in blocks]
     if not line_parts:
@@ -161,35 +169,45 @@ def _our_blocks(columns: Columns, known: frozenset[str]) -> tuple[list[Block], s
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """How the rows of one instrument are made of lines: which lines, and the columns of each."""
+    """How the rows of one instrument are made of lines.
 
-    keep: pl.Expr | None
+    Attributes:
+        columns: of each row; with `keep` (Boolean) where some lines are no rows of it.
+        copies: columns that say the same as another one, by that one's name.
+    """
+
     columns: list[pl.Expr]
+    copies: list[pl.Expr]
 
     @staticmethod
     def of(block: Block, options: CsvOptions) -> _Row:
         """Its numbers, the text that they were read from, the line, and whose it is."""
-        numbers = [number(name, at, options).alias(name) for name, at in block.positions.items()]
+        # A cell that is all four prices is read once.
+        first = {at: name for name, at in reversed(block.positions.items()) if name in PRICES}
+        read = {name: at for name, at in block.positions.items() if first.get(at, name) == name or name not in PRICES}
+        copies = [pl.col(first[at]).alias(name) for name, at in block.positions.items() if name not in read]
+        numbers = [number(name, at, options).alias(name) for name, at in read.items()]
         if options.volume == "none":
             numbers.append(pl.when("whole").then(pl.lit("0")).alias("volume"))
-        given = {expression.meta.output_name() for expression in numbers}
+        given = {*block.positions, *(expression.meta.output_name() for expression in numbers)}
         absent = [name for name in schema(options) if name not in {*given, "timestamp", "received", "fault"}]
         numbers += [pl.lit(None, pl.String()).alias(name) for name in absent]
         owner = pl.lit(block.owner, pl.String()).alias("block")
-        # The rest of a bar, and no line of another kind such as `2024-01-02,0.24 Dividend`.
-        ragged = (~pl.col("whole") & ~pl.col("received").str.contains(r"(?i)[a-z]{3,}")).alias("ragged")
         if block.owner is None:
-            return _Row(None, [pl.col("line"), pl.col("received"), *numbers, owner, ragged])
+            return _Row([pl.col("line"), pl.col("received"), *numbers, owner], copies)
         cells = [field(at) for at in dict.fromkeys(block.positions.values())]
         # The line has everybody's numbers: of it what is this instrument's.
         own = pl.concat_str(pl.lit(f"{block.owner}:"), "stamp", *cells, separator=" ", ignore_nulls=True)
         received = pl.when("whole").then(own).otherwise("received").alias("received")
         empty = pl.all_horizontal(cell.is_in(options.null_values).fill_null(True) for cell in cells)
-        return _Row(~(pl.col("whole") & empty), [pl.col("line"), received, *numbers, owner, ragged])
+        keep = (~(pl.col("whole") & empty)).alias("keep")
+        return _Row([pl.col("line"), received, *numbers, owner, keep], copies)
 
     def read(self, lines: pl.DataFrame) -> pl.DataFrame:
         """The rows that lines have of it."""
-        return (lines if self.keep is None else lines.filter(self.keep)).select(self.columns)
+        rows = lines.select(self.columns).with_columns(self.copies)
+        # Afterwards: a copy of all fields of the lines for each of many instruments would take longest of all.
+        return rows.filter("keep").drop("keep") if "keep" in rows.columns else rows
 
 
 def _with_lines(rows: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -197,8 +215,7 @@ def _with_lines(rows: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     known = lines.select("timestamp", "fault", "owner")
     if rows.height != lines.height or not (rows["line"] == lines["line"]).all():
         known = known[rows["line"]]
-    ragged = pl.when("ragged").then(pl.lit(RAGGED))
-    return rows.hstack(known).with_columns(owner=pl.coalesce("owner", "block"), fault=pl.coalesce("fault", ragged))
+    return rows.hstack(known).with_columns(owner=pl.coalesce("owner", "block"))
 
 
 def _stamp_text(stamps: dict[str, int]) -> pl.Expr:
@@ -232,13 +249,18 @@ def _split_stamp(stamps: dict[str, int], day: date | None, options: CsvOptions) 
 
 
 def _faults(lines: pl.DataFrame, stamps: dict[str, int], day: date | None, reading: Reading) -> pl.Series:
-    """Why stamps cannot be read, where more is known than that; null for all others."""
+    """Why stamps or numbers of lines cannot be read, where more is known than that; null for all others."""
+    faults = pl.repeat(None, lines.height, dtype=pl.String(), eager=True)
+    # The rest of a bar, and no line of another kind such as `2024-01-02,0.24 Dividend`.
+    torn = lines.filter(~pl.col("whole")).filter(~pl.col("received").str.contains(r"(?i)[a-z]{3,}"))
+    if torn.height:
+        faults = faults.scatter(lines["line"].is_in(torn["line"].implode()).arg_true(), RAGGED)
     unread = lines["timestamp"].is_null()
     if not unread.any():
-        return pl.repeat(None, lines.height, dtype=pl.String(), eager=True)
+        return faults
     # Few lines as a rule: their fields are cut once more.
     some = lines.filter(unread)
     some = some.with_columns(split(some["received"], reading.options.delimiter))
     text, on = _split_stamp(stamps, day, reading.options)
     found = some.select(fault(text, on, reading.options, reading.resolution, reading.span)).to_series()
-    return pl.repeat(None, lines.height, dtype=pl.String(), eager=True).scatter(unread.arg_true(), found)
+    return faults.scatter(unread.arg_true(), found)

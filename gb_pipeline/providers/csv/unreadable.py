@@ -73,15 +73,14 @@ def formats_that_read(stamps: pl.Series, reading: Reading) -> list[str]:
     texts = stamps.drop_nulls().alias("stamp")
     if texts.is_empty() or len(texts) < len(stamps):
         return []
-    dates = [date if date != "%Y-%m-%d" else "iso" for date in _DATES]
-    timed = ["iso", *(f"{date}{time}" for date in _DATES for time in _TIMES if time)]
+    timed = [f"{date}{time}" for date in _DATES for time in _TIMES if time]
     epochs = [*UNITS, AUTO]
-    candidates = [*epochs, *(timed if reading.resolution.intraday else [*dates, *timed])]
+    candidates = [*epochs, "iso", *(() if reading.resolution.intraday else _DATES), *timed]
     sample, found = texts.head(50), []
     for name in dict.fromkeys(candidates):
         if name != reading.options.timestamp_format and _reads(sample, name, reading) and _reads(texts, name, reading):
             found.append(name)
-    return found[:1] if found and found[0] in EPOCHS else found[:2]
+    return found[:1] if found and found[0] in {*EPOCHS, "iso"} else found[:2]
 
 
 def _reads(texts: pl.Series, name: str, reading: Reading) -> bool:
