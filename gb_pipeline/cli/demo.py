@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 SOURCE = "sim"
 URL_VARIABLE = "GB_SIM_URL"
+_SYMBOLS = (
+    "BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT", "DOGE-USDT", "LTC-USDT", "LINK-USDT", "AVAX-USDT",
+    "DOT-USDT", "BCH-USDT",
+)  # fmt: skip
 _SQL = (
     "select symbol, count(*) as bars, min(low) as lowest, max(high) as highest from bars_1m group by all order by all"
 )
@@ -63,7 +67,7 @@ def demo(
     from gb_pipeline.simulation import Simulation
 
     today = datetime.now(UTC).date()
-    is_new = _project(folder, today - timedelta(days=days))
+    is_new = _project(folder, today - timedelta(days=days), symbols)
     note(f"{'wrote' if is_new else 'using'} {folder / 'gb.yaml'}")
     with stoppable(), Simulation() as exchange:
         os.environ[URL_VARIABLE] = exchange.url
@@ -77,16 +81,22 @@ def demo(
         with running(Stack(settings.path, port=port or None), daemon=False) as stack:
             note(f"Dagster: {stack.url}")
             _run_backfill(stack, settings, source, [symbol.code for symbol in source.instruments[:symbols]], window)
+            upkeep = [] if no_ui else _launch_upkeep(stack, source)
             _show_lake(settings)
             if not no_ui:
+                _wait_upkeep(stack, upkeep)
                 note(f"\nthe page: {stack.url}/assets   project: {folder}   lake: {settings.lake}")
                 note(f"in another terminal: gb status --config {folder}")
                 until_stopped(stack)
     return ExitCode.OK
 
 
-def _project(folder: Path, start: date) -> bool:
-    """Write the project unless it exists; returns whether it was written."""
+def _project(folder: Path, start: date, symbols: int) -> bool:
+    """Write the project unless it exists; returns whether it was written.
+
+    The first day and the symbols stay as they are, so that partitions keep their meaning, and the page shows nothing that is never
+    fetched.
+    """
     from gb_pipeline.cli.init import read_template
 
     file = folder / "gb.yaml"
@@ -96,8 +106,8 @@ def _project(folder: Path, start: date) -> bool:
         raise ConfigError(f"{folder} holds something other than a demo", fix="name another folder with --dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The first day stays as it is, so that partitions keep their meaning from run to run.
-        file.write_text(read_template("demo.yaml").replace("{start}", start.isoformat()), encoding="utf-8")
+        text = read_template("demo.yaml").replace("{start}", start.isoformat())
+        file.write_text(text.replace("{symbols}", ", ".join(_SYMBOLS[:symbols])), encoding="utf-8")
         (folder / ".gitignore").write_text(read_template("gitignore"), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}", fix="name another --dir") from None
@@ -127,7 +137,8 @@ def _fetch_window(source: SourceSettings, today: date, days: int) -> tuple[date,
 def _plant_defects(exchange: Simulation, source: SourceSettings) -> None:
     """Plant two defects for validation to find: twelve minutes without bars, and a bar with an impossible price."""
     codes = [symbol.code for symbol in source.instruments]
-    noon = datetime.combine(source.start, datetime.min.time(), UTC) + timedelta(days=10, hours=12)
+    # On the first day, which every demo has.
+    noon = datetime.combine(source.start, datetime.min.time(), UTC) + timedelta(hours=12)
     if len(codes) > 1:
         exchange.plant("gap", codes[1], start=noon, end=noon + timedelta(minutes=12))
     exchange.plant("bad", codes[0], start=noon, values={"high": "0.01"})
@@ -151,7 +162,9 @@ def _run_backfill(
             completed = max(
                 status.materialized + status.failed, _count_materialized(stack, assets) - already_materialized
             )
-            bar.update(task, completed=completed, description="fetching" if status.runs else None)
+            # All are there before Dagster, which looks now and then, calls the backfill ended.
+            doing = "ending the backfill" if completed >= len(codes) * len(keys) else "fetching"
+            bar.update(task, completed=completed, description=doing if status.runs else None)
 
         # The daemon looks for backfills as it starts, and then only every half minute: it shall find this one at once.
         backfill_id = stack.client.launch_backfill(assets, keys)
@@ -170,6 +183,28 @@ def _run_backfill(
         note(summary + "nothing committed: the lake already held all of it")
     else:
         note(summary + f"{changed:,} symbol-days changed")
+
+
+def _launch_upkeep(stack: Stack, source: SourceSettings) -> list[str]:
+    """What schedules and sensors do some time: files are merged, what is of no use goes, and the catalog is refreshed.
+
+    Of the periods in which bars lie, the newest two.
+    """
+    resolution = source.resolutions[0]
+    compaction = [source.name, f"{resolution.table}_compaction"]
+    periods = stack.client.partition_keys(compaction)[-2:]
+    others = [["catalog"], ["ledgers_compaction"], ["vacuum"]]
+    return [stack.client.launch_run(others), *(stack.client.launch_run([compaction], period) for period in periods)]
+
+
+def _wait_upkeep(stack: Stack, run_ids: list[str]) -> None:
+    with progress("runs") as bar:
+        task = bar.add_task("merging files, vacuuming, refreshing the catalog", total=len(run_ids))
+        statuses = stack.client.wait_runs(run_ids, lambda done: bar.update(task, completed=done), alive=stack.check)
+    failed = [run_id for run_id, status in statuses.items() if status != "SUCCESS"]
+    note(f"upkeep: {format_count(len(run_ids) - len(failed), 'run')} of compaction, vacuum and catalog")
+    if failed:
+        raise DemoFailed(f"a run of the upkeep failed: {stack.url}/runs/{failed[0]}", fix=f"see {stack.log}")
 
 
 def _count_materialized(stack: Stack, assets: list[list[str]]) -> int:

@@ -93,7 +93,7 @@ def _lines(bar: Progress, unit: str, *, hidden: bool) -> Iterator[None]:
     def print_lines() -> None:
         while not ended.wait(_LINE_SECONDS):
             for task in bar.tasks:
-                if task.visible and not task.finished:
+                if task.visible:
                     sys.stderr.write(f"{task.description}: {describe_task(task, unit)}\n")
             sys.stderr.flush()
 

@@ -45,9 +45,19 @@ def running(stack: Stack, *, daemon: bool = True) -> Iterator[Stack]:
     from rich.console import Console
 
     errors = Console(stderr=True, highlight=False)
+    shown: list[str] = []
     try:
         with errors.status("starting Dagster") as status:
-            stack.start(on_wait=lambda what: status.update(f"starting Dagster: waiting for its {what}"), daemon=daemon)
+
+            def show(what: str) -> None:
+                text = f"starting Dagster, waiting for its {what}"
+                status.update(text)
+                # In a pipe there is no status line, and it takes long enough to wonder.
+                if not errors.is_terminal and text not in shown:
+                    shown.append(text)
+                    note(text)
+
+            stack.start(on_wait=show, daemon=daemon)
         yield stack
     finally:
         with errors.status("stopping Dagster"):

@@ -14,6 +14,8 @@ from gb_pipeline.errors import GbError
 
 T = TypeVar("T")
 
+# The name of the one code location.
+LOCATION = "gb_pipeline"
 # How often a wait looks again.
 POLL_SECONDS = 0.5
 _UNFINISHED = {"REQUESTED", "CANCELING", "FAILING"}
@@ -21,6 +23,12 @@ _LAUNCH = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backf
   __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   ... on UnauthorizedError { message } ... on InvalidSubsetError { message } ... on PartitionKeysNotFoundError { message }
   ... on PartitionSetNotFoundError { message } ... on RunConflict { message } ... on PresetNotFoundError { message } } }"""
+_LAUNCH_RUN = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on UnauthorizedError { message }
+  ... on InvalidSubsetError { message } ... on PipelineNotFoundError { message }
+  ... on RunConfigValidationInvalid { errors { message } } } }"""
+_RUN = "query($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
+_UNFINISHED_RUN = {"QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"}
 _BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename
   ... on BackfillNotFoundError { message } ... on PythonError { message }
   ... on PartitionBackfill { status error { message }
@@ -134,6 +142,72 @@ class DagsterClient:
             raise DagsterError(f"Dagster refused the backfill: {answer.get('message', answer['__typename'])}")
         return str(answer["backfillId"])
 
+    def launch_run(self, assets: Iterable[Sequence[str]], partition: str | None = None) -> str:
+        """Launch one run of some assets, like the button on the page.
+
+        Args:
+            assets: paths of asset keys.
+            partition: key, for assets that have partitions.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            DagsterError: Dagster refused it.
+        """
+        selector = {
+            "repositoryName": "__repository__",
+            "repositoryLocationName": LOCATION,
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": list(path)} for path in assets],
+            "assetCheckSelection": [],
+        }
+        tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
+        parameters = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": {"tags": tags}}
+        answer = self.graphql(_LAUNCH_RUN, p=parameters)["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            raise DagsterError(f"Dagster refused the run: {answer.get('message') or answer['__typename']}")
+        return str(answer["run"]["runId"])
+
+    def wait_runs(
+        self,
+        run_ids: Iterable[str],
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        timeout: float = 600.0,
+        alive: Callable[[], None] | None = None,
+    ) -> dict[str, str]:
+        """Wait until some runs are finished, well or not; the status of each, such as `SUCCESS`.
+
+        Args:
+            run_ids: from `launch_run`.
+            on_progress: called with the number of finished ones, with every look.
+            timeout: seconds.
+            alive: raises where waiting on is pointless.
+
+        Raises:
+            DagsterError: it took longer, or Dagster does not know one of them.
+        """
+        ids = list(run_ids)
+
+        def look() -> dict[str, str]:
+            nodes = {run_id: self.graphql(_RUN, id=run_id)["runOrError"] for run_id in ids}
+            if unknown := [run_id for run_id, node in nodes.items() if node["__typename"] != "Run"]:
+                raise DagsterError(f"Dagster has no run {unknown[0]}")
+            return {run_id: str(node["status"]) for run_id, node in nodes.items()}
+
+        def count(statuses: dict[str, str]) -> int:
+            return sum(status not in _UNFINISHED_RUN for status in statuses.values())
+
+        return self.wait(
+            look,
+            lambda statuses: count(statuses) == len(ids),
+            f"{len(ids)} runs",
+            timeout,
+            None if on_progress is None else lambda statuses: on_progress(count(statuses)),
+            alive,
+        )
+
     def backfill(self, backfill_id: str) -> Backfill:
         """What a backfill has done so far."""
         node = self.graphql(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
@@ -222,6 +296,10 @@ class DagsterClient:
             }
             for node in nodes
         }
+
+    def partition_keys(self, asset: Sequence[str]) -> list[str]:
+        """The partitions that an asset has, oldest first."""
+        return list(self.graphql(_STATUSES, key={"path": list(asset)})["assetNodeOrError"]["partitionKeys"])
 
     def partition_statuses(self, asset: Sequence[str]) -> dict[str, str]:
         """Status of every partition that has one: `MATERIALIZED`, `FAILED` or `MATERIALIZING`."""

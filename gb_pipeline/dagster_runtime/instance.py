@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gb_pipeline.dagster_runtime.client import Backfill, DagsterClient, DagsterError
+from gb_pipeline.dagster_runtime.client import LOCATION, Backfill, DagsterClient, DagsterError
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ class Stack:
             target = ["-f", str(own)] if own.is_file() else ["-m", MODULE]
             # The folder of gb.yaml is the working directory, so relative paths in it mean the same everywhere.
             self._launch("code server", "dagster", "code-server", "start", *target, "-h", HOST, "-p", str(code),
-                         "--location-name", "gb_pipeline")  # fmt: skip
+                         "--location-name", LOCATION)  # fmt: skip
             self._wait("code server", lambda: _listens(code), on_wait)
-            entry = {"grpc_server": {"host": HOST, "port": code, "location_name": "gb_pipeline"}}
+            entry = {"grpc_server": {"host": HOST, "port": code, "location_name": LOCATION}}
             self._workspace.write_text(yaml.safe_dump({"load_from": [entry]}), encoding="utf-8")
             self._launch("webserver", "dagster-webserver", "-h", HOST, "-p", str(self.port), "-w", str(self._workspace))
             if daemon:

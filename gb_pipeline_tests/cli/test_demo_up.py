@@ -117,7 +117,11 @@ def test_a_demo_is_not_started_in_somebodys_project(tmp_path: Path, environment:
 def test_a_longer_demo_than_its_project_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
     template = Path(__file__).parents[2] / "gb_pipeline" / "cli" / "templates" / "demo.yaml"
     (tmp_path / "demo").mkdir()
-    yaml = template.read_text(encoding="utf-8").replace("{start}", time.strftime("%Y-%m-%d"))
+    yaml = (
+        template.read_text(encoding="utf-8")
+        .replace("{start}", time.strftime("%Y-%m-%d"))
+        .replace("{symbols}", "BTC-USDT")
+    )
     (tmp_path / "demo" / "gb.yaml").write_text(yaml, encoding="utf-8")
     told = subprocess.run([*GB, "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert told.returncode == 2
