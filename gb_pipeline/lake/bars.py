@@ -364,7 +364,7 @@ def _late_rows(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _rows_after_write(stored: pl.DataFrame, merged: MergeResult) -> pl.DataFrame:
     """Everything that the window's sessions hold after the write."""
-    if stored.is_empty():
+    if merged.replaced.height == stored.height:
         return merged.added
     added, unchanged = merged.added.select(_ROWS), stored.select(_ROWS)
     if added.is_empty():

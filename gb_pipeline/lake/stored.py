@@ -101,10 +101,10 @@ def refuse_unrecorded(tables: Tables, source: str, rules: BarRules, rows: pl.Dat
         LakeError: a session that lies in the file as a whole has another fingerprint, or more rows than were recorded.
     """
     sessions = rules.calendar.session_of(rows["timestamp"], rules.resolution).alias("session")
-    placed = rows.select("symbol", sessions, "timestamp", *CONTENT).drop_nulls("session").sort(_KEY)
-    if placed.is_empty():
-        return
+    placed = rows.hstack([sessions])[["symbol", "session", "timestamp", *CONTENT]]
     stored = session_fingerprints(placed, source, rules.resolution, rules.precision)
+    if stored.is_empty():
+        return
     first, last = stored["session"].min(), stored["session"].max()
     assert isinstance(first, date) and isinstance(last, date)
     symbols = stored["symbol"].unique().to_list()

@@ -8,10 +8,14 @@ superseded versions go to files of their own, so that reading the present never 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gb_pipeline.market.moments import instant_literal
+from gb_pipeline.quality.runs import row_runs
 from gb_pipeline.storage.commit import Draft, with_known_at
 from gb_pipeline.storage.dataset import SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.reading import FILE, ROW
@@ -21,6 +25,8 @@ from gb_pipeline.storage.workers import side_pool
 Check = Callable[[pl.DataFrame], None]
 # Fewer rows are sorted faster as a whole than partition by partition.
 _FEW = 10_000
+# More stretches than this are copied together.
+_MANY = 32
 
 
 def revise(
@@ -49,24 +55,52 @@ def revise(
     if replaced.is_empty():
         draft.add(rows)
         return
-    file_numbers = replaced[FILE].unique().sort()
-    affected = files[file_numbers.to_list()]
-    affected_rows = stored.filter(pl.col(FILE).is_in(file_numbers.implode()))
+    file_numbers = replaced[FILE].unique().sort().to_list()
+    affected = files[file_numbers]
+    is_kept = np.ones(stored.height, dtype=bool)
+    is_kept[replaced[ROW].to_numpy()] = False
+    ends = np.cumsum(files["rows"].to_numpy())
+    spans = [(int(ends[number] - files["rows"][number]), int(ends[number])) for number in file_numbers]
+    affected_rows = pl.concat([stored.slice(start, end - start) for start, end in spans])
     # Nothing is committed before this has answered.
     check_task = side_pool().submit(check, affected_rows) if check is not None else None
     try:
-        is_replaced = (
-            pl.Series([False], dtype=pl.Boolean()).new_from_index(0, stored.height).scatter(replaced[ROW], True)
-        )
-        remaining = affected_rows.filter(~is_replaced.gather(affected_rows[ROW]))
         draft.remove(affected)
         columns = [name for name in dataset.schema.names if name in rows.columns]
-        draft.add(_sort_rows(dataset, pl.concat([rows.select(columns), remaining.select(columns)])))
+        blocks = [block for start, end in spans for block in _kept_blocks(stored[columns], is_kept, start, end)]
+        starts, counts = row_runs(rows, dataset.partition_by)
+        blocks += [
+            rows[columns].slice(start, count) for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
+        ]
+        draft.add(_in_order(dataset, blocks))
         superseded = replaced.with_columns(instant_literal(draft.stamp).alias(SUPERSEDED_AT))
         draft.add(_sort_rows(dataset, superseded.select(columns)), current=False)
     finally:
         if check_task is not None:
             check_task.result()
+
+
+def _kept_blocks(rows: pl.DataFrame, is_kept: npt.NDArray[np.bool_], start: int, end: int) -> list[pl.DataFrame]:
+    """What is kept of a file: the stretches between what is replaced, which are not copied, or one frame if these are many."""
+    edges = np.flatnonzero(np.diff(is_kept[start:end], prepend=False, append=False))
+    if len(edges) > _MANY:
+        return [rows.slice(start, end - start).filter(pl.Series(is_kept[start:end]))]
+    return [
+        rows.slice(start + first, last - first)
+        for first, last in zip(*(edges[at::2].tolist() for at in (0, 1)), strict=True)
+    ]
+
+
+def _in_order(dataset: Dataset, blocks: list[pl.DataFrame]) -> pl.DataFrame:
+    """Blocks that are sorted as one frame that is; it need not be sorted where each begins after another ends, as days do."""
+    keys = [*dict.fromkeys([*dataset.partition_by, *dataset.order])]
+    ranges = [(block[keys].row(0), block[keys].row(-1), number) for number, block in enumerate(blocks)]
+    if any(None in edge for first, last, _ in ranges for edge in (first, last)):
+        return _sort_rows(dataset, pl.concat(blocks))
+    ranges.sort()
+    rows = pl.concat([blocks[number] for *_, number in ranges])
+    overlaps = any(before[1] > after[0] for before, after in pairwise(ranges))
+    return _sort_rows(dataset, rows) if overlaps else rows
 
 
 def _sort_rows(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:

@@ -69,14 +69,17 @@ def read(
     if derived:
         file_numbers = np.repeat(np.arange(len(rows), dtype=np.uint32), [table.num_rows for table in tables])
         positions = pl.Series(FILE, file_numbers)
-        frame = frame.with_columns(
-            positions if name == FILE else _spread(name, [row[name] for row in rows], positions, types[name])
-            for name in derived
+        frame = frame.hstack(
+            [
+                positions if name == FILE else _spread(name, [row[name] for row in rows], positions, types[name])
+                for name in derived
+            ]
         )
     if between is not None and any(ranges):
         frame = frame.filter((pl.col(between[0]) >= between[1]) & (pl.col(between[0]) < between[2]))
-    frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    return frame.with_columns(pl.int_range(pl.len(), dtype=pl.UInt32()).alias(ROW)) if with_file else frame
+    if frame.schema != schema:
+        frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+    return frame.hstack([pl.Series(ROW, np.arange(frame.height, dtype=np.uint32))]) if with_file else frame
 
 
 def _spread(name: str, values: list[Any], positions: pl.Series, kind: pl.DataType) -> pl.Series:
