@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.catalog import tables as contents
+from gb_pipeline.catalog.connection import connect, open_catalog
+from gb_pipeline.catalog.sources import recorded_sources, source_table
 from gb_pipeline.catalog.summaries import SUMMARIES, Summaries
 from gb_pipeline.catalog.views import build_statements, error_view, parquet_rows
+from gb_pipeline.config.source_facts import SourceFacts, facts_of
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.storage.address import Storage
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from gb_pipeline.lake.store import LakeStore
 
 # Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 6
+FORMAT = 7
 # Leftovers of a killed build are removed by a later one after this time.
 _ABANDONED_SECONDS = 3600
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
@@ -81,12 +84,19 @@ class CatalogReport:
     seconds: float
 
 
-def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | None = None) -> CatalogReport:
+def refresh_catalog(
+    store: LakeStore,
+    sources: Mapping[str, SourceSettings] | None = None,
+    *,
+    facts: Sequence[SourceFacts] | None = None,
+) -> CatalogReport:
     """Build the catalog anew and put it in place; any number of processes may do so at once.
 
     Args:
         store: the lake.
-        sources: settings by name, for `exchange` and `asset_class`; without them the previous catalog's are kept.
+        sources: settings by name, for `exchange`, `asset_class`, priority and calendar; without them the previous catalog's are
+            kept.
+        facts: priority and calendars, where nothing else of the settings is at hand.
 
     Raises:
         LakeError, OSError: the lake's folder cannot be written.
@@ -103,8 +113,9 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
     _remove_abandoned(target)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with closing(_connect(temporary)) as connection:
-            report = build(connection, store, _instruments(store.storage, sources))
+        with closing(connect(temporary, target.parent)) as connection:
+            given = facts_of(sources) if facts is None and sources else facts
+            report = build(connection, store, _instruments(store.storage, sources), merge_facts(store.storage, given))
             state = _read_meta(connection, store.storage)
         reach("catalog_built")
         is_newest = not _is_newer(_read_state(target, store.storage), state)
@@ -121,7 +132,12 @@ def refresh_catalog(store: LakeStore, sources: Mapping[str, SourceSettings] | No
     return replace(report, replaced=is_newest, seconds=time.perf_counter() - began)
 
 
-def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.DataFrame | None = None) -> CatalogReport:
+def build(
+    connection: DuckDBPyConnection,
+    store: LakeStore,
+    instruments: pl.DataFrame | None = None,
+    facts: Sequence[SourceFacts] = (),
+) -> CatalogReport:
     """Fill an empty database, in a file or in memory, with the catalog."""
     import duckdb
 
@@ -135,7 +151,9 @@ def build(connection: DuckDBPyConnection, store: LakeStore, instruments: pl.Data
     unreadable: dict[str, str] = {}
     frames = _summaries(connection, Summaries(tables, instruments), unreadable)
     snapshots = _snapshots(connection, tables, unreadable)
-    views = build_statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"])
+    _create(connection, "sources", source_table(facts))
+    priority = [item.name for item in facts]
+    views = build_statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"], priority=priority)
     for name, statement in views.items():
         try:
             connection.execute(statement)
@@ -200,16 +218,25 @@ def _create(connection: DuckDBPyConnection, name: str, frame: pl.DataFrame) -> N
     connection.unregister("incoming")
 
 
-def catalog_is_stale(store: LakeStore) -> bool:
+def merge_facts(storage: Storage, given: Sequence[SourceFacts] | None) -> tuple[SourceFacts, ...]:
+    """What the settings say of the sources, and after them what the previous catalog knew of further ones."""
+    named = {item.name for item in given or ()}
+    return (*(given or ()), *(item for item in recorded_sources(storage.catalog) if item.name not in named))
+
+
+def catalog_is_stale(store: LakeStore, facts: Sequence[SourceFacts] | None = None) -> bool:
     """Whether the catalog is missing, unreadable, of another place, or older than the lake's tables.
 
     Only the logs' newest versions are looked at: milliseconds, however large the lake.
+
+    Args:
+        facts: what the settings say of the sources now; a catalog that says something else is stale.
     """
     built_from, state = _read_state(store.storage.catalog, store.storage), _state(store)
     # Tables that only another program declared make nothing stale.
-    return (
-        built_from is None or {name: built_from[name] for name in built_from if name in store.tables.datasets} != state
-    )
+    if built_from is None or {name: built_from[name] for name in built_from if name in store.tables.datasets} != state:
+        return True
+    return facts is not None and recorded_sources(store.storage.catalog)[: len(facts)] != tuple(facts)
 
 
 def table_versions(store: LakeStore) -> dict[str, int]:
@@ -223,48 +250,11 @@ def _state(store: LakeStore) -> _State:
     }
 
 
-def open_catalog(path: Path) -> DuckDBPyConnection:
-    """A connection whose default database is the catalog, read-only, with time zone UTC. The caller closes it.
-
-    The file is attached to a database in memory: DuckDB shares an opened file within a process, so a direct connection
-    would go on showing the old catalog after a refresh for as long as any other connection is open.
-
-    Raises:
-        LakeError: there is no catalog, it is no DuckDB file, or another program has it open for writing.
-    """
-    import duckdb
-
-    if not path.is_file():
-        raise LakeError(f"there is no catalog at {path}", fix="run `gb sql` or refresh the catalog asset")
-    connection = _connect(None)
-    try:
-        quoted = str(path).replace("'", "''")
-        connection.execute(f"attach '{quoted}' as gb_catalog (read_only)")
-        connection.execute("use gb_catalog")
-    except duckdb.Error as error:
-        connection.close()
-        reason = str(error).split("\n", 1)[0]
-        raise LakeError(
-            f"{path} cannot be opened: {reason}", fix="close the program that writes to it, or delete the file"
-        ) from None
-    return connection
-
-
-def _connect(path: Path | None) -> DuckDBPyConnection:
-    import duckdb
-
-    connection = duckdb.connect(":memory:" if path is None else path)
-    # Extensions are never downloaded, and a table's name never means a variable of the calling program.
-    for setting in ("TimeZone = 'UTC'", "autoinstall_known_extensions = false", "python_enable_replacements = false"):
-        connection.execute(f"set {setting}")
-    return connection
-
-
-def in_memory_catalog(store: LakeStore) -> DuckDBPyConnection:
+def in_memory_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None = None) -> DuckDBPyConnection:
     """The catalog built in memory, for a folder that cannot be written. The caller closes it."""
-    connection = _connect(None)
+    connection = connect(None, store.storage.root)
     try:
-        build(connection, store, _instruments(store.storage, None))
+        build(connection, store, _instruments(store.storage, None), merge_facts(store.storage, facts))
     except BaseException:
         connection.close()
         raise

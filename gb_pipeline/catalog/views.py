@@ -2,8 +2,8 @@
 
 For every table with history, `<name>` is what is valid now, `<name>_history` every version, and `<name>_as_of(moment)` what was
 valid at a moment. `bars_<resolution>` is what `Lake.bars` returns: where a source stores wide decimals, it unites both precisions
-and a wide row takes the place of its standard sibling; `bars_<resolution>_wide` is the wide table alone. `restatements` pairs
-neighbouring versions.
+and a wide row takes the place of its standard sibling; `bars_<resolution>_wide` is the wide table alone. `best_bars` has the SQL
+of the views that hold each bar once, whoever delivered it. `restatements` pairs neighbouring versions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from gb_pipeline.catalog.best_bars import best_name, best_rows
+from gb_pipeline.catalog.connection import lake_place
 from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
@@ -43,7 +45,12 @@ Rows = Callable[[Snapshot, bool], str]
 
 
 def build_statements(
-    snapshots: Sequence[Snapshot], rows: Rows, *, skip: Sequence[str] = (), as_of: datetime | None = None
+    snapshots: Sequence[Snapshot],
+    rows: Rows,
+    *,
+    skip: Sequence[str] = (),
+    as_of: datetime | None = None,
+    priority: Sequence[str] = (),
 ) -> dict[str, str]:
     """`create` statements by the name of the view or macro, in an order in which they can be run.
 
@@ -52,6 +59,7 @@ def build_statements(
         rows: how the files of one are read.
         skip: names that are taken.
         as_of: views show what was known at this moment.
+        priority: names of sources, the one that answers first at the beginning.
     """
     created: dict[str, str] = {}
     by_name = {snapshot.dataset.name: snapshot for snapshot in snapshots}
@@ -72,6 +80,12 @@ def build_statements(
         if name not in skip:
             body = _current(snapshot, wide, rows) if as_of is None else _valid_at(snapshot, wide, rows, _moment(as_of))
             created[name] = f"create view {name} as {body}"
+            best = best_name(name)
+            if best is not None:
+                parts = [snapshot] if wide is None else [snapshot, wide]
+                created[best] = f"create view {best} as {best_rows(name, parts, priority)}"
+                rows_then = best_rows(f"{name}_as_of(ts)", parts, priority)
+                created[f"{best}_as_of"] = f"create macro {best}_as_of(ts) as table {rows_then}"
     if "restatements" not in skip:
         tables = [name for name in by_name if (kind := parse_bar_table(name)) and kind[1] is Precision.STANDARD]
         created["restatements"] = f"create view restatements as {_restatements(tables)}"
@@ -202,9 +216,9 @@ def _select(storage: Storage, dataset: Dataset, paths: Sequence[str]) -> str:
     if not paths:
         typed = (f'cast(null as {_type(field.type)}) as "{field.name}"' for field in dataset.schema)
         return f"select {', '.join(typed)} where false"
-    root = f"{storage.table(dataset.name)}/"
+    place = f"{lake_place(str(storage.root))} || {_quote(f'/{storage.table_name(dataset.name)}/')}"
     # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
-    files = f"list_transform(string_split({_quote(chr(10).join(paths))}, chr(10)), lambda file: {_quote(root)} || file)"
+    files = f"list_transform(string_split({_quote(chr(10).join(paths))}, chr(10)), lambda file: {place} || file)"
     hive = ", ".join(f"'{name}': {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
     return f"select {_quote_names(dataset.schema.names)} from read_parquet({files}{options})"

@@ -70,12 +70,14 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     """
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
+    from gb_pipeline.reading.opening import about_lake, refuse_no_lake
 
     root = _root(config, folder)
     if not root.is_dir():
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
-    Lake.open(root)
-    return Lake(LakeStore.at(root, state=_state_of(root, config)))
+    refuse_no_lake(root)
+    state, facts = about_lake(root, config)
+    return Lake(LakeStore.at(root, state=state), facts=facts)
 
 
 def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
@@ -120,28 +122,15 @@ def _root(config: Path | None, folder: Path | None) -> Path:
     return folder if folder is not None else lake_folder(config)
 
 
-def _state_of(root: Path, config: Path | None) -> Path | None:
-    """Where a project keeps the state of its lake; of a lake without a project, GB_STATE says it, or nothing."""
-    from gb_pipeline.config.places import lake_folder, state_folder
-
-    try:
-        if lake_folder(config).resolve() == root.resolve():
-            return state_folder(config)
-    except ConfigError:
-        # A lake can be read without a usable project.
-        pass
-    return Path(os.environ["GB_STATE"]) if os.environ.get("GB_STATE") else None
-
-
 def parse_moment(text: str | None) -> datetime | None:
     """What `--as-of` names.
 
     Raises:
         ConfigError, NaiveTimestamp: it is not a moment, or one without a time zone.
     """
-    from gb_pipeline.market.window import instant
+    from gb_pipeline.reading.arguments import moment
 
-    return None if text is None else instant(text)
+    return moment(text)
 
 
 def parse_day(text: str, name: str) -> date:

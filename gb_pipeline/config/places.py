@@ -20,18 +20,27 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def find_config(path: Path | str | None) -> Path:
-    """The gb.yaml that a path means: the file, or the one in a folder; GB_CONFIG or the working directory's by default.
+    """The gb.yaml that a path means: the file, or the one in a folder.
+
+    Args:
+        path: by default GB_CONFIG, else the working directory or the nearest folder above it that has one.
 
     Raises:
         ConfigError: there is none.
     """
-    path_or_default = Path(path or os.environ.get("GB_CONFIG") or CONFIG_FILE).expanduser().resolve()
+    path_or_default = Path(path or os.environ.get("GB_CONFIG") or _nearest()).expanduser().resolve()
     file = path_or_default / CONFIG_FILE if path_or_default.is_dir() else path_or_default
     if not file.is_file():
         raise ConfigError(
             f"there is no {file}", fix="run `gb init` to write one, or name it with --config or GB_CONFIG"
         )
     return file
+
+
+def _nearest() -> Path:
+    """The gb.yaml of the working directory, or of the nearest folder above it; where none has one, its place here."""
+    here = Path.cwd() / CONFIG_FILE
+    return next((file for folder in here.parents if (file := folder / CONFIG_FILE).is_file()), here)
 
 
 def read_config(file: Path) -> dict[str, Any]:

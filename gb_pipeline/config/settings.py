@@ -119,6 +119,7 @@ class SourceSettings(_Model):
     adjustment: Adjustment | None = Field(
         default=None, description="what was done to the prices, where the provider cannot know: raw, split or all"
     )
+    priority: int = Field(default=0, description="of several sources of a symbol, the highest answers; else the first")
     keep_raw: bool = Field(default=False, description="keep the vendor's own bytes under <lake>/raw")
     max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
     timeout_seconds: float = Field(default=30.0, gt=0)

@@ -26,8 +26,9 @@ def collect_plan(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFr
     if not frames:
         return scan_plan(Plan((), plan.precision), columns, as_float=as_float).collect()
     frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-    if len(frames) > 1 and plan.parts[0].symbol is None:
-        # Several sources, each with many symbols.
+    symbols = [part.symbol for part in plan.parts]
+    if len(frames) > 1 and (None in symbols or len(set(symbols)) < len(symbols)):
+        # Several sources, each with many symbols or with days of the same one.
         frame = frame.sort(_ORDER)
     return frame.select(columns)
 

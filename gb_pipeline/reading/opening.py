@@ -1,10 +1,88 @@
-"""This module tells a lake's folder from any other, and says which folder was probably meant. It opens nothing."""
+"""This module finds the lake that a path or the working directory means, and says which folder was probably meant.
+
+It opens no table.
+"""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_folder, state_folder
+from gb_pipeline.config.source_facts import SourceFacts, read_facts
 from gb_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a lake is.
+
+    Attributes:
+        root: its folder.
+        state: folder of locks and limits; None for the default.
+        facts: what the project's gb.yaml says of the sources; None without a project, for what the catalog remembers.
+    """
+
+    root: Path
+    state: Path | None = None
+    facts: tuple[SourceFacts, ...] | None = None
+
+
+def locate(path: Path | str | None) -> Location:
+    """The lake that is meant.
+
+    Args:
+        path: its folder, a gb.yaml, or a folder with one. By default GB_LAKE, else the project of GB_CONFIG, of the working
+            directory or of the nearest folder above it.
+
+    Raises:
+        ConfigError: no project was found, or its gb.yaml cannot be read.
+    """
+    if path is None:
+        named = os.environ.get("GB_LAKE")
+        if not named:
+            try:
+                file = find_config(None)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"no lake was named, and {error.what}, nor one above it",
+                    fix='name one: Lake.open("data"), or start in a folder of the project, or set GB_CONFIG or GB_LAKE',
+                ) from None
+            return _of_project(file)
+        return Location(Path(named), *about_lake(Path(named), None))
+    given = Path(path).expanduser()
+    if given.is_file() and given.suffix in {".yaml", ".yml"}:
+        return _of_project(given)
+    if (given / CONFIG_FILE).is_file() and not (given / "lake").is_dir():
+        return _of_project(given / CONFIG_FILE)
+    return Location(given, None, about_lake(given, given)[1] if (given / CONFIG_FILE).is_file() else None)
+
+
+def about_lake(root: Path, config: Path | None) -> tuple[Path | None, tuple[SourceFacts, ...] | None]:
+    """What a project says of its lake: the folder of state, and facts of the sources; nothing of another one's lake.
+
+    Args:
+        root: of the lake.
+        config: gb.yaml or its folder; as `find_config` finds it by default.
+    """
+    default_state = Path(os.environ["GB_STATE"]) if os.environ.get("GB_STATE") else None
+    try:
+        if lake_folder(config).resolve() != root.resolve():
+            return default_state, None
+        state = state_folder(config)
+    except ConfigError:
+        # A lake can be read without a usable project.
+        return default_state, None
+    try:
+        return state, read_facts(find_config(config))
+    except ConfigError:
+        return state, None
+
+
+def _of_project(file: Path) -> Location:
+    root = lake_folder(file)
+    return Location(root, *about_lake(root, file))
 
 
 def refuse_no_lake(root: Path) -> None:

@@ -20,7 +20,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
-from gb_pipeline.reading.series import known_series, source_of, stored_series, unknown_series_error
+from gb_pipeline.reading.series import known_series, stored_series, unknown_series_error
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import SUPERSEDED_AT
 from gb_pipeline.storage.losses import read_losses
@@ -74,7 +74,6 @@ def make_plan(tables: Tables, question: Question) -> Plan:
 
     Raises:
         UnknownSeries: a symbol has no bars of this resolution; the message says what resembles it.
-        ReadError: several sources have a symbol and none was named.
     """
     listed = {precision: select_files(tables, question, precision) for precision in Precision}
     wanted = _find_series(tables, question, listed)
@@ -124,18 +123,17 @@ def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
 
 
 def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:
-    """Source and symbol of every series of the answer, sorted by symbol."""
+    """Source and symbol of every series that may answer, sorted by symbol; without a source, of all that have it."""
     if question.resolution.intraday and question.source is not None and question.symbols:
         stored_codes = {code for files in listed.values() for code in files["symbol"].unique()}
         if stored_codes.issuperset(question.symbols):
             return [(question.source, code) for code in sorted(question.symbols)]
     stored = stored_series(tables, question.resolution, question.symbols or None, question.source)
     codes = sorted(question.symbols or stored["symbol"].unique().to_list())
-    series = [(source_of(stored, code, question.resolution), code) for code in codes]
-    missing = [code for source, code in series if source is None]
+    missing = set(codes) - set(stored["symbol"])
     if missing:
-        _refuse_unknown(tables, question, missing)
-    return [(source, code) for source, code in series if source is not None]
+        _refuse_unknown(tables, question, sorted(missing))
+    return list(stored.sort("symbol", "source").rows())
 
 
 def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """This module says which series a lake holds, and makes the errors for those that it does not hold.
 
-It finds the source of a symbol, and what resembles an unknown name.
+It finds what resembles an unknown name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from gb_pipeline.errors import ReadError, UnknownSeries
+from gb_pipeline.errors import UnknownSeries
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.market.resolution import Resolution
@@ -64,21 +64,6 @@ def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
             series.append(stored_series(tables, resolution).with_columns(pl.lit(resolution.value).alias("resolution")))
     series.append(ledger.scan(tables, columns=SERIES.names()).unique().collect())
     return pl.concat(series).unique().sort("source", "symbol", "resolution")
-
-
-def source_of(stored: pl.DataFrame, symbol: str, resolution: Resolution) -> str | None:
-    """The only source of a symbol in `stored_series`, or None where there is none.
-
-    Raises:
-        ReadError: several sources have it.
-    """
-    sources = stored.filter(pl.col("symbol") == symbol)["source"].to_list()
-    if len(sources) > 1:
-        raise ReadError(
-            f"{symbol} {resolution} is stored from {len(sources)} sources: {', '.join(sources)}",
-            fix=f"name one: source={sources[0]!r}",
-        )
-    return sources[0] if sources else None
 
 
 def unknown_series_error(

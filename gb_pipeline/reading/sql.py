@@ -6,6 +6,7 @@ the views are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
+from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, refresh_catalog
+from gb_pipeline.catalog.sources import read_sources
+from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import GbError, LakeError, ReadError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_guard import MEMORY, lock, require_query
@@ -25,7 +29,14 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 100_000
 
 
-def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory: int = MEMORY) -> pl.DataFrame:
+def query(
+    store: LakeStore,
+    text: str,
+    *,
+    as_of: datetime | None = None,
+    facts: Sequence[SourceFacts] | None = None,
+    memory: int = MEMORY,
+) -> pl.DataFrame:
     """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
 
     A catalog that is missing or older than the lake is refreshed first, or built in memory where it cannot be written. The
@@ -35,6 +46,7 @@ def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory:
         store: the lake.
         text: the query.
         as_of: what was known at this moment, by the tables of the lake and by the catalog's of series and sessions.
+        facts: what gb.yaml says of the sources; by default what the catalog remembers.
         memory: most bytes that it may use, and that its rows may take; larger sorts go to files of the lake's state.
 
     Returns:
@@ -47,12 +59,12 @@ def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory:
     """
     import duckdb
 
-    connection = _open_fresh_catalog(store)
+    connection = _open_fresh_catalog(store, facts)
     tables = None
     try:
         require_query(connection, text)
         tables = SqlTables(store.tables, text)
-        tables.register(connection, as_of)
+        tables.register(connection, as_of, [source.name for source in read_sources(connection)])
         lock(connection, [], spill=store.storage.state / "sql", memory=memory)
         return _in_utc(pl.DataFrame(pl.from_arrow(_read_bounded(connection, text, memory))))
     except duckdb.OutOfMemoryException:
@@ -71,14 +83,14 @@ def query(store: LakeStore, text: str, *, as_of: datetime | None = None, memory:
         connection.close()
 
 
-def _open_fresh_catalog(store: LakeStore) -> DuckDBPyConnection:
+def _open_fresh_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None) -> DuckDBPyConnection:
     try:
-        if catalog_is_stale(store):
-            refresh_catalog(store)
+        if catalog_is_stale(store, facts):
+            refresh_catalog(store, facts=facts)
         return open_catalog(store.storage.catalog)
     except (OSError, LakeError):
         # The folder cannot be written, or another program holds the catalog open for writing.
-        return in_memory_catalog(store)
+        return in_memory_catalog(store, facts)
 
 
 def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int) -> pa.Table:

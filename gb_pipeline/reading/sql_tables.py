@@ -7,7 +7,7 @@ registered as Arrow datasets instead, and views of the same names come before th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -55,11 +55,14 @@ class SqlTables:
         failed = _READING_FAILED in str(error)
         return [damage for watch in self._watching for damage in (watch.look_for_damage() if failed else watch.damage)]
 
-    def register(self, connection: DuckDBPyConnection, as_of: datetime | None = None) -> None:
+    def register(
+        self, connection: DuckDBPyConnection, as_of: datetime | None = None, priority: Sequence[str] = ()
+    ) -> None:
         """Put views and macros of the tables before those of the catalog.
 
         Args:
             as_of: tables are seen as they were known at this moment.
+            priority: names of sources, the one that answers first at the beginning.
         """
         names = {}
         if as_of is not None:
@@ -75,7 +78,10 @@ class SqlTables:
                 self._watching.append(watch)
                 names[snapshot.dataset.name, current] = name
         skip = _SUMMARIES if "restatements" in self._text else (*_SUMMARIES, "restatements")
-        for statement in build_statements(self._snapshots, registered_rows(names), skip=skip, as_of=as_of).values():
+        statements = build_statements(
+            self._snapshots, registered_rows(names), skip=skip, as_of=as_of, priority=priority
+        )
+        for statement in statements.values():
             connection.execute(statement.replace("create ", "create or replace temp ", 1))
         if as_of is not None:
             for name, frame in self._summaries(as_of):

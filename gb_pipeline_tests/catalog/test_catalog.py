@@ -17,7 +17,8 @@ import polars as pl
 import pytest
 
 from gb_pipeline import AssetClass, BarRules, LakeError, LakeStore, Precision, Resolution, SourceSettings
-from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, open_catalog, refresh_catalog
+from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, refresh_catalog
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import commit

@@ -7,7 +7,8 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from gb_pipeline.catalog.projection import catalog_is_stale, open_catalog
+from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.reading.lake import Lake
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]

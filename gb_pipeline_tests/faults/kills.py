@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.catalog.projection import open_catalog, refresh_catalog
+from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.lake import ledger, quarantine
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify

@@ -9,7 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from gb_pipeline.catalog.projection import catalog_is_stale, open_catalog
+from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.lake import fetches, ledger
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore

@@ -1,0 +1,58 @@
+"""The catalog's table `sources`: which source is asked first, and by which calendar each trades, as gb.yaml said last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.config.source_facts import SourceFacts
+from gb_pipeline.errors import LakeError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SOURCES = pl.Schema(
+    {
+        "source": pl.String(),
+        # 1 is asked first.
+        "priority": pl.Int64(),
+        "calendar": pl.String(),
+        "extended_hours": pl.Boolean(),
+        "alignment": pl.String(),
+    }
+)
+
+
+def source_table(facts: Sequence[SourceFacts]) -> pl.DataFrame:
+    """Columns of `SOURCES`, in the order in which sources are asked."""
+    rows = [
+        (item.name, place, item.calendar, item.extended_hours, item.alignment) for place, item in enumerate(facts, 1)
+    ]
+    return pl.DataFrame(rows, schema=SOURCES, orient="row")
+
+
+def recorded_sources(path: Path) -> tuple[SourceFacts, ...]:
+    """What a catalog says of the sources; nothing where there is none, or one of an older release."""
+    try:
+        connection = open_catalog(path)
+    except LakeError:
+        return ()
+    try:
+        return read_sources(connection)
+    finally:
+        connection.close()
+
+
+def read_sources(connection: DuckDBPyConnection) -> tuple[SourceFacts, ...]:
+    """The same of an open catalog."""
+    import duckdb
+
+    query = "select source, calendar, extended_hours, alignment from sources order by priority"
+    try:
+        return tuple(SourceFacts(*row) for row in connection.execute(query).fetchall())
+    except duckdb.Error:
+        return ()

@@ -1,0 +1,99 @@
+"""A lake at a glance, for the prompt and for notebooks: from the logs' statistics and the ledger, never from a file of bars."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import ledger
+from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.moments import INSTANT
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.storage import reading
+
+_KEYS = ["source", "symbol", "resolution"]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a lake holds.
+
+    Attributes:
+        root: its folder.
+        rows: `resolution, series, sources, first, last`, one row per resolution; times are Datetime us UTC.
+        damage: why something is not known, one sentence for each table.
+    """
+
+    root: Path
+    rows: pl.DataFrame
+    damage: tuple[str, ...]
+
+
+def summarize(store: LakeStore) -> Overview:
+    """Count the series of each resolution, and find its first and last bar."""
+    damaged: list[LakeError] = []
+    spans = pl.Schema({"resolution": pl.String(), "first": INSTANT, "last": INSTANT})
+    parts = [pl.DataFrame(schema=spans)]
+    for snapshot in store.tables.existing(damaged):
+        kind = parse_bar_table(snapshot.dataset.name)
+        files = reading.current_files(snapshot)
+        if kind is not None and files.height:
+            edges = pl.col("min.timestamp").min().alias("first"), pl.col("max.timestamp").max().alias("last")
+            parts.append(files.select(pl.lit(kind[0].value).alias("resolution"), *edges).cast(spans))
+    found = pl.concat(parts).group_by("resolution").agg(pl.col("first").min(), pl.col("last").max())
+    series = pl.DataFrame(schema=dict.fromkeys(_KEYS, pl.String()))
+    try:
+        series = (
+            ledger.scan(store.tables, columns=[*_KEYS, "actual"])
+            .filter(pl.col("actual") > 0)
+            .select(_KEYS)
+            .unique()
+            .collect()
+        )
+    except LakeError as error:
+        damaged.append(error)
+    counts = series.group_by("resolution").agg(
+        pl.len().alias("series"), pl.col("source").unique().sort().str.join(", ").alias("sources")
+    )
+    order = {resolution.value: place for place, resolution in enumerate(Resolution)}
+    rows = (
+        found.join(counts, on="resolution", how="left")
+        .sort(pl.col("resolution").replace_strict(order, return_dtype=pl.Int64))
+        .select("resolution", "series", "sources", "first", "last")
+    )
+    return Overview(store.storage.root, rows, tuple(dict.fromkeys(error.what for error in damaged)))
+
+
+def to_text(overview: Overview) -> str:
+    """Plain lines."""
+    lines = [f"Lake {overview.root}"]
+    lines += [
+        f"  {resolution:<4} {count} series of {sources}, {first} to {last}"
+        for resolution, count, sources, first, last in _cells(overview)
+    ]
+    if len(lines) == 1 and not overview.damage:
+        lines.append("  nothing is stored yet")
+    return "\n".join([*lines, *(f"  damaged: {what}" for what in overview.damage)])
+
+
+def to_html(overview: Overview) -> str:
+    """A small table."""
+    head = "".join(f"<th>{name}</th>" for name in overview.rows.columns)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in _cells(overview))
+    damage = "".join(f"<p>damaged: {html.escape(what)}</p>" for what in overview.damage)
+    empty = "" if body or damage else "<p>nothing is stored yet</p>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if body else empty
+    return f"<p><b>Lake</b> {html.escape(str(overview.root))}</p>{table}{damage}"
+
+
+def _cells(overview: Overview) -> Iterator[tuple[str, str, str, str, str]]:
+    for resolution, count, sources, first, last in overview.rows.rows():
+        day = "%Y-%m-%d" if not Resolution(resolution).intraday else "%Y-%m-%d %H:%M"
+        known = "?" if count is None else f"{count:,}"
+        yield resolution, known, sources or "?", first.strftime(day), last.strftime(day)

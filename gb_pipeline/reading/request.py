@@ -1,0 +1,111 @@
+"""What `Lake.bars` and its siblings are asked for, and the one way from there to a plan and to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.config.source_facts import SourceFacts
+from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.market.window import Window
+from gb_pipeline.reading.adjusted import adjust_plan, parse_adjustment
+from gb_pipeline.reading.arguments import Symbols, named_source, named_symbols
+from gb_pipeline.reading.execute import collect_plan
+from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, no_data_error
+from gb_pipeline.reading.priority import choose_sources
+from gb_pipeline.storage.commit import Clock
+from gb_pipeline.storage.table import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a question is answered from.
+
+    Attributes:
+        tables: of the lake.
+        clock: the present.
+        facts: gives what is known of the sources, the one that is asked first at the beginning; called where it matters.
+    """
+
+    tables: Tables
+    clock: Clock
+    facts: Callable[[], Sequence[SourceFacts]]
+
+    def priority(self) -> list[str]:
+        """Names of sources, the one that is asked first at the beginning."""
+        return [source.name for source in self.facts()]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question, the columns of its answer (None for the usual ones), and what is done to prices."""
+
+    question: Question
+    columns: Sequence[str] | None
+    adjustment: Adjustment | None
+
+
+def make_request(
+    symbols: Symbols | None,
+    resolution: Resolution | str,
+    window: Window,
+    source: str | None,
+    columns: Sequence[str] | None,
+    as_of: datetime | None,
+    adjustment: str | None,
+) -> Request:
+    """From what a caller wrote.
+
+    Raises:
+        ReadError: ticks are asked for.
+        ConfigError: a name or an adjustment that cannot be.
+    """
+    kind = Resolution.parse(resolution)
+    if kind is Resolution.TICK:
+        raise ReadError("ticks are not bars", fix="name a resolution such as 1m")
+    question = Question(tuple(named_symbols(symbols) or ()), kind, window, named_source(source), as_of)
+    return Request(question, columns, parse_adjustment(adjustment))
+
+
+def plan_request(context: Context, request: Request) -> tuple[Plan, list[str]]:
+    """The plan, and the columns of the answer.
+
+    Raises:
+        UnknownSeries, ReadError, ConfigError: as `Lake.bars`.
+    """
+    question = request.question
+    plan = make_plan(context.tables, question)
+    names = check_columns(request.columns, plan.schema)
+    mixed = request.adjustment is not None
+    plan = choose_sources(context.tables, question, plan, context.priority, mixed=mixed)
+    return adjust_plan(context.tables, question, plan, request.adjustment), names
+
+
+def collect_request(context: Context, request: Request, *, as_float: bool) -> tuple[pl.DataFrame, Plan]:
+    """The rows, at least one, and the plan that they come from.
+
+    Raises:
+        NoDataInRange: there is none; and what `plan_request` raises.
+    """
+    plan, names = plan_request(context, request)
+    frame = collect_plan(plan, names, as_float=as_float)
+    if frame.is_empty():
+        raise no_data_error(context.tables, request.question)
+    return frame, plan
+
+
+def refuse_options(options: Mapping[str, Any], *taken: str) -> None:
+    """Refuse keywords that a method sets itself.
+
+    Raises:
+        ConfigError: one of them is given.
+    """
+    for name in taken:
+        if name in options:
+            raise ConfigError(f"{name} cannot be chosen here", fix="leave it out, or use `bars`")

@@ -1,0 +1,100 @@
+"""Longer bars, made of stored ones when they are read: which rows they need, whose calendar counts, and which are whole.
+
+The arithmetic is that of `market.resample`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from gb_pipeline.catalog.best_bars import in_order
+from gb_pipeline.config.source_facts import SourceFacts
+from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.resample import resample
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.window import Window
+from gb_pipeline.reading.arguments import EARLIEST, LATEST
+from gb_pipeline.reading.floats import to_floats
+from gb_pipeline.reading.plan import check_columns, no_data_error
+from gb_pipeline.reading.request import Context, Request, collect_request
+
+# Sessions begin up to a day before their date and end up to a day after it.
+_SESSION = timedelta(days=2)
+_LENGTHS = {Resolution.DAY: timedelta(days=1), Resolution.WEEK: timedelta(days=7), Resolution.MONTH: timedelta(days=31)}
+_BAR = ["symbol", "timestamp"]
+# Who delivered it, and which columns are of one version of a stored bar.
+_NOT_OF_LONGER_BARS = ("withdrawn", "fetched_at", "superseded_at")
+
+
+def resampled_bars(
+    context: Context, request: Request, to: Resolution, calendar: Calendar | str | None, *, as_float: bool
+) -> pl.DataFrame:
+    """The bars of a request, made longer; see `Lake.bars`.
+
+    Raises:
+        ConfigError: `to` is not longer than the bars, or a column that longer bars do not have.
+        WindowRefused: rows that cannot be resampled.
+        NoDataInRange: no bar opens in the range and has ended.
+    """
+    question = request.question
+    window = question.window
+    needed = Request(replace(question, window=_needed(window, to)), None, request.adjustment)
+    rows, plan = collect_request(context, needed, as_float=False)
+    schema = pl.Schema({name: plan.schema[name] for name in plan.schema if name not in _NOT_OF_LONGER_BARS})
+    names = check_columns(request.columns, schema)
+    now = question.as_of or context.clock()
+    made = [
+        _make_longer(group, question.resolution, to, own, calendar, now)
+        for own, group in _by_calendar(rows, context.facts())
+    ]
+    frame = pl.concat(made).filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
+    if frame.is_empty():
+        raise no_data_error(context.tables, question)
+    frame = frame.sort(_BAR).select(names)
+    return to_floats(frame.lazy(), frame.schema).collect() if as_float else frame
+
+
+def _needed(window: Window, to: Resolution) -> Window:
+    """What the bars that open in a window are made of lies in here."""
+    length = _SESSION + _LENGTHS.get(to, timedelta(days=1))
+    start = window.start if window.start - EARLIEST < length else window.start - length
+    end = window.end if LATEST - window.end < length else window.end + length
+    return Window(start, end)
+
+
+def _by_calendar(rows: pl.DataFrame, facts: Sequence[SourceFacts]) -> Iterator[tuple[SourceFacts, pl.DataFrame]]:
+    """The rows of all symbols that share a calendar: that of the first source by priority which has bars of the symbol."""
+    by_name = {source.name: source for source in facts}
+    sources = in_order(rows["source"].unique().to_list(), list(by_name))
+    owners = rows.group_by("symbol").agg(pl.col("source").cast(pl.Enum(sources)).min().cast(pl.String).alias("owner"))
+    kinds: dict[SourceFacts, list[str]] = {}
+    for symbol, owner in owners.sort("symbol").rows():
+        kinds.setdefault(replace(by_name.get(owner, SourceFacts(owner)), name=""), []).append(symbol)
+    for kind, symbols in kinds.items():
+        yield kind, rows if len(kinds) == 1 else rows.filter(pl.col("symbol").is_in(symbols))
+
+
+def _make_longer(
+    rows: pl.DataFrame,
+    finer: Resolution,
+    to: Resolution,
+    facts: SourceFacts,
+    calendar: Calendar | str | None,
+    now: datetime,
+) -> pl.DataFrame:
+    """Longer bars of some symbols, as far as they have ended; `source` names all that delivered a part of one."""
+    given = get_calendar(calendar) if isinstance(calendar, str) else calendar
+    trading = facts.trading_calendar if given is None else given
+    bars = resample(rows.drop("source"), to, trading, alignment=facts.alignment, resolution=finer)
+    if rows["source"].n_unique() == 1:
+        bars = bars.with_columns(source=pl.lit(rows["source"][0]))
+    else:
+        # Of a week, one source may have delivered some days and another the rest.
+        parts = resample(rows, to, trading, alignment=facts.alignment, resolution=finer)
+        names = parts.group_by(_BAR).agg(pl.col("source").unique().sort().str.join("+"))
+        bars = bars.join(names, on=_BAR, how="left", maintain_order="left")
+    return bars.filter(trading.bar_ends(bars["timestamp"], to) <= now).select(rows.columns)
