@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from gb_pipeline.storage.log import DamagedLog
     from gb_pipeline.storage.parquet import DamagedFile
 
+    __version__: str
+
 __all__ = [
     "Adjustment",
     "Alignment",
@@ -90,6 +92,7 @@ __all__ = [
     "Window",
     "WindowRefused",
     "WriteReport",
+    "__version__",
     "get_calendar",
 ]
 
@@ -120,11 +123,19 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home at first use; every name without a home of its own is an error class of `errors`."""
+    if name == "__version__":
+        return _version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version(__name__)
 
 
 def __dir__() -> list[str]:

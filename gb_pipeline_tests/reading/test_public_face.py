@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib.metadata import version
 
 import gb_pipeline
 from gb_pipeline import errors
@@ -12,7 +13,7 @@ from gb_pipeline import errors
 
 def test_every_promised_name_is_there_and_no_other():
     assert sorted(gb_pipeline.__all__) == gb_pipeline.__all__
-    for name in gb_pipeline.__all__:
+    for name in set(gb_pipeline.__all__) - {"__version__"}:
         assert getattr(gb_pipeline, name).__name__ == name
     assert dir(gb_pipeline) == gb_pipeline.__all__
 
@@ -55,6 +56,10 @@ print(Lake.open(sys.argv[1]).bars("AAPL", "1d").height)
 def test_damage_can_be_told_from_other_errors_of_a_lake():
     for kind in (gb_pipeline.DamagedFile, gb_pipeline.DamagedLog):
         assert issubclass(kind, gb_pipeline.LakeError)
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert gb_pipeline.__version__ == version("gb_pipeline")
 
 
 def test_every_public_name_is_documented():
