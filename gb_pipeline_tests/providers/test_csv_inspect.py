@@ -45,6 +45,8 @@ def test_files_that_read_have_no_problem(tmp_path: Path, packed: bool) -> None:
             "none of the source's symbols, it has PEP",
         ),
         ("", {}, "is empty"),
+        (HEADER + "2024-01-02,1,2,1,1.5,58.41M\n", {}, "volume is no number in 1 of the first 1 lines"),
+        (HEADER + "2024-01-02,1,2,1,1.123456789,1\n", {}, "close has more decimals than are stored"),
     ],
 )
 def test_what_a_fetch_would_fail_on_is_told(tmp_path: Path, text: str, options: dict[str, Any], says: str) -> None:

@@ -256,7 +256,7 @@ def test_each_instrument_of_a_file_has_an_order_of_its_own(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("line", [
     "2024-01-02,0.24 Dividend\n", "2024-01-02,0.24 Dividend,,,,\n", "2024-01-02,2:1 Stock Split,2:1 Stock Split,,,\n",
-    "2024-01-02,null,null,null,null,null\n", "2024-01-02,,,,,0\n", "2024-01-02,-,-,-,-,-\n",
+    "2024-01-02,null,null,null,null,null\n", "2024-01-02,N/A,N/A,N/A,N/A,N/A\n", "2024-01-02,,,,,0\n", "2024-01-02,-,-,-,-,-\n",
 ])  # fmt: skip
 @pytest.mark.parametrize("first", [True, False])
 def test_a_line_that_is_no_bar_never_vetoes_the_bar_beside_it(tmp_path: Path, line: str, first: bool) -> None:

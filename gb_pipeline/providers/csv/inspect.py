@@ -5,6 +5,7 @@ It is what `gb doctor` tells of a csv source. Nothing is stored, and nothing is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +13,13 @@ from datetime import UTC, datetime
 import polars as pl
 
 from gb_pipeline.config.settings import SourceSettings
-from gb_pipeline.errors import ConfigError, GbError, UnknownSymbol
+from gb_pipeline.errors import ConfigError, GbError, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import PRICES
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate, read
+from gb_pipeline.providers.csv.numbers import UNREADABLE as UNREADABLE_TEXT
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.own_rows import spelling, spellings
 from gb_pipeline.providers.csv.panel import wide_fields
@@ -27,7 +30,20 @@ from gb_pipeline.providers.csv.stamps import plausible_span
 from gb_pipeline.providers.csv.unpacked import Bounds
 from gb_pipeline.providers.csv.unreadable import refuse_unreadable
 from gb_pipeline.quality.advice import advise
+from gb_pipeline.quality.exact import read_numbers
+from gb_pipeline.quality.reasons import TOO_LARGE, TOO_PRECISE, UNREADABLE
 
+# What may be wrong with numbers, and what to do about it.
+_NUMBERS = {
+    UNREADABLE: (
+        "is no number",
+        "check `columns`, and the options `thousands`, `decimal_comma`, `suffixes` and `null_values`",
+    ),
+    TOO_PRECISE: ("has more decimals than are stored", "set `precision: wide` for this source"),
+    TOO_LARGE: ("is larger than what is stored", "set `precision: wide` for this source"),
+}
+# A text that may be shown because it is nearly a number.
+_FIGURES = re.compile(r"(?=.*[0-9])[-+0-9.,' \u00a0%$\u20ac\u00a3()eEkKmMbBtT]{1,40}")
 # Characters of a text that are looked at: some thousand lines.
 _HEAD = 128 * 2**10
 # Symbols whose files are opened; whether they are there is looked up of all.
@@ -113,6 +129,7 @@ class _Look:
             if refusal is not None:
                 yield refusal.error
             yield from self._misplaced(rows.frame["timestamp"])
+            yield from self._unreadable_numbers(rows.frame, where)
             if not rows.lines and rows.others and len(text) <= _HEAD:
                 yield UnknownSymbol(
                     f"{where} has none of the source's symbols, it has {list_some(rows.others)}",
@@ -126,6 +143,21 @@ class _Look:
         advice = advise(stamps.filter(stamps >= start), self.source.rules(self.resolution), zone=zone)
         if advice is not None:
             yield ConfigError(advice.what, fix=advice.fix)
+
+    def _unreadable_numbers(self, frame: pl.DataFrame, where: str) -> Iterator[GbError]:
+        """Columns of which more numbers cannot be read than the source puts up with, each with the first of them."""
+        for name in (*PRICES, "volume"):
+            column = frame.select(*(pl.col(name).alias(other) for other in (*PRICES, "volume")))
+            _, problems = read_numbers(column, self.source.precision)
+            for reason, (word, fix) in _NUMBERS.items():
+                rows = problems.filter(pl.col("reason") == reason)["index"]
+                if len(rows) <= self.source.max_bad_fraction * frame.height:
+                    continue
+                text = str(column[name][int(rows[0])]).removeprefix(UNREADABLE_TEXT)
+                shown = f", the first is {text!r}" if _FIGURES.fullmatch(text) else ""
+                yield PermanentVendorError(
+                    f"{name} {word} in {len(rows):,} of the first {frame.height:,} lines of {where}{shown}", fix=fix
+                )
 
 
 def _absent(errors: list[UnknownSymbol], total: int) -> list[GbError]:

@@ -101,7 +101,8 @@ class CsvOptions(BaseModel):
     thousands: Literal[",", ".", " ", "'"] | None = Field(default=None, description="what groups digits: 1,234.5")
     suffixes: bool = Field(default=False, description="numbers may end in K, M, B or T: 58.41M is 58410000")
     null_values: tuple[str, ...] = Field(
-        default=("", "null", "NaN", "nan", "NA"), description="texts that stand for an absent number"
+        default=("", "null", "Null", "NULL", "None", "NaN", "nan", "NA", "N/A", "n/a", "#N/A", "<NA>"),
+        description="texts that stand for an absent number",
     )
     volume: Literal["column", "none"] = Field(
         default="column", description="none: the vendor has no volume (a 0 there means unknown), 0 is stored"

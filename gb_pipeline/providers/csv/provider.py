@@ -54,7 +54,8 @@ class CsvProvider(Provider, InstrumentsProvider):
 
     Numbers come out as the text in the file; with a `price_scale` as that text divided by a power of ten, exactly.
     Every data line comes out in exactly one of any windows that touch without overlapping and cover the file: a line
-    whose stamp cannot be read goes with the readable line before it (the first lines: with the one after them).
+    whose stamp cannot be read goes with the readable line before it (the first lines: with the one after them), and in a file
+    of several instruments a line that names nobody goes with the one before it.
 
     Args:
         source: name, vendor spellings, resolutions and, where files carry dates, the calendar of a source.
@@ -70,7 +71,7 @@ class CsvProvider(Provider, InstrumentsProvider):
         True
     """
 
-    normaliser = "csv/1"
+    normaliser = "csv/2"
 
     def __init__(self, source: SourceSettings, options: CsvOptions) -> None:
         """Fill the preset in for every resolution, so that a mistake shows before the first fetch."""
@@ -117,15 +118,17 @@ class CsvProvider(Provider, InstrumentsProvider):
         """All rows of the symbol's files whose open lies in the window, sorted by it, equal ones as in the file.
 
         Returns:
-            `timestamp` is null where a stamp cannot be read; such rows stand behind the row that they go with.
+            `timestamp` is null where a stamp cannot be read; such rows stand behind the row that they go with, and `fault`
+            says why where that is known. `rows_read` counts all lines of the symbol in these files.
             `response_hash` is the SHA-256 over the SHA-256 of each file; `bytes` and `calls` count these files,
             whether they were read now or remembered.
 
         Raises:
-            UnknownSymbol: no file matches, or no archive has the member.
+            UnknownSymbol: no file matches, no archive has the member, or a file of several instruments does not name it.
             HistoryNotAvailable: the first dated file is younger than the window.
             PermanentVendorError: a session's dated file is missing, a file or archive cannot be read, lacks a column,
-                is in another encoding, or holds not one readable stamp.
+                is in another encoding, holds several instruments and was taken for one's, or too few of its stamps can be
+                read: it is `whole` unless each day has a file.
             TransientVendorError: a file changed while it was read.
             ConfigError: the options do not fit the symbol or the resolution.
         """
