@@ -294,7 +294,8 @@ def _refuse_unreadable(parsed: Sequence[ParsedFile], window: Window, *, whole: b
         anchors = item.frame["anchor"]
         dated = anchors.null_count() == 0 and item.dated
         if not dated or ((anchors >= window.start) & (anchors < window.end)).any():
-            raise item.refusal.error
+            # A new one each time: what is raised gathers where it went.
+            raise PermanentVendorError(item.refusal.error.what, fix=item.refusal.error.fix)
 
 
 def _missing_sessions(files: list[CsvFile], window: Window, zone: ZoneInfo, calendar: str) -> list[date]:
