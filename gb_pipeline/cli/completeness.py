@@ -29,7 +29,7 @@ _QUERY = """
                sum(quarantined)::bigint as quarantined,
                count(*) filter (where status in ('failed', 'refused')) as bad_sessions,
                min(first_timestamp) as first, max(last_timestamp) as last,
-               max(session) filter (where status not in ('closed', 'not_listed', 'failed', 'refused')) as last_session,
+               max(session) filter (where actual > 0) as last_session,
                count(*) filter (
                    where status not in ('closed', 'not_listed') and session >= from_session and session < until_session
                ) as recorded
@@ -58,10 +58,10 @@ def read_completeness(lake: Lake | None, settings: Settings | None, as_of: datet
 
     Returns:
         Records of `source, symbol, resolution, sessions, expected, actual, missing, open` (missing bars that nothing explains),
-        `quarantined, bad_sessions` (failed or refused), `first, last` (bars, UTC), `last_session, bytes`, `unfetched` (sessions
-        that are over and were never fetched), `behind_days` and `behind_sessions` (from the last session that is stored to the
-        last one that is over). The last three are None where gb.yaml does not have the series; the two about lag also where
-        nothing is stored.
+        `quarantined, bad_sessions` (failed or refused), `first, last` (bars, UTC), `last_session` (with a bar), `bytes`,
+        `unfetched` (sessions that are over and were never fetched), `behind_days` and `behind_sessions` (from the last session with
+        a bar to the last one that is over). The last three are None where gb.yaml does not have the series; the two about lag also
+        where nothing is stored.
     """
     now = as_of or datetime.now(UTC)
     sources = settings.sources if settings is not None else {}

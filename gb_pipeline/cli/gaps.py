@@ -83,7 +83,7 @@ def gaps(
     if groups:
         body = [_line(group) for group in groups[:limit]]
         print_table(_HEADINGS, body, styles=_STYLES, optional=["sessions"])
-    _explain(rows, found, hidden=len(groups) - limit, as_of=as_of)
+    _explain(rows, found, hidden=len(groups) - limit, as_of=as_of, asked=bool(reason) or everything)
     return ExitCode.OK
 
 
@@ -175,7 +175,7 @@ def _when(group: dict[str, Any]) -> str:
     return f"{start:%Y-%m-%d %H:%M} .. {end:{end_format}}"
 
 
-def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str | None) -> None:
+def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str | None, asked: bool) -> None:
     """What the reasons mean, how much is not shown, and what to do."""
     import polars as pl
 
@@ -189,7 +189,7 @@ def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str
         note(f"{hidden:,} lines are not shown (--limit, --json)")
     if rows.is_empty():
         nothing = "nothing is missing" if as_of is None else "nothing was known to be missing then"
-        note(f"{nothing} for these reasons" if found.height else nothing)
+        note(f"{nothing} that is not explained" if found.height and not asked else nothing)
     quiet = found.join(rows.select("reason").unique(), on="reason", how="anti")
     unseen = quiet.group_by("reason").agg(pl.col("missing").sum()).filter(pl.col("missing") > 0).sort("reason")
     if unseen.height:

@@ -11,11 +11,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gb_pipeline.errors import (
     ConfigError,
@@ -26,12 +27,11 @@ from gb_pipeline.errors import (
     TransientVendorError,
 )
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
-    from rich.table import Table
-
 # Width of tables in a pipe: wide enough that no cell is cut.
 _PIPE_WIDTH = 240
+# Between columns; and the least that a column of text is folded to.
+_GAP = 2
+_LEAST_TEXT = 20
 
 
 class ExitCode(IntEnum):
@@ -88,79 +88,110 @@ def print_table(
         rows: cells in the order of the headings; formatted by `text`.
         title: above it.
         styles: Rich style by cell text, such as `{"failed": "red"}`.
-        optional: headings of columns that are left out where the table is too wide without them, the last one first; a
-            pipe is as wide as a terminal usually is.
+        optional: headings of columns that are left out where the table is too wide with them, the last one first; a pipe is as
+            wide as a terminal usually is. Other columns that find no room on a terminal stand in a table of their own below.
         footer: cells of a last line, such as totals.
     """
     cells = [list(row) for row in rows]
-    width = layout_width()
-    shown = list(range(len(columns)))
-    while True:
-        table = _build_table(columns, cells, shown, title=title, styles=styles or {}, footer=footer)
-        console = _console_for(table)
-        left_out = next(
-            (position for name in reversed(optional) for position in shown if columns[position] == name), None
-        )
-        if left_out is None or console.measure(table, options=_wide(console)).maximum <= width:
+    whole = [
+        _make_column(heading, [row[place] for row in cells], styles or {}) for place, heading in enumerate(columns)
+    ]
+    if whole:
+        whole[0].least = min(whole[0].natural, layout_width() - 2)
+    for column, last in zip(whole, footer or [], strict=False):
+        column.end(format_value(last))
+    for heading in reversed(optional):
+        if sum(column.natural + _GAP for column in whole) <= layout_width():
             break
-        shown.remove(left_out)
+        whole = [column for column in whole if column.heading != heading]
+    for number, block in enumerate(_split_into_blocks(whole)):
+        _print_block(block, len(cells), title=None if number else title, footer=footer is not None)
+
+
+@dataclass
+class _Column:
+    """A column of a table as it is printed.
+
+    Attributes:
+        natural, least: characters that its longest cell takes, and that it needs to be readable when text is folded.
+    """
+
+    heading: str
+    cells: list[str]
+    styles: list[str | None]
+    numeric: bool
+    natural: int
+    least: int
+    last: str = ""
+
+    def end(self, text: str) -> None:
+        """Add the cell of the last line."""
+        self.last = text
+        self.natural = max(self.natural, len(text))
+        self.least = max(self.least, len(text))
+
+
+def _make_column(heading: str, values: Sequence[Any], styles: Mapping[str, str]) -> _Column:
+    decimals = _count_decimals(values)
+    texts = [f"{value:.{decimals}f}" if isinstance(value, Decimal) else format_value(value) for value in values]
+    natural = max(map(len, [heading, *(line for text in texts for line in text.split("\n"))]))
+    # Half a number, or half a date, is a wrong one: only text may be folded.
+    whole = any(isinstance(value, int | float | Decimal | date) for value in values)
+    return _Column(
+        heading,
+        texts,
+        [styles.get(str(value)) for value in values],
+        any(isinstance(value, int | float | Decimal) for value in values),
+        natural,
+        natural if whole else min(natural, _LEAST_TEXT),
+    )
+
+
+def _split_into_blocks(columns: list[_Column]) -> list[list[_Column]]:
+    """Columns that stand beside each other on a terminal; further ones below, each time beside the first one."""
+    if not sys.stdout.isatty() or len(columns) < 2:
+        return [columns]
+    first, *others = columns
+    blocks, block = [], [first]
+    for column in others:
+        if len(block) > 1 and sum(item.least + _GAP for item in [*block, column]) > layout_width():
+            blocks.append(block)
+            block = [first]
+        block.append(column)
+    return [*blocks, block]
+
+
+def _print_block(columns: Sequence[_Column], rows: int, *, title: str | None, footer: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.header_style = "bold"
+    table.show_footer = footer
+    for column in columns:
+        table.add_column(
+            escape(column.heading),
+            escape(column.last),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+            min_width=column.least,
+            no_wrap=column.least == column.natural,
+        )
+    for row in range(rows):
+        styled = [(escape(column.cells[row]), column.styles[row]) for column in columns]
+        table.add_row(*(f"[{style}]{cell}[/{style}]" if style else cell for cell, style in styled))
     # A line that is too long for the terminal is better than a cell that is cut.
+    console = Console(width=layout_width() if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    wide = console.options.update(max_width=_PIPE_WIDTH)
+    console.width = max(console.width, console.measure(table, options=wide).minimum)
     console.print(table)
 
 
 def layout_width() -> int:
     """How many columns tables are laid out for: those of the terminal, or of COLUMNS, or 80 in a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else 80
-
-
-def _console_for(table: Table) -> Console:
-    from rich.console import Console
-
-    console = Console(width=layout_width() if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-    console.width = max(console.width, console.measure(table, options=_wide(console)).minimum)
-    return console
-
-
-def _wide(console: Console) -> ConsoleOptions:
-    return console.options.update(max_width=_PIPE_WIDTH)
-
-
-def _build_table(
-    columns: Sequence[str],
-    cells: Sequence[Sequence[Any]],
-    shown: Sequence[int],
-    *,
-    title: str | None,
-    styles: Mapping[str, str],
-    footer: Sequence[Any] | None,
-) -> Table:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.header_style = "bold"
-    table.show_footer = footer is not None
-    room = layout_width()
-    for position in shown:
-        numeric = any(isinstance(row[position], int | float | Decimal) for row in cells)
-        # Half a number is a wrong number: text may be folded, numbers and what a row is about are not.
-        longest = max((len(str(row[position])) for row in cells), default=0)
-        whole = numeric or (position == 0 and longest < room)
-        last = "" if footer is None else format_value(footer[position])
-        table.add_column(
-            columns[position], last, justify="right" if numeric else "left", overflow="fold", no_wrap=whole
-        )
-    decimals = [_count_decimals(row[position] for row in cells) for position in range(len(columns))]
-    for row in cells:
-        formatted = []
-        for position in shown:
-            value, places = row[position], decimals[position]
-            cell = escape(f"{value:.{places}f}" if isinstance(value, Decimal) else format_value(value))
-            style = styles.get(str(value))
-            formatted.append(f"[{style}]{cell}[/{style}]" if style else cell)
-        table.add_row(*formatted)
-    return table
 
 
 def _count_decimals(values: Iterable[Any]) -> int:

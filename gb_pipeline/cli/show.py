@@ -124,7 +124,10 @@ def show(
 
 
 def _print_bars(frame: pl.DataFrame, name: str, rows: int, as_of: datetime | None) -> None:
-    print_table(_COLUMNS, frame.select(_COLUMNS).tail(rows).rows(), title=f"{name} (UTC)")
+    shown = frame.select(_COLUMNS).tail(rows)
+    if (shown["timestamp"] == shown["timestamp"].dt.truncate("1d")).all():
+        shown = shown.with_columns(shown["timestamp"].dt.date())
+    print_table(_COLUMNS, shown.rows(), title=f"{name} (UTC)")
     limit_note = f", the last {rows} of them shown (--limit, --json)" if frame.height > rows else ""
     note(format_count(frame.height, "bar") + _describe_as_of(as_of) + limit_note)
 

@@ -93,7 +93,7 @@ def status(
         if hidden:
             note(f"{hidden:,} more series of gb.yaml were never fetched (--incomplete lists them)")
     elif everything:
-        note(f"all {format_count(everything, 'series')} are complete" if everything > 1 else "it is complete")
+        note(f"all {everything:,} series are complete" if everything > 1 else "it is complete")
     else:
         note("nothing is stored yet, and gb.yaml names no series" if moment is None else "nothing was known then")
     return ExitCode.OK

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import errors
@@ -101,3 +102,68 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gb_pipeline.cli.options.load_settings", interrupted)
     monkeypatch.setattr("gb_pipeline.cli.doctor.load_settings", interrupted)
     assert run(["doctor"]) == 130
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make stdout a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [12345678901, Decimal("1234567.12345678"), date(2024, 1, 2), datetime(2024, 1, 2, 3, 4), "word"]
+        ),
+        min_size=1,
+        max_size=14,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+def test_no_number_date_or_word_is_cut_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, row: list[object]
+) -> None:
+    on_terminal(monkeypatch)
+    print_table([f"heading {number}" for number in range(len(row))], [row, row])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for value in row:
+        assert out.count(format_value(value)) >= 2 or isinstance(value, Decimal)
+    for number in range(len(row)):
+        assert f"heading {number}" in out
+
+
+def test_what_a_row_is_about_stands_beside_every_part_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal(monkeypatch)
+    print_table(["name", *map(str, range(9))], [["mine:S03", *["a text of some length"] * 9]])
+    parts = [line for line in capsys.readouterr().out.splitlines() if "mine:S03" in line]
+    assert len(parts) > 1
+
+
+def test_long_text_is_folded_and_long_names_are_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal(monkeypatch)
+    name = "source:A-NAME-OF-MORE-THAN-FORTY-CHARACTERS-IN-ALL"
+    print_table(["name", "finding"], [[name, "many words " * 20]])
+    out = capsys.readouterr().out
+    assert name in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.count("many") == 20
+
+
+@pytest.mark.parametrize(("length", "left"), [(10, ["a", "b", "c"]), (50, ["a", "b"]), (75, ["a"])])
+def test_optional_columns_go_first(capsys: pytest.CaptureFixture[str], length: int, left: list[str]) -> None:
+    print_table(["a", "b", "c"], [["x" * length, "y" * 12, "z" * 14]], optional=["b", "c"])
+    heading = capsys.readouterr().out.splitlines()[1].split()
+    assert heading == left
+
+
+def test_a_footer_stands_below_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "bars"], [["a", 1200], ["b", 34]], footer=("2 series", 1234))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[-1].split() == ["2", "series", "1,234"]
+    assert lines[-1].index("1,234") + 5 == lines[2].index("1,200") + 5
