@@ -1,6 +1,7 @@
 """This module compares stored bars with expected ones, and gives every run of missing bars a reason.
 
-What the calendar expects and what is stored are given to it.
+What the calendar expects and what is stored are given to it. What it finds is the coverage of a window, in which
+`coverage_model` names the gaps.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from gb_pipeline.quality.coverage_model import COVERAGE, find_absences
 from gb_pipeline.quality.rules import GapPolicy
 from gb_pipeline.quality.runs import Integers, row_runs
 
@@ -75,7 +77,33 @@ def find_gaps(
     in_doubt: pl.DataFrame | None = None,
     failed: bool = False,
 ) -> pl.DataFrame:
-    """Runs of missing bars of any number of series.
+    """Runs of missing bars of any number of series: the failure cases of their coverage.
+
+    Args:
+        expected, actual, policy, refused, in_doubt, failed: as of `compare`.
+
+    Returns:
+        Columns of `GAPS`, one row per gap, in the order of `expected`: from `start` up to `end` (half-open), `missing` bars
+        of it expected, `reason` one of `GapReason`.
+
+    Example:
+        >>> find_gaps(grid, stored, GapPolicy.NO_TRADE).select("session", "missing", "reason").rows()
+        [(datetime.date(2024, 1, 2), 3, 'no_trade')]
+    """
+    coverage = compare(expected, actual, policy, refused=refused, in_doubt=in_doubt, failed=failed)
+    return find_absences(coverage, REASONS).select(GAPS.names())
+
+
+def compare(
+    expected: pl.DataFrame,
+    actual: pl.DataFrame,
+    policy: GapPolicy,
+    *,
+    refused: pl.DataFrame | None = None,
+    in_doubt: pl.DataFrame | None = None,
+    failed: bool = False,
+) -> pl.DataFrame:
+    """The coverage of any number of series: which of the expected bars are stored, and why others are not.
 
     Args:
         expected: `symbol`, `session` (Date), `timestamp` and `end` (Datetime us UTC), sorted by symbol and timestamp.
@@ -86,19 +114,20 @@ def find_gaps(
         failed: the fetch of these sessions failed.
 
     Returns:
-        Columns of `GAPS`, one row per gap, in the order of `expected`: from `start` up to `end` (half-open), `missing` bars
-        of it expected, `reason` one of `GapReason`. A run ends where the session or the reason changes.
+        Columns of `COVERAGE`, in the order of `expected`: runs of neighbouring bars of a session from `start` up to `end`
+        (half-open), all of them stored or all absent for one `reason`; no row where nothing is absent at all.
 
     Example:
-        >>> find_gaps(grid, stored, GapPolicy.NO_TRADE).select("session", "missing", "reason").rows()
-        [(datetime.date(2024, 1, 2), 3, 'no_trade')]
+        >>> compare(grid, stored, GapPolicy.NO_TRADE).select("expected", "stored", "reason").rows()
+        [(600, 600, None), (3, 0, 'no_trade'), (837, 837, None)]
     """
     expected = expected.with_row_index(_PLACE)
     places = _places_of(expected.join(actual, on=_BAR, how="anti", maintain_order="left"))
     if not len(places):
-        return pl.DataFrame(schema=GAPS)
+        return pl.DataFrame(schema=COVERAGE)
     starts, counts = row_runs(expected)
-    session = np.repeat(np.arange(len(starts)), counts)[places]
+    sessions = np.repeat(np.arange(len(starts)), counts)
+    session = sessions[places]
     reason = np.full(len(places), _CODES[GapReason.FETCH_FAILED])
     if not failed:
         reason[:] = _CODES[GapReason.NO_TRADE if policy is GapPolicy.NO_TRADE else GapReason.UNKNOWN]
@@ -111,12 +140,19 @@ def find_gaps(
         if in_doubt is not None:
             doubtful = _places_of(expected.join(in_doubt, on=["symbol", "session"], how="semi"))
             reason[np.isin(places, doubtful)] = _CODES[GapReason.UNKNOWN]
-    breaks = (np.diff(places) != 1) | (np.diff(session) != 0) | (np.diff(reason) != 0)
-    gap_starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
-    lengths = np.diff(gap_starts, append=len(places))
-    begins, ends = expected[places[gap_starts]], expected["end"][places[gap_starts + lengths - 1]]
-    columns = (begins["symbol"], begins["session"], begins["timestamp"], ends, lengths, _REASONS[reason[gap_starts]])
-    return pl.DataFrame(dict(zip(GAPS, columns, strict=True)), schema_overrides=GAPS)
+    return _runs(expected, sessions, places, reason)
+
+
+def _runs(expected: pl.DataFrame, sessions: Integers, places: Integers, reasons: Integers) -> pl.DataFrame:
+    """Neighbouring bars of one session that are stored, or absent for the same reason, as one row."""
+    states = np.full(expected.height, _STORED)
+    states[places] = reasons
+    begins = np.concatenate([[0], np.flatnonzero((np.diff(sessions) != 0) | (np.diff(states) != 0)) + 1])
+    lengths, states = np.diff(begins, append=expected.height), states[begins]
+    heads, ends = expected[begins], expected["end"][begins + lengths - 1]
+    stored = np.where(states == _STORED, lengths, 0)
+    columns = (heads["symbol"], heads["session"], heads["timestamp"], ends, lengths, stored, _REASONS[states])
+    return pl.DataFrame(dict(zip(COVERAGE, columns, strict=True)), schema_overrides=COVERAGE)
 
 
 def _places_of(bars: pl.DataFrame) -> Integers:
@@ -130,5 +166,8 @@ def _delivered(expected: pl.DataFrame, places: Integers, refused: pl.DataFrame |
     return np.isin(places, _places_of(expected.join(refused, on=_BAR, how="semi")))
 
 
-_REASONS = pl.Series([reason.value for reason in GapReason])
+REASONS = tuple(reason.value for reason in GapReason)
+# The last one, which is none, is that of stored bars.
+_REASONS = pl.Series([*REASONS, None])
+_STORED = len(REASONS)
 _CODES = {reason: code for code, reason in enumerate(GapReason)}

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.quality.gaps import GAPS, GapReason, find_gaps
+from gb_pipeline.quality.coverage_model import COVERAGE, find_absences
+from gb_pipeline.quality.gaps import GAPS, REASONS, GapReason, compare
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import Integers, SessionRuns, expand, row_runs
 from gb_pipeline.quality.session_days import Flags, SessionDays
@@ -22,6 +23,7 @@ _GAP = ("start", "end", "missing", "reason")
 # A gap and the position of its day.
 _PLACED = pl.Schema({"place": pl.Int64(), **{name: GAPS[name] for name in _GAP}})
 _NO_GAPS = pl.DataFrame(schema=_PLACED)
+_NO_COVERAGE = pl.DataFrame(schema={"place": pl.Int64(), **COVERAGE})
 _NO_LIST = pl.Series("gaps", [[]], dtype=pl.List(pl.Struct({name: GAPS[name] for name in _GAP})))
 # In microseconds.
 _DAY = 86_400_000_000
@@ -97,9 +99,7 @@ def gaps_by_day(
     # A day without a stored or a refused row is missing as a whole.
     empty_days = suspects & (actual == 0) & (days.count(refused) == 0)
     doubts = np.zeros(days.height, dtype=bool) if in_doubt is None else in_doubt
-    gaps = [
-        closed_gaps(days),
-        _whole_days(days, ~days.listed, GapReason.NOT_LISTED),
+    coverage = [
         _empty_days(days, expected, empty_days & doubts, GapReason.FETCH_FAILED if failed else GapReason.UNKNOWN),
         _empty_days(days, expected, empty_days & ~doubts, GapReason.FETCH_FAILED if failed else GapReason.VENDOR_EMPTY),
     ]
@@ -110,7 +110,7 @@ def gaps_by_day(
         expected_bars = _expected_bars_of(days, expected, suspect_places)
         refused_with_stamp = refused.filter(pl.col("timestamp").is_not_null())
         doubtful = np.flatnonzero(doubts)
-        bar_gaps = find_gaps(
+        bar_runs = compare(
             expected_bars,
             rows,
             rules.gap_policy,
@@ -118,8 +118,11 @@ def gaps_by_day(
             in_doubt=pl.DataFrame([days.symbols[doubtful], days.sessions[doubtful]]) if len(doubtful) else None,
             failed=failed,
         )
-        gaps.append(bar_gaps.select(pl.Series("place", days.places(bar_gaps["symbol"], bar_gaps["session"])), *_GAP))
-    return gather_gaps(days, pl.concat(gaps))
+        bar_places = pl.Series("place", days.places(bar_runs["symbol"], bar_runs["session"]))
+        coverage.append(bar_runs.with_columns(bar_places).select(_NO_COVERAGE.columns))
+    absences = find_absences(pl.concat(coverage), REASONS).select(_PLACED.names())
+    not_expected = [closed_gaps(days), _whole_days(days, ~days.listed, GapReason.NOT_LISTED)]
+    return gather_gaps(days, pl.concat([*not_expected, absences]))
 
 
 def gather_gaps(days: SessionDays, gaps: pl.DataFrame) -> DayGaps:
@@ -151,13 +154,17 @@ def _whole_days(days: SessionDays, where: Flags, reason: GapReason) -> pl.DataFr
 
 
 def _empty_days(days: SessionDays, expected: ExpectedBars, where: Flags, reason: GapReason) -> pl.DataFrame:
+    """Coverage of days of which nothing is stored."""
     places = np.flatnonzero(where)
     if not len(places):
-        return _NO_GAPS
+        return _NO_COVERAGE
     day_places = places % days.count_of_days
-    first, missing = expected.starts[day_places], expected.counts[day_places]
-    last = first + missing - 1
-    return _place_gaps(places, expected.grid["timestamp"][first], expected.grid["end"][last], missing, reason)
+    first, count = expected.starts[day_places], expected.counts[day_places]
+    begins, ends = expected.grid["timestamp"][first], expected.grid["end"][first + count - 1]
+    reasons = pl.Series([reason.value]).new_from_index(0, len(places))
+    columns = (places, days.symbols[places], days.sessions[places], begins, ends, count, np.zeros_like(count), reasons)
+    named = dict(zip(_NO_COVERAGE.columns, columns, strict=True))
+    return pl.DataFrame(named, schema_overrides=_NO_COVERAGE.schema)
 
 
 def _place_gaps(
