@@ -26,6 +26,7 @@ from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.advice import advise
 from gb_pipeline.quality.reasons import OUTSIDE
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.unplaced import is_far
 
 
 @dataclass
@@ -106,7 +107,9 @@ class BatchWriter:
             progress = self.progress[fetch.chunk.job]
             progress.add(by_symbol[code], record, report)
             if isinstance(fetch.answer, Fetched) and _outside_sessions(by_symbol[code], code in report.unplaced):
-                progress.advise(advise(fetch.answer.frame["timestamp"], self.rules, zone=self.stamp_zone))
+                # Stamps of other years are no matter of time zones and calendars.
+                near = fetch.answer.frame.filter(~is_far(self._window(fetch.chunk)))["timestamp"]
+                progress.advise(advise(near, self.rules, zone=self.stamp_zone))
             records.append(record)
         return records
 

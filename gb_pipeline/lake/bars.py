@@ -191,14 +191,18 @@ class _Writer:
         They lie in a session that is refused, or its response has rows that may be of any day.
         """
         validation = self.validation
-        if not validation.refused and not validation.doubtful:
+        if not validation.refused and not validation.refused_answers and validation.doubts.is_empty():
             return stored.clear()[KEY]
         kinds = {"symbol": pl.String(), "session": pl.Date()}
         sessions = pl.DataFrame(sorted(validation.refused), schema=kinds, orient="row")
         return pl.concat(
             [
                 stored.join(sessions, on=["symbol", "session"], how="semi").select(KEY),
-                stored.filter(pl.col("symbol").is_in(list(validation.doubtful))).select(KEY),
+                stored.filter(pl.col("symbol").is_in(list(validation.refused_answers))).select(KEY),
+                stored.join(validation.doubts, on="symbol")
+                .filter(pl.col("session").is_between("first", "last"))
+                .select(KEY)
+                .unique(),
             ]
         )
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from gb_pipeline.lake.report import DESCRIBED, SessionStatus
 from gb_pipeline.market.exchange_sessions import ALWAYS_OPEN
-from gb_pipeline.market.moments import microseconds
+from gb_pipeline.market.moments import day_number, microseconds
 from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import SESSIONS, polars_schema
@@ -176,9 +176,9 @@ def describe_sessions(
     late_rows = days.count(late) if late is not None and late.height else 0
     duplicates = days.count(validation.duplicates)
     refused = _is_refused(days, validation)
-    # Where rows may be of any day, no day is known to have none.
-    unknown = refused | (_of(days, validation.doubtful) & (actual == 0) & (expected > 0))
-    in_doubt = refused | _of(days, validation.doubtful)
+    # Where rows without a day may be, no day is known to have none.
+    in_doubt = refused | _in_doubt(days, validation)
+    unknown = refused | (in_doubt & (actual == 0) & (expected > 0))
     # A line without a price is the vendor's way to say that there is no bar.
     is_no_bar = (pl.col("reasons").list.len() == 1) & pl.col("reasons").list.contains(NO_BAR)
     delivered = validation.bad.filter(~is_no_bar) if validation.bad.height else validation.bad
@@ -295,6 +295,15 @@ def _of(days: SessionDays, symbols: Collection[str]) -> Flags:
     is_one: Flags = days.symbols.is_in(list(symbols)).to_numpy()
     where: Flags = is_one & days.listed & ~days.closed
     return where
+
+
+def _in_doubt(days: SessionDays, validation: ValidationResult) -> Flags:
+    """Days of which rows may be that do not say theirs."""
+    doubts = np.zeros(days.height, dtype=bool)
+    for symbol, first, last in validation.doubts.iter_rows():
+        between = (days.numbers >= day_number(first)) & (days.numbers <= day_number(last))
+        doubts |= between & _of(days, [symbol])
+    return doubts
 
 
 def _count_withdrawn(runs: SessionRuns) -> Integers:

@@ -7,7 +7,7 @@ One pass over the columns tells whether anything is wrong (`clean`); only then d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cache
 
@@ -43,7 +43,7 @@ from gb_pipeline.quality.refusal import RefusedRows, refuse
 from gb_pipeline.quality.repeats import name_rows
 from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline.quality.runs import count_rows, is_ordered, row_runs
-from gb_pipeline.quality.unplaced import UnplacedRows, is_absurd, is_far, is_implausible
+from gb_pipeline.quality.unplaced import UnplacedRows, doubtful_days, is_absurd, is_far, is_implausible
 
 BAD = pl.Schema(
     {
@@ -54,6 +54,7 @@ BAD = pl.Schema(
         "row": pl.String(),
     }
 )
+DOUBTS = pl.Schema({"symbol": pl.String(), "first": pl.Date(), "last": pl.Date()})
 _GOOD = ("symbol", "session", "timestamp", *CONTENT)
 _PLACE = ("symbol", "session", "timestamp")
 # What is only said of a row for want of a better word.
@@ -76,6 +77,8 @@ class ValidationResult:
         unplaced: by symbol, rows of `bad` that belong to no session of the window; where they are too many, the whole
             answer is refused, and all its rows are in `bad`.
         received_by_symbol: rows of the frame.
+        doubts: `symbol`, `first`, `last` (Date, both inclusive): days of which rows without a readable stamp may be, so that
+            it is not known that the vendor has nothing there.
     """
 
     good: pl.DataFrame
@@ -85,6 +88,7 @@ class ValidationResult:
     refused: frozenset[tuple[str, date]]
     received_by_symbol: Mapping[str, int]
     unplaced: Mapping[str, UnplacedRows] = field(default_factory=dict)
+    doubts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DOUBTS))
 
     @property
     def received(self) -> int:
@@ -95,11 +99,6 @@ class ValidationResult:
     def refused_answers(self) -> frozenset[str]:
         """Symbols of whose answer nothing is believed."""
         return frozenset(symbol for symbol, rows in self.unplaced.items() if rows.refused)
-
-    @property
-    def doubtful(self) -> frozenset[str]:
-        """Symbols with rows that may be of any day: of no day of theirs is it known that the vendor has nothing."""
-        return frozenset(symbol for symbol, rows in self.unplaced.items() if rows.refused or rows.of_any_day)
 
 
 def validate(
@@ -141,7 +140,11 @@ def validate(
             good = numbers.hstack([sessions.alias("session")])[list(_GOOD)]
             no_bad = pl.DataFrame(schema={**BAD, "symbol": frame.schema["symbol"]})
             return ValidationResult(good, no_bad, no_bad[list(_PLACE)], find_anomalies(good), frozenset(), received)
-    return _name_breaches(ordered, numbers, problems, rules, window, moment, received, rows_read or {})
+    result = _name_breaches(ordered, numbers, problems, rules, window, moment, received, rows_read or {})
+    if any(rows.of_any_day for rows in result.unplaced.values()):
+        # Of the order in which rows came it hangs which days those may be of that say none.
+        return replace(result, doubts=doubtful_days(frame, rules, window))
+    return result
 
 
 def _with_optional(numbers: pl.DataFrame, rules: BarRules) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from gb_pipeline.quality.reasons import (
     IMPLAUSIBLE_TIMESTAMP,
     UNREADABLE_TIMESTAMP,
 )
+from gb_pipeline.quality.rules import BarRules
 
 # No source has bars of these years.
 _FIRST_YEAR, _END_YEAR = 1700, 2200
@@ -117,6 +118,42 @@ def _in_window_times(scale: tuple[int, int], window: Window) -> pl.Expr:
     first, end = microseconds(window.start) * divisor // factor, microseconds(window.end) * divisor // factor
     limit = 2**63 - 1
     return (stamp >= max(first, -limit)) & (stamp < min(end, limit)) & pl.lit(abs(first) < limit)
+
+
+def doubtful_days(frame: pl.DataFrame, rules: BarRules, window: Window) -> pl.DataFrame:
+    """Days of which an answer does not tell whether the vendor has something: those around rows whose day is not known.
+
+    Such a row stands between others, so it is of a day near theirs; one absurd row says nothing about all other years.
+
+    Args:
+        frame: `symbol`, `timestamp` and perhaps `fault` of an answer, in the order in which its rows came.
+        rules: of the source.
+        window: the requested one.
+
+    Returns:
+        Columns `symbol`, `first`, `last` (Date, both inclusive).
+    """
+    fault = pl.col("fault") if "fault" in frame.columns else pl.lit(None, pl.String)
+    of_no_day = (pl.col("timestamp").is_null() & fault.ne_missing(AMBIGUOUS_TIMESTAMP)) | is_implausible(window)
+    near = frame.select(pl.when(~is_far(window)).then("timestamp").alias("timestamp")).to_series()
+    rows = frame.select("symbol", of_no_day.alias("of_no_day")).with_columns(
+        rules.calendar.session_of(near, rules.resolution).alias("session")
+    )
+    known = pl.when(~pl.col("of_no_day")).then("session")
+    before, after = known.forward_fill().over("symbol"), known.backward_fill().over("symbol")
+    spans = (
+        rows.with_columns(
+            pl.min_horizontal(before, after).alias("first"), pl.max_horizontal(before, after).alias("last")
+        )
+        .filter("of_no_day")
+        .group_by("symbol", "first", "last")
+        .len()
+    )
+    # So many rows may fill so many sessions, with a weekend and a holiday in each week.
+    reach = pl.duration(days=pl.col("len") * 7 // 4 + 4)
+    # Where no row has a day, it may be any of the window.
+    first, last = pl.lit(window.start.date()), pl.lit(window.end.date())
+    return spans.select("symbol", (pl.col("first") - reach).fill_null(first), (pl.col("last") + reach).fill_null(last))
 
 
 def find_unplaced(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gb_pipeline.errors import WindowRefused
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline_tests.bars import at, changed, day, minutes
@@ -332,7 +333,7 @@ def test_another_symbol_does_not_suffer() -> None:
         pl.lit(None, pl.Datetime("us", "UTC")).alias("timestamp")
     )
     result = validate(pl.concat([bad, minutes("2024-01-02", 10)]), STRICT, WINDOW)
-    assert (result.good["symbol"].unique().to_list(), result.doubtful) == (["BTC-USD"], {"AAA-USD"})
+    assert (result.good["symbol"].unique().to_list(), result.refused_answers) == (["BTC-USD"], {"AAA-USD"})
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_an_hour_that_the_clock_shows_twice_discredits_nothing() -> None:
         pl.Series("fault", [None, "ambiguous_timestamp", "ambiguous_timestamp", None, None])
     )
     result = validate(frame, STRICT, WINDOW)
-    assert (result.good.height, codes(result), result.doubtful) == (3, [["ambiguous_timestamp"]] * 2, frozenset())
+    assert (result.good.height, codes(result), result.doubts.height) == (3, [["ambiguous_timestamp"]] * 2, 0)
 
 
 def test_a_row_far_from_the_window_is_not_looked_up_in_the_calendar() -> None:
@@ -371,3 +372,13 @@ def test_a_row_far_from_the_window_is_not_looked_up_in_the_calendar() -> None:
     assert (result.good.height, codes(result)) == (4, [["implausible_timestamp"]])
     assert "1492" in result.bad["row"][0]
     assert counted.calls < 50_000
+
+
+def test_a_row_without_a_day_casts_doubt_on_the_days_around_it_and_on_no_other_year() -> None:
+    rules = BarRules(resolution=Resolution.DAY, max_bad_fraction=0.2)
+    frame = stamped(minutes("2024-03-01", 20, step=86_400), {9: None})
+    decades = Window.of("1970-01-01", "2025-01-01")
+    (doubt,) = validate(frame, rules, decades).doubts.rows()
+    assert doubt == ("BTC-USD", at("2024-03-04T00:00").date(), at("2024-03-16T00:00").date())
+    reversed_file = frame.reverse()
+    assert validate(reversed_file, rules, decades).doubts.rows() == [doubt]
