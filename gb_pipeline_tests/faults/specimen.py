@@ -142,7 +142,7 @@ def _others(store: LakeStore) -> None:
     store.record_fetches(
         [
             fetches.FetchRecord(
-                SOURCE, symbol, "1m", window.start, window.end, _BEGIN, fetches.FetchOutcome.OK, rows=2880
+                SOURCE, symbol, "1m", window.start, window.end, _BEGIN, fetches.FetchOutcome.OK, received=2880
             )
             for symbol in (FIRST, SECOND)
         ]
