@@ -28,7 +28,7 @@ ROW_GROUP_ROWS = 65_536
 _MAGIC = b"PAR1"
 _TAIL = 8
 # Files up to this size in bytes are read at once.
-_SMALL = 4 << 20
+SMALL = 4 << 20
 # A column with fewer rows gets no dictionary, and one has to serve this many rows per value of the grid.
 _WORTH_A_DICTIONARY, _PER_VALUE = 4_096, 4
 # Rows from which the grid of a column is estimated.
@@ -132,7 +132,7 @@ def verified_source(files: Files, name: str, size: int) -> tuple[pa.NativeFile, 
     """
     expected, expected_footer = checksums(name)
     try:
-        if size <= _SMALL:
+        if size <= SMALL:
             data = files.read(name)
             _compare_size(len(data), size)
             intact = zlib.crc32(data) == expected
@@ -148,6 +148,16 @@ def verified_source(files: Files, name: str, size: int) -> tuple[pa.NativeFile, 
         return source, False
     except OSError as error:
         raise _classify_error(name, error) from None
+
+
+def bytes_if_intact(files: Files, name: str, size: int) -> bytes | None:
+    """All bytes of a file; None where they are not those that were written."""
+    try:
+        data = files.read(name)
+        expected, _ = checksums(name)
+    except (OSError, Unreadable):
+        return None
+    return data if len(data) == size and zlib.crc32(data) == expected else None
 
 
 def _compare_size(actual: int, size: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.workers import THREADS, leaf_pool
 
 FILE, ROW = "file", "row"
+# So many files, or files of so many rows, are read as whole bytes and decoded together, at most so many at once.
+_MANY, _MANY_ROWS, _AT_ONCE = 4, 8_192, 64
 
 Between = tuple[str, Any, Any]
 
@@ -59,15 +62,10 @@ def read(
     if between is not None and any(ranges) and between[0] not in names:
         names.append(between[0])
 
-    def read_one(position: int) -> pa.Table:
-        return _read_file(storage, dataset, rows[position], names, ranges[position], threads=len(rows) == 1)
-
-    tables = [read_one(0)] if len(rows) == 1 else list(leaf_pool().map(read_one, range(len(rows))))
-    combined = tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
-    frame = pl.DataFrame(combined) if names else pl.DataFrame(schema={}, height=sum(table.num_rows for table in tables))
+    frame, heights = _read_files(storage, dataset, rows, names, ranges)
     derived = [name for name in schema if name not in stored]
     if derived:
-        file_numbers = np.repeat(np.arange(len(rows), dtype=np.uint32), [table.num_rows for table in tables])
+        file_numbers = np.repeat(np.arange(len(rows), dtype=np.uint32), heights)
         positions = pl.Series(FILE, file_numbers)
         frame = frame.hstack(
             [
@@ -174,14 +172,64 @@ def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parqu
     )
 
 
+def _read_files(
+    storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str], ranges: list[Between | None]
+) -> tuple[pl.DataFrame, list[int]]:
+    """Columns of some files, one after the other, and how many rows each has; ranges are only used to read less."""
+    read_one = partial(_read_file, storage, dataset, names, threads=len(rows) == 1)
+    together = bool(names) and (len(rows) >= _MANY or sum(row["rows"] or 0 for row in rows) >= _MANY_ROWS)
+    frames, heights = [], list[int]()
+    for start in range(0, len(rows), _AT_ONCE):
+        batch = slice(start, start + _AT_ONCE)
+        frame = _read_together(storage, dataset, rows[batch], names) if together else None
+        if frame is not None:
+            heights += [row["rows"] for row in rows[batch]]
+        else:
+            run = map if len(rows) == 1 else leaf_pool().map
+            tables = list(run(read_one, rows[batch], ranges[batch]))
+            heights += [table.num_rows for table in tables]
+            frame = _to_frame(tables, names)
+        frames.append(frame)
+    return (frames[0] if len(frames) == 1 else pl.concat(frames)).rechunk(), heights
+
+
+def _to_frame(tables: list[pa.Table], names: list[str]) -> pl.DataFrame:
+    combined = tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+    return pl.DataFrame(combined) if names else pl.DataFrame(schema={}, height=combined.num_rows)
+
+
+def _read_together(
+    storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str]
+) -> pl.DataFrame | None:
+    """Columns of several small files, decoded in one go, which takes half of what each by itself does.
+
+    Returns:
+        None where a file is large or anything is wrong: then each is read by itself, and the wrong one is named.
+    """
+    if any(row["size"] > parquet.SMALL for row in rows):
+        return None
+    folder = storage.table_name(dataset.name)
+    sources = [(f"{folder}/{row['path']}", row["size"]) for row in rows]
+    run = map if len(rows) == 1 else leaf_pool().map
+    contents = list(run(lambda source: parquet.bytes_if_intact(storage.files, *source), sources))
+    intact = [content for content in contents if content is not None]
+    if len(intact) < len(rows):
+        return None
+    try:
+        frame = pl.read_parquet(intact, columns=names, hive_partitioning=False, glob=False)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    return frame if frame.height == sum(row["rows"] for row in rows) else None
+
+
 def _read_file(
     storage: Storage,
     dataset: Dataset,
-    row: Mapping[str, Any],
     names: list[str],
+    row: Mapping[str, Any],
     needed_range: Between | None,
     *,
-    threads: bool,
+    threads: bool = False,
 ) -> pa.Table:
     name = f"{storage.table_name(dataset.name)}/{row['path']}"
     try:

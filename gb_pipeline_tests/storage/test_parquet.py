@@ -44,7 +44,7 @@ def data_file(store: LakeStore) -> str:
 def test_no_bit_of_a_file_flips_unseen(
     lake: LakeStore, monkeypatch: pytest.MonkeyPatch, small: int, share: int
 ) -> None:
-    monkeypatch.setattr(parquet, "_SMALL", small)
+    monkeypatch.setattr(parquet, "SMALL", small)
     files, name = LocalFiles(lake.storage.root), data_file(lake)
     path = lake.storage.root / name
     whole = path.read_bytes()
