@@ -50,21 +50,25 @@ class Snapshot:
         """The newest moment that a row of this version was stamped with, microseconds since 1970."""
         return int(self.transactions.get(CLOCK, 0))
 
-    def after(self, entry: Entry) -> Snapshot:
-        """The snapshot that a commit on top of this one makes."""
+    def after(self, *entries: Entry) -> Snapshot:
+        """The snapshot that some commits on top of this one make, one after the other."""
+        removed, added = set[str](), dict[str, Mapping[str, Any]]()
+        table_id, transactions = self.table_id, dict(self.transactions)
+        for entry in entries:
+            for action in entry.removes:
+                path = unquote(action["path"])
+                removed.add(path)
+                added.pop(path, None)
+            added |= {unquote(action["path"]): action for action in entry.adds}
+            table_id = str(entry.metadata["id"]) if entry.metadata else table_id
+            transactions |= entry.transactions
         files = self.files
-        if entry.removes:
-            removed_paths = [unquote(action["path"]) for action in entry.removes]
-            files = files.filter(~pl.col("path").is_in(removed_paths))
-        if entry.adds:
-            files = pl.concat([files, index_files(self.dataset, entry.adds)])
-        return replace(
-            self,
-            version=entry.version,
-            table_id=str(entry.metadata["id"]) if entry.metadata else self.table_id,
-            files=files,
-            transactions={**self.transactions, **entry.transactions} if entry.transactions else self.transactions,
-        )
+        if removed:
+            files = files.filter(~pl.col("path").is_in(list(removed)))
+        if added:
+            files = pl.concat([files, index_files(self.dataset, list(added.values()))])
+        version = entries[-1].version if entries else self.version
+        return replace(self, version=version, table_id=table_id, files=files, transactions=transactions)
 
     def select(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -79,8 +79,13 @@ class Table:
         if self._newest.version < 0 and (seal := self.checkpoints.seal()) is not None:
             # What delta-rs notes beside a checkpoint is for other programs.
             self._newest = self.checkpoints.read(seal)
-        while (entry := self.entry(self._newest.version + 1)) is not None:
-            self._apply(entry)
+        entries: list[Entry] = []
+        try:
+            while (entry := self.entry(self._newest.version + 1 + len(entries))) is not None:
+                entries.append(entry)
+        finally:
+            # Those before a damaged one count.
+            self._apply(entries)
         self._refuse_backwards()
 
     def _has_traces(self) -> bool:
@@ -93,7 +98,7 @@ class Table:
         The entry counts whatever happens here: what cannot be done now, such as for want of space, the next commit does.
         """
         with self._guard:
-            self._apply(entry)
+            self._apply([entry])
             with suppress(OSError):
                 self._complete_previous(entry.version)
                 self._mirror(entry.version, data)
@@ -115,10 +120,13 @@ class Table:
             entries.append(entry)
         return entries
 
-    def _apply(self, entry: Entry) -> None:
-        self._newest = self._newest.after(entry)
-        self._recent[entry.version] = entry
-        self._recent.pop(entry.version - _RECENT, None)
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        self._newest = self._newest.after(*entries)
+        for entry in entries:
+            self._recent[entry.version] = entry
+            self._recent.pop(entry.version - _RECENT, None)
 
     def entry(self, version: int) -> Entry | None:
         """The entry of a version, verified; None where there is none (yet).
