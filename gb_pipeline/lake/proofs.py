@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from gb_pipeline.errors import CompactionRefused
@@ -20,7 +21,8 @@ from gb_pipeline.lake.stored import window_files
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.fingerprint import session_fingerprints
+from gb_pipeline.quality.fingerprint import describe_runs
+from gb_pipeline.quality.runs import Integers, SessionRuns, expand, row_runs, rows_of, session_runs, whole_numbers
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.compaction import Proof
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
@@ -29,50 +31,78 @@ from gb_pipeline.storage.table import Tables
 # Sessions may begin up to a day before and end up to a day after their date, in UTC; a label may stand for a month.
 _MARGIN = timedelta(days=32)
 _SESSION = ["symbol", "session"]
+_ROW = [*_SESSION, "timestamp", *CONTENT]
 _MISMATCHES = pl.Schema(
     {"symbol": pl.String(), "session": pl.Date(), "rows": pl.Int64(), "actual": pl.Int64(), "problem": pl.String()}
 )
 
 
 def proof(tables: Tables) -> Proof:
-    """The proof that compaction runs before it rewrites a partition.
+    """The proof that compaction runs before it rewrites partitions: current bars are those that the ledger recorded."""
 
-    The returned function raises `CompactionRefused` where current bars are not those that the ledger recorded.
-    """
-
-    def prove(dataset: Dataset, partitions: Sequence[tuple[Mapping[str, Any], pl.DataFrame]]) -> None:
+    def begin(dataset: Dataset, files: pl.DataFrame) -> _LedgerComparison | None:
         kind = parse_bar_table(dataset.name)
-        if kind is None:
+        current = files.filter(IS_CURRENT) if kind is not None else files.clear()
+        return None if kind is None or current.is_empty() else _LedgerComparison(tables, dataset, *kind, current)
+
+    return begin
+
+
+class _LedgerComparison:
+    """Bars of some files against the ledger, which is read once for all of them."""
+
+    def __init__(
+        self, tables: Tables, dataset: Dataset, resolution: Resolution, precision: Precision, files: pl.DataFrame
+    ) -> None:
+        self.tables, self.dataset, self.resolution, self.precision = tables, dataset, resolution, precision
+        self._recorded = {
+            source: _read_recorded(
+                tables,
+                source,
+                resolution,
+                of_source["symbol"].unique().to_list() if "symbol" in dataset.partition_by else None,
+                of_source["min.timestamp"].min(),
+                of_source["max.timestamp"].max(),
+            )
+            for (source,), of_source in files.group_by("source")
+        }
+        # Rows of sessions that go on in other partitions.
+        self._incomplete: list[tuple[str, pl.DataFrame]] = []
+
+    def compare(self, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
+        """Compare the current rows of a partition; those of sessions of which it has a part only are left to `finish`."""
+        if not values[IS_CURRENT]:
             return
-        by_source: dict[str, list[pl.DataFrame]] = {}
-        for values, rows in partitions:
-            if values[IS_CURRENT]:
-                with_symbol = (
-                    rows if "symbol" in rows.columns else rows.with_columns(pl.lit(values["symbol"]).alias("symbol"))
-                )
-                by_source.setdefault(values["source"], []).append(with_symbol.select("symbol", "timestamp", *CONTENT))
-        for source, parts in by_source.items():
-            mismatches = find_mismatches(tables, source, *kind, _by_symbol(parts))
-            if mismatches.height:
-                symbol, session, problem = mismatches.select("symbol", "session", "problem").row(0)
-                raise CompactionRefused(
-                    f"{dataset.name} {source} {symbol}, session {session}: {problem}"
-                    f" ({mismatches.height} such session{'s' if mismatches.height > 1 else ''}); nothing was changed",
-                    fix=f"`gb verify {source}:{symbol} --repair` fetches it again",
-                )
+        source = values["source"]
+        if "symbol" not in rows.columns:
+            rows = rows.with_columns(pl.lit(values["symbol"]).alias("symbol"))
+        incomplete = self._refuse_mismatches(source, rows.select("symbol", "timestamp", *CONTENT))
+        if incomplete.height:
+            self._incomplete.append((source, incomplete))
 
-    return prove
+    def finish(self) -> None:
+        """Compare the sessions that lie in several partitions."""
+        for source in {source for source, _ in self._incomplete}:
+            parts = [rows for part_source, rows in self._incomplete if part_source == source]
+            self._refuse_mismatches(source, pl.concat(parts).sort("symbol", "timestamp"))
 
-
-def _by_symbol(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Rows sorted by symbol and timestamp; parts that are sorted only have to be put in order."""
-    firsts = [
-        (frame["symbol"][0], frame["symbol"][-1], frame["timestamp"][0], number) for number, frame in enumerate(parts)
-    ]
-    rows = pl.concat([parts[number] for *_, number in sorted(firsts)])
-    if all(first == last for first, last, *_ in firsts):
-        return rows
-    return rows.sort("symbol", "timestamp")
+    def _refuse_mismatches(self, source: str, rows: pl.DataFrame) -> pl.DataFrame:
+        first, last = rows["timestamp"].min(), rows["timestamp"].max()
+        low, high = _range(first, last)
+        near = self._recorded[source].filter(
+            (pl.col("session") >= low)
+            & (pl.col("session") < high)
+            & pl.col("symbol").is_in(rows["symbol"].unique().implode())
+        )
+        mismatches, incomplete = _compare(self.tables, source, self.resolution, self.precision, rows, near)
+        if mismatches.height:
+            symbol, session, problem = mismatches.select("symbol", "session", "problem").row(0)
+            raise CompactionRefused(
+                f"{self.dataset.name} {source} {symbol}, session {session}: {problem}"
+                f" ({mismatches.height} such session{'s' if mismatches.height > 1 else ''}); nothing was changed",
+                fix=f"`gb verify {source}:{symbol} --repair` fetches it again",
+            )
+        return incomplete
 
 
 def find_mismatches(
@@ -89,11 +119,16 @@ def find_mismatches(
     """
     if rows.is_empty():
         return pl.DataFrame(schema=_MISMATCHES)
-    first, last = rows["timestamp"].min(), rows["timestamp"].max()
-    assert isinstance(first, datetime) and isinstance(last, datetime)
     symbols = rows["symbol"].unique().to_list()
-    days = _days_before(first.date()), _days_after(last.date())
-    recorded = ledger.current(tables, source, resolution, symbols, days).select(
+    recorded = _read_recorded(tables, source, resolution, symbols, rows["timestamp"].min(), rows["timestamp"].max())
+    return _compare(tables, source, resolution, precision, rows, recorded)[0]
+
+
+def _read_recorded(
+    tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str] | None, first: object, last: object
+) -> pl.DataFrame:
+    """What the ledger says about bars from a first to a last timestamp."""
+    return ledger.current(tables, source, resolution, symbols, _range(first, last)).select(
         "symbol",
         "session",
         "actual",
@@ -102,19 +137,34 @@ def find_mismatches(
         "last_timestamp",
         pl.col("fingerprint").alias("recorded"),
     )
-    placed = _place_in_sessions(rows, recorded, resolution)
-    unplaced = placed.filter(pl.col("session").is_null())
-    in_sessions = placed.drop_nulls("session").select("symbol", "session", "timestamp", *CONTENT)
+
+
+def _range(first: object, last: object) -> tuple[date, date]:
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    return _days_before(first.date()), _days_after(last.date())
+
+
+def _compare(
+    tables: Tables,
+    source: str,
+    resolution: Resolution,
+    precision: Precision,
+    rows: pl.DataFrame,
+    recorded: pl.DataFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What `find_mismatches` returns, and the rows of sessions of which `rows` have a part only."""
+    runs, unplaced = _find_sessions(rows, recorded, resolution)
     own_records = recorded.filter(pl.col("precision") == precision.value)
-    complete = _complete_sessions(bars_dataset(resolution, precision), rows, own_records)
+    compared = describe_runs(runs, source, resolution, precision).join(own_records, on=_SESSION)
+    differs = (pl.col("rows") != pl.col("actual")) | pl.col("fingerprint").ne_missing(pl.col("recorded"))
+    if unplaced.is_empty() and not compared.select(differs.any()).item():
+        return pl.DataFrame(schema=_MISMATCHES), rows.clear()
+    complete = _complete_sessions(bars_dataset(resolution, precision), runs, own_records)
     if precision is Precision.WIDE:
-        in_sessions = _with_standard(
-            tables, source, resolution, in_sessions, own_records.join(complete, on=_SESSION, how="semi")
-        )
-    fingerprints = session_fingerprints(in_sessions, source, resolution, precision)
-    compared = fingerprints.join(own_records, on=_SESSION).join(
-        complete.with_columns(pl.lit(True).alias("whole")), on=_SESSION, how="left"
-    )
+        whole = own_records.join(complete, on=_SESSION, how="semi")
+        runs = session_runs(_with_standard(tables, source, resolution, rows_of(runs).select(_ROW), whole))
+        compared = describe_runs(runs, source, resolution, precision).join(own_records, on=_SESSION)
+    compared = compared.join(complete.with_columns(pl.lit(True).alias("whole")), on=_SESSION, how="left")
     mismatches = compared.with_columns(
         pl.when((pl.col("rows") > pl.col("actual")) | ((pl.col("rows") < pl.col("actual")) & pl.col("whole")))
         .then(pl.format("{} bars are stored where {} were recorded", "rows", "actual"))
@@ -129,15 +179,25 @@ def find_mismatches(
         pl.lit(0, pl.Int64).alias("actual"), pl.format("{} bars lie in no recorded session", "rows").alias("problem")
     )
     parts = [part.select(_MISMATCHES.names()).cast(_MISMATCHES) for part in (mismatches, unrecorded)]
-    return pl.concat(parts).sort(_SESSION)
+    in_part = compared.filter((pl.col("rows") < pl.col("actual")) & pl.col("whole").is_null())
+    incomplete = rows.clear()
+    if in_part.height:
+        incomplete = rows_of(runs).join(in_part.select(_SESSION), on=_SESSION, how="semi").select(rows.columns)
+    return pl.concat(parts).sort(_SESSION), incomplete
 
 
-def _complete_sessions(dataset: Dataset, rows: pl.DataFrame, recorded: pl.DataFrame) -> pl.DataFrame:
+def _complete_sessions(dataset: Dataset, runs: SessionRuns, recorded: pl.DataFrame) -> pl.DataFrame:
     """`symbol` and `session` of recorded sessions whose partitions are all among those of the rows."""
     symbol_column = ["symbol"] if "symbol" in dataset.partition_by else []
     period = str(dataset.period)
-    # Far fewer days than rows have to be written as text.
-    days = rows.select(*symbol_column, pl.col("timestamp").dt.date().alias("day")).unique()
+    stamps = runs.frame["timestamp"]
+    # The first and the last row of a session tell all periods that it reaches into.
+    days = pl.concat(
+        [
+            pl.DataFrame([runs.symbols, stamps[rows].dt.date().alias("day")]).select(*symbol_column, "day").unique()
+            for rows in (runs.starts, runs.starts + runs.counts - 1)
+        ]
+    )
     periods = days.select(*symbol_column, pl.col("day").dt.strftime(period).alias("period")).unique()
     edges = recorded.drop_nulls("first_timestamp").select(
         *_SESSION, *(pl.col(f"{edge}_timestamp").dt.strftime(period).alias(edge) for edge in ("first", "last"))
@@ -172,29 +232,59 @@ def _with_standard(
         ["symbol", "timestamp", *CONTENT],
         between=("timestamp", window.start, window.end),
     ).filter(pl.col("symbol").is_in(symbols))
-    placed = _place_in_sessions(standard.sort("symbol", "timestamp"), incomplete, resolution).drop_nulls("session")
-    return unite(wide, placed, ["symbol", "timestamp"]).sort("symbol", "timestamp")
+    placed, _ = _find_sessions(standard.sort("symbol", "timestamp"), incomplete, resolution)
+    return unite(wide, rows_of(placed), ["symbol", "timestamp"]).sort("symbol", "timestamp")
 
 
-def _place_in_sessions(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) -> pl.DataFrame:
-    """Rows with their session, null where none that is recorded has them between its first and last bar."""
+def _find_sessions(
+    rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution
+) -> tuple[SessionRuns, pl.DataFrame]:
+    """The sessions of rows that are sorted by symbol and timestamp, and the rows that lie in none that is recorded."""
     if not resolution.intraday:
-        recorded_days = recorded.select("symbol", "session", pl.lit(True).alias("known"))
+        days = recorded.select("symbol", "session", pl.lit(True).alias("is_recorded"))
         labelled = rows.with_columns(pl.col("timestamp").dt.date().alias("session"))
-        return labelled.join(recorded_days, on=["symbol", "session"], how="left", maintain_order="left").with_columns(
-            pl.when("known").then("session").alias("session")
-        )
-    edges = recorded.drop_nulls("first_timestamp").select("symbol", "session", "first_timestamp", "last_timestamp")
-    placed = rows.join_asof(
-        edges.sort("symbol", "first_timestamp"),
-        left_on="timestamp",
-        right_on="first_timestamp",
-        by="symbol",
-        strategy="backward",
-        check_sortedness=False,
+        placed = labelled.join(days, on=_SESSION, how="left", maintain_order="left")
+        unplaced = placed.filter(pl.col("is_recorded").is_null())
+        return session_runs(placed.drop_nulls("is_recorded") if unplaced.height else placed), unplaced
+    edges = recorded.drop_nulls("first_timestamp").sort("symbol", "first_timestamp")
+    starts, ends = _edges_in_rows(rows, edges)
+    is_stored = starts < ends
+    found, counts = edges.filter(pl.Series(is_stored)), (ends - starts)[is_stored]
+    covered = expand(starts[is_stored], counts)
+    if len(covered) == rows.height:
+        return SessionRuns(rows, starts[is_stored], counts, found["symbol"], found["session"]), rows.clear()
+    is_covered = np.zeros(rows.height, dtype=bool)
+    is_covered[covered] = True
+    firsts = np.cumsum(counts) - counts
+    return (
+        SessionRuns(rows[covered], firsts, counts, found["symbol"], found["session"]),
+        rows.filter(~pl.Series(is_covered)),
     )
-    inside = pl.col("timestamp") <= pl.col("last_timestamp")
-    return placed.with_columns(pl.when(inside).then("session").alias("session"))
+
+
+def _edges_in_rows(rows: pl.DataFrame, edges: pl.DataFrame) -> tuple[Integers, Integers]:
+    """Where each recorded session begins and ends in rows; one ends at the latest where the next one begins.
+
+    Args:
+        edges: `symbol`, `first_timestamp`, `last_timestamp`, sorted by the first two.
+    """
+    stamps = whole_numbers(rows["timestamp"])
+    firsts, lasts = whole_numbers(edges["first_timestamp"]), whole_numbers(edges["last_timestamp"])
+    starts, ends = np.zeros(edges.height, np.int64), np.zeros(edges.height, np.int64)
+    row_starts, row_counts = row_runs(rows, ["symbol"])
+    rows_of_symbol = dict(
+        zip(rows["symbol"][row_starts], zip(row_starts, row_starts + row_counts, strict=True), strict=True)
+    )
+    edge_starts, edge_counts = row_runs(edges, ["symbol"])
+    for symbol, low, count in zip(edges["symbol"][edge_starts], edge_starts, edge_counts, strict=True):
+        if symbol not in rows_of_symbol:
+            continue
+        first_row, end_row = rows_of_symbol[symbol]
+        here, own = slice(low, low + count), stamps[first_row:end_row]
+        starts[here] = first_row + np.searchsorted(own, firsts[here], "left")
+        after_last = first_row + np.searchsorted(own, lasts[here], "right")
+        ends[here] = np.minimum(after_last, np.append(starts[here][1:], end_row))
+    return starts, ends
 
 
 def _days_before(day: date) -> date:

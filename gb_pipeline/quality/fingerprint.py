@@ -73,7 +73,11 @@ def session_fingerprints(
         >>> session_fingerprints(good, "sim", Resolution.MINUTE, Precision.STANDARD)["rows"].to_list()
         [1440]
     """
-    runs = session_runs(frame)
+    return describe_runs(session_runs(frame), source, resolution, precision)
+
+
+def describe_runs(runs: SessionRuns, source: str, resolution: Resolution, precision: Precision) -> pl.DataFrame:
+    """The same of runs."""
     fingerprints = fingerprint_runs(runs, source, resolution, precision)
     columns = [runs.symbols, runs.sessions, pl.Series(runs.counts), pl.Series(fingerprints)]
     return pl.DataFrame([values.alias(name) for name, values in zip(FINGERPRINTS, columns, strict=True)])

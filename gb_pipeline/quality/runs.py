@@ -59,6 +59,11 @@ def session_runs(frame: pl.DataFrame) -> SessionRuns:
     return SessionRuns(frame, starts, counts, frame["symbol"][starts], frame["session"][starts])
 
 
+def rows_of(runs: SessionRuns) -> pl.DataFrame:
+    """The rows with the `session` (Date) of their run."""
+    return runs.frame.with_columns(runs.sessions[np.repeat(np.arange(len(runs.starts)), runs.counts)].alias("session"))
+
+
 def row_runs(frame: pl.DataFrame, keys: Sequence[str] = SESSION) -> tuple[Integers, Integers]:
     """Starts and lengths of the runs of rows with the same keys, as the rows stand."""
     rows = frame.height

@@ -86,14 +86,6 @@ class Draft:
         fixed_partitions = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
         self._pieces += cut_into_pieces(self.table.dataset, rows, fixed_partitions)
 
-    def add_partition(self, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
-        """Rows of one partition, in the file schema, as one file."""
-        self._pieces.append(
-            single_piece(
-                self.table.dataset, {name: _partition_text(value) or "" for name, value in values.items()}, rows
-            )
-        )
-
     def add_file(self, action: Mapping[str, Any]) -> None:
         """A file that is written and durable already, as an add action."""
         self._adds.append(dict(action))
@@ -124,10 +116,19 @@ class Draft:
         else:
             actions = [self._write_piece(piece) for piece in pieces]
         reach("file_written")
+        self.flush(actions)
+        return actions
+
+    def write_partition(self, values: Mapping[str, Any], rows: pl.DataFrame) -> dict[str, Any]:
+        """Write rows of one partition, in the file schema, as a file that is to be flushed; its add action."""
+        texts = {name: _partition_text(value) or "" for name, value in values.items()}
+        return self._write_piece(single_piece(self.table.dataset, texts, rows))
+
+    def flush(self, actions: list[dict[str, Any]]) -> None:
+        """Make written files durable, and part of the draft."""
         self.table.files.flush([f"{Storage.table_name(self.table.name)}/{action['path']}" for action in actions])
         reach("files_synced")
         self._adds += actions
-        return actions
 
     def _write_piece(self, piece: Piece) -> dict[str, Any]:
         encoded = parquet.encode(self.table.dataset, piece.table(self.table.dataset))

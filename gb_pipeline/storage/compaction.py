@@ -8,9 +8,10 @@ another moment, and no clock moves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -21,14 +22,29 @@ from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, Dataset
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.snapshot import Snapshot, index_files
 from gb_pipeline.storage.table import Tables
+from gb_pipeline.storage.workers import THREADS
 
 # A period to which rows are still added is rewritten when it has this many files.
 MIN_FILES = 4
 # Rows that are rewritten in one commit, while other writers of the table wait.
 ROWS_AT_ONCE = 2_000_000
 _LISTED = 20
-# Compares rows of whole partitions, each with the partition's values, with what was recorded elsewhere; raises where they differ.
-Proof = Callable[[Dataset, Sequence[tuple[Mapping[str, Any], pl.DataFrame]]], None]
+
+
+class Comparison(Protocol):
+    """Compares the rows of partitions with what was recorded of them elsewhere; raises `CompactionRefused` where they differ."""
+
+    def compare(self, values: Mapping[str, Any], rows: pl.DataFrame) -> None:
+        """Compare what a whole partition holds; several threads call this."""
+        ...
+
+    def finish(self) -> None:
+        """Compare what only several partitions together tell, after all of them."""
+        ...
+
+
+# Begins the comparison of some files of a table; None where nothing is recorded of that table elsewhere.
+Proof = Callable[[Dataset, pl.DataFrame], Comparison | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,55 +152,67 @@ class _Rewrite:
             for partition, files in zip(self.partitions, partition_files, strict=True)
             if files.height > 1
         ]
-        rows_before = [self._read(draft, partition, files) for partition, files in to_rewrite]
-        if self.proof is not None and rows_before:
-            self.proof(
-                draft.table.dataset,
-                [(partition.values, rows) for (partition, _), rows in zip(to_rewrite, rows_before, strict=True)],
-            )
         draft.data_changes, draft.advances_clock = False, False
         draft.info = {
             "operation": "OPTIMIZE",
             "gb": {"partitions": [str(partition) for partition, _ in to_rewrite][:_LISTED]},
         }
-        for (partition, files), rows in zip(to_rewrite, rows_before, strict=True):
-            draft.remove(files)
-            draft.add_partition(partition.values, rows)
-        written = index_files(draft.table.dataset, draft.write()) if to_rewrite else draft.base.files.clear()
+        sizes = self._rewrite(draft, to_rewrite) if to_rewrite else {}
         reach("compacted_file")
-        new = iter([written[number] for number in range(written.height)])
-        reports = []
-        rewritten = dict(
-            zip((str(partition) for partition, _ in to_rewrite), zip(rows_before, new, strict=True), strict=True)
-        )
-        for partition, files in zip(self.partitions, partition_files, strict=True):
-            if str(partition) not in rewritten:
-                reports.append(CompactionReport(partition, files.height, int(files["size"].sum()), None))
-                continue
-            rows, file = rewritten[str(partition)]
-            if not _file_rows(draft, file).equals(rows):
-                raise CompactionRefused(f"{partition}: the rewritten file reads back differently; nothing was changed")
-            reports.append(CompactionReport(partition, 1, int(file["size"].sum()), draft.base.version + 1))
-        return reports
+        return [
+            CompactionReport(partition, 1, sizes[str(partition)], draft.base.version + 1)
+            if str(partition) in sizes
+            else CompactionReport(partition, files.height, int(files["size"].sum()), None)
+            for partition, files in zip(self.partitions, partition_files, strict=True)
+        ]
 
-    def _read(self, draft: Draft, partition: Partition, files: pl.DataFrame) -> pl.DataFrame:
-        """Everything that a partition holds, in the order of one file."""
-        dataset = draft.table.dataset
-        rows = _file_rows(
-            draft, files.sort([f"min.{name}" for name in dataset.statistics if f"min.{name}" in files.columns])
-        )
-        logged_rows = int(files["rows"].sum())
-        if rows.height != logged_rows:
-            raise CompactionRefused(f"{partition}: the log counts {logged_rows} rows, the files hold {rows.height}")
-        order = [name for name in dict.fromkeys((*dataset.order, *dataset.key, KNOWN_AT)) if name in rows.columns]
-        if len(order) > 1 and order[0] == dataset.time and _increasing(rows[order[0]]):
-            return rows
-        rows = rows.sort(order)
-        if dataset.history and partition.values.get(IS_CURRENT) and _has_duplicates(dataset, rows):
-            raise CompactionRefused(
-                f"{partition}: a row is stored twice", fix="`gb verify --repair` looks into it; nothing was changed"
-            )
+    def _rewrite(self, draft: Draft, to_rewrite: list[tuple[Partition, pl.DataFrame]]) -> dict[str, int]:
+        """Rewrite partitions, a few at a time, so that what is in work stays in the processor's cache; the size of each."""
+        reach("before_files")
+        files = pl.concat([partition_files for _, partition_files in to_rewrite])
+        comparison = None if self.proof is None else self.proof(draft.table.dataset, files)
+        with ThreadPoolExecutor(THREADS) as pool:
+            tasks = [pool.submit(_rewrite_one, draft, *item, comparison) for item in to_rewrite]
+            # All of them, even if one fails: a file that is still being written could not be discarded.
+            wait(tasks)
+        actions = [task.result() for task in tasks]
+        if comparison is not None:
+            comparison.finish()
+        reach("file_written")
+        draft.remove(files)
+        draft.flush(actions)
+        return {str(partition): int(action["size"]) for (partition, _), action in zip(to_rewrite, actions, strict=True)}
+
+
+def _rewrite_one(
+    draft: Draft, partition: Partition, files: pl.DataFrame, comparison: Comparison | None
+) -> dict[str, Any]:
+    """Read, compare, write and read back what a partition holds; the add action of its file."""
+    dataset = draft.table.dataset
+    edges = [f"min.{name}" for name in dataset.statistics if f"min.{name}" in files.columns]
+    rows = _file_rows(draft, files.sort(edges))
+    logged_rows = int(files["rows"].sum())
+    if rows.height != logged_rows:
+        raise CompactionRefused(f"{partition}: the log counts {logged_rows} rows, the files hold {rows.height}")
+    rows = _in_order(dataset, partition, rows)
+    if comparison is not None:
+        comparison.compare(partition.values, rows)
+    action = draft.write_partition(partition.values, rows)
+    if not _file_rows(draft, index_files(dataset, [action])).equals(rows):
+        raise CompactionRefused(f"{partition}: the rewritten file reads back differently; nothing was changed")
+    return action
+
+
+def _in_order(dataset: Dataset, partition: Partition, rows: pl.DataFrame) -> pl.DataFrame:
+    order = [name for name in dict.fromkeys((*dataset.order, *dataset.key, KNOWN_AT)) if name in rows.columns]
+    if len(order) > 1 and order[0] == dataset.time and _increasing(rows[order[0]]):
         return rows
+    rows = rows.sort(order)
+    if dataset.history and partition.values.get(IS_CURRENT) and _has_duplicates(dataset, rows):
+        raise CompactionRefused(
+            f"{partition}: a row is stored twice", fix="`gb verify --repair` looks into it; nothing was changed"
+        )
+    return rows
 
 
 def _file_rows(draft: Draft, files: pl.DataFrame) -> pl.DataFrame:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import compaction, parquet
 from gb_pipeline.storage.commit import commit, with_known_at
-from gb_pipeline.storage.compaction import Partition, find_candidates, find_partition
+from gb_pipeline.storage.compaction import Comparison, Partition, find_candidates, find_partition
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline_tests.bars import at, changed, day, every_version, minutes, stored
 
@@ -143,14 +143,15 @@ def test_a_window_can_be_restated_after_compaction(store):
 def compact_while(store: LakeStore, *writes: tuple[int, str]) -> int:
     """Compact while another machine, which does not see our locks, writes days; how often it had to start."""
     other = LakeStore.at(store.storage.root, state=store.storage.root / "another machine")
-    prove, starts = proofs.proof(store.tables), 0
+    begin, starts = proofs.proof(store.tables), 0
 
-    def prove_while_somebody_writes(dataset: Dataset, rows: Sequence[tuple[Mapping[str, Any], pl.DataFrame]]) -> None:
+    def prove_while_somebody_writes(dataset: Dataset, files: pl.DataFrame) -> Comparison | None:
         nonlocal starts
-        prove(dataset, rows)
+        comparison = begin(dataset, files)
         if starts < len(writes):
             write_day(other, *writes[starts])
         starts += 1
+        return comparison
 
     compaction.compact(store.tables, [partition(store)], proof=prove_while_somebody_writes)
     return starts
@@ -319,20 +320,46 @@ def test_a_session_that_shares_its_bars_with_the_wide_table_is_proved_out_of_bot
     assert "1000 bars are stored where 1440 were recorded" in damage.rows
 
 
-def test_a_session_across_two_periods_is_no_reason_to_refuse_one_of_them(tmp_path):
-    # Its first hour lies on the evening before, in another month.
-    store = LakeStore.at(tmp_path)
+def futures(store: LakeStore) -> list[Partition]:
+    """Sessions of which the first hour lies on the evening before, some in another month; the partitions that hold them."""
     rules = BarRules(calendar=get_calendar("CMES"), gap_policy=GapPolicy.NO_TRADE, max_bad_fraction=1.0)
-    for first, days in ((date(2024, 1, 26), 7), (date(2024, 4, 22), 6)):
+    for first, days in ((date(2024, 1, 26), 8), (date(2024, 4, 22), 6)):
         for session in rules.calendar.sessions(first, first + timedelta(days=days)):
             window = rules.calendar.window(session, session + timedelta(days=1), Resolution.MINUTE)
             frame = minutes(window.start.replace(tzinfo=None).isoformat(), 1380, symbol="ESH24")
             store.write_bars("sim", "ESH24", Resolution.MINUTE, window, frame, rules=rules)
-    assert verify(store).ok
-    found = [item for item in store.compaction_candidates(min_files=2) if item.table == "bars_1m"]
+    return [item for item in store.compaction_candidates(min_files=2) if item.table == "bars_1m"]
+
+
+def test_a_session_across_two_periods_is_no_reason_to_refuse_one_of_them(tmp_path):
+    store = LakeStore.at(tmp_path)
+    found = futures(store)
     assert len(found) > 1
+    assert verify(store).ok
     assert {report.files_after for report in store.compact(*found)} == {1}
     assert verify(store).ok
+
+
+def test_a_session_across_two_periods_is_compared_where_both_are_compacted(tmp_path):
+    store = LakeStore.at(tmp_path)
+    january, february = sorted(futures(store), key=str)[:2]
+    table = store.tables["bars_1m"]
+    # The first hour of a session of February is exchanged for a sound file of other content.
+    hour = table.newest().files.filter(pl.col("min.timestamp") == at("2024-01-31T23:00"))
+    assert hour["period"].to_list() == ["2024-01"]
+
+    def exchange(draft: Any) -> None:
+        draft.advances_clock = False
+        rows = stored(store).filter(
+            pl.col("timestamp").is_between(at("2024-01-31T23:00"), at("2024-02-01T00:00"), "left")
+        )
+        assert rows.height == hour["rows"].item() == 60
+        draft.remove(hour)
+        draft.add(rows.drop("period", "is_current").with_columns(pl.col("close") + Decimal("0.01")))
+
+    commit(table, exchange)
+    with pytest.raises(CompactionRefused, match="session 2024-02-01: its bars are not those that were recorded"):
+        store.compact(january, february)
 
 
 def test_what_is_not_there_cannot_be_compacted(store):
