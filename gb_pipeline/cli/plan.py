@@ -75,12 +75,13 @@ def plan_backlog(store: LakeStore, backlog: Backlog) -> FetchPlan:
 
 
 def describe_plan(backlog: Backlog, fetch_plan: FetchPlan) -> list[str]:
-    """A plan in two lines, as `gb fetch` prints it first."""
+    """A plan in three lines, as `gb fetch` prints it first."""
     first, last = _span(backlog)
     size = f", {format_size(fetch_plan.bytes)}" if fetch_plan.calls else ""
     return [
         f"{backlog.source.name} {backlog.resolution}: {format_count(backlog.wanted.height, 'session')} of"
-        f" {format_count(backlog.wanted['symbol'].n_unique(), 'symbol')}, {first} to {last}: {describe_reasons(backlog)}",
+        f" {format_count(backlog.wanted['symbol'].n_unique(), 'symbol')}, {first} to {last}",
+        f"  {describe_reasons(backlog)}",
         f"  {format_count(fetch_plan.calls, 'call')}, {format_count(fetch_plan.rows, 'bar')}{size},"
         f" {_format_rough_duration(fetch_plan.seconds)}",
     ]

@@ -27,9 +27,11 @@ def up(
     gb.yaml is used if there is one; DAGSTER_HOME is ignored.
     """
     from gb_pipeline.cli.running import running, stoppable, until_stopped
-    from gb_pipeline.dagster_runtime.instance import Stack
+    from gb_pipeline.dagster_runtime.instance import Stack, has_home
 
     settings = load_settings(config)
+    if not has_home(settings.path.parent) and settings.lake.is_dir():
+        note("this is a new instance of Dagster: `gb adopt` shows it what the lake holds already")
     with stoppable(), running(Stack(settings.path, port=port or None)) as stack:
         series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
         note(f"{series:,} series of {settings.path}")

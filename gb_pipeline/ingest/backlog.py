@@ -59,8 +59,8 @@ class Backlog:
         sessions: `symbol`, `session` (Date) and `why` (String, a `Why`) of what is missing, sorted by symbol and session.
         settled: how many sessions are stored, or empty for a reason, and are not asked for.
         again: whether stored sessions are asked for as well.
-        days: the sessions that were looked at: `session`, `following` (where the next one begins, or all ends), and `ends`, when
-            the last bar of each has closed.
+        days: the sessions that were looked at: `session`, `following` (where the next one begins, or all ends), `ends` (when the
+            last bar of each has closed), and `finished` (whether that has been).
     """
 
     source: SourceSettings
@@ -88,11 +88,11 @@ class Backlog:
         """The sessions as jobs, oldest first: neighbours are one job, up to what one question of a vendor holds.
 
         The steps begin at the same days for all symbols, so that their answers share a commit. A step is what a crash can take
-        away.
+        away. A session that goes on is a job of its own: some vendors refuse whatever reaches into today.
         """
         if self.sessions.is_empty():
             return []
-        days = self.days.select("session", "following").with_row_index("position")
+        days = self.days.select("session", "following", "finished").with_row_index("position")
         # Closed days before the first session belong to it.
         begins = pl.when(pl.col("position") == 0).then(self.start).otherwise("session")
         rows = self.sessions.join(days, on="session").sort("symbol", "position")
@@ -101,6 +101,7 @@ class Backlog:
             (pl.col("symbol") != pl.col("symbol").shift())
             | (pl.col("position") != pl.col("position").shift() + 1)
             | (step != step.shift())
+            | ~pl.col("finished")
         )
         runs = (
             rows.with_columns(begins.alias("begin"), broken.fill_null(True).cum_sum().alias("run"))
@@ -198,7 +199,8 @@ def _days(rules: BarRules, first: date, last: date, now: datetime) -> pl.DataFra
     tomorrow = pl.max_horizontal(pl.lit(now.date() + _DAY), pl.col("session") + _DAY)
     following = pl.min_horizontal(pl.col("session").shift(-1).fill_null(last), tomorrow)
     days = days.with_columns(pl.col("ends") + rules.grace, following.alias("following"))
-    unfinished = days["session"].filter(days["ends"] > now)
+    days = days.with_columns((pl.col("ends") <= instant_literal(now)).alias("finished"))
+    unfinished = days.filter(~pl.col("finished"))["session"]
     begun = _count_closed_bars(rules, unfinished, now)["session"]
     return days.filter(~pl.col("session").is_in(unfinished.implode()) | pl.col("session").is_in(begun.implode()))
 

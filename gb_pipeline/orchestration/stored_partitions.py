@@ -17,7 +17,6 @@ from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, session_reports
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.outcome import PartitionOutcome
 from gb_pipeline.orchestration.series_group import SeriesGroup
@@ -43,7 +42,7 @@ def find_stored_partitions(
         `symbol` and `key`, sorted: sessions of them are recorded, and none that has ended is absent, failed or refused.
     """
     backlog = find_backlog(store, group.source, group.resolution, symbols, start, end)
-    ended = backlog.days.filter(pl.col("ends") <= instant_literal(store.clock()))["session"]
+    ended = backlog.days.filter("finished")["session"]
     absent = backlog.sessions.filter(pl.col("why").is_in(_ABSENT) & pl.col("session").is_in(ended.implode()))
     recorded = _recorded(store, group, [symbol.code for symbol in symbols], start, backlog.end)
     stored = recorded.filter(pl.col("status") != SessionStatus.CLOSED.value).select(_KEYS).unique()

@@ -38,10 +38,9 @@ def test_what_is_stored_is_not_asked_for_and_again_compares_it(gb: Gb, project: 
 def test_the_plan_comes_first(gb: Gb, project: Path) -> None:
     gb("fetch", "sim", "ETH-USDT", *DAY, "--config", project)
     told = gb("fetch", "sim", *TWO_DAYS, "--config", project)
-    what, work = told.err.splitlines()[:2]
-    assert what == (
-        "sim 1m: 4 sessions of 2 symbols, 2024-01-02 to 2024-01-03: 3 never fetched, 1 with unexplained gaps"
-    )
+    what, why, work = told.err.splitlines()[:3]
+    assert what == "sim 1m: 4 sessions of 2 symbols, 2024-01-02 to 2024-01-03"
+    assert why == "  3 never fetched, 1 with unexplained gaps"
     assert work.startswith("  7 calls, 5,760 bars, ")
 
 
