@@ -170,6 +170,15 @@ def test_a_history_that_begins_before_1980_is_plausible_where_the_source_does(tm
     assert (fetched.frame.height, fetched.rows_read) == (0, 1)
 
 
+def test_seconds_as_milliseconds_are_no_bars_of_1970_even_where_the_source_begins_then(tmp_path: Path) -> None:
+    text = HEADER + "".join(bar(str(1_704_067_200 + 86_400 * day)) for day in range(5))
+    error = refused(tmp_path, text, timestamp_format="unix_ms", source={"start": "1970-01-01"}, timezone="UTC")
+    assert "the year 1970: out of any plausible range; the unit is probably unix_s" in error.what
+    # Real bars of that winter are in a file with others.
+    winter = HEADER + "".join(bar(str(86_400 * day)) for day in range(-40, 120))
+    assert fetch(tmp_path, winter, timestamp_format="unix_s", source={"start": "1969-01-01"}).rows_read == 160
+
+
 # --- daily instants -------------------------------------------------------------------------------------------------------
 
 
@@ -220,10 +229,11 @@ def test_an_hour_that_occurs_twice_is_quarantined_and_never_refuses_the_rest(tmp
     assert stored.height == 2
 
 
+@pytest.mark.parametrize("word", ["order", "infer"])
 @pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
-def test_both_hours_are_read_by_the_order_of_the_lines(tmp_path: Path, order: int) -> None:
+def test_both_hours_are_read_by_the_order_of_the_lines(tmp_path: Path, order: int, word: str) -> None:
     hours = ["01:30", *_TWICE, *_TWICE, "03:00"][::order]
-    stamps = fetch(tmp_path, night(*hours), "30m", ambiguous="order", **_ZONE).frame["timestamp"].to_list()
+    stamps = fetch(tmp_path, night(*hours), "30m", ambiguous=word, **_ZONE).frame["timestamp"].to_list()
     first = datetime(2024, 10, 26, 23, 30, tzinfo=UTC)
     assert stamps == [first + timedelta(minutes=30 * n) for n in range(6)]
 

@@ -84,8 +84,8 @@ class CsvOptions(BaseModel):
     )
     ambiguous: Literal["earliest", "latest", "order"] | None = Field(
         default=None,
-        description="which one a local time that occurs twice means, or `order`: the lines before the clock goes back are of "
-        "the first hour, those behind of the second; unset: such rows are quarantined",
+        description="which one a local time that occurs twice means, or `order` (`infer`): the lines before the clock goes back "
+        "are of the first hour, those behind of the second; unset: such rows are quarantined",
     )
     stamp: Literal["open", "close"] = Field(default="open", description="which end of the bar the stamp is")
     timestamp_format: str = Field(
@@ -173,6 +173,11 @@ class CsvOptions(BaseModel):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             near = suggest_zone(str(value), "write Europe/Berlin, UTC, or Etc/GMT+5 for UTC-05")
             raise ValueError(f"{value!r} is no IANA zone; {near}") from None
+
+    @field_validator("ambiguous", mode="before")
+    @classmethod
+    def _pandas_word(cls, value: Any) -> Any:
+        return "order" if value == "infer" else value
 
     @field_validator("filter", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ Whether a number is right is judged by `quality`, which refuses it with the line
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
@@ -18,7 +18,17 @@ from gb_pipeline.providers.csv.lines import field, pieces, split, whole
 from gb_pipeline.providers.csv.numbers import number
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.several import marks, owners, refuse_several, refuse_unfiltered
-from gb_pipeline.providers.csv.stamps import AMBIGUOUS, Span, bar_opens, by_order, fault, local_day
+from gb_pipeline.providers.csv.stamp_format import EPOCHS
+from gb_pipeline.providers.csv.stamps import (
+    AMBIGUOUS,
+    Span,
+    bar_opens,
+    by_order,
+    fault,
+    in_first_weeks,
+    local_day,
+    since_1980,
+)
 
 # What stands beside the received columns: whose row it is in the file's own words, null where the file does not say.
 _OWNER = {"owner": pl.String()}
@@ -50,7 +60,7 @@ class Rows:
     Attributes:
         frame: columns of `schema`, and `owner`.
         lines: how many data lines are ours.
-        unreadable: `stamp` and `received` of those whose stamp cannot be read. An hour that the clock shows twice is not
+        unreadable: `stamp`, `received` and `fault` of those whose stamp cannot be read. An hour that the clock shows twice is not
             among them: when it was is known, only not which of the two.
         stamps: texts of all stamps, for telling which format reads them.
         others: what the file calls instruments that are not ours, some of them.
@@ -132,6 +142,12 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
     if not line_parts:
         return Rows(pl.DataFrame(schema=row_schema(options)), 0, pl.DataFrame(), pl.Series(dtype=pl.String()))
     lines = pl.concat(line_parts)
+    if (
+        options.timestamp_format in EPOCHS
+        and reading.span is not None
+        and in_first_weeks(lines["timestamp"], reading.span)
+    ):
+        return parse(text, where, day, replace(reading, span=since_1980(reading.span)), of)
     rows = pl.concat(
         [*row_parts, *([] if row_parts else [_Row.of(Block({}, ""), options).read(line_parts[0].clear())])]
     )
@@ -148,7 +164,7 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
         frame=_with_lines(rows, lines).select(row_schema(options).names()),
         lines=lines.height,
         unreadable=lines.filter(pl.col("timestamp").is_null() & pl.col("fault").ne_missing(AMBIGUOUS)).select(
-            "stamp", "received"
+            "stamp", "received", "fault"
         ),
         stamps=lines["stamp"],
         others=tuple(sorted(others)),

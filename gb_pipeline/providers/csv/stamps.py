@@ -22,6 +22,7 @@ Span = tuple[int, int]
 AMBIGUOUS, IMPLAUSIBLE, NO_MIDNIGHT = "ambiguous_timestamp", "implausible_timestamp", "instant_without_timezone"
 _DAY = 86_400_000_000
 _FIRST_PLAUSIBLE, _LAST_PLAUSIBLE = day_number(date(1980, 1, 1)) * _DAY, day_number(date(2100, 1, 1)) * _DAY
+_FIRST_WEEKS = day_number(date(1970, 2, 18)) * _DAY
 _YEAR_10000 = 253_402_300_800_000_000
 _US = pl.Datetime("us")
 # `Z`, `+09`, `+0900` or `+09:00` after a time of day: the `-05` at the end of a date is none.
@@ -39,6 +40,22 @@ def plausible_span(start: date) -> Span:
     Units lie a factor of 1000 apart: a date of our days in another one lies in January 1970 or in the year 56,000.
     """
     return min(_FIRST_PLAUSIBLE, day_number(start) * _DAY), _LAST_PLAUSIBLE
+
+
+def since_1980(span: Span) -> Span:
+    """The span without the years before 1980."""
+    return max(span[0], _FIRST_PLAUSIBLE), span[1]
+
+
+def in_first_weeks(stamps: pl.Series, span: Span) -> bool:
+    """Whether a span reaches back to 1970 and all stamps lie in its first weeks, as those do that were read in too small a unit.
+
+    Years 1980 to 2100 in seconds, read as milliseconds, end on 1970-02-17.
+    """
+    if span[0] >= _FIRST_PLAUSIBLE or stamps.null_count() == len(stamps):
+        return False
+    low, high = stamps.to_physical().min(), stamps.to_physical().max()
+    return isinstance(low, int) and isinstance(high, int) and low >= 0 and high < _FIRST_WEEKS
 
 
 def bar_opens(

@@ -14,7 +14,7 @@ from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.providers.csv.rows import Reading, Rows
 from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS
-from gb_pipeline.providers.csv.stamps import IMPLAUSIBLE, NO_MIDNIGHT, bar_opens, epoch, fault
+from gb_pipeline.providers.csv.stamps import IMPLAUSIBLE, NO_MIDNIGHT, bar_opens, epoch
 
 # More unreadable lines than this are no accident, whatever a source puts up with.
 _MOST = 0.5
@@ -92,18 +92,14 @@ def _reads(texts: pl.Series, name: str, reading: Reading) -> bool:
 
 def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]:
     """What else is known of the stamps, and what to do."""
-    options = reading.options
-    stamps = rows.unreadable.select("stamp")
-    if options.timestamp_format != "ms_of_day":
-        why = fault(pl.col("stamp"), pl.lit(None, pl.Date), options, reading.resolution, reading.span)
-        faults = set(stamps.select(why.unique()).to_series().to_list())
-        if NO_MIDNIGHT in faults:
-            return (
-                ": a daily bar is stamped with an instant that is no midnight, and without a zone its date is not certain",
-                "set `timezone`, the zone whose date a bar has, such as America/New_York",
-            )
-        if IMPLAUSIBLE in faults:
-            return _explain_unit(stamps["stamp"], options.timestamp_format, better)
+    faults = set(rows.unreadable["fault"])
+    if NO_MIDNIGHT in faults:
+        return (
+            ": a daily bar is stamped with an instant that is no midnight, and without a zone its date is not certain",
+            "set `timezone`, the zone whose date a bar has, such as America/New_York",
+        )
+    if IMPLAUSIBLE in faults:
+        return _explain_unit(rows.unreadable["stamp"], reading.options.timestamp_format, better)
     if better:
         return f"; {' and '.join(better)} would read all of them", f"set `timestamp_format: {better[0]!r}`"
     return "", (
