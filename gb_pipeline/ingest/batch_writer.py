@@ -14,6 +14,7 @@ from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
 from gb_pipeline.ingest.job import Chunk, Fetch, Progress, concat_answers
 from gb_pipeline.ingest.recorder import Recorder, as_failed
 from gb_pipeline.ingest.splits import without_overtaken
+from gb_pipeline.ingest.unapplied_splits import find_unapplied_split
 from gb_pipeline.lake.coverage import deferred_sessions
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.report import SessionReport, session_reports
@@ -110,6 +111,10 @@ class BatchWriter:
                 # Stamps of other years are no matter of time zones and calendars.
                 near = fetch.answer.frame.filter(~is_far(self._window(fetch.chunk)))["timestamp"]
                 progress.advise(advise(near, self.rules, zone=self.stamp_zone))
+            if self.rules.adjustment is Adjustment.SPLIT:
+                days = (fetch.chunk.start, fetch.chunk.end)
+                source = self.recorder.source
+                progress.advise(find_unapplied_split(self._store, source, self.resolution, self.rules, code, days))
             records.append(record)
         return records
 

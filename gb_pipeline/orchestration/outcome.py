@@ -127,6 +127,8 @@ class PartitionOutcome:
             "withdrawn": self.sum("withdrawn"),
             "suspicious": sum(_sum_counts(self.sessions, "warnings").values()),
         }
+        if self.job.advice is not None:
+            metadata |= {"warning": self.job.advice.what, "fix": self.job.advice.fix}
         if firsts and lasts:
             metadata |= {"first_bar": _format_moment(min(firsts)), "last_bar": _format_moment(max(lasts))}
         if fingerprints:

@@ -18,7 +18,7 @@ from gb_pipeline.simulation.defects import to_milliseconds
 
 ACTION_KINDS = ("split", "dividend", "delisting")
 _FIELDS = {
-    "split": {"ex_date", "to", "from_", "announced"},
+    "split": {"ex_date", "to", "from_", "announced", "applied"},
     "dividend": {"ex_date", "amount", "label", "at", "announced", "declared", "record", "pay"},
     "delisting": {"start", "announced"},
 }
@@ -40,6 +40,7 @@ class Action:
         declared, record, pay: a dividend's other dates.
         known: epoch milliseconds from which on vendors show it, None where they always do.
         currency: of the amount.
+        applied: whether a vendor that adjusts its prices has adjusted them for this split.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Action:
     pay: date | None = None
     known: int | None = None
     currency: str = "USD"
+    applied: bool = True
 
     @property
     def ratio(self) -> Fraction:
@@ -84,7 +86,7 @@ def make_action(kind: str, code: str, body: Mapping[str, Any]) -> Action:
         return Action(kind, code, ex_date, known=known)
     if kind == "split":
         to, from_ = _parse_term(code, body.get("to")), _parse_term(code, body.get("from_", 1))
-        return Action(kind, code, ex_date, to=to, from_=from_, known=known)
+        return Action(kind, code, ex_date, to=to, from_=from_, known=known, applied=bool(body.get("applied", True)))
     default_dates = {"declared": ex_date - timedelta(days=14), "record": ex_date, "pay": ex_date + timedelta(days=14)}
     declared, record, pay = (instant(body.get(name) or default_dates[name]).date() for name in default_dates)
     label, amount = str(body.get("label", "regular")), _parse_amount(code, body.get("amount"))

@@ -68,7 +68,8 @@ class Stocks:
         """Plant a corporate action or a defect.
 
         Args:
-            kind: `split` (ex_date, to, from_=1, announced: shown by vendors from that moment on), `dividend` (ex_date,
+            kind: `split` (ex_date, to, from_=1, announced: shown by vendors from that moment on, applied: whether
+                adjusted prices have it), `dividend` (ex_date,
                 amount, label="regular", announced, declared, record, pay; planted again with `at`, the amount is
                 corrected from that moment on), `delisting` (start: first day without trading, announced), `fractional`
                 (start: volumes have millionths of a share from there on), or a kind of `defects.Defect`.
@@ -176,7 +177,7 @@ class Stocks:
         # What lies beyond all sessions need not fit into 64 bits.
         start_ms, end_ms = (max(-_FOREVER, min(moment, _FOREVER)) for moment in (start_ms, end_ms))
         splits = self._splits(code)
-        applied_splits = tuple(item for item in splits if self.happened(item)) if adjusted else ()
+        applied_splits = tuple(item for item in splits if item.applied and self.happened(item)) if adjusted else ()
         ratios = tuple((days_since_epoch(item.ex_date), item.ratio) for item in applied_splits)
         view = self._view(code, splits, count_call=count_call)
         max_rows = _FOREVER if limit is None else limit

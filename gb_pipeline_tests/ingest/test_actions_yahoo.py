@@ -178,7 +178,7 @@ def test_every_question_leaves_a_row(sim: Simulation, store: LakeStore) -> None:
     history(sim, store)
     rows = fetches.read(store.tables, "yahoo").select("symbol", "kind", "outcome", "normaliser").sort("symbol", "kind")
     assert rows.rows() == [
-        (code, kind, outcome, "yahoo/1")
+        (code, kind, outcome, "yahoo/2")
         for code in ("AAPL", "KO")
         for kind, outcome in (("bars", "ok"), ("corporate_actions", "empty"))
     ]
@@ -351,3 +351,23 @@ def _without_actions(sim: Simulation, store: LakeStore, now: datetime) -> Outcom
         return done[0]
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize("resolution", ["1d", "1h"])
+@pytest.mark.parametrize(("to", "from_", "shown"), [("4", "1", "0.2"), ("1", "10", "9.")])
+def test_a_split_that_yahoo_lists_and_has_not_applied_is_said(
+    sim: Simulation, store: LakeStore, resolution: str, to: str, from_: str, shown: str
+) -> None:
+    sim.plant("split", "AAPL", ex_date="2024-06-05", to=to, from_=from_, applied=False)
+    outcome, other = fetch(sim, store, START, date(2024, 6, 8), FRIDAY, resolution)
+    assert (outcome.ok, other.advice) == (True, None)
+    assert outcome.advice is not None
+    assert f"2024-06-05, just as a split of {to}:{from_} would make them, which yahoo lists" in outcome.advice.what
+    assert f"by a factor of {shown}" in outcome.advice.what
+    assert "gb fetch yahoo AAPL --again" in outcome.advice.fix
+
+
+def test_of_a_split_that_yahoo_has_applied_nothing_is_said(sim: Simulation, store: LakeStore) -> None:
+    sim.plant("split", "AAPL", ex_date="2024-06-05", to="4")
+    outcome, _ = fetch(sim, store, START, date(2024, 6, 8), FRIDAY)
+    assert (outcome.ok, outcome.advice) == (True, None)
