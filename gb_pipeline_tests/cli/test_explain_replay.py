@@ -34,7 +34,7 @@ def test_a_bar_is_explained_down_to_the_bytes(gb: Gb, kept: Path) -> None:
     assert told.code == 0
     for path in files(kept):
         assert str(path) in told.out
-    for words in ("bars_1m", "complete", "ccxt/1", "the bar follows from these bytes", "intact", "brought by"):
+    for words in ("bars_1m", "complete", "ccxt/2", "the bar follows from these bytes", "intact", "brought by"):
         assert words in told.out
     found = gb("explain", "sim:BTC-USDT", "2024-01-02T10:00Z", "-c", kept, "--json").json
     assert found["delivered"]["verdict"] == "agrees"

@@ -95,9 +95,9 @@ def test_a_bar_is_traced_to_its_file_its_fetch_and_its_bytes(sim: Simulation, la
     assert (found.session["session"], found.session["status"], found.session["gap"]) == (START, "complete", None)
     assert found.delivered is not None
     answer = found.delivered.answer
-    assert (answer.run_id, answer.calls, answer.normaliser, answer.window) == ("r1", 3, "ccxt/1", day("2024-01-02", 2))
+    assert (answer.run_id, answer.calls, answer.normaliser, answer.window) == ("r1", 3, "ccxt/2", day("2024-01-02", 2))
     assert [body.state for body in found.delivered.bodies] == ["intact"] * 3
-    assert (found.delivered.verdict, found.delivered.reader) == ("agrees", "ccxt/1")
+    assert (found.delivered.verdict, found.delivered.reader) == ("agrees", "ccxt/2")
     assert (found.latest, found.later, found.restatements, found.quarantine) == (None, 0, [], [])
 
 
