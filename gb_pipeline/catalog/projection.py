@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +19,22 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as contents
 from gb_pipeline.catalog.connection import connect, open_catalog
-from gb_pipeline.catalog.sources import recorded_sources, source_table
+from gb_pipeline.catalog.sources import merge_sources, source_table
+from gb_pipeline.catalog.state import (
+    Previous,
+    current_state,
+    is_current,
+    is_newer,
+    lake_state,
+    meta_rows,
+    read_previous,
+    read_state,
+)
 from gb_pipeline.catalog.summaries import SUMMARIES, Summaries
 from gb_pipeline.catalog.views import build_statements, error_view, parquet_rows
 from gb_pipeline.config.source_facts import SourceFacts, facts_of
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
-from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
@@ -37,24 +45,8 @@ if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
     from gb_pipeline.lake.store import LakeStore
 
-# Raised whenever the tables below change, so that a catalog of an older release counts as stale.
-FORMAT = 7
 # Leftovers of a killed build are removed by a later one after this time.
 _ABANDONED_SECONDS = 3600
-# Delta's id of a table, which a table of the same name made anew does not share, and its version.
-_State = dict[str, tuple[str, int]]
-_META = pl.Schema(
-    {
-        "table": pl.String(),
-        "table_id": pl.String(),
-        "version": pl.Int64(),
-        "made_at": pl.Datetime("us", "UTC"),
-        "root": pl.String(),
-        "format": pl.Int64(),
-        # Whether everything could be read: if not, the next reader builds it again.
-        "whole": pl.Boolean(),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +105,13 @@ def refresh_catalog(
     _remove_abandoned(target)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
+        previous = read_previous(store.storage)
         with closing(connect(temporary, target.parent)) as connection:
             given = facts_of(sources) if facts is None and sources else facts
-            report = build(connection, store, _instruments(store.storage, sources), merge_facts(store.storage, given))
-            state = _read_meta(connection, store.storage)
+            report = build(connection, store, _instruments(previous, sources), merge_sources(given, previous.sources))
+            state = read_state(connection, store.storage)
         reach("catalog_built")
-        is_newest = not _is_newer(_read_state(target, store.storage), state)
+        is_newest = not is_newer(current_state(previous, store.storage), state)
         if is_newest:
             temporary.replace(target)
     except duckdb.Error as error:
@@ -147,7 +140,7 @@ def build(
     with suppress(LakeError):
         ledger.take_over_all(tables, clock=store.clock)
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
-    state = _state(store)
+    state = lake_state(store)
     unreadable: dict[str, str] = {}
     frames = _summaries(connection, Summaries(tables, instruments), unreadable)
     snapshots = _snapshots(connection, tables, unreadable)
@@ -160,7 +153,7 @@ def build(
         except (duckdb.Error, UnicodeDecodeError) as error:
             # The footer of a file is read here; DuckDB's message may hold bytes of it that are no text.
             unreadable[name] = str(error).split("\n", 1)[0]
-    _create(connection, "catalog_meta", _meta_rows(state, store.storage, whole=not unreadable))
+    _create(connection, "catalog_meta", meta_rows(state, store.storage, whole=not unreadable))
     files, series = frames["files"], frames["symbol_data"]
     return CatalogReport(
         path=store.storage.catalog,
@@ -218,112 +211,56 @@ def _create(connection: DuckDBPyConnection, name: str, frame: pl.DataFrame) -> N
     connection.unregister("incoming")
 
 
-def merge_facts(storage: Storage, given: Sequence[SourceFacts] | None) -> tuple[SourceFacts, ...]:
-    """What the settings say of the sources, and after them what the previous catalog knew of further ones."""
-    named = {item.name for item in given or ()}
-    return (*(given or ()), *(item for item in recorded_sources(storage.catalog) if item.name not in named))
-
-
 def catalog_is_stale(store: LakeStore, facts: Sequence[SourceFacts] | None = None) -> bool:
     """Whether the catalog is missing, unreadable, of another place, or older than the lake's tables.
-
-    Only the logs' newest versions are looked at: milliseconds, however large the lake.
 
     Args:
         facts: what the settings say of the sources now; a catalog that says something else is stale.
     """
-    built_from, state = _read_state(store.storage.catalog, store.storage), _state(store)
-    # Tables that only another program declared make nothing stale.
-    if built_from is None or {name: built_from[name] for name in built_from if name in store.tables.datasets} != state:
+    try:
+        connection = open_catalog(store.storage.catalog)
+    except LakeError:
         return True
-    return facts is not None and recorded_sources(store.storage.catalog)[: len(facts)] != tuple(facts)
+    with closing(connection):
+        return not is_current(connection, store, facts)
+
+
+def open_current_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None = None) -> DuckDBPyConnection:
+    """A connection to a catalog that is not stale, refreshed if need be. The caller closes it.
+
+    Raises:
+        LakeError, OSError: it is stale, and the lake's folder cannot be written.
+    """
+    with suppress(LakeError):
+        connection = open_catalog(store.storage.catalog)
+        if is_current(connection, store, facts):
+            return connection
+        connection.close()
+    refresh_catalog(store, facts=facts)
+    return open_catalog(store.storage.catalog)
 
 
 def table_versions(store: LakeStore) -> dict[str, int]:
     """The newest Delta version of every table of the lake."""
-    return {name: version for name, (_, version) in _state(store).items()}
-
-
-def _state(store: LakeStore) -> _State:
-    return {
-        snapshot.dataset.name: (snapshot.table_id, snapshot.version) for snapshot in store.tables.existing(damaged=[])
-    }
+    return {name: version for name, (_, version) in lake_state(store).items()}
 
 
 def in_memory_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None = None) -> DuckDBPyConnection:
     """The catalog built in memory, for a folder that cannot be written. The caller closes it."""
+    previous = read_previous(store.storage)
     connection = connect(None, store.storage.root)
     try:
-        build(connection, store, _instruments(store.storage, None), merge_facts(store.storage, facts))
+        build(connection, store, _instruments(previous, None), merge_sources(facts, previous.sources))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _instruments(storage: Storage, sources: Mapping[str, SourceSettings] | None) -> pl.DataFrame | None:
+def _instruments(previous: Previous, sources: Mapping[str, SourceSettings] | None) -> pl.DataFrame:
     """What the settings say, and for every other series what the previous catalog knew."""
-    import duckdb
-
     configured = contents.instruments_of(sources or {})
-    try:
-        connection = open_catalog(storage.catalog)
-    except LakeError:
-        return configured
-    query = "select * from symbol_data where asset_class is not null"
-    try:
-        symbol_data = pl.DataFrame(connection.sql(query).to_arrow_table())
-    except duckdb.Error:
-        return configured
-    finally:
-        connection.close()
-    # That of an older release may know less.
-    columns = (
-        pl.col(name) if name in symbol_data.columns else pl.lit(None).alias(name) for name in contents.INSTRUMENTS
-    )
-    previous = symbol_data.select(columns).cast(contents.INSTRUMENTS)
-    return pl.concat([configured, previous.join(configured, on=contents.SERIES, how="anti")])
-
-
-def _read_state(path: Path, storage: Storage) -> _State | None:
-    """What a catalog was made from; None when it is missing, unreadable, foreign or of another format."""
-    try:
-        connection = open_catalog(path)
-    except LakeError:
-        return None
-    try:
-        return _read_meta(connection, storage)
-    finally:
-        connection.close()
-
-
-def _read_meta(connection: DuckDBPyConnection, storage: Storage) -> _State | None:
-    import duckdb
-
-    try:
-        rows = connection.execute('select "table", table_id, version, root, format, whole from catalog_meta').fetchall()
-    except duckdb.Error:
-        return None
-    if not rows or any(row[3:] != (str(storage.root), FORMAT, True) for row in rows):
-        return None
-    return {name: (identity, version) for name, identity, version, *_ in rows if name}
-
-
-def _is_newer(existing: _State | None, built: _State | None) -> bool:
-    """Whether a catalog in place knows everything that a new one knows, and more."""
-    if existing is None or built is None or existing == built:
-        return False
-    return all(
-        name in existing and existing[name][0] == table and existing[name][1] >= version
-        for name, (table, version) in built.items()
-    )
-
-
-def _meta_rows(state: _State, storage: Storage, *, whole: bool) -> pl.DataFrame:
-    build_facts = (datetime.now(UTC), str(storage.root), FORMAT, whole)
-    rows = [(name, *identity, *build_facts) for name, identity in state.items()]
-    # An empty lake has no table; one row without a name still says where and when.
-    return pl.DataFrame(rows or [("", "", -1, *build_facts)], schema=_META, orient="row")
+    return pl.concat([configured, previous.instruments.join(configured, on=contents.SERIES, how="anti")])
 
 
 def _remove_abandoned(target: Path) -> None:

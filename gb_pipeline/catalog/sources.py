@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gb_pipeline.catalog.connection import open_catalog
 from gb_pipeline.config.source_facts import SourceFacts
-from gb_pipeline.errors import LakeError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -35,20 +32,8 @@ def source_table(facts: Sequence[SourceFacts]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SOURCES, orient="row")
 
 
-def recorded_sources(path: Path) -> tuple[SourceFacts, ...]:
-    """What a catalog says of the sources; nothing where there is none, or one of an older release."""
-    try:
-        connection = open_catalog(path)
-    except LakeError:
-        return ()
-    try:
-        return read_sources(connection)
-    finally:
-        connection.close()
-
-
 def read_sources(connection: DuckDBPyConnection) -> tuple[SourceFacts, ...]:
-    """The same of an open catalog."""
+    """What an open catalog says of the sources; nothing where it is one of an older release."""
     import duckdb
 
     query = "select source, calendar, extended_hours, alignment from sources order by priority"
@@ -56,3 +41,9 @@ def read_sources(connection: DuckDBPyConnection) -> tuple[SourceFacts, ...]:
         return tuple(SourceFacts(*row) for row in connection.execute(query).fetchall())
     except duckdb.Error:
         return ()
+
+
+def merge_sources(given: Sequence[SourceFacts] | None, recorded: Sequence[SourceFacts]) -> tuple[SourceFacts, ...]:
+    """What the settings say of the sources, and after them what a catalog knew of further ones."""
+    named = {item.name for item in given or ()}
+    return (*(given or ()), *(item for item in recorded if item.name not in named))

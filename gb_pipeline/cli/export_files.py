@@ -14,12 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-import polars as pl
-
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.spelling import did_you_mean, near_names
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 
@@ -145,6 +144,8 @@ class _CsvWriter:
 
 def _csv_texts(frame: pl.DataFrame) -> Iterator[pl.Expr]:
     """Columns as a person writes them: decimals without trailing zeros, moments with `Z`."""
+    import polars as pl
+
     for name, kind in frame.schema.items():
         if isinstance(kind, pl.Decimal):
             text = pl.col(name).cast(pl.String)

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.catalog.projection import merge_facts
+from gb_pipeline.catalog.state import known_sources
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.lake import put
 from gb_pipeline.lake.report import WriteReport
@@ -50,7 +50,7 @@ class Lake(BarReader, LedgerReader):
         """
         self._store = store
         self._facts = facts
-        self._context = Context(store.tables, self._now, lambda: merge_facts(store.storage, facts))
+        self._context = Context(store.tables, self._now, lambda: known_sources(store.storage, facts))
 
     @classmethod
     def open(cls, path: Path | str | None = None, *, create: bool = False) -> Lake:

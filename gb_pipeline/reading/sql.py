@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.catalog.connection import open_catalog
-from gb_pipeline.catalog.projection import catalog_is_stale, in_memory_catalog, refresh_catalog
+from gb_pipeline.catalog.projection import in_memory_catalog, open_current_catalog
 from gb_pipeline.catalog.sources import read_sources
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import GbError, LakeError, ReadError
@@ -85,9 +84,7 @@ def query(
 
 def _open_fresh_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None) -> DuckDBPyConnection:
     try:
-        if catalog_is_stale(store, facts):
-            refresh_catalog(store, facts=facts)
-        return open_catalog(store.storage.catalog)
+        return open_current_catalog(store, facts)
     except (OSError, LakeError):
         # The folder cannot be written, or another program holds the catalog open for writing.
         return in_memory_catalog(store, facts)
