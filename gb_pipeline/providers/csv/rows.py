@@ -123,7 +123,8 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
     while held:
         received = held.pop(0)
         frame = pl.DataFrame({"received": received, "fields": split(received, options.delimiter)})
-        sample = frame if sample is None else sample
+        if columns.filters and sample is None:
+            sample = frame
         lines, foreign = owners(frame.with_columns(whole=complete), columns, reading.known)
         others |= foreign if len(others) < 20 else set()
         lines = lines.with_columns(stamp).with_columns(opens).with_row_index("line", first)
