@@ -27,6 +27,7 @@ from gb_pipeline.quality.unplaced import UnplacedRows
 # Rows that one symbol's answer may have: a month of 24/7 minutes, some 10 MB as text.
 CHUNK_ROWS = 50_000
 _SECONDS_PER_DAY = 86_400
+_A_MOMENT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +149,18 @@ def chunk_jobs(jobs: Sequence[Job], rules: BarRules) -> list[Chunk]:
 def request_window(
     chunk: Chunk, rules: BarRules, listing: tuple[date | None, date | None], now: datetime
 ) -> Window | None:
-    """What to ask the vendor for: nothing outside the listing, nothing of the future; None where nothing is left."""
+    """What to ask the vendor for: nothing outside the listing, no bar that is still open; None where nothing is left."""
     start, end = listing
     first, last = max(chunk.start, start or chunk.start), min(chunk.end, end or chunk.end)
     if first >= last:
         return None
     window = rules.calendar.window(first, last, rules.resolution)
-    if window.empty or window.start >= now:
+    # The newest bar that is closed opened so long ago. One that closes before the question is written down must be in its answer.
+    length = rules.resolution.duration
+    closed = now if length is None else now - length - rules.grace + _A_MOMENT
+    if window.empty or window.start >= closed:
         return None
-    return Window(window.start, min(window.end, now))
+    return Window(window.start, min(window.end, closed))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.ingest.backlog import Backlog, Why, find_backlog
 from gb_pipeline.ingest.bars import ingest
-from gb_pipeline.lake import fetches
+from gb_pipeline.lake import fetches, quarantine
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.simulation import Simulation
@@ -99,6 +99,14 @@ def test_bars_that_have_closed_since_are_missing(sim: Simulation, store: LakeSto
     # The day after, the rest of that day and the new one.
     clock.now = NOW + timedelta(days=1)
     assert find(store, source(sim)).reasons == {Why.NEW: 2, Why.MORE_BARS: 2}
+
+
+def test_a_bar_that_is_still_open_is_not_asked_for(sim: Simulation, store: LakeStore) -> None:
+    fetch(store, find(store, source(sim), start=date(2024, 1, 10)))
+    rows = fetches.read(store.tables)
+    assert rows["received"].to_list() == [12, 12]
+    assert set(rows["window_end"]) == {at("2024-01-10T11:00:26")}
+    assert quarantine.read(store.tables).is_empty()
 
 
 def test_a_session_of_which_no_bar_has_closed_is_not_missing_yet(
