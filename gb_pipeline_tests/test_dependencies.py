@@ -28,6 +28,9 @@ NOT_IMPORTED = {
 BROUGHT_ALONG = {
     "cryptography": "ccxt",
     "curl-cffi": "yfinance",
+    "pandas": "pandera",
+    "pydantic-core": "pydantic",
+    "sqlalchemy": "dagster",
 }
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {
