@@ -70,7 +70,7 @@ def bars(stocks: Stocks, request: Request, *, free: bool) -> Response:
     elif request.trouble == "endless_next":
         # There is nothing after the end, and something after that.
         token = base64.b64encode(json.dumps([symbol, after + 1, None]).encode()).decode()
-    return _respond(sent_bars, token)
+    return _respond(sent_bars, None if request.trouble == "no_next" else token)
 
 
 def _parse_query(stocks: Stocks, query: Mapping[str, str]) -> _Query:

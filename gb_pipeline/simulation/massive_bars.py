@@ -71,6 +71,8 @@ def aggregates(stocks: Stocks, request: Request) -> Response:
     sent_bars = apply_trouble(request.trouble, rows, previous_page)
     if following is None and request.trouble == "endless_next":
         following = replace(query, start=query.end, end=query.end)
+    if request.trouble == "no_next":
+        following = None
     link = None if following is None else _next_url(request, replace(following, back=page.start, page=query.page + 1))
     # Rows that got lost on the way are still counted.
     count = len(rows) if request.trouble == "drop_rows" else len(sent_bars)

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
-TROUBLES = ("shuffle_rows", "duplicate_page", "overlap_page", "drop_rows", "endless_next", "oldest_rows", "newest_rows")
+TROUBLES = (
+    "shuffle_rows",
+    "duplicate_page",
+    "overlap_page",
+    "drop_rows",
+    "endless_next",
+    "oldest_rows",
+    "newest_rows",
+    "no_next",
+)
 # A page that is cut short has so many rows.
 _FEW = 100
 # So many rows of the page before come again where pages overlap.
@@ -31,7 +40,8 @@ class Request:
             `shuffle_rows`: rows out of order. `duplicate_page`: the rows of the page before come again instead of this
             one's. `overlap_page`: the last rows of the page before come again at the head. `drop_rows`: some rows in
             the middle are missing. `endless_next`: the answer names a next page, whatever it holds. `oldest_rows`,
-            `newest_rows`: only the first or last hundred of the rows that were asked for, and no word of it.
+            `newest_rows`: only the first or last hundred of the rows that were asked for, and no word of it. `no_next`: the answer
+            names no next page, whatever there is.
     """
 
     host: str

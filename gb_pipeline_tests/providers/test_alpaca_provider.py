@@ -134,6 +134,15 @@ async def test_anything_else_is_an_error(sim: Simulation, providers: Providers, 
         await providers().fetch_bars(AAPL, HOUR, MINUTE)
 
 
+async def test_a_full_page_without_a_next_one_is_not_the_end(sim: Simulation, providers: Providers) -> None:
+    sim.stocks.page_limit = 1000
+    sim.faults.add(match=BARS, action="no_next", times=-1)
+    days = Window.of("2024-01-02T05:00Z", "2024-01-04T05:00Z")
+    fetched = await providers().fetch_bars(AAPL, days, MINUTE)
+    assert rows(fetched.frame) == served(sim, days)
+    assert fetched.calls == 2
+
+
 async def test_a_doubtful_answer_is_asked_for_again(sim: Simulation, providers: Providers) -> None:
     sim.faults.add(match=BARS, body='{"bars":{}}')
     fetched = await providers().fetch_bars(AAPL, HOUR, MINUTE)

@@ -139,6 +139,15 @@ async def test_rows_that_cannot_be_the_answer_are_an_error(sim: Simulation, prov
         await providers().fetch_bars(AAPL, HOUR, MINUTE)
 
 
+async def test_a_full_page_without_a_next_one_is_not_the_end(sim: Simulation, providers: Providers) -> None:
+    sim.stocks.page_limit = 5000
+    sim.faults.add(match=AGGS, action="no_next", times=-1)
+    weeks = Window.of("2024-01-02T05:00Z", "2024-01-13T05:00Z")
+    fetched = await providers().fetch_bars(AAPL, weeks, MINUTE)
+    assert rows(fetched.frame) == served(sim, weeks)
+    assert fetched.calls == 2
+
+
 async def test_a_doubtful_answer_is_asked_for_again(sim: Simulation, providers: Providers) -> None:
     sim.faults.add(match=AGGS, action="drop_rows")
     fetched = await providers().fetch_bars(AAPL, HOUR, MINUTE)

@@ -56,18 +56,18 @@ def test_dialects_trouble_their_rows_once_and_are_well_again(sim: Simulation, ve
     right = stamps(sim, vendor)
     assert right == sorted(right)
     faults = {trouble: sim.faults.add(action=trouble, match="klines|candles|OHLC") for trouble in TROUBLES}
-    shuffled, duplicate, overlap, dropped, endless, oldest, newest = (stamps(sim, vendor) for _ in TROUBLES)
+    shuffled, duplicate, overlap, dropped, endless, oldest, newest, last = (stamps(sim, vendor) for _ in TROUBLES)
     assert shuffled != right
     assert sorted(shuffled) == right
     assert duplicate == [stamp - len(right) * 60 for stamp in right]
     assert overlap == [*duplicate[-3:], *right]
     assert 0 < len(dropped) < len(right)
     assert set(dropped) < set(right)
-    assert endless == right
+    assert endless == last == right
     assert (oldest, newest) == (right[:100], right[-100:])
     assert stamps(sim, vendor) == right
     # No answer of theirs names a next page, so nothing was hit there.
-    hits = dict.fromkeys(TROUBLES, 1) | {"endless_next": 0}
+    hits = dict.fromkeys(TROUBLES, 1) | {"endless_next": 0, "no_next": 0}
     hits |= dict.fromkeys(("oldest_rows", "newest_rows"), int(len(right) > 100))
     assert {trouble: fault.hits for trouble, fault in faults.items()} == hits
 

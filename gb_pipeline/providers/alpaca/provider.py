@@ -23,6 +23,7 @@ import polars as pl
 from gb_pipeline.config.settings import RateLimit, SourceSettings
 from gb_pipeline.errors import ConfigError, UnknownSymbol
 from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.moments import EPOCH
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
@@ -47,6 +48,8 @@ _TIMEFRAMES = {
 }
 _CLASSES = {AssetClass.EQUITY: "us_equity", AssetClass.CRYPTO: "crypto"}
 _PAGE = 10_000
+# What a page holds where nothing else is asked for, or allowed.
+_LEAST_PAGE = 1000
 _ACTIONS_PAGE = 1000
 # The vendor's end is inclusive, ours is not.
 _SECOND = timedelta(seconds=1)
@@ -171,10 +174,17 @@ class AlpacaProvider(RestProvider, ActionsProvider, InstrumentsProvider):
         path = "/v1beta3/crypto/us/bars"
         if symbol.asset_class is AssetClass.EQUITY:
             path, query = "/v2/stocks/bars", {**query, "adjustment": "raw", "feed": self._feed}
+        read = responses.Bars(name, span).read
+        rows: list[Row] = []
         with self.transport.measure() as tally:
-            rows = await self._client.pages(
-                path, query, tally, most=self._most_bars(window, resolution), read=responses.Bars(name, span).read
-            )
+            while True:
+                more = await self._client.pages(path, query, tally, most=self._most_bars(window, resolution), read=read)
+                rows += more
+                newest = max((row["t"] for row in more if row["t"] is not None), default=None)
+                # As many as a page holds, and no next one: whether that was the end, only the next question tells.
+                if newest is None or len(more) % _LEAST_PAGE or not (start := _moment(newest) + _SECOND) < span.end:
+                    break
+                query["start"] = _stamp(start)
             if not rows and not window.empty:
                 await self.require_listed(name)
         return tally.fetched(self._frame(rows, window, resolution))
@@ -280,6 +290,10 @@ class AlpacaProvider(RestProvider, ActionsProvider, InstrumentsProvider):
 
     def _frame(self, rows: Sequence[Row], window: Window, resolution: Resolution) -> pl.DataFrame:
         return us_market_time.bars_in(responses.frame(rows), window, resolution, self._hours)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def _stamp(moment: datetime) -> str:

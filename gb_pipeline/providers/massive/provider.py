@@ -53,6 +53,8 @@ _SPANS = {
 _MARKETS = {AssetClass.EQUITY: "stocks", AssetClass.CRYPTO: "crypto", AssetClass.FOREX: "fx"}
 # 31 days of minutes around the clock are 44,640 base aggregates, within the largest limit.
 _LIMIT = 50_000
+# What a page holds where nothing else is asked for, or allowed.
+_LEAST_PAGE = 5000
 _CHUNK = timedelta(days=31)
 _MINUTE = timedelta(minutes=1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -157,9 +159,22 @@ class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider):
         rows: list[Row] = []
         with self.transport.measure() as tally:
             for start, end, most in self._chunks(window, resolution):
-                rows += await self._client.pages(
-                    f"{path}{start}/{end}", query, tally, prefix=path, most=most, read=read
-                )
+                first = start
+                while True:
+                    more = await self._client.pages(
+                        f"{path}{first}/{end}", query, tally, prefix=path, most=most, read=read
+                    )
+                    rows += more
+                    newest = max((row["t"] for row in more if type(row.get("t")) is int), default=None)
+                    # As many as a page holds, and no next one: whether that was the end, only the next question tells.
+                    length = resolution.duration if resolution.intraday else None
+                    if newest is None or len(more) % _LEAST_PAGE or length is None:
+                        break
+                    # The vendor begins with the bar that an instant lies in.
+                    following = newest + length // _MILLISECOND
+                    if following >= int(end):
+                        break
+                    first = str(following)
             if not rows and not window.empty:
                 await self.require_listed(name)
         return tally.fetched(self._frame(rows, symbol, window, resolution))
