@@ -19,6 +19,7 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as contents
 from gb_pipeline.catalog.connection import connect, open_catalog
+from gb_pipeline.catalog.lost import lost_moments
 from gb_pipeline.catalog.sources import merge_sources, source_table
 from gb_pipeline.catalog.state import (
     Previous,
@@ -146,7 +147,8 @@ def build(
     snapshots = _snapshots(connection, tables, unreadable)
     _create(connection, "sources", source_table(facts))
     priority = [item.name for item in facts]
-    views = build_statements(snapshots, parquet_rows(store.storage), skip=[*SUMMARIES, "sessions"], priority=priority)
+    rows, lost = parquet_rows(store.storage), lost_moments(tables, snapshots)
+    views = build_statements(snapshots, rows, skip=[*SUMMARIES, "sessions"], priority=priority, lost=lost)
     for name, statement in views.items():
         try:
             connection.execute(statement)

@@ -51,6 +51,7 @@ def build_statements(
     skip: Sequence[str] = (),
     as_of: datetime | None = None,
     priority: Sequence[str] = (),
+    lost: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """`create` statements by the name of the view or macro, in an order in which they can be run.
 
@@ -60,6 +61,7 @@ def build_statements(
         skip: names that are taken.
         as_of: views show what was known at this moment.
         priority: names of sources, the one that answers first at the beginning.
+        lost: conditions by table which the moment of a macro has to meet.
     """
     created: dict[str, str] = {}
     by_name = {snapshot.dataset.name: snapshot for snapshot in snapshots}
@@ -76,7 +78,11 @@ def build_statements(
         created[f"{name}_history"] = (
             f"create view {name}_history as {history if as_of is None else _known_at(history, as_of, history=True)}"
         )
-        created[f"{name}_as_of"] = f"create macro {name}_as_of(ts) as table {_valid_at(snapshot, wide, rows, 'ts')}"
+        then = _valid_at(snapshot, wide, rows, "ts")
+        conditions = [condition for table in (name, f"{name}_wide") if (condition := (lost or {}).get(table))]
+        if conditions:
+            then = f"select * from ({then}) where {' and '.join(conditions)}"
+        created[f"{name}_as_of"] = f"create macro {name}_as_of(ts) as table {then}"
         if name not in skip:
             body = _current(snapshot, wide, rows) if as_of is None else _valid_at(snapshot, wide, rows, _moment(as_of))
             created[name] = f"create view {name} as {body}"

@@ -114,7 +114,7 @@ def _explain(connection: DuckDBPyConnection, error: Exception) -> GbError:
 
     what, fix = _first_paragraph(error), ""
     damage, _, repair = what.partition(" -> ")
-    if isinstance(error, duckdb.InvalidInputException) and "gb verify" in repair:
+    if isinstance(error, duckdb.InvalidInputException) and ("gb verify" in repair or "restore the lake" in repair):
         # A table of the catalog that could not be made says why in the words of the lake.
         return LakeError(damage.removeprefix("Invalid Input Error: "), fix=repair)
     if isinstance(error, duckdb.CatalogException):

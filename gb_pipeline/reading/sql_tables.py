@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.catalog import tables as catalog_tables
+from gb_pipeline.catalog.lost import lost_moments
 from gb_pipeline.catalog.views import build_statements, registered_rows
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
@@ -79,7 +80,12 @@ class SqlTables:
                 names[snapshot.dataset.name, current] = name
         skip = _SUMMARIES if "restatements" in self._text else (*_SUMMARIES, "restatements")
         statements = build_statements(
-            self._snapshots, registered_rows(names), skip=skip, as_of=as_of, priority=priority
+            self._snapshots,
+            registered_rows(names),
+            skip=skip,
+            as_of=as_of,
+            priority=priority,
+            lost=lost_moments(self._tables, self._snapshots),
         )
         for statement in statements.values():
             connection.execute(statement.replace("create ", "create or replace temp ", 1))

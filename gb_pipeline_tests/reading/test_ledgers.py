@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gb_pipeline import BarRules, UnknownSeries
+from gb_pipeline import BarRules, DamagedLog, Lake, UnknownSeries
+from gb_pipeline.lake import ledger
 from gb_pipeline.market.resolution import Resolution
 
 
@@ -108,3 +109,29 @@ def test_an_empty_lake_has_no_sessions(lake):
     assert lake.restatements().is_empty() and lake.withdrawn().is_empty() and lake.quarantine().is_empty()
     with pytest.raises(UnknownSeries, match="the lake is empty"):
         lake.coverage("sim", "BTC-USD")
+
+
+def test_one_damaged_table_of_bars_is_named_and_the_others_are_served(lake, write):
+    """The newest entry of a table of bars carries what the ledger has not taken over."""
+    write("sim", "BTC-USD", "2024-01-02", ["1"])
+    write("sim", "BTC-USD", "2024-01-02", ["1"], resolution="1h")
+    root = lake.store.storage.root
+    for entry in root.glob("lake/bars_1h/_delta_log/*.json"):
+        entry.write_bytes(b"{")
+    damaged = Lake.open(root)
+    for read in (damaged.coverage, damaged.gaps):
+        with pytest.warns(UserWarning, match=r"sessions of 1h are left out: table bars_1h.*gb verify --repair"):
+            assert set(read()["resolution"]) == {"1m"}
+        with pytest.raises(DamagedLog, match="bars_1h"):
+            read(resolution="1h")
+        assert set(read(resolution="1m")["resolution"]) == {"1m"}
+
+
+def test_nothing_is_known_of_sessions_whose_ledger_is_damaged(lake, write):
+    write("sim", "BTC-USD", "2024-01-02", ["1"])
+    ledger.take_over_all(lake.store.tables)
+    root = lake.store.storage.root
+    for entry in root.glob("lake/sessions/_delta_log/*.json"):
+        entry.write_bytes(b"{")
+    with pytest.raises(DamagedLog, match="table sessions"):
+        Lake.open(root).coverage()

@@ -6,6 +6,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -129,6 +130,14 @@ def test_what_was_known_and_is_lost_is_refused_and_not_answered_with_less(tmp_pa
             again.bars("BTC-USD", "1m", as_of=moment)
         with pytest.raises(LakeError, match="is not known any more"):
             again.sql("select count(*) from bars_1m", as_of=moment)
+        for macro in ("bars_1m_as_of", "best_bars_1m_as_of"):
+            query = f"select count(*) from {macro}(timestamptz '{{}}')"
+            with pytest.raises(LakeError, match="is not known any more"):
+                again.sql(query.format(moment.isoformat()))
+            with duckdb.connect(tmp_path / "catalog.duckdb", read_only=True) as plain:
+                with pytest.raises(duckdb.Error, match="is not known any more"):
+                    plain.sql(query.format(moment.isoformat())).fetchall()
+                assert plain.sql(query.format("2100-01-01")).fetchall() == [(2 * 1440,)]
         # The day of which nothing is lost, and the present, are answered.
         assert again.bars("BTC-USD", "1m", "2024-01-03", as_of=moment).height == 1440
         assert again.bars("BTC-USD", "1m").height == 2 * 1440
