@@ -29,6 +29,7 @@ from gb_pipeline.errors import (
 
 # Width of tables in a pipe: wide enough that no cell is cut.
 _PIPE_WIDTH = 240
+_ENDLESS = 1_000_000
 # Between columns; and the least that a column of text is folded to.
 _GAP = 2
 _LEAST_TEXT = 20
@@ -182,10 +183,12 @@ def _print_block(columns: Sequence[_Column], rows: int, *, title: str | None, fo
     for row in range(rows):
         styled = [(escape(column.cells[row]), column.styles[row]) for column in columns]
         table.add_row(*(f"[{style}]{cell}[/{style}]" if style else cell for cell, style in styled))
-    # A line that is too long for the terminal is better than a cell that is cut.
-    console = Console(width=layout_width() if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
-    wide = console.options.update(max_width=_PIPE_WIDTH)
-    console.width = max(console.width, console.measure(table, options=wide).minimum)
+    terminal = sys.stdout.isatty()
+    console = Console(width=layout_width() if terminal else _PIPE_WIDTH, highlight=False)
+    endless = console.options.update(max_width=_ENDLESS)
+    # A line that is too long for the terminal is better than a cell that is cut; a pipe has room for everything.
+    needed = console.measure(table, options=endless)
+    console.width = max(console.width, needed.minimum if terminal else needed.maximum)
     console.print(table)
 
 
