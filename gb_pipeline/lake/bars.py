@@ -16,8 +16,9 @@ import polars as pl
 
 from gb_pipeline.errors import LakeError, WindowRefused
 from gb_pipeline.lake import ledger, ledger_notes, quarantine
-from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import bars_dataset
+from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.merge import KEY, MergeResult, merge
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.row_counts import RowCounts

@@ -13,8 +13,9 @@ from enum import StrEnum
 import polars as pl
 
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import SESSIONS, bars_dataset
+from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stored import read_window

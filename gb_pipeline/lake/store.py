@@ -14,8 +14,9 @@ import polars as pl
 from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.lake import bars, corporate_actions, fetches, ledger, proofs
 from gb_pipeline.lake.adjustments import refuse_other_adjustment
-from gb_pipeline.lake.coverage import describe_sessions, expect, ledger_frame
+from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import ALL
+from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, bar_table, polars_schema

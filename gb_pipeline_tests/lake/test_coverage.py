@@ -16,9 +16,9 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.coverage import (
     deferred_sessions,
     describe_sessions,
-    expect,
     ledger_frame,
 )
+from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.calendar import get_calendar
