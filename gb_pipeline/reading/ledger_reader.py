@@ -34,8 +34,8 @@ class LedgerReader:
 
         Raises:
             UnknownSeries: a name that the lake does not know.
-            DamagedLog: what is known of the sessions is damaged. Where no resolution is named, one whose table of bars is damaged
-                is left out, with a warning that names it; `gaps` does the same.
+            DamagedLog: what is known of the sessions is damaged, or a table of bars that may tell more of them; name a
+                resolution to leave the others out.
         """
         return ledgers.coverage(self._store.tables, self._selection(source, symbols, resolution, start, end, as_of))
 

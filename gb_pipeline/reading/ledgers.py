@@ -6,8 +6,6 @@ that hold versions of them.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from datetime import date, timedelta
 
 import polars as pl
@@ -19,7 +17,6 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import LATEST, Selection
 from gb_pipeline.reading.series import known_series, unknown_series_error
 from gb_pipeline.storage.dataset import PERIOD
-from gb_pipeline.storage.log import DamagedLog
 from gb_pipeline.storage.table import Tables
 
 
@@ -77,39 +74,10 @@ def days_of(selection: Selection) -> tuple[date, date] | None:
 
 
 def _read_sessions(tables: Tables, selection: Selection) -> pl.DataFrame:
-    def read(resolution: Resolution | None) -> pl.DataFrame:
-        return ledger.current(
-            tables, selection.source, resolution, selection.symbols, days_of(selection), selection.as_of
-        )
-
-    try:
-        rows = read(selection.resolution)
-    except DamagedLog as damage:
-        if selection.resolution is not None:
-            raise
-        rows = _read_undamaged(read, damage)
+    rows = ledger.current(
+        tables, selection.source, selection.resolution, selection.symbols, days_of(selection), selection.as_of
+    )
     return _require_known(tables, rows, selection)
-
-
-def _read_undamaged(read: Callable[[Resolution], pl.DataFrame], damage: DamagedLog) -> pl.DataFrame:
-    """Sessions of every resolution but those whose table of bars is damaged, which a warning names.
-
-    Raises:
-        DamagedLog: nothing can be read, as where the ledger itself is damaged.
-    """
-    parts = []
-    left_out: dict[str, DamagedLog] = {}
-    for resolution in Resolution:
-        if resolution is not Resolution.TICK:
-            try:
-                parts.append(read(resolution))
-            except DamagedLog as error:
-                left_out[resolution.value] = error
-    if not parts:
-        raise damage
-    for name, reason in left_out.items():
-        warnings.warn(f"sessions of {name} are left out: {reason.what}; {reason.fix}", stacklevel=4)
-    return pl.concat(parts).sort(ledger.KEYS)
 
 
 def _require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> pl.DataFrame:
