@@ -89,8 +89,8 @@ def test_one_row_says_so_for_all_that_wait(sim: Simulation, store: LakeStore, at
     # One per run, although four or all of them had to wait.
     assert waiting.height == 2
     assert waiting["error"].unique().to_list() == ["QuotaExhausted"]
-    # The list of markets is the call of whoever comes first, who may be one that has to wait then.
-    assert rows["calls"].sum() == len(sim.requests)
+    # Of several at once, one that has to wait may have been the first to come, who reads the list of markets.
+    assert waiting["calls"].sum() <= (at_once > 1)
     assert rows.height == 4
 
 
