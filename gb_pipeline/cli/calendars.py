@@ -49,6 +49,7 @@ def calendars(
     without bars that are none any more as closed. Exits with 1 while something differs.
     """
     from gb_pipeline.catalog.projection import refresh_catalog
+    from gb_pipeline.lake.calendar_changes import KEPT
     from gb_pipeline.market.compiled_sessions import compiled_calendars
 
     settings = load_settings(config)
@@ -56,34 +57,39 @@ def calendars(
     rows: list[dict[str, Any]] = []
     recorded = 0
     for source, resolution, changes in _find(settings, store, sources or []):
-        rows += _by_day(changes, source.calendar)
+        rows += _by_day(changes, source.rules(resolution).calendar.version)
         if apply:
             recorded += _record(store, source, resolution, changes)
     if recorded:
         refresh_catalog(store, settings.sources)
     if as_json:
-        print_json({"calendars": compiled_calendars().made_from, "recorded": recorded, "changes": rows})
+        every = compiled_calendars()
+        print_json(
+            {"calendars": every.made_from, "corrections": every.corrections, "recorded": recorded, "changes": rows}
+        )
     else:
         _print_changes(rows, recorded, apply=apply)
-    return ExitCode.FAILED if rows and not apply else ExitCode.OK
+    return ExitCode.FAILED if not apply and any(row["change"] not in KEPT for row in rows) else ExitCode.OK
 
 
 def find_changed_sessions(settings: Settings, store: LakeStore) -> dict[str, int]:
-    """How many stored sessions of each source differ from its calendar; sources without a difference are left out."""
+    """How many stored sessions of each source could be recorded anew; sources without such a difference are left out."""
+    import polars as pl
+
+    from gb_pipeline.lake.calendar_changes import KEPT
+
     counts: dict[str, int] = {}
     for source, _, changes in _find(settings, store, []):
-        counts[source.name] = counts.get(source.name, 0) + changes.height
-    return counts
+        counts[source.name] = counts.get(source.name, 0) + changes.filter(~pl.col("change").is_in(KEPT)).height
+    return {source: count for source, count in counts.items() if count}
 
 
 def _find(
     settings: Settings, store: LakeStore, names: list[str]
 ) -> Iterator[tuple[SourceSettings, Resolution, pl.DataFrame]]:
-    """The differences of every source and resolution that has any, but for traded days that a calendar calls closed."""
-    import polars as pl
-
+    """The differences of every source and resolution that has any."""
     from gb_pipeline.lake import ledger
-    from gb_pipeline.lake.calendar_changes import CalendarChange, find_calendar_changes
+    from gb_pipeline.lake.calendar_changes import find_calendar_changes
     from gb_pipeline.market.resolution import Resolution
 
     chosen = select_configured(settings, names) if names else settings.sources
@@ -92,7 +98,6 @@ def _find(
         stored = ledger.scan(store.tables, name, columns=["resolution"]).unique().collect()["resolution"]
         for resolution in sorted(map(Resolution, stored), key=list(Resolution).index):
             changes = find_calendar_changes(store, name, source.rules(resolution))
-            changes = changes.filter(pl.col("change") != CalendarChange.TRADED.value)
             if changes.height:
                 yield source, resolution, changes
 
@@ -108,24 +113,34 @@ def _by_day(changes: pl.DataFrame, calendar: str) -> list[dict[str, Any]]:
     import polars as pl
 
     days = changes.group_by("source", "resolution", "session", "change", "expected", "expected_now").agg(
-        pl.col("symbol").n_unique().alias("series"), pl.col("actual").sum()
+        pl.col("symbol").n_unique().alias("series"),
+        pl.col("actual", "refused").sum(),
+        pl.col("calendar").drop_nulls().unique().sort().str.join(", ").alias("recorded_by"),
     )
     return days.with_columns(pl.lit(calendar).alias("calendar")).sort("session", "source", "resolution").to_dicts()
 
 
 def _print_changes(rows: list[dict[str, Any]], recorded: int, *, apply: bool) -> None:
+    from gb_pipeline.lake.calendar_changes import KEPT
+
     if not rows:
         note("every stored session is as its calendar has it")
         return
     body = [
-        (row["source"], row["resolution"], row["calendar"], row["session"], row["change"],
-         f"{row['expected']:,} -> {row['expected_now']:,}", row["series"])
+        (row["source"], row["resolution"], row["session"], row["change"],
+         f"{row['expected']:,} -> {row['expected_now']:,}", row["series"], row["refused"])
         for row in rows[-_MOST:]
     ]  # fmt: skip
-    print_table(("source", "", "calendar", "session", "change", "bars", "series"), body)
+    print_table(("source", "", "session", "change", "bars", "series", "refused"), body)
     if len(rows) > _MOST:
         note(f"{len(rows) - _MOST:,} older days are not shown (--json)")
+    refused = sum(row["refused"] for row in rows if row["change"] not in KEPT)
+    if refused:
+        note(f"{format_count(refused, 'row')} of these days lie in quarantine: `gb fetch` asks for them again")
+    kept = sum(row["change"] in KEPT for row in rows)
+    if kept:
+        note(f"bars that no session of the calendar explains ({format_count(kept, 'day')}) stay as they were recorded")
     if apply:
         note(f"{format_count(recorded, 'session')} recorded anew; `gb fetch` asks for those that lack bars")
-    else:
+    elif kept < len(rows):
         note("use --apply to record them; `gb fetch` then asks for those that lack bars")

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import ledger, quarantine
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import SESSIONS, bars_dataset
 from gb_pipeline.lake.expectation import expect
@@ -22,6 +22,7 @@ from gb_pipeline.lake.stored import read_window
 from gb_pipeline.market.moments import EPOCH
 from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_table
 from gb_pipeline.quality.bars import validate
+from gb_pipeline.quality.reasons import OUTSIDE
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.storage.locks import locked
@@ -36,9 +37,13 @@ CHANGES = pl.Schema(
         "expected": pl.Int64(),
         "expected_now": pl.Int64(),
         "actual": pl.Int64(),
+        "refused": pl.Int64(),
+        "calendar": pl.String(),
     }
 )
 _DAY = timedelta(days=1)
+# How many expected bars are held at once: years of seconds are many.
+_MOST_BARS = 5_000_000
 _SETTLED = [SessionStatus.COMPLETE.value, SessionStatus.CLOSED.value, SessionStatus.NOT_LISTED.value]
 
 
@@ -49,6 +54,11 @@ class CalendarChange(StrEnum):
     CLOSED = "no longer a session"
     TRADED = "no longer a session, but bars are stored"
     HOURS = "another number of bars"
+    OUTSIDE = "bars are stored outside its hours"
+
+
+# Traded is traded, whatever a calendar says: what was recorded of these stays.
+KEPT = (CalendarChange.TRADED.value, CalendarChange.OUTSIDE.value)
 
 
 def find_calendar_changes(store: LakeStore, source: str, rules: BarRules) -> pl.DataFrame:
@@ -60,8 +70,10 @@ def find_calendar_changes(store: LakeStore, source: str, rules: BarRules) -> pl.
         rules: of one resolution, with the calendar of today.
 
     Returns:
-        Columns of `CHANGES`, sorted by symbol and session: how many bars were expected, how many are now, and how many are
-        stored. Sessions that were fetched before they ended are left out: the next fetch describes them anyway.
+        Columns of `CHANGES`, sorted by symbol and session: how many bars were expected, how many are now, how many are stored,
+        how many rows of that day are in quarantine as `outside_session` or `outside_hours`, and the calendar and version by
+        which the session was recorded (null before 0.3). Sessions that were fetched before they ended are left out: the next
+        fetch describes them anyway.
 
     Raises:
         ConfigError: sessions are recorded that lie outside of what the calendar knows.
@@ -75,15 +87,11 @@ def find_calendar_changes(store: LakeStore, source: str, rules: BarRules) -> pl.
     first, last = recorded["session"].min(), recorded["session"].max()
     if not isinstance(first, date) or not isinstance(last, date):
         return pl.DataFrame(schema=CHANGES)
-    grid = rules.calendar.expected(first, last + _DAY, rules.resolution, rules.alignment)
-    ends = rules.calendar.bar_ends(grid["timestamp"], rules.resolution)
-    expected_now = (
-        grid.with_columns(ends.alias("end"))
-        .group_by("session")
-        .agg(pl.len().cast(pl.Int64).alias("expected_now"), pl.col("end").max())
-    )
+    compared = recorded.join(_expected_now(rules, first, last + _DAY), on="session", how="left")
     was_closed, is_closed = pl.col("status") == SessionStatus.CLOSED.value, pl.col("expected_now").is_null()
     had_ended = pl.col("fetched_at") >= pl.col("end") + rules.grace
+    length = rules.resolution.duration or timedelta()
+    outside = (pl.col("first_timestamp") + length <= pl.col("begin")) | (pl.col("last_timestamp") >= pl.col("end"))
     change = (
         pl.when(was_closed & ~is_closed)
         .then(pl.lit(CalendarChange.OPENED.value))
@@ -91,16 +99,57 @@ def find_calendar_changes(store: LakeStore, source: str, rules: BarRules) -> pl.
         .then(pl.lit(CalendarChange.TRADED.value))
         .when(~was_closed & is_closed)
         .then(pl.lit(CalendarChange.CLOSED.value))
+        .when(outside & rules.resolution.intraday)
+        .then(pl.lit(CalendarChange.OUTSIDE.value))
         .when(~was_closed & had_ended & (pl.col("expected") != pl.col("expected_now")))
         .then(pl.lit(CalendarChange.HOURS.value))
     )
-    compared = recorded.join(expected_now, on="session", how="left").with_columns(change.alias("change"))
+    changes = compared.with_columns(change.alias("change")).filter(pl.col("change").is_not_null())
+    if changes.is_empty():
+        return pl.DataFrame(schema=CHANGES)
+    refused = _count_refused(store, source, rules, changes["symbol"].unique().to_list())
     return (
-        compared.filter(pl.col("change").is_not_null())
-        .with_columns(pl.col("expected_now").fill_null(0))
+        changes.join(refused, on=["symbol", "session"], how="left")
+        .with_columns(pl.col("expected_now", "refused").fill_null(0))
         .select(CHANGES.names())
         .sort("symbol", "session")
     )
+
+
+def _expected_now(rules: BarRules, first: date, until: date) -> pl.DataFrame:
+    """`session`, `expected_now`, and `begin` and `end` of what is expected, for the sessions of [first, until)."""
+    calendar, resolution = rules.calendar, rules.resolution
+    seconds = resolution.duration.total_seconds() if resolution.intraday and resolution.duration else 86_400
+    step = timedelta(days=min(max(31, int(_MOST_BARS * seconds / 86_400)), 10_000))
+    parts = []
+    while first < until:
+        stop = min(until, first + step)
+        grid = calendar.expected(first, stop, resolution, rules.alignment)
+        ends = calendar.bar_ends(grid["timestamp"], resolution)
+        parts.append(
+            grid.with_columns(ends.alias("end"))
+            .group_by("session")
+            .agg(
+                pl.len().cast(pl.Int64).alias("expected_now"),
+                pl.col("timestamp").min().alias("begin"),
+                pl.col("end").max(),
+            )
+        )
+        first = stop
+    return pl.concat(parts)
+
+
+def _count_refused(store: LakeStore, source: str, rules: BarRules, symbols: list[str]) -> pl.DataFrame:
+    """Rows in quarantine that belonged to no session or lay outside its hours, by the session that they belong to now."""
+    rows = (
+        quarantine.scan(store.tables, source, symbols)
+        .filter(pl.col("resolution") == rules.resolution.value, pl.col("timestamp").is_not_null())
+        .filter(pl.col("reasons").list.set_intersection(sorted(OUTSIDE)).list.len() > 0)
+        .select("symbol", "timestamp")
+        .collect()
+    )
+    sessions = rules.calendar.session_of(rows["timestamp"], rules.resolution)
+    return rows.with_columns(sessions).group_by("symbol", "session").agg(pl.len().cast(pl.Int64).alias("refused"))
 
 
 def record_calendar_changes(
@@ -108,7 +157,7 @@ def record_calendar_changes(
 ) -> int:
     """Describe these sessions again by today's calendar; those that lack bars are `failed` until they are fetched again.
 
-    Days that are no session any more but have bars are left as they were recorded: they were traded.
+    Days that are no session any more, or have other hours, but have bars are left as they were recorded: they were traded.
 
     Args:
         store: the lake.
@@ -123,7 +172,7 @@ def record_calendar_changes(
     Raises:
         LakeError: the lake cannot be written, or stored bars cannot be read.
     """
-    due = changes.filter(pl.col("change") != CalendarChange.TRADED.value)
+    due = changes.filter(~pl.col("change").is_in(KEPT))
     count = 0
     with locked(store.storage.state, bar_table(rules.resolution, rules.precision)):
         for (month,), group in due.group_by(pl.col("session").dt.truncate("1mo").alias("month"), maintain_order=True):

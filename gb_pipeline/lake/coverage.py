@@ -188,6 +188,7 @@ def ledger_frame(
         "precision": rules.precision.value,
         "table_version": version,
         "adjustment": rules.adjustment.value,
+        "calendar": rules.calendar.version,
     }
     constants = [repeated(name, value, _LEDGER[name], described.height) for name, value in everywhere.items()]
     return described.hstack(constants)[_LEDGER.names()]

@@ -28,7 +28,7 @@ from gb_pipeline.storage.vacuum import Needed
 
 KEYS = ("source", "symbol", "resolution", "session")
 # Columns that may differ although nothing happened.
-_ABOUT_THE_ROW = {"fetched_at", "table_version"}
+_ABOUT_THE_ROW = {"fetched_at", "table_version", "calendar"}
 COMPARED = tuple(name for name in SESSIONS.columns.names if name not in {*KEYS, *_ABOUT_THE_ROW})
 SESSIONS_EMPTY = pl.DataFrame(schema=SESSIONS.polars)
 _DAY = timedelta(days=1)

@@ -147,7 +147,9 @@ def decode_rows(tables: Tables, table: Table, entry: Entry) -> pl.DataFrame:
             rows = reading.read(tables.storage, SESSIONS, index_files(SESSIONS, note_content["files"]))
         else:
             columns = note_content["rows"]
-            plain_rows = [pl.Series(name, columns[name], kind) for name, kind in _NOTE_SCHEMA.items()]
+            # A release before this one had fewer columns.
+            absent = [None] * len(columns["symbol"])
+            plain_rows = [pl.Series(name, columns.get(name, absent), kind) for name, kind in _NOTE_SCHEMA.items()]
             rows = _with_period(pl.DataFrame([column.cast(SESSIONS.polars[column.name]) for column in plain_rows]))
         remember(table, entry.version, rows)
         return rows

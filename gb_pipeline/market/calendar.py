@@ -85,6 +85,12 @@ class Calendar:
         """First day that the calendar does not know any more; None where it goes on for ever."""
         return None if self._table is None else self._table.end
 
+    @property
+    def version(self) -> str:
+        """What its sessions are, for a record: `XNYS efb4bb19`, `XNYS extended efb4bb19`; just `24/7`, which never changes."""
+        parts = [self.name, "extended" if self.extended_hours else "", self._table.version if self._table else ""]
+        return " ".join(part for part in parts if part)
+
     def sessions(self, start: date, end: date) -> list[date]:
         """The trading days of [start, end), in order."""
         self._check_range(start, end)

@@ -31,6 +31,7 @@ class CompiledCalendar:
         first: first day that the sessions speak about.
         end: first day that they do not speak about any more.
         row_group: where in the file its sessions are.
+        version: changes with any of its sessions.
     """
 
     code: str
@@ -38,6 +39,7 @@ class CompiledCalendar:
     first: date
     end: date
     row_group: int
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,12 @@ class CompiledCalendars:
 
     Attributes:
         made_from: library and version that they were compiled from.
+        corrections: how many sessions were corrected after what an exchange published.
         aliases: other names of calendars, with their codes.
     """
 
     made_from: str
+    corrections: int
     calendars: Mapping[str, CompiledCalendar]
     aliases: Mapping[str, str]
 
@@ -75,10 +79,11 @@ def compiled_calendars() -> CompiledCalendars:
             date.fromisoformat(item["first"]),
             date.fromisoformat(item["end"]),
             item["row_group"],
+            item["version"],
         )
         for code, item in facts["calendars"].items()
     }
-    return CompiledCalendars(facts["made_from"], calendars, facts["aliases"])
+    return CompiledCalendars(facts["made_from"], facts["corrections"], calendars, facts["aliases"])
 
 
 def read_sessions(calendar: CompiledCalendar) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.market.compiled_sessions import compiled_calendars, read_sessions
+from gb_pipeline.market.compiled_sessions import CompiledCalendar, compiled_calendars, read_sessions
 
 ALWAYS_OPEN = "24/7"
 WEEKDAYS = "24/5"
@@ -59,6 +59,7 @@ class SessionTable:
             half-open stretch whose instants belong to the session. Stretches never overlap.
         segments: `session`, `begin`, `end`, sorted: uninterrupted trading, one row for a plain session, two around a
             lunch break, three with extended hours; plus `earliest`, the `begin` of the session's stretch.
+        version: changes with any of its sessions; empty for arithmetic.
     """
 
     name: str
@@ -67,6 +68,7 @@ class SessionTable:
     end: date
     schedule: pl.DataFrame
     segments: pl.DataFrame
+    version: str
 
 
 def load_table(name: str, *, extended_hours: bool) -> SessionTable:
@@ -80,9 +82,12 @@ def load_table(name: str, *, extended_hours: bool) -> SessionTable:
         ConfigError: an unknown name (the message has near matches), or no extended hours known for it.
     """
     if name in {FX, WEEKDAYS}:
-        zone, bounds, schedule = ZoneInfo(_FX_ZONE if name == FX else "UTC"), _OWN_BOUNDS, _own_schedule(name)
+        zone, bounds, version = ZoneInfo(_FX_ZONE if name == FX else "UTC"), _OWN_BOUNDS, ""
+        schedule = _own_schedule(name)
     else:
-        name, zone, bounds, schedule = _exchange_schedule(name)
+        compiled = _find_compiled(name)
+        name, zone, bounds, version = compiled.code, compiled.zone, (compiled.first, compiled.end), compiled.version
+        schedule = read_sessions(compiled).select(SCHEDULE.names())
     segments = _regular_segments(schedule)
     if extended_hours:
         refuse_extended_hours(name)
@@ -90,7 +95,7 @@ def load_table(name: str, *, extended_hours: bool) -> SessionTable:
     schedule = _with_stretches(schedule, zone)
     earliest = schedule.select("session", earliest="begin")
     segments = segments.join(earliest, on="session", how="left").sort("begin")
-    return SessionTable(name, zone, *bounds, schedule, segments)
+    return SessionTable(name, zone, *bounds, schedule, segments, version)
 
 
 def refuse_extended_hours(name: str) -> None:
@@ -135,17 +140,12 @@ def _own_schedule(name: str) -> pl.DataFrame:
     ).with_columns(break_start=never, break_end=never)
 
 
-def _exchange_schedule(name: str) -> tuple[str, ZoneInfo, tuple[date, date], pl.DataFrame]:
-    compiled = compiled_calendars()
-    calendar = compiled.find(name)
-    if calendar is None:
-        raise ConfigError(f"there is no calendar {name!r}", fix=_suggest_names(name, [*compiled.names, FX]))
-    return (
-        calendar.code,
-        calendar.zone,
-        (calendar.first, calendar.end),
-        read_sessions(calendar).select(SCHEDULE.names()),
-    )
+def _find_compiled(name: str) -> CompiledCalendar:
+    every = compiled_calendars()
+    compiled = every.find(name)
+    if compiled is None:
+        raise ConfigError(f"there is no calendar {name!r}", fix=_suggest_names(name, [*every.names, FX]))
+    return compiled
 
 
 def _suggest_names(name: str, known_names: list[str]) -> str:

@@ -189,6 +189,7 @@ SESSIONS = pa.schema(
             "table_version", pa.int64(), "Delta version of that table that this describes; -1 where it changed nothing"
         ),
         _field("adjustment", pa.string(), "raw, split or all; raw where null", nullable=True),
+        _field("calendar", pa.string(), "calendar and version of its sessions that expected the bars", nullable=True),
     ]
 )
 

@@ -239,6 +239,19 @@ def _read_file(
             table = pa.table({"_": pa.nulls(row["rows"])})
         if needed_range is None and table.num_rows != row["rows"]:
             raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {row['rows']:,}")
+        if names and table.column_names != names:
+            table = _complete_columns(dataset, table, names)
     except parquet.Unreadable as error:
         raise damaged_file(dataset, row, error.reason) from None
     return table
+
+
+def _complete_columns(dataset: Dataset, table: pa.Table, names: list[str]) -> pa.Table:
+    """The columns in their order; what a release before this one did not write yet is null."""
+    for name in names:
+        if name not in table.column_names:
+            field = dataset.file_schema.field(name)
+            if not field.nullable:
+                raise parquet.Unreadable(f"it has no column {name}")
+            table = table.append_column(field.remove_metadata(), pa.nulls(table.num_rows, field.type))
+    return table.select(names)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline_tests.cli.console import Gb
 
 # Mumbai traded on Saturday the 20th and was closed on Monday the 22nd.
@@ -40,14 +41,18 @@ def test_what_a_calendar_changes_is_listed_recorded_and_fetched(gb: Gb, project:
     set_calendar(project, "XBOM")
     told = gb("calendars")
     assert told.code == 1
-    assert [line.split()[3] for line in told.out.splitlines() if "bse" in line] == ["2024-01-20", "2024-01-22"]
+    assert [line.split()[2] for line in told.out.splitlines() if "bse" in line] == ["2024-01-20", "2024-01-22"]
     assert "now a session" in told.out and "no longer a session" in told.out
     assert max(map(len, told.out.splitlines())) <= 80
+    assert "2 rows of these days lie in quarantine" in " ".join(told.err.split())
     assert "2 stored sessions" not in gb("doctor").out
     assert "4 stored sessions differ from calendar XBOM" in " ".join(gb("doctor").out.split())
 
     applied = gb("calendars", "bse", "--apply", "--json")
     assert (applied.code, applied.json["recorded"], len(applied.json["changes"])) == (0, 4, 2)
+    assert {row["recorded_by"] for row in applied.json["changes"]} == {"24/5"}
+    assert {row["calendar"] for row in applied.json["changes"]} == {get_calendar("XBOM").version}
+    assert applied.json["corrections"] > 0
     assert gb("calendars").code == 0
 
     gb("fetch", "bse")

@@ -6,8 +6,9 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import pytest
 
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import calendar_changes, ledger, quarantine
 from gb_pipeline.lake.calendar_changes import CalendarChange, find_calendar_changes, record_calendar_changes
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
@@ -23,7 +24,7 @@ WEEK = Window.of("2024-01-15", "2024-01-29")
 
 
 def rules(calendar: str, resolution: Resolution = Resolution.DAY) -> BarRules:
-    return BarRules(resolution=resolution, calendar=get_calendar(calendar))
+    return BarRules(resolution=resolution, calendar=get_calendar(calendar), max_bad_fraction=1)
 
 
 def with_days(root: Path, *days: str, symbols: tuple[str, ...] = ("RELIANCE",)) -> LakeStore:
@@ -97,3 +98,46 @@ def test_what_was_fetched_before_it_ended_is_no_change(tmp_path: Path) -> None:
         "sim", "BTC-USD", minute, Window.of("2024-01-16", "2024-01-17"), minutes("2024-01-16", 30), fetched_at=moment
     )
     assert find_calendar_changes(store, "sim", BarRules()).is_empty()
+
+
+def test_it_is_recorded_by_which_calendar_and_version_of_it_bars_were_expected(tmp_path: Path) -> None:
+    store = with_days(tmp_path, "2024-01-15", "2024-01-16")
+    assert ledger.current(store.tables)["calendar"].unique().to_list() == ["24/5"]
+    changes = find_calendar_changes(store, "bse", rules("XBOM"))
+    assert changes["calendar"].unique().to_list() == ["24/5"]
+    record_calendar_changes(store, "bse", rules("XBOM"), changes, {})
+    anew = ledger.current(store.tables).filter(pl.col("session") == date(2024, 1, 20))
+    assert anew["calendar"].to_list() == [get_calendar("XBOM").version]
+
+
+def test_rows_that_were_refused_on_a_day_that_became_a_session_are_counted(tmp_path: Path) -> None:
+    store = with_days(tmp_path, "2024-01-19", "2024-01-20")
+    assert quarantine.read(store.tables, "bse")["reasons"].to_list() == [["outside_session"]]
+    changes = find_calendar_changes(store, "bse", rules("XBOM"))
+    counts = dict(changes.select("session", "refused").iter_rows())
+    assert counts[date(2024, 1, 20)] == 1
+    assert counts[date(2024, 1, 22)] == 0
+
+
+def test_bars_outside_the_hours_are_said_though_as_many_are_expected_and_stay_as_they_were_recorded(
+    tmp_path: Path,
+) -> None:
+    store, minute = LakeStore.at(tmp_path), Resolution.MINUTE
+    new_york, seoul = (rules(name, minute) for name in ("XNYS", "XKRX"))
+    window = Window.of("2024-01-17", "2024-01-18")
+    store.write_bars("us", "SPY", minute, window, minutes("2024-01-17T14:30", 390, symbol="SPY"), rules=new_york)
+    changes = find_calendar_changes(store, "us", seoul)
+    assert changes.select("change", "expected", "expected_now").rows() == [(CalendarChange.OUTSIDE, 390, 390)]
+    assert record_calendar_changes(store, "us", seoul, changes, {}) == 0
+    assert find_calendar_changes(store, "us", new_york).is_empty()
+
+
+def test_years_of_seconds_are_compared_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar_changes, "_MOST_BARS", 1)
+    store = LakeStore.at(tmp_path)
+    window, bar = Window.of("2023-01-02", "2024-01-29"), minutes("2023-01-02", 1, symbol="TCS")
+    store.write_bars("bse", "TCS", Resolution.DAY, window, bar, rules=rules("24/5"))
+    changes = find_calendar_changes(store, "bse", rules("XBOM"))
+    days, weekdays = get_calendar("XBOM"), get_calendar("24/5")
+    span = (date(2023, 1, 2), date(2024, 1, 29))
+    assert set(changes["session"]) == set(days.sessions(*span)) ^ set(weekdays.sessions(*span))

@@ -265,7 +265,7 @@ def test_the_ledger_keeps_what_a_session_amounts_to() -> None:
     assert rows.columns == [
         "source", "symbol", "resolution", "session", "expected", "actual", "missing", "quarantined", "warnings",
         "withdrawn", "status", "fingerprint", "first_timestamp", "last_timestamp", "gaps", "fetched_at", "precision",
-        "table_version", "adjustment",
+        "table_version", "adjustment", "calendar",
     ]  # fmt: skip
     friday = rows.row(0, named=True)
     assert (friday["source"], friday["resolution"], friday["precision"], friday["adjustment"]) == (
@@ -274,6 +274,7 @@ def test_the_ledger_keeps_what_a_session_amounts_to() -> None:
         "standard",
         "raw",
     )
+    assert friday["calendar"] == rules.calendar.version
     assert (friday["table_version"], friday["fetched_at"], friday["fingerprint"]) == (7, LATER, found["fingerprint"][0])
     assert friday["gaps"] == [
         {"start": at("2024-01-05T20:50"), "end": at("2024-01-05T21:00"), "missing": 10, "reason": "no_trade"}

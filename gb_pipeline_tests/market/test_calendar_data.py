@@ -1,10 +1,12 @@
-"""The sessions that ship with the package are those of exchange_calendars, where that library builds them right."""
+"""The sessions that ship are those of exchange_calendars, where that library builds them right, with documented corrections."""
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import warnings
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,6 +18,8 @@ from gb_pipeline.market.compiled_sessions import compiled_calendars, read_sessio
 WRONG_WEEKS = {"XBOM", "XKRX", "XMOS"}
 CANNOT_BE_BUILT = {"ASEX", "XBEL", "XBSE", "XCYS", "XTAE"}
 CODES = sorted(compiled_calendars().calendars)
+with (Path(__file__).parents[2] / "tools" / "calendar_corrections.csv").open(encoding="utf-8") as file:
+    CORRECTIONS = list(csv.DictReader(file))
 
 
 def built_by_the_library(code: str, first: date, end: date) -> pl.DataFrame:
@@ -39,6 +43,10 @@ def built_by_the_library(code: str, first: date, end: date) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+def corrected_days(code: str) -> list[date]:
+    return [date.fromisoformat(row["session"]) for row in CORRECTIONS if row["calendar"] == code]
+
+
 def shipped(code: str, first: date, end: date) -> pl.DataFrame:
     session = pl.col("session")
     return read_sessions(compiled_calendars().calendars[code]).filter((session >= first) & (session < end))
@@ -52,8 +60,28 @@ def shipped(code: str, first: date, end: date) -> pl.DataFrame:
     ],
 )
 @pytest.mark.parametrize("code", [code for code in CODES if code not in WRONG_WEEKS | CANNOT_BE_BUILT])
-def test_every_calendar_is_that_of_the_library(code: str, first: date, end: date) -> None:
-    assert shipped(code, first, end).equals(built_by_the_library(code, first, end))
+def test_every_calendar_is_that_of_the_library_but_for_corrections(code: str, first: date, end: date) -> None:
+    is_corrected = pl.col("session").is_in(corrected_days(code))
+    ours, theirs = shipped(code, first, end), built_by_the_library(code, first, end)
+    assert ours.filter(~is_corrected).equals(theirs.filter(~is_corrected))
+
+
+@pytest.mark.parametrize("row", CORRECTIONS, ids=lambda row: f"{row['calendar']}-{row['session']}")
+def test_every_correction_ships_and_names_its_source(row: dict[str, str]) -> None:
+    calendar, day = get_calendar(row["calendar"]), date.fromisoformat(row["session"])
+    schedule = calendar.schedule(day, date.fromordinal(day.toordinal() + 1))
+    times = ("open", "close", "break_start", "break_end")
+    local = schedule.select(pl.col(times).dt.convert_time_zone(calendar.zone.key).dt.strftime("%H:%M").fill_null(""))
+    assert local.rows() == ([tuple(row[name] for name in times)] if row["open"] else [])
+    assert row["source"].startswith("http")
+
+
+def test_no_correction_is_what_the_library_says_already() -> None:
+    for code in sorted({row["calendar"] for row in CORRECTIONS} - WRONG_WEEKS):
+        for day in corrected_days(code):
+            span = (day, date.fromordinal(day.toordinal() + 1))
+            theirs = built_by_the_library(code, date(day.year, 1, 1), date(day.year + 1, 1, 1))
+            assert not shipped(code, *span).equals(theirs.filter(pl.col("session") == day)), f"remove {code} {day}"
 
 
 @pytest.mark.parametrize("code", sorted(CANNOT_BE_BUILT))
@@ -66,10 +94,9 @@ def test_what_the_library_cannot_build_ships(code: str) -> None:
 @pytest.mark.parametrize("code", sorted(WRONG_WEEKS))
 def test_weeks_that_the_library_loses_ship(code: str) -> None:
     # The library treats the last days of a range as the year's last.
-    ours, theirs = (
-        make(code, date(1996, 1, 1), date(2026, 6, 1)).filter(pl.col("session") < date(2026, 5, 1))
-        for make in (shipped, built_by_the_library)
-    )
+    is_compared = (pl.col("session") < date(2026, 5, 1)) & ~pl.col("session").is_in(corrected_days(code))
+    first = date(1996, 1, 1) if code == "XKRX" else date(2016, 1, 1)
+    ours, theirs = (make(code, first, date(2026, 6, 1)).filter(is_compared) for make in (shipped, built_by_the_library))
     lost = ours.join(theirs, on="session", how="anti")
     assert lost.height, "the library is right again"
     # Where it has a session at all, it has the same hours.
@@ -81,7 +108,9 @@ def test_weeks_that_the_library_loses_ship(code: str) -> None:
     ("code", "days"),
     [
         # Disaster-recovery drill, and the Union Budget, on a Saturday.
-        ("XBOM", ["2024-01-20", "2025-02-01"]),
+        ("XBOM", ["2024-01-20", "2024-03-02", "2024-05-18", "2025-02-01", "2026-02-01"]),
+        # Muhurat trading on a Saturday, a Sunday and a holiday.
+        ("XBOM", ["2020-11-14", "2023-11-12", "2024-11-01"]),
         # Working Saturdays moved by decree of the Russian government.
         ("XMOS", ["2018-04-28", "2018-06-09", "2018-12-29", "2021-02-20", "2024-04-27", "2024-11-02", "2024-12-28"]),
         # The Saturday session was abolished in December 1998.
@@ -103,7 +132,10 @@ def test_days_on_which_an_exchange_was_open(code: str, days: list[str]) -> None:
     [
         ("XBOM", ["2024-01-22", "2024-01-27", "2025-02-08"]),
         ("XMOS", ["2024-04-28", "2024-05-04"]),
-        ("XKRX", ["1998-12-12", "2024-01-06"]),
+        # Local elections and Constitution Day, a holiday again since 2026.
+        ("XKRX", ["1998-12-12", "2024-01-06", "2026-06-03", "2026-07-17"]),
+        # Trading was suspended until 2022-03-24.
+        ("XMOS", ["2022-02-28", "2022-03-23"]),
         ("XTAE", ["2025-11-07", "2026-01-11"]),
         # Orthodox Good Friday and Easter Monday.
         ("ASEX", ["2024-05-03", "2024-05-06"]),
@@ -121,6 +153,18 @@ def test_every_name_of_the_library_is_known() -> None:
 
     for name in exchange_calendars.get_calendar_names():
         assert get_calendar(name).name == exchange_calendars.resolve_alias(name)
+
+
+def test_the_version_of_a_calendar_names_it_its_hours_and_its_sessions() -> None:
+    bombay, new_york = compiled_calendars().calendars["XBOM"], compiled_calendars().calendars["XNYS"]
+    assert get_calendar("XBOM").version == f"XBOM {bombay.version}"
+    assert get_calendar("NYSE", extended_hours=True).version == f"XNYS extended {new_york.version}"
+    assert get_calendar("24/7").version == "24/7"
+    assert len({calendar.version for calendar in compiled_calendars().calendars.values()}) > 60
+
+
+def test_the_file_says_how_many_sessions_were_corrected() -> None:
+    assert compiled_calendars().corrections == len(CORRECTIONS), "compile the sessions again"
 
 
 def test_the_file_says_which_release_it_was_compiled_from() -> None:
