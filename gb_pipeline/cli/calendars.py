@@ -131,7 +131,7 @@ def _print_changes(rows: list[dict[str, Any]], recorded: int, *, apply: bool) ->
          f"{row['expected']:,} -> {row['expected_now']:,}", row["series"], row["refused"])
         for row in rows[-_MOST:]
     ]  # fmt: skip
-    print_table(("source", "", "session", "change", "bars", "series", "refused"), body)
+    print_table(("source", "", "session", "change", "bars", "series", "refused"), body, optional=("series", "refused"))
     if len(rows) > _MOST:
         note(f"{len(rows) - _MOST:,} older days are not shown (--json)")
     refused = sum(row["refused"] for row in rows if row["change"] not in KEPT)

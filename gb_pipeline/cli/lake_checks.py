@@ -57,9 +57,8 @@ def check_calendars(settings: Settings) -> Iterator[Finding]:
         yield Finding("calendars", CheckResult.WARN, error.what, error.fix)
         return
     for source, count in changed.items():
-        detail = (
-            f"{source}: {format_count(count, 'stored session')} differ from calendar {settings.source(source).calendar}"
-        )
+        calendar = settings.source(source).calendar
+        detail = f"{source}: calendar {calendar} changes {format_count(count, 'stored session')}"
         yield Finding("calendars", CheckResult.WARN, detail, f"`gb calendars {source}` lists them")
 
 

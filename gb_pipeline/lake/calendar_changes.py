@@ -52,9 +52,9 @@ class CalendarChange(StrEnum):
 
     OPENED = "now a session"
     CLOSED = "no longer a session"
-    TRADED = "no longer a session, but bars are stored"
+    TRADED = "no session, but bars are stored"
     HOURS = "another number of bars"
-    OUTSIDE = "bars are stored outside its hours"
+    OUTSIDE = "bars outside its hours"
 
 
 # Traded is traded, whatever a calendar says: what was recorded of these stays.

@@ -45,8 +45,7 @@ def test_what_a_calendar_changes_is_listed_recorded_and_fetched(gb: Gb, project:
     assert "now a session" in told.out and "no longer a session" in told.out
     assert max(map(len, told.out.splitlines())) <= 80
     assert "2 rows of these days lie in quarantine" in " ".join(told.err.split())
-    assert "2 stored sessions" not in gb("doctor").out
-    assert "4 stored sessions differ from calendar XBOM" in " ".join(gb("doctor").out.split())
+    assert "calendar XBOM changes 4 stored sessions" in " ".join(gb("doctor").out.split())
 
     applied = gb("calendars", "bse", "--apply", "--json")
     assert (applied.code, applied.json["recorded"], len(applied.json["changes"])) == (0, 4, 2)
@@ -59,6 +58,19 @@ def test_what_a_calendar_changes_is_listed_recorded_and_fetched(gb: Gb, project:
     held = gb("sql", "select symbol, count(*) as days from bars_1d group by symbol", "--json").json
     assert {row["symbol"]: row["days"] for row in held} == {"RELIANCE": 4, "TCS": 4}
     assert gb("gaps", "--json").json == []
+
+
+def test_days_that_were_traded_though_the_calendar_has_no_session_are_listed_and_left(gb: Gb, project: Path) -> None:
+    set_calendar(project, "XBOM")
+    gb("fetch", "bse", "--start", "2024-01-18", "--end", "2024-01-25")
+    set_calendar(project, "XNYS")
+    gb("calendars", "--apply")
+    told = gb("calendars")
+    assert told.code == 0
+    assert [line.split()[2] for line in told.out.splitlines() if "bse" in line] == ["2024-01-20"]
+    assert "no session, but bars are stored" in told.out
+    assert max(map(len, told.out.splitlines())) <= 80
+    assert "(1 day) stay as they were recorded" in " ".join(told.err.split())
 
 
 def test_a_source_that_there_is_not_is_refused_with_near_names(gb: Gb, project: Path) -> None:
