@@ -125,7 +125,10 @@ def run(arguments: Sequence[str]) -> int:
 def _report_usage(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     message = error.format_message()
-    if message:
+    if context is not None and message == context.get_help():
+        # `gb` alone, or a group of commands without one of them: its help is the answer, in its own lines.
+        sys.stderr.write(f"{message}\n")
+    elif message:
         command = context.command_path if context is not None else "gb"
         print_error(message, f"run `{command} --help`")
     return error.exit_code

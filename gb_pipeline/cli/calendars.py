@@ -42,7 +42,9 @@ def calendars(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """List stored sessions of which the calendar says something else now.
+    """List sessions that calendars have changed.
+
+    Compares the sessions that are stored with what their calendar says now.
 
     A calendar changes with a release of this package, and with the setting `calendar` of a source. Nothing is fetched and no bar
     is changed: with --apply, days that became sessions are recorded as missing, so that `gb fetch` asks for them, and days

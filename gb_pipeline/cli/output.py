@@ -33,6 +33,8 @@ _ENDLESS = 1_000_000
 # Between columns; and the least that a column of text is folded to.
 _GAP = 2
 _LEAST_TEXT = 20
+# What the line below the headings is made of.
+_RULE = {" ", "─"}
 
 
 class ExitCode(IntEnum):
@@ -164,8 +166,10 @@ def _split_into_blocks(columns: list[_Column]) -> list[list[_Column]]:
 
 def _print_block(columns: Sequence[_Column], rows: int, *, title: str | None, footer: bool) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.markup import escape
+    from rich.segment import Segment, Segments
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -188,8 +192,17 @@ def _print_block(columns: Sequence[_Column], rows: int, *, title: str | None, fo
     endless = console.options.update(max_width=_ENDLESS)
     # A line that is too long for the terminal is better than a cell that is cut; a pipe has room for everything.
     needed = console.measure(table, options=endless)
-    console.width = max(console.width, needed.minimum if terminal else needed.maximum)
-    console.print(table)
+    room, console.width = console.width, max(console.width, needed.minimum if terminal else needed.maximum)
+    if not terminal or console.width == room:
+        console.print(table)
+        return
+    segments: list[Segment] = []
+    for line in console.render_lines(table, pad=False):
+        text = "".join(segment.text for segment in line).rstrip()
+        # Where one cell is wider than the terminal, only its own line is: the others get neither padding nor a longer rule.
+        width = room if text and set(text) <= _RULE else cell_len(text)
+        segments += [*Segment.adjust_line_length(line, width), Segment.line()]
+    console.print(Segments(segments), soft_wrap=True, end="")
 
 
 def layout_width() -> int:

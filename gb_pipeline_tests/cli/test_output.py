@@ -155,6 +155,35 @@ def test_long_text_is_folded_and_long_names_are_not(
     assert out.count("many") == 20
 
 
+def test_a_cell_wider_than_the_terminal_makes_no_other_line_longer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_terminal(monkeypatch)
+    # Rich folds everything for a terminal that it knows nothing about.
+    monkeypatch.setenv("TERM", "xterm")
+    path = "/a/folder" * 20
+    print_table(["what", "is"], [["close", "1.5"], ["path", path], ["row", "7"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80] == [f" path   {path}"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["symbols"], ["actions"]])
+def test_without_a_command_the_help_is_shown_in_its_own_lines(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(arguments) == 2
+    alone = capsys.readouterr().err
+    assert run([*arguments, "--help"]) == 0
+    assert alone == capsys.readouterr().out
+    assert len(alone.splitlines()) > 5
+
+
+def test_every_command_says_in_one_line_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["symbols"], ["actions"]):
+        run([*arguments, "--help"])
+        assert "..." not in capsys.readouterr().out.split("Commands:")[1]
+
+
 @pytest.mark.parametrize(("length", "left"), [(10, ["a", "b", "c"]), (50, ["a", "b"]), (75, ["a"])])
 def test_optional_columns_go_first(capsys: pytest.CaptureFixture[str], length: int, left: list[str]) -> None:
     print_table(["a", "b", "c"], [["x" * length, "y" * 12, "z" * 14]], optional=["b", "c"])
