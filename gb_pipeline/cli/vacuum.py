@@ -57,23 +57,33 @@ def vacuum(
                 "bytes": item.bytes,
                 "deleted": item.deleted,
                 "names": item.names,
+                "waiting": item.waiting,
+                "waiting_bytes": item.waiting_bytes,
             }
             for item in reports
         ]
         print_json({"retention": retention, "deleted": delete, "tables": rows})
     else:
-        _print_reports(reports, delete=delete)
+        _print_reports(reports, retention, delete=delete)
     return ExitCode.OK
 
 
-def _print_reports(reports: list[VacuumReport], *, delete: bool) -> None:
+def _print_reports(reports: list[VacuumReport], retention: str, *, delete: bool) -> None:
     rows = [(item.table, item.files, format_size(item.bytes)) for item in reports if item.files]
-    if not rows:
+    waiting = sum(item.waiting for item in reports)
+    if rows:
+        print_table(("table", "files", "size"), rows)
+        summary = _summarise(sum(item.files for item in reports), sum(item.bytes for item in reports))
+        note(f"{summary} deleted" if delete else f"{summary} would be deleted; use --delete to delete them")
+    elif not waiting:
         note("every file is still needed")
-        return
-    print_table(("table", "files", "size"), rows)
-    summary = f"{format_count(sum(item.files for item in reports), 'file')}, {format_size(sum(item.bytes for item in reports))}"
-    note(f"{summary} deleted" if delete else f"{summary} would be deleted; use --delete to delete them")
+    if waiting:
+        summary = _summarise(waiting, sum(item.waiting_bytes for item in reports))
+        note(f"{summary}, replaced less than {retention} ago, stay for whoever reads them (--retention)")
+
+
+def _summarise(files: int, size: int) -> str:
+    return f"{format_count(files, 'file')}, {format_size(size)}"
 
 
 def _parse_duration(text: str) -> timedelta:

@@ -49,12 +49,16 @@ class VacuumReport:
         names: of the files, relative to the lake's root.
         bytes: of all of them.
         deleted: False for a dry run.
+        waiting: files that were replaced, or never belonged to a version, and are younger than the retention.
+        waiting_bytes: of all of them.
     """
 
     table: str
     names: tuple[str, ...]
     bytes: int
     deleted: bool
+    waiting: int = 0
+    waiting_bytes: int = 0
 
     @property
     def files(self) -> int:
@@ -100,7 +104,7 @@ def vacuum(
 def _vacuum_table(table: Table, needed: Needed, now: datetime, retention: timedelta, *, dry_run: bool) -> VacuumReport:
     # A dry run needs no lock, so it works in a folder that cannot be written.
     with nullcontext() if dry_run else locked(table.storage.state, table.name):
-        files = _removable_data_files(table, needed.files.get(table.name, frozenset()), now - retention)
+        files, waiting = _unneeded_data_files(table, needed.files.get(table.name, frozenset()), now - retention)
         entries = _removable_log_files(table, needed.entries.get(table.name), now - max(retention, LOG_RETENTION))
         # The oldest entries first: who is killed in between leaves a log without holes.
         removable = [*files, *sorted(entries)]
@@ -109,18 +113,31 @@ def _vacuum_table(table: Table, needed: Needed, now: datetime, retention: timede
                 reach("vacuum_deleting")
                 table.files.delete(name)
     return VacuumReport(
-        table.name, tuple(name for name, _ in removable), sum(size for _, size in removable), deleted=not dry_run
+        table.name,
+        tuple(name for name, _ in removable),
+        sum(size for _, size in removable),
+        deleted=not dry_run,
+        waiting=len(waiting),
+        waiting_bytes=sum(size for _, size in waiting),
     )
 
 
-def _removable_data_files(table: Table, named_elsewhere: frozenset[str], before: datetime) -> Iterator[tuple[str, int]]:
+def _unneeded_data_files(
+    table: Table, named_elsewhere: frozenset[str], before: datetime
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Files that no version needs any more: those that may go, and those that a reader or a writer may still use."""
     root = f"{Storage.table_name(table.name)}/"
-    needed_paths = set(table.newest().files["path"]) | _removed_since(table, before) | named_elsewhere
+    needed_paths = set(table.newest().files["path"]) | named_elsewhere
+    replaced_lately = _removed_since(table, before)
+    removable: list[tuple[str, int]] = []
+    waiting: list[tuple[str, int]] = []
     for name, size, modified_at in list(table.files.list(Storage.table_name(table.name))):
         path = name.removeprefix(root)
-        if path.startswith("_") or path in needed_paths or modified_at >= before.timestamp():
+        if path.startswith("_") or path in needed_paths:
             continue
-        yield name, size
+        still_used = path in replaced_lately or modified_at >= before.timestamp()
+        (waiting if still_used else removable).append((name, size))
+    return removable, waiting
 
 
 def _removed_since(table: Table, before: datetime) -> set[str]:

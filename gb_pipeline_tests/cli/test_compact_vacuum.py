@@ -205,6 +205,9 @@ def test_what_was_replaced_just_now_stays_for_the_retention(gb: Gb, lake: Path) 
         row["files"] for row in gb("vacuum", "--retention", "1h", "--delete", "--json", "--lake", lake).json["tables"]
     )
     assert old <= set(data(lake, "bars_1h"))
+    told = gb("vacuum", "--delete", "--lake", lake)
+    assert "replaced less than 7d ago, stay for whoever reads them" in told.err
+    assert "still needed" not in told.err
 
 
 def test_a_retention_is_a_number_of_hours_days_or_weeks(gb: Gb, lake: Path) -> None:
