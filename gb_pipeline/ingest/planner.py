@@ -187,7 +187,8 @@ def _rows(source: SourceSettings, resolution: Resolution, windows: Mapping[Symbo
             times[window] += count
     if rules.calendar.end is None and length is not None:
         # A market that never closes needs no grid.
-        return sum(count * ((window.end - window.start) // length) for window, count in times.items())
+        # A window may end right after the open of the last bar that has closed: what has begun counts.
+        return sum(-count * ((window.start - window.end) // length) for window, count in times.items())
     margin = timedelta(days=2 if resolution.intraday else 0)
     rows = 0
     for window, count in times.items():

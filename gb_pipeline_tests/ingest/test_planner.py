@@ -175,6 +175,20 @@ def test_what_is_not_listed_or_yet_to_come_is_not_planned(sim: Simulation, tmp_p
     assert (future.calls, future.rows, future.seconds) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("minute", [0, 1, 13, 59])
+@pytest.mark.parametrize("resolution", [Resolution.HOUR, Resolution.MINUTE_5])
+def test_of_a_day_that_goes_on_as_many_bars_are_planned_as_come(
+    sim: Simulation, tmp_path: Path, resolution: Resolution, minute: int
+) -> None:
+    now = datetime(2024, 6, 5, 9, minute, 30, tzinfo=UTC)
+    sim.set_now(now)
+    store, chosen = LakeStore.at(tmp_path, clock=lambda: now), source(sim, "coinbase")
+    wanted = jobs(chosen, date(2024, 6, 4), date(2024, 6, 6))
+    made = plan(store, chosen, resolution, wanted)
+    outcomes = ingest(store, chosen, resolution, wanted)
+    assert made.rows == sum(outcome.counts.received for outcome in outcomes)
+
+
 def test_bars_that_the_vendor_has_not_are_refused_before_anything_is_asked(sim: Simulation, tmp_path: Path) -> None:
     chosen = source(sim, "alpha_vantage")
     with pytest.raises(PermanentVendorError, match="has no 1h bars"):
