@@ -209,11 +209,14 @@ def no_data_error(tables: Tables, question: Question) -> NoDataInRange:
     spans = pl.concat(edges).collect().drop_nulls()
     available = None if spans.is_empty() else (spans["first"].min(), spans["last"].max())
     requested = f"{', '.join(question.symbols[:5]) or question.source} {question.resolution} in {_format_window(question.window)}"
-    what = f"no bars of {requested}{_session_counts(tables, question)}"
     if question.as_of is not None:
-        what += f" as known at {question.as_of.isoformat()}"
+        # What the ledger says now about the range is no account of what was known then.
+        what = f"no bars of {requested} as known at {question.as_of.isoformat()}"
+    else:
+        what = f"no bars of {requested}{_session_counts(tables, question)}"
     if available is None:
-        return NoDataInRange(what, fix="nothing is stored yet: fetch it")
+        later = "nothing of it was known at that moment: name a later one, or leave as_of out for what is known now"
+        return NoDataInRange(what, fix="nothing is stored yet: fetch it" if question.as_of is None else later)
     first, last = (moment.isoformat() for moment in available)  # type: ignore[union-attr]
     return NoDataInRange(what, available=available, fix=f"there are bars from {first} to {last}")  # type: ignore[arg-type]
 

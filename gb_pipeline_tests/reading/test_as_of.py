@@ -107,8 +107,12 @@ def test_other_columns_and_floats_follow(lake):
     store(lake, {0: "2.2"}, LATER)
     assert lake.bars("BTC-USD", "1m", as_of=LEARNT, columns=["close"], as_float=True).rows() == [(1.1,)]
     assert lake.scan_bars("BTC-USD", "1m", as_of=LEARNT, columns=["close"]).collect().rows() == [(Decimal("1.1"),)]
-    with pytest.raises(NoDataInRange, match="as known at"):
+    with pytest.raises(NoDataInRange, match="as known at") as caught:
         lake.bars("BTC-USD", "1m", as_of="2024-01-01")
+    # What is known now is no account of that moment, and fetching would not change what was known then.
+    assert "session" not in caught.value.what
+    assert "leave as_of out" in caught.value.fix
+    assert "fetch" not in caught.value.fix
 
 
 def test_coverage_gaps_and_symbols_say_what_was_known_of_them(lake, write):
