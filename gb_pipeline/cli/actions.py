@@ -5,12 +5,13 @@ This module parses arguments and prints results. `ingest` asks the vendors, `rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.names import Names, select, select_symbols
+from gb_pipeline.cli.names import Names, select, select_symbols, stored_names
 from gb_pipeline.cli.options import (
     AsOf,
     Config,
@@ -20,12 +21,14 @@ from gb_pipeline.cli.options import (
     open_lake,
     open_store,
     parse_day,
+    project_of,
     split_series,
 )
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
-from gb_pipeline.errors import TransientVendorError
+from gb_pipeline.errors import TransientVendorError, UnknownSeries
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings
     from gb_pipeline.ingest.corporate_actions import ActionsOutcome
     from gb_pipeline.reading.lake import Lake
 
@@ -117,13 +120,20 @@ def show(
     opened_lake = open_lake(config, lake)
     ask = partial(opened_lake.corporate_actions, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn)
     chosen = _choose(opened_lake, names or [], source)
-    frame = pl.concat([ask(codes, source=of) for of, codes in chosen.items()])
+    try:
+        frame = pl.concat([ask(codes, source=of) for of, codes in chosen.items()])
+    except UnknownSeries as error:
+        if error.near or not names:
+            raise
+        _refuse_unknown(opened_lake, names, project_of(opened_lake, config))
+        raise UnknownSeries(f"corporate actions of {' '.join(names)} were never fetched", fix=error.fix) from None
     if as_json:
         print_json(frame.to_dicts())
         return ExitCode.OK
     columns = (*_COLUMNS, "withdrawn") if withdrawn else _COLUMNS
     newest = frame.sort("ex_date", "source", "symbol", descending=[True, False, False]).head(limit)
-    print_table(columns, newest.select(pl.col(columns)).rows())
+    if newest.height:
+        print_table(columns, newest.select(pl.col(columns)).rows())
     hidden = frame.height - newest.height
     note(
         format_count(frame.height, "action")
@@ -150,6 +160,14 @@ def _choose(lake: Lake, names: list[str], source: str | None) -> dict[str | None
         for of, symbols in pairs:
             chosen[of] = [*(chosen.get(of) or []), *symbols]
     return chosen
+
+
+def _refuse_unknown(lake: Lake, names: Sequence[str], settings: Settings | None) -> None:
+    """Tell a name that neither the lake nor gb.yaml has from one whose actions were never fetched."""
+    known = stored_names(lake)
+    for name, source in (settings.sources if settings is not None else {}).items():
+        known[name] = list(dict.fromkeys([*known.get(name, []), *(symbol.code for symbol in source.instruments)]))
+    select(names, known, "the lake")
 
 
 def _row(outcome: ActionsOutcome) -> dict[str, Any]:

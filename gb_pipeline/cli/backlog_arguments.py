@@ -87,9 +87,9 @@ def select_of_one_source(settings: Settings, names: list[str]) -> tuple[SourceSe
     try:
         chosen = select_configured(settings, names)
     except ConfigError as error:
-        raise ConfigError(
-            error.what, fix="; or ".join(filter(None, [error.fix, _advise_adding(settings, names)]))
-        ) from None
+        advice = _advise_adding(settings, names)
+        joint = " Or " if error.fix.endswith("?") else "; or "
+        raise ConfigError(error.what, fix=joint.join(filter(None, [error.fix, advice]))) from None
     if len(chosen) > 1:
         raise ConfigError(
             f"{' '.join(names)} are series of several sources: {', '.join(chosen)}",

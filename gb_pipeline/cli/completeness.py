@@ -88,6 +88,13 @@ def _with_lag(row: dict[str, Any], span: _ExpectedSessions | None) -> dict[str, 
     return row | span.compare(row["symbol"], recorded, row["last_session"])
 
 
+def describe_unfetched(sessions: int) -> str:
+    """What to do about sessions that are over and of which the lake knows nothing."""
+    if sessions == 1:
+        return "1 session that is over was never fetched: `gb fetch SOURCE` fetches it"
+    return f"{sessions:,} sessions that are over were never fetched: `gb fetch SOURCE` fetches them"
+
+
 def is_incomplete(row: dict[str, Any]) -> bool:
     """Whether something of a series is missing that nothing explains, or was never fetched."""
     return bool(row["open"] or row["bad_sessions"] or row["unfetched"] or row["behind_days"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.completeness import describe_unfetched, read_completeness
 from gb_pipeline.cli.names import Names, select_stored
 from gb_pipeline.cli.options import (
     AsOf,
@@ -31,6 +32,8 @@ from gb_pipeline.market.spelling import did_you_mean, near_names
 if TYPE_CHECKING:
     import polars as pl
 
+    from gb_pipeline.config.settings import Settings
+    from gb_pipeline.reading.lake import Lake
 
 _SERIES = ["source", "symbol", "resolution"]
 _STYLES = {"unknown": "red", "fetch_failed": "red", "vendor_empty": "yellow"}
@@ -83,8 +86,28 @@ def gaps(
     if groups:
         body = [_line(group) for group in groups[:limit]]
         print_table(_HEADINGS, body, styles=_STYLES, optional=["sessions"])
-    _explain(rows, found, hidden=len(groups) - limit, as_of=as_of, asked=bool(reason) or everything)
+    unfetched = 0
+    if not (reason or start or end):
+        unfetched = _count_unfetched(opened_lake, project_of(opened_lake, config), chosen, resolution, bounds["as_of"])
+    hidden = len(groups) - limit
+    _explain(rows, found, hidden=hidden, unfetched=unfetched, as_of=as_of, asked=bool(reason) or everything)
     return ExitCode.OK
+
+
+def _count_unfetched(
+    lake: Lake, settings: Settings | None, chosen: dict[str, list[str]] | None, resolution: str | None, as_of: Any
+) -> int:
+    """Sessions of the chosen series that are over and were never fetched: no table of gaps has them."""
+    from gb_pipeline.market.resolution import Resolution
+
+    if settings is None:
+        return 0
+    only = None if resolution is None else Resolution.parse(resolution).value
+    return sum(
+        row["unfetched"] or 0
+        for row in read_completeness(lake, settings, as_of)
+        if (chosen is None or row["symbol"] in chosen.get(row["source"], ())) and only in {None, row["resolution"]}
+    )
 
 
 def _read(
@@ -175,7 +198,9 @@ def _when(group: dict[str, Any]) -> str:
     return f"{start:%Y-%m-%d %H:%M} .. {end:{end_format}}"
 
 
-def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str | None, asked: bool) -> None:
+def _explain(
+    rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, unfetched: int, as_of: str | None, asked: bool
+) -> None:
     """What the reasons mean, how much is not shown, and what to do."""
     import polars as pl
 
@@ -189,12 +214,15 @@ def _explain(rows: pl.DataFrame, found: pl.DataFrame, *, hidden: int, as_of: str
         note(f"{hidden:,} lines are not shown (--limit, --json)")
     if rows.is_empty():
         nothing = "nothing is missing" if as_of is None else "nothing was known to be missing then"
-        note(f"{nothing} that is not explained" if found.height and not asked else nothing)
+        where = " in the sessions that were fetched" if unfetched else ""
+        note(f"{nothing}{where} that is not explained" if found.height and not asked else f"{nothing}{where}")
     quiet = found.join(rows.select("reason").unique(), on="reason", how="anti")
     unseen = quiet.group_by("reason").agg(pl.col("missing").sum()).filter(pl.col("missing") > 0).sort("reason")
     if unseen.height:
         listed = ", ".join(f"{name} {missing:,}" for name, missing in unseen.rows())
         _wrap(f"not shown: {listed} (--all, --reason)")
+    if unfetched:
+        _wrap(describe_unfetched(unfetched))
 
 
 def _wrap(text: str) -> None:

@@ -237,7 +237,11 @@ def _spellings(text: str) -> set[str]:
 
 def _unknown_error(source: str, symbol: str | None, known: SymbolsBySource, place: str) -> UnknownSeries:
     if not known:
-        return UnknownSeries(f"{place} has no series yet", fix="fetch something: `gb fetch --help`")
+        stored = place == "the lake"
+        begin = (
+            "fetch something: `gb fetch SOURCE`" if stored else "add a source with symbols; `gb init` writes examples"
+        )
+        return UnknownSeries(f"{place} has no series yet", fix=begin)
     written = source if symbol is None else symbol if source == _ANY else f"{source}:{symbol}"
     sources = [name for name in known if _fits(name, source)]
     near = near_names(source if source != _ANY else written, known, 2) if source == _ANY or not sources else []

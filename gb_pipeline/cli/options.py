@@ -33,7 +33,8 @@ LakeFolder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 Start = Annotated[
-    str | None, typer.Option("--start", help="First instant, such as 2024-01-02 (midnight UTC) or 2024-01-02T09:30Z.")
+    str | None,
+    typer.Option("--start", help="First instant: 2024-01-02 (midnight UTC), 2024-01-02T09:30Z, or --start=-7d."),
 ]
 End = Annotated[str | None, typer.Option("--end", help="End (exclusive), in the same form.")]
 AsOf = Annotated[
@@ -123,7 +124,7 @@ def _root(config: Path | None, folder: Path | None) -> Path:
 
 
 def parse_moment(text: str | None) -> datetime | None:
-    """What `--as-of` names.
+    """What `--as-of`, `--start` and `--end` name.
 
     Raises:
         ConfigError, NaiveTimestamp: it is not a moment, or one without a time zone.

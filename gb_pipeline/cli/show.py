@@ -180,14 +180,12 @@ def _choose_window(
     end: str | None,
     most: int,
     as_of: datetime | None,
-) -> tuple[datetime, datetime]:
+) -> tuple[datetime | None, datetime | None]:
     """The range to read: what was asked for, or what holds as many of the newest bars."""
-    from gb_pipeline.market.window import instant
-
     source, symbol, resolution = series
-    until = instant(end) if end else stored[1] + (resolution.duration or timedelta(days=1))
     if start:
-        return instant(start), until
+        return parse_moment(start), parse_moment(end)
+    until = parse_moment(end) or stored[1] + (resolution.duration or timedelta(days=1))
     sessions = lake.coverage(source, symbol, resolution, end=until, as_of=as_of)
     sessions = sessions.filter(sessions["actual"] > 0).sort("session", descending=True)
     enough = sessions.filter(sessions["actual"].cum_sum() >= most + sessions["actual"].head(1).sum())

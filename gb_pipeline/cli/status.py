@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.completeness import is_incomplete, read_completeness
+from gb_pipeline.cli.completeness import describe_unfetched, is_incomplete, read_completeness
 from gb_pipeline.cli.names import Names, select
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if_any, parse_moment, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
 
 _HEADINGS = ("series", "", "bars", "missing", "open", "first", "last", "behind", "size")
 _NEVER, _NONE_STORED = "never fetched", "none stored"
@@ -54,7 +54,11 @@ def register(app: typer.Typer) -> None:
 def status(
     names: Names = None,
     incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Only series with unexplained gaps, or that are behind.")
+        bool,
+        typer.Option(
+            "--incomplete",
+            help="Only series with open gaps, with sessions that failed, were refused or never fetched, or that are behind.",
+        ),
     ] = False,
     sort: Annotated[Order, typer.Option(help="What to sort by; by default the name.")] = Order.NAME,
     as_of: AsOf = None,
@@ -126,7 +130,7 @@ def print_status(rows: Sequence[dict[str, Any]]) -> None:
         note("`gb gaps` says what is missing and why")
     unfetched = sum(row["unfetched"] or 0 for row in rows)
     if unfetched:
-        note(f"{format_count(unfetched, 'session')} that are over were never fetched: `gb fetch SOURCE` fetches them")
+        note(describe_unfetched(unfetched))
 
 
 def _is_unfetched(row: dict[str, Any]) -> bool:

@@ -196,7 +196,7 @@ def _period(session: date, resolution: Resolution) -> tuple[date, date]:
 def _describe_answer(fetched: Fetched, seconds: float) -> str:
     empty = "" if fetched.frame.height else " (an empty answer, which is believed)"
     return (
-        f"{fetched.frame.height:,} rows{empty}, {fetched.bytes:,} bytes in {fetched.calls} calls; {fetched.latency:.2f} s"
+        f"rows: {fetched.frame.height:,}{empty}, bytes: {fetched.bytes:,}, calls: {fetched.calls}; {fetched.latency:.2f} s"
         f" of waiting for the vendor, {seconds:.2f} s in all"
     )
 
@@ -219,7 +219,7 @@ def _check_columns(frame: pl.DataFrame, promised: pl.Schema, optional: set[str])
 def _check_requests(provider: Provider, window: Window, resolution: Resolution, fetched: Fetched) -> Check:
     planned = provider.requests(window, resolution)
     state = Conformity.OK if planned == fetched.calls else Conformity.LOOK
-    return Check("plan", state, f"{planned} calls planned for these bars, {fetched.calls} made")
+    return Check("plan", state, f"calls planned for these bars: {planned}; made: {fetched.calls}")
 
 
 def _check_normalise(

@@ -54,7 +54,7 @@ class RowCounts:
     def sentence(self) -> str:
         """`1,442 rows received: 1,438 stored, 1 unchanged, 2 quarantined, 1 duplicates`."""
         parts = (f"{getattr(self, name):,} {name}" for name in ("stored", "unchanged", "quarantined", "duplicates"))
-        return f"{self.received:,} rows received: {', '.join(parts)}"
+        return f"{self.received:,} row{'' if self.received == 1 else 's'} received: {', '.join(parts)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers by name, in the order of the attributes."""

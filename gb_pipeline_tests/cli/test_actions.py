@@ -96,7 +96,8 @@ def test_mistakes_are_two_lines(gb: Gb, project: Path, sim: Simulation) -> None:
         (("fetch", "coins"), 2, "no corporate actions"),
         (("fetch", "nowhere"), 2, "nowhere"),
         (("fetch", "massive", "--start", "2024-06-10", "--end", "2024-06-10"), 2, "empty"),
-        (("show", "TSLA"), 1, "were never fetched"),
+        (("show", "TSLA"), 1, "the lake has nothing that is called 'TSLA'"),
+        (("show", "coins"), 1, "corporate actions of coins were never fetched"),
         (("show", "--kind", "spinoff"), 2, "not a kind"),
         (("show", "--as-of", "soon"), 2, "soon"),
     ):

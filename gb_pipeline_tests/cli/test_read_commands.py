@@ -77,6 +77,8 @@ def test_show_draws_a_picture(gb: Gb, stored: Path, tmp_path: Path, style: tuple
         (("show", "sim:BTC-USD"), 1, "sim:BTC-USDT"),
         (("show", "sim:BTC-USDT", "-r", "1d"), 1, "there is 1m"),
         (("show", "sim:BTC-USDT", "--start", "2030-01-01", "--end", "2030-01-02"), 1, "2024-01-04"),
+        (("show", "sim:BTC-USDT", "--start", "2030-01-01"), 1, "there are bars from 2024"),
+        (("show", "sim:BTC-USDT", "--start=-7d"), 1, "there are bars from 2024"),
         (("show", "sim"), 2, "sim:BTC-USDT, sim:ETH-USDT"),
         (("show", "sim:BTC-USDT", "--start", "2024-01-02T10:00"), 2, "time zone"),
         (("show", "sim:BTC-USDT", "--candles"), 2, "--plot"),

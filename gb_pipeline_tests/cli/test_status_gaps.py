@@ -197,3 +197,12 @@ def test_a_gap_within_a_session_says_its_times() -> None:
         ("2024-01-02", "2024-01-02", "fetch_failed", 1, 24, True),
         ("2024-01-01", "2024-01-01", "unknown", 2, 3, False),
     ]
+
+
+def test_nothing_missing_is_only_said_of_what_was_fetched(gb: Gb, project: Path) -> None:
+    told = gb("gaps", "mine:S03", "--config", project)
+    assert "nothing is missing in the sessions that were fetched" in told.err
+    # As many as `gb status` says.
+    assert "3 sessions that are over were never fetched" in told.err
+    assert "3 sessions that are over were never fetched" in gb("status", "mine:S03", "--config", project).err
+    assert "never fetched" not in gb("gaps", "mine:S00", "--config", project).err
