@@ -15,6 +15,8 @@ OUTSIDE = frozenset({OUTSIDE_SESSION, OUTSIDE_HOURS})
 MISSING, UNREADABLE = "missing_value", "unreadable_number"
 TOO_PRECISE, TOO_LARGE = "too_precise", "too_large"
 PRICE_NOT_POSITIVE = "price_not_positive"
+# Of whose they are.
+UNNAMED_LINE = "unnamed_line"
 # Of rows as a whole.
 NO_BAR, CROSSED, CONFLICT = "no_bar", "crossed_quote", "conflicting_duplicate"
 # Of good rows in bad company.

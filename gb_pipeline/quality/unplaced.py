@@ -17,6 +17,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.reasons import (
     AMBIGUOUS_TIMESTAMP,
     IMPLAUSIBLE_TIMESTAMP,
+    UNNAMED_LINE,
     UNREADABLE_TIMESTAMP,
 )
 from gb_pipeline.quality.rules import BarRules
@@ -88,6 +89,8 @@ class UnplacedRows:
             return "set the format that the stamps have; the rows are in the table `quarantine`"
         if AMBIGUOUS_TIMESTAMP in self.reasons:
             return "set `ambiguous: order` to read both hours by the order of the lines; the rows are in the table `quarantine`"
+        if UNNAMED_LINE in self.reasons:
+            return "see whose these lines are, and name the instrument in each; they are in the table `quarantine`"
         return "check `calendar` and `timezone` of the source; the rows are in the table `quarantine`"
 
 

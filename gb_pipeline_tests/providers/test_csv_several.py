@@ -121,6 +121,29 @@ def test_a_line_that_names_nobody_goes_with_the_one_before_it(tmp_path: Path) ->
     assert sorted(texts["KO"] + texts["PEP"]) == sorted([*mine, "torn li", ",2024-01-04,9,9,9,9,9"])
 
 
+@pytest.mark.parametrize("place", range(2, 6))
+def test_a_line_that_names_nobody_is_nobodys_bar_and_goes_to_who_has_none(tmp_path: Path, place: int) -> None:
+    # KO's own bar of that day, without its name, anywhere among the others.
+    lines = [line for line in LONG.splitlines() if not line.startswith("KO,2024-01-03")]
+    nobodys = ",2024-01-03,1,2,1,1.25,11"
+    write(tmp_path, "\n".join([*lines[:place], nobodys, *lines[place:]]))
+    files = provider(tmp_path, "KO", "PEP", columns={"symbol": "Ticker"})
+    assert bars(fetch(files, "PEP")) == [("01-02", "71"), ("01-03", "71.5")]
+    frame = fetch(files).frame
+    assert frame.filter(pl.col("timestamp").is_not_null())["close"].to_list() == ["1.5"]
+    unplaced = frame.filter(pl.col("timestamp").is_null())
+    assert unplaced.select("received", "fault").rows() == [(nobodys, "unnamed_line")]
+
+
+def test_a_file_most_of_whose_lines_name_nobody_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, LONG.replace("\nPEP,", "\n,").replace("\nKO,2024-01-03", "\n,2024-01-03"))
+    files = provider(tmp_path, "KO", "PEP", columns={"symbol": "Ticker"})
+    with pytest.raises(
+        PermanentVendorError, match=r"3 of 4 lines of .*in\.csv name no instrument in the column 'Ticker'"
+    ):
+        fetch(files)
+
+
 def test_a_filter_reads_the_lines_that_have_its_values(tmp_path: Path) -> None:
     write(tmp_path, LONG)
     assert bars(fetch(provider(tmp_path, filter={"Ticker": "KO"}))) == [("01-02", "1.5"), ("01-03", "1.25")]

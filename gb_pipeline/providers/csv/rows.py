@@ -17,7 +17,13 @@ from gb_pipeline.providers.csv.columns import Block, Columns, find_columns
 from gb_pipeline.providers.csv.lines import field, pieces, split, whole
 from gb_pipeline.providers.csv.numbers import number
 from gb_pipeline.providers.csv.options import CsvOptions
-from gb_pipeline.providers.csv.several import marks, owners, refuse_several, refuse_unfiltered
+from gb_pipeline.providers.csv.several import (
+    marks,
+    owners,
+    place_unnamed,
+    refuse_several,
+    refuse_unfiltered,
+)
 from gb_pipeline.providers.csv.stamp_format import EPOCHS
 from gb_pipeline.providers.csv.stamps import (
     AMBIGUOUS,
@@ -29,6 +35,7 @@ from gb_pipeline.providers.csv.stamps import (
     local_day,
     since_1980,
 )
+from gb_pipeline.quality.reasons import UNNAMED_LINE
 
 # What stands beside the received columns: whose row it is in the file's own words, null where the file does not say.
 _OWNER = {"owner": pl.String()}
@@ -155,11 +162,12 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
     if columns.filters and lines.is_empty() and sample is not None:
         raise refuse_unfiltered(sample, columns, where)
     if columns.symbol is not None:
-        # A line that names nobody goes with the one before it, as one without a readable stamp does.
-        lines = lines.with_columns(pl.col("owner").forward_fill().backward_fill())
+        lines = place_unnamed(lines)
     if "latest" in lines.columns:
         lines = lines.with_columns(timestamp=by_order(lines, options.timezone or "UTC"))
     lines = lines.with_columns(fault=_faults(lines, columns.stamps, day, reading))
+    if "unnamed" in lines.columns:
+        lines = lines.with_columns(fault=pl.when("unnamed").then(pl.lit(UNNAMED_LINE)).otherwise("fault"))
     named = refuse_several(lines, columns, marked, where, options)
     return Rows(
         frame=_with_lines(rows, lines).select(row_schema(options).names()),

@@ -30,6 +30,8 @@ _LIKELY = frozenset({
 # A value that may be shown: the code of an instrument, and no line of a file that is none of bars.
 _CODE = re.compile(r"[\w.:/^=&-]{1,24}(?: [\w.:/^=&-]{1,24}){0,3}")
 _MARK = "mark of "
+# So many pairs of lines that name nobody and instruments are compared at most; more such lines refuse the file in any case.
+_MOST_PAIRS = 1_000_000
 # Stamps that repeat in more lines than this share, told apart by one column, are those of several instruments.
 _REPEATED = 0.2
 # Bytes of lines that are looked at for such a column: all fields of a large file are never held at once.
@@ -59,6 +61,33 @@ def owners(lines: pl.DataFrame, columns: Columns, known: frozenset[str]) -> tupl
     others = lines.filter(foreign)["owner"].unique().head(20)
     kept = lines.filter(~foreign).with_columns(owner=pl.when("ours").then("owner"))
     return kept.drop("ours"), {str(other) for other in others}
+
+
+def place_unnamed(lines: pl.DataFrame) -> pl.DataFrame:
+    """The lines with `unnamed`, each with an `owner` to whose account it goes; nothing of a line that names nobody is believed.
+
+    Args:
+        lines: with `timestamp`, `whole` and `owner`, null where a line names nobody.
+
+    Returns:
+        Such a line goes to the instrument of the line before it (the first ones: after it). Where that has a bar of the same stamp
+        already, it goes to the first one that has none, whose bar it may be. Its `timestamp` is null, and `latest` if there is one.
+    """
+    nobodys = lines["owner"].is_null()
+    near = lines["owner"].forward_fill().backward_fill()
+    names = near.drop_nulls().unique().sort()
+    lines = lines.with_columns(near, unnamed=nobodys & lines["whole"])
+    some = lines.filter("unnamed").filter(pl.col("timestamp").is_not_null()).select("line", "timestamp", "owner")
+    if some.height and len(names) > 1 and some.height * len(names) <= _MOST_PAIRS:
+        present = lines.filter(~nobodys & lines["timestamp"].is_in(some["timestamp"].implode()))
+        free = some.rename({"owner": "near"}).join(names.alias("owner").to_frame(), how="cross")
+        free = free.join(present, on=["timestamp", "owner"], how="anti")
+        free = free.with_columns(other=pl.col("near") != pl.col("owner")).sort("line", "other", "owner")
+        chosen = free.unique("line", keep="first").select("line", pl.col("owner").alias("free"))
+        lines = lines.join(chosen, on="line", how="left", maintain_order="left")
+        lines = lines.with_columns(pl.coalesce("free", "owner").alias("owner")).drop("free")
+    stamps = [name for name in ("timestamp", "latest") if name in lines.columns]
+    return lines.with_columns(pl.when(~pl.col("unnamed")).then(name).alias(name) for name in stamps)
 
 
 def marks(columns: Columns, first: pl.Series, known: frozenset[str], options: CsvOptions) -> dict[str, int]:

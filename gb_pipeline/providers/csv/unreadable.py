@@ -15,6 +15,7 @@ from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.providers.csv.rows import Reading, Rows
 from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS
 from gb_pipeline.providers.csv.stamps import IMPLAUSIBLE, NO_MIDNIGHT, bar_opens, epoch
+from gb_pipeline.quality.reasons import UNNAMED_LINE
 
 # More unreadable lines than this are no accident, whatever a source puts up with.
 _MOST = 0.5
@@ -53,6 +54,13 @@ def refuse_unreadable(rows: Rows, where: str, reading: Reading, limit: float) ->
     if bad <= limit and bad < 1.0:
         return None
     options = reading.options
+    unnamed = int((rows.unreadable["fault"] == UNNAMED_LINE).sum())
+    if unnamed * 2 >= rows.unreadable.height:
+        error = PermanentVendorError(
+            f"{unnamed:,} of {rows.lines:,} lines of {where} name no instrument in the column {options.mapped['symbol']!r}",
+            fix="check `columns: {symbol: ...}` and the file: nobody can tell whose such lines are",
+        )
+        return Refusal(error, bad > max(_MOST, limit))
     better = formats_that_read(rows.stamps, reading)
     first = rows.unreadable.row(0, named=True)
     shown = (
