@@ -97,6 +97,23 @@ def test_one_other_format_is_enough_where_it_reads_all_and_the_set_one_does_not(
     assert "the first is '13/01/2024'; %d/%m/%Y would read all of them" in error.what
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%m/%d/%Y %H:%M"])
+def test_times_without_a_zone_are_refused_for_the_zone_and_for_nothing_else(tmp_path: Path, form: str) -> None:
+    read = form if "/" in form else "iso"
+    error = refused(tmp_path, lines(20, form), "1m", timestamp_format=read)
+    assert "the stamps of 20 of 20 lines" in error.what
+    assert "have no time zone; the first is " in error.what
+    assert error.fix == "set `timezone`, the zone in which they are written, such as UTC or America/New_York"
+    assert len(fetch(tmp_path, lines(20, form), "1m", timestamp_format=read, timezone="UTC").frame) == 20
+
+
+def test_times_in_another_format_and_without_a_zone_need_both(tmp_path: Path) -> None:
+    error = refused(tmp_path, lines(20, "%m/%d/%Y %H:%M"), "1m")
+    assert "%m/%d/%Y %H:%M would read all of them" in error.what
+    assert error.fix.startswith("set `timestamp_format: '%m/%d/%Y %H:%M'`, and `timezone`, the zone")
+    assert "timezone" not in refused(tmp_path, lines(20, "%m/%d/%Y %H:%M"), "1m", timezone="UTC").fix
+
+
 def test_every_garbage_line_counts_and_most_of_them_refuse_the_file(tmp_path: Path) -> None:
     text = HEADER + "".join(f"torn line {n}\n" for n in range(50)) + bar("2024-01-01")
     assert "the stamps of 50 of 51 lines" in refused(tmp_path, text).what

@@ -12,6 +12,7 @@ import polars as pl
 
 from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.moments import from_microseconds
+from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.rows import Reading, Rows
 from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS
 from gb_pipeline.providers.csv.stamps import IMPLAUSIBLE, NO_MIDNIGHT, bar_opens, epoch
@@ -30,6 +31,7 @@ _SHOWN = re.compile(
     r"january|february|march|april|june|july|august|september|october|november|december|"
     r"mon|tue|wed|thu|fri|sat|sun){3,40}"
 )
+_ZONE = "`timezone`, the zone in which they are written, such as UTC or America/New_York"
 # The years 2001 to 2100 are what most counts are meant to be of.
 _SPAN = (978_307_200_000_000, 4_102_444_800_000_000)
 
@@ -66,12 +68,14 @@ def refuse_unreadable(rows: Rows, where: str, reading: Reading, limit: float) ->
     shown = (
         repr(first["stamp"]) if _SHOWN.fullmatch(first["stamp"] or "") else f"a line like {_shape(first['received'])}"
     )
+    stamps = f"the stamps of {rows.unreadable.height:,} of {rows.lines:,} lines of {where}"
+    if _lack_only_a_zone(rows, reading):
+        error = PermanentVendorError(f"{stamps} have no time zone; the first is {shown}", fix=f"set {_ZONE}")
+        return Refusal(error, certain=True)
     zone = f", zone {options.timezone}" if options.timezone else ""
     why, fix = _explain(rows, reading, better)
     error = PermanentVendorError(
-        f"the stamps of {rows.unreadable.height:,} of {rows.lines:,} lines of {where} cannot be read as "
-        f"{options.timestamp_format}{zone}; the first is {shown}{why}",
-        fix=fix,
+        f"{stamps} cannot be read as {options.timestamp_format}{zone}; the first is {shown}{why}", fix=fix
     )
     return Refusal(error, bad > max(_MOST, limit) or bad == 1.0 or bool(better))
 
@@ -91,8 +95,22 @@ def formats_that_read(stamps: pl.Series, reading: Reading) -> list[str]:
     return found[:1] if found and found[0] in {*EPOCHS, "iso"} else found[:2]
 
 
+def _lack_only_a_zone(rows: Rows, reading: Reading) -> bool:
+    """Whether most of the unreadable stamps are times of a clock, which is all that a zone is needed for."""
+    if reading.options.timezone is not None or not reading.resolution.intraday:
+        return False
+    opens = bar_opens(pl.col("stamp"), pl.lit(None, pl.Date), _zoned(reading), reading.resolution, span=reading.span)
+    return 2 * rows.unreadable.select(opens).to_series().count() > rows.unreadable.height
+
+
+def _zoned(reading: Reading) -> CsvOptions:
+    """The options of a reading with some zone, where bars of less than a day need one."""
+    zone = reading.options.timezone or ("UTC" if reading.resolution.intraday else None)
+    return reading.options.model_copy(update={"timezone": zone, "ambiguous": "earliest"})
+
+
 def _reads(texts: pl.Series, name: str, reading: Reading) -> bool:
-    options = reading.options.model_copy(update={"timestamp_format": name, "ambiguous": "earliest"})
+    options = _zoned(reading).model_copy(update={"timestamp_format": name})
     span = reading.span or _SPAN
     opens = bar_opens(pl.col("stamp"), pl.lit(None, pl.Date), options, reading.resolution, span=span, any_instant=True)
     return texts.to_frame().select(opens).to_series().null_count() == 0
@@ -109,7 +127,11 @@ def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]
     if IMPLAUSIBLE in faults:
         return _explain_unit(rows.unreadable["stamp"], reading.options.timestamp_format, better)
     if better:
-        return f"; {' and '.join(better)} would read all of them", f"set `timestamp_format: {better[0]!r}`"
+        needs_zone = reading.resolution.intraday and reading.options.timezone is None and better[0] not in EPOCHS
+        return (
+            f"; {' and '.join(better)} would read all of them",
+            f"set `timestamp_format: {better[0]!r}`" + (f", and {_ZONE}" if needs_zone else ""),
+        )
     return "", (
         "check the options `timestamp_format`, `timezone`, `columns` and `delimiter`; `comment` and `skip_rows` leave lines out"
     )
