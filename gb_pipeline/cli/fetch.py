@@ -21,7 +21,6 @@ from gb_pipeline.cli.fetching import Fetching
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
 from gb_pipeline.cli.output import note, print_json
 from gb_pipeline.cli.plan import describe_nothing_missing, describe_plan, plan_backlog
-from gb_pipeline.cli.symbols import advise_adding_symbols
 
 
 def register(app: typer.Typer) -> None:
@@ -53,9 +52,7 @@ def fetch(
     source = backlog.source
     fetching = Fetching(settings, store, quiet=as_json)
     outcomes = []
-    if not backlog.symbols:
-        note(f"{source.name} has no symbols yet: {advise_adding_symbols(source)}")
-    elif not as_json and backlog.wanted.is_empty():
+    if not as_json and backlog.wanted.is_empty():
         note(describe_nothing_missing(backlog))
     elif not as_json:
         for line in describe_plan(backlog, plan_backlog(store, backlog)):

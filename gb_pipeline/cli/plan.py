@@ -20,6 +20,7 @@ from gb_pipeline.cli.backlog_arguments import (
 )
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.symbols import advise_adding_symbols
 
 if TYPE_CHECKING:
     from gb_pipeline.ingest.backlog import Backlog
@@ -95,6 +96,8 @@ def describe_reasons(backlog: Backlog) -> str:
 def describe_nothing_missing(backlog: Backlog) -> str:
     """Why there is nothing to do."""
     name = f"{backlog.source.name} {backlog.resolution}"
+    if not backlog.symbols:
+        return f"{backlog.source.name} has no symbols yet: {advise_adding_symbols(backlog.source)}"
     if not backlog.settled:
         return f"{name}: nothing to fetch: no bar has closed from {backlog.start} on"
     return f"{name}: nothing to fetch: all {format_count(backlog.settled, 'session')} since {backlog.start} are stored"

@@ -119,6 +119,8 @@ def test_a_discovery_begins_empty_and_everything_still_works(gb: Gb, many: Path)
     assert gb("symbols", "list", "found", "--json", "-c", many).json == []
     fetched = gb("fetch", "found", "--start", "2024-01-02", "--end", "2024-01-03", "-c", many)
     assert (fetched.code, "no symbols yet" in fetched.err) == (0, True)
+    planned = gb("plan", "found", "-c", many)
+    assert (planned.code, "no symbols yet" in planned.err) == (0, True)
     assert (
         gb("fetch", "found", "--start", "2024-01-02", "--end", "2024-01-03", "--json", "-c", many).json["symbols"] == []
     )
