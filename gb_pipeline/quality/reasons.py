@@ -6,6 +6,7 @@ from __future__ import annotations
 UNREADABLE_TIMESTAMP = "unreadable_timestamp"
 AMBIGUOUS_TIMESTAMP = "ambiguous_timestamp"
 IMPLAUSIBLE_TIMESTAMP = "implausible_timestamp"
+SKIPPED_TIMESTAMP, NO_ZONE = "skipped_timestamp", "time_without_timezone"
 NOT_INCREASING = "not_increasing"
 # Of where a row belongs.
 OUTSIDE_WINDOW, STILL_OPEN = "outside_window", "bar_still_open"

@@ -17,6 +17,8 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.quality.reasons import (
     AMBIGUOUS_TIMESTAMP,
     IMPLAUSIBLE_TIMESTAMP,
+    NO_ZONE,
+    SKIPPED_TIMESTAMP,
     UNNAMED_LINE,
     UNREADABLE_TIMESTAMP,
 )
@@ -31,6 +33,16 @@ _UNITS = (
     ((1, 1_000), "microseconds read as milliseconds, or milliseconds as seconds"),
     ((1, 1_000_000), "microseconds read as seconds, or nanoseconds as milliseconds"),
 )
+# What to do about rows, by the first reason that they have.
+_FIXES = {
+    IMPLAUSIBLE_TIMESTAMP: "set the unit that the stamps are in",
+    NO_ZONE: "set `timezone`, the zone whose clock these times are of",
+    SKIPPED_TIMESTAMP: "check `timezone`: its clock went forward past these times",
+    UNREADABLE_TIMESTAMP: "set the format that the stamps have",
+    AMBIGUOUS_TIMESTAMP: "set `ambiguous: order`, which reads both hours by the order of the lines, or `earliest` or `latest`",
+    UNNAMED_LINE: "see whose these lines are, and name the instrument in each",
+}
+_WRONG_DAYS = "check `calendar` and `timezone` of the source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +95,8 @@ class UnplacedRows:
     @property
     def fix(self) -> str:
         """What to look at."""
-        if IMPLAUSIBLE_TIMESTAMP in self.reasons:
-            return "set the unit that the stamps are in; the rows are in the table `quarantine`"
-        if UNREADABLE_TIMESTAMP in self.reasons:
-            return "set the format that the stamps have; the rows are in the table `quarantine`"
-        if AMBIGUOUS_TIMESTAMP in self.reasons:
-            return "set `ambiguous: order` to read both hours by the order of the lines; the rows are in the table `quarantine`"
-        if UNNAMED_LINE in self.reasons:
-            return "see whose these lines are, and name the instrument in each; they are in the table `quarantine`"
-        return "check `calendar` and `timezone` of the source; the rows are in the table `quarantine`"
+        known = next((fix for reason, fix in _FIXES.items() if reason in self.reasons), _WRONG_DAYS)
+        return f"{known}; the rows are in the table `quarantine`"
 
 
 def is_far(window: Window) -> pl.Expr:

@@ -278,6 +278,34 @@ def test_each_instrument_of_a_file_has_an_order_of_its_own(tmp_path: Path) -> No
         assert frame["timestamp"].n_unique() == 6
 
 
+def test_times_that_the_clock_skips_are_told_from_texts_that_are_no_times(tmp_path: Path) -> None:
+    hours = [f"2024-03-31 {hour:02}:00" for hour in range(24)]
+    text = HEADER + "".join(bar(stamp) for stamp in [*hours, "2024-03-31 25:00"])
+    frame = fetch(tmp_path, text, "1h", timezone="Europe/Berlin", source={"max_bad_fraction": 0.5}).frame
+    unread = frame.filter(pl.col("timestamp").is_null())
+    assert unread["fault"].to_list() == ["skipped_timestamp", None]
+    error = refused(tmp_path, HEADER + bar("2024-03-31 02:30"), "1h", timezone="Europe/Berlin")
+    assert "zone Europe/Berlin; the first is '2024-03-31 02:30', whose clock went forward past it" in error.what
+    assert error.fix == "check `timezone`: is it the zone of these stamps?"
+
+
+@pytest.mark.parametrize("form", ["iso", "%Y-%m-%d %H:%M"])
+def test_times_without_an_offset_need_a_zone_and_that_is_said(tmp_path: Path, form: str) -> None:
+    text = HEADER + "".join(bar(f"2024-03-31 {hour:02}:00") for hour in range(24))
+    error = refused(tmp_path, text, "1h", timestamp_format=form)
+    assert "the first is '2024-03-31 00:00': a time of day without an offset, and no `timezone` is set" in error.what
+    assert error.fix == "set `timezone`, the zone whose clock these times are of, such as America/New_York or UTC"
+
+
+def test_a_refused_answer_names_the_zone_whose_clock_skips_its_times(tmp_path: Path) -> None:
+    text = HEADER + "".join(bar(f"2024-03-31 {hour:02}:00") for hour in range(24))
+    source = {"start": "2024-03-30"}
+    outcome = store(tmp_path, text, 2, "1h", timezone="Europe/Berlin", source=source)
+    assert outcome.unplaced is not None
+    assert "1 of 24 rows belongs to no session that was asked for: 1 x skipped_timestamp" in outcome.unplaced.sentence
+    assert outcome.unplaced.fix.startswith("check `timezone`: its clock went forward past these times")
+
+
 # --- lines that are no bars -------------------------------------------------------------------------------------------------
 
 

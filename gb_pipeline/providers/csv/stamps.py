@@ -15,6 +15,7 @@ from gb_pipeline.market.moments import day_number
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS, StampFormat
+from gb_pipeline.quality.reasons import NO_ZONE, SKIPPED_TIMESTAMP
 
 # Microseconds since 1970: the first that is plausible, and the first that is not any more.
 Span = tuple[int, int]
@@ -114,7 +115,10 @@ def bar_opens(
 
 
 def fault(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Resolution, span: Span | None) -> pl.Expr:
-    """Why `bar_opens` made null of a stamp: `AMBIGUOUS`, `IMPLAUSIBLE`, `NO_MIDNIGHT`, or null where it is no stamp at all."""
+    """Why `bar_opens` made null of a stamp, or null where it is no stamp at all.
+
+    `AMBIGUOUS`, `SKIPPED_TIMESTAMP` (the clock went forward past it), `NO_ZONE`, `IMPLAUSIBLE` or `NO_MIDNIGHT`.
+    """
     either = options.model_copy(update={"ambiguous": "earliest"})
     twice = bar_opens(stamp, day, either, resolution, span=span).is_not_null()
     instant = bar_opens(stamp, day, either, resolution, span=span, any_instant=True).is_not_null()
@@ -122,7 +126,12 @@ def fault(stamp: pl.Expr, day: pl.Expr, options: CsvOptions, resolution: Resolut
     if options.timestamp_format in EPOCHS:
         # In a much smaller unit they are beyond the year 9999, and no moment at all.
         some = stamp.str.contains(r"^-?[0-9]+(?:\.[0-9]*)?$")
-    reasons = pl.when(twice).then(pl.lit(AMBIGUOUS)).when(instant).then(pl.lit(NO_MIDNIGHT))
+    # What one zone's clock skips, or needs a zone to be a moment, has one on the clock of UTC.
+    in_utc = bar_opens(stamp, day, options.model_copy(update={"timezone": "UTC"}), resolution, span=span).is_not_null()
+    zoned = resolution.intraday or options.timezone is not None
+    unzoned = pl.lit(NO_ZONE if options.timezone is None else SKIPPED_TIMESTAMP)
+    reasons = pl.when(twice).then(pl.lit(AMBIGUOUS)).when(in_utc & pl.lit(zoned)).then(unzoned)
+    reasons = reasons.when(instant).then(pl.lit(NO_MIDNIGHT))
     return reasons.when(some).then(pl.lit(IMPLAUSIBLE)).otherwise(pl.lit(None, pl.String())).alias("fault")
 
 

@@ -16,7 +16,7 @@ from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.rows import Reading, Rows
 from gb_pipeline.providers.csv.stamp_format import AUTO, EPOCHS, UNITS
 from gb_pipeline.providers.csv.stamps import IMPLAUSIBLE, NO_MIDNIGHT, bar_opens, epoch
-from gb_pipeline.quality.reasons import UNNAMED_LINE
+from gb_pipeline.quality.reasons import NO_ZONE, SKIPPED_TIMESTAMP, UNNAMED_LINE
 
 # More unreadable lines than this are no accident, whatever a source puts up with.
 _MOST = 0.5
@@ -126,6 +126,13 @@ def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]
         )
     if IMPLAUSIBLE in faults:
         return _explain_unit(rows.unreadable["stamp"], reading.options.timestamp_format, better)
+    if NO_ZONE in faults:
+        return (
+            ": a time of day without an offset, and no `timezone` is set",
+            "set `timezone`, the zone whose clock these times are of, such as America/New_York or UTC",
+        )
+    if SKIPPED_TIMESTAMP in faults:
+        return ", whose clock went forward past it", "check `timezone`: is it the zone of these stamps?"
     if better:
         needs_zone = reading.resolution.intraday and reading.options.timezone is None and better[0] not in EPOCHS
         return (
