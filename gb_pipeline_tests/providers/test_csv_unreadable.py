@@ -278,6 +278,35 @@ def test_each_instrument_of_a_file_has_an_order_of_its_own(tmp_path: Path) -> No
         assert frame["timestamp"].n_unique() == 6
 
 
+def early_days(form: str, count: int = 120, turned: bool = False) -> str:
+    """Bars of days up to the 12th, which read as day/month and as month/day."""
+    days = [date(2024, month, day) for month in range(1, 13) for day in range(1, 13)][:count]
+    return HEADER + "".join(bar(f"{day:{form}}") for day in (reversed(days) if turned else days))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("wrong", "right"), [
+    ("%m/%d/%Y", "%d/%m/%Y"), ("%d/%m/%Y", "%m/%d/%Y"), ("%m-%d-%Y", "%d-%m-%Y"), ("%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"),
+    ("%y.%m.%d", "%d.%m.%y"),
+])  # fmt: skip
+def test_days_and_months_that_read_either_way_are_told_by_their_order(
+    tmp_path: Path, wrong: str, right: str, turned: bool
+) -> None:
+    text = early_days(right, turned=turned)
+    error = refused(tmp_path, text, timestamp_format=wrong)
+    assert f"are in no order of time read as {wrong}, and in order as {right}" in error.what
+    assert error.fix.startswith(f"set `timestamp_format: '{right}'`")
+    assert fetch(tmp_path, text, timestamp_format=right).frame.height == 120
+
+
+def test_lines_in_no_order_at_all_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    head, *own = early_days("%d/%m/%Y").splitlines(keepends=True)
+    text = head + "".join(own[n * 77 % 120] for n in range(120))
+    assert fetch(tmp_path, text, timestamp_format="%d/%m/%Y").frame.height == 120
+    some = head + "".join([*own[3:], *own[:3]])
+    assert fetch(tmp_path, some, timestamp_format="%d/%m/%Y").frame.height == 120
+
+
 def test_times_that_the_clock_skips_are_told_from_texts_that_are_no_times(tmp_path: Path) -> None:
     hours = [f"2024-03-31 {hour:02}:00" for hour in range(24)]
     text = HEADER + "".join(bar(stamp) for stamp in [*hours, "2024-03-31 25:00"])
@@ -287,14 +316,6 @@ def test_times_that_the_clock_skips_are_told_from_texts_that_are_no_times(tmp_pa
     error = refused(tmp_path, HEADER + bar("2024-03-31 02:30"), "1h", timezone="Europe/Berlin")
     assert "zone Europe/Berlin; the first is '2024-03-31 02:30', whose clock went forward past it" in error.what
     assert error.fix == "check `timezone`: is it the zone of these stamps?"
-
-
-@pytest.mark.parametrize("form", ["iso", "%Y-%m-%d %H:%M"])
-def test_times_without_an_offset_need_a_zone_and_that_is_said(tmp_path: Path, form: str) -> None:
-    text = HEADER + "".join(bar(f"2024-03-31 {hour:02}:00") for hour in range(24))
-    error = refused(tmp_path, text, "1h", timestamp_format=form)
-    assert "the first is '2024-03-31 00:00': a time of day without an offset, and no `timezone` is set" in error.what
-    assert error.fix == "set `timezone`, the zone whose clock these times are of, such as America/New_York or UTC"
 
 
 def test_a_refused_answer_names_the_zone_whose_clock_skips_its_times(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gb_pipeline.providers.csv.files import CsvFile, read
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.rows import Reading, Rows, parse, row_schema
 from gb_pipeline.providers.csv.unpacked import Bounds
-from gb_pipeline.providers.csv.unreadable import Refusal, refuse_unreadable
+from gb_pipeline.providers.csv.unreadable import Refusal, refuse_disordered, refuse_unreadable
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ParsedFile:
         others: what it calls instruments that are not the source's, some of them.
         named: instruments that it names in a column that nobody mapped.
         owners: what it calls instruments of the source, where it holds several.
-        refusal: what is wrong with it, if too few of its stamps can be read.
+        refusal: what is wrong with it, if too few of its stamps can be read, or read as they are meant.
         dated: whether its name carries a date, so that it holds one day.
     """
 
@@ -114,7 +114,10 @@ class ParsedFiles:
         options = reading.options
         content = read(file, member, options.encoding, Bounds(options.max_megabytes, options.max_ratio))
         texts = [(where, parse(text, where, file.day, reading, of)) for where, text in content.texts]
-        refusals = (refuse_unreadable(rows, where, reading, self.bad_fraction) for where, rows in texts)
+        refusals = (
+            refuse_unreadable(rows, where, reading, self.bad_fraction) or refuse_disordered(rows, where, reading)
+            for where, rows in texts
+        )
         return ParsedFile(
             frame=pl.concat([empty_rows(options), *(_add_anchor(rows, file.day, options) for _, rows in texts)]),
             has_member=bool(texts),

@@ -28,7 +28,7 @@ from gb_pipeline.providers.csv.rows import Reading, parse
 from gb_pipeline.providers.csv.stamp_format import EPOCHS
 from gb_pipeline.providers.csv.stamps import plausible_span
 from gb_pipeline.providers.csv.unpacked import Bounds
-from gb_pipeline.providers.csv.unreadable import refuse_unreadable
+from gb_pipeline.providers.csv.unreadable import refuse_disordered, refuse_unreadable
 from gb_pipeline.quality.advice import advise
 from gb_pipeline.quality.exact import read_numbers
 from gb_pipeline.quality.reasons import TOO_LARGE, TOO_PRECISE, UNREADABLE
@@ -126,6 +126,7 @@ class _Look:
             end = text.rfind("\n", 0, _HEAD) if len(text) > _HEAD else len(text)
             rows = parse(text[: end + 1], where, file.day, reading, of)
             refusal = refuse_unreadable(rows, where, reading, self.source.max_bad_fraction)
+            refusal = refusal or refuse_disordered(rows, where, reading)
             if refusal is not None:
                 yield refusal.error
             yield from self._misplaced(rows.frame["timestamp"])

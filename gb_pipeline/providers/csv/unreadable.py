@@ -1,4 +1,4 @@
-"""This module says what is wrong with a file of which too few stamps can be read, and which format reads them.
+"""This module says what is wrong with a file of which too few stamps can be read as they are meant, and which format reads them.
 
 A stamp that cannot be read is a row for quarantine; a file of them is a wrong option, and refused whole.
 """
@@ -6,6 +6,7 @@ A stamp that cannot be read is a row for quarantine; a file of them is a wrong o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -20,6 +21,8 @@ from gb_pipeline.quality.reasons import NO_ZONE, SKIPPED_TIMESTAMP, UNNAMED_LINE
 
 # More unreadable lines than this are no accident, whatever a source puts up with.
 _MOST = 0.5
+# A larger share of lines out of order than this is looked into, if there are enough different stamps to tell by.
+_DISORDER, _TELLING = 0.02, 8
 _DATES = (
     "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%m/%d/%y",
     "%d/%m/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y",
@@ -38,7 +41,7 @@ _SPAN = (978_307_200_000_000, 4_102_444_800_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is wrong with a text of which too few stamps can be read.
+    """What is wrong with a text whose stamps cannot be read, or not as they are meant.
 
     Attributes:
         error: the words for it.
@@ -69,7 +72,7 @@ def refuse_unreadable(rows: Rows, where: str, reading: Reading, limit: float) ->
         repr(first["stamp"]) if _SHOWN.fullmatch(first["stamp"] or "") else f"a line like {_shape(first['received'])}"
     )
     stamps = f"the stamps of {rows.unreadable.height:,} of {rows.lines:,} lines of {where}"
-    if _lack_only_a_zone(rows, reading):
+    if _lack_only_a_zone(rows):
         error = PermanentVendorError(f"{stamps} have no time zone; the first is {shown}", fix=f"set {_ZONE}")
         return Refusal(error, certain=True)
     zone = f", zone {options.timezone}" if options.timezone else ""
@@ -80,27 +83,63 @@ def refuse_unreadable(rows: Rows, where: str, reading: Reading, limit: float) ->
     return Refusal(error, bad > max(_MOST, limit) or bad == 1.0 or bool(better))
 
 
+def refuse_disordered(rows: Rows, where: str, reading: Reading) -> Refusal | None:
+    """What is wrong with a text whose lines are in no order as they are read, and in order in another format; else None.
+
+    Days up to the 12th read as day/month and as month/day. Which it is shows in the order of the lines.
+    """
+    name = reading.options.timestamp_format
+    if name in {*EPOCHS, "iso", "ms_of_day"} or rows.unreadable.height:
+        return None
+    as_set = rows.frame["timestamp"] if rows.frame.height == len(rows.stamps) else _read(rows.stamps, name, reading)
+    disorder = _disorder(as_set)
+    if disorder <= _DISORDER or rows.stamps.n_unique() < _TELLING:
+        return None
+    for other in _formats_that_read(rows.stamps, reading):
+        if _disorder(_read(rows.stamps, other, reading)) <= disorder / 10:
+            error = PermanentVendorError(
+                f"the lines of {where} are in no order of time read as {name}, and in order as {other}; the first stamp is "
+                f"{str(rows.stamps[0])!r}",
+                fix=f"set `timestamp_format: {other!r}`; if {name!r} is right, sort the lines",
+            )
+            return Refusal(error, certain=True)
+    return None
+
+
+def _disorder(stamps: pl.Series) -> float:
+    """The share of steps from line to line that go the other way than most."""
+    steps = stamps.drop_nulls().to_physical().diff()
+    forward, back = int((steps > 0).sum()), int((steps < 0).sum())
+    return min(forward, back) / max(1, forward + back)
+
+
 def formats_that_read(stamps: pl.Series, reading: Reading) -> list[str]:
     """Common formats that read every one of the stamps, but for those that are set; most likely ones first."""
+    found: list[str] = []
+    for name in _formats_that_read(stamps, reading):
+        found.append(name)
+        if found[0] in {*EPOCHS, "iso"} or len(found) == 2:
+            break
+    return found
+
+
+def _formats_that_read(stamps: pl.Series, reading: Reading) -> Iterator[str]:
     texts = stamps.drop_nulls().alias("stamp")
     if texts.is_empty() or len(texts) < len(stamps):
-        return []
+        return
     timed = [f"{date}{time}" for date in _DATES for time in _TIMES if time]
-    epochs = [*UNITS, AUTO]
-    candidates = [*epochs, "iso", *(() if reading.resolution.intraday else _DATES), *timed]
-    sample, found = texts.head(50), []
+    candidates = [*UNITS, AUTO, "iso", *(() if reading.resolution.intraday else _DATES), *timed]
+    sample = texts.head(50)
     for name in dict.fromkeys(candidates):
-        if name != reading.options.timestamp_format and _reads(sample, name, reading) and _reads(texts, name, reading):
-            found.append(name)
-    return found[:1] if found and found[0] in {*EPOCHS, "iso"} else found[:2]
+        if name != reading.options.timestamp_format and not any(
+            _read(part, name, reading).null_count() for part in (sample, texts)
+        ):
+            yield name
 
 
-def _lack_only_a_zone(rows: Rows, reading: Reading) -> bool:
+def _lack_only_a_zone(rows: Rows) -> bool:
     """Whether most of the unreadable stamps are times of a clock, which is all that a zone is needed for."""
-    if reading.options.timezone is not None or not reading.resolution.intraday:
-        return False
-    opens = bar_opens(pl.col("stamp"), pl.lit(None, pl.Date), _zoned(reading), reading.resolution, span=reading.span)
-    return 2 * rows.unreadable.select(opens).to_series().count() > rows.unreadable.height
+    return int((rows.unreadable["fault"] == NO_ZONE).sum()) * 2 > rows.unreadable.height
 
 
 def _zoned(reading: Reading) -> CsvOptions:
@@ -109,11 +148,11 @@ def _zoned(reading: Reading) -> CsvOptions:
     return reading.options.model_copy(update={"timezone": zone, "ambiguous": "earliest"})
 
 
-def _reads(texts: pl.Series, name: str, reading: Reading) -> bool:
+def _read(texts: pl.Series, name: str, reading: Reading) -> pl.Series:
     options = _zoned(reading).model_copy(update={"timestamp_format": name})
     span = reading.span or _SPAN
     opens = bar_opens(pl.col("stamp"), pl.lit(None, pl.Date), options, reading.resolution, span=span, any_instant=True)
-    return texts.to_frame().select(opens).to_series().null_count() == 0
+    return texts.alias("stamp").to_frame().select(opens).to_series()
 
 
 def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]:
@@ -126,11 +165,6 @@ def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]
         )
     if IMPLAUSIBLE in faults:
         return _explain_unit(rows.unreadable["stamp"], reading.options.timestamp_format, better)
-    if NO_ZONE in faults:
-        return (
-            ": a time of day without an offset, and no `timezone` is set",
-            "set `timezone`, the zone whose clock these times are of, such as America/New_York or UTC",
-        )
     if SKIPPED_TIMESTAMP in faults:
         return ", whose clock went forward past it", "check `timezone`: is it the zone of these stamps?"
     if better:
