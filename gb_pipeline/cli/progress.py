@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 # Of lines in a pipe: somebody who reads a log wants to see that it goes on, and not a line for every second.
 _LINE_SECONDS = 5.0
+_BAR = 16
+# What stands beside the name of a task and its numbers: a spinner, the bar, the time so far, and a space after each column.
+_BESIDE = 1 + _BAR + len("0:00:00") + 4
 
 
 @contextmanager
@@ -40,8 +43,8 @@ def progress(unit: str, *, quiet: bool = False) -> Iterator[Progress]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        _text_column(unit),
+        BarColumn(bar_width=_BAR),
+        _text_column(unit, errors),
         TimeElapsedColumn(),
     )
     with (
@@ -52,32 +55,37 @@ def progress(unit: str, *, quiet: bool = False) -> Iterator[Progress]:
         yield bar
 
 
-def describe_task(task: Task, unit: str) -> str:
-    """`1,234/29,400 sessions, 45/s, 0:10:22 left`; what is not known yet is left out.
+def describe_task(task: Task, unit: str, room: int | None = None) -> str:
+    """`1,234/29,400 sessions, 45/s, 0:10:22 left`; what is not known yet is left out, and the rate where there is no room for it.
 
     A task that was added with a function `detail` says its text as well.
     """
     if task.total is None and not task.completed:
         return ""
     total = "" if task.total is None else f"/{int(task.total):,}"
-    parts = [f"{int(task.completed):,}{total} {unit}"]
+    parts = {"count": f"{int(task.completed):,}{total} {unit}"}
+    if (detail := task.fields.get("detail")) is not None:
+        parts["detail"] = detail()
     if task.speed:
-        parts.append(f"{task.speed:,.0f}/s" if task.speed >= 10 else f"{task.speed:.1f}/s")
+        parts["rate"] = f"{task.speed:,.0f}/s" if task.speed >= 10 else f"{task.speed:.1f}/s"
     if task.time_remaining is not None and not task.finished:
         hours, seconds = divmod(round(task.time_remaining), 3600)
-        parts.append(f"{hours}:{seconds // 60:02}:{seconds % 60:02} left")
-    if (detail := task.fields.get("detail")) is not None:
-        parts.insert(1, detail())
-    return ", ".join(parts)
+        parts["left"] = f"{hours}:{seconds // 60:02}:{seconds % 60:02} left"
+    for least in ("rate", "detail"):
+        if room is None or len(", ".join(parts.values())) <= room:
+            break
+        parts.pop(least, None)
+    return ", ".join(parts.values())
 
 
-def _text_column(unit: str) -> ProgressColumn:
+def _text_column(unit: str, errors: Console) -> ProgressColumn:
     from rich.progress import ProgressColumn
     from rich.text import Text
 
     class Described(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(describe_task(task, unit))
+            # A line that is folded would jump up and down.
+            return Text(describe_task(task, unit, errors.width - _BESIDE - len(task.description)), no_wrap=True)
 
     return Described()
 

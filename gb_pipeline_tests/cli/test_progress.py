@@ -32,6 +32,8 @@ def test_a_task_says_what_is_known_of_it(capsys: pytest.CaptureFixture[str]) -> 
         moment += 10
         bar.update(task.id, completed=800)
         assert describe_task(task, "sessions") == "800/1,200 sessions, 7 calls, 40/s, 0:00:10 left"
+        assert describe_task(task, "sessions", 41) == "800/1,200 sessions, 7 calls, 0:00:10 left"
+        assert describe_task(task, "sessions", 40) == "800/1,200 sessions, 0:00:10 left"
         bar.update(task.id, completed=1200)
         assert describe_task(task, "sessions").startswith("1,200/1,200 sessions, 7 calls")
         assert "left" not in describe_task(task, "sessions")
