@@ -74,9 +74,11 @@ def check_machine() -> Iterator[Finding]:
 def check_project(settings: Settings) -> Iterator[Finding]:
     """gb.yaml, the lake's folder, the disk and Dagster's home."""
     series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
-    yield Finding(
-        "gb.yaml", CheckResult.OK, f"{settings.path}: {format_count(len(settings.sources), 'source')}, {series} series"
-    )
+    what = f"{settings.path}: {format_count(len(settings.sources), 'source')}, {series} series"
+    if settings.sources:
+        yield Finding("gb.yaml", CheckResult.OK, what)
+    else:
+        yield Finding("gb.yaml", CheckResult.WARN, what, "add a source; `gb init FOLDER` writes examples")
     yield _check_writable("lake", settings.lake)
     yield _check_space(settings.lake)
     yield _check_writable("dagster home", settings.path.parent / ".dagster", if_missing="`gb up` creates it")

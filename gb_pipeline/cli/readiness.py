@@ -159,13 +159,14 @@ def _check_quota(source: SourceSettings, provider: Provider, readiness: Readines
 
 
 def _describe_calendar(source: SourceSettings) -> str:
-    from datetime import UTC, datetime, timedelta
+    from datetime import UTC, datetime
 
     from gb_pipeline.market.calendar import get_calendar
 
     calendar = get_calendar(source.calendar, extended_hours=source.extended_hours)
     today = datetime.now(UTC).date()
-    sessions = calendar.sessions(min(source.start, today - timedelta(days=14)), today)
+    until = today if source.end is None else min(today, source.end)
+    sessions = calendar.sessions(source.start, until) if source.start < until else []
     newest = f", the last {sessions[-1]}" if sessions else ""
     return f"calendar {calendar.name} with {format_count(len(sessions), 'session')} since {source.start}{newest}"
 

@@ -162,6 +162,27 @@ def test_what_is_left_of_a_vendors_day_is_said_and_nothing_is_counted_by_looking
     assert "it goes on after" in used_up["fix"]
 
 
+def test_a_project_without_a_source_is_not_in_place(gb: Gb, tmp_path: Path) -> None:
+    (tmp_path / "gb.yaml").write_text("sources: {}", encoding="utf-8")
+    told = gb("doctor", "--config", tmp_path)
+    assert (told.code, "everything is in place" in told.err) == (0, False)
+    assert "add a source" in told.out
+
+
+@pytest.mark.parametrize(
+    ("dates", "says"),
+    [
+        ("start: 2024-01-01\n    end: 2024-01-04", "3 sessions since 2024-01-01, the last 2024-01-03"),
+        ("start: 2999-01-01", "0 sessions since 2999-01-01"),
+    ],
+)
+def test_the_sessions_of_a_source_are_those_that_a_plan_has(gb: Gb, project: Path, dates: str, says: str) -> None:
+    text = (project / "gb.yaml").read_text(encoding="utf-8")
+    (project / "gb.yaml").write_text(text.replace("start: 2024-01-01", dates), encoding="utf-8")
+    finding = next(row for row in gb("doctor", "--json", "--config", project).json if row["check"] == "source sim")
+    assert says in finding["detail"]
+
+
 def test_every_reason_against_a_source_is_said_at_once(gb: Gb, project: Path) -> None:
     found = doctored(gb, project, 'key: "${UNSET_ONE}"', ("provider: ccxt", "provider: nope\n    calendar: XNYX"))
     for said in ("UNSET_ONE is not set", "there is no provider 'nope'", "XNYX"):
