@@ -119,13 +119,14 @@ def show(
 
     opened_lake = open_lake(config, lake)
     ask = partial(opened_lake.corporate_actions, kind=kind, start=start, end=end, as_of=as_of, withdrawn=withdrawn)
-    chosen = _choose(opened_lake, names or [], source)
+    settings = project_of(opened_lake, config)
+    chosen = _choose(opened_lake, names or [], source, settings)
     try:
         frame = pl.concat([ask(codes, source=of) for of, codes in chosen.items()])
     except UnknownSeries as error:
         if error.near or not names:
             raise
-        _refuse_unknown(opened_lake, names, project_of(opened_lake, config))
+        _refuse_unknown(opened_lake, names, settings)
         raise UnknownSeries(f"corporate actions of {' '.join(names)} were never fetched", fix=error.fix) from None
     if as_json:
         print_json(frame.to_dicts())
@@ -142,13 +143,23 @@ def show(
     return ExitCode.OK
 
 
-def _choose(lake: Lake, names: list[str], source: str | None) -> dict[str | None, list[str] | None]:
-    """What names mean: codes by source. Sources and patterns are those of which there are actions."""
+def _choose(
+    lake: Lake, names: list[str], source: str | None, settings: Settings | None
+) -> dict[str | None, list[str] | None]:
+    """What names mean: codes by source. Sources and patterns are those of which actions were fetched, if only to find none."""
+    from gb_pipeline.adjustment.split_timeline import action_fetches
+
     if not names:
         return {source: None}
     known: dict[str, list[str]] = {}
     for row in lake.corporate_actions(source=source, withdrawn=True).select("source", "symbol").unique().rows():
         known.setdefault(row[0], []).append(row[1])
+    for of in (
+        {*stored_names(lake), *(settings.sources if settings is not None else ())} if source is None else {source}
+    ):
+        fetched = action_fetches(lake.store.tables, of)["symbol"].unique().sort().to_list()
+        if fetched:
+            known[of] = list(dict.fromkeys([*known.get(of, []), *fetched]))
     chosen: dict[str | None, list[str] | None] = {}
     for name in names:
         if name in known or any(letter in name for letter in "*?["):

@@ -140,7 +140,7 @@ def _report(batches: Sequence[TableCompaction], limit: int, *, as_json: bool) ->
             bytes_after = sum(report.bytes_after for report in reports)
             sizes = f"{format_size(bytes_before)}, now {format_size(bytes_after)}"
             note(f"{format_count(before, 'file')} became {after:,}: {sizes}")
-            note("the old files stay for whoever reads them; after 7 days `gb vacuum --delete` removes them")
+            note("the old files stay for 7 days; then `gb vacuum --delete` removes them")
     for what, error in {error.what: error for _, error in failures}.items():
         print_error(what, error.fix)
     return ExitCode.FAILED if failures else ExitCode.OK

@@ -209,13 +209,13 @@ def _explain(
     totals = rows.group_by("reason").agg(pl.col("missing").sum(), pl.len().alias("runs")).sort("reason")
     for name, missing, runs in totals.rows():
         counts = f"{format_count(missing, 'bar')} in {format_count(runs, 'run')}"
-        _wrap(f"{counts} are {name}: {MEANINGS[GapReason(name)]}")
+        _wrap(f"{counts} {'is' if missing == 1 else 'are'} {name}: {MEANINGS[GapReason(name)]}")
     if hidden > 0:
         note(f"{hidden:,} lines are not shown (--limit, --json)")
     if rows.is_empty():
         nothing = "nothing is missing" if as_of is None else "nothing was known to be missing then"
-        where = " in the sessions that were fetched" if unfetched else ""
-        note(f"{nothing}{where} that is not explained" if found.height and not asked else f"{nothing}{where}")
+        nothing += " that is not explained" if found.height and not asked else ""
+        note(f"of the sessions that were fetched, {nothing}" if unfetched else nothing)
     quiet = found.join(rows.select("reason").unique(), on="reason", how="anti")
     unseen = quiet.group_by("reason").agg(pl.col("missing").sum()).filter(pl.col("missing") > 0).sort("reason")
     if unseen.height:

@@ -95,7 +95,12 @@ def status(
         print_status(rows)
         hidden = len(unfetched) - sum(map(_is_unfetched, rows))
         if hidden:
-            note(f"{hidden:,} more series of gb.yaml were never fetched (--incomplete lists them)")
+            were = (
+                "was never fetched (--incomplete lists it)"
+                if hidden == 1
+                else "were never fetched (--incomplete lists them)"
+            )
+            note(f"{hidden:,} more series of gb.yaml {were}")
     elif everything:
         note(f"all {everything:,} series are complete" if everything > 1 else "it is complete")
     else:

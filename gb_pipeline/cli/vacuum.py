@@ -79,7 +79,7 @@ def _print_reports(reports: list[VacuumReport], retention: str, *, delete: bool)
         note("every file is still needed")
     if waiting:
         summary = _summarise(waiting, sum(item.waiting_bytes for item in reports))
-        note(f"{summary}, replaced less than {retention} ago, stay for whoever reads them (--retention)")
+        note(f"{summary} stay: they were replaced less than {retention} ago (--retention)")
 
 
 def _summarise(files: int, size: int) -> str:

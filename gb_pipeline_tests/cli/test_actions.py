@@ -90,6 +90,13 @@ def test_bars_are_shown_as_traded_or_adjusted(gb: Gb, project: Path) -> None:
     assert (wrong.code, "use raw, split" in wrong.err) == (2, True)
 
 
+def test_a_source_whose_actions_were_asked_for_and_are_none_is_no_mistake(gb: Gb, project: Path) -> None:
+    gb("actions", "fetch", "massive", "KO", "--start", "2024-06-04", "--end", "2024-06-05", "-c", project)
+    for name in ("massive", "KO", "massive:*"):
+        told = gb("actions", "show", name, "-c", project)
+        assert (told.code, told.out, told.err.strip()) == (0, "", "0 actions")
+
+
 def test_mistakes_are_two_lines(gb: Gb, project: Path, sim: Simulation) -> None:
     gb("actions", "fetch", "massive", "-c", project)
     for arguments, code, word in (

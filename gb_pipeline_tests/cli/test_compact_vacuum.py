@@ -206,7 +206,7 @@ def test_what_was_replaced_just_now_stays_for_the_retention(gb: Gb, lake: Path) 
     )
     assert old <= set(data(lake, "bars_1h"))
     told = gb("vacuum", "--delete", "--lake", lake)
-    assert "replaced less than 7d ago, stay for whoever reads them" in told.err
+    assert "stay: they were replaced less than 7d ago" in told.err
     assert "still needed" not in told.err
 
 

@@ -104,7 +104,7 @@ def test_a_series_is_behind_the_last_session_that_is_over(gb: Gb, project: Path)
 def test_what_was_never_fetched_is_counted_and_listed_on_demand(gb: Gb, project: Path) -> None:
     told = gb("status", "--config", project)
     assert "mine:S04" not in told.out
-    assert "1 more series of gb.yaml were never fetched" in told.err
+    assert "1 more series of gb.yaml was never fetched" in told.err
     for arguments in (("--incomplete",), ("mine",), ("S04",)):
         assert "mine:S04" in gb("status", *arguments, "--config", project).out
 
@@ -201,7 +201,7 @@ def test_a_gap_within_a_session_says_its_times() -> None:
 
 def test_nothing_missing_is_only_said_of_what_was_fetched(gb: Gb, project: Path) -> None:
     told = gb("gaps", "mine:S03", "--config", project)
-    assert "nothing is missing in the sessions that were fetched" in told.err
+    assert "of the sessions that were fetched, nothing is missing" in told.err
     # As many as `gb status` says.
     assert "3 sessions that are over were never fetched" in told.err
     assert "3 sessions that are over were never fetched" in gb("status", "mine:S03", "--config", project).err
