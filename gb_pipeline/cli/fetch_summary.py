@@ -16,9 +16,20 @@ if TYPE_CHECKING:
 _STYLES = {
     "complete": "green", "unchanged": "green", "partial": "yellow", "deferred": "yellow", "refused": "red", "failed": "red",
 }  # fmt: skip
-_COLUMNS = ("symbol", "sessions", "rows", "missing", "stored", "quarantined", "duplicates", "restated", "status")
+_COLUMNS = (
+    "symbol",
+    "sessions",
+    "rows",
+    "missing",
+    "stored",
+    "quarantined",
+    "duplicates",
+    "restated",
+    "withdrawn",
+    "status",
+)
 # Shown where there is something to show.
-_SELDOM = frozenset({"quarantined", "duplicates", "restated"})
+_SELDOM = frozenset({"quarantined", "duplicates", "restated", "withdrawn"})
 _LISTED = 5
 
 
@@ -26,8 +37,9 @@ def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """One record per symbol, as `--json` has it.
 
     `received == stored + unchanged + quarantined + duplicates` are rows that the vendor sent; `unplaced` ones among the
-    quarantined belong to no session. `rows`, `expected` and `missing` are bars of its sessions as they are now. Closed days
-    are no sessions; `statuses` counts sessions by status, and `status` says the same in words.
+    quarantined belong to no session. `rows`, `expected` and `missing` are bars of its sessions as they are now, and `withdrawn`
+    those that the vendor sends no longer. Closed days are no sessions; `statuses` counts sessions by status, and `status` says
+    the same in words.
     """
     from gb_pipeline.lake.report import describe_statuses
     from gb_pipeline.lake.row_counts import RowCounts
@@ -40,7 +52,8 @@ def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         sessions = [session for outcome in own for session in outcome.sessions]
         statuses: Counter[str] = sum((Counter(outcome.statuses) for outcome in own), start=Counter())
         sums = {
-            name: sum(getattr(session, name) for session in sessions) for name in ("expected", "missing", "restated")
+            name: sum(getattr(session, name) for session in sessions)
+            for name in ("expected", "missing", "restated", "withdrawn")
         }
         rows.append(
             {

@@ -100,7 +100,13 @@ def describe_nothing_missing(backlog: Backlog) -> str:
         return f"{backlog.source.name} has no symbols yet: {advise_adding_symbols(backlog.source)}"
     if not backlog.settled:
         return f"{name}: nothing to fetch: no bar has closed from {backlog.start} on"
-    return f"{name}: nothing to fetch: all {format_count(backlog.settled, 'session')} since {backlog.start} are stored"
+    sessions = format_count(backlog.settled, "session")
+    if backlog.empty:
+        return (
+            f"{name}: nothing to fetch: of {sessions} since {backlog.start} {backlog.settled - backlog.empty:,} are stored, and"
+            f" {backlog.empty:,} were empty when they were asked for (`--again` asks again)"
+        )
+    return f"{name}: nothing to fetch: all {sessions} since {backlog.start} are stored"
 
 
 def _span(backlog: Backlog) -> tuple[object, object]:

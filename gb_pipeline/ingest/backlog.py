@@ -61,6 +61,7 @@ class Backlog:
         again: whether stored sessions are asked for as well.
         days: the sessions that were looked at: `session`, `following` (where the next one begins, or all ends), `ends` (when the
             last bar of each has closed), and `finished` (whether that has been).
+        empty: how many of the settled sessions are empty: the vendor was asked, and had nothing.
     """
 
     source: SourceSettings
@@ -72,6 +73,7 @@ class Backlog:
     settled: int
     again: bool
     days: pl.DataFrame = field(repr=False)
+    empty: int = 0
 
     @property
     def wanted(self) -> pl.DataFrame:
@@ -155,10 +157,12 @@ def find_backlog(
     recorded = _recorded(store, source, resolution, codes, first, last)
     rows = wanted.join(recorded, on="place", how="left", maintain_order="left")
     rows = rows.join(_closed_bars_since(rules, rows, now), on="session", how="left", maintain_order="left")
-    sessions = rows.select(*_KEYS, _why(again=again).alias("why")).filter(pl.col("why").is_not_null())
+    rows = rows.with_columns(_why(again=again).alias("why"))
+    sessions = rows.select(*_KEYS, "why").filter(pl.col("why").is_not_null())
+    empty = rows.filter("listed", pl.col("why").is_null(), pl.col("status") == SessionStatus.EMPTY.value).height
     settled = rows.filter("listed").height - sessions.filter(pl.col("why") != Why.NOT_LISTED.value).height
     end = days["following"][-1] if days.height else last
-    return Backlog(source, resolution, tuple(symbols), first, end, sessions, settled, again, days)
+    return Backlog(source, resolution, tuple(symbols), first, end, sessions, settled, again, days, empty)
 
 
 def is_confirmed(now: datetime, expires_days: int | None = None) -> pl.Expr:

@@ -151,3 +151,36 @@ def test_an_unset_variable_of_gb_yaml_is_named(gb: Gb, project: Path, monkeypatc
     told = gb("fetch", "sim", *DAY, "--config", project)
     assert told.code == 2
     assert "GB_SIM_URL" in told.err
+
+
+def _own_files(folder: Path, days: int) -> Path:
+    """A project of ten days whose file holds the first of them."""
+    config = folder / "gb.yaml"
+    config.write_text(
+        "lake: data\nsources:\n  own: {provider: csv, asset_class: crypto, calendar: 24/7, start: 2024-01-01, end: 2024-01-11, "
+        f"symbols: [BTC-USD], resolutions: [1d], options: {{root: {folder}, path: in.csv}}}}\n",
+        encoding="utf-8",
+    )
+    lines = "".join(f"2024-01-{day:02},1,2,0.5,1.5,10\n" for day in range(1, days + 1))
+    (folder / "in.csv").write_text(f"timestamp,open,high,low,close,volume\n{lines}", encoding="utf-8")
+    return config
+
+
+def test_sessions_that_were_empty_are_not_called_stored(gb: Gb, tmp_path: Path) -> None:
+    config = _own_files(tmp_path, 6)
+    gb("fetch", "own", "--config", config)
+    told = gb("fetch", "own", "--config", config)
+    assert "of 10 sessions since 2024-01-01 6 are stored, and 4 were empty when they were asked for" in " ".join(
+        told.err.split()
+    )
+
+
+def test_bars_that_the_vendor_sends_no_longer_are_told(gb: Gb, tmp_path: Path) -> None:
+    gb("fetch", "own", "--config", _own_files(tmp_path, 10))
+    told = gb("fetch", "own", "--again", "--config", _own_files(tmp_path, 7))
+    assert told.code == 0
+    assert [line.split()[-1] for line in told.out.splitlines() if "symbol" in line] == ["status"]
+    assert "withdrawn" in told.out
+    again = gb("fetch", "own", "--again", "--json", "--config", tmp_path / "gb.yaml")
+    [row] = again.json["symbols"]
+    assert (row["received"], row["unchanged"], row["rows"], row["withdrawn"]) == (7, 7, 10, 3)
