@@ -228,6 +228,25 @@ async def test_a_free_key_gets_the_last_hundred_days_and_no_silence_about_the_re
     await provider.aclose()
 
 
+@pytest.mark.parametrize(
+    ("action", "window", "error", "says"),
+    [
+        ("newest_rows", Window.of("2023-09-01", "2023-09-05"), HistoryNotAvailable, "the last 100 days of KO only"),
+        ("oldest_rows", DAY, PermanentVendorError, "100 days of KO that end on [0-9-]{10}: part of a history"),
+    ],
+)
+async def test_part_of_a_history_that_was_asked_for_as_a_whole_proves_no_day_empty(
+    sim: Simulation, action: str, window: Window, error: type[Exception], says: str
+) -> None:
+    provider = made(sim)
+    sim.faults.add(action=action)
+    try:
+        with pytest.raises(error, match=says):
+            await provider.fetch_bars(KO, window, Resolution.DAY)
+    finally:
+        await provider.aclose()
+
+
 async def test_the_vendors_own_limit_ends_the_day_for_everybody(sim: Simulation, tmp_path: Path) -> None:
     policy = Policy(quota=DailyQuota(calls=25, zone="America/New_York"), state_dir=tmp_path)
     provider = AlphaVantageProvider("limited-key-1234", base_url=sim.url, policy=policy)

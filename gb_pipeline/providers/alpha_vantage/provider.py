@@ -154,7 +154,7 @@ class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, S
                 body = await self._bars(query, symbol, name)
                 frame = responses.bars(body, name, interval=interval, secrets=[self._client.key])
                 tally.accept(body)
-                if self._compact and resolution is Resolution.DAY:
+                if resolution is Resolution.DAY and (self._compact or frame.height == _COMPACT_ROWS):
                     _refuse_truncated(frame, window, symbol)
                 frames.append(frame)
         return tally.fetched(self._frame(frames, window, resolution))
@@ -302,6 +302,13 @@ def _refuse_truncated(frame: pl.DataFrame, window: Window, symbol: Symbol) -> No
             f"{responses.WHO} serves this key the last {_COMPACT_ROWS} days of {symbol} only, from {oldest.date()} on",
             first=oldest,
             fix="the whole history needs a paid plan; or choose another source for what is older",
+        )
+    # The whole history was asked for, and the number of rows is that of a part.
+    newest: Any = frame["timestamp"].max()
+    if frame.height == _COMPACT_ROWS and isinstance(newest, datetime) and newest < window.start:
+        raise PermanentVendorError(
+            f"{responses.WHO} answered {_COMPACT_ROWS} days of {symbol} that end on {newest.date()}: part of a history",
+            fix="fetch again; if it was delisted then, set the symbol's `listed_until`",
         )
 
 
