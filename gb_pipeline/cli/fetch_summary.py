@@ -31,6 +31,8 @@ _COLUMNS = (
 # Shown where there is something to show.
 _SELDOM = frozenset({"quarantined", "duplicates", "restated", "withdrawn"})
 _LISTED = 5
+_UNREADABLE = "unreadable_number"
+_NUMBERS = "files with 1,234.5 or 58.41M need the options `thousands`, `decimal_comma` or `suffixes` (`gb doctor` shows the first)"
 
 
 def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -132,7 +134,7 @@ def _report_refused(outcomes: Sequence[Outcome]) -> bool:
         named = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
         print_error(
             f"{code} {session} was refused: {named or 'rows that belong to no session may be of it'}",
-            "its rows are in the table `quarantine`; see docs/quality.md",
+            f"its rows are in the table `quarantine`; {_NUMBERS if _UNREADABLE in reasons else 'see docs/quality.md'}",
         )
     if len(refused) > _LISTED:
         print_error(f"... and {len(refused) - _LISTED} more sessions were refused")

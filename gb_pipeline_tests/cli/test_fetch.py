@@ -184,3 +184,14 @@ def test_bars_that_the_vendor_sends_no_longer_are_told(gb: Gb, tmp_path: Path) -
     again = gb("fetch", "own", "--again", "--json", "--config", tmp_path / "gb.yaml")
     [row] = again.json["symbols"]
     assert (row["received"], row["unchanged"], row["rows"], row["withdrawn"]) == (7, 7, 10, 3)
+
+
+def test_numbers_that_cannot_be_read_name_the_options_that_read_them(gb: Gb, tmp_path: Path) -> None:
+    config = _own_files(tmp_path, 10)
+    file = tmp_path / "in.csv"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("03,1,2,0.5,1.5,10", "03,1,2,0.5,1.5,58.41M"), encoding="utf-8"
+    )
+    told = gb("fetch", "own", "--config", config)
+    assert (told.code, "1 x unreadable_number" in told.err) == (1, True)
+    assert "`thousands`, `decimal_comma` or `suffixes`" in " ".join(told.err.split())
