@@ -30,6 +30,8 @@ _COLUMNS = (
 )
 # Shown where there is something to show.
 _SELDOM = frozenset({"quarantined", "duplicates", "restated", "withdrawn"})
+# The stored ones of these sessions, as `gb status` calls them; rows are what a vendor sends.
+_HEADINGS = {"rows": "bars"}
 _LISTED = 5
 _UNREADABLE = "unreadable_number"
 _NUMBERS = "files with 1,234.5 or 58.41M need the options `thousands`, `decimal_comma` or `suffixes` (`gb doctor` shows the first)"
@@ -79,7 +81,8 @@ def print_summary(rows: Sequence[dict[str, Any]]) -> None:
     from gb_pipeline.lake.row_counts import RowCounts
 
     columns = [name for name in _COLUMNS if name not in _SELDOM or any(row[name] for row in rows)]
-    print_table(columns, [[row[name] for name in columns] for row in rows], styles=_STYLES)
+    headings = [_HEADINGS.get(name, name) for name in columns]
+    print_table(headings, [[row[name] for name in columns] for row in rows], styles=_STYLES)
     changed, sessions = sum(row["changed"] for row in rows), sum(row["sessions"] for row in rows)
     total = RowCounts(**{item.name: sum(row[item.name] for row in rows) for item in fields(RowCounts)})
     if total.received:

@@ -106,6 +106,8 @@ def describe_nothing_missing(backlog: Backlog) -> str:
             f"{name}: nothing to fetch: of {sessions} since {backlog.start} {backlog.settled - backlog.empty:,} are stored, and"
             f" {backlog.empty:,} were empty when they were asked for (`--again` asks again)"
         )
+    if backlog.settled == 1:
+        return f"{name}: nothing to fetch: the only session since {backlog.start} is stored"
     return f"{name}: nothing to fetch: all {sessions} since {backlog.start} are stored"
 
 
@@ -145,7 +147,7 @@ def _plan_lines(backlog: Backlog, fetch_plan: FetchPlan) -> list[tuple[str, str,
             f"{fetch_plan.calls:,}",
             f"{format_count(fetch_plan.symbols, 'symbol')} of {fetch_plan.resolution}, without repeats",
         ),
-        ("rows", f"{fetch_plan.rows:,}", "bars that the calendar expects"),
+        ("bars", f"{fetch_plan.rows:,}", "that the calendar expects"),
         (
             "download",
             f"about {format_size(fetch_plan.bytes)}",

@@ -29,7 +29,7 @@ def test_what_is_stored_is_not_asked_for_and_again_compares_it(gb: Gb, project: 
     exchange.requests.clear()
     told = gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
     assert (told.code, told.out, len(exchange.requests)) == (0, "", 0)
-    assert "sim 1m: nothing to fetch: all 1 session since 2024-01-02 are stored" in told.err
+    assert "sim 1m: nothing to fetch: the only session since 2024-01-02 is stored" in told.err
     again = gb("fetch", "sim", "BTC-USDT", *DAY, "--again", "--config", project)
     assert (again.code, "nothing changed" in again.err) == (0, True)
     assert len(exchange.requests) > 1
@@ -54,6 +54,26 @@ def test_json_says_per_symbol_what_became_of_it(gb: Gb, project: Path) -> None:
     assert rows["ETH-USDT"]["statuses"] == {"complete": 1, "partial": 1}
     assert rows["BTC-USDT"]["quarantined"] == 1
     assert rows["BTC-USDT"]["rows"] == 2 * 1440 - 1
+
+
+def test_a_bar_that_the_vendor_sends_no_longer_is_counted_and_kept(gb: Gb, tmp_path: Path) -> None:
+    (tmp_path / "gb.yaml").write_text(
+        f"sources: {{mine: {{provider: csv, options: {{path: '{{symbol}}.csv', root: {tmp_path}}}, symbols: [A],"
+        " start: 2024-01-01, end: 2024-01-04, resolutions: [1d]}}",
+        encoding="utf-8",
+    )
+    lines = ["date,open,high,low,close,volume", *(f"2024-01-0{day},1,2,1,2,7" for day in (1, 2, 3))]
+    for sent in (lines, [*lines[:2], *lines[3:]]):
+        (tmp_path / "A.csv").write_text("\n".join(sent), encoding="utf-8")
+        told = gb("fetch", "mine", "--again", "--config", tmp_path)
+    heading, _, values = told.out.strip().splitlines()[:3]
+    shown = dict(zip(heading.split(), values.split(), strict=False))
+    assert (shown["bars"], shown["stored"], shown["withdrawn"]) == ("3", "0", "1")
+    assert "2 rows received: 0 stored, 2 unchanged" in told.err
+    assert (
+        "withdrawn"
+        not in gb("fetch", "mine", "--start", "2024-01-01", "--end", "2024-01-02", "--again", "-c", tmp_path).out
+    )
 
 
 def test_months_are_one_line_per_symbol_and_another_resolution_can_be_named(gb: Gb, project: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_plan_is_calls_rows_time_and_the_day_it_ends(gb: Gb, limited: Path, ex
     lines = {line.split()[0]: " ".join(line.split()) for line in told.out.splitlines() if line.strip()}
     # One of each symbol, and the markets.
     assert lines["calls"].startswith("calls 4 3 symbols of 1d")
-    assert lines["rows"].startswith("rows 180 ")
+    assert lines["bars"].startswith("bars 180 ")
     assert lines["sessions"] == "sessions 180 180 never fetched"
     assert lines["dates"].startswith("dates 2024-01-02 to 2024-03-01 ")
     assert lines["download"] == "download about 14.4 kB 80 bytes a bar (assumed)"
