@@ -125,6 +125,8 @@ class SourceSettings(_Model):
     timeout_seconds: float = Field(default=30.0, gt=0)
     retries: int = Field(default=5, ge=0, description="repeats of a call after a temporary failure")
     _universe: Universe = PrivateAttr(default_factory=lambda: Universe(SymbolsSpec()))
+    # Of gb.yaml, which relative paths in options start from; None for settings that were made without a file.
+    _folder: Path | None = PrivateAttr(default=None)
     _index: tuple[object, dict[str, tuple[Symbol, SymbolSettings]]] = PrivateAttr(default_factory=lambda: (None, {}))
 
     @model_validator(mode="wrap")
@@ -132,8 +134,11 @@ class SourceSettings(_Model):
     def _symbols_of_files(
         cls, data: Any, handler: ModelWrapValidatorHandler[SourceSettings], info: ValidationInfo
     ) -> SourceSettings:
+        folder = (info.context or {}).get("folder")
         if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
-            return handler(data)
+            settings = handler(data)
+            settings._folder = folder or settings._folder
+            return settings
         spec = _read_mapping(data["symbols"])
         # Everything else is checked first: what is read depends on it.
         settings = handler({**data, "symbols": ()})
@@ -144,12 +149,17 @@ class SourceSettings(_Model):
             asset_class=settings.asset_class,
             start=settings.start,
             end=settings.end,
-            folder=context.get("folder") or Path.cwd(),
+            folder=folder or Path.cwd(),
             lake=context.get("lake"),
         )
         settings = handler({**data, "symbols": universe.symbols})
-        settings._universe = universe
+        settings._universe, settings._folder = universe, folder
         return settings
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in options start from: the folder of gb.yaml, or the working directory where there is none."""
+        return self._folder or Path.cwd()
 
     @field_validator("options", mode="after")
     @classmethod

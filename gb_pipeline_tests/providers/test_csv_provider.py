@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import (
     ConfigError,
     HistoryNotAvailable,
@@ -398,3 +398,27 @@ def test_large_files_parse_by_columns(tmp_path: Path) -> None:
     few, many = work(1000), work(200_000)
     # Some more for every few megabytes, and none for a line.
     assert 0 < few <= many < few + 10_000
+
+
+def test_files_are_found_beside_gb_yaml_from_wherever_a_command_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    (project / "files").mkdir(parents=True)
+    elsewhere.mkdir()
+    (project / "files" / "A.csv").write_text(
+        "date,open,high,low,close,volume\n2024-01-02,1,2,1,2,7\n", encoding="utf-8"
+    )
+    for options in ("{path: 'files/{symbol}.csv'}", "{path: '{symbol}.csv', root: files}"):
+        (project / "gb.yaml").write_text(
+            f"sources: {{mine: {{provider: csv, options: {options}, start: 2024-01-02, symbols: [A], resolutions: [1d]}}}}",
+            encoding="utf-8",
+        )
+        for folder in (project, elsewhere):
+            monkeypatch.chdir(folder)
+            source = Settings.load(project).source("mine")
+            day = Window.of("2024-01-02", "2024-01-03")
+            fetched = asyncio.run(
+                CsvProvider.from_settings(source).fetch_bars(source.instruments[0], day, Resolution.DAY)
+            )
+            assert fetched.frame.height == 1

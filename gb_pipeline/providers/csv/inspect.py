@@ -66,7 +66,7 @@ def inspect(source: SourceSettings, symbols: Sequence[Symbol] | None = None) -> 
         []
     """
     try:
-        options = CsvOptions.read(source.options, f"options of source {source.name!r}")
+        options = CsvOptions.of_source(source)
         filled = {resolution: fill_preset(options, resolution) for resolution in source.resolutions}
     except GbError as error:
         return [error]

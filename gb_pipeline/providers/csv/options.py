@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gb_pipeline.config.suggestions import describe_problems, suggest_zone
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.providers.csv.stamp_format import EPOCHS, StampFormat
+
+if TYPE_CHECKING:
+    from gb_pipeline.config.settings import SourceSettings
 
 PLACEHOLDERS = (
     "symbol", "symbol_lower", "vendor", "ticker", "underlying", "expiry", "right", "strike", "resolution", "resolution_name",
@@ -44,7 +47,9 @@ class CsvOptions(BaseModel):
     preset: Literal["generic", "yahoo", "yfinance", "wiki", "investing", "ninjatrader", "lean"] = Field(
         default="generic", description="a vendor's layout; every other option overrides it"
     )
-    root: Path = Field(default=Path(), description="folder that `path` starts from; the working directory by default")
+    root: Path = Field(
+        default=Path(), description="folder that `path` starts from, relative to gb.yaml, whose own by default"
+    )
     path: str | None = Field(
         default=None,
         min_length=1,
@@ -145,6 +150,16 @@ class CsvOptions(BaseModel):
                 f"{where} of the csv provider: {describe_problems(error, cls)}",
                 fix=f"options are {', '.join(cls.model_fields)}",
             ) from None
+
+    @classmethod
+    def of_source(cls, source: SourceSettings) -> CsvOptions:
+        """The options of a source of gb.yaml, their `root` made absolute.
+
+        Raises:
+            ConfigError: unusable options; the message names source and option.
+        """
+        options = cls.read(source.options, f"options of source {source.name!r}")
+        return options.model_copy(update={"root": source.folder / options.root.expanduser()})
 
     @field_validator("delimiter")
     @classmethod

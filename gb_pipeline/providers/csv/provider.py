@@ -88,13 +88,13 @@ class CsvProvider(Provider, InstrumentsProvider):
 
     @classmethod
     def from_settings(cls, source: SourceSettings, *, state_dir: Path | None = None) -> CsvProvider:
-        """The provider of a source of gb.yaml; `options.root` is relative to the working directory, `state_dir` unused.
+        """The provider of a source of gb.yaml; `options.root` is relative to gb.yaml, `state_dir` unused.
 
         Raises:
             ConfigError: unusable options; the message names source and option.
         """
         del state_dir
-        return cls(source, CsvOptions.read(source.options, f"options of source {source.name!r}"))
+        return cls(source, CsvOptions.of_source(source))
 
     @property
     def stamp_zone(self) -> str | None:
