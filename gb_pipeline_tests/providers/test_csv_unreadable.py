@@ -398,3 +398,19 @@ def test_every_line_of_a_file_is_stored_quarantined_or_counted(
     # A torn line of somebody else goes with the line before it; a whole one is theirs.
     foreign = sum(code not in codes and line.count(",") == 5 for code, line in rows)
     assert lines == len(rows) - foreign
+
+
+GERMAN = "date;open;high;low;close;volume\n2024-01-02;1.234;1.240;1.230;1.235;100\n2024-01-03;1.234,5;1.240;1.230;1.235;100\n"
+
+
+def test_a_file_whose_commas_prove_what_its_points_mean_is_refused_whole(tmp_path: Path) -> None:
+    error = refused(tmp_path, GERMAN, delimiter=";")
+    assert "have a decimal comma, such as '1.234,5'; '1.234' would be read as a thousandth of itself" in error.what
+    assert "decimal_comma: true" in error.fix
+    frame = fetch(tmp_path, GERMAN, delimiter=";", decimal_comma=True, thousands=".").frame
+    assert frame["open"].to_list() == ["1234", "1234.5"]
+
+
+def test_a_number_with_a_comma_among_decimal_points_is_refused_alone(tmp_path: Path) -> None:
+    text = GERMAN + "2024-01-04;1.25;1.30;1.20;1.25;100\n"
+    assert fetch(tmp_path, text, delimiter=";").frame.height == 3

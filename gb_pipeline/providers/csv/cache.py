@@ -16,6 +16,7 @@ import polars as pl
 
 from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.moments import INSTANT
+from gb_pipeline.providers.csv.decimal_marks import refuse_decimal_comma
 from gb_pipeline.providers.csv.files import CsvFile, read
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.rows import Reading, Rows, parse, row_schema
@@ -115,7 +116,9 @@ class ParsedFiles:
         content = read(file, member, options.encoding, Bounds(options.max_megabytes, options.max_ratio))
         texts = [(where, parse(text, where, file.day, reading, of)) for where, text in content.texts]
         refusals = (
-            refuse_unreadable(rows, where, reading, self.bad_fraction) or refuse_disordered(rows, where, reading)
+            refuse_unreadable(rows, where, reading, self.bad_fraction)
+            or refuse_disordered(rows, where, reading)
+            or refuse_decimal_comma(rows, where, reading)
             for where, rows in texts
         )
         return ParsedFile(

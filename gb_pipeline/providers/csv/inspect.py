@@ -18,6 +18,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.providers.csv.decimal_marks import refuse_decimal_comma
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate, read
 from gb_pipeline.providers.csv.numbers import UNREADABLE as UNREADABLE_TEXT
 from gb_pipeline.providers.csv.options import CsvOptions
@@ -126,7 +127,7 @@ class _Look:
             end = text.rfind("\n", 0, _HEAD) if len(text) > _HEAD else len(text)
             rows = parse(text[: end + 1], where, file.day, reading, of)
             refusal = refuse_unreadable(rows, where, reading, self.source.max_bad_fraction)
-            refusal = refusal or refuse_disordered(rows, where, reading)
+            refusal = refusal or refuse_disordered(rows, where, reading) or refuse_decimal_comma(rows, where, reading)
             if refusal is not None:
                 yield refusal.error
             yield from self._misplaced(rows.frame["timestamp"])
