@@ -16,12 +16,12 @@ import polars as pl
 
 from gb_pipeline.errors import PermanentVendorError
 from gb_pipeline.market.moments import INSTANT
-from gb_pipeline.providers.csv.decimal_marks import refuse_decimal_comma
 from gb_pipeline.providers.csv.files import CsvFile, read
 from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.providers.csv.refusals import refuse_text
 from gb_pipeline.providers.csv.rows import Reading, Rows, parse, row_schema
 from gb_pipeline.providers.csv.unpacked import Bounds
-from gb_pipeline.providers.csv.unreadable import Refusal, refuse_disordered, refuse_unreadable
+from gb_pipeline.providers.csv.unreadable import Refusal
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,7 @@ class ParsedFiles:
         options = reading.options
         content = read(file, member, options.encoding, Bounds(options.max_megabytes, options.max_ratio))
         texts = [(where, parse(text, where, file.day, reading, of)) for where, text in content.texts]
-        refusals = (
-            refuse_unreadable(rows, where, reading, self.bad_fraction)
-            or refuse_disordered(rows, where, reading)
-            or refuse_decimal_comma(rows, where, reading)
-            for where, rows in texts
-        )
+        refusals = (refuse_text(rows, where, reading, self.bad_fraction) for where, rows in texts)
         return ParsedFile(
             frame=pl.concat([empty_rows(options), *(_add_anchor(rows, file.day, options) for _, rows in texts)]),
             has_member=bool(texts),

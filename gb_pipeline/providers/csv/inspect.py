@@ -18,18 +18,17 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.csv.decimal_marks import refuse_decimal_comma
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate, read
 from gb_pipeline.providers.csv.numbers import UNREADABLE as UNREADABLE_TEXT
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.own_rows import spelling, spellings
 from gb_pipeline.providers.csv.panel import wide_fields
 from gb_pipeline.providers.csv.presets import fill_preset
+from gb_pipeline.providers.csv.refusals import refuse_text
 from gb_pipeline.providers.csv.rows import Reading, parse
 from gb_pipeline.providers.csv.stamp_format import EPOCHS
 from gb_pipeline.providers.csv.stamps import plausible_span
 from gb_pipeline.providers.csv.unpacked import Bounds
-from gb_pipeline.providers.csv.unreadable import refuse_disordered, refuse_unreadable
 from gb_pipeline.quality.advice import advise
 from gb_pipeline.quality.exact import read_numbers
 from gb_pipeline.quality.reasons import TOO_LARGE, TOO_PRECISE, UNREADABLE
@@ -126,8 +125,7 @@ class _Look:
         for where, text in read(file, member, self.options.encoding, bounds).texts:
             end = text.rfind("\n", 0, _HEAD) if len(text) > _HEAD else len(text)
             rows = parse(text[: end + 1], where, file.day, reading, of)
-            refusal = refuse_unreadable(rows, where, reading, self.source.max_bad_fraction)
-            refusal = refusal or refuse_disordered(rows, where, reading) or refuse_decimal_comma(rows, where, reading)
+            refusal = refuse_text(rows, where, reading, self.source.max_bad_fraction)
             if refusal is not None:
                 yield refusal.error
             yield from self._misplaced(rows.frame["timestamp"])
