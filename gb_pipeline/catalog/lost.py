@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.storage.losses import read_losses
+from gb_pipeline.storage.losses import LOST_FIX, read_losses
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
-
-_FIX = "ask for a moment outside of that, or restore the lake from a backup"
 
 
 def lost_moments(tables: Tables, snapshots: Sequence[Snapshot]) -> dict[str, str]:
@@ -30,7 +28,7 @@ def lost_moments(tables: Tables, snapshots: Sequence[Snapshot]) -> dict[str, str
         if losses:
             cases = " ".join(
                 f"when {_moment('ts')} >= timestamptz '{loss.known_from}' and {_moment('ts')} < timestamptz '{loss.known_until}'"
-                f" then {_error(f'what was known then is not known any more: {loss} -> {_FIX}')}"
+                f" then {_error(f'what was known then is not known any more: {loss} -> {LOST_FIX}')}"
                 for loss in losses
             )
             conditions[name] = f"case {cases} else true end"

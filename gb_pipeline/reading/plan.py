@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange
+from gb_pipeline.errors import ConfigError, NoDataInRange
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.precisions import unite
@@ -23,7 +23,7 @@ from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, stored_series, unknown_series_error
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.dataset import SUPERSEDED_AT
-from gb_pipeline.storage.losses import read_losses
+from gb_pipeline.storage.losses import lost_error, read_losses
 from gb_pipeline.storage.table import Table, Tables
 
 
@@ -116,10 +116,7 @@ def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
     window = question.window
     for loss in read_losses(table):
         if loss.concerns(question.source, question.symbols, window.start, window.end, moment):
-            raise LakeError(
-                f"what was known at {moment.isoformat()} is not known any more: {loss}",
-                fix="ask for a moment outside of that, or restore the lake from a backup",
-            )
+            raise lost_error(loss, moment)
 
 
 def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:

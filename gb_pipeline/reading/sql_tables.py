@@ -21,7 +21,7 @@ from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
-from gb_pipeline.storage.losses import read_losses
+from gb_pipeline.storage.losses import lost_error, read_losses
 from gb_pipeline.storage.table import Tables
 
 if TYPE_CHECKING:
@@ -98,10 +98,7 @@ class SqlTables:
         for snapshot in self._snapshots:
             for loss in read_losses(self._tables[snapshot.dataset.name]):
                 if loss.valid_at(moment):
-                    raise LakeError(
-                        f"what was known at {moment.isoformat()} is not known any more: {loss}",
-                        fix="ask for a moment outside of that, or restore the lake from a backup",
-                    )
+                    raise lost_error(loss, moment)
 
     def _summaries(self, as_of: datetime) -> Iterator[tuple[str, pl.DataFrame]]:
         """The catalog's tables about series and sessions as of a moment, where the query names them."""

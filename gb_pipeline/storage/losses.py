@@ -13,8 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from gb_pipeline.errors import LakeError
 from gb_pipeline.storage.log import damaged_log
 from gb_pipeline.storage.table import Table
+
+# What somebody can do who asks as of a moment of which something is lost.
+LOST_FIX = "ask for a moment outside of that, or restore the lake from a backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ class Loss:
         series = f"{self.source} {low}" if low == high else f"{self.source} {low} to {high}"
         span = f", {self.first} to {self.last}" if self.first else ""
         return f"{self.rows:,} versions of {series.strip()}{span}, known from {self.known_from} until {self.known_until}, are lost"
+
+
+def lost_error(loss: Loss, moment: datetime) -> LakeError:
+    """The refusal of a question as of a moment of which something is lost."""
+    return LakeError(f"what was known at {moment.isoformat()} is not known any more: {loss}", fix=LOST_FIX)
 
 
 def read_losses(table: Table) -> tuple[Loss, ...]:
