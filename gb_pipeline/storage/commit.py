@@ -146,7 +146,7 @@ class Draft:
             "stats": json.dumps(piece.statistics, separators=(",", ":")),
         }
 
-    def finish(self) -> Snapshot:
+    def finish(self) -> None:
         """Make the entry.
 
         Raises:
@@ -185,7 +185,7 @@ class Draft:
         if not self._put_entry(entry_name(self.table.name, version), data):
             raise Conflict
         reach("committed")
-        return self.table.accept(decode_entry(self.table.name, version, data), data)
+        self.table.accept(decode_entry(self.table.name, version, data), data)
 
     def _put_entry(self, name: str, data: bytes) -> bool:
         """Make the entry; whatever cuts this short, files that an entry names are not discarded."""

@@ -92,19 +92,20 @@ class Table:
         """Whether there is a folder of it, or of its mirrors."""
         return any(map(self.files.exists, (self.storage.table_name(self.name), f"log/{self.name}")))
 
-    def accept(self, entry: Entry, data: bytes) -> Snapshot:
+    def accept(self, entry: Entry, data: bytes) -> None:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
 
         The entry counts whatever happens here: what cannot be done now, such as for want of space, the next commit does.
         """
         with self._guard:
-            self._apply([entry])
+            # A thread that reads may have followed the log to it, or past it, since it was made.
+            if entry.version == self._newest.version + 1:
+                self._apply([entry])
             with suppress(OSError):
                 self._complete_previous(entry.version)
                 self._mirror(entry.version, data)
             if entry.version - self._sealed >= CHECKPOINT_EVERY:
                 self._checkpoint_if_due()
-            return self._newest
 
     def entries(self, first: int, last: int) -> list[Entry]:
         """The entries of some versions, `last` included; those that were read lately are not read again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import table as table_module
+from gb_pipeline.storage.commit import Draft, wall_clock
 from gb_pipeline.storage.files import LocalFiles
 from gb_pipeline_tests.bars import day, minutes
 
@@ -160,3 +162,40 @@ def test_a_table_that_is_made_while_somebody_looks_for_it_is_read(tmp_path: Path
     store.storage.__dict__["files"] = files
     assert store.tables.newest("bars_1m").version == 0
     assert files.begun
+
+
+class Watched(LocalFiles):
+    """Files of a lake in which another thread does something as soon as an entry is made, before its writer has gone on."""
+
+    def __init__(self, root: Path, names: str, act: Callable[[], object]) -> None:
+        super().__init__(root)
+        self.names, self.act = names, act
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        made = super().put_if_absent(name, data)
+        if self.names in name:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(self.act).result()
+        return made
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_an_entry_that_a_reader_saw_before_its_writer_went_on_counts_once(tmp_path: Path, others: int) -> None:
+    store = LakeStore.at(tmp_path)
+
+    def look() -> None:
+        # On a lake without locks somebody else may have committed by then, too.
+        table = LakeStore.at(tmp_path).tables["bars_1m"]
+        for number in range(others):
+            draft = Draft(table, table.newest(), wall_clock())
+            draft.set_transaction("other", number)
+            draft.finish()
+        Lake(store).bars("BTC-USD", "1m")
+
+    store.storage.__dict__["files"] = Watched(tmp_path, "bars_1m/_delta_log", look)
+    for edition in (1, 2, 3):
+        write(store, edition)
+    held, stored = store.tables.newest("bars_1m"), LakeStore.at(tmp_path).tables.newest("bars_1m")
+    assert held.version == stored.version == 3 * (1 + others) - 1
+    assert held.files.sort("path").equals(stored.files.sort("path"))
+    assert Lake(store).bars("BTC-USD", "1m").height == 30
