@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ settings.load_profile("project")
 
 # No test leaves the machine, whatever it runs and whatever that starts.
 os.environ["GB_LOOPBACK_ONLY"] = "1"
+# Where Python is told to keep no compiled modules, each of the hundred processes that tests start compiles the package anew:
+# 1.6 s of the 3.1 s that Dagster's definitions take to import, and 9 s per worker to collect the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
