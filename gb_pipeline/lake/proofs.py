@@ -153,7 +153,7 @@ def _compare(
     recorded: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What `find_mismatches` returns, and the rows of sessions of which `rows` have a part only."""
-    runs, unplaced = _find_sessions(rows, recorded, resolution)
+    runs, unplaced = place_bars(rows, recorded, resolution)
     own_records = recorded.filter(pl.col("precision") == precision.value)
     compared = describe_runs(runs, source, resolution, precision).join(own_records, on=_SESSION)
     differs = (pl.col("rows") != pl.col("actual")) | pl.col("fingerprint").ne_missing(pl.col("recorded"))
@@ -232,14 +232,17 @@ def _with_standard(
         ["symbol", "timestamp", *CONTENT],
         between=("timestamp", window.start, window.end),
     ).filter(pl.col("symbol").is_in(symbols))
-    placed, _ = _find_sessions(standard.sort("symbol", "timestamp"), incomplete, resolution)
+    placed, _ = place_bars(standard.sort("symbol", "timestamp"), incomplete, resolution)
     return unite(wide, rows_of(placed), ["symbol", "timestamp"]).sort("symbol", "timestamp")
 
 
-def _find_sessions(
-    rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution
-) -> tuple[SessionRuns, pl.DataFrame]:
-    """The sessions of rows that are sorted by symbol and timestamp, and the rows that lie in none that is recorded."""
+def place_bars(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolution) -> tuple[SessionRuns, pl.DataFrame]:
+    """The recorded sessions of rows, and the rows that lie in none of them.
+
+    Args:
+        rows: sorted by symbol and timestamp.
+        recorded: `symbol`, `session`, `first_timestamp`, `last_timestamp`.
+    """
     if not resolution.intraday:
         days = recorded.select("symbol", "session", pl.lit(True).alias("is_recorded"))
         labelled = rows.with_columns(pl.col("timestamp").dt.date().alias("session"))

@@ -43,13 +43,13 @@ def withdrawn(tables: Tables, selection: Selection) -> pl.DataFrame:
     rows = versions.withdrawn(
         tables, selection.source, selection.resolution, selection.symbols, selection.bounds, selection.as_of
     )
-    return _require_known(tables, rows, selection)
+    return require_known(tables, rows, selection)
 
 
 def restated(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.restatements`."""
     rows = versions.restatements(tables, selection.source, selection.resolution, selection.symbols, selection.bounds)
-    return _require_known(tables, rows, selection)
+    return require_known(tables, rows, selection)
 
 
 def quarantined(tables: Tables, selection: Selection) -> pl.DataFrame:
@@ -60,7 +60,7 @@ def quarantined(tables: Tables, selection: Selection) -> pl.DataFrame:
     rows = _filter_series(rows, None, selection.resolution).sort(
         "source", "symbol", "resolution", "timestamp", "quarantined_at"
     )
-    return _require_known(tables, rows, selection)
+    return require_known(tables, rows, selection)
 
 
 def days_of(selection: Selection) -> tuple[date, date] | None:
@@ -77,10 +77,10 @@ def _read_sessions(tables: Tables, selection: Selection) -> pl.DataFrame:
     rows = ledger.current(
         tables, selection.source, selection.resolution, selection.symbols, days_of(selection), selection.as_of
     )
-    return _require_known(tables, rows, selection)
+    return require_known(tables, rows, selection)
 
 
-def _require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> pl.DataFrame:
+def require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> pl.DataFrame:
     """The rows, unless a name without rows does not exist: an empty answer would read as "nothing is missing"."""
     without_rows = [code for code in selection.symbols or () if code not in rows["symbol"]]
     if rows.height and not without_rows:
