@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import polars as pl
 
@@ -37,9 +38,9 @@ from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.corporate_actions import NOT_REQUESTED
-from gb_pipeline.quality.fingerprint import session_fingerprints
+from gb_pipeline.quality.fingerprint import fingerprint_runs
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.runs import count_rows, row_runs
+from gb_pipeline.quality.runs import Integers, SessionRuns, count_rows, session_runs, sum_by_symbol
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.quality.unplaced import UnplacedRows
 from gb_pipeline.storage.commit import Clock, Draft, commit
@@ -48,7 +49,6 @@ from gb_pipeline.storage.history import revise
 from gb_pipeline.storage.table import Tables
 from gb_pipeline.storage.workers import side_pool
 
-_SMALL = 50_000
 _ROWS = ("symbol", "session", "timestamp", *CONTENT, "withdrawn")
 
 
@@ -103,9 +103,10 @@ def _validate_requested(frame: pl.DataFrame, request: BarsRequest, rules: BarRul
         )
     if "symbol" not in frame.columns:
         return validate(frame, rules, request.window, now=request.earliest)  # which says that it is missing
-    starts, _ = row_runs(frame, ["symbol"])
-    if set(frame["symbol"][starts]) <= set(request.symbols):
-        return validate(frame, rules, request.window, now=request.earliest, rows_read=request.rows_read)
+    if not frame["symbol"].null_count():
+        validation = validate(frame, rules, request.window, now=request.earliest, rows_read=request.rows_read)
+        if validation.received_by_symbol.keys() <= set(request.symbols):
+            return validation
     is_requested = frame["symbol"].is_in(list(request.symbols)).fill_null(False)
     validation = validate(
         frame.filter(is_requested), rules, request.window, now=request.earliest, rows_read=request.rows_read
@@ -156,7 +157,7 @@ class _Writer:
         # Before anything is written or acknowledged.
         counts = _count_by_symbol(self.validation, merged)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
-        description = side_pool().submit(self._describe, _rows_after_write(stored, merged), merged)
+        description = side_pool().submit(self._describe, self._runs_after_write(stored), merged)
         try:
             size = self._fill_draft(draft, files, file_rows) if not merged.is_empty else 0
         finally:
@@ -217,29 +218,47 @@ class _Writer:
 
     def _report_if_unchanged(self, recorded: pl.DataFrame) -> WriteReport | None:
         """The report where the ledger has recorded just these sessions with just these fingerprints: no file is opened."""
-        good = self.validation.good
         if not self.expectation.whole or self.validation.bad.height or recorded.is_empty():
             return None
         if not self.request.resolution.intraday:
             # Their fingerprints are too short to say that nothing is new.
             return None
-        if recorded["actual"].sum() != good.height or self._fingerprints_differ(recorded):
+        runs = self.validation.runs
+        if not self._holds_just_these(recorded, runs):
             return None
-        no_rows = good.select("symbol", "session", "timestamp").clear()
-        unchanged = MergeResult(good.clear(), good.clear(), no_rows, no_rows, good.clear(), count_rows(good))
-        sessions = self._describe(good, unchanged)
+        no_rows = runs.frame.clear()
+        unchanged = MergeResult(no_rows, no_rows, no_rows, no_rows, no_rows, sum_by_symbol(runs.symbols, runs.counts))
+        sessions = self._describe(runs, unchanged)
         if ledger.select_changed(self._ledger_rows(sessions, None), recorded).height:
             return None
         self.merged = unchanged
         return self._report(sessions, unchanged, _count_by_symbol(self.validation, unchanged), None, 0)
 
-    def _fingerprints_differ(self, recorded: pl.DataFrame) -> bool:
-        """Whether the fingerprints of a small response differ; those of a large one are computed only once, with all the rest."""
-        request, good = self.request, self.validation.good
-        if good.height > _SMALL:
-            return False
-        fingerprints = session_fingerprints(good, request.source, request.resolution, self.rules.precision)
-        return fingerprints.join(recorded, on=["symbol", "session", "fingerprint"], how="anti").height > 0
+    def _holds_just_these(self, recorded: pl.DataFrame, runs: SessionRuns) -> bool:
+        """Whether the sessions that have bars are these, with just these bars; both are sorted by symbol and session."""
+        known = recorded.filter(recorded["actual"] > 0)
+        return bool(
+            known.height == len(runs.starts)
+            and (known["actual"].to_numpy() == runs.counts).all()
+            and (known["session"] == runs.sessions).all()
+            and (known["symbol"] == runs.symbols).all()
+            and (known["fingerprint"].to_numpy() == self._fingerprints).all()
+        )
+
+    @cached_property
+    def _fingerprints(self) -> Integers:
+        """Of the good rows' sessions; whoever needs them first computes them, once for all attempts."""
+        return fingerprint_runs(
+            self.validation.runs, self.request.source, self.request.resolution, self.rules.precision
+        )
+
+    def _runs_after_write(self, stored: pl.DataFrame) -> SessionRuns:
+        """Everything that the window's sessions hold after the write: very often just what was received."""
+        merged, received = self.merged, self.validation.runs
+        height = stored.height - merged.replaced.height + merged.added.height
+        if merged.late.is_empty() and height == received.frame.height:
+            return received
+        return session_runs(_rows_after_write(stored, merged))
 
     def _ledger_rows(self, sessions: pl.DataFrame, version: int | None) -> pl.DataFrame:
         """The ledger's rows of the sessions."""
@@ -292,19 +311,20 @@ class _Writer:
         revise(draft, new, replaced, files, file_rows, check=check)
         return sum(int(action["size"]) for action in draft.write())
 
-    def _describe(self, rows: pl.DataFrame, merged: MergeResult) -> pl.DataFrame:
+    def _describe(self, runs: SessionRuns, merged: MergeResult) -> pl.DataFrame:
         return describe_sessions(
             self.request.source,
             self.request.symbols,
             self.rules,
             self.expectation,
-            rows,
+            runs,
             self.validation,
             listings=self.request.listings,
             touched=merged.added,
             restated=merged.restated,
             withdrawn=merged.withdrawn,
             late=merged.late,
+            fingerprints=self._fingerprints if runs is self.validation.runs else None,
         )
 
     def _report(
@@ -369,8 +389,6 @@ def _late_rows(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _rows_after_write(stored: pl.DataFrame, merged: MergeResult) -> pl.DataFrame:
     """Everything that the window's sessions hold after the write."""
-    if merged.replaced.height == stored.height:
-        return merged.added
     added, unchanged = merged.added.select(_ROWS), stored.select(_ROWS)
     if added.is_empty():
         return unchanged

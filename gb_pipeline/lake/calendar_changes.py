@@ -24,6 +24,7 @@ from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_table
 from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.reasons import OUTSIDE
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.runs import session_runs
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.storage.locks import locked
 
@@ -199,11 +200,12 @@ def _describe_again(
     bars = read_window(store.tables, snapshot, source, symbols, expectation.hull)
     bars = bars.with_columns(rules.calendar.session_of(bars["timestamp"], rules.resolution).alias("session"))
     bars = bars.drop_nulls("session").select("symbol", "session", "timestamp", *CONTENT, "withdrawn")
+    runs = session_runs(bars)
     nothing = validate(pl.DataFrame(schema={"symbol": pl.String(), **RECEIVED}), rules, window)
 
     def describe(*, failed: bool) -> pl.DataFrame:
         described = describe_sessions(
-            source, symbols, rules, expectation, bars, nothing, listings=listings,
+            source, symbols, rules, expectation, runs, nothing, listings=listings,
             touched=bars.clear(), restated=bars.clear(), withdrawn=bars.clear(), failed=failed,
         )  # fmt: skip
         # When they were asked for is taken from the ledger.

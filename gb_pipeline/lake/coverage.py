@@ -24,7 +24,7 @@ from gb_pipeline.quality.bars import ValidationResult
 from gb_pipeline.quality.fingerprint import fingerprint_runs
 from gb_pipeline.quality.reasons import NO_BAR
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs
+from gb_pipeline.quality.runs import Integers, SessionRuns
 from gb_pipeline.quality.session_days import Flags, Listing, SessionDays
 from gb_pipeline.quality.session_gaps import ExpectedBars, closed_gaps, gaps_by_day, gather_gaps
 
@@ -46,7 +46,7 @@ def describe_sessions(
     symbols: Sequence[str],
     rules: BarRules,
     expectation: Expectation,
-    rows: pl.DataFrame,
+    runs: SessionRuns,
     validation: ValidationResult,
     *,
     listings: Mapping[str, Listing],
@@ -55,7 +55,7 @@ def describe_sessions(
     withdrawn: pl.DataFrame,
     late: pl.DataFrame | None = None,
     failed: bool = False,
-    fingerprints: pl.DataFrame | None = None,
+    fingerprints: Integers | None = None,
 ) -> pl.DataFrame:
     """One row for each symbol and day of the window: sessions, closed days, and days on which the symbol is not listed.
 
@@ -64,7 +64,7 @@ def describe_sessions(
         symbols: canonical codes; order and repetitions mean nothing.
         rules: what the response was validated against.
         expectation: of the window, from `expect`.
-        rows: everything that is stored in the hull after the write: `symbol`, `session`, `timestamp`, the content columns,
+        runs: everything that is stored in the hull after the write: `symbol`, `session`, `timestamp`, the content columns,
             and `withdrawn` (Boolean, null is false; false where the column is absent).
         validation: of the response that was written.
         listings: first session, and first session without it, by symbol.
@@ -72,14 +72,14 @@ def describe_sessions(
             other content before, and that it marked as no longer sent.
         late: the same of good rows that were fetched before what is stored was.
         failed: there was no response: the fetch failed.
-        fingerprints: of `rows`, from `session_fingerprints`, where they are known already.
+        fingerprints: of `runs`, from `fingerprint_runs`, where they are known already.
 
     Returns:
         Columns of `report.DESCRIBED`, sorted by symbol and session. `withdrawn` counts the rows that are marked so now,
         `changed` says that the write stored, changed or withdrew something here. `fingerprint` is null without rows.
 
     Raises:
-        WindowRefused: `rows` lack a price or a volume.
+        WindowRefused: the rows lack a price or a volume.
 
     Example:
         >>> describe_sessions("sim", ["BTC-USD"], rules, expectation, rows, validation, ...).select("status", "missing").row(0)
@@ -87,10 +87,10 @@ def describe_sessions(
     """
     days = SessionDays(symbols, expectation.sessions, expectation.closed, listings)
     bars = ExpectedBars(days, expectation.grid)
-    runs = session_runs(rows)
     places = days.places(runs.symbols, runs.sessions)
     actual, quarantined = days.add(places, runs.counts), days.count(validation.bad)
-    expected, good = np.where(days.listed, days.of_days(bars.counts), 0), days.count(validation.good)
+    expected = np.where(days.listed, days.of_days(bars.counts), 0)
+    good = days.add(days.places(validation.runs.symbols, validation.runs.sessions), validation.runs.counts)
     stored = days.count(touched) - days.count(withdrawn)
     late_rows = days.count(late) if late is not None and late.height else 0
     duplicates = days.count(validation.duplicates)
@@ -113,10 +113,7 @@ def describe_sessions(
     )
     stamps = runs.frame["timestamp"]
     if fingerprints is None:
-        session_prints = days.put(places, pl.Series(fingerprint_runs(runs, source, rules.resolution, rules.precision)))
-    else:
-        fingerprint_places = days.places(fingerprints["symbol"], fingerprints["session"])
-        session_prints = days.put(fingerprint_places, fingerprints["fingerprint"])
+        fingerprints = fingerprint_runs(runs, source, rules.resolution, rules.precision)
     return _frame(
         days,
         status=status,
@@ -132,7 +129,7 @@ def describe_sessions(
         withdrawn=days.add(places, _count_withdrawn(runs)),
         changed=days.count(touched) + days.count(withdrawn) > 0,
         warnings=days.count(validation.warnings),
-        fingerprint=session_prints,
+        fingerprint=days.put(places, pl.Series(fingerprints)),
         first_timestamp=days.put(places, stamps[runs.starts]),
         last_timestamp=days.put(places, stamps[runs.starts + runs.counts - 1]),
         gaps=gaps.lists,

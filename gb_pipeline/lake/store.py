@@ -24,6 +24,7 @@ from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
 from gb_pipeline.market.window import Window, as_window, instant
 from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.runs import session_runs
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline.storage import compaction, vacuum
 from gb_pipeline.storage.address import Storage
@@ -167,7 +168,7 @@ class LakeStore:
             codes,
             rules,
             expect(rules, window, present),
-            no_rows,
+            session_runs(no_rows),
             validation,
             listings=listings or {},
             touched=no_rows,

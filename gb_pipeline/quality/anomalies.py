@@ -12,7 +12,7 @@ import polars as pl
 
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.exact import halves
-from gb_pipeline.quality.runs import expand
+from gb_pipeline.quality.runs import expand, true_rows
 
 # A bar's range, or its jump from the close before, is an outlier beyond both: this share of the price, and this many
 # times the series' own median range. Twenty times the median alone would flag every quiet series' first trade.
@@ -22,6 +22,8 @@ OUTLIER_MEDIANS = 20
 STALE_RUN = 10
 
 OUTLIER, ZERO_VOLUME, STALE = "outlier", "zero_volume", "stale"
+# Rows whose highest and lowest price are looked at before the rows themselves.
+_STRETCH = 1_024
 # Columns that a stale bar repeats; those that seldom stay the same come first.
 _CONTENT = ("volume", "close", "open", "high", "low")
 _Rows = npt.NDArray[np.int64]
@@ -39,7 +41,7 @@ def find_anomalies(frame: pl.DataFrame) -> pl.DataFrame:
     """
     rows_by_warning = {
         OUTLIER: _outlier_rows(frame),
-        ZERO_VOLUME: np.flatnonzero((frame["volume"] == 0).to_numpy()),
+        ZERO_VOLUME: true_rows(frame["volume"] == 0),
         STALE: _stale_rows(frame),
     }
     keys = frame[["symbol", "session", "timestamp"]]
@@ -73,20 +75,34 @@ def _candidate_rows(frame: pl.DataFrame) -> _Rows:
     if frame.is_empty() or frame.schema["low"] != Precision.STANDARD.decimal:
         return np.arange(frame.height)
     high, low, close = (halves(frame[name])[:, 0] for name in ("high", "low", "close"))
-    spread, limit = high - low, np.abs(low) * 3 >> 4
-    is_wide = spread > limit
-    jump = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
-    rows = np.flatnonzero(jump > limit[1:]) + 1
+    near = _wide_stretches(high, low)
+    spread, limit = high[near] - low[near], np.abs(low[near]) * 3 >> 4
+    wide_rows = near[spread > limit]
+    limit, near = limit[near > 0], near[near > 0]
+    jump = np.maximum(high[near], close[near - 1]) - np.minimum(low[near], close[near - 1])
+    rows = near[jump > limit]
     # Before the first bar of a series there is the last one of another.
     rows = rows[(frame["symbol"][rows] == frame["symbol"][rows - 1]).to_numpy()]
-    return np.union1d(rows, np.flatnonzero(is_wide))
+    return np.union1d(rows, wide_rows)
+
+
+def _wide_stretches(high: _Rows, low: _Rows) -> _Rows:
+    """The rows of all stretches whose highest and lowest price are as far from each other as candidates are."""
+    starts = np.arange(0, len(high), _STRETCH)
+    # What a stretch jumps from is the close of the row before it, which lies between its high and its low.
+    before = np.maximum(starts - 1, 0)
+    top = np.maximum(np.maximum.reduceat(high, starts), high[before])
+    bottom = np.minimum(np.minimum.reduceat(low, starts), low[before])
+    # Where all prices are above zero, the lowest has the lowest limit.
+    is_wide = (bottom <= 0) | (top - bottom > bottom * 3 >> 4)
+    return expand(starts[is_wide], np.diff(starts, append=len(high))[is_wide])
 
 
 def _stale_rows(frame: pl.DataFrame) -> _Rows:
     """Bars that repeat the one before and belong to a run of at least STALE_RUN equal bars."""
     first, *others = _CONTENT
     repeats = frame[first].slice(1) == frame[first].slice(0, max(frame.height - 1, 0))
-    rows = np.flatnonzero(repeats.to_numpy()) + 1
+    rows = true_rows(repeats) + 1
     for name in (*others, "symbol"):
         if len(rows) < STALE_RUN - 1:
             return rows[:0]

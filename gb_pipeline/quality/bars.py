@@ -42,7 +42,15 @@ from gb_pipeline.quality.reasons import (
 from gb_pipeline.quality.refusal import RefusedRows, refuse
 from gb_pipeline.quality.repeats import name_rows
 from gb_pipeline.quality.rules import BarRules, GapPolicy
-from gb_pipeline.quality.runs import count_rows, is_ordered, row_runs
+from gb_pipeline.quality.runs import (
+    Integers,
+    SessionRuns,
+    is_ordered,
+    row_runs,
+    session_runs,
+    sorted_runs,
+    sum_by_symbol,
+)
 from gb_pipeline.quality.unplaced import UnplacedRows, doubtful_days, is_absurd, is_far, is_implausible
 
 BAD = pl.Schema(
@@ -69,6 +77,7 @@ class ValidationResult:
 
     Attributes:
         good: `symbol, session` (Date), `timestamp` and the content columns in stored types, sorted by symbol, timestamp.
+        runs: where each session of them begins.
         bad: `symbol, session` (Date, null outside the window's sessions), `timestamp` (nullable), `reasons` (list of codes),
             `row` (the row as received, text).
         duplicates: `symbol, session, timestamp` of rows that repeat another row of the frame in every value.
@@ -82,6 +91,7 @@ class ValidationResult:
     """
 
     good: pl.DataFrame
+    runs: SessionRuns
     bad: pl.DataFrame
     duplicates: pl.DataFrame
     warnings: pl.DataFrame
@@ -130,16 +140,19 @@ def validate(
     """
     _refuse_wrong_columns(frame)
     moment = now or datetime.now(UTC)
-    ordered = _sort_if_needed(frame)
-    received = count_rows(ordered)
+    ordered, symbol_starts, symbol_counts = _sort_if_needed(frame)
+    received = sum_by_symbol(ordered["symbol"][symbol_starts], symbol_counts)
     numbers, problems = read_numbers(ordered, rules.precision)
     numbers = _with_optional(numbers, rules)
     if problems.is_empty() and not ("ask_close" in numbers.columns and _crossed(numbers).any()):
         sessions = sessions_if_clean(numbers, rules, window, moment)
         if sessions is not None:
             good = numbers.hstack([sessions.alias("session")])[list(_GOOD)]
+            runs = sorted_runs(good, symbol_starts)
             no_bad = pl.DataFrame(schema={**BAD, "symbol": frame.schema["symbol"]})
-            return ValidationResult(good, no_bad, no_bad[list(_PLACE)], find_anomalies(good), frozenset(), received)
+            return ValidationResult(
+                good, runs, no_bad, no_bad[list(_PLACE)], find_anomalies(good), frozenset(), received
+            )
     result = _name_breaches(ordered, numbers, problems, rules, window, moment, received, rows_read or {})
     if any(rows.of_any_day for rows in result.unplaced.values()):
         # Of the order in which rows came it hangs which days those may be of that say none.
@@ -194,6 +207,7 @@ def _name_breaches(
     good = rows.join(refused.reasons, on="index", how="anti", maintain_order="left").select(_GOOD)
     return ValidationResult(
         good=good,
+        runs=session_runs(good),
         bad=_bad_rows(ordered, placed, refused.reasons),
         duplicates=placed.filter(is_duplicate).select(_PLACE),
         warnings=find_anomalies(good),
@@ -246,13 +260,17 @@ def _crossed(numbers: pl.DataFrame) -> pl.Series:
     return (numbers["ask_close"] < numbers["close"]).fill_null(False)
 
 
-def _sort_if_needed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sorted by symbol and timestamp; the order of a response means nothing. Most are sorted already."""
+def _sort_if_needed(frame: pl.DataFrame) -> tuple[pl.DataFrame, Integers, Integers]:
+    """Sorted by symbol and timestamp, and where each symbol begins, with its rows.
+
+    The order of a response means nothing. Most are sorted already.
+    """
     if frame["timestamp"].null_count() == 0 and frame["symbol"].null_count() == 0:
-        starts, _ = row_runs(frame, ["symbol"])
+        starts, counts = row_runs(frame, ["symbol"])
         if is_ordered(frame, starts, ["symbol"], repeats=True):
-            return frame
-    return frame.sort("symbol", "timestamp", nulls_last=True, maintain_order=True)
+            return frame, starts, counts
+    ordered = frame.sort("symbol", "timestamp", nulls_last=True, maintain_order=True)
+    return ordered, *row_runs(ordered, ["symbol"])
 
 
 def _refuse_wrong_columns(frame: pl.DataFrame) -> None:

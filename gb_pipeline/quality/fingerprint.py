@@ -51,7 +51,7 @@ from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs, whole_
 FINGERPRINTS = pl.Schema({"symbol": pl.String(), "session": pl.Date(), "rows": pl.Int64(), "fingerprint": pl.Int64()})
 PRIME = 268_435_399
 # Rows that are laid out at once: few enough to stay in the processor's cache until they are hashed.
-_BLOCK = 32_768
+_BLOCK = 65_536
 
 
 def session_fingerprints(

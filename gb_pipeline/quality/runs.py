@@ -16,6 +16,8 @@ from gb_pipeline.market.schema import CONTENT
 
 Integers = npt.NDArray[np.int64]
 SESSION = ("symbol", "session")
+# From so many values on, a question to Polars' engine takes less than spelling out a flag for each of them.
+_MANY = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,17 @@ def session_runs(frame: pl.DataFrame) -> SessionRuns:
     return SessionRuns(frame, starts, counts, frame["symbol"][starts], frame["session"][starts])
 
 
+def sorted_runs(frame: pl.DataFrame, symbol_starts: Integers) -> SessionRuns:
+    """The same of a frame that is known to be in order, with a session in each row, and where each symbol begins."""
+    changes = np.zeros(frame.height, dtype=bool)
+    changes[symbol_starts] = True
+    mark_changes(changes, frame["session"])
+    starts = np.flatnonzero(changes)
+    return SessionRuns(
+        frame, starts, np.diff(starts, append=frame.height), frame["symbol"][starts], frame["session"][starts]
+    )
+
+
 def rows_of(runs: SessionRuns) -> pl.DataFrame:
     """The rows with the `session` (Date) of their run."""
     return runs.frame.with_columns(runs.sessions[np.repeat(np.arange(len(runs.starts)), runs.counts)].alias("session"))
@@ -72,7 +85,7 @@ def row_runs(frame: pl.DataFrame, keys: Sequence[str] = SESSION) -> tuple[Intege
     changes = np.zeros(rows, dtype=bool)
     changes[0] = True
     for name in keys:
-        changes[1:] |= differs_from_previous(frame[name])
+        mark_changes(changes, frame[name])
     starts = np.flatnonzero(changes)
     return starts, np.diff(starts, append=rows)
 
@@ -85,8 +98,13 @@ def count_rows(frame: pl.DataFrame) -> dict[str, int]:
         {'BTC-USD': 1440, 'ETH-USD': 1437}
     """
     starts, counts = row_runs(frame, ["symbol"])
+    return sum_by_symbol(frame["symbol"][starts], counts)
+
+
+def sum_by_symbol(symbols: pl.Series, counts: Integers) -> dict[str, int]:
+    """The rows of each symbol, of runs that may name one several times."""
     found: dict[str, int] = {}
-    for symbol, rows in zip(frame["symbol"][starts], counts.tolist(), strict=True):
+    for symbol, rows in zip(symbols.to_list(), counts.tolist(), strict=True):
         found[symbol or ""] = found.get(symbol or "", 0) + rows
     return found
 
@@ -130,7 +148,18 @@ def whole_numbers(series: pl.Series) -> Integers:
     return series.cast(pl.Int64).to_numpy()
 
 
-def differs_from_previous(series: pl.Series) -> npt.NDArray[np.bool_]:
-    """Whether each value but the first is another one than the value before it."""
+def mark_changes(changes: npt.NDArray[np.bool_], series: pl.Series) -> None:
+    """Set the flag of each value that is another one than the value before it."""
+    if len(series) < 2:
+        return
     values, previous = series.slice(1), series.slice(0, len(series) - 1)
-    return (values.ne_missing(previous) if series.null_count() else values != previous).to_numpy()
+    differs = values.ne_missing(previous) if series.null_count() else values != previous
+    changes[true_rows(differs) + 1] = True
+
+
+def true_rows(flags: pl.Series) -> Integers:
+    """The rows of which a flag is true; no flag may be missing."""
+    if len(flags) < _MANY:
+        return np.flatnonzero(flags.to_numpy())
+    # Spelling out as many flags as there are rows takes longer than what made them.
+    return flags.arg_true().to_numpy().astype(np.int64)

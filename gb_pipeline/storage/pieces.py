@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.quality.runs import Integers, differs_from_previous, expand, whole_numbers
+from gb_pipeline.quality.runs import Integers, expand, mark_changes, whole_numbers
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset, Period
 from gb_pipeline.storage.snapshot import format_statistic
@@ -93,7 +93,7 @@ def _starts(dataset: Dataset, rows: pl.DataFrame) -> list[int]:
         return [0]
     changes = np.zeros(rows.height, dtype=bool)
     for name in dataset.partition_by:
-        changes[1:] |= differs_from_previous(rows[name])
+        mark_changes(changes, rows[name])
     if dataset.period is not None and dataset.time is not None:
         changes[1:][_period_changes(rows[dataset.time], dataset.period)] = True
     return [0, *np.flatnonzero(changes).tolist()]

@@ -28,6 +28,7 @@ from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.fingerprint import combine, fingerprint_text, session_fingerprints
 from gb_pipeline.quality.gaps import Gap, GapReason
 from gb_pipeline.quality.rules import BarRules, GapPolicy
+from gb_pipeline.quality.runs import Integers, session_runs
 from gb_pipeline.quality.session_days import Listing
 from gb_pipeline_tests.bars import at, changed, day, minutes
 from gb_pipeline_tests.work import counted_work
@@ -48,7 +49,7 @@ def described(
     listings: Mapping[str, Listing] | None = None,
     now: datetime = LATER,
     failed: bool = False,
-    fingerprints: pl.DataFrame | None = None,
+    fingerprints: Integers | None = None,
     **changes: pl.DataFrame,
 ) -> pl.DataFrame:
     """What an answer amounts to where nothing was stored before."""
@@ -60,7 +61,7 @@ def described(
         symbols,
         rules,
         expect(rules, window, now),
-        validation.good if rows is None else rows,
+        validation.runs if rows is None else session_runs(rows),
         validation,
         listings=listings or {},
         failed=failed,
@@ -212,7 +213,9 @@ def test_fingerprints_are_those_of_the_stored_rows() -> None:
     stored = found.filter(pl.col("actual") > 0).select("symbol", "session", "fingerprint")
     assert stored.equals(prints.drop("rows"))
     assert found.filter(pl.col("actual") == 0)["fingerprint"].to_list() == [None, None]
-    known = described(both, window=window, symbols=("ETH-USD", "BTC-USD"), fingerprints=prints.reverse())
+    known = described(
+        both, window=window, symbols=("ETH-USD", "BTC-USD"), fingerprints=prints["fingerprint"].to_numpy()
+    )
     assert known.equals(found)
     shuffled = described(
         both, window=window, symbols=("ETH-USD", "BTC-USD"), rows=rows.sample(fraction=1, shuffle=True, seed=1)
