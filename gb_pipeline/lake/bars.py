@@ -239,6 +239,7 @@ class _Writer:
         known = recorded.filter(recorded["actual"] > 0)
         return bool(
             known.height == len(runs.starts)
+            and known["fingerprint"].null_count() == 0
             and (known["actual"].to_numpy() == runs.counts).all()
             and (known["session"] == runs.sessions).all()
             and (known["symbol"] == runs.symbols).all()

@@ -18,10 +18,11 @@ from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.lake.precisions import unite
 from gb_pipeline.lake.stored import window_files
+from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.fingerprint import describe_runs
+from gb_pipeline.quality.fingerprint import describe_runs, fingerprint_runs
 from gb_pipeline.quality.runs import Integers, SessionRuns, expand, row_runs, rows_of, session_runs, whole_numbers
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.compaction import Proof
@@ -75,8 +76,8 @@ class _LedgerComparison:
             return
         source = values["source"]
         if "symbol" not in rows.columns:
-            rows = rows.with_columns(pl.lit(values["symbol"]).alias("symbol"))
-        incomplete = self._refuse_mismatches(source, rows.select("symbol", "timestamp", *CONTENT))
+            rows = rows.hstack([repeated("symbol", values["symbol"], pl.String(), rows.height)])
+        incomplete = self._refuse_mismatches(source, rows[["symbol", "timestamp", *CONTENT]], values.get("symbol"))
         if incomplete.height:
             self._incomplete.append((source, incomplete))
 
@@ -86,14 +87,13 @@ class _LedgerComparison:
             parts = [rows for part_source, rows in self._incomplete if part_source == source]
             self._refuse_mismatches(source, pl.concat(parts).sort("symbol", "timestamp"))
 
-    def _refuse_mismatches(self, source: str, rows: pl.DataFrame) -> pl.DataFrame:
-        first, last = rows["timestamp"].min(), rows["timestamp"].max()
-        low, high = _range(first, last)
-        near = self._recorded[source].filter(
-            (pl.col("session") >= low)
-            & (pl.col("session") < high)
-            & pl.col("symbol").is_in(rows["symbol"].unique().implode())
-        )
+    def _refuse_mismatches(self, source: str, rows: pl.DataFrame, symbol: str | None = None) -> pl.DataFrame:
+        """Raise where rows, of one symbol or of any, are not those that were recorded; see `_compare` for what is returned."""
+        low, high = _range(rows["timestamp"].min(), rows["timestamp"].max())
+        recorded = self._recorded[source]
+        sessions, symbols = recorded["session"], recorded["symbol"]
+        of_these = symbols.is_in(rows["symbol"].unique().implode()) if symbol is None else symbols == symbol
+        near = recorded.filter((sessions >= low) & (sessions < high) & of_these)
         mismatches, incomplete = _compare(self.tables, source, self.resolution, self.precision, rows, near)
         if mismatches.height:
             symbol, session, problem = mismatches.select("symbol", "session", "problem").row(0)
@@ -153,7 +153,12 @@ def _compare(
     recorded: pl.DataFrame,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What `find_mismatches` returns, and the rows of sessions of which `rows` have a part only."""
-    runs, unplaced = place_bars(rows, recorded, resolution)
+    if resolution.intraday:
+        runs, records, unplaced = _place_between_edges(rows, recorded)
+        if unplaced.is_empty() and _are_as_recorded(runs, records, source, resolution, precision):
+            return pl.DataFrame(schema=_MISMATCHES), rows.clear()
+    else:
+        runs, unplaced = place_bars(rows, recorded, resolution)
     own_records = recorded.filter(pl.col("precision") == precision.value)
     compared = describe_runs(runs, source, resolution, precision).join(own_records, on=_SESSION)
     differs = (pl.col("rows") != pl.col("actual")) | pl.col("fingerprint").ne_missing(pl.col("recorded"))
@@ -184,6 +189,18 @@ def _compare(
     if in_part.height:
         incomplete = rows_of(runs).join(in_part.select(_SESSION), on=_SESSION, how="semi").select(rows.columns)
     return pl.concat(parts).sort(_SESSION), incomplete
+
+
+def _are_as_recorded(
+    runs: SessionRuns, records: pl.DataFrame, source: str, resolution: Resolution, precision: Precision
+) -> bool:
+    """Whether all sessions have as many bars as were recorded, and just these; without a question to Polars' engine."""
+    return bool(
+        records["recorded"].null_count() == 0
+        and (records["precision"] == precision.value).all()
+        and (records["actual"].to_numpy() == runs.counts).all()
+        and (records["recorded"].to_numpy() == fingerprint_runs(runs, source, resolution, precision)).all()
+    )
 
 
 def _complete_sessions(dataset: Dataset, runs: SessionRuns, recorded: pl.DataFrame) -> pl.DataFrame:
@@ -249,20 +266,35 @@ def place_bars(rows: pl.DataFrame, recorded: pl.DataFrame, resolution: Resolutio
         placed = labelled.join(days, on=_SESSION, how="left", maintain_order="left")
         unplaced = placed.filter(pl.col("is_recorded").is_null())
         return session_runs(placed.drop_nulls("is_recorded") if unplaced.height else placed), unplaced
-    edges = recorded.drop_nulls("first_timestamp").sort("symbol", "first_timestamp")
+    runs, _, unplaced = _place_between_edges(rows, recorded)
+    return runs, unplaced
+
+
+def _place_between_edges(rows: pl.DataFrame, recorded: pl.DataFrame) -> tuple[SessionRuns, pl.DataFrame, pl.DataFrame]:
+    """What `place_bars` returns of bars within days, and between the two the record of every run."""
+    edges = _sort_edges(recorded)
     starts, ends = _edges_in_rows(rows, edges)
     is_stored = starts < ends
-    found, counts = edges.filter(pl.Series(is_stored)), (ends - starts)[is_stored]
+    records, counts = edges.filter(pl.Series(is_stored)), (ends - starts)[is_stored]
+    symbols, sessions = records["symbol"], records["session"]
+    if counts.sum() == rows.height:
+        # No two of them overlap, so they hold every row.
+        return SessionRuns(rows, starts[is_stored], counts, symbols, sessions), records, rows.clear()
     covered = expand(starts[is_stored], counts)
-    if len(covered) == rows.height:
-        return SessionRuns(rows, starts[is_stored], counts, found["symbol"], found["session"]), rows.clear()
     is_covered = np.zeros(rows.height, dtype=bool)
     is_covered[covered] = True
     firsts = np.cumsum(counts) - counts
-    return (
-        SessionRuns(rows[covered], firsts, counts, found["symbol"], found["session"]),
-        rows.filter(~pl.Series(is_covered)),
-    )
+    unplaced = rows.filter(~pl.Series(is_covered))
+    return SessionRuns(rows[covered], firsts, counts, symbols, sessions), records, unplaced
+
+
+def _sort_edges(recorded: pl.DataFrame) -> pl.DataFrame:
+    """Records of sessions with bars, by symbol and first bar, as those of one symbol mostly are."""
+    edges = recorded.drop_nulls("first_timestamp") if recorded["first_timestamp"].null_count() else recorded
+    starts, _ = row_runs(edges, ["symbol"])
+    if len(starts) == 1 and edges["first_timestamp"].is_sorted():
+        return edges
+    return edges.sort("symbol", "first_timestamp")
 
 
 def _edges_in_rows(rows: pl.DataFrame, edges: pl.DataFrame) -> tuple[Integers, Integers]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+import numpy as np
 import polars as pl
 
 from gb_pipeline.errors import CompactionRefused, LakeError
+from gb_pipeline.quality.runs import whole_numbers
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, Dataset
@@ -235,7 +237,7 @@ def _files_of(base: Snapshot, partitions: Sequence[Partition]) -> list[pl.DataFr
 
 def _increasing(stamps: pl.Series) -> bool:
     """Whether each is later than the one before: then rows are sorted, and none is there twice."""
-    return bool((stamps.to_physical().diff().drop_nulls() > 0).all())
+    return not stamps.null_count() and bool((np.diff(whole_numbers(stamps)) > 0).all())
 
 
 def _batches(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:

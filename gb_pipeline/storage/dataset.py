@@ -103,6 +103,14 @@ class Dataset:
         return pl.DataFrame(pa.Table.from_batches([], schema=self.schema))
 
     @cached_property
+    def no_files(self) -> pl.DataFrame:
+        """Every column of `Snapshot.files`, and no file."""
+        types = self.polars
+        edges = {f"{edge}.{name}": types[name] for name in self.indexed for edge in ("min", "max")}
+        partitions = {name: types[name] for name in self.partitions}
+        return pl.DataFrame(schema={"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64(), **partitions, **edges})
+
+    @cached_property
     def polars(self) -> pl.Schema:
         """The schema in Polars' types."""
         return self.no_rows.schema

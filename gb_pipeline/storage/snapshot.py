@@ -102,20 +102,12 @@ class Snapshot:
 
 def empty_snapshot(dataset: Dataset) -> Snapshot:
     """A table that does not exist yet."""
-    return Snapshot(dataset, -1, "", pl.DataFrame(schema=index_schema(dataset)), {})
-
-
-def index_schema(dataset: Dataset) -> pl.Schema:
-    """Columns of `Snapshot.files`."""
-    types = dataset.polars
-    edges = {f"{edge}.{name}": types[name] for name in dataset.indexed for edge in ("min", "max")}
-    partitions = {name: types[name] for name in dataset.partitions}
-    return pl.Schema({"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64(), **partitions, **edges})
+    return Snapshot(dataset, -1, "", dataset.no_files, {})
 
 
 def index_files(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """The files that entries add, as rows of `Snapshot.files`."""
-    schema = index_schema(dataset)
+    schema = dataset.no_files.schema
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     for add in adds:
         statistics = json.loads(add["stats"]) if isinstance(add.get("stats"), str) else {}
