@@ -210,9 +210,15 @@ def _read_together(
         return None
     folder = storage.table_name(dataset.name)
     sources = [(f"{folder}/{row['path']}", row["size"]) for row in rows]
-    run = map if len(rows) == 1 else leaf_pool().map
-    contents = list(run(lambda source: parquet.bytes_if_intact(storage.files, *source), sources))
-    intact = [content for content in contents if content is not None]
+
+    def read_bytes(stretch: list[tuple[str, int]]) -> list[bytes | None]:
+        return [parquet.bytes_if_intact(storage.files, *source) for source in stretch]
+
+    # A task for each small file takes longer than reading it.
+    length = -(-len(sources) // THREADS)
+    stretches = [sources[start : start + length] for start in range(0, len(sources), length)]
+    run = map if len(stretches) == 1 else leaf_pool().map
+    intact = [content for contents in run(read_bytes, stretches) for content in contents if content is not None]
     if len(intact) < len(rows):
         return None
     try:
