@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gb_pipeline.errors import LakeError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.quality.coverage_model import COVERAGE, coverage_model, find_absences
+from gb_pipeline.quality.coverage_model import COVERAGE, _failing_checks, coverage_model, find_absences
 from gb_pipeline.quality.gaps import REASONS, GapReason, compare, find_gaps
 from gb_pipeline.quality.rules import GapPolicy
 
@@ -69,6 +69,8 @@ def test_the_failure_cases_are_the_gaps_and_there_are_none_where_nothing_is_abse
         rows_of_cases = coverage[cases["index"].cast(pl.UInt32)]
         assert rows_of_cases["start"].to_list() == gaps["start"].to_list()
         assert cases["check"].to_list() == gaps["reason"].to_list()
+        # Only checks that something fails are asked.
+        assert _failing_checks(coverage, REASONS) == tuple(name for name in REASONS if name in set(cases["check"]))
         # The same, said by columns.
         plain = coverage.filter(pl.col("stored") < pl.col("expected"))
         assert plain.select("symbol", "session", "start", "end", "reason").equals(gaps.drop("missing"))
