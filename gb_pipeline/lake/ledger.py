@@ -99,7 +99,7 @@ def current(
     if files.is_empty() and waiting.is_empty():
         return SESSIONS_EMPTY
     rows = pl.concat([reading.read(tables.storage, SESSIONS, files, between=needed_range), waiting])
-    if symbols is not None:
+    if symbols is not None and not set(rows["symbol"].unique()) <= set(symbols):
         rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
     if as_of is not None:
         rows = rows.filter(valid_at(as_of, history=False))

@@ -116,7 +116,9 @@ def pending_rows(
         return _NO_ROWS
     rows = pl.concat(pending)
     if between is not None:
-        rows = rows.filter((pl.col("session") >= between[0]) & (pl.col("session") < between[1]))
+        sessions = rows["session"]
+        inside = (sessions >= between[0]) & (sessions < between[1])
+        rows = rows if inside.all() else rows.filter(inside)
     return rows
 
 

@@ -83,30 +83,42 @@ def merge(
         is_alike.alias("is_alike"),
     )
     late = pl.col("is_stored") & ~pl.col("same") & (pl.col("fetched_at") < pl.col("old fetch"))
-    compared = compared.with_columns(late.alias("late"))
-    changed = compared.filter(~pl.col("same") & ~pl.col("late"))
-    absent = _with_fetch_moment(
-        (stored.clear() if same_bars else stored.join(new.select(KEY), on=KEY, how="anti")).rename(
-            {"fetched_at": "old fetch"}
-        ),
-        fetched_at,
-    )
-    withdrawn = absent.filter(
-        ~pl.col("withdrawn").fill_null(False) & (pl.col("fetched_at") >= pl.col("old fetch"))
-    ).join(refused.select(KEY), on=KEY, how="anti")
-    added = changed.select(arriving.columns)
-    if withdrawn.height:
-        withdrawn_versions = withdrawn.with_columns(pl.lit(True).alias("withdrawn")).select(arriving.columns)
-        added = pl.concat([added, withdrawn_versions]).sort(KEY)
-    ended = pl.concat([changed.filter("is_stored").select(KEY), withdrawn.select(KEY)])
+    compared = compared.with_columns(late.fill_null(False).alias("late"))
+    is_changed = ~(compared["same"] | compared["late"])
+    changed = _choose(compared, is_changed)
+    added = changed[arriving.columns]
+    if same_bars:
+        # Row by row each other's counterpart.
+        withdrawn, replaced = stored.clear(), _choose(stored, is_changed)
+    else:
+        withdrawn = _withdrawn(stored.join(new[KEY], on=KEY, how="anti"), refused, fetched_at)
+        if withdrawn.height:
+            withdrawn_versions = withdrawn.with_columns(pl.lit(True).alias("withdrawn")).select(arriving.columns)
+            added = pl.concat([added, withdrawn_versions]).sort(KEY)
+        ended = pl.concat([_choose(changed, changed["is_stored"])[KEY], withdrawn[KEY]])
+        replaced = stored.join(ended, on=KEY, how="semi", maintain_order="left")
     return MergeResult(
         added=added,
-        replaced=stored.join(ended, on=KEY, how="semi", maintain_order="left"),
-        restated=changed.filter(pl.col("is_stored") & ~pl.col("is_alike")).select(_BAR_KEYS),
-        withdrawn=withdrawn.select(_BAR_KEYS).sort(KEY),
-        late=compared.filter("late").select(_BAR),
-        unchanged=count_rows(compared.filter("same")),
+        replaced=replaced,
+        restated=_choose(changed, changed["is_stored"] & ~changed["is_alike"])[_BAR_KEYS],
+        withdrawn=withdrawn[_BAR_KEYS],
+        late=_choose(compared, compared["late"])[_BAR],
+        unchanged=count_rows(_choose(compared, compared["same"])),
     )
+
+
+def _withdrawn(absent: pl.DataFrame, refused: pl.DataFrame, fetched_at: Mapping[str, datetime]) -> pl.DataFrame:
+    """Of stored rows that the vendor did not send, those that it has withdrawn since, sorted by key, with the new fetch."""
+    if absent.is_empty():
+        return absent
+    asked = _with_fetch_moment(absent.rename({"fetched_at": "old fetch"}), fetched_at)
+    is_newer = ~pl.col("withdrawn").fill_null(False) & (pl.col("fetched_at") >= pl.col("old fetch"))
+    return asked.filter(is_newer).join(refused[KEY], on=KEY, how="anti").sort(KEY)
+
+
+def _choose(rows: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
+    """The rows of which the mask is true; most often these are all or none, which takes no question to Polars' engine."""
+    return rows if mask.all() else rows.filter(mask) if mask.any() else rows.clear()
 
 
 def _with_fetch_moment(rows: pl.DataFrame, fetched_at: Mapping[str, datetime]) -> pl.DataFrame:

@@ -51,8 +51,9 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
     doubtful = texts.select(_doubtful(name, dtype, texts.schema[name]) for name in inexact)
     read_columns = []
     for name in inexact:
+        in_doubt = doubtful[name] | read[name].is_null() if read[name].null_count() else doubtful[name]
         series, found_problems = _read_doubtful(
-            texts[name], read[name], read[name].is_null() | doubtful[name], precision, required=name in _REQUIRED
+            texts[name], read[name], in_doubt, precision, required=name in _REQUIRED
         )
         read_columns.append(series)
         problems += found_problems
@@ -60,10 +61,8 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
         series, found_problems = _integers(frame["trade_count"])
         read_columns.append(series)
         problems += found_problems
-    return (
-        frame.with_columns(read_columns),
-        pl.DataFrame(problems, schema=PROBLEMS, orient="row").unique(maintain_order=True),
-    )
+    found = pl.DataFrame(problems, schema=PROBLEMS, orient="row")
+    return frame.with_columns(read_columns), found.unique(maintain_order=True) if problems else found
 
 
 def _is_exact(series: pl.Series, dtype: pl.Decimal, *, required: bool) -> bool:
