@@ -108,7 +108,7 @@ def select_files(tables: Tables, question: Question, precision: Precision) -> pl
         files = reading.files_valid_at(files, question.as_of)
     else:
         files = reading.current_files(snapshot, files)
-    return files.sort("min.timestamp", "path")
+    return files.sort("min.timestamp", "path") if files.height > 1 else files
 
 
 def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
@@ -152,6 +152,7 @@ def _plan_one(
     rows = {
         kind: _scan_rows(tables, question, kind, files.filter(mine), without=("source", "symbol"))
         for kind, files in listed.items()
+        if precision is Precision.WIDE or kind is precision
     }
     return Part(source, symbol, _unite(rows, precision, ["timestamp"]))
 

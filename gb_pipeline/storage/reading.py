@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, SUPERSEDED_AT, Dataset
@@ -141,18 +142,20 @@ def current_files(snapshot: Snapshot, files: pl.DataFrame | None = None) -> pl.D
 
 def files_valid_at(files: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     """Of some files, those that may hold rows that were valid at a moment."""
-    may_be_valid = pl.col(f"min.{KNOWN_AT}") <= moment
+    literal = instant_literal(moment)
+    may_be_valid = pl.col(f"min.{KNOWN_AT}") <= literal
     if f"max.{SUPERSEDED_AT}" in files.columns:
-        may_be_valid = may_be_valid & (pl.col(IS_CURRENT) | (pl.col(f"max.{SUPERSEDED_AT}") > moment))
+        may_be_valid = may_be_valid & (pl.col(IS_CURRENT) | (pl.col(f"max.{SUPERSEDED_AT}") > literal))
     return files.filter(may_be_valid)
 
 
 def valid_at(moment: datetime, *, history: bool) -> pl.Expr:
     """Whether a row was valid at a moment."""
-    is_known = pl.col(KNOWN_AT) <= moment
+    literal = instant_literal(moment)
+    is_known = pl.col(KNOWN_AT) <= literal
     if not history:
         return is_known
-    return is_known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > moment))
+    return is_known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > literal))
 
 
 def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:
