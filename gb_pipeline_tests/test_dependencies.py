@@ -22,10 +22,10 @@ NOT_IMPORTED = {
     "dagster-graphql": "the webserver's API; without a pin of its own a resolver may mix patches",
     "dagster-dg-cli": "the program `dg`, for `dg dev` in a clone",
     "grpcio-health-checking": "Dagster brings it; one of its releases broke the loading of every code location",
-    "s3fs": "reserved for lakes in object storage",
 }
 # Imported, and brought by a dependency that could not do without it.
 BROUGHT_ALONG = {
+    "botocore": "s3fs",
     "cryptography": "ccxt",
     "curl-cffi": "yfinance",
     "pandas": "pandera",
@@ -39,6 +39,8 @@ TOOLS = {
     "mypy": "a program",
     "import-linter": "a program",
     "types-pyyaml": "read by mypy",
+    "flask": "moto's server is made of it",
+    "flask-cors": "the same",
     "hatchling": "builds the package, and the example package without a network",
 }
 

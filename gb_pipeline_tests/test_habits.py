@@ -46,6 +46,7 @@ ASK_FOR_THE_TIME = {
 STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time") for unit in ("", "_ns")}
 MEASURE = {
     "catalog/projection.py": "how long a refresh took",
+    "cli/bucket_checks.py": "latency of an object store",
     "dagster_runtime/client.py": "how long to wait for a run",
     "dagster_runtime/instance.py": "how long to wait for processes that start and end",
     "ingest/bars.py": "how long rows wait for company",

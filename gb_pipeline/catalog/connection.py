@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gb_pipeline.config.bucket import Address
 from gb_pipeline.errors import LakeError
 
 if TYPE_CHECKING:
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
 PLACE = "lake"
 
 
-def open_catalog(path: Path) -> DuckDBPyConnection:
+def open_catalog(path: Path, root: Address | None = None) -> DuckDBPyConnection:
     """A connection whose default database is the catalog, read-only, with time zone UTC. The caller closes it.
 
     The file is attached to a database in memory: DuckDB shares an opened file within a process, so a direct connection
     would go on showing the old catalog after a refresh for as long as any other connection is open.
+
+    Args:
+        path: of the catalog.
+        root: of the lake; the folder of the catalog by default.
 
     Raises:
         LakeError: there is no catalog, it is no DuckDB file, or another program has it open for writing.
@@ -27,7 +32,7 @@ def open_catalog(path: Path) -> DuckDBPyConnection:
 
     if not path.is_file():
         raise LakeError(f"there is no catalog at {path}", fix="run `gb sql` or refresh the catalog asset")
-    connection = connect(None, path.parent)
+    connection = connect(None, root or path.parent)
     try:
         connection.execute(f"attach {_quote(str(path))} as gb_catalog (read_only)")
         connection.execute("use gb_catalog")
@@ -40,7 +45,7 @@ def open_catalog(path: Path) -> DuckDBPyConnection:
     return connection
 
 
-def connect(path: Path | None, root: Path) -> DuckDBPyConnection:
+def connect(path: Path | None, root: Address) -> DuckDBPyConnection:
     """A connection to a database file, or to one in memory, for the lake at `root`."""
     import duckdb
 
@@ -50,6 +55,17 @@ def connect(path: Path | None, root: Path) -> DuckDBPyConnection:
         connection.execute(f"set {setting}")
     connection.execute(f"set variable {PLACE} = {_quote(str(root))}")
     return connection
+
+
+def can_read_buckets(connection: DuckDBPyConnection) -> bool:
+    """Whether DuckDB's extension for object stores is on this machine; it is never downloaded."""
+    import duckdb
+
+    try:
+        connection.execute("load httpfs")
+    except duckdb.Error:
+        return False
+    return True
 
 
 def lake_place(root: str) -> str:

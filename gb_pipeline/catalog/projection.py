@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.catalog import tables as contents
-from gb_pipeline.catalog.connection import connect, open_catalog
+from gb_pipeline.catalog.connection import can_read_buckets, connect
 from gb_pipeline.catalog.lost import lost_moments
+from gb_pipeline.catalog.published import open_newest, publish_catalog
 from gb_pipeline.catalog.sources import merge_sources, source_table
 from gb_pipeline.catalog.state import (
     Previous,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 # Leftovers of a killed build are removed by a later one after this time.
 _ABANDONED_SECONDS = 3600
+_STATEMENTS = pl.Schema({"name": pl.String(), "sql": pl.String()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def refresh_catalog(
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         previous = read_previous(store.storage)
-        with closing(connect(temporary, target.parent)) as connection:
+        with closing(connect(temporary, store.storage.root)) as connection:
             given = facts_of(sources) if facts is None and sources else facts
             report = build(connection, store, _instruments(previous, sources), merge_sources(given, previous.sources))
             state = read_state(connection, store.storage)
@@ -115,6 +117,7 @@ def refresh_catalog(
         is_newest = not is_newer(current_state(previous, store.storage), state)
         if is_newest:
             temporary.replace(target)
+            publish_catalog(store.storage)
     except duckdb.Error as error:
         # No space, no permission.
         raise LakeError(f"no catalog can be written: {error}", fix="make room, or the lake's folder writable") from None
@@ -149,6 +152,11 @@ def build(
     priority = [item.name for item in facts]
     rows, lost = parquet_rows(store.storage), lost_moments(tables, snapshots)
     views = build_statements(snapshots, rows, skip=[*SUMMARIES, "sessions"], priority=priority, lost=lost)
+    if store.storage.in_bucket and not can_read_buckets(connection):
+        # Whoever opens the catalog with DuckDB and its extension for object stores runs these first.
+        statements = pl.DataFrame({"name": [*views], "sql": [*views.values()]}, schema=_STATEMENTS)
+        _create(connection, "view_statements", statements)
+        views = {}
     for name, statement in views.items():
         try:
             connection.execute(statement)
@@ -194,7 +202,8 @@ def _summaries(
 def _snapshots(connection: DuckDBPyConnection, tables: Tables, unreadable: dict[str, str]) -> list[Snapshot]:
     """The lake's tables that views are made of: those that exist, and corporate actions in any case."""
     snapshots = []
-    for dataset in tables.datasets:
+    possible = {dataset.name for dataset in tables.possible()} | {corporate_actions.TABLE}
+    for dataset in (item for item in tables.datasets if item.name in possible):
         try:
             snapshot = tables.newest(dataset.name)
         except LakeError as error:
@@ -220,7 +229,7 @@ def catalog_is_stale(store: LakeStore, facts: Sequence[SourceFacts] | None = Non
         facts: what the settings say of the sources now; a catalog that says something else is stale.
     """
     try:
-        connection = open_catalog(store.storage.catalog)
+        connection = open_newest(store.storage)
     except LakeError:
         return True
     with closing(connection):
@@ -234,12 +243,12 @@ def open_current_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None =
         LakeError, OSError: it is stale, and the lake's folder cannot be written.
     """
     with suppress(LakeError):
-        connection = open_catalog(store.storage.catalog)
+        connection = open_newest(store.storage)
         if is_current(connection, store, facts):
             return connection
         connection.close()
     refresh_catalog(store, facts=facts)
-    return open_catalog(store.storage.catalog)
+    return open_newest(store.storage)
 
 
 def table_versions(store: LakeStore) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.catalog import tables as contents
-from gb_pipeline.catalog.connection import open_catalog
+from gb_pipeline.catalog.published import open_newest
 from gb_pipeline.catalog.sources import merge_sources, read_sources
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import LakeError
@@ -64,7 +64,7 @@ def read_previous(storage: Storage) -> Previous:
     """What the catalog in place says; nothing where there is none."""
     file = _identify(storage)
     try:
-        connection = open_catalog(storage.catalog)
+        connection = open_newest(storage)
     except LakeError:
         return Previous(None, (), pl.DataFrame(schema=contents.INSTRUMENTS), file)
     with closing(connection):
@@ -74,7 +74,7 @@ def read_previous(storage: Storage) -> Previous:
 def known_sources(storage: Storage, given: Sequence[SourceFacts] | None) -> tuple[SourceFacts, ...]:
     """What the settings say of the sources, and after them what the catalog in place knows of further ones."""
     try:
-        connection = open_catalog(storage.catalog)
+        connection = open_newest(storage)
     except LakeError:
         return merge_sources(given, ())
     with closing(connection):
@@ -86,7 +86,7 @@ def current_state(previous: Previous, storage: Storage) -> State | None:
     if _identify(storage) == previous.file:
         return previous.state
     try:
-        connection = open_catalog(storage.catalog)
+        connection = open_newest(storage)
     except LakeError:
         return None
     with closing(connection):

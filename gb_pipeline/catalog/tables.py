@@ -101,7 +101,7 @@ def file_list(tables: Tables, as_of: datetime | None = None) -> pl.DataFrame:
     Raises:
         DamagedLog: what one of the tables holds is not known; a list without it would be taken for all there is.
     """
-    names = [dataset.name for dataset in tables.datasets if parse_bar_table(dataset.name)]
+    names = [dataset.name for dataset in tables.possible() if parse_bar_table(dataset.name)]
     snapshots = [snapshot for snapshot in map(tables.newest, names) if snapshot.version >= 0]
     lists = [_files_of(tables, snapshot, as_of) for snapshot in snapshots]
     return pl.concat(lists).sort("table", "path") if lists else pl.DataFrame(schema=FILES)

@@ -79,8 +79,9 @@ def check_project(settings: Settings) -> Iterator[Finding]:
         yield Finding("gb.yaml", CheckResult.OK, what)
     else:
         yield Finding("gb.yaml", CheckResult.WARN, what, "add a source; `gb init FOLDER` writes examples")
-    yield _check_writable("lake", settings.lake)
-    yield _check_space(settings.lake)
+    if isinstance(settings.lake, Path):
+        yield _check_writable("lake", settings.lake)
+    yield _check_space(settings.state)
     yield _check_writable("dagster home", settings.path.parent / ".dagster", if_missing="`gb up` creates it")
     if os.environ.get("DAGSTER_HOME"):
         yield _check_other_home(Path(os.environ["DAGSTER_HOME"]))

@@ -65,7 +65,8 @@ def summarise(findings: Sequence[Finding]) -> str:
 
 
 def _examine(config: Config) -> list[Finding]:
-    from gb_pipeline.cli import checks, lake_checks
+    from gb_pipeline.cli import bucket_checks, checks, lake_checks
+    from gb_pipeline.config.bucket import Bucket
 
     findings = list(checks.check_machine())
     try:
@@ -73,6 +74,8 @@ def _examine(config: Config) -> list[Finding]:
     except GbError as error:
         return [*findings, checks.Finding("gb.yaml", checks.CheckResult.FAIL, error.what, error.fix)]
     findings += checks.check_project(settings)
+    if isinstance(settings.lake, Bucket):
+        findings += bucket_checks.check_bucket(settings.lake)
     for source in settings.sources.values():
         findings.append(checks.check_source(source, settings.state))
     findings += lake_checks.check_lake(settings.lake, settings.state)

@@ -172,7 +172,7 @@ def _origin_lines(label: str, origin: Origin | None) -> Iterator[tuple[str, str,
         yield (
             "",
             "response",
-            f"{body.path} ({format_size(body.bytes)} in {format_size(body.stored_bytes)}, {body.state})",
+            f"{body.address} ({format_size(body.bytes)} in {format_size(body.stored_bytes)}, {body.state})",
         )
     yield "", "verdict", origin.verdict
     yield "", "", _VERDICTS[origin.verdict] + (f": {origin.problem}" if origin.problem else "")

@@ -16,6 +16,7 @@ from gb_pipeline.errors import GbError, LakeError
 if TYPE_CHECKING:
     import polars as pl
 
+    from gb_pipeline.config.bucket import Address
     from gb_pipeline.config.settings import Settings
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.market.resolution import Resolution
@@ -26,14 +27,19 @@ _MOST_FINDINGS = 5
 _LOG_FIX = "`gb verify --repair` puts the log together again from its mirrors"
 
 
-def check_lake(root: Path, state: Path) -> Iterator[Finding]:
+def check_lake(root: Address, state: Path) -> Iterator[Finding]:
     """Every table has the log that was written and the files that it names; the ledger knows what is stored; the catalog opens."""
     from gb_pipeline.lake.store import LakeStore
 
-    if not root.is_dir():
+    try:
+        store = LakeStore.at(root, state=state)
+        exists = store.storage.exists
+    except GbError as error:
+        yield Finding("tables", CheckResult.FAIL, error.what, error.fix)
+        return
+    if not exists:
         yield Finding("tables", CheckResult.OK, "nothing is stored yet")
         return
-    store = LakeStore.at(root, state=state)
     has_tables = False
     for dataset in store.tables.datasets:
         findings = list(_check_table(store, dataset))
@@ -49,10 +55,11 @@ def check_calendars(settings: Settings) -> Iterator[Finding]:
     from gb_pipeline.cli.calendars import find_changed_sessions
     from gb_pipeline.lake.store import LakeStore
 
-    if not settings.lake.is_dir():
-        return
     try:
-        changed = find_changed_sessions(settings, LakeStore.at(settings.lake, state=settings.state))
+        store = LakeStore.at(settings.lake, state=settings.state)
+        if not store.storage.exists:
+            return
+        changed = find_changed_sessions(settings, store)
     except GbError as error:
         yield Finding("calendars", CheckResult.WARN, error.what, error.fix)
         return
@@ -169,8 +176,9 @@ def _check_catalog(store: LakeStore) -> Finding:
     import duckdb
 
     from gb_pipeline.catalog.projection import catalog_is_stale
+    from gb_pipeline.catalog.published import fetch_catalog
 
-    file = store.storage.catalog
+    file = fetch_catalog(store.storage)
     if not file.is_file():
         return Finding("catalog", CheckResult.WARN, f"there is no {file}", "the next fetch or `gb up` writes it")
     try:

@@ -17,6 +17,7 @@ from gb_pipeline.errors import ConfigError, GbError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from gb_pipeline.config.bucket import Address
     from gb_pipeline.config.settings import Settings
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
@@ -29,7 +30,11 @@ Config = Annotated[
 ]
 LakeFolder = Annotated[
     Path | None,
-    typer.Option("--lake", help="A lake's folder; by default GB_LAKE, else the one of gb.yaml.", show_default=False),
+    typer.Option(
+        "--lake",
+        help="A lake's folder, or s3://bucket/prefix; by default GB_LAKE, else the one of gb.yaml.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 Start = Annotated[
@@ -74,11 +79,12 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     from gb_pipeline.reading.opening import about_lake, refuse_no_lake
 
     root = _root(config, folder)
-    if not root.is_dir():
-        raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
-    refuse_no_lake(root)
     state, facts = about_lake(root, config)
-    return Lake(LakeStore.at(root, state=state), facts=facts)
+    store = LakeStore.at(root, state=state)
+    if not store.storage.exists:
+        raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
+    refuse_no_lake(store.storage)
+    return Lake(store, facts=facts)
 
 
 def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
@@ -87,7 +93,9 @@ def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
     Raises:
         ConfigError: neither a lake nor a gb.yaml was found, or the folder is not a lake.
     """
-    if folder is None and not _root(config, folder).exists():
+    from gb_pipeline.storage.address import Storage
+
+    if folder is None and not Storage.at(_root(config, folder)).exists:
         return None
     return open_lake(config, folder)
 
@@ -100,6 +108,7 @@ def project_of(lake: Lake | None, config: Path | None) -> Settings | None:
         config: as `--config` names it.
     """
     from gb_pipeline.cli.output import note
+    from gb_pipeline.config.bucket import same_place
     from gb_pipeline.config.places import find_config
 
     try:
@@ -111,16 +120,17 @@ def project_of(lake: Lake | None, config: Path | None) -> Settings | None:
     except GbError as error:
         note(f"gb.yaml cannot be used, and only what the lake knows is shown: {error.what}")
         return None
-    same = lake is None or settings.lake.resolve() == lake.store.storage.root.resolve()
+    same = lake is None or same_place(settings.lake, lake.store.storage.root)
     return settings if same else None
 
 
-def _root(config: Path | None, folder: Path | None) -> Path:
-    from gb_pipeline.config.places import lake_folder
+def _root(config: Path | None, folder: Path | None) -> Address:
+    from gb_pipeline.config.places import lake_address
+    from gb_pipeline.reading.opening import as_address
 
     if folder is None and config is None and os.environ.get("GB_LAKE"):
-        folder = Path(os.environ["GB_LAKE"])
-    return folder if folder is not None else lake_folder(config)
+        return as_address(os.environ["GB_LAKE"])
+    return as_address(folder) if folder is not None else lake_address(config)
 
 
 def parse_moment(text: str | None) -> datetime | None:

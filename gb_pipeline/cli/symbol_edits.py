@@ -193,7 +193,7 @@ def _count_stored_bars(settings: Settings, source: str, codes: list[str]) -> Cou
     from gb_pipeline.reading.lake import Lake
 
     counts: Counter[str] = Counter()
-    if settings.lake.is_dir() and bar_tables(open_store(settings).tables):
+    if open_store(settings).storage.exists and bar_tables(open_store(settings).tables):
         for row in Lake(open_store(settings)).symbols(source).to_dicts():
             if row["symbol"] in codes:
                 counts[row["symbol"]] += row["record_count"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, load_settings
+from gb_pipeline.cli.options import Config, load_settings, open_store
 from gb_pipeline.cli.output import note
 
 
@@ -30,7 +30,7 @@ def up(
     from gb_pipeline.dagster_runtime.instance import Stack, has_home
 
     settings = load_settings(config)
-    if not has_home(settings.path.parent) and settings.lake.is_dir():
+    if not has_home(settings.path.parent) and open_store(settings).storage.exists:
         note("this is a new instance of Dagster: `gb adopt` shows it what the lake holds already")
     with stoppable(), running(Stack(settings.path, port=port or None)) as stack:
         series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gb_pipeline.config import strict_yaml
+from gb_pipeline.config.bucket import Address, Bucket, is_bucket
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.errors import ConfigError
 
@@ -55,14 +56,14 @@ def read_config(file: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def lake_folder(path: Path | str | None = None) -> Path:
-    """The root of the lake that a gb.yaml names. Reading needs nothing else: no source and no credential is looked at.
+def lake_address(path: Path | str | None = None) -> Address:
+    """Where the lake is that a gb.yaml names. Reading needs nothing else: no source and no credential of one is looked at.
 
     Args:
         path: as for `find_config`.
 
     Raises:
-        ConfigError: no such file, broken YAML, a broken `.env` beside it, or the lake is not a local folder.
+        ConfigError: no such file, broken YAML, a broken `.env` beside it, or an address that cannot be used.
     """
     file = find_config(path)
     return lake_of(read_config(file), file, Environment(file))
@@ -72,29 +73,43 @@ def state_folder(path: Path | str | None = None) -> Path:
     """The folder in which this machine keeps locks and limits of the lake that a gb.yaml names; no source is looked at.
 
     Raises:
-        ConfigError: as `lake_folder`.
+        ConfigError: as `lake_address`.
     """
     file = find_config(path)
     return state_of(read_config(file), file, Environment(file))
 
 
-def lake_of(content: dict[str, Any], file: Path, variables: Environment) -> Path:
-    """The root of the lake, absolute; GB_LAKE wins over what the file says.
+def lake_of(content: dict[str, Any], file: Path, variables: Environment) -> Address:
+    """Where the lake is: a folder, absolute, or a place in an object store; GB_LAKE wins over what the file says.
 
     Raises:
-        ConfigError: it is not a local folder.
+        ConfigError: it is neither, or what the file says of the store cannot be used.
     """
-    return _local_folder("lake", variables.get("GB_LAKE") or variables.fill(content.get("lake")) or "data", file)
+    value = variables.get("GB_LAKE") or variables.fill(content.get("lake")) or "data"
+    if not isinstance(value, dict | list) and is_bucket(value):
+        settings = variables.fill(content.get("s3")) or {}
+        try:
+            if not isinstance(settings, dict):
+                raise ConfigError("s3 is not a list of settings", fix="write `s3:` and below it `endpoint: ...`")
+            return Bucket.parse(str(value), settings, variables.get)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
+    return _local_folder("lake", value, file)
 
 
 def state_of(content: dict[str, Any], file: Path, variables: Environment) -> Path:
-    """The folder of locks and limits, absolute: `<lake>/state` by default; GB_STATE wins over what the file says.
+    """The folder of locks and limits, absolute; GB_STATE wins over what the file says.
+
+    By default it is `<lake>/state`, and for a lake in an object store `Bucket.default_state`.
 
     Raises:
         ConfigError: it is not a local folder.
     """
     folder = variables.get("GB_STATE") or variables.fill(content.get("state"))
-    return _local_folder("state", folder, file) if folder else lake_of(content, file, variables) / "state"
+    if folder:
+        return _local_folder("state", folder, file)
+    lake = lake_of(content, file, variables)
+    return lake.default_state if isinstance(lake, Bucket) else lake / "state"
 
 
 def _local_folder(name: str, value: Any, file: Path) -> Path:
@@ -109,8 +124,9 @@ def _local_folder(name: str, value: Any, file: Path) -> Path:
     scheme = _SCHEME.match(text.strip())
     if scheme is not None:
         raise ConfigError(
-            f"{file}: {name} cannot be at {scheme[1]}:// yet",
-            fix=f"name a local folder, such as `{name}: /srv/market-data` (or GB_{name.upper()})",
+            f"{file}: {name} cannot be at {scheme[1]}://",
+            fix=f"name a local folder, such as `{name}: /srv/market-data` (or GB_{name.upper()})"
+            + (", or a bucket, as s3://bucket/prefix" if name == "lake" else ""),
         )
     if "\0" in text:
         raise ConfigError(f"{file}: {name} is not a path", fix="write a folder")

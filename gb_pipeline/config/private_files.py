@@ -41,15 +41,6 @@ def private_file(path: Path) -> Path:
     return path
 
 
-def private_opener(path: str, flags: int) -> int:
-    """For `open(path, "wb", opener=private_opener)`."""
-    handle = os.open(path, flags, FILE_MODE)
-    if os.name == "posix":
-        with suppress(OSError):
-            os.fchmod(handle, FILE_MODE)
-    return handle
-
-
 def readable_by_others(path: Path) -> bool:
     """Whether the group or everybody may read a file; never where a system has no such permissions."""
     return os.name == "posix" and bool(path.stat().st_mode & 0o077)

@@ -29,9 +29,11 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from gb_pipeline.config import places
+from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.suggestions import describe_problems, suggest, suggest_zone
+from gb_pipeline.config.symbols.discovered import universe_home
 from gb_pipeline.config.symbols.resolved import Universe
 from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
 from gb_pipeline.errors import ConfigError, GbError, InvalidResolution
@@ -150,7 +152,7 @@ class SourceSettings(_Model):
             start=settings.start,
             end=settings.end,
             folder=folder or Path.cwd(),
-            lake=context.get("lake"),
+            home=context.get("home"),
         )
         settings = handler({**data, "symbols": universe.symbols})
         settings._universe, settings._folder = universe, folder
@@ -304,10 +306,10 @@ class Settings(_Model):
     """Everything that gb.yaml says."""
 
     path: Path = Field(description="the file it was read from")
-    lake: Path = Field(description="root of the lake, a local folder")
+    lake: Address = Field(description="root of the lake: a local folder, or s3://bucket/prefix")
     state: Path = Field(
         description="local folder of what this machine keeps for the lake: locks, and how fast and how often vendors were "
-        "asked; <lake>/state by default"
+        "asked; <lake>/state by default, ~/.local/state/gb_pipeline/... for a lake in an object store"
     )
     sources: dict[str, SourceSettings]
 
@@ -322,13 +324,14 @@ class Settings(_Model):
                 unset variable of a credential is an error when the credential is used, not here.
 
         Raises:
-            ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake that is not a local folder, the
+            ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake whose address cannot be used, the
                 unset variable of anything else than a credential, or a broken `.env`; the message says where.
         """
         file = places.find_config(path)
         document = places.read_config(file)
         variables = Environment(file)
-        filled = {key: variables.fill(value) for key, value in document.items() if key != "sources"}
+        # How an object store is reached is part of the lake's address.
+        filled = {key: variables.fill(value) for key, value in document.items() if key not in {"sources", "s3"}}
         filled |= {
             "sources": variables.fill_sources(document.get("sources") or {}),
             "path": file,
@@ -336,7 +339,8 @@ class Settings(_Model):
             "state": places.state_of(document, file, variables),
         }
         try:
-            return cls.model_validate(filled, context={"folder": file.parent, "lake": filled["lake"]})
+            home = universe_home(filled["lake"], file.parent)
+            return cls.model_validate(filled, context={"folder": file.parent, "home": home})
         except ValidationError as error:
             problems = describe_problems(error, cls, hidden=("name", "path"), mappings={"symbols": SymbolsSpec})
             raise ConfigError(f"{file}: {problems}", fix="correct gb.yaml; the README lists every setting") from None

@@ -164,12 +164,12 @@ class _Writer:
             sessions = description.result()
         version = None if merged.is_empty else draft.base.version + 1
         ledger_rows = self._ledger_rows(sessions, version)
-        if version is None:
+        if version is None and not self.tables.storage.in_bucket:
             ledger.append_changed(self.tables, ledger_rows, recorded, clock=self.clock)
         else:
+            # Where no lock keeps others away, only an entry of the bars themselves proves that they are still what is described.
             changed = ledger.select_changed(ledger_rows, recorded)
-            note, self.noted = ledger_notes.encode_note(self.tables, changed, draft.stamp)
-            draft.info.update(note)
+            self.noted = ledger_notes.carry(draft, self.view, changed)
         return self._report(sessions, merged, counts, version, size)
 
     def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:

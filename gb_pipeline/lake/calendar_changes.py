@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import partial
 
 import polars as pl
 
@@ -20,13 +21,14 @@ from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stored import read_window
 from gb_pipeline.market.moments import EPOCH
-from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_table
+from gb_pipeline.market.schema import CONTENT, RECEIVED
 from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.reasons import OUTSIDE
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import session_runs
 from gb_pipeline.quality.session_days import Listing
-from gb_pipeline.storage.locks import locked
+from gb_pipeline.storage.commit import Clock
+from gb_pipeline.storage.table import Tables
 
 CHANGES = pl.Schema(
     {
@@ -175,29 +177,29 @@ def record_calendar_changes(
     """
     due = changes.filter(~pl.col("change").is_in(KEPT))
     count = 0
-    with locked(store.storage.state, bar_table(rules.resolution, rules.precision)):
-        for (month,), group in due.group_by(pl.col("session").dt.truncate("1mo").alias("month"), maintain_order=True):
-            assert isinstance(month, date)
-            rows = _describe_again(store, source, rules, month, group, listings)
-            count += ledger.append_changed(store.tables, rows, clock=store.clock).height
+    for (month,), group in due.group_by(pl.col("session").dt.truncate("1mo").alias("month"), maintain_order=True):
+        assert isinstance(month, date)
+        describe = partial(_describe_again, store.clock, source, rules, month, group, listings)
+        count += ledger.record_undisturbed(store.tables, rules, describe, clock=store.clock)
     return count
 
 
 def _describe_again(
-    store: LakeStore,
+    clock: Clock,
     source: str,
     rules: BarRules,
     month: date,
     changes: pl.DataFrame,
     listings: Mapping[str, Listing],
+    tables: Tables,
 ) -> pl.DataFrame:
     """Rows of the ledger for the changed sessions of a month."""
     until = (month + timedelta(days=32)).replace(day=1)
     symbols = changes["symbol"].unique().sort().to_list()
     window = rules.calendar.window(month, until, rules.resolution)
-    expectation = expect(rules, window, store.clock())
-    snapshot = store.tables.newest(bars_dataset(rules.resolution, rules.precision).name)
-    bars = read_window(store.tables, snapshot, source, symbols, expectation.hull)
+    expectation = expect(rules, window, clock())
+    snapshot = tables.newest(bars_dataset(rules.resolution, rules.precision).name)
+    bars = read_window(tables, snapshot, source, symbols, expectation.hull)
     bars = bars.with_columns(rules.calendar.session_of(bars["timestamp"], rules.resolution).alias("session"))
     bars = bars.drop_nulls("session").select("symbol", "session", "timestamp", *CONTENT, "withdrawn")
     runs = session_runs(bars)
@@ -213,7 +215,7 @@ def _describe_again(
 
     settled = describe(failed=False).filter(pl.col("status").is_in(_SETTLED))
     lacking = describe(failed=True).join(settled, on=["symbol", "session"], how="anti")
-    known = ledger.current(store.tables, source, rules.resolution, symbols, (month, until))
+    known = ledger.current(tables, source, rules.resolution, symbols, (month, until))
     kept = known.select("symbol", "session", "fetched_at", "quarantined", "warnings")
     return (
         pl.concat([settled, lacking])

@@ -6,18 +6,19 @@ the ledger themselves (`ledger_notes`): readers unite the table with them, and f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from urllib.parse import unquote
 
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, bars_dataset, parse_bar_table
-from gb_pipeline.lake.ledger_notes import carries_rows, decode_rows, file_actions, pending_entries, pending_rows
+from gb_pipeline.lake.ledger_notes import carries_rows, carry, decode_rows, file_actions, pending_entries, pending_rows
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
+from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage import append, reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
 from gb_pipeline.storage.locks import locked
@@ -148,6 +149,33 @@ def append_changed(
         after = newest_moment(tables, Resolution(new["resolution"][0]))
         append.append(tables[SESSIONS.name], new, clock=clock, after=after)
     return new
+
+
+def record_undisturbed(
+    tables: Tables, rules: BarRules, describe: Callable[[Tables], pl.DataFrame], *, clock: Clock = wall_clock
+) -> int:
+    """Record what is said of sessions, while nobody stores bars of them.
+
+    Args:
+        rules: of the bars: their resolution and precision.
+        describe: columns of `market.schema.SESSIONS` for the lake as it is then; called again where somebody was faster.
+
+    Returns:
+        How many rows differed from what was recorded.
+    """
+    name = bars_dataset(rules.resolution, rules.precision).name
+    if not tables.storage.in_bucket:
+        with locked(tables.storage.state, name):
+            return append_changed(tables, describe(tables), clock=clock).height
+
+    def decide(draft: Draft) -> int:
+        view = tables.view(draft.base)
+        rows = describe(view)
+        new = select_changed(rows, read_recorded(view, rows)) if rows.height else rows
+        carry(draft, view, new)
+        return new.height
+
+    return commit(tables[name], decide, clock=clock)
 
 
 def newest_moment(tables: Tables, resolution: Resolution) -> datetime:

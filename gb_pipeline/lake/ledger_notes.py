@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
-from gb_pipeline.market.moments import day_number
+from gb_pipeline.market.moments import MICROSECOND, day_number, from_microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.storage import append, reading
-from gb_pipeline.storage.commit import with_known_at
+from gb_pipeline.storage.commit import Draft, with_known_at
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.log import Entry
 from gb_pipeline.storage.snapshot import index_files
@@ -70,6 +70,18 @@ def encode_note(tables: Tables, rows: pl.DataFrame, stamp: datetime) -> tuple[di
     return {_NOTE: {**about, "rows": plain_rows}}, _with_period(known_rows)
 
 
+def carry(draft: Draft, tables: Tables, rows: pl.DataFrame) -> pl.DataFrame | None:
+    """Let a commit of bars carry rows for the ledger; what it carries as rows, for `remember`."""
+    if rows.is_empty():
+        return None
+    # Whatever the ledger or the sibling of another precision was stamped with, this is said later.
+    if draft.is_empty:
+        draft.stamp = max(draft.stamp, from_microseconds(tables.newest(SESSIONS.name).clock) + MICROSECOND)
+    note, carried = encode_note(tables, rows, draft.stamp)
+    draft.carry(note)
+    return carried
+
+
 def remember(table: Table, version: int, rows: pl.DataFrame) -> None:
     """Keep the rows that an entry carries, so that they need not be decoded from it."""
     decoded = _DECODED.setdefault(table, {})
@@ -101,7 +113,7 @@ def pending_rows(
     """What entries carry that the ledger has not taken over, of any symbol."""
     days = None if between is None else (day_number(between[0]), day_number(between[1]))
     pending = []
-    for dataset in tables.datasets:
+    for dataset in tables.possible():
         kind = parse_bar_table(dataset.name)
         if kind is None or resolution not in {None, kind[0]}:
             continue

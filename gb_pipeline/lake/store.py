@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gb_pipeline.config.bucket import Address
 from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.lake import bars, corporate_actions, fetches, ledger, proofs
 from gb_pipeline.lake.adjustments import refuse_other_adjustment
@@ -19,7 +20,7 @@ from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, bar_table, polars_schema
+from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, polars_schema
 from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
 from gb_pipeline.market.window import Window, as_window, instant
 from gb_pipeline.quality.bars import validate
@@ -30,7 +31,6 @@ from gb_pipeline.storage import compaction, vacuum
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.dataset import Dataset
-from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.table import Tables
 
 # Sessions may begin and end some days beside their date.
@@ -59,13 +59,13 @@ class LakeStore:
     @classmethod
     def at(
         cls,
-        root: Path | str,
+        root: Address | str,
         *,
         state: Path | str | None = None,
         datasets: Iterable[Dataset] = (),
         clock: Clock = wall_clock,
     ) -> LakeStore:
-        """The lake under a local folder, which need not exist yet; `state` is the folder of locks and rate limits."""
+        """The lake in a local folder or at `s3://bucket/prefix`, which need not exist yet; see `Storage.at`."""
         return cls(Storage.at(root, state=state), datasets=datasets, clock=clock)
 
     def write_bars(
@@ -187,12 +187,13 @@ class LakeStore:
         assert isinstance(first, date) and isinstance(last, date)
         symbols = ledger_rows["symbol"].unique().to_list()
         until = date.fromordinal(last.toordinal() + 1)
-        # Nobody stores bars of these sessions between the look-up and the append.
-        with locked(self.storage.state, bar_table(rules.resolution, rules.precision)):
-            recorded = ledger.current(self.tables, source, rules.resolution, symbols, (first, until))
+
+        def unless_known(tables: Tables) -> pl.DataFrame:
+            recorded = ledger.current(tables, source, rules.resolution, symbols, (first, until))
             not_failed = recorded.filter(pl.col("status") != SessionStatus.FAILED.value)
-            new = ledger_rows.join(not_failed, on=["symbol", "session"], how="anti", maintain_order="left")
-            ledger.append_changed(self.tables, new, clock=self.clock)
+            return ledger_rows.join(not_failed, on=["symbol", "session"], how="anti", maintain_order="left")
+
+        ledger.record_undisturbed(self.tables, rules, unless_known, clock=self.clock)
 
     def record_fetches(self, records: Sequence[fetches.FetchRecord]) -> None:
         """Append to the ledger of vendor calls, in one commit.

@@ -148,7 +148,7 @@ def _by_resolution(
 ) -> Iterator[tuple[Resolution, dict[Precision, Snapshot]]]:
     """The tables of bars that there are, by resolution and precision."""
     by_resolution: dict[Resolution, dict[Precision, Snapshot]] = {}
-    for dataset in tables.datasets:
+    for dataset in tables.possible():
         kind = parse_bar_table(dataset.name)
         if kind is None or resolution not in {None, kind[0]}:
             continue

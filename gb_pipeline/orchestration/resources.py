@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
+from gb_pipeline.config.bucket import Address, is_bucket
 from gb_pipeline.config.environment import ENV_FILE, read_env
+from gb_pipeline.config.places import lake_address
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.store import LakeStore
@@ -23,20 +25,31 @@ if TYPE_CHECKING:
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The lake, for reading and for writing."""
 
-    root: str = Field(description="folder of the lake; `lake` of gb.yaml, or GB_LAKE")
+    root: str = Field(description="folder or s3:// address of the lake; `lake` of gb.yaml, or GB_LAKE")
     state: str = Field(
         default="",
-        description="local folder of locks and rate limits; `state` of gb.yaml, or GB_STATE; <root>/state if empty",
+        description="local folder of locks and rate limits; `state` of gb.yaml, or GB_STATE; by default beside the lake's tables",
+    )
+    config: str = Field(
+        default="",
+        description="gb.yaml that says how the object store of `root` is reached; the usual AWS variables if empty",
     )
 
     @classmethod
     def of(cls, settings: Settings) -> "LakeResource":
         """The lake that gb.yaml names."""
-        return cls(root=str(settings.lake), state=str(settings.state))
+        return cls(root=str(settings.lake), state=str(settings.state), config=str(settings.path))
 
     def open_store(self) -> LakeStore:
         """The write side, opened anew: for whoever looks again and again, while the folder may be replaced meanwhile."""
-        return LakeStore.at(self.root, state=self.state or None)
+        return LakeStore.at(self._address(), state=self.state or None)
+
+    def _address(self) -> Address | str:
+        """The lake's address; credentials of an object store are looked up here, so that Dagster never has them."""
+        if not (self.config and is_bucket(self.root)):
+            return self.root
+        named = lake_address(self.config)
+        return named if str(named) == self.root else self.root
 
     @cached_property
     def store(self) -> LakeStore:
@@ -51,8 +64,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             ConfigError: there is no lake yet.
         """
         from gb_pipeline.reading.lake import Lake
+        from gb_pipeline.reading.opening import refuse_no_lake
 
-        Lake.open(self.root)
+        refuse_no_lake(self.store.storage)
         return Lake(self.store)
 
 

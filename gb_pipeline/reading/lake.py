@@ -58,8 +58,9 @@ class Lake(BarReader, LedgerReader, HistoryReader):
         """Open a lake.
 
         Args:
-            path: its root, the folder that `lake:` names in gb.yaml; or a gb.yaml, or the folder of one. By default GB_LAKE,
-                else the project of GB_CONFIG, of the working directory or of the nearest folder above it.
+            path: its root, the folder or `s3://bucket/prefix` that `lake:` names in gb.yaml; or a gb.yaml, or the folder of
+                one. By default GB_LAKE, else the project of GB_CONFIG, of the working directory or of the nearest folder
+                above it.
             create: make the folder if it is not there.
 
         Raises:
@@ -68,9 +69,10 @@ class Lake(BarReader, LedgerReader, HistoryReader):
         location = locate(path)
         store = LakeStore.at(location.root, state=location.state)
         root = store.storage.root
-        if create:
+        if create and isinstance(root, Path):
             root.mkdir(parents=True, exist_ok=True)
-        refuse_no_lake(root)
+        if not (create and store.storage.in_bucket):
+            refuse_no_lake(store.storage)
         return cls(store, facts=location.facts)
 
     def __repr__(self) -> str:

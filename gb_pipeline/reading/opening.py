@@ -9,9 +9,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_folder, state_folder
+from gb_pipeline.config.bucket import Address, Bucket, is_bucket, same_place
+from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_address, state_folder
 from gb_pipeline.config.source_facts import SourceFacts, read_facts
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.storage.address import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,12 @@ class Location:
     """Where a lake is.
 
     Attributes:
-        root: its folder.
+        root: its folder, or its place in an object store.
         state: folder of locks and limits; None for the default.
         facts: what the project's gb.yaml says of the sources; None without a project, for what the catalog remembers.
     """
 
-    root: Path
+    root: Address
     state: Path | None = None
     facts: tuple[SourceFacts, ...] | None = None
 
@@ -33,8 +35,8 @@ def locate(path: Path | str | None) -> Location:
     """The lake that is meant.
 
     Args:
-        path: its folder, a gb.yaml, or a folder with one. By default GB_LAKE, else the project of GB_CONFIG, of the working
-            directory or of the nearest folder above it.
+        path: its folder or `s3://bucket/prefix`, a gb.yaml, or a folder with one. By default GB_LAKE, else the project of
+            GB_CONFIG, of the working directory or of the nearest folder above it.
 
     Raises:
         ConfigError: no project was found, or its gb.yaml cannot be read.
@@ -50,7 +52,11 @@ def locate(path: Path | str | None) -> Location:
                     fix='name one: Lake.open("data"), or start in a folder of the project, or set GB_CONFIG or GB_LAKE',
                 ) from None
             return _of_project(file)
-        return Location(Path(named), *about_lake(Path(named), None))
+        root = as_address(named)
+        return Location(root, *about_lake(root, None))
+    if is_bucket(path):
+        root = as_address(path)
+        return Location(root, *about_lake(root, None))
     given = Path(path).expanduser()
     if given.is_file() and given.suffix in {".yaml", ".yml"}:
         return _of_project(given)
@@ -59,7 +65,16 @@ def locate(path: Path | str | None) -> Location:
     return Location(given, None, about_lake(given, given)[1] if (given / CONFIG_FILE).is_file() else None)
 
 
-def about_lake(root: Path, config: Path | None) -> tuple[Path | None, tuple[SourceFacts, ...] | None]:
+def as_address(text: Path | str) -> Address:
+    """A folder, or a place in an object store as the environment says that it is reached.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    return Bucket.parse(str(text)) if is_bucket(text) else Path(text)
+
+
+def about_lake(root: Address, config: Path | None) -> tuple[Path | None, tuple[SourceFacts, ...] | None]:
     """What a project says of its lake: the folder of state, and facts of the sources; nothing of another one's lake.
 
     Args:
@@ -68,7 +83,7 @@ def about_lake(root: Path, config: Path | None) -> tuple[Path | None, tuple[Sour
     """
     default_state = Path(os.environ["GB_STATE"]) if os.environ.get("GB_STATE") else None
     try:
-        if lake_folder(config).resolve() != root.resolve():
+        if not same_place(lake_address(config), root):
             return default_state, None
         state = state_folder(config)
     except ConfigError:
@@ -81,16 +96,22 @@ def about_lake(root: Path, config: Path | None) -> tuple[Path | None, tuple[Sour
 
 
 def _of_project(file: Path) -> Location:
-    root = lake_folder(file)
+    root = lake_address(file)
     return Location(root, *about_lake(root, file))
 
 
-def refuse_no_lake(root: Path) -> None:
+def refuse_no_lake(storage: Storage) -> None:
     """Let the root of a lake pass, and a folder in which there is nothing yet.
 
     Raises:
         ConfigError: there is no such folder, or it is not a lake.
+        LakeError: the object store cannot be asked.
     """
+    root = storage.root
+    if isinstance(root, Bucket):
+        if not storage.exists:
+            raise ConfigError(f"there is no lake at {root}", fix="fetch some data first, or correct bucket and prefix")
+        return
     if not root.is_dir():
         raise ConfigError(f"there is no lake at {root}", fix="fetch some data first, or open it with create=True")
     if (root / "lake").is_dir() or not any(entry for entry in root.iterdir() if not entry.name.startswith(".")):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
+from gb_pipeline.config.bucket import Address
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import parse_bar_table
@@ -25,12 +25,12 @@ class Overview:
     """What a lake holds.
 
     Attributes:
-        root: its folder.
+        root: its folder, or its place in an object store.
         rows: `resolution, series, sources, first, last`, one row per resolution; times are Datetime us UTC.
         damage: why something is not known, one sentence for each table.
     """
 
-    root: Path
+    root: Address
     rows: pl.DataFrame
     damage: tuple[str, ...]
 

@@ -1,18 +1,21 @@
 """This module knows where a lake is stored, and where this machine keeps its own state for it.
 
-Everything above asks `Storage` for addresses and options and never joins paths itself. State (locks, rate limits of vendors)
-is always local and has a folder of its own, so that a lake may be stored elsewhere.
+Everything above asks `Storage` for addresses and files and never joins paths itself. State (locks, rate limits of vendors, a copy
+of the catalog) is always local and has a folder of its own, so that a lake may be stored elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gb_pipeline.errors import ConfigError
+from gb_pipeline.config.bucket import Address, Bucket, is_bucket
+from gb_pipeline.errors import ConfigError, LakeError
+from gb_pipeline.storage.bucket_files import PROBE, BucketFiles
 from gb_pipeline.storage.files import Files, LocalFiles
+from gb_pipeline.storage.table_names import TableNames
 
 
 @dataclass(frozen=True)
@@ -20,37 +23,96 @@ class Storage:
     """The root of a lake.
 
     Attributes:
-        root: a local folder, absolute.
+        root: a local folder, absolute, or a place in an object store.
         state: a local folder for locks and rate limits.
-        options: of an object store; empty for a local folder.
     """
 
-    root: Path
+    root: Address
     state: Path
-    options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, root: Path | str, *, state: Path | str | None = None) -> Storage:
-        """The storage under a local folder, which need not exist yet.
+    def at(cls, root: Address | str, *, state: Path | str | None = None) -> Storage:
+        """The storage under a local folder or in an object store; neither need hold anything yet.
+
+        Args:
+            root: a folder, `s3://bucket/prefix`, or a `Bucket` where the environment does not say how it is reached.
+            state: by default `<folder>/state`, or `Bucket.default_state`.
 
         Raises:
-            ConfigError: the root is a file, or a kind of address that is not supported.
+            ConfigError: the root is a file, or an address that cannot be used.
         """
+        local = None if state is None else Path(state).expanduser().resolve()
+        if not isinstance(root, Bucket) and is_bucket(root):
+            root = Bucket.parse(str(root))
+        if isinstance(root, Bucket):
+            return cls(root, local or root.default_state)
         if "://" in str(root):
-            raise ConfigError(f"a lake cannot lie at {str(root).split('://', 1)[0]}:// yet", fix="name a local folder")
+            raise ConfigError(
+                f"a lake cannot lie at {str(root).split('://', 1)[0]}://",
+                fix="name a local folder, or a bucket as s3://bucket/prefix",
+            )
         path = Path(root).expanduser().resolve()
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file, not the folder of a lake", fix="name a folder")
-        return cls(path, path / "state" if state is None else Path(state).expanduser().resolve())
+        return cls(path, local or path / "state")
 
     @cached_property
     def files(self) -> Files:
         """Reading and writing under the root, by names relative to it."""
-        return LocalFiles(self.root)
+        return BucketFiles(self.root) if isinstance(self.root, Bucket) else LocalFiles(self.root)
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether it is in an object store, where looking for names costs a request each, and listing them several."""
+        return isinstance(self.root, Bucket)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a folder of it, or something of a lake was ever written to its place in an object store.
+
+        Raises:
+            LakeError: the object store cannot be asked.
+        """
+        if isinstance(self.root, Path):
+            return self.root.is_dir()
+        try:
+            return self.files.size(PROBE) is not None
+        except OSError as error:
+            raise LakeError(
+                str(error.strerror or error),
+                fix="correct the bucket, its endpoint and credentials (`lake` and `s3` in gb.yaml, or AWS_* variables)",
+            ) from None
+
+    @cached_property
+    def _names(self) -> TableNames:
+        return TableNames(self.files)
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a folder of a table, or of its mirrors; in an object store, whether it was announced."""
+        if self.in_bucket:
+            return self._names.knows(name)
+        folders = (self.table_name(name), f"log/{name}")
+        return any(self.files.size(folder) is not None for folder in folders)
+
+    def announce_table(self, name: str) -> None:
+        """Let everybody know of a table that is about to be made."""
+        if self.in_bucket:
+            self._names.add(name)
+
+    def possible_tables(self, names: Iterable[str]) -> list[str]:
+        """Of some tables those that may exist, in their order; for a folder all, as looking there costs nothing."""
+        if not self.in_bucket:
+            return list(names)
+        known = self._names.newest()
+        return [name for name in names if name in known]
 
     def table(self, name: str) -> str:
         """The address of a Delta table."""
-        return str(self.root / self.table_name(name))
+        return f"{self.root}/{self.table_name(name)}"
+
+    def delta_options(self) -> dict[str, str]:
+        """What delta-rs has to know to reach the tables; nothing for a local folder."""
+        return self.files.delta_options() if isinstance(self.files, BucketFiles) else {}
 
     @staticmethod
     def table_name(name: str) -> str:
@@ -58,11 +120,6 @@ class Storage:
         return f"lake/{name}"
 
     @property
-    def raw(self) -> Path:
-        """The folder of kept responses; there only where a source keeps them."""
-        return self.root / "raw"
-
-    @property
     def catalog(self) -> Path:
-        """The DuckDB catalog's file; always local, it is a projection."""
-        return self.root / "catalog.duckdb"
+        """The DuckDB catalog's file on this machine; of a lake in an object store it is a copy of the one there."""
+        return (self.state if isinstance(self.root, Bucket) else self.root) / "catalog.duckdb"

@@ -109,7 +109,8 @@ class Checkpoints:
             if f'"version":{version},'.encode() not in pointer:
                 # One that was cut off lacks its pointer, and would be left as it is.
                 self.files.delete(self._file(version))
-            DeltaTable(self.storage.table(self.name), version=version).create_checkpoint()
+            options = self.storage.delta_options()
+            DeltaTable(self.storage.table(self.name), version=version, storage_options=options).create_checkpoint()
         except (OSError, DeltaError) as error:
             raise LakeError(
                 f"no checkpoint of table {self.name} could be written: {str(error).splitlines()[0]}",

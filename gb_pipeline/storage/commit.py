@@ -73,6 +73,7 @@ class Draft:
     _pieces: list[Piece] = field(default_factory=list)
     _removed: list[pl.DataFrame] = field(default_factory=list)
     _transactions: dict[str, int] = field(default_factory=dict)
+    _carries: bool = False
     _adds: list[dict[str, Any]] = field(default_factory=list)
     _written: list[str] = field(default_factory=list)
 
@@ -99,10 +100,15 @@ class Draft:
         """An application transaction."""
         self._transactions[name] = version
 
+    def carry(self, note: Mapping[str, Any]) -> None:
+        """What the entry says besides, which is worth an entry by itself; nothing where the note is empty."""
+        self.info.update(note)
+        self._carries = self._carries or bool(note)
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self._pieces or self._removed or self._adds or self._transactions)
+        return not (self._pieces or self._removed or self._adds or self._transactions or self._carries)
 
     def write(self) -> list[dict[str, Any]]:
         """Write the pieces as files and flush them; their add actions. Nobody knows them before the entry is made."""
@@ -182,6 +188,8 @@ class Draft:
         info = {"timestamp": now, "operation": "WRITE", "operationParameters": {}, **self.info}
         data = encode_entry(self.table.name, version, actions, info)
         reach("entry_written")
+        if version == 0:
+            self.table.storage.announce_table(self.table.name)
         if not self._put_entry(entry_name(self.table.name, version), data):
             raise Conflict
         reach("committed")
@@ -262,6 +270,12 @@ def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterward
                 fix="check the disk (`gb doctor`), then run it again: what is there already is left alone",
             ) from error
         draft.discard()
+        raise
+    except LakeError:
+        draft.discard()
+        if not draft.is_committed and table.newest().version > draft.base.version:
+            # Where no lock keeps others away, what was read of other tables may already belong to their commit.
+            raise Conflict from None
         raise
     except BaseException:
         draft.discard()

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from gb_pipeline.config.private_files import FILE_MODE, private_folder
 from gb_pipeline.storage.workers import leaf_pool
 
 # With more files than this, one flush of the file system is cheaper than one of each file.
@@ -37,10 +38,6 @@ class Files(Protocol):
         """The size in bytes, None where there is no such file."""
         ...
 
-    def exists(self, name: str) -> bool:
-        """Whether there is a file or a folder of that name."""
-        ...
-
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a new file; it need not be durable before `flush`."""
         ...
@@ -49,8 +46,8 @@ class Files(Protocol):
         """Make written files durable, with the folders that hold them."""
         ...
 
-    def put(self, name: str, data: bytes) -> None:
-        """Replace a file as a whole, durably."""
+    def put(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """Replace a file as a whole, durably; a private one, with its folder, is for its owner only where permissions exist."""
         ...
 
     def replace(self, name: str, data: bytes) -> None:
@@ -99,10 +96,6 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def exists(self, name: str) -> bool:
-        """Whether there is a file or a folder of that name."""
-        return self.size(name) is not None
-
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a new file; it is durable after `flush`."""
         path = self.path(name)
@@ -131,9 +124,12 @@ class LocalFiles:
                 folders[folder] = None
         _sync_all(list(folders))
 
-    def put(self, name: str, data: bytes) -> None:
-        """Replace a file as a whole, durably."""
-        temporary = self._write_temporary(name, data)
+    def put(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """Replace a file as a whole, durably; a private one, with its folder, is for its owner only."""
+        if private:
+            folder = Path(self.path(name)).parent
+            private_folder(private_folder(folder.parent) / folder.name)
+        temporary = self._write_temporary(name, data, mode=FILE_MODE if private else 0o644)
         try:
             os.replace(temporary, self.path(name))  # noqa: PTH105
         except BaseException:
@@ -176,17 +172,20 @@ class LocalFiles:
                     entry = os.lstat(path)
                     yield path[len(str(self.root)) + 1 :], entry.st_size, entry.st_mtime
 
-    def _write_temporary(self, name: str, data: bytes, *, durable: bool = True) -> str:
+    def _write_temporary(self, name: str, data: bytes, *, durable: bool = True, mode: int = 0o644) -> str:
         """Write the data to a file with a name of its own in the same folder; its path."""
         folder, _, file_name = self.path(name).rpartition("/")
         temporary = f"{folder}/.{file_name}.{secrets.token_hex(6)}.tmp"
         try:
             try:
-                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             except FileNotFoundError:
                 Path(folder).mkdir(parents=True, exist_ok=True)
-                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             try:
+                if mode == FILE_MODE:
+                    # The umask does not decide who reads it.
+                    os.fchmod(handle, mode)
                 _write_all(handle, data)
                 if durable:
                     os.fsync(handle)

@@ -9,21 +9,18 @@ Only the owner of the lake enters the folder.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
-import secrets
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from gb_pipeline.config.private_files import private_folder, private_opener
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage.address import Storage
-from gb_pipeline.storage.files import sync
+from gb_pipeline.storage.parquet import means_damage
 
+# Their folder, relative to the root of the lake.
+RAW = "raw"
 _LEVEL = 3
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -34,14 +31,14 @@ class RawBody:
 
     Attributes:
         hash: SHA-256 of its bytes, 64 digits.
-        path: its file.
+        address: of its file.
         state: `intact`, `missing`, or `damaged` where its bytes are not those that the name promises.
         bytes: size as it came; 0 unless intact.
         stored_bytes: size of the file; 0 where it is missing.
     """
 
     hash: str
-    path: Path
+    address: str
     state: str
     bytes: int = 0
     stored_bytes: int = 0
@@ -61,17 +58,15 @@ class RawStore:
 
     def __init__(self, storage: Storage) -> None:
         """Nothing is opened."""
-        self._folder = storage.raw
+        self._files, self._root = storage.files, storage.root
 
-    def path(self, name: str) -> Path:
-        """The path of a body with this hash, whether it exists or not.
+    def address(self, name: str) -> str:
+        """Where a body with this hash is, whether it exists or not.
 
         Raises:
             LakeError: that is not a SHA-256 in hexadecimal.
         """
-        if not _HASH.fullmatch(name):
-            raise LakeError(f"{name[:80]!r} is not a SHA-256", fix="take hashes from the column `raw` of `fetches`")
-        return self._folder / name[:2] / f"{name}.zst"
+        return f"{self._root}/{_file_name(name)}"
 
     def put(self, body: bytes) -> str:
         """Keep a body, durably, and at once: it is there after a power cut.
@@ -85,28 +80,14 @@ class RawStore:
             LakeError: it cannot be written; nothing of it is left.
         """
         name = hashlib.sha256(body).hexdigest()
-        path = self.path(name)
         if self.inspect(name).state == "intact":
             return name
-        temporary = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
-        is_new_folder = not path.parent.is_dir()
         try:
-            private_folder(private_folder(self._folder) / path.parent.name)
             # The umask does not decide who reads what a vendor was paid for.
-            with open(temporary, "wb", opener=private_opener) as file:
-                file.write(_compress(body))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            sync(path.parent)
-            if is_new_folder:
-                sync(self._folder)
-                sync(self._folder.parent)
+            self._files.put(_file_name(name), _compress(body), private=True)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise LakeError(
-                f"a response could not be kept in {self._folder}: {error.strerror or error}",
+                f"a response could not be kept in {self._root}/{RAW}: {error.strerror or error}",
                 fix="check free space and permissions (`gb doctor`), or set `keep_raw: false`; then run it again",
             ) from error
         return name
@@ -117,16 +98,22 @@ class RawStore:
         Raises:
             LakeError: it is not there, or its file is damaged.
         """
-        path = self.path(name)
+        place = self.address(name)
         try:
-            body = _decompress(path)
+            data = self._files.read(_file_name(name))
         except FileNotFoundError:
-            raise LakeError(f"the response {name} is not there: {path}", fix="restore it, or fetch again") from None
-        except (OSError, pa.ArrowException):
-            body = b""
+            raise LakeError(f"the response {name} is not there: {place}", fix="restore it, or fetch again") from None
+        except OSError as error:
+            if not means_damage(error):
+                raise LakeError(
+                    f"the response in {place} cannot be read: {error.strerror or error}",
+                    fix="check permissions, the disk or the network (`gb doctor`); that says nothing of what is in it",
+                ) from error
+            data = b""
+        body = _decompress(data)
         if hashlib.sha256(body).hexdigest() != name:
             raise LakeError(
-                f"the response in {path} is damaged: its bytes are not those it is named after",
+                f"the response in {place} is damaged: its bytes are not those it is named after",
                 fix="restore the file; or delete it and fetch again",
             )
         return body
@@ -137,14 +124,23 @@ class RawStore:
         Raises:
             LakeError: that is not a SHA-256 in hexadecimal.
         """
-        path = self.path(name)
-        if not path.is_file():
-            return RawBody(name, path, "missing")
-        stored = path.stat().st_size
+        place = self.address(name)
         try:
-            return RawBody(name, path, "intact", len(self.get(name)), stored)
+            stored = self._files.size(_file_name(name))
+        except OSError:
+            stored = None
+        if stored is None:
+            return RawBody(name, place, "missing")
+        try:
+            return RawBody(name, place, "intact", len(self.get(name)), stored)
         except LakeError:
-            return RawBody(name, path, "damaged", 0, stored)
+            return RawBody(name, place, "damaged", 0, stored)
+
+
+def _file_name(name: str) -> str:
+    if not _HASH.fullmatch(name):
+        raise LakeError(f"{name[:80]!r} is not a SHA-256", fix="take hashes from the column `raw` of `fetches`")
+    return f"{RAW}/{name[:2]}/{name}.zst"
 
 
 def _compress(body: bytes) -> bytes:
@@ -152,8 +148,12 @@ def _compress(body: bytes) -> bytes:
     return packed
 
 
-def _decompress(path: Path) -> bytes:
-    # A stream needs no size beforehand, and ends with an error where the file ends too early.
-    with pa.input_stream(str(path), compression="zstd") as stream:
-        body: bytes = stream.read()
+def _decompress(data: bytes) -> bytes:
+    """What was compressed; nothing where the bytes are damaged."""
+    try:
+        # A stream needs no size beforehand, and ends with an error where the bytes end too early.
+        with pa.input_stream(pa.BufferReader(data), compression="zstd") as stream:
+            body: bytes = stream.read()
+    except (OSError, pa.ArrowException):
+        return b""
     return body

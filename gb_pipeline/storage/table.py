@@ -73,7 +73,7 @@ class Table:
             return self._newest
 
     def _follow(self) -> None:
-        if self._newest.version < 0 and not self._has_traces():
+        if self._newest.version < 0 and not self.storage.has_table(self.name):
             return
         self._refuse_moved()
         if self._newest.version < 0 and (seal := self.checkpoints.seal()) is not None:
@@ -87,10 +87,6 @@ class Table:
             # Those before a damaged one count.
             self._apply(entries)
         self._refuse_backwards()
-
-    def _has_traces(self) -> bool:
-        """Whether there is a folder of it, or of its mirrors."""
-        return any(map(self.files.exists, (self.storage.table_name(self.name), f"log/{self.name}")))
 
     def accept(self, entry: Entry, data: bytes) -> None:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
@@ -238,6 +234,9 @@ class Table:
     def _refuse_backwards(self) -> None:
         """Refuse a table that lost an entry, as its mirror has a later one, or that was replaced, as the mirror is of another."""
         version = self._newest.version
+        if self._compared and self.storage.in_bucket:
+            # A store that has acknowledged an entry does not lose it, and every look is a request.
+            return
         if self.files.size(self._mirror_name(version + 1)) is not None:
             if self.entry(version + 1) is not None:
                 # Somebody committed between the two looks.
@@ -251,7 +250,7 @@ class Table:
                     else f"the newest entries are lost from {version + 1} on"
                 )
                 raise damaged_log(self.name, problem)
-        if version < 0 and (self.mirrored_versions() or self.entry_versions()):
+        if version < 0 and not self.storage.in_bucket and (self.mirrored_versions() or self.entry_versions()):
             if self.entry(0) is not None:
                 # Somebody made the table between the two looks.
                 self.newest()
@@ -302,13 +301,17 @@ class Tables:
         """
         return _View(self, seen)
 
+    def possible(self) -> list[Dataset]:
+        """The declarations of tables that may exist, in their order: all, but where looking for each would take a request."""
+        return [self.datasets[name] for name in self.storage.possible_tables(item.name for item in self.datasets)]
+
     def existing(self, damaged: list[LakeError] | None = None) -> Iterator[Snapshot]:
         """The newest versions of all tables that exist, in the order of their declaration.
 
         Args:
             damaged: takes the errors of tables whose contents are not known, which are left out; without it they raise.
         """
-        for dataset in self.datasets:
+        for dataset in self.possible():
             try:
                 newest = self.newest(dataset.name)
             except LakeError as error:

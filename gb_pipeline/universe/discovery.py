@@ -109,7 +109,8 @@ def _refresh(
     force: bool,
     now: datetime,
 ) -> Refreshed:
-    path = discovered.universe_file(store.storage.root, source.name)
+    home = discovered.universe_home(store.storage.root, source.folder)
+    path = discovered.universe_file(home, source.name)
     before = discovered.read(path)
     listed = fetch_list(store, source, turnover=conditions.top is not None, provider=provider)
     chosen = choose(listed, conditions, source)

@@ -66,7 +66,7 @@ def test_a_stored_lake_is_in_order(gb: Gb, stored: Path) -> None:
         (("exchange: binance", "exchange: nope"), "nope"),
         (("start: 2024-01-01", "calendar: XNYX\n    start: 2024-01-01"), "XNYX"),
         (("asset_class: crypto", "asset_class: equity"), "does not have"),
-        (("lake: data", "lake: s3://bucket/lake"), "lake cannot be at s3:// yet"),
+        (("lake: data", "lake: gs://bucket/lake"), "lake cannot be at gs://"),
         (("start: 2024-01-01", "start: soon"), "sources.sim.start"),
         (("start:", "strat:"), "strat"),
         (("lake: data", "lake: gb.yaml"), "cannot be written"),

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from gb_pipeline.config.credentials import is_credential
-from gb_pipeline.config.places import lake_folder
+from gb_pipeline.config.places import lake_address
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 
@@ -138,7 +138,7 @@ def test_env_beside_gb_yaml_is_read_and_the_real_environment_wins(
     folder = write(tmp_path, '{key: "${GB_TEST_KEY}", secret: "${GB_TEST_FILE}", token: "${GB_TEST_EMPTY}"}', env)
     chosen = Settings.load(folder).source("s")
     assert [chosen.credential(name) for name in ("key", "secret", "token")] == ["real", "a$b ${c} #d", "x"]
-    assert lake_folder(folder) == Settings.load(folder).lake == tmp_path / "deep" / "lake"
+    assert lake_address(folder) == Settings.load(folder).lake == tmp_path / "deep" / "lake"
     assert "GB_TEST_FILE" not in os.environ
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline.config.environment import ReadableByOthersWarning
-from gb_pipeline.config.places import lake_folder, state_folder
+from gb_pipeline.config.places import lake_address, state_folder
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 
@@ -25,8 +25,8 @@ def write(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("address", [
-    "s3://bucket/lake", "S3://bucket", "s3a://b/l", "gs://bucket/lake", "abfss://c@a.dfs.core.windows.net/l", "file:///srv/lake",
-    "hdfs://host:9000/lake", "https://host/lake", " s3://bucket/lake", "s3:/bucket/lake", "memory://", "az://x",
+    "S3://bucket", "s3a://b/l", "gs://bucket/lake", "abfss://c@a.dfs.core.windows.net/l", "file:///srv/lake",
+    "hdfs://host:9000/lake", "https://host/lake", " s3://bucket/lake", "memory://", "az://x",
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["lake", "state"])
 def test_a_place_that_is_no_local_folder_is_refused_at_load(
@@ -38,12 +38,17 @@ def test_a_place_that_is_no_local_folder_is_refused_at_load(
         Settings.load(folder)
     assert f"{name}: /" in caught.value.fix
     with pytest.raises(ConfigError, match=f"{name} cannot be at "):
-        (lake_folder if name == "lake" else state_folder)(folder)
+        (lake_address if name == "lake" else state_folder)(folder)
     write(tmp_path, "")
     monkeypatch.setenv(f"GB_{name.upper()}", address)
     with pytest.raises(ConfigError, match=f"{name} cannot be at "):
         Settings.load(folder)
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "gb.yaml"]
+
+
+def test_state_is_a_local_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="state cannot be at s3://"):
+        Settings.load(write(tmp_path, "state: s3://bucket/state"))
 
 
 @pytest.mark.parametrize("value", ["[a]", "{a: b}", '"a\\0b"'])

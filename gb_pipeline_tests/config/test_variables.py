@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.config.places import lake_folder
+from gb_pipeline.config.places import lake_address
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 
@@ -59,12 +59,12 @@ def test_an_unset_variable_is_named(tmp_path: Path) -> None:
 
 def test_a_lake_is_found_without_the_variables_of_its_sources(tmp_path: Path) -> None:
     folder = write(tmp_path, '"${GB_TEST_ABSENT}"', more="lake: bars\n")
-    assert lake_folder(folder) == tmp_path / "bars"
+    assert lake_address(folder) == tmp_path / "bars"
 
 
 def test_a_lake_may_lie_where_a_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GB_TEST_ROOT", str(tmp_path / "elsewhere"))
     folder = write(tmp_path, "1", more="lake: ${GB_TEST_ROOT}/bars\n")
-    assert lake_folder(folder) == Settings.load(folder).lake == tmp_path / "elsewhere" / "bars"
+    assert lake_address(folder) == Settings.load(folder).lake == tmp_path / "elsewhere" / "bars"
     monkeypatch.setenv("GB_LAKE", str(tmp_path / "third"))
-    assert lake_folder(folder) == Settings.load(folder).lake == tmp_path / "third"
+    assert lake_address(folder) == Settings.load(folder).lake == tmp_path / "third"

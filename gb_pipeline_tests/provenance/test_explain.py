@@ -220,7 +220,7 @@ def test_a_bar_that_is_not_there_says_why(sim: Simulation, lake: Lake) -> None:
 @pytest.mark.parametrize("harm", ["missing", "damaged"])
 def test_bytes_that_are_gone_are_said_to_be_gone(sim: Simulation, lake: Lake, harm: str) -> None:
     fetch(lake, source(sim), "r1")
-    path = RawStore(lake.store.storage).path(fetches.read(lake.store.tables)["raw"].item(0)[1])
+    path = Path(RawStore(lake.store.storage).address(fetches.read(lake.store.tables)["raw"].item(0)[1]))
     if harm == "missing":
         path.unlink()
     else:

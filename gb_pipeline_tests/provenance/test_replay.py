@@ -199,7 +199,7 @@ def test_a_response_that_cannot_be_read_is_a_problem_and_changes_nothing(
 ) -> None:
     ingest(store, source(sim), MINUTE, [job(days=1)])
     before = bars(store)
-    path = RawStore(store.storage).path(fetches.read(store.tables)["raw"].item(0)[0])
+    path = Path(RawStore(store.storage).address(fetches.read(store.tables)["raw"].item(0)[0]))
     if harm == "missing":
         path.unlink()
     elif harm == "damaged":

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_pipeline.config import strict_yaml
-from gb_pipeline.config.places import lake_folder
+from gb_pipeline.config.places import lake_address
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline_tests.security.bounded import run
@@ -57,7 +57,7 @@ def test_a_hostile_gb_yaml_is_refused_within_bounded_memory(tmp_path: Path, name
     assert SECRET not in ended.text
     assert ended.megabytes < 200
     with pytest.raises(ConfigError):
-        lake_folder(tmp_path)
+        lake_address(tmp_path)
 
 
 def test_what_people_write_is_read_as_ever(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gb_pipeline.config.settings import DailyQuota, RateLimit
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.http.quota import QuotaBook
 from gb_pipeline.providers.http.rate_limit import Cooldown, RateLimiter
-from gb_pipeline.storage.raw_responses import RawStore
+from gb_pipeline.storage.raw_responses import RAW, RawStore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no such permissions here")
 
@@ -64,7 +64,7 @@ def test_kept_answers_are_private(tmp_path: Path, mask: int) -> None:
     storage = LakeStore.at(tmp_path).storage
     with umask(mask):
         name = RawStore(storage).put(b"what was paid for")
-    expect_private(storage.raw, files=1)
+    expect_private(tmp_path / RAW, files=1)
     assert RawStore(storage).get(name) == b"what was paid for"
 
 

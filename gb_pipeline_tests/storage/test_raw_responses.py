@@ -41,7 +41,7 @@ def test_a_body_comes_back_as_it_came(store: RawStore, body: bytes) -> None:
 def test_the_same_body_is_kept_once_and_not_written_again(store: RawStore, tmp_path: Path) -> None:
     name = store.put(BODY)
     (file,) = files(tmp_path)
-    assert file == store.path(name) == tmp_path / "raw" / name[:2] / f"{name}.zst"
+    assert file == Path(store.address(name)) == tmp_path / "raw" / name[:2] / f"{name}.zst"
     before = file.stat()
     assert store.put(BODY) == name
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -50,16 +50,16 @@ def test_the_same_body_is_kept_once_and_not_written_again(store: RawStore, tmp_p
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd on this machine")
 def test_other_tools_read_it(store: RawStore) -> None:
-    path = store.path(store.put(BODY))
+    path = Path(store.address(store.put(BODY)))
     assert subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout == BODY
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "longer", "another"])
 def test_damage_is_found_on_reading_and_healed_by_the_next_fetch(store: RawStore, harm: str) -> None:
     name = store.put(BODY)
-    path = store.path(name)
+    path = Path(store.address(name))
     whole = path.read_bytes()
-    other = store.path(store.put(b"another")).read_bytes()
+    other = Path(store.address(store.put(b"another"))).read_bytes()
     flipped = whole[:20] + bytes([whole[20] ^ 1]) + whole[21:]
     path.write_bytes(
         {"cut": whole[:-3], "flipped": flipped, "empty": b"", "longer": whole + b"x", "another": other}[harm]

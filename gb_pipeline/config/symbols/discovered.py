@@ -1,7 +1,8 @@
 """This module keeps what `symbols: {discover: ...}` found the last times that the vendor was asked.
 
-It is the file `<lake>/universe/<source>.csv`, which `gb symbols refresh` writes and everything else reads: a source never asks its
-vendor for symbols while it is loaded. Asking and choosing are in `universe.discovery`.
+It is the file `<lake>/universe/<source>.csv`, or `universe/<source>.csv` beside gb.yaml where the lake is in an object store.
+`gb symbols refresh` writes it and everything else reads it: a source never asks its vendor for symbols while it is loaded.
+Asking and choosing are in `universe.discovery`.
 
 A line is one stay of an instrument. Nothing is ever taken out of the file: who leaves keeps its line, its data, its assets
 and its days, and who comes back gets another line.
@@ -14,6 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
+from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.symbols.membership_intervals import MembershipInterval, by_code
 from gb_pipeline.config.symbols.spec import SymbolSettings, canonical
 from gb_pipeline.config.symbols.table import Line, Problems, csv_text, read_lines, unsafe, write_whole
@@ -59,9 +61,14 @@ class Entry:
 COLUMNS = tuple(field.name for field in fields(Entry))
 
 
-def universe_file(lake: Path, source: str) -> Path:
+def universe_home(lake: Address, project: Path) -> Path:
+    """The folder below which universes are kept: the lake's, or the project's where the lake is in an object store."""
+    return lake if isinstance(lake, Path) else project
+
+
+def universe_file(home: Path, source: str) -> Path:
     """Where the universe of a source is kept."""
-    return lake / "universe" / f"{source}.csv"
+    return home / "universe" / f"{source}.csv"
 
 
 def read(path: Path) -> tuple[Entry, ...]:

@@ -66,7 +66,7 @@ class Universe:
         start: date,
         end: date | None,
         folder: Path,
-        lake: Path | None,
+        home: Path | None,
     ) -> Universe:
         """Read the files that a source's `symbols` name.
 
@@ -77,7 +77,7 @@ class Universe:
             start: first session of the source; who left a point-in-time list before is not one of its symbols.
             end: first session that is not wanted, if any; who joins later is none either.
             folder: of gb.yaml.
-            lake: root of the lake, where discoveries are kept.
+            home: where discoveries are kept, `universe_home`.
 
         Raises:
             ConfigError: a file is missing or unusable, with its lines.
@@ -98,8 +98,8 @@ class Universe:
                 code: own for code, own in every.items() if any(interval.touches(start, end) for interval in own)
             }
             from_file = tuple(SymbolSettings(code=code) for code in intervals)
-        elif spec.discover is not None and lake is not None:
-            path = discovered.universe_file(lake, source)
+        elif spec.discover is not None and home is not None:
+            path = discovered.universe_file(home, source)
             entries = discovered.read(path)
             intervals = discovered.intervals_by_code(entries)
             from_file = discovered.symbol_settings(entries)

@@ -23,7 +23,7 @@ _OPEN_GAPS = "select count(*) from gaps where reason in ('unknown', 'fetch_faile
 
 def build_catalog_resource(settings: Settings) -> DuckDBResource:
     """The catalog's file for any asset that wants to ask it with SQL: read-only, so that nobody ever locks it."""
-    path = LakeStore.at(settings.lake).storage.catalog
+    path = LakeStore.at(settings.lake, state=settings.state).storage.catalog
     return DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
 
 
