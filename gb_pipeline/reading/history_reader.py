@@ -1,19 +1,24 @@
-"""`HistoryReader`, the methods of a lake about its content as a whole and over time: fingerprints.
+"""`HistoryReader`, the methods of a lake about its content as a whole and over time: fingerprints and changes.
 
-`fingerprints` answers them.
+`fingerprints` and `gb_pipeline.lake.changes` answer them.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
+
+import polars as pl
+
+from gb_pipeline.lake.changes import moment_of_version, read_changes
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.reading.arguments import Moment, Selection, Symbols
+from gb_pipeline.reading.arguments import EARLIEST, Moment, Selection, Symbols, moment
 from gb_pipeline.reading.fingerprints import Fingerprint, make_fingerprint
 from gb_pipeline.reading.ledgers import require_known
 
 
 class HistoryReader:
-    """Fingerprints of a lake."""
+    """Fingerprints and changes of a lake."""
 
     _store: LakeStore
 
@@ -63,3 +68,57 @@ class HistoryReader:
         )
         require_known(self._store.tables, found.series, selection)
         return found
+
+    def changes(
+        self,
+        since: Moment | int | None,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        until: Moment | int | None = None,
+    ) -> pl.DataFrame:
+        """What became known of bars after a moment: for jobs that compute only what moved.
+
+        Applied in their order to `bars` as of `since`, the changes give `bars` as of `until`. To go on from here, pass the
+        largest `known_at` of one resolution as `since` the next time. Only files that may hold
+        versions of these moments are opened.
+
+        Args:
+            since: the moment up to which everything is known already, exclusive; or a version of the table of bars, such as
+                `WriteReport.version`, with a `resolution`; or None for everything from the beginning.
+            start, end: half-open range of bar opens.
+            until: the last moment, inclusive, or a version; now by default.
+
+        Returns:
+            One row per change: `source, symbol, resolution, timestamp, kind, old_<column>` and `new_<column>` of all numbers
+            (Decimal(38,18)), `known_at` (Datetime us UTC); in the order of `known_at`, then by series and timestamp. `kind` is
+            `added` (the old numbers are null), `restated`, `withdrawn` (the vendor no longer returns the bar, whose numbers stay)
+            or `returned` (it does so again).
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
+            ConfigError: a version that means no moment.
+            LakeError: versions of these moments are lost, or the entry of a version was vacuumed.
+
+        Example:
+            >>> lake.changes(report.version, "coinbase", resolution="1m").group_by("symbol", "kind").len()
+        """
+        selection = Selection.of(source, symbols, resolution, start, end, clock=self._store.clock)
+        rows = read_changes(
+            self._store.tables,
+            self._moment(since, selection) or EARLIEST,
+            self._moment(until, selection),
+            selection.source,
+            selection.resolution,
+            selection.symbols,
+            selection.bounds,
+        )
+        return require_known(self._store.tables, rows, selection)
+
+    def _moment(self, value: Moment | int | None, selection: Selection) -> datetime | None:
+        if isinstance(value, int):
+            return moment_of_version(self._store.tables, selection.resolution, value)
+        return moment(value, self._store.clock)

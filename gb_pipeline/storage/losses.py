@@ -53,6 +53,10 @@ class Loss:
             and self.valid_at(moment)
         )
 
+    def first_moment_after(self, moment: datetime) -> datetime:
+        """The first moment after another one of which something may be lost."""
+        return max(moment, _moment(self.known_from))
+
     def valid_at(self, moment: datetime) -> bool:
         """Whether some of these versions may have been valid at a moment."""
         return _moment(self.known_from) <= moment < _moment(self.known_until)
