@@ -19,6 +19,7 @@ Nothing is caught, retried or translated here.
     ├── WindowRefused               a frame that cannot be stored as it is
     ├── LakeError                   the lake's tables cannot do what was asked
     │   ├── CompactionRefused       the rewritten file is not provably the same
+    │   ├── PinRefused              what a pin names is not there any more as it was; `differences` lists the bars
     │   ├── DamagedFile             a data file is missing or not what was written (in `storage.parquet`)
     │   └── DamagedLog              a table's log is missing entries, or one is not what was written (in `storage.log`)
     └── ReadError                   a query that the lake cannot answer
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 
 class GbError(Exception):
@@ -141,6 +143,15 @@ class LakeError(GbError):
 
 class CompactionRefused(LakeError):
     """The rewritten file is not provably the same as what it would replace; nothing was changed."""
+
+
+class PinRefused(LakeError):
+    """What a pin names is not there any more as it was; `differences` is a Polars frame with a row per bar that differs."""
+
+    def __init__(self, what: str, *, differences: Any = None, fix: str = "") -> None:
+        """Carry the differences."""
+        super().__init__(what, fix=fix)
+        self.differences = differences
 
 
 class ReadError(GbError):

@@ -1,26 +1,34 @@
-"""`HistoryReader`, the methods of a lake about its content as a whole and over time: fingerprints and changes.
+"""`HistoryReader`, the methods of a lake about its content as a whole and over time: fingerprints, changes and pins.
 
-`fingerprints` and `gb_pipeline.lake.changes` answer them.
+`fingerprints`, `pins` and `gb_pipeline.lake.changes` answer them.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
 
 import polars as pl
 
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.lake import pins
 from gb_pipeline.lake.changes import moment_of_version, read_changes
+from gb_pipeline.lake.pins import Pin
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import EARLIEST, Moment, Selection, Symbols, moment
 from gb_pipeline.reading.fingerprints import Fingerprint, make_fingerprint
 from gb_pipeline.reading.ledgers import require_known
+from gb_pipeline.reading.pins import Replay, make_pin, open_pin, parse_series
+from gb_pipeline.reading.request import Context
 
 
 class HistoryReader:
-    """Fingerprints and changes of a lake."""
+    """Fingerprints, changes and pins of a lake."""
 
     _store: LakeStore
+    _context: Context
 
     def fingerprint(
         self,
@@ -122,3 +130,87 @@ class HistoryReader:
         if isinstance(value, int):
             return moment_of_version(self._store.tables, selection.resolution, value)
         return moment(value, self._store.clock)
+
+    def pin(
+        self,
+        name: str,
+        symbols: Symbols,
+        resolution: Resolution | str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        source: str | None = None,
+        as_of: Moment | None = None,
+    ) -> Pin:
+        """Give what is known of some series a name, so that it can be read again, exactly so.
+
+        The pin is stored as `pins/<name>.json` of the lake; `Pin.to_json` is the same for a repository of your own. Up to a million
+        bars are copied beside it, so that `replay` can tell differences bar by bar; of more it tells the sessions.
+
+        Args:
+            name: up to 80 letters, digits and `. - _`.
+            symbols: codes, or `SOURCE:SYMBOL`; one or several.
+            resolution: such as `1m`.
+            start, end: half-open range of bar opens; everything by default.
+            source: of codes without one; all sources that have them by default.
+            as_of: what was known at this moment; by default, and at the latest, at the newest one of the lake.
+
+        Returns:
+            The pin, with the exact moment and the fingerprint of each series; the stored one if it says the same already.
+
+        Raises:
+            ConfigError: no name of a pin, or one that is taken by something else.
+            NoDataInRange: one of the series has no bar in the range.
+
+        Example:
+            >>> lake.pin("momentum-2024", ["coinbase:BTC-USD", "coinbase:ETH-USD"], "1d", "2020-01-01", "2024-01-01").fingerprint
+            '51b0...'
+        """
+        selection = Selection.of(source, None, resolution, start, end, as_of, clock=self._store.clock)
+        window = None if selection.bounds is None else selection.window
+        chosen, kind = parse_series(symbols, source), Resolution.parse(resolution)
+        return make_pin(self._context, name, chosen, kind, window, selection.as_of, version("gb_pipeline"))
+
+    def pins(self) -> list[Pin]:
+        """All pins of the lake, by name.
+
+        Raises:
+            LakeError: one of them is damaged.
+        """
+        return [pins.read_pin(self._store.storage, name) for name in pins.pin_names(self._store.storage)]
+
+    def unpin(self, name: str) -> None:
+        """Forget a pin, and the copy of its bars. No bar of the lake is touched.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        pins.remove_pin(self._store.storage, name)
+
+    def replay(self, pin: Pin | Path | str) -> Replay:
+        """What a pin names, read like a lake, once every bar of it was compared with its fingerprint.
+
+        Args:
+            pin: its name, itself, or a file that holds its `to_json`.
+
+        Returns:
+            A reader with `bars`, `wide`, `returns` and all other methods that return prices. Ends of a range that are left open are
+            those of the pin; the moment is the pin's, or an earlier one that is named.
+
+        Raises:
+            PinRefused: bars are not as they were; its `differences` is a frame with one row per bar: `source, symbol, resolution,
+                session, timestamp, kind` (`missing`, `added`, `changed`; `session` where no copy of the bars is kept),
+                `then_<column>` and `now_<column>`.
+            ConfigError: there is no such pin.
+
+        Example:
+            >>> lake.replay("momentum-2024").wide("close", None, "1d")
+        """
+        if isinstance(pin, Path):
+            try:
+                pin = Pin.from_json(pin.read_bytes(), str(pin))
+            except FileNotFoundError:
+                raise ConfigError(f"there is no file {pin}", fix="name a pin, or the file of one") from None
+        elif isinstance(pin, str):
+            pin = pins.read_pin(self._store.storage, pin)
+        return open_pin(self._context, pin)

@@ -31,7 +31,7 @@ from gb_pipeline.storage.table import Table, Tables
 class Question:
     """What is asked: symbols in their order, each once, of one resolution in a half-open window.
 
-    `symbols` empty means every symbol of the source.
+    `symbols` empty means every symbol of the source; `series` are the only ones (source and symbol) that may answer.
     """
 
     symbols: tuple[str, ...]
@@ -39,6 +39,7 @@ class Question:
     window: Window
     source: str | None = None
     as_of: datetime | None = None
+    series: frozenset[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def make_plan(tables: Tables, question: Question) -> Plan:
     """
     listed = {precision: select_files(tables, question, precision) for precision in Precision}
     wanted = _find_series(tables, question, listed)
+    if question.series is not None:
+        wanted = [series for series in wanted if series in question.series]
     precision = Precision.WIDE if listed[Precision.WIDE].height else Precision.STANDARD
     if question.resolution.intraday and len(wanted) <= _FEW:
         return Plan(tuple(_plan_one(tables, question, listed, precision, *series) for series in wanted), precision)

@@ -1,4 +1,4 @@
-"""What is told of the past as a whole: changes lead from one state to another, and every state has its fingerprint."""
+"""What is told of the past as a whole: changes lead from one state to another, each state has a fingerprint, and pins stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gb_pipeline_tests.laws.answers import SLOTS
 from gb_pipeline_tests.laws.law import law
 from gb_pipeline_tests.laws.model import SOURCE
 from gb_pipeline_tests.laws.test_as_of import STEPS
-from gb_pipeline_tests.laws.world import Step, World
+from gb_pipeline_tests.laws.world import Compact, Step, Upkeep, World
 
 State = dict[tuple[object, ...], tuple[object, ...]]
 
@@ -56,6 +56,27 @@ def test_the_fingerprint_of_a_moment_is_that_of_its_bars(steps: list[Step]) -> N
                     combine(rows.select("session", "fingerprint"))
                     for rows in told.partition_by("source", "symbol", maintain_order=True)
                 ]
+
+
+@law(st.lists(STEPS, min_size=3, max_size=8), st.lists(STEPS, min_size=3, max_size=8), few=5)
+def test_a_pin_replays_to_the_same_numbers_whatever_happens_after_it(before: list[Step], after: list[Step]) -> None:
+    """Restatements, withdrawals, series that go wide, compaction, vacuum: history is never removed."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        for step in before:
+            world.take(step)
+        pinned = {}
+        for kind in SLOTS:
+            held = world.copies[kind][-1].bars if world.copies[kind] else pl.DataFrame()
+            if held.height:
+                codes = [f"{SOURCE}:{code}" for code in held["symbol"].unique().sort()]
+                Lake(world.store).pin(f"pin-{kind}", codes, kind)
+                pinned[kind] = Lake(world.store).bars(None, kind, source=SOURCE).drop("source").rows()
+        for step in [*after, Compact(0), Upkeep("vacuum")]:
+            world.take(step)
+        for kind, rows in pinned.items():
+            replay = Lake(world.store).replay(f"pin-{kind}")
+            assert replay.bars(None, kind).drop("source").rows() == rows
 
 
 def state(lake: Lake, kind: str, moment: datetime | None) -> State:

@@ -1,0 +1,47 @@
+"""`gb pin`, `gb pins`, `gb unpin`."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline_tests.bars import SetClock, day, minutes
+from gb_pipeline_tests.cli.console import Gb
+from gb_pipeline_tests.exchanged import exchange
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LakeStore:
+    store = LakeStore.at(tmp_path, clock=SetClock(datetime(2024, 2, 1, tzinfo=UTC)))
+    store.write_bars("sim", "BTC-USD", "1m", day("2024-01-02"), minutes("2024-01-02", 4))
+    return store
+
+
+def test_a_pin_is_made_listed_checked_and_forgotten(gb: Gb, store: LakeStore, tmp_path: Path) -> None:
+    made = gb("pin", "first", "sim", "-r", "1m", "--json", "--lake", tmp_path)
+    assert json.loads(made.out)["name"] == "first"
+    told = gb("pins", "--verify", "--lake", tmp_path)
+    assert (told.code, "as it was" in told.out) == (0, True)
+    assert all(len(line) <= 80 for line in told.out.splitlines())
+    exchange(
+        store, pl.col("close") + Decimal("0.01"), where=pl.col("timestamp") == datetime(2024, 1, 2, 0, 1, tzinfo=UTC)
+    )
+    told = gb("pins", "--verify", "--lake", tmp_path)
+    assert told.code == 1
+    assert "1 bar differs" in told.err and "close was 101.75" in told.err
+    [row] = gb("pins", "--verify", "--json", "--lake", tmp_path).json
+    assert (row["holds"], row["differences"][0]["now_close"]) == (False, "101.76")
+    assert gb("unpin", "first", "--lake", tmp_path).code == 0
+    assert "there is no pin" in gb("pins", "--lake", tmp_path).err
+
+
+def test_what_cannot_be_pinned_is_said(gb: Gb, store: LakeStore, tmp_path: Path) -> None:
+    assert gb("pin", "a/b", "sim", "-r", "1m", "--lake", tmp_path).code == 2
+    assert gb("pin", "first", "nope", "-r", "1m", "--lake", tmp_path).code == 1
+    assert gb("unpin", "first", "--lake", tmp_path).code == 2
