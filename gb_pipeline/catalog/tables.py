@@ -305,7 +305,7 @@ def fetch_summary(calls: pl.DataFrame) -> pl.DataFrame:
         .group_by(*SERIES, "kind", "outcome")
         .agg(
             pl.len().cast(pl.Int64).alias("fetches"),
-            pl.col(*(item.name for item in fields(RowCounts)), "calls", "bytes").sum(),
+            pl.col("read", "outside", *(item.name for item in fields(RowCounts)), "calls", "bytes").sum(),
             pl.col("latency_ms").median().cast(pl.Int64).alias("median_latency_ms"),
             pl.col("latency_ms").max().alias("max_latency_ms"),
             pl.col("fetched_at").max().alias("last_fetched_at"),

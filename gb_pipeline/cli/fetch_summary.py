@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.output import ExitCode, note, print_error, print_table
@@ -41,12 +41,14 @@ def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """One record per symbol, as `--json` has it.
 
     `received == stored + unchanged + quarantined + duplicates` are rows that the vendor sent; `unplaced` ones among the
-    quarantined belong to no session. `rows`, `expected` and `missing` are bars of its sessions as they are now, and `withdrawn`
-    those that the vendor sends no longer. Closed days are no sessions; `statuses` counts sessions by status, and `status` says
-    the same in words.
+    quarantined belong to no session. `read == received + outside` are rows that were read for it, of which those outside were not
+    asked for, as of a file that holds years; `files` tells them by file. `rows`, `expected` and `missing` are bars of its sessions
+    as they are now, and `withdrawn` those that the vendor sends no longer. Closed days are no sessions; `statuses` counts sessions
+    by status, and `status` says the same in words.
     """
     from gb_pipeline.lake.report import describe_statuses
     from gb_pipeline.lake.row_counts import RowCounts
+    from gb_pipeline.quality.read_rows import ReadRows
 
     by_symbol: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -54,6 +56,7 @@ def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     rows = []
     for code, own in by_symbol.items():
         sessions = [session for outcome in own for session in outcome.sessions]
+        read_rows = sum((outcome.read_rows for outcome in own), start=ReadRows())
         statuses: Counter[str] = sum((Counter(outcome.statuses) for outcome in own), start=Counter())
         sums = {
             name: sum(getattr(session, name) for session in sessions)
@@ -63,12 +66,15 @@ def sum_by_symbol(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             {
                 "symbol": code,
                 "sessions": statuses.total(),
+                "read": read_rows.read,
+                "outside": read_rows.outside,
                 **sum((outcome.counts for outcome in own), start=RowCounts()).as_dict(),
                 "rows": sum(session.actual for session in sessions),
                 **sums,
                 "changed": sum(session.changed for session in sessions),
                 "statuses": dict(statuses),
                 "status": describe_statuses(statuses) or "closed",
+                "files": [asdict(item) for item in read_rows.files],
                 "error": next((outcome.error.what for outcome in own if outcome.error is not None), None),
                 "deferred_until": next((outcome.deferred_until for outcome in own if outcome.deferred), None),
             }
@@ -85,9 +91,28 @@ def print_summary(rows: Sequence[dict[str, Any]]) -> None:
     print_table(headings, [[row[name] for name in columns] for row in rows], styles=_STYLES)
     changed, sessions = sum(row["changed"] for row in rows), sum(row["sessions"] for row in rows)
     total = RowCounts(**{item.name: sum(row[item.name] for row in rows) for item in fields(RowCounts)})
+    _print_outside(rows)
     if total.received:
         note(total.sentence)
     note(f"{changed:,} of {sessions:,} sessions changed" if changed else "nothing changed")
+
+
+def _print_outside(rows: Sequence[dict[str, Any]]) -> None:
+    """Rows that were read and not asked for, by file where they come from files."""
+    from gb_pipeline.quality.read_rows import FileRows, ReadRows
+
+    read, received, outside = (sum(row[name] for row in rows) for name in ("read", "received", "outside"))
+    if not outside:
+        return
+    files = ReadRows(
+        read, received, outside, tuple(FileRows(**item) for row in rows for item in row["files"])
+    ).outside_files
+    if len(files) != 1:
+        note(ReadRows(read, received, outside).sentence)
+    for item in files[:_LISTED]:
+        note(item.sentence)
+    if len(files) > _LISTED:
+        note(f"... and {len(files) - _LISTED} more files")
 
 
 def report_problems(outcomes: Sequence[Outcome]) -> ExitCode:

@@ -106,7 +106,8 @@ class BatchWriter:
             code = fetch.chunk.symbol.code
             record = fetch.record and fetch.record.with_counts(report.counts.get(code, RowCounts()))
             progress = self.progress[fetch.chunk.job]
-            progress.add(by_symbol[code], record, report)
+            read_rows = fetch.answer.read_rows if isinstance(fetch.answer, Fetched) else None
+            progress.add(by_symbol[code], record, report, read_rows=read_rows)
             if isinstance(fetch.answer, Fetched) and _outside_sessions(by_symbol[code], code in report.unplaced):
                 # Stamps of other years are no matter of time zones and calendars.
                 near = fetch.answer.frame.filter(~is_far(self._window(fetch.chunk)))["timestamp"]

@@ -21,6 +21,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.advice import Advice
+from gb_pipeline.quality.read_rows import ReadRows
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.unplaced import UnplacedRows
 
@@ -51,6 +52,7 @@ class Outcome:
         calls: requests it took.
         vendor_bytes: size of the vendor's answers.
         counts: what became of their rows.
+        read_rows: how many rows were read for them, and how many of these were not asked for: a file holds years.
         unplaced: rows that belong to no session that was asked for, and whether they refused an answer; None without any.
         written_bytes: size of the data files of the commits that this job shared with others.
         version: newest version of the table that this job led to; None when nothing had to be committed.
@@ -67,6 +69,7 @@ class Outcome:
     calls: int = 0
     vendor_bytes: int = 0
     counts: RowCounts = field(default_factory=RowCounts)
+    read_rows: ReadRows = field(default_factory=ReadRows)
     unplaced: UnplacedRows | None = None
     written_bytes: int = 0
     version: int | None = None
@@ -183,6 +186,7 @@ class Progress:
     _records: list[FetchRecord] = field(default_factory=list)
     _bytes: int = 0
     _counts: RowCounts = field(default_factory=RowCounts)
+    _read_rows: ReadRows = field(default_factory=ReadRows)
     _unplaced: UnplacedRows | None = None
     _version: int | None = None
     _advice: Advice | None = None
@@ -202,6 +206,7 @@ class Progress:
         record: FetchRecord | None,
         report: WriteReport | None,
         error: GbError | None = None,
+        read_rows: ReadRows | None = None,
     ) -> None:
         """Take in what became of one chunk."""
         self._done += 1
@@ -211,6 +216,8 @@ class Progress:
             self._deferred = self._deferred or error
         else:
             self._error = self._error or error
+        if read_rows is not None:
+            self._read_rows += read_rows
         if report is not None:
             code = self.job.symbol.code
             self._counts += report.counts.get(code, RowCounts())
@@ -244,6 +251,7 @@ class Progress:
             calls=sum(record.calls for record in self._records),
             vendor_bytes=sum(record.bytes for record in self._records),
             counts=self._counts,
+            read_rows=self._read_rows,
             written_bytes=self._bytes,
             unplaced=self._unplaced,
             version=self._version,

@@ -27,6 +27,8 @@ from gb_pipeline.providers.http.redaction import redact_errors
 from gb_pipeline.providers.http.transport import counted
 from gb_pipeline.storage.raw_responses import RawStore
 
+# Files that one row names: a folder of years has thousands.
+_FILES = 100
 T = TypeVar("T", bound="Fetched | Sized")
 
 
@@ -197,6 +199,9 @@ def as_failed(
         question,
         # Of an answer that is not taken nothing was received.
         received=0,
+        read=None,
+        outside=None,
+        files=None,
         outcome=FetchOutcome.DEFERRED if isinstance(error, QuotaExhausted) else FetchOutcome.ERROR,
         calls=(error.calls if isinstance(error, VendorError) else 0) or calls,
         latency_ms=round(seconds * 1000),
@@ -208,10 +213,14 @@ def as_failed(
 
 def _as_answered(question: FetchRecord, answer: Fetched, hashes: Sequence[str]) -> FetchRecord:
     """The row of a question that was answered."""
+    rows = answer.read_rows
     return replace(
         question,
-        outcome=FetchOutcome.OK if answer.frame.height else FetchOutcome.EMPTY,
-        received=answer.frame.height,
+        outcome=FetchOutcome.OK if rows.received else FetchOutcome.EMPTY,
+        received=rows.received,
+        read=rows.read,
+        outside=rows.outside,
+        files=tuple(sorted(rows.files, key=lambda item: -item.outside)[:_FILES]) or None,
         calls=answer.calls,
         latency_ms=round(answer.latency * 1000),
         bytes=answer.bytes,

@@ -19,6 +19,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import FETCHES
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.schema import polars_schema
+from gb_pipeline.quality.read_rows import FileRows
 from gb_pipeline.storage import append, reading
 from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.table import Tables
@@ -63,6 +64,9 @@ class FetchRecord:
     quarantined: int | None = None
     duplicates: int | None = None
     unplaced: int | None = None
+    read: int | None = None
+    outside: int | None = None
+    files: tuple[FileRows, ...] | None = None
     fetch_id: str = field(default_factory=lambda: uuid4().hex[:16])
 
     def with_counts(self, counts: RowCounts) -> FetchRecord:

@@ -121,6 +121,14 @@ QUARANTINE = pa.schema(
     ]
 )
 
+FILE_ROWS = pa.struct(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("read", pa.int64(), nullable=False),
+        pa.field("outside", pa.int64(), nullable=False),
+    ]
+)
+
 FETCHES = pa.schema(
     [
         *_SERIES,
@@ -148,6 +156,20 @@ FETCHES = pa.schema(
             "unplaced",
             pa.int64(),
             "quarantined rows that belong to no session of the window, or whose timestamp cannot be read",
+            nullable=True,
+        ),
+        # Rows of files that were read and not asked for: read = received + outside.
+        _field("read", pa.int64(), "rows that were read for it", nullable=True),
+        _field(
+            "outside",
+            pa.int64(),
+            "rows of them that lie outside of the window, and are not in the answer",
+            nullable=True,
+        ),
+        _field(
+            "files",
+            pa.list_(FILE_ROWS),
+            "the files that they were read from, those with most rows outside",
             nullable=True,
         ),
         _field(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -157,6 +157,9 @@ class PartitionOutcome:
         names = ("received", "stored", "unchanged", "quarantined", "duplicates")
         counts: dict[str, Any] = {name: self.sum(name) for name in names}
         counts["whole_fetch"] = self.job.counts.sentence
+        counts["rows_read"] = self.job.read_rows.sentence
+        if files := self.job.read_rows.outside_files:
+            counts["files"] = build_table([asdict(item) for item in files[:_SAMPLE]])
         if self.job.unplaced is not None:
             counts["of_no_session"] = self.job.unplaced.sentence
         return counts

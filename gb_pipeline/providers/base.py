@@ -22,6 +22,7 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.http.policy import Policy
+from gb_pipeline.quality.read_rows import FileRows, ReadRows
 
 Body = bytes
 
@@ -41,6 +42,7 @@ class Fetched:
         bodies: what `normalise` read, in its order; empty unless the source keeps raw responses.
         rows_read: rows of everything that was read for it, where that is more than the window's rows in `frame`, such as all
             lines of a csv file; bad rows are judged as a share of these. None where `frame` is all of it.
+        files: of what was read from files: how many rows each has, and how many of them lie outside of the window.
     """
 
     frame: pl.DataFrame
@@ -50,6 +52,19 @@ class Fetched:
     latency: float
     bodies: tuple[Body, ...] = ()
     rows_read: int | None = None
+    files: tuple[FileRows, ...] = ()
+
+    @property
+    def read_rows(self) -> ReadRows:
+        """The rows that were read for it, and those of them that lie outside of the window.
+
+        Raises:
+            LakeError: what a provider counted does not add up, which is a bug of it.
+        """
+        received = self.frame.height
+        read = max(received, self.rows_read or 0)
+        outside = sum(item.outside for item in self.files) if self.files else read - received
+        return ReadRows(read, received, outside, self.files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED, Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument
-from gb_pipeline.storage.raw_responses import RawStore
+from gb_pipeline.storage.raw_responses import RAW, RawStore
 from gb_pipeline_tests.bars import minutes
 from gb_pipeline_tests.ingest.clock import stop_at
 
@@ -111,18 +111,20 @@ def test_no_file_of_the_lake_holds_a_credential_that_the_vendor_repeats(store: L
             assert SECRET not in pl.read_parquet(path, hive_partitioning=False).write_json(), path
 
 
-def test_a_source_that_keeps_nothing_has_no_folder_for_it(store: LakeStore) -> None:
+def test_a_source_that_keeps_nothing_has_no_folder_for_it(store: LakeStore, tmp_path: Path) -> None:
     class Careful(Echo):
         async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
             return Fetched((await super().fetch_bars(symbol, window, resolution)).frame, "0" * 64, 1, 1, 0.0)
 
     ingest(store, source(keep_raw=False), Resolution.MINUTE, jobs(BTC), provider=Careful())
     assert fetches.read(store.tables)["raw"].to_list() == [None]
-    assert not store.storage.raw.exists()
+    assert not (tmp_path / RAW).exists()
 
 
-def test_bodies_that_cannot_be_kept_stop_the_run_before_anything_is_said_of_them(store: LakeStore) -> None:
-    store.storage.raw.write_text("in the way")
+def test_bodies_that_cannot_be_kept_stop_the_run_before_anything_is_said_of_them(
+    store: LakeStore, tmp_path: Path
+) -> None:
+    (tmp_path / RAW).write_text("in the way")
     with pytest.raises(LakeError, match="could not be kept"):
         ingest(store, source(), Resolution.MINUTE, jobs(BTC), provider=Echo())
     assert store.tables.newest("bars_1m").version == -1

@@ -21,6 +21,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.orchestration.outcome import split_by_partition
 from gb_pipeline.providers.base import Fetched
+from gb_pipeline.quality.read_rows import ReadRows
 from gb_pipeline_tests.bars import SetClock, at
 from gb_pipeline_tests.ingest.test_order import Vendor
 from gb_pipeline_tests.laws.law import law
@@ -77,11 +78,11 @@ def test_report_table_json_and_pages_say_the_same_of_the_rows_of_every_answer(
         store = LakeStore.at(folder, clock=SetClock(at("2024-02-01T00:00")))
         for one, other in answers:
             kept = quarantine.read(store.tables).height
-            told = fetches.read(store.tables).height
+            asked = fetches.read(store.tables).height
             vendor = Answers({"AAA-USD": one, "BBB-USD": other}, rows_read)
             outcomes = ingest(store, source, Resolution.HOUR, jobs, provider=vendor)  # type: ignore[arg-type]
             newest = {row["symbol"]: row for row in fetches.read(store.tables).tail(2).to_dicts()}
-            assert fetches.read(store.tables).height == told + 2
+            assert fetches.read(store.tables).height == asked + 2
             in_json = {row["symbol"]: row for row in sum_by_symbol(outcomes)}
             for outcome, rows in zip(outcomes, (one, other), strict=True):
                 code = outcome.symbol.code
@@ -89,6 +90,13 @@ def test_report_table_json_and_pages_say_the_same_of_the_rows_of_every_answer(
                 assert RowCounts(**{name: newest[code][name] for name in (*NAMES, "unplaced")}) == outcome.counts
                 assert RowCounts(**{name: in_json[code][name] for name in (*NAMES, "unplaced")}) == outcome.counts
                 assert pages(outcome) == outcome.counts
+                read = {
+                    name: max(len(rows), rows_read or 0) if name == "read" else len(rows)
+                    for name in ("read", "received")
+                }
+                expected = ReadRows(**read, outside=read["read"] - read["received"])
+                for told in (newest[code], in_json[code]):
+                    assert ReadRows(told["read"], told["received"], told["outside"]) == expected == outcome.read_rows
                 check_statuses(outcome)
             assert quarantine.read(store.tables).height - kept <= sum(item.counts.quarantined for item in outcomes)
         if len(answers) == 1:
@@ -100,6 +108,7 @@ def pages(outcome: Outcome) -> RowCounts:
     keys = {str(day): (day, day + timedelta(days=1)) for day in DAYS}
     shown = [item.materialization_metadata(0) for item in split_by_partition(keys, outcome)]
     assert {item["whole_fetch"] for item in shown} <= {outcome.counts.sentence}
+    assert {item["rows_read"] for item in shown} <= {outcome.read_rows.sentence}
     unplaced = outcome.counts.unplaced
     sums = {name: sum(item[name] for item in shown) for name in NAMES}
     # A row of no session is on no page, and neither is its repeat.

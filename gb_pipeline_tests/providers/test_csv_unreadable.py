@@ -382,7 +382,7 @@ def test_every_line_of_a_file_is_stored_quarantined_or_counted(
     (root / "in.csv").write_text(f"symbol,{HEADER}" + "".join(f"{code},{line}" for code, line in rows))
     source = settings_of(root, source={"symbols": codes, "max_bad_fraction": 1}, columns={"symbol": "symbol"})
     provider, store = CsvProvider.from_settings(source), LakeStore.at(root / "lake")
-    # A window that holds half of the dates: what lies outside of it is counted by `rows_read` alone.
+    # A window that holds half of the dates: what lies outside of it is counted by file.
     end = source.start + timedelta(days=_DAYS)
     lines = 0
     for symbol in source.instruments:
@@ -395,6 +395,8 @@ def test_every_line_of_a_file_is_stored_quarantined_or_counted(
         assert counts.stored == sum(session.actual for session in outcome.sessions)
         assert fetched.rows_read is not None
         lines += fetched.rows_read
+        assert fetched.rows_read == counts.received + sum(item.outside for item in fetched.files)
+        assert outcome.read_rows == fetched.read_rows
     # A torn line of somebody else goes with the line before it; a whole one is theirs.
     foreign = sum(code not in codes and line.count(",") == 5 for code, line in rows)
     assert lines == len(rows) - foreign

@@ -14,7 +14,7 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.spelling import did_you_mean, list_some, near_names
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.providers.csv.cache import ParsedFile, empty_rows
+from gb_pipeline.providers.csv.cache import ParsedFile
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.unpacked import printable
 
@@ -43,8 +43,8 @@ def own_rows(
     options: CsvOptions,
     files: Sequence[tuple[Path, ParsedFile]],
     named_elsewhere: Callable[[str], bool],
-) -> pl.DataFrame:
-    """All rows of one instrument, columns of `cache.empty_rows`.
+) -> list[pl.DataFrame]:
+    """The rows of one instrument in each of the files, columns of `cache.empty_rows`.
 
     Args:
         source: whose files, and what its instruments are called.
@@ -65,7 +65,7 @@ def own_rows(
                 f"{path} names {wrong[0]} and was read for {symbol}",
                 fix="check `path` and the `vendor` spellings, or map the column that names it: `columns: {symbol: ...}`",
             )
-    whole = [empty_rows(options), *(item.frame for _, item in files)]
+    whole = [item.frame for _, item in files]
     owners = {owner for _, item in files for owner in item.owners}
     if not owners and "symbol" not in options.columns and options.layout == "long":
         if len(source.symbols) > 1 and not names_symbol(options) and any(item.frame.height for _, item in files):
@@ -73,15 +73,15 @@ def own_rows(
                 f"{files[0][0]} does not say which of the {len(source.symbols)} symbols its lines are of",
                 fix="put {symbol} into `path`, or map the column that names them: `columns: {symbol: ...}`",
             )
-        return pl.concat(whole)
+        return whole
     # A file of one ticker, whatever the vendor calls it.
     alone = len(owners) == 1 and options.layout == "long" and "symbol" not in options.columns
     if alone and not owners & (known - {vendor}) and (names_symbol(options) or len(source.symbols) == 1):
-        return pl.concat(whole)
+        return whole
     others = sorted({*owners, *(name for _, item in files for name in item.others)})
     if vendor not in owners and others and not named_elsewhere(vendor):
         raise UnknownSymbol(
             f"{files[-1][0]} has no {vendor!r} among its instruments, it has {list_some([printable(n) for n in others])}",
             fix=did_you_mean(near_names(vendor, others), "set the symbol's `vendor` to the file's own spelling"),
         )
-    return pl.concat([whole[0], *(item.by_owner[vendor] for _, item in files if vendor in item.by_owner)])
+    return [item.by_owner.get(vendor, item.frame.clear()) for _, item in files]

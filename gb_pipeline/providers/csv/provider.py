@@ -24,7 +24,8 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument, InstrumentsProvider, Provider
-from gb_pipeline.providers.csv.cache import ParsedFile, ParsedFiles
+from gb_pipeline.providers.csv.accounts import FilePart, count_rows, is_inside, refuse_implausible
+from gb_pipeline.providers.csv.cache import ParsedFile, ParsedFiles, empty_rows
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
@@ -46,7 +47,11 @@ class _Answer:
     """Files that were read, and their rows of one instrument."""
 
     files: list[ParsedFile]
-    rows: pl.DataFrame
+    parts: list[FilePart]
+
+    def rows(self, options: CsvOptions) -> pl.DataFrame:
+        """The rows of all files."""
+        return pl.concat([empty_rows(options), *(part.rows for part in self.parts)])
 
 
 class CsvProvider(Provider, InstrumentsProvider):
@@ -119,7 +124,8 @@ class CsvProvider(Provider, InstrumentsProvider):
 
         Returns:
             `timestamp` is null where a stamp cannot be read; such rows stand behind the row that they go with, and `fault`
-            says why where that is known. `rows_read` counts all lines of the symbol in these files.
+            says why where that is known. `files` counts the lines of the symbol in these files, and those outside of the window;
+            a file of another day that was only looked into is left out.
             `response_hash` is the SHA-256 over the SHA-256 of each file; `bytes` and `calls` count these files,
             whether they were read now or remembered.
 
@@ -169,14 +175,19 @@ class CsvProvider(Provider, InstrumentsProvider):
         began = time.perf_counter()
         options = self._options_of.get(resolution) or fill_preset(self._options, resolution)
         # A span per source, so that what was parsed for one window serves all.
-        reading = Reading(options, resolution, self._known, plausible_span(self._source.start))
+        span = plausible_span(self._source.start)
+        reading = Reading(options, resolution, self._known, span)
         fields = wide_fields(options)
         answers = [self._read(symbol, window, reading, of) for of in fields]
         parsed = [item for answer in answers for item in answer.files]
-        frame = join_fields([(of, answer.rows) for of, answer in zip(fields, answers, strict=True)])
+        frame = join_fields([(of, answer.rows(options)) for of, answer in zip(fields, answers, strict=True)])
         lines = frame.height
-        frame = frame.filter((pl.col("anchor") >= window.start) & (pl.col("anchor") < window.end))
+        parts = [part for answer in answers for part in answer.parts]
+        files = count_rows(parts, window, options.root.expanduser().absolute(), joined=frame)
+        frame = frame.filter(is_inside(window))
         _refuse_unreadable(parsed, window, whole=frame.height == lines)
+        for answer in answers:
+            refuse_implausible(answer.parts, window, span)
         frame = frame.sort("anchor", maintain_order=True).drop("anchor", "owner")
         return Fetched(
             frame=frame.drop("fault") if frame["fault"].null_count() == frame.height else frame,
@@ -184,7 +195,8 @@ class CsvProvider(Provider, InstrumentsProvider):
             bytes=sum(item.bytes for item in parsed),
             calls=len(parsed),
             latency=time.perf_counter() - began,
-            rows_read=lines,
+            rows_read=sum(item.read for item in files),
+            files=files,
         )
 
     def _read(self, symbol: Symbol, window: Window, reading: Reading, of: str | None) -> _Answer:
@@ -212,16 +224,14 @@ class CsvProvider(Provider, InstrumentsProvider):
                 f"{', '.join(map(printable, parsed[-1].members[:5])) if parsed else 'others'}",
                 fix="check the option `member` and the symbol's code",
             )
-        return _Answer(
-            parsed,
-            own_rows(
-                self._source,
-                symbol,
-                options,
-                [(file.path, item) for file, item in zip(chosen, parsed, strict=True)],
-                lambda name: self._is_named(name, files, member, reading, of),
-            ),
+        rows = own_rows(
+            self._source,
+            symbol,
+            options,
+            [(file.path, item) for file, item in zip(chosen, parsed, strict=True)],
+            lambda name: self._is_named(name, files, member, reading, of),
         )
+        return _Answer(parsed, [FilePart(file, own) for file, own in zip(chosen, rows, strict=True)])
 
     def _is_named(
         self, vendor: str, files: list[CsvFile], member: str | None, reading: Reading, of: str | None

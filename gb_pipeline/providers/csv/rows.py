@@ -27,11 +27,13 @@ from gb_pipeline.providers.csv.several import (
 from gb_pipeline.providers.csv.stamp_format import EPOCHS
 from gb_pipeline.providers.csv.stamps import (
     AMBIGUOUS,
+    IMPLAUSIBLE,
     Span,
     bar_opens,
     by_order,
     fault,
     in_first_weeks,
+    is_absurd_open,
     local_day,
     since_1980,
 )
@@ -165,7 +167,12 @@ def parse(text: str, where: str, day: date | None, reading: Reading, of: str | N
         lines = place_unnamed(lines)
     if "latest" in lines.columns:
         lines = lines.with_columns(timestamp=by_order(lines, options.timezone or "UTC"))
+    absurd = lines.select(is_absurd_open()).to_series()
+    if absurd.any():
+        lines = lines.with_columns(pl.when(~absurd).then("timestamp").alias("timestamp"))
     lines = lines.with_columns(fault=_faults(lines, columns.stamps, day, reading))
+    if absurd.any():
+        lines = lines.with_columns(fault=pl.when(absurd).then(pl.lit(IMPLAUSIBLE)).otherwise("fault"))
     if "unnamed" in lines.columns:
         lines = lines.with_columns(fault=pl.when("unnamed").then(pl.lit(UNNAMED_LINE)).otherwise("fault"))
     named = refuse_several(lines, columns, marked, where, options)

@@ -24,6 +24,7 @@ AMBIGUOUS, IMPLAUSIBLE, NO_MIDNIGHT = "ambiguous_timestamp", "implausible_timest
 _DAY = 86_400_000_000
 _FIRST_PLAUSIBLE, _LAST_PLAUSIBLE = day_number(date(1980, 1, 1)) * _DAY, day_number(date(2100, 1, 1)) * _DAY
 _FIRST_WEEKS = day_number(date(1970, 2, 18)) * _DAY
+_FIRST_YEAR, _END_YEAR = 1700, 2100
 _YEAR_10000 = 253_402_300_800_000_000
 _US = pl.Datetime("us")
 # `Z`, `+09`, `+0900` or `+09:00` after a time of day: the `-05` at the end of a date is none.
@@ -53,10 +54,24 @@ def in_first_weeks(stamps: pl.Series, span: Span) -> bool:
 
     Years 1980 to 2100 in seconds, read as milliseconds, end on 1970-02-17.
     """
-    if span[0] >= _FIRST_PLAUSIBLE or stamps.null_count() == len(stamps):
-        return False
+    return span[0] < _FIRST_PLAUSIBLE and lie_in_first_weeks(stamps)
+
+
+def lie_in_first_weeks(stamps: pl.Series) -> bool:
+    """Whether there are stamps, and all of them lie in the first weeks of 1970."""
     low, high = stamps.to_physical().min(), stamps.to_physical().max()
     return isinstance(low, int) and isinstance(high, int) and low >= 0 and high < _FIRST_WEEKS
+
+
+def begins_in_first_weeks(span: Span) -> bool:
+    """Whether a source begins so early that its bars may be of the first weeks of 1970."""
+    return span[0] < _FIRST_WEEKS
+
+
+def is_absurd_open() -> pl.Expr:
+    """A `timestamp` of a year of which no source has bars: before 1700, or from 2100 on."""
+    year = pl.col("timestamp").dt.year()
+    return ((year < _FIRST_YEAR) | (year >= _END_YEAR)).fill_null(False)
 
 
 def bar_opens(

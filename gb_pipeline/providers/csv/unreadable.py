@@ -163,6 +163,11 @@ def _explain(rows: Rows, reading: Reading, better: list[str]) -> tuple[str, str]
             ": a daily bar is stamped with an instant that is no midnight, and without a zone its date is not certain",
             "set `timezone`, the zone whose date a bar has, such as America/New_York",
         )
+    if IMPLAUSIBLE in faults and reading.options.timestamp_format not in EPOCHS:
+        return (
+            ", which is out of any plausible range",
+            "check the option `timestamp_format`, and what wrote these stamps",
+        )
     if IMPLAUSIBLE in faults:
         return _explain_unit(rows.unreadable["stamp"], reading.options.timestamp_format, better)
     if SKIPPED_TIMESTAMP in faults:
