@@ -13,9 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -24,6 +27,7 @@ from gb_pipeline.cli.app import run
 from gb_pipeline.config import settings
 from gb_pipeline.config.symbols.spec import Discovery
 from gb_pipeline.providers.csv.options import CsvOptions
+from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "design.md")
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *GUIDES]
+ALL_PAGES = [*PAGES, ROOT / "docs" / "design.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
 BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Shown, not run: output, and pieces of other projects' files.
 SHOWN = {"text", "toml"}
@@ -74,7 +79,8 @@ def on_loopback(text: str, url: str) -> str:
 def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulation, folder: Path) -> None:
     where = f"{name(page)}:{block.line}"
     if block.argument.startswith("proven-by="):
-        assert (ROOT / block.argument.removeprefix("proven-by=")).exists(), where
+        left = unproven(block)
+        assert not left, f"{where}: {block.argument} has nothing of {', '.join(left)}"
     elif block.argument:
         file = folder / block.argument
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +91,7 @@ def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulat
             settings.Settings.load(file)
     elif block.language == "python":
         # The line numbers of a traceback are those of the page.
-        exec(compile("\n" * (block.line - 1) + block.body, where, "exec"), names)
+        exec(compile("\n" * (block.line - 1) + block.body, where, "exec", dont_inherit=True), names)
     elif block.language == "bash" and page != README and (commands := commands_of_gb(block)):
         for arguments in commands:
             assert run(arguments) == 0, f"{where}: gb {' '.join(arguments)}"
@@ -112,6 +118,31 @@ def commands_of_gb(block: Block) -> list[list[str]]:
     return [line[1:] for line in lines]
 
 
+def unproven(block: Block) -> list[str]:
+    """The programs that a block calls, and the commands of `gb`, of which the file that is named as its proof has nothing."""
+    file, _, test = block.argument.removeprefix("proven-by=").partition("::")
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if test:
+        return [] if f"def {test}(" in text else [test]
+    called = {word for word in re.findall(r"\buv run (?!--)(\w[\w-]*)", block.body) if word != "gb"}
+    commands = set(re.findall(r"\bgb ((?:--)?[a-z][a-z-]*)", block.body))
+    said = [*(word for word in called if f" {word}" not in text)]
+    return sorted(said + [f"gb {word}" for word in commands if f'"{word}"' not in text and f"gb {word}" not in text])
+
+
+@pytest.mark.parametrize(
+    ("argument", "body", "left"),
+    [
+        ("proven-by=.ci/run", "pip install uv\nuv run pytest\n", []),
+        ("proven-by=.ci/run", "uv run gb adopt", ["gb adopt"]),
+        ("proven-by=gb_pipeline_tests/cli/test_adopt.py", "gb adopt\ngb compact", ["gb compact"]),
+        ("proven-by=gb_pipeline_tests/test_docs.py::test_nobody_wrote", "gb adopt", ["test_nobody_wrote"]),
+    ],
+)
+def test_a_proof_has_something_of_every_command_that_it_proves(argument: str, body: str, left: list[str]) -> None:
+    assert unproven(Block("bash", argument, body, 1)) == left
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_block_runs(page: Path, exchange: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("GB_CONFIG", "GB_LAKE", "GB_STATE", "GB_SIM_URL", "DAGSTER_HOME"):
@@ -128,15 +159,46 @@ def test_every_block_runs(page: Path, exchange: Simulation, tmp_path: Path, monk
         run_block(page, block, names, exchange, tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+def headings(page: Path) -> set[str]:
+    """What links to a page may name behind `#`."""
+    lines = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
+    for target, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", prose):
         if not target.startswith("https://"):
             assert (page.parent / target).exists(), target
+            other = page if not target else (page.parent / target).resolve()
+            assert not heading or heading in headings(other), f"{target}#{heading}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name)
+def test_every_module_that_is_named_exists(page: Path) -> None:
+    for module in re.findall(r"`(gb_pipeline(?:\.\w+)+)`", page.read_text(encoding="utf-8")):
+        assert resolve_name(module), module
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name)
+def test_every_view_and_macro_that_is_named_is_in_the_catalog(page: Path, catalog: set[str]) -> None:
+    text = page.read_text(encoding="utf-8")
+    for view in re.findall(r"\b(?:best_)?(?:bars_\d\w+?|corporate_actions?)_(?:history|as_of)\b", text):
+        assert re.sub(r"bars_\d(?:m|h|d|mo|w|s)_", "bars_1d_", view) in catalog, view
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Names of the views and macros of a lake with a bar and no corporate action."""
+    lake = Lake.open(tmp_path_factory.mktemp("lake") / "data", create=True)
+    bar = {"date": [date(2024, 1, 2)], "open": ["1"], "high": ["1"], "low": ["1"], "close": ["1"], "volume": ["1"]}
+    lake.put(pl.DataFrame(bar), source="own", resolution="1d", symbol="AAPL", calendar="XNYS")
+    question = "select view_name from duckdb_views() union all select function_name from duckdb_functions()"
+    return set(lake.sql(question).to_series())
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=name)
 def test_every_test_that_is_named_exists(page: Path) -> None:
     for file, test in re.findall(r"`(gb_pipeline_tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8")):
         assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"

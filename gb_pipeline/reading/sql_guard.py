@@ -38,8 +38,8 @@ _HARMLESS = frozenset({
     "duckdb_types", "duckdb_views", "pragma_show", "pragma_table_info", "pragma_version", "icu_calendar_names",
     "pg_timezone_names",
 })  # fmt: skip
-# Scalar functions that do more than to compute.
-_HARMFUL = frozenset({"write_log", "getenv"})
+# Scalar functions that do more than to compute; settings name folders of the machine.
+_HARMFUL = frozenset({"write_log", "getenv", "current_setting"})
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 

@@ -91,6 +91,7 @@ WORDS = [
     "from duckdb_logs()", "from duckdb_extensions()", "from which_secret('s3://x', 's3')", "from duckdb_variables()",
     "from json_execute_serialized_sql(json_serialize_sql('select 1'))", "from arrow_scan(1, 2, 3)", "from pandas_scan(1)",
     "from seq_scan()", "from python_map_function(1)", "select getenv('HOME')", "select write_log('x')",
+    "select current_setting('allowed_directories')", "select Current_Setting ('temp_directory')",
     "from create_external_resource('a', map {{}})", "from duckdb_temporary_files()",
 ]  # fmt: skip
 WRITES = [
