@@ -107,6 +107,9 @@ class SourceSettings(_Model):
     precision: Precision = Precision.STANDARD
     gap_policy: GapPolicy = GapPolicy.OPEN
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="more bad rows refuse the whole session")
+    restatement_budget: float | None = Field(
+        default=None, ge=0, le=1, description="the largest share of a month's bars that may be restated"
+    )
     allow_negative_prices: bool = Field(default=False, description="futures and spreads may go to zero and below")
     allow_unaligned: bool = Field(default=False, description="keep bars that start off the resolution's grid")
     empty_expires_days: int | None = Field(

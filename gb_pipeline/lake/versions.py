@@ -29,6 +29,7 @@ RESTATEMENTS = pl.Schema(
         "first_known": WIDE["timestamp"],
         "replaced_at": WIDE["timestamp"],
         "delay": pl.Int64(),
+        "age": pl.Int64(),
     }
 )
 WITHDRAWN = pl.Schema(
@@ -56,8 +57,8 @@ def restatements(
     Returns:
         `source, symbol, resolution, timestamp`, `old_<content>` and `new_<content>` (Decimal(38,18) for prices and volumes),
         `first_known` and `replaced_at` (Datetime us UTC: when the old and the new content became known), `delay` (Int64
-        microseconds between them); sorted by series, timestamp and moment. A bar that was only withdrawn, or that came back as it
-        was, is not among them.
+        microseconds between them), `age` (the same since any content of the bar was known); sorted by series, timestamp and moment.
+        A bar that was only withdrawn, or that came back as it was, is not among them.
     """
     changes = [pl.DataFrame(schema=RESTATEMENTS)]
     for kind, snapshots in by_resolution(tables, resolution):
@@ -77,6 +78,7 @@ def restatements(
 
 def _changes(old: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """Neighbouring versions whose content differs, columns of `RESTATEMENTS`."""
+    old = old.with_columns(pl.col("known_at").min().over(BAR_KEY).alias("began"))
     pairs = old.join(after, left_on=[*BAR_KEY, "superseded_at"], right_on=[*BAR_KEY, "known_at"], suffix=" after")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name} after")) for name in CONTENT)
     return (
@@ -88,6 +90,7 @@ def _changes(old: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
             pl.col("known_at").alias("first_known"),
             pl.col("superseded_at").alias("replaced_at"),
             (pl.col("superseded_at") - pl.col("known_at")).dt.total_microseconds().alias("delay"),
+            (pl.col("superseded_at") - pl.col("began")).dt.total_microseconds().alias("age"),
         )
         .cast(RESTATEMENTS)
     )

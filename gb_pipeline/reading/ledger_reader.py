@@ -7,7 +7,7 @@ import polars as pl
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading import corporate_actions, ledgers
-from gb_pipeline.reading.arguments import Moment, Selection, Symbols
+from gb_pipeline.reading.arguments import Moment, Selection, Symbols, moment
 
 
 class LedgerReader:
@@ -121,18 +121,27 @@ class LedgerReader:
         resolution: Resolution | str | None = None,
         start: Moment | None = None,
         end: Moment | None = None,
+        *,
+        since: Moment | None = None,
     ) -> pl.DataFrame:
         """Bars that a vendor changed after they were stored, one row per change, sorted by series, timestamp and moment.
+
+        Args:
+            start, end: half-open range of bar opens.
+            since: only changes that became known after this moment.
 
         Returns:
             `source, symbol, resolution, timestamp`, `old_<column>` and `new_<column>` of all numbers (Decimal(38,18)),
             `first_known` and `replaced_at` (Datetime us UTC: since when the old and the new content were known), `delay` (Int64,
-            microseconds between them). A bar that was only withdrawn, or came back as it was, is not among them.
+            microseconds between them), `age` (Int64, microseconds since any content of the bar was known), `change_<column>` (new
+            minus old) and `relative_<column>` (Float64, that by the old). A bar that was only withdrawn, or came
+            back as it was, is not among them.
 
         Raises:
             UnknownSeries: a name that the lake does not know.
         """
-        return ledgers.restated(self._store.tables, self._selection(source, symbols, resolution, start, end))
+        selection = self._selection(source, symbols, resolution, start, end)
+        return ledgers.restated(self._store.tables, selection, moment(since, self._store.clock))
 
     def withdrawn(
         self,

@@ -6,13 +6,15 @@ that hold versions of them.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from gb_pipeline.catalog import tables as catalog_tables
 from gb_pipeline.lake import ledger, quarantine, versions
 from gb_pipeline.lake.datasets import QUARANTINE
+from gb_pipeline.lake.restatement_shares import measure_changes
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import LATEST, Selection
 from gb_pipeline.reading.series import known_series, unknown_series_error
@@ -46,10 +48,13 @@ def withdrawn(tables: Tables, selection: Selection) -> pl.DataFrame:
     return require_known(tables, rows, selection)
 
 
-def restated(tables: Tables, selection: Selection) -> pl.DataFrame:
+def restated(tables: Tables, selection: Selection, since: datetime | None = None) -> pl.DataFrame:
     """See `Lake.restatements`."""
     rows = versions.restatements(tables, selection.source, selection.resolution, selection.symbols, selection.bounds)
-    return require_known(tables, rows, selection)
+    require_known(tables, rows, selection)
+    if since is not None:
+        rows = rows.filter(pl.col("replaced_at") > instant_literal(since))
+    return measure_changes(rows)
 
 
 def quarantined(tables: Tables, selection: Selection) -> pl.DataFrame:
