@@ -164,9 +164,8 @@ def _changed_sessions(tables: Tables, pin: Pin) -> pl.DataFrame:
         for (source,), rows in pin.series.group_by("source", maintain_order=True)
     ]
     keys = [*SERIES, "session"]
-    parts, unreadable = _split_readable(tables, pin)
-    wrong = [pl.DataFrame(schema=pin.sessions.schema).select(keys), unreadable.select(keys)]
-    wrong += [find_mismatches(tables, part, pin.as_of).select(keys) for part in parts]
+    found, unreadable = _compare_readable(tables, pin)
+    wrong = [pin.sessions.clear().select(keys), unreadable.select(keys), *(rows.select(keys) for rows in found)]
     if unreadable.is_empty():
         now = make_fingerprint(tables, chosen, pin.resolution, pin.window, pin.as_of).sessions
         both = [*keys, "bars", "fingerprint"]
@@ -177,24 +176,22 @@ def _changed_sessions(tables: Tables, pin: Pin) -> pl.DataFrame:
     return pl.concat(wrong).unique().sort(keys).join(pin.sessions, on=keys, how="left")
 
 
-def _split_readable(tables: Tables, pin: Pin) -> tuple[list[pl.DataFrame], pl.DataFrame]:
-    """Sessions that can be read, in parts, and those that cannot."""
-    readable: list[pl.DataFrame] = []
+def _compare_readable(tables: Tables, pin: Pin) -> tuple[list[pl.DataFrame], pl.DataFrame]:
+    """Sessions whose bars are not as they were, and those that cannot be read; bars are read once unless some cannot be."""
+    found: list[pl.DataFrame] = []
     unreadable = [pin.sessions.clear()]
     waiting, tries = [pin.sessions], 0
     while waiting:
         part = waiting.pop()
         try:
-            for _ in read_bars(tables, part, pin.as_of):
-                pass
-            readable.append(part)
+            found.append(find_mismatches(tables, part, pin.as_of))
         except LakeError:
             tries += 1
             if part.height == 1 or tries > _MOST_TRIES:
                 unreadable.append(part)
             else:
                 waiting += [part[: part.height // 2], part[part.height // 2 :]]
-    return readable, pl.concat(unreadable)
+    return found, pl.concat(unreadable)
 
 
 def _differences(tables: Tables, pin: Pin, changed: pl.DataFrame) -> pl.DataFrame:
