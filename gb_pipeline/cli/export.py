@@ -104,6 +104,7 @@ def export(
     chosen = select_stored(opened_lake, names, project_of(opened_lake, config))
     moment = parse_moment(as_of)
     series = _choose_series(opened_lake, chosen, resolution, moment, one_file=not folder)
+    _say_resolutions(opened_lake, series, resolution)
     question: dict[str, Any] = {
         "start": start, "end": end, "as_of": moment, "as_float": as_float, "adjustment": adjustment,
         "columns": None if columns is None else [name.strip() for name in columns.split(",")],
@@ -173,6 +174,18 @@ def _choose_series(
             fix=f"say which, such as --resolution {resolutions[-1]}, or name a folder for a file each",
         )
     return series
+
+
+def _say_resolutions(lake: Lake, series: list[_Series], requested: str | None) -> None:
+    """Say which resolution is written where nobody has said which, and there are others."""
+    if requested is not None:
+        return
+    stored = {(row["source"], row["symbol"], row["resolution"]) for row in lake.symbols().to_dicts()}
+    for kind in dict.fromkeys(kind for *_, kind in series):
+        own = {(source, symbol) for source, symbol, one in series if one == kind}
+        others = sorted({one for source, symbol, one in stored if (source, symbol) in own and one != kind})
+        if others:
+            note(f"bars of {kind} are written, the finest; there is {', '.join(others)} as well (--resolution)")
 
 
 def _read(

@@ -56,13 +56,18 @@ def parse_format(path: Path, name: str | None) -> Format:
     """The format that `--format` names, or the suffix of a file.
 
     Raises:
-        ConfigError: there is no such format; of pickles the message says why there is none.
+        ConfigError: there is no such format, or they contradict each other; of pickles the message says why there is none.
 
     Example:
         >>> parse_format(Path("bars.feather"), None)
         <Format.ARROW: 'arrow'>
     """
     wanted = (name or path.suffix).strip().lower()
+    said, own = (_SUFFIXES.get("." + text.strip().lower().lstrip(".")) for text in (name or "", path.suffix))
+    if said is not None and own is not None and said is not own:
+        raise ConfigError(
+            f"{path} would hold {said}, and its suffix says {own}", fix="leave out --format, or name the file otherwise"
+        )
     suffix = "." + wanted.lstrip(".")
     if suffix in _PICKLES:
         raise ConfigError(

@@ -96,14 +96,13 @@ def _require_loopback(source: SourceSettings) -> None:
 
 
 def _choose_symbol(source: SourceSettings, text: str | None) -> Symbol:
-    from gb_pipeline.market.symbol import Symbol
+    from gb_pipeline.cli.names import select_symbols
 
-    if text is not None:
-        requested = Symbol.of(text, source.asset_class)
-        return next((symbol for symbol in source.instruments if symbol.code == requested.code), requested)
     if not source.instruments:
-        raise ConfigError(f"source {source.name} has no symbols yet", fix="name one: gb live-check SOURCE SYMBOL")
-    return source.instruments[0]
+        raise ConfigError(
+            f"source {source.name} has no symbols yet", fix=f"add one: gb symbols add {source.name} SYMBOL"
+        )
+    return select_symbols(source, [] if text is None else [text])[0]
 
 
 def _choose_resolution(source: SourceSettings, text: str | None) -> Resolution:

@@ -37,7 +37,7 @@ from gb_pipeline.config.symbols.discovered import universe_home
 from gb_pipeline.config.symbols.resolved import Universe
 from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
 from gb_pipeline.errors import ConfigError, GbError, InvalidResolution
-from gb_pipeline.market.calendar import get_calendar
+from gb_pipeline.market.calendar import get_calendar, require_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment, Precision
 from gb_pipeline.market.symbol import AssetClass, Symbol, source_name
@@ -184,6 +184,15 @@ class SourceSettings(_Model):
             return tuple(Resolution.parse(str(item)) for item in items)
         except InvalidResolution as error:
             raise ValueError(f"{error.what}, {error.fix}") from None
+
+    @field_validator("calendar")
+    @classmethod
+    def _calendar_exists(cls, value: str) -> str:
+        try:
+            require_calendar(value)
+        except ConfigError as error:
+            raise ValueError(f"{error.what}, {error.fix}") from None
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> SourceSettings:

@@ -28,6 +28,7 @@ from gb_pipeline.market.exchange_sessions import (
     SessionTable,
     load_table,
     refuse_extended_hours,
+    require_table,
 )
 from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
@@ -57,6 +58,16 @@ def get_calendar(name: str, *, extended_hours: bool = False) -> Calendar:
     calendar = _load(str(name), bool(extended_hours))
     # An alias and its code are one calendar.
     return calendar if calendar.name == name else _load(calendar.name, bool(extended_hours))
+
+
+def require_calendar(name: str) -> None:
+    """Let the name of a calendar pass; no session is looked at.
+
+    Raises:
+        ConfigError: there is none of this name; the message has near ones.
+    """
+    if name != ALWAYS_OPEN:
+        require_table(name)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,16 @@ class SessionTable:
     version: str
 
 
+def require_table(name: str) -> None:
+    """Let the name of a table pass that there is.
+
+    Raises:
+        ConfigError: there is none; the message has near matches.
+    """
+    if name not in {FX, WEEKDAYS}:
+        _find_compiled(name)
+
+
 def load_table(name: str, *, extended_hours: bool) -> SessionTable:
     """Build the table of any calendar but `24/7`.
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
+_NUMBER = re.compile(r"[0-9]+")
 
-def near_names(name: str, names: Iterable[str], limit: int = 5) -> list[str]:
+
+def near_names(name: str, names: Iterable[str], limit: int = 3) -> list[str]:
     """Names that resemble a text: the same letters in another spelling first, then near ones, then those that it begins.
+
+    Names that only have another number resemble each other, and only the next ones may be meant.
 
     Example:
         >>> near_names("btc/usd", ["ETH-USD", "BTC-USD", "BTC-USDT"])
@@ -21,7 +26,8 @@ def near_names(name: str, names: Iterable[str], limit: int = 5) -> list[str]:
         by_letters.setdefault(letters, []).append(other)
     close = difflib.get_close_matches(wanted, list(by_letters), n=limit, cutoff=0.6)
     starts = [other for other, letters in bare.items() if wanted and letters.startswith(wanted)]
-    return list(dict.fromkeys([*same, *(other for letters in close for other in by_letters[letters]), *starts]))[:limit]
+    near = [other for letters in close if not _are_far_in_one_list(wanted, letters) for other in by_letters[letters]]
+    return list(dict.fromkeys([*same, *near, *starts]))[:limit]
 
 
 def did_you_mean(near: Sequence[str], otherwise: str = "") -> str:
@@ -38,6 +44,14 @@ def list_some(names: Sequence[str], most: int = 8) -> str:
     """
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def _are_far_in_one_list(one: str, other: str) -> bool:
+    """Whether two texts are far apart in one numbered list, as S07 and S12; S7 and S07 are one number, S03 and S04 next ones."""
+    numbers = [[int(number) for number in _NUMBER.findall(text)] for text in (one, other)]
+    if not all(numbers) or _NUMBER.sub("#", one) != _NUMBER.sub("#", other):
+        return False
+    return any(abs(mine - theirs) > 1 for mine, theirs in zip(*numbers, strict=True))
 
 
 def _bare(name: str) -> str:

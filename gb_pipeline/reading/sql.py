@@ -19,6 +19,7 @@ from gb_pipeline.catalog.sources import read_sources
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import GbError, LakeError, ReadError
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.reading.sql_durations import with_durations
 from gb_pipeline.reading.sql_guard import MEMORY, lock, require_query
 from gb_pipeline.reading.sql_tables import SqlTables
 
@@ -65,7 +66,7 @@ def query(
         tables = SqlTables(store.tables, text)
         tables.register(connection, as_of, [source.name for source in read_sources(connection)])
         lock(connection, [], spill=store.storage.state / "sql", memory=memory)
-        return _in_utc(pl.DataFrame(pl.from_arrow(_read_bounded(connection, text, memory))))
+        return _in_utc(pl.DataFrame(pl.from_arrow(with_durations(_read_bounded(connection, text, memory)))))
     except duckdb.OutOfMemoryException:
         raise _too_large(memory) from None
     except duckdb.Error as error:
@@ -124,6 +125,10 @@ def _explain(connection: DuckDBPyConnection, error: Exception) -> GbError:
             connection.rollback()
         names = [row[0] for row in connection.execute("show tables").fetchall()]
         fix = f"there is {', '.join(names)}"
+    elif isinstance(error, duckdb.ParserException):
+        fix = "write one query, such as: select * from symbol_data"
+    elif isinstance(error, duckdb.BinderException):
+        fix = "`describe TABLE` lists the columns of a table, `show tables` the tables"
     elif isinstance(error, duckdb.IOException):
         fix = "a data file is missing or broken: run the query again, and restore the lake if that does not help"
     return ReadError(what, fix=fix)

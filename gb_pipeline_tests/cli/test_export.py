@@ -113,6 +113,7 @@ def test_a_file_can_be_read_by_whom_the_umask_says(tmp_path: Path) -> None:
         ((SERIES, "a.pickle"), 2, "parquet"),
         ((SERIES, "a.xlsx"), 2, "csv"),
         ((SERIES, "a.csvv"), 2, "did you mean csv"),
+        ((SERIES, "a.feather", "--format", "csv"), 2, "its suffix says arrow"),
         ((SERIES, "a.csv", "-r", "1d"), 1, "there is 1m"),
         ((SERIES, "a.csv", "--start", "2030-01-01"), 1, "2024-01-04"),
         ((SERIES, "nowhere/a.csv"), 2, "nowhere/a.csv"),

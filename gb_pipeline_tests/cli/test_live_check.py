@@ -70,6 +70,14 @@ def test_simulated_vendors_keep_every_promise(check: Seen, source: str, resoluti
         assert seen["actions"]["verdict"] == "ok"
 
 
+def test_a_symbol_that_gb_yaml_does_not_have_is_refused_before_anybody_is_asked(gb: Gb, tmp_path: Path) -> None:
+    source = SOURCES["massive"] | {"options": {"key": "some-key", "base_url": "http://127.0.0.1:1"}}
+    (tmp_path / "gb.yaml").write_text(json.dumps({"sources": {"massive": source}}), encoding="utf-8")
+    told = gb("live-check", "massive", "AAPLL", "-c", tmp_path, "--day", DAY)
+    assert told.code == 2
+    assert "AAPL" in told.err.split("->")[-1]
+
+
 def test_bars_alone_can_be_asked_for(check: Seen) -> None:
     assert "instruments" not in check("massive", "--bars-only")
 

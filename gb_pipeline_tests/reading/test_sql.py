@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
@@ -66,12 +68,19 @@ def test_mistakes_are_explained_without_a_stack(lake, write):
     write("sim", "BTC-USD", "2024-01-02", ["1"])
     with pytest.raises(ReadError, match="syntax error") as caught:
         lake.sql("selec 1")
+    assert "select * from" in caught.value.fix
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     with pytest.raises(ReadError, match="bars_2m does not exist") as caught:
         lake.sql("select * from bars_2m")
     assert "bars_1m" in caught.value.fix
     with pytest.raises(ReadError, match="more than once"):
         lake.sql("select 1 as a, 2 as a")
+
+
+def test_intervals_are_durations_and_those_with_months_are_text(lake):
+    row = lake.sql("select interval 90 minute as gap, interval '2 months 3 days' as far, null::interval as none").row(0)
+    assert row == (timedelta(minutes=90), "P2M3D", None)
+    assert lake.sql("select interval 1 day as a where false").schema["a"] == pl.Duration("us")
 
 
 def test_a_table_name_never_means_a_variable_of_the_program(lake):
