@@ -15,6 +15,7 @@ import typer
 from gb_pipeline.cli import (
     actions,
     adopt,
+    backup,
     calendars,
     changes,
     compact,
@@ -82,6 +83,7 @@ for module in (
     fingerprint,
     compact,
     vacuum,
+    backup,
     live_check,
 ):
     module.register(app)

@@ -78,7 +78,7 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     from gb_pipeline.reading.lake import Lake
     from gb_pipeline.reading.opening import about_lake, refuse_no_lake
 
-    root = _root(config, folder)
+    root = lake_address_of(config, folder)
     state, facts = about_lake(root, config)
     store = LakeStore.at(root, state=state)
     if not store.storage.exists:
@@ -95,7 +95,7 @@ def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:
     """
     from gb_pipeline.storage.address import Storage
 
-    if folder is None and not Storage.at(_root(config, folder)).exists:
+    if folder is None and not Storage.at(lake_address_of(config, folder)).exists:
         return None
     return open_lake(config, folder)
 
@@ -124,7 +124,8 @@ def project_of(lake: Lake | None, config: Path | None) -> Settings | None:
     return settings if same else None
 
 
-def _root(config: Path | None, folder: Path | None) -> Address:
+def lake_address_of(config: Path | None, folder: Path | None) -> Address:
+    """Where the lake is that a command means; nothing need be there."""
     from gb_pipeline.config.places import lake_address
     from gb_pipeline.reading.opening import as_address
 

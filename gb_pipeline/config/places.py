@@ -69,6 +69,23 @@ def lake_address(path: Path | str | None = None) -> Address:
     return lake_of(read_config(file), file, Environment(file))
 
 
+def other_address(place: str, path: Path | str | None = None) -> Address:
+    """Another place than the lake of a gb.yaml; a bucket is reached as the file says under `s3`, if there is a file.
+
+    Raises:
+        ConfigError: an address that cannot be used, or a gb.yaml that cannot be read.
+    """
+    if not is_bucket(place):
+        return Path(place).expanduser()
+    try:
+        file = find_config(path)
+    except ConfigError:
+        return Bucket.parse(place)
+    variables = Environment(file)
+    settings = variables.fill(read_config(file).get("s3")) or {}
+    return Bucket.parse(place, settings if isinstance(settings, dict) else {}, variables.get)
+
+
 def state_folder(path: Path | str | None = None) -> Path:
     """The folder in which this machine keeps locks and limits of the lake that a gb.yaml names; no source is looked at.
 

@@ -17,6 +17,9 @@ from gb_pipeline.storage.bucket_files import PROBE, BucketFiles
 from gb_pipeline.storage.files import Files, LocalFiles
 from gb_pipeline.storage.table_names import TableNames
 
+# Marks a place that copies fill.
+COPY_MARK = "copy.json"
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -105,6 +108,11 @@ class Storage:
             return list(names)
         known = self._names.newest()
         return [name for name in names if name in known]
+
+    @cached_property
+    def is_copy(self) -> bool:
+        """Whether the place was filled by `gb backup` or `gb sync`, and is not written otherwise; looked at once."""
+        return self.files.size(COPY_MARK) is not None
 
     def table(self, name: str) -> str:
         """The address of a Delta table."""

@@ -242,6 +242,7 @@ def commit(
     Raises:
         LakeError: the table cannot be written or is damaged, or others were faster every time.
     """
+    _refuse_copy(table)
     for attempt in range(ATTEMPTS):
         try:
             with locked(table.storage.state, table.name):
@@ -253,6 +254,18 @@ def commit(
     raise LakeError(
         f"other writers changed table {table.name} {ATTEMPTS} times in a row", fix="run it again when they are done"
     )
+
+
+def _refuse_copy(table: Table) -> None:
+    try:
+        is_copy = table.storage.is_copy
+    except OSError as error:
+        raise unwritable(table, error) from error
+    if is_copy:
+        raise LakeError(
+            f"{table.storage.root} is a copy of a lake, which only `gb backup` and `gb sync` write to",
+            fix="restore it to another place and write there: gb restore",
+        )
 
 
 def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterwards: Callable[[Draft], None] | None) -> T:

@@ -27,6 +27,10 @@ POINTS = (
 )
 
 
+# The same of a copy of a lake.
+COPY_POINTS = ("data_copied", "entry_copied")
+
+
 @dataclass
 class _Fault:
     point: str

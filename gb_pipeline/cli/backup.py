@@ -1,0 +1,154 @@
+"""`gb backup`, `gb restore` and `gb sync` copy a lake to another place, a folder or a bucket. `lake.backup` does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
+from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_error, print_json, print_table
+from gb_pipeline.cli.progress import progress
+
+if TYPE_CHECKING:
+    from gb_pipeline.lake.backup import Copy, CopyReport
+    from gb_pipeline.lake.store import LakeStore
+
+Place = Annotated[str, typer.Argument(metavar="PLACE", help="A folder, or s3://bucket/prefix.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read every byte of the copy afterwards.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("backup")(backup)
+    app.command("restore")(restore)
+    app.command("sync")(sync)
+
+
+def backup(
+    place: Place,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Copy the lake to PLACE: what is not there yet, and nothing is removed.
+
+    The copy is read as any lake, and written by backups only. Others may write meanwhile: it is the state at one moment. Cut off
+    anywhere, the same command goes on. At the end both places are compared, by what is recorded of every session.
+    """
+    from gb_pipeline.lake.backup import plan_copy
+
+    source = open_lake(config, lake).store
+    return _run(plan_copy(source, _open_other(place, config)), dry_run, verify, as_json)
+
+
+def sync(
+    place: Place,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Make PLACE equal to the lake: as backup, and what the lake does not need any more is removed there."""
+    from gb_pipeline.lake.backup import plan_copy
+
+    source = open_lake(config, lake).store
+    return _run(plan_copy(source, _open_other(place, config)), dry_run, verify, as_json, remove=True)
+
+
+def restore(
+    place: Place,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Copy the lake at PLACE to where gb.yaml or --lake says: an empty place, or an earlier state of the same lake."""
+    from gb_pipeline.cli.options import lake_address_of
+    from gb_pipeline.lake.backup import plan_copy
+    from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.reading.opening import about_lake, refuse_no_lake
+
+    source = _open_other(place, config)
+    refuse_no_lake(source.storage)
+    root = lake_address_of(config, lake)
+    destination = LakeStore.at(root, state=about_lake(root, config)[0])
+    return _run(plan_copy(source, destination), dry_run, verify, as_json, mark=False)
+
+
+def _open_other(place: str, config: Path | None) -> LakeStore:
+    """The lake at another place; a bucket is reached as gb.yaml says of its own, else as the variables of AWS say."""
+    from gb_pipeline.config.places import other_address
+    from gb_pipeline.lake.store import LakeStore
+
+    return LakeStore.at(other_address(place, config))
+
+
+def _run(copy: Copy, dry_run: bool, verify: bool, as_json: bool, *, remove: bool = False, mark: bool = True) -> int:
+    from gb_pipeline.lake.backup import CopyReport
+    from gb_pipeline.lake.verification import verify as verify_lake
+
+    if dry_run:
+        report = CopyReport(copy.plans, copy.beside, copy.surplus if remove else (), "")
+    else:
+        total = copy.files + (len(copy.surplus) if remove else 0)
+        with progress("files", quiet=as_json) as bar:
+            task = bar.add_task("copying", total=total)
+            report = copy.run(remove=remove, mark=mark, on_file=lambda _name, _size: bar.advance(task))
+    place = str(copy.destination.storage.root)
+    verified = verify_lake(type(copy.destination)(copy.destination.storage)) if verify and not dry_run else None
+    if as_json:
+        print_json(_to_dict(report, place, dry_run=dry_run, ok=None if verified is None else verified.ok))
+    else:
+        _print(report, place, dry_run=dry_run)
+        if verified is not None and verified.ok:
+            note(f"{format_count(verified.files, 'file')} of the copy read, every byte as it was written")
+    if verified is not None and not verified.ok:
+        damage = verified.damages[0]
+        print_error(f"the copy is damaged: {damage}", "copy to another place, and check the disk")
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _print(report: CopyReport, place: str, *, dry_run: bool) -> None:
+    rows = [
+        (plan.table, plan.version, len(plan.data), len(plan.log), format_size(plan.bytes))
+        for plan in report.plans
+        if plan.data or plan.log
+    ]
+    if rows:
+        print_table(("table", "version", "files", "of the log", "size"), rows)
+    said = f"{format_count(report.files, 'file')}, {format_size(report.bytes)}"
+    note(f"{said} {'would be copied' if dry_run else 'copied'} to {place}")
+    if report.removed:
+        note(f"{format_count(len(report.removed), 'file')} {'would be removed' if dry_run else 'removed'} there")
+    if report.fingerprint:
+        note(f"both hold the same: {report.fingerprint}")
+
+
+def _to_dict(report: CopyReport, place: str, *, dry_run: bool, ok: bool | None) -> dict[str, object]:
+    return {
+        "place": place,
+        "dry_run": dry_run,
+        "files": report.files,
+        "bytes": report.bytes,
+        "removed": len(report.removed),
+        "fingerprint": report.fingerprint or None,
+        "verified": ok,
+        "tables": [
+            {
+                "table": plan.table,
+                "version": plan.version,
+                "data_files": len(plan.data),
+                "log_files": len(plan.log),
+                "bytes": plan.bytes,
+            }
+            for plan in report.plans
+        ],
+    }

@@ -1,0 +1,223 @@
+"""This module copies tables to another place, a folder or a bucket: only what is not there yet, and readable at every moment.
+
+A table is copied at one version. Its data files go first, each compared with the checksums in its name, then the checkpoint, its
+seal, and the entries of the log in their order; so what is there is a table at this version or at the one before, whoever ends the
+copy in between. The same again goes on where it was cut off. Which tables belong together is known to `gb_pipeline.lake.backup`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.storage import parquet
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.files import Files
+from gb_pipeline.storage.log import entry_name, folder, pointer_name
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Table
+
+# Files that are on their way at once; most of the time is spent waiting.
+_AT_ONCE = 8
+OnFile = Callable[[str, int], None]
+
+
+class CopyRefused(LakeError):
+    """What is at the destination is not an earlier state of what is copied."""
+
+
+@dataclass
+class Plan:
+    """What a copy has to do.
+
+    Attributes:
+        table: its name.
+        version: that is copied.
+        data: data files that are not there yet, with their sizes.
+        log: files of the log, in the order in which they become valid.
+        surplus: files at the destination that the source does not have any more.
+    """
+
+    table: str
+    version: int
+    data: list[tuple[str, int]] = field(default_factory=list)
+    log: list[tuple[str, int]] = field(default_factory=list)
+    surplus: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files that are copied."""
+        return sum(size for _, size in (*self.data, *self.log))
+
+
+def plan_table(table: Table, snapshot: Snapshot, destination: Storage, named_elsewhere: Iterable[str]) -> Plan:
+    """Look at both places.
+
+    Args:
+        table: of the source.
+        snapshot: the version of it that is copied.
+        named_elsewhere: data files that entries of other tables name.
+
+    Raises:
+        CopyRefused: the destination holds another table of this name, or one that is ahead.
+        DamagedLog: entries are missing.
+    """
+    name, source_files, target_files = table.name, table.files, destination.files
+    root = Storage.table_name(name)
+    there = {place: size for place, size, _ in target_files.list(root)}
+    there |= {place: size for place, size, _ in target_files.list(f"log/{name}")}
+    here = {place: size for place, size, _ in source_files.list(root)}
+    here |= {place: size for place, size, _ in source_files.list(f"log/{name}")}
+    _refuse_another(table, snapshot.version, there, target_files)
+    plan = Plan(name, snapshot.version)
+    paths = [*snapshot.files["path"].to_list(), *named_elsewhere]
+    needed = {f"{root}/{path}" for path in paths}
+    sizes = dict(zip(snapshot.files["path"].to_list(), snapshot.files["size"].to_list(), strict=True))
+    for path in dict.fromkeys(paths):
+        place = f"{root}/{path}"
+        size = sizes.get(path, here.get(place, 0))
+        if there.get(place) != size:
+            plan.data.append((place, size))
+    log = _log_files(table, snapshot.version, here)
+    plan.log = [(place, here[place]) for place in log if _is_mutable(place) or there.get(place) != here[place]]
+    kept = needed | set(log)
+    plan.surplus = [(place, size) for place, size in there.items() if place not in kept]
+    return plan
+
+
+def copy_data(plan: Plan, source: Storage, destination: Storage, on_file: OnFile) -> None:
+    """Copy the data files of a plan.
+
+    Raises:
+        LakeError: one cannot be read or written, or is damaged: it is not copied.
+    """
+    _each(plan.data, lambda place, size: _copy_data_file(source.files, destination.files, place, size), on_file)
+    destination.files.flush([place for place, _ in plan.data])
+    reach("data_copied")
+
+
+def copy_log(plan: Plan, source: Storage, destination: Storage, on_file: OnFile) -> None:
+    """Copy the log of a plan, after its data.
+
+    Raises:
+        LakeError: a file cannot be read or written.
+    """
+    destination.announce_table(plan.table)
+    for place, size in plan.log:
+        _copy_small(source.files, destination.files, place)
+        on_file(place, size)
+        reach("entry_copied")
+
+
+def copy_names(places: Sequence[tuple[str, int]], source: Storage, destination: Storage, on_file: OnFile) -> None:
+    """Copy files that no table names, such as kept responses."""
+    _each(places, lambda place, _: _copy_small(source.files, destination.files, place), on_file)
+
+
+def remove_surplus(places: Iterable[tuple[str, int]], destination: Storage, on_file: OnFile) -> None:
+    """Remove what the source does not have any more."""
+    for place, size in places:
+        destination.files.delete(place)
+        on_file(place, size)
+
+
+def _refuse_another(table: Table, version: int, there: dict[str, int], files: Files) -> None:
+    """Compare the newest entry of the destination with the source's."""
+    log = folder(table.name)
+    numbers = [_number(place) for place in there if place.startswith(f"{log}/") and place.endswith(".json")]
+    newest = max((number for number in numbers if number is not None), default=None)
+    if newest is None:
+        return
+    common = entry_name(table.name, min(newest, version))
+    here, other = _read(table.files, common), _read(files, common)
+    # Where one of them is older than what the other log keeps, their ids are compared after the copy.
+    if here is not None and other is not None and here != other:
+        raise CopyRefused(
+            f"the destination holds another table {table.name}: its entry {min(newest, version)} is not the one here",
+            fix="name an empty place, or the one that this lake was copied to before",
+        )
+    if newest > version:
+        raise CopyRefused(
+            f"table {table.name} is at version {newest} at the destination, and at {version} here",
+            fix="the destination is ahead: copy from there, or name an empty place",
+        )
+
+
+def _log_files(table: Table, version: int, here: dict[str, int]) -> list[str]:
+    """Files of the log up to a version, in the order in which they may become valid."""
+    seal = table.checkpoints.seal()
+    log, mirrors = folder(table.name), f"log/{table.name}"
+    entries = sorted(
+        (number, place)
+        for place in here
+        if place.startswith(f"{log}/") and place.endswith(".json") and (number := _number(place)) is not None
+    )
+    ordered: list[str] = []
+    if seal is not None and seal.version <= version:
+        checkpoint = f"{log}/{seal.version:020}.checkpoint.parquet"
+        ordered += [checkpoint, *table.checkpoints.seal_names, pointer_name(table.name)]
+    first = next((number for number, _ in entries), 0)
+    if seal is not None and seal.version > version and first > 0:
+        raise LakeError(
+            f"table {table.name} went on to version {seal.version} while it was copied at {version}",
+            fix="run it again: what was copied stays",
+        )
+    # As a writer leaves them: an entry, and then its mirror.
+    for number, place in entries:
+        if number <= version:
+            ordered += [place, f"{mirrors}/{number:020}.json"]
+    ordered.append(f"{mirrors}/lost.json")
+    return [place for place in ordered if place in here]
+
+
+def _is_mutable(place: str) -> bool:
+    return place.endswith(("checkpoint.json", "_checkpoint.seal", "_last_checkpoint", "lost.json"))
+
+
+def _number(place: str) -> int | None:
+    name = place.rsplit("/", 1)[-1].removesuffix(".json")
+    return int(name) if name.isdigit() else None
+
+
+def _copy_data_file(source: Files, destination: Files, place: str, size: int) -> None:
+    data = parquet.bytes_if_intact(source, place, size)
+    if data is None:
+        raise LakeError(
+            f"{place} is damaged or missing, so it was not copied", fix="run `gb verify --repair`, then copy again"
+        )
+    # One that was cut off is replaced as a whole.
+    if destination.size(place) is None:
+        destination.write(place, data)
+    else:
+        destination.put(place, data)
+
+
+def _read(files: Files, place: str) -> bytes | None:
+    try:
+        return files.read(place)
+    except FileNotFoundError:
+        return None
+
+
+def _copy_small(source: Files, destination: Files, place: str) -> None:
+    data = source.read(place)
+    if _read(destination, place) != data:
+        destination.put(place, data, private=place.startswith("raw/"))
+
+
+def _each(places: Sequence[tuple[str, int]], act: Callable[[str, int], None], on_file: OnFile) -> None:
+    def one(item: tuple[str, int]) -> None:
+        act(*item)
+        on_file(*item)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        tasks = [pool.submit(one, item) for item in places]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
