@@ -28,6 +28,7 @@ from gb_pipeline.cli import (
     gaps,
     init,
     live_check,
+    migrate,
     pins,
     plan,
     replay,
@@ -84,6 +85,7 @@ for module in (
     compact,
     vacuum,
     backup,
+    migrate,
     live_check,
 ):
     module.register(app)

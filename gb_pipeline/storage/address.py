@@ -13,8 +13,9 @@ from pathlib import Path
 
 from gb_pipeline.config.bucket import Address, Bucket, is_bucket
 from gb_pipeline.errors import ConfigError, LakeError
-from gb_pipeline.storage.bucket_files import PROBE, BucketFiles
+from gb_pipeline.storage.bucket_files import BucketFiles
 from gb_pipeline.storage.files import Files, LocalFiles
+from gb_pipeline.storage.lake_format import MARK, encode_mark, require_format
 from gb_pipeline.storage.table_names import TableNames
 
 # Marks a place that copies fill.
@@ -79,7 +80,7 @@ class Storage:
         if isinstance(self.root, Path):
             return self.root.is_dir()
         try:
-            return self.files.size(PROBE) is not None
+            return self.files.size(MARK) is not None
         except OSError as error:
             raise LakeError(
                 str(error.strerror or error),
@@ -98,9 +99,22 @@ class Storage:
         return any(self.files.size(folder) is not None for folder in folders)
 
     def announce_table(self, name: str) -> None:
-        """Let everybody know of a table that is about to be made."""
+        """Let everybody know of a table that is about to be made, and of the lake's format."""
         if self.in_bucket:
             self._names.add(name)
+        elif self.files.size(MARK) is None:
+            self.files.put_if_absent(MARK, encode_mark())
+
+    @cached_property
+    def is_readable(self) -> bool:
+        """True: the lake has the format of this release; looked at once.
+
+        Raises:
+            LakeError: it has another one.
+            OSError: that cannot be read.
+        """
+        require_format(self.files, str(self.root))
+        return True
 
     def possible_tables(self, names: Iterable[str]) -> list[str]:
         """Of some tables those that may exist, in their order; for a folder all, as looking there costs nothing."""

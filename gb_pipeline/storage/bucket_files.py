@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from gb_pipeline.config.bucket import Bucket
 from gb_pipeline.errors import LakeError
+from gb_pipeline.storage.lake_format import MARK, encode_mark
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -29,8 +30,6 @@ ATTEMPTS = 6
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 # A stream of a large file fetches this many bytes at once.
 _BLOCK = 8 << 20
-# Marks a store that keeps its promise about conditional puts.
-PROBE = "gb_lake.json"
 
 
 class BucketFiles:
@@ -169,8 +168,7 @@ class BucketFiles:
         Raises:
             LakeError: it has.
         """
-        mark = b'{"format": 1}\n'
-        if self.ignores_conditions(PROBE, mark):
+        if self.ignores_conditions(MARK, encode_mark()):
             raise LakeError(
                 f"the store of {self.bucket} ignores the condition that an object must not be there yet (`If-None-Match: *`), so"
                 " two writers could overwrite each other",

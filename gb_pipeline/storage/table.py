@@ -73,7 +73,7 @@ class Table:
             return self._newest
 
     def _follow(self) -> None:
-        if self._newest.version < 0 and not self.storage.has_table(self.name):
+        if self._newest.version < 0 and not (self.storage.is_readable and self.storage.has_table(self.name)):
             return
         self._refuse_moved()
         if self._newest.version < 0 and (seal := self.checkpoints.seal()) is not None:

@@ -82,7 +82,7 @@ def test_reading_lists_nothing_and_says_what_it_costs(machine: Machine, server: 
     lake.bars("BTC-USD", "1m", "2024-01-02", "2024-01-03")
     warm = Counter(request.method for request in server.requests)
     print(f"cold {len(cold)} requests, warm {sum(warm.values())}: {dict(warm)}")
-    assert len(cold) <= 18
+    assert len(cold) <= 20
     assert sum(warm.values()) <= 8
 
 
