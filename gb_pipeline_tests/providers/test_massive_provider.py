@@ -148,6 +148,19 @@ async def test_a_full_page_without_a_next_one_is_not_the_end(sim: Simulation, pr
     assert fetched.calls == 2
 
 
+async def test_a_full_page_of_days_without_a_next_one_is_not_the_end_either(
+    sim: Simulation, providers: Providers
+) -> None:
+    decades = Window.of("1998-01-02T05:00Z", "2024-01-13T05:00Z")
+    whole = await providers().fetch_bars(AAPL, decades, Resolution.DAY)
+    assert whole.frame.height > 5000
+    sim.stocks.page_limit = 5000
+    sim.faults.add(match=AGGS, action="no_next", times=-1)
+    fetched = await providers().fetch_bars(AAPL, decades, Resolution.DAY)
+    assert rows(fetched.frame) == rows(whole.frame)
+    assert fetched.calls == 2
+
+
 async def test_a_doubtful_answer_is_asked_for_again(sim: Simulation, providers: Providers) -> None:
     sim.faults.add(match=AGGS, action="drop_rows")
     fetched = await providers().fetch_bars(AAPL, HOUR, MINUTE)

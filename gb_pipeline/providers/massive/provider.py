@@ -167,14 +167,12 @@ class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider):
                     rows += more
                     newest = max((row["t"] for row in more if type(row.get("t")) is int), default=None)
                     # As many as a page holds, and no next one: whether that was the end, only the next question tells.
-                    length = resolution.duration if resolution.intraday else None
-                    if newest is None or len(more) % _LEAST_PAGE or length is None:
+                    if newest is None or len(more) % _LEAST_PAGE:
                         break
-                    # The vendor begins with the bar that an instant lies in.
-                    following = newest + length // _MILLISECOND
-                    if following >= int(end):
+                    following = self._following(newest, symbol, resolution)
+                    if following is None or (len(following), following) > (len(end), end):
                         break
-                    first = str(following)
+                    first = following
             if not rows and not window.empty:
                 await self.require_listed(name)
         return tally.fetched(self._frame(rows, symbol, window, resolution))
@@ -265,6 +263,20 @@ class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider):
             stop = min(window.end, start + _CHUNK)
             yield _milliseconds(start), _milliseconds(stop - _MILLISECOND), (stop - start) // _MINUTE
             start = stop
+
+    def _following(self, newest: int, symbol: Symbol, resolution: Resolution) -> str | None:
+        """Where the bar after one begins, as the vendor wants it: texts of one length sort as what they mean.
+
+        None for weeks and months, of which no page is ever full.
+        """
+        if resolution.intraday and resolution.duration is not None:
+            # The vendor begins with the bar that an instant lies in.
+            return str(newest + resolution.duration // _MILLISECOND)
+        if resolution is not Resolution.DAY:
+            return None
+        zone = us_market_time.NEW_YORK if symbol.asset_class is AssetClass.EQUITY else _UTC_ZONE
+        day = (EPOCH + newest * _MILLISECOND).astimezone(zone).date()
+        return (day + timedelta(days=1)).isoformat()
 
     def _request_window(self, window: Window, resolution: Resolution) -> Window:
         """Where every bar of an honest answer begins."""
