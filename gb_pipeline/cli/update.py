@@ -40,10 +40,11 @@ def register(app: typer.Typer) -> None:
 def update(names: Names = None, config: Config = None, as_json: Json = False) -> int:
     """Bring every source up to date.
 
-    Fetches what is missing of all symbols and all resolutions, from the start of each source until now; with names, of these
-    sources and symbols. Prints a line for each source and resolution. A source that fails does not stop the others, and the exit
-    code is the worst of all: 1 when a session was rejected or a vendor refuses permanently, 2 when a source cannot be used, 3 after
-    a temporary failure. Ctrl-C stops everything; the same command goes on where it stopped.
+    Fetches what is missing of all symbols and all resolutions, from the start of each source until now, and once more the newest
+    `refetch_sessions` that have closed; with names, of these sources and symbols. Prints a line for each source and resolution. A
+    source that fails does not stop the others, and the exit code is the worst of all: 1 when a session was rejected or a vendor
+    refuses permanently, 2 when a source cannot be used, 3 after a temporary failure. Ctrl-C stops everything; the same command
+    goes on where it stopped.
     """
     settings = load_settings(config)
     chosen = select_configured(settings, names or [])
@@ -111,7 +112,9 @@ def _update(fetching: Fetching, source: SourceSettings, resolution: Resolution, 
 
     result = Update(source.name, resolution)
     try:
-        backlog = find_backlog(fetching.store, source, resolution, symbols, source.start, source.end)
+        backlog = find_backlog(
+            fetching.store, source, resolution, symbols, source.start, source.end, recent=source.refetch_sessions
+        )
         result.missing = backlog.wanted.height
         outcomes = fetching.run(backlog) if backlog.sessions.height else []
     except GbError as error:

@@ -118,6 +118,12 @@ class SourceSettings(_Model):
         description="an answer that something is absent counts so long, then it is asked for again; null: for ever",
     )
     settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before fetching")
+    refetch_sessions: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="so many of the newest closed sessions are asked for again in each scheduled run",
+    )
     grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
     rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")
     daily_quota: DailyQuota | None = Field(default=None, description="the vendor's documented quota by default")

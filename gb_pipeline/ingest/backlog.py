@@ -43,6 +43,8 @@ class Why(StrEnum):
     EXPIRED = "empty, long ago"
     MORE_BARS = "with new bars"
     AGAIN = "asked for again"
+    RECENT = "closed lately"
+    """Stored, and among the newest sessions, which the source may still change."""
     NOT_LISTED = "not listed"
     """Nobody is asked for it; that it was not listed is recorded."""
 
@@ -124,6 +126,7 @@ def find_backlog(
     end: date | None = None,
     *,
     again: bool = False,
+    recent: int = 0,
 ) -> Backlog:
     """What is missing of some symbols, in the sessions [start, end).
 
@@ -140,6 +143,7 @@ def find_backlog(
         start: first day.
         end: first day that is not wanted any more; everything that has begun by default.
         again: every session, also those that are stored.
+        recent: so many of the newest sessions that have ended, of the range, also where they are stored.
 
     Raises:
         ConfigError: the calendar does not know these days.
@@ -158,6 +162,11 @@ def find_backlog(
     rows = wanted.join(recorded, on="place", how="left", maintain_order="left")
     rows = rows.join(_closed_bars_since(rules, rows, now), on="session", how="left", maintain_order="left")
     rows = rows.with_columns(_why(again=again).alias("why"))
+    if recent:
+        newest = days.filter("finished")["session"].tail(recent)
+        is_recent = pl.col("listed") & pl.col("session").is_in(newest.implode())
+        rows = rows.with_columns(pl.when(is_recent).then(pl.lit(Why.RECENT.value)).alias("recent"))
+        rows = rows.with_columns(pl.coalesce("why", "recent").alias("why"))
     sessions = rows.select(*_KEYS, "why").filter(pl.col("why").is_not_null())
     empty = rows.filter("listed", pl.col("why").is_null(), pl.col("status") == SessionStatus.EMPTY.value).height
     settled = rows.filter("listed").height - sessions.filter(pl.col("why") != Why.NOT_LISTED.value).height

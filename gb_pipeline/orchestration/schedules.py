@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG
 from gb_pipeline.orchestration.partitions import Partitioning
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
@@ -47,12 +48,13 @@ def build_daily_schedule(group: SeriesGroup) -> dg.ScheduleDefinition:
             return dg.SkipReason(f"{group.source.name} wants no session that has ended by now")
         if partitioning.end_of(session) <= now - _DAY - settle:
             return dg.SkipReason(f"no session of {group.source.calendar} ended since {session}")
-        key = partitioning.key(session)
-        return dg.RunRequest(
-            run_key=f"{group.name} {session}",
-            partition_key=key,
-            tags={"dagster/priority": PRIORITY, "session": str(session)},
-        )
+        tags = {"dagster/priority": PRIORITY, "session": str(session)}
+        first = partitioning.key(find_earlier_session(partitioning, session, group.source.refetch_sessions - 1))
+        last = partitioning.key(session)
+        if first == last:
+            return dg.RunRequest(run_key=f"{group.name} {session}", partition_key=last, tags=tags)
+        tags |= {RANGE_START_TAG: first, RANGE_END_TAG: last}
+        return dg.RunRequest(run_key=f"{group.name} {session}", tags=tags)
 
     return daily
 
@@ -89,6 +91,15 @@ def find_newest_session(partitioning: Partitioning, now: datetime) -> date | Non
     first = max(partitioning.start, last - _LOOK_BACK)
     sessions = partitioning.calendar.sessions(first, last) if first < last else []
     return next((day for day in reversed(sessions) if partitioning.end_of(day) <= now), None)
+
+
+def find_earlier_session(partitioning: Partitioning, session: date, count: int) -> date:
+    """The session that lies so many before another one, or the first one that is wanted."""
+    if count <= 0:
+        return session
+    first = max(partitioning.start, session - _LOOK_BACK - 4 * count * _DAY)
+    earlier = partitioning.calendar.sessions(first, session)[-count:]
+    return earlier[0] if earlier else session
 
 
 def build_cron(partitioning: Partitioning, settle: timedelta) -> str:

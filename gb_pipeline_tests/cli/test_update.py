@@ -69,6 +69,19 @@ def test_names_are_sources_and_series_and_json_says_the_same(gb: Gb, several: Pa
     assert not exchange.requests
 
 
+def test_the_newest_sessions_are_asked_for_again_where_the_source_says_so(gb: Gb, several: Path) -> None:
+    project = json.loads((several / "gb.yaml").read_text("utf-8"))
+    project["sources"]["own"]["refetch_sessions"] = 1
+    (several / "gb.yaml").write_text(json.dumps(project), "utf-8")
+    gb("update", "own", "-c", several)
+    file = several / "own" / "BTC-USDT.csv"
+    file.write_text(file.read_text("utf-8").replace(",5,9,1,5,1", ",5,9,1,6,1"), "utf-8")
+    told = gb("update", "own", "-c", several)
+    assert told.out.splitlines() == ["own 1d: 1 session asked for: 1 complete; 1 changed"]
+    # Of two days that the file corrects, the older one is left alone.
+    assert Lake.open(several / "data").bars("BTC-USDT", "1d", source="own", as_float=True)["close"].to_list() == [5, 6]
+
+
 def test_a_source_that_cannot_be_used_is_said_and_the_others_go_on(gb: Gb, several: Path) -> None:
     file = several / "gb.yaml"
     content = yaml.safe_load(file.read_text(encoding="utf-8"))

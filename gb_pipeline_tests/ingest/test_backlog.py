@@ -163,6 +163,19 @@ def test_again_means_every_session(sim: Simulation, store: LakeStore) -> None:
     assert fetch(store, everything) == 4
 
 
+def test_sessions_that_closed_lately_are_asked_for_once_more_and_no_older_ones(
+    sim: Simulation, store: LakeStore
+) -> None:
+    fetch(store, find(store, source(sim)))
+    found = find(store, source(sim), recent=3)
+    # The day that goes on is not over.
+    assert set(whys(found).values()) == {Why.RECENT.value}
+    assert sorted({session for _, session in whys(found)}) == ["2024-01-07", "2024-01-08", "2024-01-09"]
+    assert fetch(store, found) == 2
+    assert find(store, source(sim), recent=100).reasons == {Why.RECENT: 2 * 9}
+    assert find(store, source(sim)).reasons == {}
+
+
 def test_that_a_day_is_empty_is_believed_for_a_while_and_then_asked_again(
     sim: Simulation, store: LakeStore, clock: SetClock
 ) -> None:

@@ -93,6 +93,27 @@ def test_a_source_that_has_ended_or_not_begun_is_skipped():
     assert isinstance(tick(group(start=date(2031, 1, 1)), datetime(2030, 2, 1, 17, 15, tzinfo=NEW_YORK)), dg.SkipReason)
 
 
+@pytest.mark.parametrize(("more", "keys"), [
+    ({"refetch_sessions": 0}, ("2024-01-08", None)),
+    ({"refetch_sessions": 1}, ("2024-01-08", None)),
+    # Over a weekend, and back to the first session that is wanted.
+    ({"refetch_sessions": 3}, ("2024-01-04", "2024-01-08")),
+    ({"refetch_sessions": 50}, ("2024-01-02", "2024-01-08")),
+    ({"refetch_sessions": 3, "resolutions": ["1d"]}, ("2024-01", None)),
+])  # fmt: skip
+def test_one_run_asks_again_for_the_sessions_that_closed_lately(more, keys):
+    request = tick(group(**more), datetime(2024, 1, 8, 17, 15, tzinfo=NEW_YORK))
+
+    first, last = keys
+    if last is None:
+        assert request.partition_key == first
+        return
+    assert request.partition_key is None
+    assert request.tags["dagster/asset_partition_range_start"] == first
+    assert request.tags["dagster/asset_partition_range_end"] == last
+    assert request.tags["session"] == "2024-01-08"
+
+
 def test_a_market_that_never_closes_gets_yesterday():
     assert tick(group("24/7"), datetime(2024, 2, 29, 0, 15, tzinfo=UTC)).partition_key == "2024-02-28"
 
