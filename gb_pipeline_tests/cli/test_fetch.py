@@ -76,6 +76,15 @@ def test_a_bar_that_the_vendor_sends_no_longer_is_counted_and_kept(gb: Gb, tmp_p
     )
 
 
+def test_without_a_resolution_the_first_one_is_fetched_and_what_fetches_the_others_is_said(
+    gb: Gb, project: Path
+) -> None:
+    told = gb("fetch", "sim", "BTC-USDT", *DAY, "--config", project)
+    assert "only 1m was fetched: `-r` names another one, `gb update sim` fetches 1h too" in " ".join(told.err.split())
+    held = gb("sql", "select symbol, resolution from symbol_data", "--json", "--config", project).json
+    assert held == [{"symbol": "BTC-USDT", "resolution": "1m"}]
+
+
 def test_months_are_one_line_per_symbol_and_another_resolution_can_be_named(gb: Gb, project: Path) -> None:
     told = gb(
         "fetch", "sim", "btc/usdt", "-r", "1h", "--start", "2024-01-30", "--end", "2024-03-02", "--json", "-c", project

@@ -22,10 +22,11 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.schema import CONTENT
 from gb_pipeline.quality.fingerprint import fingerprint_text
+from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import reading
 from gb_pipeline_tests.faults.kill_work import Plan, Step
 from gb_pipeline_tests.laws.answers import SLOTS, SYMBOLS
-from gb_pipeline_tests.laws.model import Content, Key, Model, Series, Version, fingerprint
+from gb_pipeline_tests.laws.model import MICROSECOND, Content, Key, Model, Series, Version, fingerprint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Steps that a process takes if nobody kills it.
@@ -226,6 +227,22 @@ class Suspect:
             elsewhere = pl.read_delta(self.store.storage.table(f"bars_{resolution}"))
             assert elsewhere.height == sum(len(versions) for versions in self._of(resolution))
         assert through_view == (len(self._of("1m")),)
+        self._expect_past()
+
+    def _expect_past(self) -> None:
+        """Moments along the whole history, and the instants before them, read what was known then."""
+        lake = Lake(self.store)
+        for resolution in SLOTS:
+            moments = sorted({version.known_at for versions in self._of(resolution) for version in versions})
+            for moment in moments[1 :: max(1, len(moments) // 8)]:
+                for then in (moment - MICROSECOND, moment):
+                    rows = lake.bars(None, resolution, columns=["symbol", "timestamp", *CONTENT], as_of=then)
+                    read = {(row[0], row[1]): Content(*row[2:]) for row in rows.iter_rows()}
+                    assert read == {
+                        (symbol, slot): version.content
+                        for symbol in SYMBOLS
+                        for slot, version in self.model.as_of(Series(symbol, resolution), then).items()
+                    }
 
     def expect_no_leftovers(self) -> None:
         """After a vacuum only what the newest versions name is there."""
