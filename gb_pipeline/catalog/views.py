@@ -20,6 +20,7 @@ from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
+from gb_pipeline.storage.evolution import lacks_columns
 from gb_pipeline.storage.snapshot import Snapshot
 
 _KEYS = ("source", "symbol", "timestamp")
@@ -103,7 +104,8 @@ def parquet_rows(storage: Storage) -> Rows:
 
     def rows(snapshot: Snapshot, current: bool) -> str:
         files = reading.current_files(snapshot) if current else snapshot.files
-        return _select(storage, snapshot.dataset, files["path"].to_list())
+        lacking = snapshot.version >= 0 and lacks_columns(snapshot.dataset, snapshot.metadata)
+        return _select(storage, snapshot.dataset, files["path"].to_list(), lacking=lacking)
 
     return rows
 
@@ -218,16 +220,22 @@ def _restatements(tables: Sequence[str]) -> str:
     return f"select {', '.join(columns)}, cast(null as bigint) as delay where false"
 
 
-def _select(storage: Storage, dataset: Dataset, paths: Sequence[str]) -> str:
+def _select(storage: Storage, dataset: Dataset, paths: Sequence[str], *, lacking: bool) -> str:
+    """Rows of some files; `lacking` where one of them may lack a column, for which DuckDB has to open each of them."""
+    typed = ", ".join(f'cast(null as {_type(field.type)}) as "{field.name}"' for field in dataset.schema)
+    no_rows = f"select {typed} where false"
     if not paths:
-        typed = (f'cast(null as {_type(field.type)}) as "{field.name}"' for field in dataset.schema)
-        return f"select {', '.join(typed)} where false"
+        return no_rows
     place = f"{lake_place(str(storage.root))} || {_quote(f'/{storage.table_name(dataset.name)}/')}"
     # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
     files = f"list_transform(string_split({_quote(chr(10).join(paths))}, chr(10)), lambda file: {place} || file)"
     hive = ", ".join(f"'{name}': {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
-    return f"select {_quote_names(dataset.schema.names)} from read_parquet({files}{options})"
+    names = _quote_names(dataset.schema.names)
+    if lacking:
+        rows = f"select * from read_parquet({files}{options}, union_by_name = true)"
+        return f"select {names} from ({no_rows} union all by name {rows})"
+    return f"select {names} from read_parquet({files}{options})"
 
 
 def _type(kind: pa.DataType) -> str:

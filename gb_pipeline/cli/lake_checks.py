@@ -34,6 +34,7 @@ def check_lake(root: Address, state: Path) -> Iterator[Finding]:
     try:
         store = LakeStore.at(root, state=state)
         exists = store.storage.exists
+        store.storage.refuse_other_format()
     except GbError as error:
         yield Finding("tables", CheckResult.FAIL, error.what, error.fix)
         return

@@ -84,6 +84,7 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     if not store.storage.exists:
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
     refuse_no_lake(store.storage)
+    store.storage.refuse_other_format()
     return Lake(store, facts=facts)
 
 

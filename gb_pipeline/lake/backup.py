@@ -145,6 +145,8 @@ def plan_copy(source: LakeStore, destination: LakeStore) -> Copy:
     """
     if str(source.storage.root) == str(destination.storage.root):
         raise CopyRefused(f"{source.storage.root} cannot be copied onto itself", fix="name another place")
+    source.storage.refuse_other_format()
+    destination.storage.refuse_other_format()
     # The ledger first: tables that are looked at later may only know more.
     view = source.tables.view()
     view.newest(SESSIONS.name)

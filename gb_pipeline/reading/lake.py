@@ -73,6 +73,7 @@ class Lake(BarReader, LedgerReader, HistoryReader):
             root.mkdir(parents=True, exist_ok=True)
         if not (create and store.storage.in_bucket):
             refuse_no_lake(store.storage)
+        store.storage.refuse_other_format()
         return cls(store, facts=location.facts)
 
     def __repr__(self) -> str:

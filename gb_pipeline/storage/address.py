@@ -107,14 +107,27 @@ class Storage:
 
     @cached_property
     def is_readable(self) -> bool:
-        """True: the lake has the format of this release; looked at once.
+        """True: the lake has the format of this release, or there is none yet; looked at once.
 
         Raises:
-            LakeError: it has another one.
-            OSError: that cannot be read.
+            LakeError: it has another one, or that cannot be read.
         """
-        require_format(self.files, str(self.root))
+        try:
+            require_format(self.files, str(self.root))
+        except OSError as error:
+            raise LakeError(
+                f"the format of the lake at {self.root} cannot be read ({MARK}): {error.strerror or error}",
+                fix="check permissions, the disk and the limits of this process (`gb doctor`)",
+            ) from error
         return True
+
+    def refuse_other_format(self) -> None:
+        """Let a lake pass that this release works on.
+
+        Raises:
+            LakeError: it has another format, or that cannot be read.
+        """
+        _ = self.is_readable
 
     def possible_tables(self, names: Iterable[str]) -> list[str]:
         """Of some tables those that may exist, in their order; for a folder all, as looking there costs nothing."""

@@ -124,9 +124,12 @@ class Checkpoints:
         ]
         transactions = {row["txn"]["appId"]: int(row["txn"]["version"]) for row in rows if row.get("txn")}
         metadata = next(row["metaData"] for row in rows if row.get("metaData"))
-        return Snapshot(
-            self.dataset, version, str(metadata["id"]), snapshot.index_files(self.dataset, adds), transactions
-        )
+        metadata = {
+            **metadata,
+            "format": {"provider": metadata["format"]["provider"], "options": {}},
+            "configuration": dict(metadata["configuration"] or ()),
+        }
+        return Snapshot(self.dataset, version, metadata, snapshot.index_files(self.dataset, adds), transactions)
 
     def _read(self, name: str) -> bytes | None:
         try:

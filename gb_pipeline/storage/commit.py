@@ -78,12 +78,16 @@ class Draft:
     _written: list[str] = field(default_factory=list)
 
     def add(self, rows: pl.DataFrame, *, current: bool = True) -> None:
-        """Rows with all columns of the file schema and of the content's partitions; the period is derived here.
+        """Rows with the columns of the file schema and of the content's partitions; the period is derived here.
 
-        Rows are cut into one piece per partition, and keep their order within it.
+        An optional column that the writer does not know is null. Rows are cut into one piece per partition, and keep their order
+        within it.
         """
         if rows.is_empty():
             return
+        if missing := self.table.dataset.optional.keys() - set(rows.columns):
+            optional = self.table.dataset.optional
+            rows = rows.hstack([repeated(name, None, optional[name], rows.height) for name in sorted(missing)])
         fixed_partitions = {IS_CURRENT: str(current).lower()} if self.table.dataset.history else {}
         self._pieces += cut_into_pieces(self.table.dataset, rows, fixed_partitions)
 
@@ -165,6 +169,8 @@ class Draft:
             self._transactions[CLOCK] = microseconds(self.stamp)
         now = int(time.time() * 1000)
         actions: list[dict[str, Any]] = first_actions(self.table.dataset) if version == 0 else []
+        if (metadata := self.table.evolved_metadata(self.base)) is not None:
+            actions.append({"metaData": metadata})
         actions += [
             {"txn": {"appId": name, "version": number, "lastUpdated": now}}
             for name, number in self._transactions.items()
@@ -301,6 +307,8 @@ def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterward
 def _new_draft(table: Table, clock: Clock) -> Draft:
     base = table.newest()
     table.confirm()
+    # What cannot be written to this table is said before a file is.
+    table.evolved_metadata(base)
     return Draft(table, base, max(clock(), from_microseconds(base.clock) + MICROSECOND))
 
 

@@ -98,6 +98,12 @@ class Dataset:
         return tuple(name for name in self.columns.names if name not in (*self.key, *self.evidence))
 
     @cached_property
+    def optional(self) -> dict[str, pl.DataType]:
+        """The columns of the files that may be null, with their types."""
+        types = self.polars
+        return {field.name: types[field.name] for field in self.file_schema if field.nullable}
+
+    @cached_property
     def no_rows(self) -> pl.DataFrame:
         """Every column, and no row."""
         return pl.DataFrame(pa.Table.from_batches([], schema=self.schema))

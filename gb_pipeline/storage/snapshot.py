@@ -33,7 +33,7 @@ class Snapshot:
     Attributes:
         dataset: its declaration.
         version: Delta version; -1 before the table exists.
-        table_id: Delta's id; a table of the same name made anew has another.
+        metadata: the newest `metaData` action: Delta's id, the schema as text, partitions and configuration.
         files: one row per live file: `path` (relative to the table, unescaped), `size`, `rows`, a column per hive partition, and
             `min.<column>`, `max.<column>` for each indexed column in the column's own type.
         transactions: application transactions by id.
@@ -41,9 +41,14 @@ class Snapshot:
 
     dataset: Dataset
     version: int
-    table_id: str
+    metadata: Mapping[str, Any]
     files: pl.DataFrame
     transactions: Mapping[str, int]
+
+    @property
+    def table_id(self) -> str:
+        """Delta's id; a table of the same name made anew has another."""
+        return str(self.metadata.get("id", ""))
 
     @property
     def clock(self) -> int:
@@ -53,14 +58,14 @@ class Snapshot:
     def after(self, *entries: Entry) -> Snapshot:
         """The snapshot that some commits on top of this one make, one after the other."""
         removed, added = set[str](), dict[str, Mapping[str, Any]]()
-        table_id, transactions = self.table_id, dict(self.transactions)
+        metadata, transactions = self.metadata, dict(self.transactions)
         for entry in entries:
             for action in entry.removes:
                 path = unquote(action["path"])
                 removed.add(path)
                 added.pop(path, None)
             added |= {unquote(action["path"]): action for action in entry.adds}
-            table_id = str(entry.metadata["id"]) if entry.metadata else table_id
+            metadata = entry.metadata or metadata
             transactions |= entry.transactions
         files = self.files
         if removed:
@@ -68,7 +73,7 @@ class Snapshot:
         if added:
             files = pl.concat([files, index_files(self.dataset, list(added.values()))])
         version = entries[-1].version if entries else self.version
-        return replace(self, version=version, table_id=table_id, files=files, transactions=transactions)
+        return replace(self, version=version, metadata=metadata, files=files, transactions=transactions)
 
     def select(
         self,
@@ -102,7 +107,7 @@ class Snapshot:
 
 def empty_snapshot(dataset: Dataset) -> Snapshot:
     """A table that does not exist yet."""
-    return Snapshot(dataset, -1, "", dataset.no_files, {})
+    return Snapshot(dataset, -1, {}, dataset.no_files, {})
 
 
 def index_files(dataset: Dataset, adds: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from gb_pipeline.storage import snapshot
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.checkpoints import Checkpoints
 from gb_pipeline.storage.dataset import Dataset, Datasets
+from gb_pipeline.storage.evolution import evolved_metadata, schema_text
 from gb_pipeline.storage.log import (
     CHECKPOINT_EVERY,
     Entry,
@@ -48,6 +49,8 @@ class Table:
         # The version of the newest checkpoint that this process knows of.
         self._sealed = 0
         self._seal_copied = False
+        # What was found of a schema in the log: what the next commit has to say of it.
+        self._evolved: tuple[str, dict[str, Any] | None] = "", None
         self.checkpoints = Checkpoints(storage, dataset)
 
     @property
@@ -216,6 +219,19 @@ class Table:
                 self.name, f"entry {version} is not the one that this process has read: the lake was replaced"
             )
 
+    def evolved_metadata(self, base: Snapshot) -> dict[str, Any] | None:
+        """What a commit on top of a version has to say of the schema; None where nothing is new, or the table is.
+
+        Raises:
+            LakeError: the table is not one of this declaration.
+        """
+        if base.version < 0:
+            return None
+        text = base.metadata["schemaString"]
+        if self._evolved[0] != text:
+            self._evolved = text, evolved_metadata(self.dataset, base.metadata)
+        return self._evolved[1]
+
     def _refuse_moved(self) -> None:
         """Refuse a table without the entry that this process has read: it was moved, or replaced by an older copy."""
         version = self._newest.version
@@ -346,13 +362,11 @@ class _View(Tables):
 
 def first_actions(dataset: Dataset) -> list[dict[str, Any]]:
     """What the first entry of a table says before anything else: the protocol, its schema and partitions."""
-    from deltalake import Schema
-
     metadata: Mapping[str, Any] = {
         "id": str(uuid.uuid4()),
         "name": dataset.name,
         "format": {"provider": "parquet", "options": {}},
-        "schemaString": Schema.from_arrow(dataset.schema).to_json(),
+        "schemaString": schema_text(dataset),
         "partitionColumns": list(dataset.partitions),
         # Entries are kept until `gb vacuum` removes them: a checkpoint that is damaged is made again from them.
         "configuration": {

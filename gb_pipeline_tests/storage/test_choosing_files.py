@@ -51,7 +51,7 @@ def snapshot() -> Snapshot:
                 statistics[key] = {"symbol": symbols[edge], "timestamp": f"{moment(days[edge]):%Y-%m-%dT%H:%M:%S.%fZ}"}
         values = {"source": source, "period": "2024", "is_current": "true"}
         adds.append({"path": name, "size": 1, "partitionValues": values, "stats": json.dumps(statistics)})
-    return Snapshot(DAILY, 0, "", index_files(DAILY, adds), {})
+    return Snapshot(DAILY, 0, {}, index_files(DAILY, adds), {})
 
 
 @pytest.mark.parametrize(("partitions", "days", "symbols"), ASKED)
