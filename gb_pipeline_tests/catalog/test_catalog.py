@@ -294,7 +294,13 @@ def test_several_processes_may_refresh_at_once_and_no_reader_meets_half_a_catalo
     assert [builder.wait() for builder in builders] == [0, 0, 0]
     assert reads
     assert not catalog_is_stale(store)
-    assert {path.name for path in store.storage.root.iterdir()} == {"catalog.duckdb", "lake", "log", "state"}
+    assert {path.name for path in store.storage.root.iterdir()} == {
+        "catalog.duckdb",
+        "gb_lake.json",
+        "lake",
+        "log",
+        "state",
+    }
 
 
 def test_what_a_killed_build_left_behind_is_removed_later(store):
