@@ -19,13 +19,19 @@ FORMAT = 1
 STEPS: Mapping[int, Callable[[Files], None]] = {}
 
 
-def encode_mark(number: int = FORMAT) -> bytes:
-    """What the file says."""
-    return json.dumps({"format": number}).encode() + b"\n"
+def encode_mark(number: int = FORMAT, *, migrating_to: int | None = None) -> bytes:
+    """What the file says; while a lake is on its way to the next format, that one as well."""
+    on_its_way = {} if migrating_to is None else {"migrating_to": migrating_to}
+    return json.dumps({"format": number, **on_its_way}).encode() + b"\n"
 
 
 def read_format(files: Files) -> int:
-    """The format of the lake.
+    """The format of the lake; that of before where a migration was cut off. Raises as `read_mark`."""
+    return read_mark(files)[0]
+
+
+def read_mark(files: Files) -> tuple[int, int | None]:
+    """The format of the lake, and the one that it is on its way to.
 
     Raises:
         LakeError: the file is damaged.
@@ -34,17 +40,18 @@ def read_format(files: Files) -> int:
     try:
         data = files.read(MARK)
     except FileNotFoundError:
-        return 1
+        return 1, None
     try:
-        number = json.loads(data)["format"]
-    except (ValueError, TypeError, KeyError):
-        number = None
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        document = json.loads(data)
+        number, target = document["format"], document.get("migrating_to")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        number, target = None, None
+    if type(number) is not int or number < 1 or not (target is None or (type(target) is int and target > number)):
         raise LakeError(
             f"the mark of the lake, {MARK}, is damaged",
             fix=f"restore it from a backup; of this release it says {encode_mark()!r}",
         )
-    return number
+    return number, target
 
 
 def require_format(files: Files, place: str) -> None:
@@ -54,10 +61,11 @@ def require_format(files: Files, place: str) -> None:
         LakeError: it is of another one.
         OSError: the mark cannot be read.
     """
-    number = read_format(files)
-    if number > FORMAT:
+    number, target = read_mark(files)
+    newest = target or number
+    if newest > FORMAT:
         raise LakeError(
-            f"{place} is a lake of format {number}, and gb_pipeline {version('gb_pipeline')} reads up to format {FORMAT}",
+            f"{place} is a lake of format {newest}, and gb_pipeline {version('gb_pipeline')} reads up to format {FORMAT}",
             fix="upgrade gb_pipeline; nothing was read or changed",
         )
     if number < FORMAT:
@@ -78,6 +86,8 @@ def migrate(files: Files, place: str) -> tuple[int, int]:
     """
     before = number = read_format(files)
     while number < FORMAT:
+        # Half of a step is neither format: until it is done, releases of the earlier one are refused, too.
+        files.put(MARK, encode_mark(number, migrating_to=number + 1))
         STEPS[number](files)
         number += 1
         files.put(MARK, encode_mark(number))

@@ -92,7 +92,7 @@ def test_a_name_that_a_lake_cannot_hold_is_refused_and_touches_nothing(text: str
             after = state(lake)
             assert after[:3] == before[:3] or names == (SOURCE, SYMBOL)
             folders = {Path(name).parts[:2] for name in after[3]}  # type: ignore[attr-defined]
-            assert folders <= {("lake",), ("lake", "lake"), ("lake", "log"), ("lake", "state")}
+            assert folders <= {("lake",), *(("lake", name) for name in ("lake", "log", "state", "gb_lake.json"))}
         else:
             with pytest.raises(ConfigError if place == "source" else InvalidSymbol):
                 WRITES[entry](lake.store, *names)

@@ -33,7 +33,9 @@ def test_a_new_lake_says_its_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "says"), [
     ('{"format": 2}', "is a lake of format 2, and gb_pipeline"), ('{"format": 0}', "damaged"), ('{"format": true}', "damaged"),
-    ("", "damaged"), ("[]", "damaged"), ('{"format": "1"}', "damaged"), ("\0\0", "damaged"),
+    ('{"format": 1, "migrating_to": 2}', "is a lake of format 2, and gb_pipeline"),
+    ('{"format": 1, "migrating_to": 1}', "damaged"), ("", "damaged"),
+    ("[]", "damaged"), ('{"format": "1"}', "damaged"), ("\0\0", "damaged"),
 ])  # fmt: skip
 def test_a_lake_that_this_release_does_not_know_is_neither_read_nor_written(
     tmp_path: Path, text: str, says: str
@@ -72,6 +74,10 @@ def test_a_migration_goes_step_by_step_and_on_where_it_was_cut_off(
     def second(_: Files) -> None:
         taken.append(2)
         if taken.count(2) == 1:
+            monkeypatch.setattr(lake_format, "FORMAT", 2)
+            with pytest.raises(LakeError, match="is a lake of format 3, and gb_pipeline"):
+                Lake.open(tmp_path)
+            monkeypatch.setattr(lake_format, "FORMAT", 3)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(lake_format, "STEPS", {1: first, 2: second})
@@ -80,9 +86,12 @@ def test_a_migration_goes_step_by_step_and_on_where_it_was_cut_off(
         Lake.open(tmp_path).bars("BTC-USD", "1m")
     with pytest.raises(KeyboardInterrupt):
         lake_format.migrate(files, "here")
-    assert lake_format.read_format(files) == 2
+    assert lake_format.read_mark(files) == (2, 3)
+    with pytest.raises(LakeError, match="gb migrate"):
+        write(LakeStore.at(tmp_path))
     assert lake_format.migrate(files, "here") == (2, 3)
     assert taken == [1, 2, 2]
+    assert lake_format.read_mark(files) == (3, None)
     assert Lake.open(tmp_path).bars("BTC-USD", "1m").height == 5
 
 
