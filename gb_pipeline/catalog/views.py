@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from gb_pipeline.catalog.best_bars import best_name, best_rows
 from gb_pipeline.catalog.connection import lake_place
-from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
 from gb_pipeline.storage.evolution import lacks_columns
-from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.snapshot import Snapshot, empty_snapshot
 
 _KEYS = ("source", "symbol", "timestamp")
 # DuckDB's names of Arrow's types.
@@ -65,7 +65,7 @@ def build_statements(
         lost: conditions by table which the moment of a macro has to meet.
     """
     created: dict[str, str] = {}
-    by_name = {snapshot.dataset.name: snapshot for snapshot in snapshots}
+    by_name = _with_standard_siblings(snapshots)
     for name, snapshot in by_name.items():
         if not snapshot.dataset.history:
             if name not in skip:
@@ -99,6 +99,20 @@ def build_statements(
     return created
 
 
+def _with_standard_siblings(snapshots: Sequence[Snapshot]) -> dict[str, Snapshot]:
+    """Tables by name; where a lake has only wide bars of a resolution, their standard sibling is there without a row."""
+    by_name: dict[str, Snapshot] = {}
+    present = {snapshot.dataset.name for snapshot in snapshots}
+    for snapshot in snapshots:
+        kind = parse_bar_table(snapshot.dataset.name)
+        if kind is not None and kind[1] is Precision.WIDE:
+            standard = bars_dataset(kind[0])
+            if standard.name not in present:
+                by_name[standard.name] = empty_snapshot(standard)
+        by_name[snapshot.dataset.name] = snapshot
+    return by_name
+
+
 def parquet_rows(storage: Storage) -> Rows:
     """Rows read by DuckDB itself, which does not verify checksums."""
 
@@ -114,6 +128,8 @@ def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
     """Rows of Arrow datasets that are registered under a name each, by table and whether only current versions are meant."""
 
     def rows(snapshot: Snapshot, current: bool) -> str:
+        if snapshot.version < 0:
+            return _no_rows(snapshot.dataset)
         return f"select {_quote_names(snapshot.dataset.schema.names)} from {names[snapshot.dataset.name, current]}"
 
     return rows
@@ -222,10 +238,8 @@ def _restatements(tables: Sequence[str]) -> str:
 
 def _select(storage: Storage, dataset: Dataset, paths: Sequence[str], *, lacking: bool) -> str:
     """Rows of some files; `lacking` where one of them may lack a column, for which DuckDB has to open each of them."""
-    typed = ", ".join(f'cast(null as {_type(field.type)}) as "{field.name}"' for field in dataset.schema)
-    no_rows = f"select {typed} where false"
     if not paths:
-        return no_rows
+        return _no_rows(dataset)
     place = f"{lake_place(str(storage.root))} || {_quote(f'/{storage.table_name(dataset.name)}/')}"
     # One text instead of 100,000 list items: DuckDB then plans a query in half the time.
     files = f"list_transform(string_split({_quote(chr(10).join(paths))}, chr(10)), lambda file: {place} || file)"
@@ -234,8 +248,13 @@ def _select(storage: Storage, dataset: Dataset, paths: Sequence[str], *, lacking
     names = _quote_names(dataset.schema.names)
     if lacking:
         rows = f"select * from read_parquet({files}{options}, union_by_name = true)"
-        return f"select {names} from ({no_rows} union all by name {rows})"
+        return f"select {names} from ({_no_rows(dataset)} union all by name {rows})"
     return f"select {names} from read_parquet({files}{options})"
+
+
+def _no_rows(dataset: Dataset) -> str:
+    typed = ", ".join(f'cast(null as {_type(field.type)}) as "{field.name}"' for field in dataset.schema)
+    return f"select {typed} where false"
 
 
 def _type(kind: pa.DataType) -> str:
