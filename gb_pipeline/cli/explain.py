@@ -73,7 +73,7 @@ def explain(
     bar_open, as_of_moment = instant(timestamp), parse_moment(as_of)
     opened_lake = open_lake(config, lake)
     source, symbol = select_one(opened_lake, series, project_of(opened_lake, config))
-    bar_resolution = _choose_resolution(opened_lake, source, symbol, resolution)
+    bar_resolution = choose_resolution(opened_lake, source, symbol, resolution)
     explanation = run(
         opened_lake,
         source,
@@ -106,7 +106,8 @@ def _source_settings(config: Path | None, lake: Path | None, source: str) -> Sou
         return None
 
 
-def _choose_resolution(lake: Lake, source: str, symbol: str, requested: str | None) -> Resolution:
+def choose_resolution(lake: Lake, source: str, symbol: str, requested: str | None) -> Resolution:
+    """The one that was requested, or else the finest that is stored."""
     from gb_pipeline.market.resolution import Resolution
 
     if requested is not None:
@@ -125,6 +126,8 @@ def _explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str, str
         yield "", "content", "there is none" if as_of is None else f"none was known at {format_value(as_of)} UTC"
     else:
         yield from _content_lines(explanation.bar)
+    if explanation.override is not None:
+        yield from _correction_lines(explanation.override)
     if explanation.place is not None:
         yield "file", "table", explanation.place.table
         yield "", "path", explanation.place.file
@@ -145,6 +148,17 @@ def _explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str, str
         if explanation.asked["message"]:
             yield "", "error", explanation.asked["message"]
     yield from _change_lines(explanation)
+
+
+def _correction_lines(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    from gb_pipeline.lake.correcting import CORRECTABLE
+
+    yield "corrected", "at", _format_cell(row["known_at"])
+    for name in CORRECTABLE:
+        corrected, vendor = row[f"corrected_{name}"], row[f"vendor_{name}"]
+        if corrected != vendor:
+            yield "", name, f"{format_value(corrected)} instead of the vendor's {format_value(vendor)}"
+    yield "", "reason", row["reason"]
 
 
 def _content_lines(bar: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 
 import polars as pl
 
-from gb_pipeline.errors import LakeError, WindowRefused
-from gb_pipeline.lake import ledger, ledger_notes, quarantine
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import ledger, ledger_notes, overrides, quarantine
+from gb_pipeline.lake.bars_request import BarsRequest, count_by_symbol, validate_requested
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.expectation import expect
@@ -31,18 +32,13 @@ from gb_pipeline.lake.stored import (
     refuse_unrecorded,
     window_files,
 )
-from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.market.moments import MICROSECOND, microseconds
 from gb_pipeline.market.repeated import repeated
-from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
-from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import ValidationResult, validate
-from gb_pipeline.quality.corporate_actions import NOT_REQUESTED
+from gb_pipeline.quality.bars import ValidationResult
 from gb_pipeline.quality.fingerprint import fingerprint_runs
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.runs import Integers, SessionRuns, count_rows, session_runs, sum_by_symbol
-from gb_pipeline.quality.session_days import Listing
-from gb_pipeline.quality.unplaced import UnplacedRows
+from gb_pipeline.quality.runs import Integers, SessionRuns, session_runs, sum_by_symbol
 from gb_pipeline.storage.commit import Clock, Draft, commit
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.history import revise
@@ -52,38 +48,18 @@ from gb_pipeline.storage.workers import side_pool
 _ROWS = ("symbol", "session", "timestamp", *CONTENT, "withdrawn")
 
 
-@dataclass(frozen=True)
-class BarsRequest:
-    """What was requested from a source: bars of some symbols in a window.
-
-    Attributes:
-        source, symbols, resolution, window: what was requested.
-        fetched_at: when, by symbol.
-        rows_read: by symbol, rows that were read for its answer, where these are more than the answer has.
-        run_id: of the run that made the request.
-        listings: first session, and first session without it, by symbol.
-    """
-
-    source: str
-    symbols: tuple[str, ...]
-    resolution: Resolution
-    window: Window
-    fetched_at: Mapping[str, datetime]
-    run_id: str | None
-    listings: Mapping[str, Listing]
-    rows_read: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def earliest(self) -> datetime:
-        """When the first of the symbols was requested: bars that were still open then are open in the response."""
-        return min(self.fetched_at.values())
-
-
-def write(tables: Tables, request: BarsRequest, frame: pl.DataFrame, rules: BarRules, clock: Clock) -> WriteReport:
-    """See `LakeStore.write_bars`."""
-    validation = _validate_requested(frame, request, rules)
+def write(
+    tables: Tables,
+    request: BarsRequest,
+    frame: pl.DataFrame,
+    rules: BarRules,
+    clock: Clock,
+    override: overrides.Override | None = None,
+) -> WriteReport:
+    """See `LakeStore.write_bars`; an override comes into force with the commit."""
+    validation = validate_requested(frame, request, rules)
     _quarantine(tables, request, validation.bad, clock)
-    writer = _Writer(tables, request, rules, validation, clock)
+    writer = _Writer(tables, request, rules, validation, clock, override)
     report = commit(
         tables[bars_dataset(request.resolution, rules.precision).name],
         writer.decide,
@@ -95,48 +71,21 @@ def write(tables: Tables, request: BarsRequest, frame: pl.DataFrame, rules: BarR
     return report
 
 
-def _validate_requested(frame: pl.DataFrame, request: BarsRequest, rules: BarRules) -> ValidationResult:
-    """The result for what was requested; whatever else the frame holds is refused with it."""
-    if frame.schema.get("symbol", pl.String()) != pl.String():
-        raise WindowRefused(
-            f"column 'symbol' of the frame is {frame.schema['symbol']}, not text", fix="cast it to pl.String"
-        )
-    if "symbol" not in frame.columns:
-        return validate(frame, rules, request.window, now=request.earliest)  # which says that it is missing
-    if not frame["symbol"].null_count():
-        validation = validate(frame, rules, request.window, now=request.earliest, rows_read=request.rows_read)
-        if validation.received_by_symbol.keys() <= set(request.symbols):
-            return validation
-    is_requested = frame["symbol"].is_in(list(request.symbols)).fill_null(False)
-    validation = validate(
-        frame.filter(is_requested), rules, request.window, now=request.earliest, rows_read=request.rows_read
-    )
-    others = frame.filter(~is_requested)
-    as_json = pl.struct(pl.exclude("received")).struct.json_encode()
-    refused = others.select(
-        pl.col("symbol").fill_null(""),
-        pl.lit(None, pl.Date()).alias("session"),
-        "timestamp",
-        pl.lit([NOT_REQUESTED]).alias("reasons"),
-        (pl.coalesce("received", as_json) if "received" in others.columns else as_json).alias("row"),
-    )
-    received = {**validation.received_by_symbol, **count_rows(refused)}
-    unplaced = {symbol: UnplacedRows(rows, rows, {NOT_REQUESTED: rows}) for symbol, rows in count_rows(refused).items()}
-    return replace(
-        validation,
-        bad=pl.concat([validation.bad, refused]),
-        received_by_symbol=received,
-        unplaced={**validation.unplaced, **unplaced},
-    )
-
-
 class _Writer:
     """One write: an attempt is one `decide`, which is repeated when others changed the table meanwhile."""
 
     def __init__(
-        self, tables: Tables, request: BarsRequest, rules: BarRules, validation: ValidationResult, clock: Clock
+        self,
+        tables: Tables,
+        request: BarsRequest,
+        rules: BarRules,
+        validation: ValidationResult,
+        clock: Clock,
+        override: overrides.Override | None,
     ) -> None:
-        self.tables, self.request, self.rules, self.validation, self.clock = tables, request, rules, validation, clock
+        self.tables, self.request, self.rules, self.clock = tables, request, rules, clock
+        self.received = self.validation = validation
+        self.override = override
         self.expectation = expect(rules, request.window, request.earliest)
         self.merged: MergeResult
         self.view: Tables
@@ -146,6 +95,7 @@ class _Writer:
         self.view = self.tables.view(draft.base)
         if self.rules.precision is Precision.STANDARD:
             refuse_narrower(self.view, self.request.source, self.request.resolution, self.request.symbols)
+        self._correct(draft)
         files = window_files(draft.base, self.request.source, self.request.symbols, self.expectation.hull)
         recorded = self._recorded_sessions()
         if files.height and (report := self._report_if_unchanged(recorded)) is not None:
@@ -154,8 +104,10 @@ class _Writer:
         inside = filter_window(stored, self.request.window)
         refused = pl.concat([self.validation.bad[KEY], self._unlisted(inside), self._in_doubt(inside)])
         self.merged = merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
+        if self.override is not None:
+            self.override.refuse_if_changed(inside)
         # Before anything is written or acknowledged.
-        counts = _count_by_symbol(self.validation, merged)
+        counts = count_by_symbol(self.validation, merged)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
         description = side_pool().submit(self._describe, self._runs_after_write(stored), merged)
         try:
@@ -170,7 +122,25 @@ class _Writer:
             # Where no lock keeps others away, only an entry of the bars themselves proves that they are still what is described.
             changed = ledger.select_changed(ledger_rows, recorded)
             self.noted = ledger_notes.carry(draft, self.view, changed)
+        if self.override is not None:
+            draft.set_transaction(self.override.transaction, microseconds(draft.stamp))
         return self._report(sessions, merged, counts, version, size)
+
+    def _correct(self, draft: Draft) -> None:
+        """Let corrected bars take the place of the vendor's, whose own are noted for the day on which it is taken back."""
+        request, received = self.request, self.received
+        in_force = overrides.read_in_force(
+            self.tables, draft.base, request.source, request.resolution, request.symbols, request.window
+        )
+        if self.override is None:
+            overrides.note_vendor(self.tables, in_force, received.good, request.fetched_at, clock=self.clock)
+        else:
+            in_force = self.override.replace_in(in_force)
+        good = overrides.correct(received.good, in_force)
+        if good is received.good and self.validation is received:
+            return
+        self.validation = replace(received, good=good, runs=session_runs(good))
+        self.__dict__.pop("_fingerprints", None)
 
     def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Keys of stored rows outside their symbol's listing: they were not requested, so they were not withdrawn."""
@@ -232,7 +202,7 @@ class _Writer:
         if ledger.select_changed(self._ledger_rows(sessions, None), recorded).height:
             return None
         self.merged = unchanged
-        return self._report(sessions, unchanged, _count_by_symbol(self.validation, unchanged), None, 0)
+        return self._report(sessions, unchanged, count_by_symbol(self.validation, unchanged), None, 0)
 
     def _holds_just_these(self, recorded: pl.DataFrame, runs: SessionRuns) -> bool:
         """Whether the sessions that have bars are these, with just these bars; both are sorted by symbol and session."""
@@ -349,23 +319,6 @@ class _Writer:
             bytes=size,
             version=version,
         )
-
-
-def _count_by_symbol(validation: ValidationResult, merged: MergeResult) -> dict[str, RowCounts]:
-    """What became of the rows of each symbol."""
-    added, withdrawn = count_rows(merged.added), count_rows(merged.withdrawn)
-    bad, late, duplicates = (count_rows(rows) for rows in (validation.bad, merged.late, validation.duplicates))
-    return {
-        symbol: RowCounts(
-            received=received,
-            stored=added.get(symbol, 0) - withdrawn.get(symbol, 0),
-            unchanged=merged.unchanged.get(symbol, 0),
-            quarantined=bad.get(symbol, 0) + late.get(symbol, 0),
-            duplicates=duplicates.get(symbol, 0),
-            unplaced=validation.unplaced[symbol].rows if symbol in validation.unplaced else 0,
-        )
-        for symbol, received in validation.received_by_symbol.items()
-    }
 
 
 def _quarantine(tables: Tables, request: BarsRequest, bad: pl.DataFrame, clock: Clock) -> None:

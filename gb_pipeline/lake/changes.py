@@ -13,6 +13,7 @@ from enum import StrEnum
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, LakeError
+from gb_pipeline.lake import overrides
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.version_rows import BAR_KEY, NUMBERS, VERSIONS, WIDE, Between, VersionQuery, by_resolution
 from gb_pipeline.market.moments import from_microseconds, instant_literal
@@ -37,6 +38,8 @@ class ChangeKind(StrEnum):
     """The vendor no longer returns it; its content stays."""
     RETURNED = "returned"
     """The vendor returns it again, as it was."""
+    CORRECTED = "corrected"
+    """An override gave it another content, or was taken back."""
 
 
 CHANGES = pl.Schema(
@@ -83,7 +86,19 @@ def read_changes(
         new = _read_moments(query, snapshots, KNOWN_AT, since, until)
         if new.height:
             changes.append(_pair(new, _replaced(query.near(new), snapshots, new, since, until)))
-    return pl.concat(changes).sort(_ORDER)
+    return _name_corrections(tables, pl.concat(changes).sort(_ORDER), source, symbols)
+
+
+def _name_corrections(
+    tables: Tables, changes: pl.DataFrame, source: str | None, symbols: Sequence[str] | None
+) -> pl.DataFrame:
+    """The changes, those that came of an override named so."""
+    corrections = overrides.read(tables, source, symbols).select(*BAR_KEY, KNOWN_AT, pl.lit(True).alias("is_corrected"))
+    if corrections.is_empty() or changes.is_empty():
+        return changes
+    joined = changes.join(corrections, on=[*BAR_KEY, KNOWN_AT], how="left", maintain_order="left")
+    kind = pl.when("is_corrected").then(pl.lit(ChangeKind.CORRECTED.value)).otherwise("kind")
+    return joined.with_columns(kind.alias("kind")).select(CHANGES.names())
 
 
 def moment_of_version(tables: Tables, resolution: Resolution | None, version: int) -> datetime:

@@ -79,6 +79,14 @@ CORPORATE_ACTIONS = Dataset(
     history=True,
     evidence=("fetched_at",),
 )
+OVERRIDES = Dataset(
+    name="overrides",
+    columns=schema.OVERRIDES,
+    key=("override_id", "vendor_fetched_at"),
+    partition_by=("source",),
+    order=("symbol", "timestamp"),
+    statistics=("symbol", "timestamp"),
+)
 
 ALL = Datasets(
     [
@@ -92,6 +100,7 @@ ALL = Datasets(
         QUARANTINE,
         FETCHES,
         CORPORATE_ACTIONS,
+        OVERRIDES,
     ]
 )
 

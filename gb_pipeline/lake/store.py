@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +16,8 @@ from gb_pipeline.config.bucket import Address
 from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.lake import bars, corporate_actions, fetches, ledger, proofs
 from gb_pipeline.lake.adjustments import refuse_other_adjustment
+from gb_pipeline.lake.bars_request import BarsRequest
+from gb_pipeline.lake.correcting import override_bar
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.expectation import expect
@@ -125,7 +128,7 @@ class LakeStore:
                 f"bars of {parsed} cannot be validated by rules of {bar_rules.resolution}",
                 fix=f"pass BarRules(resolution=Resolution.parse({parsed.value!r}), ...)",
             )
-        request = bars.BarsRequest(
+        request = BarsRequest(
             source=source,
             symbols=codes,
             resolution=parsed,
@@ -137,6 +140,44 @@ class LakeStore:
         )
         refuse_other_adjustment(self.tables, source, parsed, codes, bar_rules.adjustment)
         return bars.write(self.tables, request, _with_symbol(frame, codes), bar_rules, self.clock)
+
+    def override(
+        self,
+        source: str,
+        symbol: Symbol | str,
+        resolution: Resolution | str,
+        timestamp: datetime,
+        values: Mapping[str, Any] | None,
+        reason: str,
+        *,
+        rules: BarRules | None = None,
+    ) -> WriteReport:
+        """Correct a stored bar, whatever the vendor says of it from now on; or take that back. One commit.
+
+        The bar gets a new version; those before stay, and `as_of` reads them. What the vendor says meanwhile is noted.
+
+        Args:
+            timestamp: the bar's open.
+            values: any of `open, high, low, close, volume` (text, Decimal or numbers); None takes the correction back, and stores
+                what the vendor said last.
+            reason: why; it is kept.
+            rules: of the source; 24/7 and strict by default. Precision and adjustment are those of the stored bar.
+
+        Raises:
+            UnknownSeries: there is no such bar.
+            ConfigError: values that make no bar, or that it has already; no reason; nothing to take back.
+            LakeError: another write changed the bar in the same moment.
+
+        Example:
+            >>> store.override("yahoo", "AAPL", "1d", instant("2024-01-02"), {"close": "185.64"}, "bad tick", rules=rules).restated
+            1
+        """
+        source, (code,) = source_name(source), _symbol_codes(symbol)
+        parsed = Resolution.parse(resolution)
+        bar_rules = rules or BarRules(resolution=parsed)
+        return override_bar(
+            self.tables, source, code, parsed, instant(timestamp), values, reason, bar_rules, self.clock
+        )
 
     def record_failure(
         self,

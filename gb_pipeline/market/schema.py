@@ -63,6 +63,14 @@ def _bar_content(precision: Precision) -> list[pa.Field]:
     ]
 
 
+def _prefixed(prefix: str, meaning: str) -> list[pa.Field]:
+    """The content of a bar under other names."""
+    return [
+        _field(f"{prefix}{field.name}", field.type, f"{field.name}: {meaning}", nullable=field.nullable)
+        for field in _bar_content(Precision.WIDE)
+    ]
+
+
 _SERIES = [
     _field("source", pa.string(), "the provider's feed under a short name"),
     _field("symbol", pa.string(), "canonical code of the instrument"),
@@ -232,6 +240,21 @@ CORPORATE_ACTIONS = pa.schema(
         _field("pay_date", pa.date32(), "paid", nullable=True),
         _field("withdrawn", pa.bool_(), "true from the moment on at which the vendor no longer says it", nullable=True),
         _FETCHED_AT,
+    ]
+)
+
+# Rows of one override share its `override_id`: the last one has what the vendor said last.
+OVERRIDES = pa.schema(
+    [
+        *_SERIES,
+        _RESOLUTION,
+        _field("timestamp", TIMESTAMP, "the bar's open"),
+        *_prefixed("corrected_", "what holds instead of it"),
+        *_prefixed("vendor_", "what the vendor says"),
+        _field("vendor_fetched_at", TIMESTAMP, "when the vendor was asked for that"),
+        _field("reason", pa.string(), "why, in the words of who did it"),
+        _field("withdrawn", pa.bool_(), "whether it takes back the override before it"),
+        _field("override_id", pa.string(), "names it; it holds once an entry of the bars names it too"),
     ]
 )
 

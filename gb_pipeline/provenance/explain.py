@@ -23,7 +23,7 @@ from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError
 from gb_pipeline.lake import fetches, quarantine, versions
 from gb_pipeline.lake.datasets import bars_dataset
-from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.market.moments import MICROSECOND, instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.market.symbol import Symbol
@@ -95,6 +95,8 @@ class Explanation:
         asked: the newest fetch that asked for it, whatever its outcome, as a row of `fetches`.
         restatements: every change of its content, oldest first.
         quarantine: refused rows of this timestamp.
+        override: the correction that holds, or held at the moment, as a row of `Lake.overrides`; None without one. Kept responses
+            are then compared with what the vendor says, not with the corrected bar.
     """
 
     source: str
@@ -111,6 +113,7 @@ class Explanation:
     asked: dict[str, Any] | None
     restatements: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
+    override: dict[str, Any] | None = None
 
 
 def explain(
@@ -173,6 +176,11 @@ class _Explaining:
         answered = find_responses(self.tables, self.source, self.resolution, [self.symbol], here)
         known = [one for one in answered if self.as_of is None or one.fetched_at <= self.as_of]
         history = [] if bar is None else self._history(when)
+        override = self._override(when)
+        # What a vendor says is compared with what is known of it, which is not the bar where that is corrected.
+        said = bar
+        if bar is not None and override is not None:
+            said = bar | {name: override[f"vendor_{name}"] for name in CONTENT}
         brought, later = (known[-1:], []) if bar is None else _split_by_version(known, bar, history)
         return Explanation(
             source=self.source,
@@ -183,14 +191,15 @@ class _Explaining:
             bar=bar,
             place=None if bar is None else self._place(bar, history),
             session=self._session(when),
-            delivered=self._origin(brought, bar, when),
-            latest=self._examine(later[-1], bar, when) if later else None,
+            delivered=self._origin(brought, said, when),
+            latest=self._examine(later[-1], said, when) if later else None,
             later=len(later),
             asked=self._newest_fetch(when),
             restatements=versions.restatements(
                 self.tables, self.source, self.resolution, [self.symbol], (here.start, here.end)
             ).to_dicts(),
             quarantine=self._refused_rows(when),
+            override=override,
         )
 
     def _bar(self, moment: datetime) -> dict[str, Any] | None:
@@ -252,6 +261,14 @@ class _Explaining:
             & (pl.col("window_end") > when)
         )
         return rows.row(-1, named=True) if rows.height else None
+
+    def _override(self, when: datetime) -> dict[str, Any] | None:
+        rows = self.lake.overrides(self.source, self.symbol).filter(
+            (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
+        )
+        if self.as_of is not None:
+            rows = rows.filter(pl.col("known_at") <= instant_literal(self.as_of))
+        return None if rows.is_empty() or rows["withdrawn"][-1] else rows.row(-1, named=True)
 
     def _refused_rows(self, when: datetime) -> list[dict[str, Any]]:
         same = (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)

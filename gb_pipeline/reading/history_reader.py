@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.lake import pins
+from gb_pipeline.lake import overrides, pins
 from gb_pipeline.lake.changes import moment_of_version, read_changes
 from gb_pipeline.lake.pins import Pin
 from gb_pipeline.lake.store import LakeStore
@@ -103,8 +103,8 @@ class HistoryReader:
         Returns:
             One row per change: `source, symbol, resolution, timestamp, kind, old_<column>` and `new_<column>` of all numbers
             (Decimal(38,18)), `known_at` (Datetime us UTC); in the order of `known_at`, then by series and timestamp. `kind` is
-            `added` (the old numbers are null), `restated`, `withdrawn` (the vendor no longer returns the bar, whose numbers stay)
-            or `returned` (it does so again).
+            `added` (the old numbers are null), `restated`, `withdrawn` (the vendor no longer returns the bar, whose numbers stay),
+            `returned` (it does so again) or `corrected` (by an override, or by taking one back).
 
         Raises:
             UnknownSeries: a name that the lake does not know.
@@ -125,6 +125,20 @@ class HistoryReader:
             selection.bounds,
         )
         return require_known(self._store.tables, rows, selection)
+
+    def overrides(self, source: str | None = None, symbols: Symbols | None = None) -> pl.DataFrame:
+        """Every correction of a bar that holds or held, in the order in which they came into force.
+
+        Returns:
+            `source, symbol, resolution, timestamp` (Datetime us UTC, the bar's open), `corrected_<column>` and `vendor_<column>` of
+            all numbers (Decimal(38,18); the vendor's as it said them last), `vendor_fetched_at`, `reason`, `withdrawn` (it takes
+            back the one before it), `override_id`, `known_at` (since when it holds).
+
+        Example:
+            >>> lake.overrides("yahoo").select("symbol", "timestamp", "vendor_close", "corrected_close", "reason")
+        """
+        selection = Selection.of(source, symbols, None, None, None, clock=self._store.clock)
+        return overrides.read(self._store.tables, selection.source, selection.symbols)
 
     def _moment(self, value: Moment | int | None, selection: Selection) -> datetime | None:
         if isinstance(value, int):

@@ -17,6 +17,7 @@ TABLES = {
     "fetches": schema.FETCHES,
     "sessions": schema.SESSIONS,
     "corporate_actions": schema.CORPORATE_ACTIONS,
+    "overrides": schema.OVERRIDES,
 }
 
 

@@ -1,0 +1,155 @@
+"""This module corrects one bar, or takes its correction back: it makes the override, and writes the bar with it in one commit.
+
+What an override is, and how later writes keep it, is in `overrides`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError, LakeError, UnknownSeries
+from gb_pipeline.lake import bars, ledger, overrides
+from gb_pipeline.lake.bars_request import BarsRequest
+from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
+from gb_pipeline.lake.report import WriteReport
+from gb_pipeline.lake.stored import read_window
+from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, PRICES, Adjustment, Precision, polars_schema
+from gb_pipeline.market.spelling import did_you_mean, near_names
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.bars import validate
+from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.storage.commit import Clock
+from gb_pipeline.storage.table import Tables
+
+CORRECTABLE = (*PRICES, "volume")
+
+
+def override_bar(
+    tables: Tables,
+    source: str,
+    symbol: str,
+    resolution: Resolution,
+    timestamp: datetime,
+    values: Mapping[str, Any] | None,
+    reason: str,
+    rules: BarRules,
+    clock: Clock,
+) -> WriteReport:
+    """See `LakeStore.override`; values None take the override back."""
+    reason = reason.strip()
+    if not reason:
+        raise ConfigError("a correction needs a reason", fix="say why, for whoever reads it in a year")
+    window = Window(timestamp, timestamp + MICROSECOND)
+    bar, precision = _read_bar(tables, source, symbol, resolution, window)
+    session = rules.calendar.session_of(pl.Series([timestamp], dtype=pl.Datetime("us", "UTC")), resolution).item()
+    described = ledger.current(tables, source, resolution, [symbol], (session, session + timedelta(days=1)))
+    if described.is_empty():
+        raise LakeError(f"the ledger has no session {session} of {source}:{symbol}", fix="run `gb verify`")
+    recorded = described.row(0, named=True)
+    rules = replace(
+        rules, precision=precision, adjustment=Adjustment(recorded["adjustment"] or "raw"), max_bad_fraction=1.0
+    )
+    base = tables.newest(bars_dataset(resolution, precision).name)
+    in_force = overrides.read_in_force(tables, base, source, resolution, [symbol], window)
+    before = in_force.row(0, named=True) if in_force.height else None
+    vendor = {name: bar[name] if before is None else before[f"vendor_{name}"] for name in CONTENT}
+    vendor_fetched_at = bar["fetched_at"] if before is None else before["vendor_fetched_at"]
+    if values is None:
+        if before is None:
+            raise ConfigError(
+                f"{source}:{symbol} {resolution} {timestamp.isoformat()} is not corrected",
+                fix="`gb overrides` lists the bars that are",
+            )
+        corrected = vendor
+    else:
+        corrected = {name: bar[name] for name in CONTENT} | _parse(values)
+        if all(corrected[name] == bar[name] for name in CORRECTABLE):
+            raise ConfigError("the bar has these values already", fix="name another value, or leave it as it is")
+    asked = max(vendor_fetched_at, bar["fetched_at"], recorded["fetched_at"])
+    _refuse_bad(corrected, symbol, window, rules, asked)
+    row = pl.DataFrame(
+        [
+            {
+                **{"source": source, "symbol": symbol, "resolution": resolution.value, "timestamp": timestamp},
+                **{f"corrected_{name}": corrected[name] for name in CONTENT},
+                **{f"vendor_{name}": vendor[name] for name in CONTENT},
+                **{"vendor_fetched_at": vendor_fetched_at, "reason": reason, "withdrawn": values is None},
+                "override_id": uuid4().hex[:16],
+            }
+        ],
+        schema=polars_schema(OVERRIDES.columns),
+    )
+    overrides.record(tables, row, clock=clock)
+    override = overrides.Override(row, bar["known_at"], None if before is None else vendor_fetched_at)
+    request = BarsRequest(source, (symbol,), resolution, window, {symbol: asked}, None, {})
+    return bars.write(tables, request, _received(vendor, symbol, timestamp), rules, clock, override)
+
+
+def _read_bar(
+    tables: Tables, source: str, symbol: str, resolution: Resolution, window: Window
+) -> tuple[dict[str, Any], Precision]:
+    for precision in (Precision.WIDE, Precision.STANDARD):
+        snapshot = tables.newest(bars_dataset(resolution, precision).name)
+        if snapshot.version < 0:
+            continue
+        rows = read_window(tables, snapshot, source, [symbol], window)
+        if rows.height and (precision is Precision.STANDARD or rows["file"].null_count() == 0):
+            return rows.row(0, named=True), precision
+    raise UnknownSeries(
+        f"{source}:{symbol} has no {resolution} bar at {window.start.isoformat()}",
+        fix="name the open of a stored bar, in UTC: `gb show` prints them",
+    )
+
+
+def _parse(values: Mapping[str, Any]) -> dict[str, Decimal]:
+    if not values:
+        raise ConfigError("no value is corrected", fix=f"name at least one of {', '.join(CORRECTABLE)}")
+    parsed = {}
+    for name, value in values.items():
+        if name not in CORRECTABLE:
+            near = did_you_mean(near_names(name, CORRECTABLE), f"name one of {', '.join(CORRECTABLE)}")
+            raise ConfigError(f"{name!r} of a bar cannot be corrected", fix=near)
+        try:
+            parsed[name] = Decimal(str(value))
+        except InvalidOperation:
+            parsed[name] = Decimal("NaN")
+        if not parsed[name].is_finite():
+            raise ConfigError(f"{name} {str(value)[:40]!r} is not a number", fix="write it like 187.25")
+    return parsed
+
+
+def _received(content: Mapping[str, Any], symbol: str, timestamp: datetime) -> pl.DataFrame:
+    """A bar as a provider hands it over."""
+    texts = {
+        name: [None if content[name] is None else format(content[name], "f" if name != "trade_count" else "")]
+        for name in CONTENT
+    }
+    columns: dict[str, Any] = {"symbol": [symbol], "timestamp": [timestamp], **texts}
+    return pl.DataFrame(
+        columns,
+        schema={
+            "symbol": pl.String(),
+            "timestamp": pl.Datetime("us", "UTC"),
+            **dict.fromkeys(CONTENT, pl.String()),
+        },
+    )
+
+
+def _refuse_bad(content: Mapping[str, Any], symbol: str, window: Window, rules: BarRules, asked: datetime) -> None:
+    """Raise where the corrected bar is none: a vendor's would go to quarantine."""
+    bad = validate(_received(content, symbol, window.start), rules, window, now=asked).bad
+    if bad.height:
+        said = " ".join(f"{name} {format(content[name].normalize(), 'f')}" for name in CORRECTABLE)
+        raise ConfigError(
+            f"the corrected bar would be refused: {', '.join(bad['reasons'][0])} ({said})",
+            fix="correct the other values as well, so that low <= open, close <= high holds and none is negative",
+        )

@@ -1,0 +1,197 @@
+"""This module keeps corrections of single bars, which hold in place of whatever the vendor says until they are taken back.
+
+An override is a row of `overrides`, and an entry of the bars that names it: it holds from that entry on, with the corrected bar, or
+not at all. Later writes put the corrected bar in the place of the vendor's (`correct`) and note what the vendor says meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
+from gb_pipeline.market.moments import from_microseconds, instant_literal
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, Precision, polars_schema
+from gb_pipeline.market.window import Window
+from gb_pipeline.storage import append, reading
+from gb_pipeline.storage.commit import Clock, wall_clock
+from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Tables
+
+BAR = ["source", "symbol", "resolution", "timestamp"]
+_APPLIED = "applied_at"
+_COLUMNS = polars_schema(OVERRIDES.columns)
+OVERRIDE_LIST = pl.Schema({**_COLUMNS, "known_at": pl.Datetime("us", "UTC")})
+_IN_FORCE = pl.Schema({**OVERRIDE_LIST, _APPLIED: pl.Datetime("us", "UTC")})
+# An entry of bars names an override as an application transaction, whose number is its moment.
+_TRANSACTION = "override "
+
+
+@dataclass(frozen=True)
+class Override:
+    """One that is about to come into force.
+
+    Attributes:
+        row: its row of `overrides`.
+        seen: `known_at` of the version of the bar that it was made for.
+        vendor_since: `vendor_fetched_at` of the override in force that it replaces; None without one.
+    """
+
+    row: pl.DataFrame
+    seen: datetime
+    vendor_since: datetime | None
+
+    @property
+    def transaction(self) -> str:
+        """What the entry of the bars calls it."""
+        return _TRANSACTION + str(self.row["override_id"][0])
+
+    def replace_in(self, in_force: pl.DataFrame) -> pl.DataFrame:
+        """What is in force once this is."""
+        ended = in_force.join(self.row.select(BAR), on=BAR, how="semi")
+        if (ended["vendor_fetched_at"].item() if ended.height else None) != self.vendor_since:
+            raise _changed_meanwhile()
+        others = in_force.join(self.row.select(BAR), on=BAR, how="anti").select(_COLUMNS.names())
+        return pl.concat([others, self.row.filter(~pl.col("withdrawn"))])
+
+    def refuse_if_changed(self, stored: pl.DataFrame) -> None:
+        """Raise LakeError where the bar is not the one that was looked at."""
+        if stored["known_at"].to_list() != [self.seen]:
+            raise _changed_meanwhile()
+
+
+def _changed_meanwhile() -> LakeError:
+    return LakeError("the bar was changed by another write in this moment; nothing was changed", fix="look at it again")
+
+
+def record(tables: Tables, row: pl.DataFrame, *, clock: Clock = wall_clock) -> None:
+    """Append a row; it holds once an entry of the bars names it."""
+    append.append(tables[OVERRIDES.name], row, clock=clock)
+
+
+def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:
+    """Every override that is or was in force, one row each; `known_at` is the moment from which it held.
+
+    Returns:
+        Columns of `OVERRIDE_LIST`, oldest first; a row with `withdrawn` takes back the one before it.
+    """
+    rows = _newest_telling(_read_rows(tables, source, symbols, None))
+    moments = _applied_by_resolution(tables, rows)
+    named = rows.drop("known_at").join(moments, on=["resolution", "override_id"]).rename({_APPLIED: "known_at"})
+    return named.select(OVERRIDE_LIST.names()).sort("known_at", *BAR)
+
+
+def read_in_force(
+    tables: Tables, base: Snapshot, source: str, resolution: Resolution, symbols: Sequence[str], window: Window
+) -> pl.DataFrame:
+    """Overrides that hold for bars in a window, one row for each such bar.
+
+    Args:
+        base: the version of the table of bars that is asked.
+    """
+    # Only the entries of the table say whether there are any: most writes read nothing else for it.
+    applied = _applied(base, resolution)
+    if base.dataset.name != (standard := bars_dataset(resolution).name):
+        applied = pl.concat([applied, _applied(tables.newest(standard), resolution)])
+    if applied.is_empty():
+        return pl.DataFrame(schema=_IN_FORCE)
+    rows = _newest_telling(_read_rows(tables, source, symbols, window))
+    rows = rows.join(applied, on=["resolution", "override_id"])
+    last = rows.sort(_APPLIED).unique(BAR, keep="last")
+    return last.filter(~pl.col("withdrawn")).select(_IN_FORCE.names())
+
+
+def correct(good: pl.DataFrame, in_force: pl.DataFrame) -> pl.DataFrame:
+    """A vendor's good bars, with corrected content where an override holds; the same frame where none does."""
+    if in_force.is_empty() or good.is_empty():
+        return good
+    corrected = in_force.select(
+        "symbol", "timestamp", *(pl.col(f"corrected_{name}").cast(good.schema[name]) for name in CONTENT)
+    ).with_columns(pl.lit(True).alias("is_corrected"))
+    joined = good.join(corrected, on=["symbol", "timestamp"], how="left", maintain_order="left")
+    if joined["is_corrected"].null_count() == joined.height:
+        return good
+    return joined.with_columns(
+        pl.when("is_corrected").then(f"corrected_{name}").otherwise(name).alias(name) for name in CONTENT
+    ).select(good.columns)
+
+
+def note_vendor(
+    tables: Tables,
+    in_force: pl.DataFrame,
+    good: pl.DataFrame,
+    fetched_at: Mapping[str, datetime],
+    *,
+    clock: Clock = wall_clock,
+) -> None:
+    """Append what the vendor says now of overridden bars, where that is something new."""
+    if in_force.is_empty() or good.is_empty():
+        return
+    moments = pl.DataFrame(
+        {"symbol": list(fetched_at), "asked_at": list(fetched_at.values())},
+        schema={"symbol": pl.String(), "asked_at": _COLUMNS["vendor_fetched_at"]},
+    )
+    said = good.select("symbol", "timestamp", *(pl.col(n).cast(_COLUMNS[f"vendor_{n}"]) for n in CONTENT))
+    both = in_force.join(said, on=["symbol", "timestamp"]).join(moments, on="symbol")
+    same = pl.all_horizontal(pl.col(f"vendor_{name}").eq_missing(pl.col(name)) for name in CONTENT)
+    new = both.filter(~same & (pl.col("asked_at") > pl.col("vendor_fetched_at")))
+    rows = new.with_columns(
+        pl.col("asked_at").alias("vendor_fetched_at"), *(pl.col(name).alias(f"vendor_{name}") for name in CONTENT)
+    )
+    append.append(tables[OVERRIDES.name], rows.select(_COLUMNS.names()), clock=clock)
+
+
+def _read_rows(
+    tables: Tables, source: str | None, symbols: Sequence[str] | None, window: Window | None
+) -> pl.DataFrame:
+    snapshot = tables.newest(OVERRIDES.name)
+    files = snapshot.select(
+        {} if source is None else {"source": source}, holding={} if symbols is None else {"symbol": symbols}
+    )
+    rows = reading.read(tables.storage, OVERRIDES, files)
+    if symbols is not None:
+        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
+    if window is not None:
+        stamp = pl.col("timestamp")
+        rows = rows.filter((stamp >= instant_literal(window.start)) & (stamp < instant_literal(window.end)))
+    return rows
+
+
+def _newest_telling(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.sort("vendor_fetched_at", "known_at").unique("override_id", keep="last")
+
+
+def _applied_by_resolution(tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:
+    kinds = [Resolution(name) for name in rows["resolution"].unique()]
+    parts = [
+        _applied(tables.newest(bars_dataset(kind, precision).name), kind) for kind in kinds for precision in Precision
+    ]
+    return pl.concat([_no_applied(), *parts])
+
+
+def _applied(snapshot: Snapshot, resolution: Resolution) -> pl.DataFrame:
+    """The overrides that entries of a table of bars name, and since when."""
+    moments = {
+        name.removeprefix(_TRANSACTION): from_microseconds(number)
+        for name, number in snapshot.transactions.items()
+        if name.startswith(_TRANSACTION)
+    }
+    if not moments:
+        return _no_applied()
+    found = {
+        "override_id": list(moments),
+        "resolution": [resolution.value] * len(moments),
+        _APPLIED: list(moments.values()),
+    }
+    return pl.DataFrame(found, schema=_no_applied().schema)
+
+
+def _no_applied() -> pl.DataFrame:
+    return pl.DataFrame(
+        schema={"override_id": pl.String(), "resolution": pl.String(), _APPLIED: pl.Datetime("us", "UTC")}
+    )

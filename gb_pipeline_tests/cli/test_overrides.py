@@ -1,0 +1,47 @@
+"""`gb override` and `gb overrides`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline_tests.bars import SetClock, day, minutes
+from gb_pipeline_tests.cli.console import Gb
+
+BAR = ("sim:BTC-USD", "2024-01-02T00:05Z")
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    store = LakeStore.at(tmp_path, clock=SetClock(datetime(2024, 2, 1, tzinfo=UTC)))
+    store.write_bars("sim", "BTC-USD", "1m", day("2024-01-02"), minutes("2024-01-02"))
+    return tmp_path
+
+
+def test_a_bar_is_corrected_listed_explained_and_taken_back(gb: Gb, lake: Path) -> None:
+    assert gb("override", *BAR, "--close", "105.5", "--reason", "a bad tick", "--lake", lake).code == 0
+    told = gb("overrides", "--lake", lake)
+    assert "105.5" in told.out
+    assert all(len(line) <= 80 for line in told.out.splitlines())
+    assert "instead of the vendor's 105.75" in gb("explain", *BAR, "--lake", lake).out
+    [row] = gb("overrides", "sim", "--json", "--lake", lake).json
+    assert (row["corrected_close"], row["vendor_close"], row["reason"]) == ("105.5", "105.75", "a bad tick")
+    [change] = [row for row in gb("changes", "--since=-1d", "--json", "--lake", lake).json if row["kind"] != "added"]
+    assert (change["kind"], change["old_close"], change["new_close"]) == ("corrected", "105.75", "105.5")
+    assert gb("override", *BAR, "--withdraw", "--reason", "mended", "--lake", lake).code == 0
+    assert "instead of" not in gb("explain", *BAR, "--lake", lake).out
+    assert "taken back" in gb("overrides", "--lake", lake).out
+
+
+def test_what_cannot_be_corrected_is_said(gb: Gb, lake: Path) -> None:
+    told = gb("override", *BAR, "--close", "1000", "--reason", "x", "--lake", lake)
+    assert (told.code, "would be refused" in told.err) == (2, True)
+    assert gb("override", *BAR, "--reason", "x", "--lake", lake).code == 2
+    assert gb("override", *BAR, "--close", "105.5", "--reason", " ", "--lake", lake).code == 2
+    assert gb("override", *BAR, "--withdraw", "--reason", "x", "--lake", lake).code == 2
+    assert gb("override", *BAR, "--withdraw", "--close", "1", "--reason", "x", "--lake", lake).code == 2
+    assert gb("override", "sim:BTC-USD", "2024-01-03", "--close", "1", "--reason", "x", "--lake", lake).code == 1
+    assert "no bar is corrected" in gb("overrides", "--lake", lake).err
