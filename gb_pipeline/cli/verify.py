@@ -1,4 +1,4 @@
-"""`gb verify` checks that every byte is as it was written, and every bar as it was recorded.
+"""`gb verify` checks that every byte of the tables is as it was written, and every bar as it was recorded.
 
 This module prints the damage it is told of and puts the steps of a repair in order. `lake.verification` finds damage,
 `lake.mending` repairs tables, and `ingest` fetches again what was lost.
@@ -57,7 +57,7 @@ def verify(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Compare every byte with what was written.
+    """Compare every table with what was written.
 
     Reads all files, or those that hold the named series, and compares every session with its recorded fingerprint. Reports which
     file, series, sessions and rows each problem affects. With --repair, logs are rebuilt from their mirrors, damaged files are
