@@ -35,10 +35,11 @@ def backup(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Copy the lake to PLACE: what is not there yet, and nothing is removed.
+    """Copy to PLACE what is not there yet.
 
-    The copy is read as any lake, and written by backups only. Others may write meanwhile: it is the state at one moment. Cut off
-    anywhere, the same command goes on. At the end both places are compared, by what is recorded of every session.
+    Nothing is removed there. The copy is read as any lake, and written by backups only. Others may write meanwhile: it is the
+    state at one moment. Cut off anywhere, the same command goes on. At the end both places are compared, by what is recorded of
+    every session.
     """
     from gb_pipeline.lake.backup import plan_copy
 
@@ -54,7 +55,10 @@ def sync(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Make PLACE equal to the lake: as backup, and what the lake does not need any more is removed there."""
+    """Make PLACE equal to the lake.
+
+    As backup, and what the lake does not need any more is removed there.
+    """
     from gb_pipeline.lake.backup import plan_copy
 
     source = open_lake(config, lake).store
@@ -69,7 +73,10 @@ def restore(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Copy the lake at PLACE to where gb.yaml or --lake says: an empty place, or an earlier state of the same lake."""
+    """Copy a lake from PLACE to where it belongs.
+
+    That is where gb.yaml or --lake says: an empty place, or an earlier state of the same lake.
+    """
     from gb_pipeline.cli.options import lake_address_of
     from gb_pipeline.lake.backup import plan_copy
     from gb_pipeline.lake.store import LakeStore

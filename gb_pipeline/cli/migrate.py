@@ -18,9 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:
-    """Bring a lake to the format of this release; nothing is done where it has it already.
+    """Bring a lake to the format of this release.
 
-    Back it up first, and let nobody write meanwhile. Cut off, the same command goes on.
+    Nothing is done where it has it already. Back it up first, and let nobody write meanwhile. Cut off, the same command goes on.
     """
     from gb_pipeline.storage.address import Storage
     from gb_pipeline.storage.lake_format import migrate as migrate_lake

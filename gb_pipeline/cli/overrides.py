@@ -83,7 +83,10 @@ def override(
 
 
 def overrides(names: Names = None, config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:
-    """List corrections of bars, those that were taken back among them."""
+    """List corrections of bars.
+
+    Those that were taken back are among them.
+    """
     import polars as pl
 
     opened_lake = open_lake(config, lake)
