@@ -108,16 +108,25 @@ def read_in_force(
 
 def correct(good: pl.DataFrame, in_force: pl.DataFrame) -> pl.DataFrame:
     """A vendor's good bars, with corrected content where an override holds; the same frame where none does."""
+    return _exchange(good, in_force, "corrected_")
+
+
+def as_vendor(stored: pl.DataFrame, in_force: pl.DataFrame) -> pl.DataFrame:
+    """Stored bars, with what the vendor says where an override holds; the same frame where none does."""
+    return _exchange(stored, in_force, "vendor_")
+
+
+def _exchange(good: pl.DataFrame, in_force: pl.DataFrame, prefix: str) -> pl.DataFrame:
     if in_force.is_empty() or good.is_empty():
         return good
     corrected = in_force.select(
-        "symbol", "timestamp", *(pl.col(f"corrected_{name}").cast(good.schema[name]) for name in CONTENT)
+        "symbol", "timestamp", *(pl.col(f"{prefix}{name}").cast(good.schema[name]) for name in CONTENT)
     ).with_columns(pl.lit(True).alias("is_corrected"))
     joined = good.join(corrected, on=["symbol", "timestamp"], how="left", maintain_order="left")
     if joined["is_corrected"].null_count() == joined.height:
         return good
     return joined.with_columns(
-        pl.when("is_corrected").then(f"corrected_{name}").otherwise(name).alias(name) for name in CONTENT
+        pl.when("is_corrected").then(f"{prefix}{name}").otherwise(name).alias(name) for name in CONTENT
     ).select(good.columns)
 
 

@@ -17,6 +17,7 @@ from gb_pipeline.adjustment.split_timeline import split_periods
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, LakeError
 from gb_pipeline.ingest.job import Chunk
+from gb_pipeline.lake import overrides
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.fetches import FetchOutcome
 from gb_pipeline.lake.store import LakeStore
@@ -143,9 +144,11 @@ class ChunkReplay:
         return reduce(lambda left, right: left | right, lacking, pl.lit(False))
 
     def _read_stored(self) -> pl.DataFrame:
-        tables = self.store.tables
+        """Bars as the vendor says them: responses say nothing of corrections."""
+        tables, source, codes = self.store.tables, self.source.name, [self.chunk.symbol.code]
         newest = tables.newest(bars_dataset(self.resolution, self.rules.precision).name)
-        return read_window(tables, newest, self.source.name, [self.chunk.symbol.code], self.window)
+        in_force = overrides.read_in_force(tables, newest, source, self.resolution, codes, self.window)
+        return overrides.as_vendor(read_window(tables, newest, source, codes, self.window), in_force)
 
     def _write(self, winner: _Winner, gone: pl.Series, run_id: str | None) -> None:
         requested = winner.response.window

@@ -135,7 +135,7 @@ class LedgerReader:
             `first_known` and `replaced_at` (Datetime us UTC: since when the old and the new content were known), `delay` (Int64,
             microseconds between them), `age` (Int64, microseconds since any content of the bar was known), `change_<column>` (new
             minus old) and `relative_<column>` (Float64, that by the old). A bar that was only withdrawn, or came
-            back as it was, is not among them.
+            back as it was, is not among them, nor one that an override corrected.
 
         Raises:
             UnknownSeries: a name that the lake does not know.

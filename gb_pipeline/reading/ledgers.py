@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from gb_pipeline.catalog import tables as catalog_tables
-from gb_pipeline.lake import ledger, quarantine, versions
+from gb_pipeline.lake import ledger, overrides, quarantine, versions
 from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.lake.restatement_shares import measure_changes
 from gb_pipeline.market.moments import instant_literal
@@ -52,6 +52,11 @@ def restated(tables: Tables, selection: Selection, since: datetime | None = None
     """See `Lake.restatements`."""
     rows = versions.restatements(tables, selection.source, selection.resolution, selection.symbols, selection.bounds)
     require_known(tables, rows, selection)
+    # A correction of ours is no restatement of the vendor's.
+    corrections = overrides.read(tables, selection.source, selection.symbols)
+    keys = ["source", "symbol", "resolution", "timestamp"]
+    rows = rows.join(corrections, left_on=[*keys, "replaced_at"], right_on=[*keys, "known_at"], how="anti")
+    rows = rows.sort("source", "resolution", "symbol", "timestamp", "replaced_at")
     if since is not None:
         rows = rows.filter(pl.col("replaced_at") > instant_literal(since))
     return measure_changes(rows)

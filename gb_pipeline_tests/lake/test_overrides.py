@@ -42,6 +42,8 @@ def test_fetching_the_old_value_again_changes_nothing(store, write):
     again = write(store, frame, now=T3)
     assert (again.version, again.unchanged, again.restated) == (None, 1440, 0)
     assert Lake(store).fingerprint("sim", verify=True).is_proved
+    assert Lake(store).restatements().is_empty(), "the vendor changed nothing"
+    assert Lake(store).changes(T1)["kind"].to_list() == ["corrected"]
     [row] = Lake(store).overrides().to_dicts()
     assert (row["vendor_close"], row["corrected_close"], row["reason"]) == (
         Decimal("105.75"),

@@ -294,3 +294,17 @@ def test_what_a_later_question_brought_is_told_of_and_stays(sim: Simulation, sto
     assert (found.changed, found.restated, found.written) == (1, 0, 0)
     assert ["stored by a later question" in error.what for error in found.problems] == [True]
     assert_frame_equal(bars(store), before)
+
+
+def test_a_corrected_bar_follows_from_what_the_vendor_said(store: LakeStore, sim: Simulation) -> None:
+    ingest(store, source(sim), MINUTE, [job()])
+    when = at("2024-01-02T00:05")
+    close = bars(store).filter(pl.col("timestamp") == when)["close"].item()
+    low = bars(store).filter(pl.col("timestamp") == when)["low"].item()
+    assert close != low
+    rules = source(sim).rules(MINUTE)
+    store.override("sim", BTC.code, MINUTE, when, {"close": low}, "a bad tick", rules=rules)
+    assert again(store, sim, write=True).differences == 0
+    assert bars(store).filter(pl.col("timestamp") == when)["close"].item() == low
+    store.override("sim", BTC.code, MINUTE, when, None, "it was right", rules=rules)
+    assert bars(store).filter(pl.col("timestamp") == when)["close"].item() == close
