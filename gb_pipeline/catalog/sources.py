@@ -1,4 +1,4 @@
-"""The catalog's table `sources`: which source is asked first, and by which calendar each trades, as gb.yaml said last."""
+"""The catalog's table `sources`: which one is asked first, its calendar, and when its bars settle, as gb.yaml said last."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SOURCES = pl.Schema(
         "calendar": pl.String(),
         "extended_hours": pl.Boolean(),
         "alignment": pl.String(),
+        "settle_days": pl.Int64(),
     }
 )
 
@@ -27,18 +28,20 @@ SOURCES = pl.Schema(
 def source_table(facts: Sequence[SourceFacts]) -> pl.DataFrame:
     """Columns of `SOURCES`, in the order in which sources are asked."""
     rows = [
-        (item.name, place, item.calendar, item.extended_hours, item.alignment) for place, item in enumerate(facts, 1)
+        (item.name, place, item.calendar, item.extended_hours, item.alignment, item.settle_days)
+        for place, item in enumerate(facts, 1)
     ]
     return pl.DataFrame(rows, schema=SOURCES, orient="row")
 
 
 def read_sources(connection: DuckDBPyConnection) -> tuple[SourceFacts, ...]:
-    """What an open catalog says of the sources; nothing where it is one of an older release."""
+    """What an open catalog says of the sources; what an older release did not write has its default."""
     import duckdb
 
-    query = "select source, calendar, extended_hours, alignment from sources order by priority"
     try:
-        return tuple(SourceFacts(*row) for row in connection.execute(query).fetchall())
+        rows = connection.execute("select * exclude (priority) from sources order by priority")
+        names = ["name" if column[0] == "source" else column[0] for column in rows.description or ()]
+        return tuple(SourceFacts(**dict(zip(names, row, strict=True))) for row in rows.fetchall())
     except duckdb.Error:
         return ()
 

@@ -32,6 +32,7 @@ from gb_pipeline.config import places
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
 from gb_pipeline.config.suggestions import describe_problems, suggest, suggest_zone
 from gb_pipeline.config.symbols.discovered import universe_home
 from gb_pipeline.config.symbols.resolved import Universe
@@ -118,6 +119,12 @@ class SourceSettings(_Model):
         description="an answer that something is absent counts so long, then it is asked for again; null: for ever",
     )
     settle_minutes: int = Field(default=15, ge=0, description="wait this long after the close before fetching")
+    settle_days: int = Field(
+        default=SETTLE_DAYS,
+        ge=0,
+        le=MOST_SETTLE_DAYS,
+        description="bars are provisional at least so long after they became known",
+    )
     refetch_sessions: int = Field(
         default=0,
         ge=0,

@@ -1,4 +1,4 @@
-"""What reading a lake needs to know of its sources: which one is asked first, and by which calendar each trades.
+"""What reading a lake needs to know of its sources: which one is asked first, its calendar, and when its bars settle.
 
 gb.yaml says it, and the catalog remembers it for a lake that is opened alone. Nothing else of a source is looked at here.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
 from gb_pipeline.config.places import read_config
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import Calendar, get_calendar
@@ -26,13 +27,14 @@ class SourceFacts:
 
     Attributes:
         name: of the source.
-        calendar, extended_hours, alignment: as in gb.yaml.
+        calendar, extended_hours, alignment, settle_days: as in gb.yaml.
     """
 
     name: str
     calendar: str = "24/7"
     extended_hours: bool = False
     alignment: str = Alignment.CLOCK.value
+    settle_days: int = SETTLE_DAYS
 
     @property
     def trading_calendar(self) -> Calendar:
@@ -47,7 +49,10 @@ class SourceFacts:
 def facts_of(sources: Mapping[str, SourceSettings]) -> tuple[SourceFacts, ...]:
     """Of validated settings, the one that is asked first at the beginning."""
     return _by_priority(
-        (SourceFacts(name, source.calendar, source.extended_hours, source.alignment.value), source.priority)
+        (
+            SourceFacts(name, source.calendar, source.extended_hours, source.alignment.value, source.settle_days),
+            source.priority,
+        )
         for name, source in sources.items()
     )
 
@@ -70,18 +75,24 @@ def read_facts(file: Path) -> tuple[SourceFacts, ...]:
 
 def _read_source(name: str, body: Any, variables: Environment) -> tuple[SourceFacts, int]:
     given = body if isinstance(body, dict) else {}
-    kept = {key: variables.fill(given.get(key)) for key in ("calendar", "extended_hours", "alignment", "priority")}
-    try:
-        priority = int(kept["priority"] or 0)
-    except (TypeError, ValueError):
-        raise ConfigError(f"source {name}: priority is not a number", fix="write a whole number") from None
+    keys = ("calendar", "extended_hours", "alignment", "priority", "settle_days")
+    kept = {key: variables.fill(given.get(key)) for key in keys}
     facts = SourceFacts(
         name,
         str(kept["calendar"] or "24/7"),
         str(kept["extended_hours"]).lower() in {"true", "yes", "on", "1"},
         str(kept["alignment"] or Alignment.CLOCK.value),
+        min(max(0, _whole_number(name, "settle_days", kept["settle_days"], SETTLE_DAYS)), MOST_SETTLE_DAYS),
     )
+    priority = _whole_number(name, "priority", kept["priority"], 0)
     return facts, priority
+
+
+def _whole_number(source: str, key: str, value: Any, default: int) -> int:
+    try:
+        return default if value is None or value == "" else int(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"source {source}: {key} is not a number", fix="write a whole number") from None
 
 
 def _by_priority(sources: Iterable[tuple[SourceFacts, int]]) -> tuple[SourceFacts, ...]:

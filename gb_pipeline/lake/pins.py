@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ class Pin:
             "created_at": None if self.created_at is None else self.created_at.isoformat(),
             "version": self.version,
             "copy": self.copy,
-            "sources": [[item.name, item.calendar, item.extended_hours, item.alignment] for item in self.sources],
+            "sources": [list(astuple(item)) for item in self.sources],
             "sessions": {
                 **sessions.to_dict(as_series=False),
                 **{name: self.sessions[name].to_physical().to_list() for name in ("session", "first", "last")},

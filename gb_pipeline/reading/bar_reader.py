@@ -40,6 +40,7 @@ class BarReader:
         as_of: Moment | None = None,
         as_float: bool = False,
         adjustment: str | None = None,
+        settled_only: bool = False,
         resample: Resolution | str | None = None,
         calendar: Calendar | str | None = None,
     ) -> pl.DataFrame:
@@ -63,6 +64,8 @@ class BarReader:
                 `raw` gives prices as traded, `split` prices that all splits known so far are in (known at `as_of`, where
                 it is given), both by the vendor's own splits and exact where eight decimals hold the result, else rounded
                 half to even. A bar of an ex date or later is never touched by that split.
+            settled_only: leave out provisional bars: those that became known, or changed, less than the source's settle lag
+                before now, or `as_of` (see `Lake.settled`). A longer bar with a provisional one in it is left out.
             resample: make longer bars of these, exactly, by the sessions of the source's calendar. `start` and `end` are a range
                 of their opens, and each is made of all bars that are stored for it, also of those outside of the range. A bar
                 that has not ended yet (at `as_of`, where it is given) is left out.
@@ -83,7 +86,7 @@ class BarReader:
         Example:
             >>> lake.bars(["BTC-USD", "ETH-USD"], "1d", "2024-01-01", columns=["symbol", "timestamp", "close"])
         """
-        request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment)
+        request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment, settled_only)
         coarse = None if resample is None else Resolution.parse(resample)
         if coarse is not None and coarse is not request.question.resolution:
             return resampled_bars(self._context, request, coarse, calendar, as_float=as_float)
@@ -101,6 +104,7 @@ class BarReader:
         as_of: Moment | None = None,
         as_float: bool = False,
         adjustment: str | None = None,
+        settled_only: bool = False,
     ) -> pl.LazyFrame:
         """The same lazily: filters, columns and aggregations that follow are pushed down into the files.
 
@@ -110,7 +114,7 @@ class BarReader:
         Example:
             >>> lake.scan_bars("BTC-USD", "1m").group_by_dynamic("timestamp", every="1h").agg(pl.col("close").last()).collect()
         """
-        request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment)
+        request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment, settled_only)
         plan, names = plan_request(self._context, request)
         return scan_plan(plan, names, as_float=as_float)
 
@@ -126,13 +130,14 @@ class BarReader:
         as_of: Moment | None = None,
         as_float: bool = False,
         adjustment: str | None = None,
+        settled_only: bool = False,
     ) -> pa.Table:
         """The same as an Arrow table, with timestamps as `timestamp[ns, UTC]`.
 
         Raises:
             ReadError: a bar lies outside 1677 to 2262, where nanoseconds of 64 bits end; and what `bars` raises.
         """
-        request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment)
+        request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment, settled_only)
         frame, plan = collect_request(self._context, request, as_float=as_float)
         return to_arrow(frame, plan.precision, as_float=as_float)
 
@@ -250,8 +255,16 @@ class BarReader:
         columns: Sequence[str] | None,
         as_of: Moment | None,
         adjustment: str | None,
+        settled_only: bool = False,
     ) -> Request:
         clock = self._context.clock
         return make_request(
-            symbols, resolution, between(start, end, clock), source, columns, moment(as_of, clock), adjustment
+            symbols,
+            resolution,
+            between(start, end, clock),
+            source,
+            columns,
+            moment(as_of, clock),
+            adjustment,
+            settled_only,
         )

@@ -1,6 +1,6 @@
-"""`HistoryReader`, the methods of a lake about its content as a whole and over time: fingerprints, changes and pins.
+"""`HistoryReader`, the methods of a lake about its content as a whole and over time: fingerprints, changes, finality and pins.
 
-`fingerprints`, `pins` and `gb_pipeline.lake.changes` answer them.
+`fingerprints`, `settled`, `pins` and `gb_pipeline.lake.changes` answer them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from gb_pipeline.reading.fingerprints import Fingerprint, make_fingerprint
 from gb_pipeline.reading.ledgers import require_known
 from gb_pipeline.reading.pins import Replay, make_pin, open_pin, parse_series
 from gb_pipeline.reading.request import Context
+from gb_pipeline.reading.settled import settled_series
 
 
 class HistoryReader:
-    """Fingerprints, changes and pins of a lake."""
+    """Fingerprints, changes, finality and pins of a lake."""
 
     _store: LakeStore
     _context: Context
@@ -144,6 +145,39 @@ class HistoryReader:
         if isinstance(value, int):
             return moment_of_version(self._store.tables, selection.resolution, value)
         return moment(value, self._store.clock)
+
+    def settled(
+        self,
+        source: str | None = None,
+        symbols: Symbols | None = None,
+        resolution: Resolution | str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        as_of: Moment | None = None,
+    ) -> pl.DataFrame:
+        """Until when the bars of each series are settled.
+
+        A bar is provisional until its source's settle lag has passed since it became known, or last changed. The lag is the longest
+        time after which the source restated a bar, in the last year, and at least its `settle_days`.
+
+        Args:
+            start, end: half-open range of bar opens.
+            as_of: what was known at this moment, and had settled by then.
+
+        Returns:
+            `source, symbol, resolution, settled_until` (Datetime us UTC: every bar that opens before it is settled; the first
+            provisional bar, or the end of the last bar), `provisional` (Int64, bars that are), `lag` (Duration us).
+
+        Raises:
+            UnknownSeries: a name that the lake does not know.
+
+        Example:
+            >>> lake.settled("coinbase", "BTC-USD", "1m")["settled_until"].item()
+            datetime.datetime(2024, 1, 28, 0, 0, tzinfo=zoneinfo.ZoneInfo(key='UTC'))
+        """
+        selection = Selection.of(source, symbols, resolution, start, end, as_of, clock=self._store.clock)
+        return settled_series(self._store.tables, selection, self._context.facts(), self._context.clock())
 
     def pin(
         self,

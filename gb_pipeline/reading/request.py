@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from gb_pipeline.reading.arguments import Symbols, named_source, named_symbols
 from gb_pipeline.reading.execute import collect_plan
 from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, no_data_error
 from gb_pipeline.reading.priority import choose_sources
+from gb_pipeline.reading.settled import no_settled_error, without_provisional
 from gb_pipeline.storage.commit import Clock
 from gb_pipeline.storage.table import Tables
 
@@ -44,11 +45,12 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A question, the columns of its answer (None for the usual ones), and what is done to prices."""
+    """A question, columns of its answer (None: the usual ones), what is done to prices, and whether only settled bars count."""
 
     question: Question
     columns: Sequence[str] | None
     adjustment: Adjustment | None
+    settled_only: bool = False
 
 
 def make_request(
@@ -59,6 +61,7 @@ def make_request(
     columns: Sequence[str] | None,
     as_of: datetime | None,
     adjustment: str | None,
+    settled_only: bool = False,
 ) -> Request:
     """From what a caller wrote.
 
@@ -70,7 +73,7 @@ def make_request(
     if kind is Resolution.TICK:
         raise ReadError("ticks are not bars", fix="name a resolution such as 1m")
     question = Question(tuple(named_symbols(symbols) or ()), kind, window, named_source(source), as_of)
-    return Request(question, columns, parse_adjustment(adjustment))
+    return Request(question, columns, parse_adjustment(adjustment), settled_only)
 
 
 def plan_request(context: Context, request: Request) -> tuple[Plan, list[str]]:
@@ -84,6 +87,8 @@ def plan_request(context: Context, request: Request) -> tuple[Plan, list[str]]:
     names = check_columns(request.columns, plan.schema)
     mixed = request.adjustment is not None
     plan = choose_sources(context.tables, question, plan, context.priority, mixed=mixed)
+    if request.settled_only:
+        plan = without_provisional(context.tables, question, plan, context.facts(), context.clock())
     return adjust_plan(context.tables, question, plan, request.adjustment), names
 
 
@@ -95,6 +100,10 @@ def collect_request(context: Context, request: Request, *, as_float: bool) -> tu
     """
     plan, names = plan_request(context, request)
     frame = collect_plan(plan, names, as_float=as_float)
+    if frame.is_empty() and request.settled_only:
+        # Where there is no bar at all, this says so.
+        collect_request(context, replace(request, settled_only=False), as_float=as_float)
+        raise no_settled_error(request.question)
     if frame.is_empty():
         raise no_data_error(context.tables, request.question)
     return frame, plan

@@ -14,6 +14,7 @@ import polars as pl
 from gb_pipeline.catalog.best_bars import in_order
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resample import resample
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
@@ -21,6 +22,7 @@ from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.floats import to_floats
 from gb_pipeline.reading.plan import check_columns, no_data_error
 from gb_pipeline.reading.request import Context, Request, collect_request
+from gb_pipeline.reading.settled import before, no_settled_error, settle_lags
 
 # Sessions begin up to a day before their date and end up to a day after it.
 _SESSION = timedelta(days=2)
@@ -52,6 +54,12 @@ def resampled_bars(
         for own, group in _by_calendar(rows, context.facts())
     ]
     frame = pl.concat(made).filter((pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end))
+    if request.settled_only and frame.height:
+        # A longer bar is known since the last of its parts was.
+        lags = settle_lags(context.tables, rows["source"].unique(), context.facts(), now)
+        frame = frame.filter(pl.col("known_at") <= instant_literal(before(now, max(lags.values()))))
+        if frame.is_empty():
+            raise no_settled_error(question)
     if frame.is_empty():
         raise no_data_error(context.tables, question)
     frame = frame.sort(_BAR).select(names)
