@@ -91,6 +91,7 @@ class Copy:
                 text = json.dumps({"source": str(self.source.storage.root)})
                 self.destination.storage.files.put(COPY_MARK, text.encode())
             self._copy(on_file)
+            fingerprint = self._compare()
             removed = self.surplus if remove else ()
             copying.remove_surplus(removed, self.destination.storage, on_file)
         except OSError as error:
@@ -98,7 +99,7 @@ class Copy:
                 f"the copy was cut off: {error.strerror or error}",
                 fix="run it again: what was copied stays, and the rest follows",
             ) from error
-        return CopyReport(self.plans, self.beside, removed, self._compare())
+        return CopyReport(self.plans, self.beside, removed, fingerprint)
 
     def _copy(self, on_file: OnFile) -> None:
         source, destination = self.source.storage, self.destination.storage
@@ -169,15 +170,19 @@ def plan_copy(source: LakeStore, destination: LakeStore) -> Copy:
 
 
 def _refuse_strangers(destination: LakeStore, snapshots: tuple[Snapshot, ...]) -> None:
-    known = {snapshot.dataset.name for snapshot in snapshots}
-    others = [
-        found.dataset.name for found in destination.tables.existing(damaged=[]) if found.dataset.name not in known
-    ]
-    if others:
-        raise CopyRefused(
-            f"the destination has a table {others[0]}, which this lake has not",
-            fix="it holds another lake, or a newer state of this one: name an empty place, or copy from there",
-        )
+    known = {snapshot.dataset.name: snapshot.table_id for snapshot in snapshots}
+    for found in destination.tables.existing(damaged=[]):
+        name = found.dataset.name
+        if name not in known:
+            raise CopyRefused(
+                f"the destination has a table {name}, which this lake has not",
+                fix="it holds another lake, or a newer state of this one: name an empty place, or copy from there",
+            )
+        if found.table_id != known[name]:
+            raise CopyRefused(
+                f"the destination holds another table {name}",
+                fix="name an empty place, or the one that this lake was copied to before",
+            )
 
 
 def _beside(source: LakeStore, destination: LakeStore) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -186,8 +191,12 @@ def _beside(source: LakeStore, destination: LakeStore) -> tuple[list[tuple[str, 
     for folder in _BESIDE:
         here = {name: size for name, size, _ in source.storage.files.list(folder)}
         there = {name: size for name, size, _ in destination.storage.files.list(folder)}
-        is_fixed = folder == "raw"
-        missing += [(name, size) for name, size in here.items() if not (is_fixed and there.get(name) == size)]
+        for name, size in here.items():
+            # Those of one size may differ, but for responses, which are named by what they hold.
+            same = there.get(name) == size and (
+                folder == "raw" or source.storage.files.read(name) == destination.storage.files.read(name)
+            )
+            missing += [] if same else [(name, size)]
         surplus += [(name, size) for name, size in there.items() if name not in here]
     return missing, surplus
 

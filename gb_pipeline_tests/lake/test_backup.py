@@ -152,6 +152,23 @@ def test_another_lake_and_one_that_is_ahead_are_left_alone(lake: LakeStore, tmp_
         plan_copy(lake, LakeStore(lake.storage))
 
 
+def test_another_lake_is_known_by_its_tables_where_the_logs_have_nothing_in_common(
+    lake: LakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 2)
+    for number in range(4, 12):
+        write(lake, f"2024-01-{number:02}")
+    lake.vacuum(dry_run=False, now=lake.clock() + timedelta(days=60))
+    other = LakeStore.at(tmp_path / "other")
+    write(other)
+    entries = {int(path.stem) for path in (tmp_path / "lake/lake/bars_1m/_delta_log").glob("*.json")}
+    assert 0 not in entries
+    before = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
+    with pytest.raises(CopyRefused, match="another table"):
+        copy(lake, other)
+    assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == before
+
+
 def test_a_damaged_file_is_named_and_not_copied(lake: LakeStore, tmp_path: Path) -> None:
     file = next((tmp_path / "lake" / "lake" / "bars_1m").rglob("*.parquet"))
     data = bytearray(file.read_bytes())
