@@ -39,7 +39,7 @@ def test_a_bar_is_explained_down_to_the_bytes(gb: Gb, kept: Path) -> None:
     found = gb("explain", "sim:BTC-USDT", "2024-01-02T10:00Z", "-c", kept, "--json").json
     assert found["delivered"]["verdict"] == "agrees"
     assert found["bar"]["close"] == found["delivered"]["content"]["close"]
-    assert [body["path"] for body in found["delivered"]["bodies"]] != []
+    assert [body["address"] for body in found["delivered"]["bodies"]]
 
 
 def test_a_lake_alone_is_explained_too(gb: Gb, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

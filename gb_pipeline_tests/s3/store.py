@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -59,12 +60,10 @@ class Store:
     after: Callable[[Request], bool] | None = None
     is_gone: bool = False
     _chance: Random = field(default_factory=lambda: Random(7))
-    _number: int = 0
 
     def bucket(self, prefix: str = "lake") -> Bucket:
-        """A new bucket."""
-        self._number += 1
-        name = f"bars-{self._number}"
+        """A new bucket: all servers of a process have the same ones."""
+        name = f"bars-{secrets.token_hex(6)}"
         place = urlsplit(self.url)
         connection = http.client.HTTPConnection(place.hostname or "", place.port)
         connection.request("PUT", f"/{name}")
