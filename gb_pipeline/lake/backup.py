@@ -6,7 +6,7 @@ stands in the log of the bars. Locks, limits and the catalog stay behind: a mach
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gb_pipeline.errors import LakeError
@@ -22,6 +22,10 @@ from gb_pipeline.storage.table import Tables
 
 # Beside the tables: kept responses, universes, pins.
 _BESIDE = ("raw", "universe", "pins")
+
+
+def _count_files(plans: Sequence[Plan], beside: Sequence[tuple[str, int]]) -> int:
+    return sum(len(plan.data) + len(plan.log) for plan in plans) + len(beside)
 
 
 def _ignore(_name: str, _size: int) -> None:
@@ -47,7 +51,7 @@ class CopyReport:
     @property
     def files(self) -> int:
         """How many files."""
-        return sum(len(plan.data) + len(plan.log) for plan in self.plans) + len(self.beside)
+        return _count_files(self.plans, self.beside)
 
     @property
     def bytes(self) -> int:
@@ -74,7 +78,7 @@ class Copy:
     @property
     def files(self) -> int:
         """How many files have to be copied."""
-        return sum(len(plan.data) + len(plan.log) for plan in self.plans) + len(self.beside)
+        return _count_files(self.plans, self.beside)
 
     def run(self, *, remove: bool = False, mark: bool = True, on_file: OnFile = _ignore) -> CopyReport:
         """Copy, and compare what both places say of every session.
@@ -88,8 +92,8 @@ class Copy:
         """
         try:
             if mark:
-                text = json.dumps({"source": str(self.source.storage.root)})
-                self.destination.storage.files.put(COPY_MARK, text.encode())
+                # It names no place: either lake may be moved.
+                self.destination.storage.files.put(COPY_MARK, b"{}\n")
             self._copy(on_file)
             fingerprint = self._compare()
             removed = self.surplus if remove else ()

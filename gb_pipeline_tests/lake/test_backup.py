@@ -84,6 +84,9 @@ def test_a_copy_is_the_lake_with_its_history(lake: LakeStore, elsewhere: Callabl
     assert RawStore(there.storage).get(RawStore(lake.storage).put(b"an answer")) == b"an answer"
     assert Lake(LakeStore(there.storage)).sql("select count(*) from bars_1m").item() == 65
     assert verify(LakeStore(there.storage)).ok
+    # No place is stored in it.
+    stored = b"".join(there.storage.files.read(name) for name in ("copy.json", "gb_lake.json"))
+    assert str(lake.storage.root).encode() not in stored
     # Nobody writes to it by mistake, as it could not be continued then.
     with pytest.raises(LakeError, match="is a copy of a lake"):
         write(LakeStore(Storage.at(there.storage.root, state=there.storage.state)), "2024-01-04")
