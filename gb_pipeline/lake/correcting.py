@@ -19,7 +19,7 @@ from gb_pipeline.lake import bars, ledger, overrides
 from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
 from gb_pipeline.lake.report import WriteReport
-from gb_pipeline.lake.stored import read_window
+from gb_pipeline.lake.stored import is_wide, read_window
 from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, PRICES, Adjustment, Precision, polars_schema
@@ -97,13 +97,11 @@ def override_bar(
 def _read_bar(
     tables: Tables, source: str, symbol: str, resolution: Resolution, window: Window
 ) -> tuple[dict[str, Any], Precision]:
-    for precision in (Precision.WIDE, Precision.STANDARD):
-        snapshot = tables.newest(bars_dataset(resolution, precision).name)
-        if snapshot.version < 0:
-            continue
-        rows = read_window(tables, snapshot, source, [symbol], window)
-        if rows.height and (precision is Precision.STANDARD or rows["file"].null_count() == 0):
-            return rows.row(0, named=True), precision
+    precision = Precision.WIDE if is_wide(tables, source, resolution, [symbol]) else Precision.STANDARD
+    snapshot = tables.newest(bars_dataset(resolution, precision).name)
+    rows = read_window(tables, snapshot, source, [symbol], window)
+    if rows.height:
+        return rows.row(0, named=True), precision
     raise UnknownSeries(
         f"{source}:{symbol} has no {resolution} bar at {window.start.isoformat()}",
         fix="name the open of a stored bar, in UTC: `gb show` prints them",

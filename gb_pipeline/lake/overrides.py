@@ -86,6 +86,22 @@ def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
     return named.select(OVERRIDE_LIST.names()).sort("known_at", *BAR)
 
 
+def leave_out_corrections(
+    tables: Tables, changes: pl.DataFrame, source: str | None = None, symbols: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Those of some restatements that the vendor made: a correction of ours is none of its.
+
+    Args:
+        changes: columns of `versions.RESTATEMENTS`.
+    """
+    if changes.is_empty():
+        return changes
+    ours = read(tables, source, symbols)
+    return changes.join(
+        ours, left_on=[*BAR, "replaced_at"], right_on=[*BAR, "known_at"], how="anti", maintain_order="left"
+    )
+
+
 def read_in_force(
     tables: Tables, base: Snapshot, source: str, resolution: Resolution, symbols: Sequence[str], window: Window
 ) -> pl.DataFrame:

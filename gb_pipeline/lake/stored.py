@@ -77,14 +77,19 @@ def in_window(
     return rows.sort(_KEY) if rows.height else rows
 
 
+def is_wide(tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]) -> bool:
+    """Whether one of the symbols went wide: what is written of it from then on goes to the wide table."""
+    wide = tables.newest(bars_dataset(resolution, Precision.WIDE).name)
+    return wide.files.height > 0 and wide.select({"source": source}, holding={"symbol": symbols}).height > 0
+
+
 def refuse_narrower(tables: Tables, source: str, resolution: Resolution, symbols: Sequence[str]) -> None:
     """A series that went wide stays wide: its standard rows would be hidden behind the wide ones.
 
     Raises:
         LakeError: one of the symbols has rows in the wide table.
     """
-    wide = tables.newest(bars_dataset(resolution, Precision.WIDE).name)
-    if wide.files.height and wide.select({"source": source}, holding={"symbol": symbols}).height:
+    if is_wide(tables, source, resolution, symbols):
         raise LakeError(
             f"{source} {resolution} bars are stored with wide precision",
             fix=f"set `precision: wide` for source {source}",

@@ -52,10 +52,7 @@ def restated(tables: Tables, selection: Selection, since: datetime | None = None
     """See `Lake.restatements`."""
     rows = versions.restatements(tables, selection.source, selection.resolution, selection.symbols, selection.bounds)
     require_known(tables, rows, selection)
-    # A correction of ours is no restatement of the vendor's.
-    corrections = overrides.read(tables, selection.source, selection.symbols)
-    keys = ["source", "symbol", "resolution", "timestamp"]
-    rows = rows.join(corrections, left_on=[*keys, "replaced_at"], right_on=[*keys, "known_at"], how="anti")
+    rows = overrides.leave_out_corrections(tables, rows, selection.source, selection.symbols)
     rows = rows.sort("source", "resolution", "symbol", "timestamp", "replaced_at")
     if since is not None:
         rows = rows.filter(pl.col("replaced_at") > instant_literal(since))

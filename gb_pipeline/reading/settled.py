@@ -13,6 +13,7 @@ import polars as pl
 
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import NoDataInRange
+from gb_pipeline.lake import overrides
 from gb_pipeline.lake.version_rows import by_resolution
 from gb_pipeline.lake.versions import restatements
 from gb_pipeline.market.moments import instant_literal
@@ -46,7 +47,7 @@ def settle_lags(
     lags = {}
     for source in sources:
         floor = timedelta(days=floors.get(source, SourceFacts(source).settle_days))
-        changes = restatements(tables, source).filter(
+        changes = overrides.leave_out_corrections(tables, restatements(tables, source), source).filter(
             pl.col("replaced_at") <= instant_literal(now), pl.col("replaced_at") > instant_literal(before(now, _MEMORY))
         )
         longest = changes.select(pl.col("age").max()).item()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gb_pipeline.errors import ConfigError, UnknownSeries
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import CONTENT, Precision
+from gb_pipeline.market.window import Window
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline_tests.bars import SetClock, at, changed, day, minutes, stored
@@ -100,6 +101,15 @@ def test_wide_bars_keep_their_digits(store, write):
     correct(store, T2, {"close": "105.500000000000000001"})
     assert write(store, frame, now=T3, rules=rules).version is None
     assert close(store) == Decimal("105.500000000000000001")
+
+
+def test_bars_of_before_a_series_went_wide_can_be_corrected(store, write):
+    frame = minutes("2024-01-02", 10)
+    write(store, frame)
+    write(store, frame.head(1), rules=BarRules(precision=Precision.WIDE), window=Window(frame["timestamp"][0], BAR))
+    correct(store, T2, {"close": "105.500000000000000001"})
+    assert (close(store), close(store, T1)) == (Decimal("105.500000000000000001"), Decimal("105.75"))
+    assert Lake(store).fingerprint("sim", verify=True).is_proved
 
 
 ACTS = st.one_of(

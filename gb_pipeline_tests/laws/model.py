@@ -54,6 +54,15 @@ Key = tuple[Series, datetime]
 
 
 @dataclass
+class Correction:
+    """What holds in place of what the vendor says, what it says, and when it was asked for that."""
+
+    corrected: Content
+    vendor: Content
+    asked: datetime
+
+
+@dataclass
 class Outcome:
     """What a write did, in numbers."""
 
@@ -75,6 +84,7 @@ class Model:
     refused: set[tuple[object, ...]] = field(default_factory=set)
     # Precision by series and session, of the last answer that covered it.
     precision: dict[tuple[Series, date], str] = field(default_factory=dict)
+    corrections: dict[Key, Correction] = field(default_factory=dict)
 
     def decide(
         self,
@@ -105,7 +115,7 @@ class Model:
                 outcome.withdrawn += 1
                 outcome.changes[key] = held.content, True
             return
-        content = answer[key]
+        content = self._corrected(key, answer[key], fetched_at)
         if content is None:
             outcome.bad += 1
             self.refused.add((key, "bad"))
@@ -119,6 +129,24 @@ class Model:
         else:
             outcome.restated += held.content != content
             outcome.changes[key] = content, False
+
+    def _corrected(self, key: Key, content: Content | None, fetched_at: datetime) -> Content | None:
+        correction = self.corrections.get(key)
+        if correction is None or content is None:
+            return content
+        if fetched_at > correction.asked and content != correction.vendor:
+            correction.vendor, correction.asked = content, fetched_at
+        return correction.corrected
+
+    def correct(self, key: Key, corrected: Content | None, fetched_at: datetime, known_at: datetime) -> None:
+        """Override a stored bar, or take that back (None)."""
+        held = self.versions[key][-1]
+        before = self.corrections.pop(key, None)
+        vendor, asked = (held.content, held.fetched_at) if before is None else (before.vendor, before.asked)
+        if corrected is not None:
+            self.corrections[key] = Correction(corrected, vendor, asked)
+        if (held.content, held.withdrawn) != (corrected or vendor, False):
+            self.versions[key].append(Version(corrected or vendor, False, fetched_at, known_at))
 
     def commit(self, outcome: Outcome, fetched_at: datetime, known_at: datetime) -> None:
         """Take over what was decided."""

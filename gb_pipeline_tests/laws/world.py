@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from gb_pipeline.errors import LakeError, NoDataInRange, UnknownSeries
+from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange, UnknownSeries
 from gb_pipeline.lake import quarantine, versions
+from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
@@ -85,7 +87,16 @@ class Tick:
     by: timedelta
 
 
-Step = Write | Again | Fail | Compact | Upkeep | Tick
+@dataclass(frozen=True)
+class Correct:
+    """Override the volume of a bar, of those that there are, or take that back (None)."""
+
+    resolution: str
+    number: int
+    volume: str | None
+
+
+Step = Write | Again | Fail | Compact | Upkeep | Tick | Correct
 
 
 @dataclass
@@ -126,6 +137,8 @@ class World:
                 self._upkeep(step.what)
             case Tick():
                 self.clock.now += step.by
+            case Correct():
+                self._correct(step)
         if not isinstance(step, Tick):
             self._expect_newest()
 
@@ -248,6 +261,34 @@ class World:
                 if found.version > 0:
                     self.store.tables[found.dataset.name].checkpoint()
         self.store = LakeStore.at(self.root, clock=self.clock)
+
+    def _correct(self, step: Correct) -> None:
+        keys = [key for key, known in self.model.versions.items() if known and key[0].resolution == step.resolution]
+        if not keys:
+            return
+        key = series, slot = sorted(keys, key=str)[step.number % len(keys)]
+        held, before = self.model.versions[key][-1], self.model.corrections.get(key)
+        wanted = None if step.volume is None else replace(held.content, volume=Decimal(step.volume))
+        kind = Resolution.parse(step.resolution)
+        values = None if step.volume is None else {"volume": step.volume}
+
+        def override() -> WriteReport:
+            return self.store.override(
+                SOURCE, series.symbol, kind, slot, values, "a bad tick", rules=BarRules(resolution=kind)
+            )
+
+        if wanted == held.content or (wanted is None and before is None):
+            with pytest.raises(ConfigError, match="is not corrected" if wanted is None else "has these values already"):
+                override()
+            return
+        report = override()
+        assert report.version is not None, "even where the bar stays as it is, the entry names the override"
+        precision = "wide" if series in self.wide else "standard"
+        self.model.precision[series, slot.date()] = precision
+        stamp = self._stamp(step.resolution, precision)
+        row = Lake(self.store).bars(series.symbol, kind, slot, slot + MICROSECOND, source=SOURCE, columns=_COPIED)
+        assert row["fetched_at"].item() >= held.fetched_at
+        self.model.correct(key, wanted, row["fetched_at"].item(), stamp)
 
     # --- what must hold -----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -74,6 +75,15 @@ def test_what_happened_longer_than_a_year_ago_is_forgotten(lake: Lake, write: Wr
     later(lake, days=30 + 364)
     assert lag(lake) == timedelta(days=30)
     later(lake, days=30 + 366)
+    assert lag(lake) == timedelta(days=3)
+
+
+def test_a_correction_of_ours_says_nothing_about_the_source(lake: Lake, write: Write) -> None:
+    write("sim", "BTC-USD", "2024-01-02", ["1.5", "1.6"], now=FIRST)
+    later(lake, days=30)
+    values = dict.fromkeys(("open", "high", "low", "close"), "1.7")
+    lake.store.override("sim", "BTC-USD", "1m", datetime(2024, 1, 2, tzinfo=UTC), values, "a bad tick")
+    assert lake.bars("BTC-USD", "1m")["close"][0] == Decimal("1.7")
     assert lag(lake) == timedelta(days=3)
 
 
