@@ -10,6 +10,7 @@ import typer
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_error, print_json, print_table
 from gb_pipeline.cli.progress import progress
+from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from gb_pipeline.lake.backup import Copy, CopyReport
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Place = Annotated[str, typer.Argument(metavar="PLACE", help="A folder, or s3://bucket/prefix.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read every byte of the copy afterwards.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read every byte of the copy, and copy again what is damaged.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +45,8 @@ def backup(
     from gb_pipeline.lake.backup import plan_copy
 
     source = open_lake(config, lake).store
-    return _run(plan_copy(source, _open_other(place, config)), dry_run, verify, as_json)
+    copy = plan_copy(source, _open_other(place, config), every_byte=verify, dry_run=dry_run)
+    return _run(copy, dry_run, verify, as_json)
 
 
 def sync(
@@ -62,7 +64,8 @@ def sync(
     from gb_pipeline.lake.backup import plan_copy
 
     source = open_lake(config, lake).store
-    return _run(plan_copy(source, _open_other(place, config)), dry_run, verify, as_json, remove=True)
+    copy = plan_copy(source, _open_other(place, config), every_byte=verify, dry_run=dry_run)
+    return _run(copy, dry_run, verify, as_json, remove=True)
 
 
 def restore(
@@ -75,7 +78,8 @@ def restore(
 ) -> int:
     """Copy a lake from PLACE to where it belongs.
 
-    That is where gb.yaml or --lake says: an empty place, or an earlier state of the same lake.
+    That is where gb.yaml or --lake says: an empty place, or an earlier state of the same lake. What is damaged in the copy stops
+    nothing: it comes along as it is, is named, and `gb verify --repair` mends it afterwards.
     """
     from gb_pipeline.cli.options import lake_address_of
     from gb_pipeline.lake.backup import plan_copy
@@ -83,10 +87,14 @@ def restore(
     from gb_pipeline.reading.opening import about_lake, refuse_no_lake
 
     source = _open_other(place, config)
-    refuse_no_lake(source.storage)
+    try:
+        refuse_no_lake(source.storage)
+    except ConfigError as error:
+        raise ConfigError(error.what, fix="name the place of a backup, which holds `lake/`") from None
     root = lake_address_of(config, lake)
     destination = LakeStore.at(root, state=about_lake(root, config)[0])
-    return _run(plan_copy(source, destination), dry_run, verify, as_json, mark=False)
+    copy = plan_copy(source, destination, restore=True, every_byte=verify, dry_run=dry_run)
+    return _run(copy, dry_run, verify, as_json)
 
 
 def _open_other(place: str, config: Path | None) -> LakeStore:
@@ -97,7 +105,7 @@ def _open_other(place: str, config: Path | None) -> LakeStore:
     return LakeStore.at(other_address(place, config))
 
 
-def _run(copy: Copy, dry_run: bool, verify: bool, as_json: bool, *, remove: bool = False, mark: bool = True) -> int:
+def _run(copy: Copy, dry_run: bool, verify: bool, as_json: bool, *, remove: bool = False) -> int:
     from gb_pipeline.lake.backup import CopyReport
     from gb_pipeline.lake.verification import verify as verify_lake
 
@@ -107,7 +115,7 @@ def _run(copy: Copy, dry_run: bool, verify: bool, as_json: bool, *, remove: bool
         total = copy.files + (len(copy.surplus) if remove else 0)
         with progress("files", quiet=as_json) as bar:
             task = bar.add_task("copying", total=total)
-            report = copy.run(remove=remove, mark=mark, on_file=lambda _name, _size: bar.advance(task))
+            report = copy.run(remove=remove, on_file=lambda _name, _size: bar.advance(task))
     place = str(copy.destination.storage.root)
     verified = verify_lake(type(copy.destination)(copy.destination.storage)) if verify and not dry_run else None
     if as_json:
@@ -116,9 +124,18 @@ def _run(copy: Copy, dry_run: bool, verify: bool, as_json: bool, *, remove: bool
         _print(report, place, dry_run=dry_run)
         if verified is not None and verified.ok:
             note(f"{format_count(verified.files, 'file')} of the copy read, every byte as it was written")
+    if report.damaged:
+        print_error(
+            f"{format_count(len(report.damaged), 'file')} of the backup damaged or missing, such as {report.damaged[0]}",
+            "run `gb verify --repair`, which keeps what can be read and fetches the rest; everything else was restored",
+        )
+        return ExitCode.FAILED
     if verified is not None and not verified.ok:
         damage = verified.damages[0]
-        print_error(f"the copy is damaged: {damage}", "copy to another place, and check the disk")
+        print_error(
+            f"{damage.table} of the copy: {damage.problem}" + (f" ({damage.file})" if damage.file else ""),
+            f"check the disk, and `gb verify --lake {place}` lists all; then copy to an empty place",
+        )
         return ExitCode.FAILED
     return ExitCode.OK
 
@@ -148,6 +165,7 @@ def _to_dict(report: CopyReport, place: str, *, dry_run: bool, ok: bool | None) 
         "removed": len(report.removed),
         "fingerprint": report.fingerprint or None,
         "verified": ok,
+        "damaged": list(report.damaged),
         "tables": [
             {
                 "table": plan.table,

@@ -75,7 +75,14 @@ def other_address(place: str, path: Path | str | None = None) -> Address:
     Raises:
         ConfigError: an address that cannot be used, or a gb.yaml that cannot be read.
     """
+    if not place.strip():
+        raise ConfigError("no place is named", fix="name a folder, or a bucket as s3://bucket/prefix")
     if not is_bucket(place):
+        scheme = _SCHEME.match(place)
+        if scheme is not None:
+            raise ConfigError(
+                f"a lake cannot lie at {scheme[1]}://", fix="name a local folder, or a bucket as s3://bucket/prefix"
+            )
         return Path(place).expanduser()
     try:
         file = find_config(path)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import copy_places, ledger
 from gb_pipeline.lake.datasets import SESSIONS
 from gb_pipeline.lake.fingerprints import combine_series, combine_sessions, recorded_sessions
 from gb_pipeline.lake.store import LakeStore
@@ -19,9 +19,6 @@ from gb_pipeline.storage.address import COPY_MARK
 from gb_pipeline.storage.copying import CopyRefused, OnFile, Plan
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
-
-# Beside the tables: kept responses, universes, pins.
-_BESIDE = ("raw", "universe", "pins")
 
 
 def _count_files(plans: Sequence[Plan], beside: Sequence[tuple[str, int]]) -> int:
@@ -40,13 +37,16 @@ class CopyReport:
         plans: by table, what had to be done.
         beside: files of no table that had to be copied.
         removed: files that were removed at the destination, of tables and beside them.
-        fingerprint: of everything that the copy holds, compared with that of the source; empty for a dry run.
+        fingerprint: of everything that the copy holds, compared with that of the source; empty for a dry run, and where
+            something is damaged.
+        damaged: data files that a restore found damaged, and brought along as they are, or missing.
     """
 
     plans: tuple[Plan, ...]
     beside: tuple[tuple[str, int], ...]
     removed: tuple[tuple[str, int], ...]
     fingerprint: str
+    damaged: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:
@@ -66,6 +66,8 @@ class Copy:
     Attributes:
         plans, beside: what is copied.
         surplus: what the destination has besides.
+        restore: whether a lake is made that others write to, of what can be read of a copy.
+        claim: what the mark of the destination says while nobody else copies there; None where there is no mark.
     """
 
     source: LakeStore
@@ -74,45 +76,58 @@ class Copy:
     plans: tuple[Plan, ...]
     beside: tuple[tuple[str, int], ...]
     surplus: tuple[tuple[str, int], ...]
+    restore: bool
+    claim: bytes | None
 
     @property
     def files(self) -> int:
         """How many files have to be copied."""
         return _count_files(self.plans, self.beside)
 
-    def run(self, *, remove: bool = False, mark: bool = True, on_file: OnFile = _ignore) -> CopyReport:
+    def run(self, *, remove: bool = False, on_file: OnFile = _ignore) -> CopyReport:
         """Copy, and compare what both places say of every session.
 
         Args:
             remove: also remove what the source does not have any more.
-            mark: keep others from writing to the copy, which could not be continued then.
 
         Raises:
-            LakeError: a file cannot be read or written, or is damaged, or the copy is not what was copied.
+            LakeError: a file cannot be read or written, or is damaged (which does not stop a restore), or the copy is not what
+                was copied.
         """
         try:
-            if mark:
-                # It names no place: either lake may be moved.
-                self.destination.storage.files.put(COPY_MARK, b"{}\n")
-            self._copy(on_file)
-            fingerprint = self._compare()
+            damaged = self._copy(on_file)
+            # What is damaged may be of the ledger; a repair compares everything.
+            fingerprint = "" if damaged else self._compare()
             removed = self.surplus if remove else ()
-            copying.remove_surplus(removed, self.destination.storage, on_file)
+            for item in removed:
+                self._refuse_overtaken()
+                copying.remove_surplus([item], self.destination.storage, on_file)
         except OSError as error:
             raise LakeError(
                 f"the copy was cut off: {error.strerror or error}",
                 fix="run it again: what was copied stays, and the rest follows",
             ) from error
-        return CopyReport(self.plans, self.beside, removed, fingerprint)
+        return CopyReport(self.plans, self.beside, removed, fingerprint, damaged)
 
-    def _copy(self, on_file: OnFile) -> None:
+    def _copy(self, on_file: OnFile) -> tuple[str, ...]:
         source, destination = self.source.storage, self.destination.storage
         copying.copy_names(self.beside, source, destination, on_file)
+        damaged: list[str] = []
         for plan in self.plans:
-            copying.copy_data(plan, source, destination, on_file)
+            damaged += copying.copy_data(plan, source, destination, on_file, keep_damaged=self.restore)
         # Of the ledger last: what it has taken over is no longer looked for in the logs of the bars.
         for plan in sorted(self.plans, key=lambda plan: plan.table == SESSIONS.name):
+            self._refuse_overtaken()
             copying.copy_log(plan, source, destination, on_file)
+        return tuple(damaged)
+
+    def _refuse_overtaken(self) -> None:
+        """Raise CopyRefused where another copy to this place has begun: what this one would do was decided before."""
+        if self.claim is not None and self.destination.storage.files.read(COPY_MARK) != self.claim:
+            raise CopyRefused(
+                f"another copy to {self.destination.storage.root} has begun, so this one ends",
+                fix="run it again when the other one is done: what was copied stays",
+            )
 
     def _compare(self) -> str:
         """The fingerprint of the copy.
@@ -137,68 +152,70 @@ class Copy:
         return found
 
 
-def plan_copy(source: LakeStore, destination: LakeStore) -> Copy:
-    """Look at two lakes; nothing is written.
+def plan_copy(
+    source: LakeStore,
+    destination: LakeStore,
+    *,
+    restore: bool = False,
+    every_byte: bool = False,
+    dry_run: bool = False,
+) -> Copy:
+    """Look at two lakes.
 
     Args:
         source: what is copied.
         destination: an empty place, or one that this lake, or an earlier state of it, was copied to.
+        restore: to a place that is written by others afterwards, or was before, instead of one that only copies write to.
+        every_byte: read all that the destination has, to copy again what is damaged there.
+        dry_run: leave no mark at the destination, which ends other copies to it; what is planned is not run then.
 
     Raises:
-        CopyRefused: the destination holds another lake, or is ahead.
+        CopyRefused: the destination holds something else, another lake, or is ahead.
         LakeError: what one of them holds is not known.
     """
-    if str(source.storage.root) == str(destination.storage.root):
-        raise CopyRefused(f"{source.storage.root} cannot be copied onto itself", fix="name another place")
+    copy_places.refuse_overlap(source, destination)
     source.storage.refuse_other_format()
     destination.storage.refuse_other_format()
+    if not restore:
+        copy_places.refuse_foreign(destination)
+    claim = None
+    if not restore and not dry_run:
+        claim = copy_places.claim(destination)
     # The ledger first: tables that are looked at later may only know more.
     view = source.tables.view()
     view.newest(SESSIONS.name)
     snapshots = tuple(view.newest(item.dataset.name) for item in source.tables.existing())
     needed = ledger.find_needed(view)
-    _refuse_strangers(destination, snapshots)
+    copy_places.refuse_strangers(destination, snapshots)
     plans = tuple(
         copying.plan_table(
             source.tables[snapshot.dataset.name],
             snapshot,
             destination.storage,
             sorted(needed.files.get(snapshot.dataset.name, frozenset())),
+            every_byte=every_byte,
         )
         for snapshot in snapshots
     )
-    beside, surplus = _beside(source, destination)
+    beside, surplus = _beside(source, destination, every_byte=every_byte)
     for plan in plans:
         surplus += plan.surplus
-    return Copy(source, destination, snapshots, plans, tuple(beside), tuple(surplus))
+    return Copy(source, destination, snapshots, plans, tuple(beside), tuple(surplus), restore, claim)
 
 
-def _refuse_strangers(destination: LakeStore, snapshots: tuple[Snapshot, ...]) -> None:
-    known = {snapshot.dataset.name: snapshot.table_id for snapshot in snapshots}
-    for found in destination.tables.existing(damaged=[]):
-        name = found.dataset.name
-        if name not in known:
-            raise CopyRefused(
-                f"the destination has a table {name}, which this lake has not",
-                fix="it holds another lake, or a newer state of this one: name an empty place, or copy from there",
-            )
-        if found.table_id != known[name]:
-            raise CopyRefused(
-                f"the destination holds another table {name}",
-                fix="name an empty place, or the one that this lake was copied to before",
-            )
-
-
-def _beside(source: LakeStore, destination: LakeStore) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+def _beside(
+    source: LakeStore, destination: LakeStore, *, every_byte: bool
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Files of no table: those that differ or are missing at the destination, and those that only it has."""
     missing, surplus = list[tuple[str, int]](), list[tuple[str, int]]()
-    for folder in _BESIDE:
+    for folder in copy_places.BESIDE:
         here = {name: size for name, size, _ in source.storage.files.list(folder)}
         there = {name: size for name, size, _ in destination.storage.files.list(folder)}
         for name, size in here.items():
             # Those of one size may differ, but for responses, which are named by what they hold.
             same = there.get(name) == size and (
-                folder == "raw" or source.storage.files.read(name) == destination.storage.files.read(name)
+                (folder == "raw" and not every_byte)
+                or source.storage.files.read(name) == destination.storage.files.read(name)
             )
             missing += [] if same else [(name, size)]
         surplus += [(name, size) for name, size in there.items() if name not in here]

@@ -270,7 +270,7 @@ def _refuse_copy(table: Table) -> None:
     if is_copy:
         raise LakeError(
             f"{table.storage.root} is a copy of a lake, which only `gb backup` and `gb sync` write to",
-            fix="restore it to another place and write there: gb restore",
+            fix="restore it to another place and write there (`gb restore`); `gb backup --verify` mends a damaged copy",
         )
 
 

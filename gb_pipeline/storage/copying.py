@@ -16,7 +16,7 @@ from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.files import Files
-from gb_pipeline.storage.log import entry_name, folder, pointer_name
+from gb_pipeline.storage.log import entry_name, folder, is_intact, pointer_name
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Table
 
@@ -39,6 +39,7 @@ class Plan:
         data: data files that are not there yet, with their sizes.
         log: files of the log, in the order in which they become valid.
         surplus: files at the destination that the source does not have any more.
+        replaced: files that the destination had; one that is copied all the same takes the place of what is there.
     """
 
     table: str
@@ -46,6 +47,7 @@ class Plan:
     data: list[tuple[str, int]] = field(default_factory=list)
     log: list[tuple[str, int]] = field(default_factory=list)
     surplus: list[tuple[str, int]] = field(default_factory=list)
+    replaced: frozenset[str] = frozenset()
 
     @property
     def bytes(self) -> int:
@@ -53,13 +55,21 @@ class Plan:
         return sum(size for _, size in (*self.data, *self.log))
 
 
-def plan_table(table: Table, snapshot: Snapshot, destination: Storage, named_elsewhere: Iterable[str]) -> Plan:
+def plan_table(
+    table: Table,
+    snapshot: Snapshot,
+    destination: Storage,
+    named_elsewhere: Iterable[str],
+    *,
+    every_byte: bool = False,
+) -> Plan:
     """Look at both places.
 
     Args:
         table: of the source.
         snapshot: the version of it that is copied.
         named_elsewhere: data files that entries of other tables name.
+        every_byte: read what is there already, instead of comparing sizes only.
 
     Raises:
         CopyRefused: the destination holds another table of this name, or one that is ahead.
@@ -71,43 +81,81 @@ def plan_table(table: Table, snapshot: Snapshot, destination: Storage, named_els
     there |= {place: size for place, size, _ in target_files.list(f"log/{name}")}
     here = {place: size for place, size, _ in source_files.list(root)}
     here |= {place: size for place, size, _ in source_files.list(f"log/{name}")}
-    _refuse_another(table, snapshot.version, there, target_files)
-    plan = Plan(name, snapshot.version)
+    replaced = frozenset(there)
+    for damaged in _refuse_another(table, snapshot.version, there, target_files):
+        del there[damaged]
+    plan = Plan(name, snapshot.version, replaced=replaced)
     paths = [*snapshot.files["path"].to_list(), *named_elsewhere]
     needed = {f"{root}/{path}" for path in paths}
     sizes = dict(zip(snapshot.files["path"].to_list(), snapshot.files["size"].to_list(), strict=True))
-    for path in dict.fromkeys(paths):
-        place = f"{root}/{path}"
-        size = sizes.get(path, here.get(place, 0))
-        if there.get(place) != size:
-            plan.data.append((place, size))
+    data = [(place := f"{root}/{path}", sizes.get(path, here.get(place, 0))) for path in dict.fromkeys(paths)]
     log = _log_files(table, snapshot.version, here)
-    plan.log = [(place, here[place]) for place in log if _is_mutable(place) or there.get(place) != here[place]]
+
+    def is_there(item: tuple[str, int]) -> bool:
+        place, size = item
+        if there.get(place) != size:
+            return False
+        if not every_byte:
+            return True
+        if place.endswith(".parquet") and "/_delta_log/" not in place:
+            return parquet.bytes_if_intact(target_files, place, size) is not None
+        return _read(target_files, place) == _read(source_files, place)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        plan.data = [item for item, is_done in zip(data, pool.map(is_there, data), strict=True) if not is_done]
+        entries = [(place, here[place]) for place in log]
+        plan.log = [
+            item
+            for item, is_done in zip(entries, pool.map(is_there, entries), strict=True)
+            if _is_mutable(item[0]) or not is_done
+        ]
     kept = needed | set(log)
     plan.surplus = [(place, size) for place, size in there.items() if place not in kept]
     return plan
 
 
-def copy_data(plan: Plan, source: Storage, destination: Storage, on_file: OnFile) -> None:
+def copy_data(
+    plan: Plan, source: Storage, destination: Storage, on_file: OnFile, *, keep_damaged: bool = False
+) -> list[str]:
     """Copy the data files of a plan.
+
+    Args:
+        keep_damaged: copy a damaged file as it is, so that what can be read of it is not lost, and go on where one is missing.
+
+    Returns:
+        The damaged and missing files.
 
     Raises:
         LakeError: one cannot be read or written, or is damaged: it is not copied.
     """
-    _each(plan.data, lambda place, size: _copy_data_file(source.files, destination.files, place, size), on_file)
-    destination.files.flush([place for place, _ in plan.data])
+    damaged: list[str] = []
+
+    def copy(place: str, size: int) -> None:
+        if not _copy_data_file(source.files, destination.files, place, size, keep_damaged=keep_damaged):
+            damaged.append(place)
+
+    _each(plan.data, copy, on_file)
+    destination.files.flush([place for place, _ in plan.data if destination.files.size(place) is not None])
     reach("data_copied")
+    return sorted(damaged)
 
 
 def copy_log(plan: Plan, source: Storage, destination: Storage, on_file: OnFile) -> None:
     """Copy the log of a plan, after its data.
 
     Raises:
+        CopyRefused: somebody else made an entry meanwhile.
         LakeError: a file cannot be read or written.
     """
     destination.announce_table(plan.table)
     for place, size in plan.log:
-        _copy_small(source.files, destination.files, place)
+        if _is_mutable(place) or place in plan.replaced:
+            _copy_small(source.files, destination.files, place)
+        elif not _copy_new(source.files, destination.files, place):
+            raise CopyRefused(
+                f"table {plan.table} was written at the destination while it was copied there",
+                fix="let nobody write there, then run it again",
+            )
         on_file(place, size)
         reach("entry_copied")
 
@@ -124,19 +172,22 @@ def remove_surplus(places: Iterable[tuple[str, int]], destination: Storage, on_f
         on_file(place, size)
 
 
-def _refuse_another(table: Table, version: int, there: dict[str, int], files: Files) -> None:
-    """Compare the newest entry of the destination with the source's."""
+def _refuse_another(table: Table, version: int, there: dict[str, int], files: Files) -> list[str]:
+    """Compare the newest entry of the destination with the source's; a damaged one that has to be copied again is returned."""
     log = folder(table.name)
     numbers = [_number(place) for place in there if place.startswith(f"{log}/") and place.endswith(".json")]
     newest = max((number for number in numbers if number is not None), default=None)
     if newest is None:
-        return
-    common = entry_name(table.name, min(newest, version))
+        return []
+    number = min(newest, version)
+    common = entry_name(table.name, number)
     here, other = _read(table.files, common), _read(files, common)
     # Where one of them is older than what the other log keeps, their ids are compared after the copy.
     if here is not None and other is not None and here != other:
+        if is_intact(table.name, number, here) and not is_intact(table.name, number, other) and newest <= version:
+            return [common]
         raise CopyRefused(
-            f"the destination holds another table {table.name}: its entry {min(newest, version)} is not the one here",
+            f"the destination holds another table {table.name}: its entry {number} is not the one here",
             fix="name an empty place, or the one that this lake was copied to before",
         )
     if newest > version:
@@ -144,6 +195,7 @@ def _refuse_another(table: Table, version: int, there: dict[str, int], files: Fi
             f"table {table.name} is at version {newest} at the destination, and at {version} here",
             fix="the destination is ahead: copy from there, or name an empty place",
         )
+    return []
 
 
 def _log_files(table: Table, version: int, here: dict[str, int]) -> list[str]:
@@ -182,17 +234,22 @@ def _number(place: str) -> int | None:
     return int(name) if name.isdigit() else None
 
 
-def _copy_data_file(source: Files, destination: Files, place: str, size: int) -> None:
+def _copy_data_file(source: Files, destination: Files, place: str, size: int, *, keep_damaged: bool) -> bool:
+    """Whether it is intact."""
     data = parquet.bytes_if_intact(source, place, size)
+    is_intact_file = data is not None
     if data is None:
-        raise LakeError(
-            f"{place} is damaged or missing, so it was not copied", fix="run `gb verify --repair`, then copy again"
-        )
-    # One that was cut off is replaced as a whole.
-    if destination.size(place) is None:
+        if not keep_damaged:
+            raise LakeError(
+                f"{place} is damaged or missing, so it was not copied", fix="run `gb verify --repair`, then copy again"
+            )
+        data = _read(source, place)
+    # What is there is replaced as a whole: it was cut off, or is damaged.
+    if data is not None and destination.size(place) is None:
         destination.write(place, data)
-    else:
+    elif data is not None:
         destination.put(place, data)
+    return is_intact_file
 
 
 def _read(files: Files, place: str) -> bytes | None:
@@ -206,6 +263,12 @@ def _copy_small(source: Files, destination: Files, place: str) -> None:
     data = source.read(place)
     if _read(destination, place) != data:
         destination.put(place, data, private=place.startswith("raw/"))
+
+
+def _copy_new(source: Files, destination: Files, place: str) -> bool:
+    """Copy a file that was not there; whether what is there now is it."""
+    data = source.read(place)
+    return destination.put_if_absent(place, data) or _read(destination, place) == data
 
 
 def _each(places: Sequence[tuple[str, int]], act: Callable[[str, int], None], on_file: OnFile) -> None:

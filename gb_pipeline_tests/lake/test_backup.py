@@ -29,7 +29,7 @@ from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.fault_points import COPY_POINTS
 from gb_pipeline.storage.raw_responses import RawStore
 from gb_pipeline_tests.bars import day, minutes
-from gb_pipeline_tests.s3.store import running_store
+from gb_pipeline_tests.s3.store import Store, running_store
 
 
 def write(
@@ -110,7 +110,7 @@ def test_a_copy_in_an_empty_place_can_be_written_after_a_restore(
     copy(lake, there)
     shutil.rmtree(tmp_path / "lake")
     restored = LakeStore.at(tmp_path / "lake")
-    assert plan_copy(LakeStore(there.storage), restored).run(mark=False).fingerprint
+    assert plan_copy(LakeStore(there.storage), restored, restore=True).run().fingerprint
     assert bars(restored).equals(expected)
     assert write(restored, "2024-01-04").stored == 30
     assert verify(restored).ok
@@ -142,15 +142,16 @@ def test_compaction_checkpoints_and_vacuum_come_along(
 def test_another_lake_and_one_that_is_ahead_are_left_alone(lake: LakeStore, tmp_path: Path) -> None:
     other = LakeStore.at(tmp_path / "other")
     write(other)
-    with pytest.raises(CopyRefused, match="another table bars_1m"):
-        plan_copy(other, lake)
-    with pytest.raises(CopyRefused, match="another table bars_1m"):
-        plan_copy(lake, other)
+    for one, another in ((other, lake), (lake, other)):
+        with pytest.raises(CopyRefused, match="another table bars_1m"):
+            plan_copy(one, another, restore=True)
+        with pytest.raises(CopyRefused, match="is a lake that others write to, and no copy"):
+            plan_copy(one, another)
     there = LakeStore.at(tmp_path / "copy")
-    plan_copy(lake, there).run(mark=False)
+    plan_copy(lake, there, restore=True).run()
     write(LakeStore(there.storage), "2024-01-09")
     with pytest.raises(CopyRefused, match="is at version"):
-        plan_copy(lake, LakeStore(there.storage))
+        plan_copy(lake, LakeStore(there.storage), restore=True)
     with pytest.raises(CopyRefused, match="onto itself"):
         plan_copy(lake, LakeStore(lake.storage))
 
@@ -168,7 +169,7 @@ def test_another_lake_is_known_by_its_tables_where_the_logs_have_nothing_in_comm
     assert 0 not in entries
     before = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
     with pytest.raises(CopyRefused, match="another table"):
-        copy(lake, other)
+        plan_copy(lake, LakeStore(other.storage), restore=True)
     assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == before
 
 
@@ -181,6 +182,104 @@ def test_a_damaged_file_is_named_and_not_copied(lake: LakeStore, tmp_path: Path)
     with pytest.raises(LakeError, match=file.name):
         copy(lake, there)
     assert not list((tmp_path / "copy").rglob(file.name))
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_files_of_somebody_else_are_left_alone(lake: LakeStore, tmp_path: Path, remove: bool) -> None:
+    there = tmp_path / "there"
+    (there / "raw").mkdir(parents=True)
+    (there / "raw" / "mine.csv").write_text("precious")
+    with pytest.raises(CopyRefused, match=r"is not empty \(there is raw\)"):
+        plan_copy(lake, LakeStore.at(there)).run(remove=remove)
+    assert [path.name for path in there.rglob("*")] == ["raw", "mine.csv"]
+
+
+def test_objects_of_somebody_else_are_left_alone(lake: LakeStore, object_store: Store, tmp_path: Path) -> None:
+    there = LakeStore.at(object_store.bucket("there"), state=tmp_path / "state")
+    there.storage.files.put("raw/mine.csv", b"precious")
+    with pytest.raises(CopyRefused, match=r"is not empty \(there is raw\)"):
+        plan_copy(lake, there)
+    assert there.storage.files.size("copy.json") is None
+
+
+@pytest.mark.parametrize("place", ["lake", "lake/inner", "."])
+def test_a_copy_lies_beside_what_it_is_a_copy_of(lake: LakeStore, tmp_path: Path, place: str) -> None:
+    for restore in (False, True):
+        with pytest.raises(CopyRefused, match=r"onto itself|lie in one another"):
+            plan_copy(lake, LakeStore.at(tmp_path / place), restore=restore)
+
+
+def damage(folder: Path) -> Path:
+    """Flip a bit in a file of bars."""
+    file = min((folder / "lake" / "bars_1m").rglob("*.parquet"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    return file
+
+
+def test_what_is_damaged_in_a_copy_is_copied_again_where_every_byte_is_read(lake: LakeStore, tmp_path: Path) -> None:
+    there = LakeStore.at(tmp_path / "copy")
+    copy(lake, there)
+    damage(tmp_path / "copy")
+    for name in ("lake/bars_1m/_delta_log", "log/bars_1m"):
+        entry = min((tmp_path / "copy" / name).glob("*.json"))
+        entry.write_bytes(entry.read_bytes().replace(b"2024", b"2025"))
+    assert not verify(LakeStore(there.storage)).ok
+    report = plan_copy(lake, LakeStore(there.storage), every_byte=True).run()
+    assert report.files == 3
+    assert verify(LakeStore(there.storage)).ok
+
+
+def test_the_newest_entry_of_a_copy_may_be_damaged(lake: LakeStore, tmp_path: Path) -> None:
+    there = LakeStore.at(tmp_path / "copy")
+    copy(lake, there)
+    newest = max((tmp_path / "copy" / "lake" / "bars_1m" / "_delta_log").glob("*.json"))
+    newest.write_bytes(newest.read_bytes().replace(b"2024", b"2025"))
+    assert copy(lake, there).files == 1
+    assert verify(LakeStore(there.storage)).ok
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_backup_is_restored_as_far_as_it_goes(lake: LakeStore, tmp_path: Path, lost: bool) -> None:
+    expected = bars(lake)
+    copy(lake, LakeStore.at(tmp_path / "copy"))
+    file = damage(tmp_path / "copy")
+    if lost:
+        file.unlink()
+    restored = LakeStore.at(tmp_path / "restored")
+    report = plan_copy(LakeStore.at(tmp_path / "copy"), restored, restore=True).run()
+    assert [Path(name).name for name in report.damaged] == [file.name]
+    assert gb("verify", "--repair", "--lake", str(tmp_path / "restored")).returncode in {0, 1}
+    assert verify(LakeStore.at(tmp_path / "restored")).ok
+    kept = bars(LakeStore.at(tmp_path / "restored"))
+    assert kept.height > 0
+    assert kept.join(expected, on=expected.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_of_two_copies_to_one_place_the_one_that_began_first_ends(lake: LakeStore, tmp_path: Path) -> None:
+    copy(lake, LakeStore.at(tmp_path / "copy"))
+    first = plan_copy(LakeStore(lake.storage), LakeStore.at(tmp_path / "copy"))
+    write(lake, "2024-01-05")
+    second = plan_copy(LakeStore(lake.storage), LakeStore.at(tmp_path / "copy"))
+    with pytest.raises(CopyRefused, match=r"another copy to .* has begun"):
+        first.run(remove=True)
+    assert second.run(remove=True).files == 3
+    assert verify(LakeStore.at(tmp_path / "copy")).ok
+
+
+def test_a_restore_takes_no_entry_of_a_writer_away(lake: LakeStore, tmp_path: Path) -> None:
+    there, restored = LakeStore.at(tmp_path / "copy"), LakeStore.at(tmp_path / "restored")
+    copy(lake, there)
+    plan_copy(there, restored, restore=True).run()
+    write(lake, "2024-01-05")
+    copy(lake, there)
+    planned = plan_copy(LakeStore.at(tmp_path / "copy"), restored, restore=True)
+    assert write(LakeStore.at(tmp_path / "restored"), "2024-01-06").stored == 30
+    with pytest.raises(CopyRefused, match="was written at the destination while it was copied"):
+        planned.run()
+    assert bars(LakeStore.at(tmp_path / "restored"))["timestamp"].dt.day().max() == 6
+    assert verify(LakeStore.at(tmp_path / "restored")).ok
 
 
 def test_a_copy_beside_a_writer_is_the_state_at_one_moment(lake: LakeStore, tmp_path: Path) -> None:
@@ -290,6 +389,8 @@ def test_a_million_bars_and_a_new_day(tmp_path: Path) -> None:
     assert sum(len(plan.data) for plan in new_day.plans if plan.table == "bars_1m") == 1
     assert new_day.bytes < whole.bytes / 20
     restored = LakeStore.at(tmp_path / "restored")
-    assert plan_copy(LakeStore(there.storage), restored).run(mark=False).fingerprint == Lake(lake).fingerprint().whole
+    assert (
+        plan_copy(LakeStore(there.storage), restored, restore=True).run().fingerprint == Lake(lake).fingerprint().whole
+    )
     for name in ("one", "two"):
         assert copy(lake, LakeStore.at(tmp_path / name), remove=True).fingerprint == new_day.fingerprint
