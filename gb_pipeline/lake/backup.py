@@ -139,6 +139,7 @@ class Copy:
         for snapshot in self.snapshots:
             copied = there.tables.newest(snapshot.dataset.name)
             if (copied.version, copied.table_id) != (snapshot.version, snapshot.table_id):
+                self._refuse_overtaken()
                 raise LakeError(
                     f"table {snapshot.dataset.name} of the copy is at version {copied.version}, not {snapshot.version}",
                     fix="somebody else wrote to the destination: copy to a place of its own",
@@ -146,6 +147,7 @@ class Copy:
         wanted = _fingerprint(self.source.tables.view(*self.snapshots))
         found = _fingerprint(there.tables.view())
         if wanted != found:
+            self._refuse_overtaken()
             raise LakeError(
                 "the copy says something else of some sessions", fix="run `gb verify` on both, then copy again"
             )

@@ -103,9 +103,13 @@ class _Writer:
         stored, file_rows = self._read_stored(draft, files)
         inside = filter_window(stored, self.request.window)
         refused = pl.concat([self.validation.bad[KEY], self._unlisted(inside), self._in_doubt(inside)])
-        self.merged = merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
+        merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
         if self.override is not None:
             self.override.refuse_if_changed(inside)
+            # A correction does not say that the vendor returns the bar.
+            is_withdrawn = pl.lit(inside["withdrawn"][0], pl.Boolean).alias("withdrawn")
+            merged = replace(merged, added=merged.added.with_columns(is_withdrawn))
+        self.merged = merged
         # Before anything is written or acknowledged.
         counts = count_by_symbol(self.validation, merged)
         # Describing sessions and writing files take about as long, and neither needs the other's result.

@@ -31,6 +31,8 @@ from gb_pipeline.storage.commit import Clock
 from gb_pipeline.storage.table import Tables
 
 CORRECTABLE = (*PRICES, "volume")
+# Of a number in a message.
+_MOST_DIGITS = 40
 
 
 def override_bar(
@@ -146,8 +148,14 @@ def _refuse_bad(content: Mapping[str, Any], symbol: str, window: Window, rules: 
     """Raise where the corrected bar is none: a vendor's would go to quarantine."""
     bad = validate(_received(content, symbol, window.start), rules, window, now=asked).bad
     if bad.height:
-        said = " ".join(f"{name} {format(content[name].normalize(), 'f')}" for name in CORRECTABLE)
-        raise ConfigError(
-            f"the corrected bar would be refused: {', '.join(bad['reasons'][0])} ({said})",
-            fix="correct the other values as well, so that low <= open, close <= high holds and none is negative",
-        )
+        reasons = bad["reasons"][0].to_list()
+        said = " ".join(f"{name} {_shorten(content[name])}" for name in CORRECTABLE)
+        fix = "correct the other values as well, so that low <= open, close <= high holds and none is negative"
+        if {"too_precise", "too_large", "unreadable_number"} & set(reasons):
+            fix = f"name a value that fits: its bars are stored with {rules.precision.value} precision"
+        raise ConfigError(f"the corrected bar would be refused: {', '.join(reasons)} ({said})", fix=fix)
+
+
+def _shorten(number: Decimal) -> str:
+    text = format(number.normalize(), "f") if abs(number.adjusted()) < _MOST_DIGITS else f"{number:.6e}"
+    return text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."

@@ -68,9 +68,34 @@ def test_taken_back_it_is_what_the_vendor_said_last(store, write):
         correct(store, T4, None)
 
 
+def test_whether_the_vendor_returns_a_bar_is_no_matter_of_its_correction(store, write):
+    frame = minutes("2024-01-02")
+    write(store, frame)
+    write(store, frame.filter(frame["timestamp"] != BAR), now=T2)
+    for values in ({"close": "105.5"}, {"close": "105.25"}, None):
+        correct(store, T3, values)
+        assert Lake(store).withdrawn()["timestamp"].to_list() == [BAR]
+    assert Lake(store).coverage()["withdrawn"].to_list() == [1]
+    assert write(store, frame, now=T4).restated == 0
+    assert Lake(store).withdrawn().is_empty()
+
+
+def test_taking_back_what_the_vendor_corrected_itself_changes_no_number(store, write):
+    frame = minutes("2024-01-02")
+    write(store, frame)
+    correct(store, T2, {"close": "105.5"})
+    write(store, changed(frame, 5, close="105.5"), now=T3)
+    correct(store, T4, None)
+    assert close(store) == Decimal("105.5")
+    write(store, changed(frame, 5, close="105.25"), now=at("2024-02-05T00:00"))
+    assert close(store) == Decimal("105.25")
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
+        ({"close": "105.123456789"}, "name a value that fits"),
+        ({"close": "1e400"}, "close 1.000000e\\+400 "),
         ({"close": "1000"}, "would be refused"),
         ({"close": "abc"}, "is not a number"),
         ({"close": "NaN"}, "is not a number"),
