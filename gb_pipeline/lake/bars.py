@@ -120,6 +120,8 @@ class _Writer:
             sessions = description.result()
         version = None if merged.is_empty else draft.base.version + 1
         ledger_rows = self._ledger_rows(sessions, version)
+        if self.override is not None:
+            ledger_rows = overrides.keep_recorded(ledger_rows, recorded)
         if version is None and not self.tables.storage.in_bucket:
             ledger.append_changed(self.tables, ledger_rows, recorded, clock=self.clock)
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import uuid4
@@ -20,7 +20,8 @@ from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.stored import is_wide, read_window
-from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.moments import MICROSECOND, instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, PRICES, Adjustment, Precision, polars_schema
 from gb_pipeline.market.spelling import did_you_mean, near_names
@@ -31,6 +32,8 @@ from gb_pipeline.storage.commit import Clock
 from gb_pipeline.storage.table import Tables
 
 CORRECTABLE = (*PRICES, "volume")
+# A session may be named by a date some days from its bars, a label may stand for a month.
+_NEAR = timedelta(days=32)
 # Of a number in a message.
 _MOST_DIGITS = 40
 
@@ -52,13 +55,16 @@ def override_bar(
         raise ConfigError("a correction needs a reason", fix="say why, for whoever reads it in a year")
     window = Window(timestamp, timestamp + MICROSECOND)
     bar, precision = _read_bar(tables, source, symbol, resolution, window)
-    session = rules.calendar.session_of(pl.Series([timestamp], dtype=pl.Datetime("us", "UTC")), resolution).item()
-    described = ledger.current(tables, source, resolution, [symbol], (session, session + timedelta(days=1)))
-    if described.is_empty():
-        raise LakeError(f"the ledger has no session {session} of {source}:{symbol}", fix="run `gb verify`")
-    recorded = described.row(0, named=True)
+    recorded = _read_session(tables, source, symbol, resolution, timestamp)
     rules = replace(
-        rules, precision=precision, adjustment=Adjustment(recorded["adjustment"] or "raw"), max_bad_fraction=1.0
+        rules,
+        calendar=_recorded_calendar(recorded["calendar"], rules),
+        precision=precision,
+        adjustment=Adjustment(recorded["adjustment"] or "raw"),
+        max_bad_fraction=1.0,
+        # The bar is stored: its moment was accepted, and so was the sign of its prices.
+        allow_unaligned=True,
+        allow_negative_prices=rules.allow_negative_prices or any(bar[name] <= 0 for name in PRICES),
     )
     base = tables.newest(bars_dataset(resolution, precision).name)
     in_force = overrides.read_in_force(tables, base, source, resolution, [symbol], window)
@@ -108,6 +114,35 @@ def _read_bar(
         f"{source}:{symbol} has no {resolution} bar at {window.start.isoformat()}",
         fix="name the open of a stored bar, in UTC: `gb show` prints them",
     )
+
+
+def _read_session(
+    tables: Tables, source: str, symbol: str, resolution: Resolution, timestamp: datetime
+) -> dict[str, Any]:
+    """What the ledger has of the session of a stored bar, whatever calendar placed it there."""
+    near = (
+        timestamp.date() - min(_NEAR, timestamp.date() - date.min),
+        timestamp.date() + min(_NEAR, date.max - timestamp.date()),
+    )
+    stamp = instant_literal(timestamp)
+    sessions = (
+        ledger.current(tables, source, resolution, [symbol], near)
+        .filter(pl.col("actual") > 0, pl.col("first_timestamp") <= stamp, pl.col("last_timestamp") >= stamp)
+        .sort("known_at")
+    )
+    if sessions.is_empty():
+        raise LakeError(
+            f"the ledger has no session of {source}:{symbol} at {timestamp.isoformat()}", fix="run `gb verify`"
+        )
+    return sessions.row(-1, named=True)
+
+
+def _recorded_calendar(version: str | None, rules: BarRules) -> Calendar:
+    """The calendar by which a session was recorded; that of the rules where nobody said."""
+    if version is None:
+        return rules.calendar
+    name, *more = version.split()
+    return get_calendar(name, extended_hours="extended" in more)
 
 
 def _parse(values: Mapping[str, Any]) -> dict[str, Decimal]:

@@ -146,6 +146,18 @@ def _exchange(good: pl.DataFrame, in_force: pl.DataFrame, prefix: str) -> pl.Dat
     ).select(good.columns)
 
 
+def keep_recorded(described: pl.DataFrame, recorded: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the ledger after a correction: it changes what a bar says, and nothing else that is known of a session.
+
+    Args:
+        described: rows of the ledger as the corrected bars give them.
+        recorded: what the ledger holds of their sessions.
+    """
+    keys = [*BAR[:3], "session"]
+    content = described.select(*keys, "fingerprint", "precision", "table_version")
+    return recorded.drop("fingerprint", "precision", "table_version").join(content, on=keys).select(described.columns)
+
+
 def note_vendor(
     tables: Tables,
     in_force: pl.DataFrame,

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline.errors import ConfigError, UnknownSeries
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.rules import BarRules
+from gb_pipeline.quality.rules import BarRules, GapPolicy
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline_tests.bars import SetClock, at, changed, day, minutes, stored
 
@@ -78,6 +81,23 @@ def test_whether_the_vendor_returns_a_bar_is_no_matter_of_its_correction(store, 
     assert Lake(store).coverage()["withdrawn"].to_list() == [1]
     assert write(store, frame, now=T4).restated == 0
     assert Lake(store).withdrawn().is_empty()
+
+
+def test_what_is_recorded_of_a_session_outlives_its_corrections(store, write):
+    """A row in quarantine, the calendar, the policy of gaps: a correction knows nothing of them."""
+    rules = BarRules(calendar=get_calendar("FX"), gap_policy=GapPolicy.NO_TRADE)
+    # After 17:00 in New York it is the next day's session.
+    window = Window(at("2024-01-02T22:00"), at("2024-01-03T22:00"))
+    frame = changed(minutes("2024-01-02", 2880), 1330, close="1000").filter(
+        pl.col("timestamp").is_between(window.start, window.end, closed="left")
+    )
+    write(store, frame.gather_every(2), rules=rules, window=window)
+    before = Lake(store).coverage().drop("fingerprint", "known_at", "table_version", strict=False)
+    assert (before["session"].to_list(), before["quarantined"].to_list()) == ([date(2024, 1, 3)], [1])
+    for values in ({"close": "101"}, None):
+        store.override("sim", "BTC-USD", "1m", at("2024-01-02T23:00"), values, "a bad tick")
+        assert Lake(store).coverage().drop("fingerprint", "known_at", "table_version", strict=False).equals(before)
+        assert Lake(store).fingerprint("sim", verify=True).is_proved
 
 
 def test_taking_back_what_the_vendor_corrected_itself_changes_no_number(store, write):
