@@ -32,6 +32,8 @@ BROUGHT_ALONG = {
     "pydantic-core": "pydantic",
     "sqlalchemy": "dagster",
 }
+# Imported by what looks first whether it is installed.
+OPTIONAL = {"pyiceberg": "iceberg"}
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {
     "pytest-asyncio": "the plugin behind `asyncio_mode`",
@@ -78,7 +80,9 @@ def test_every_dependency_is_imported_or_has_its_reason() -> None:
 
 def test_everything_that_is_imported_is_a_dependency_or_brought_by_one() -> None:
     declared = list_requirements(PROJECT["project"]["dependencies"])
-    assert list_distributions("gb_pipeline") - declared == set(BROUGHT_ALONG)
+    for name, extra in OPTIONAL.items():
+        assert name in list_requirements(PROJECT["project"]["optional-dependencies"][extra])
+    assert list_distributions("gb_pipeline") - declared - set(OPTIONAL) == set(BROUGHT_ALONG)
     assert set(BROUGHT_ALONG.values()) <= declared
 
 

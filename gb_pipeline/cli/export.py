@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.export_files import Format, new_file, parse_format, refuse_existing
+from gb_pipeline.cli.export_iceberg import export_iceberg
 from gb_pipeline.cli.names import select_stored
 from gb_pipeline.cli.options import (
     AsOf,
@@ -48,21 +49,21 @@ def register(app: typer.Typer) -> None:
 
 def export(
     names: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="NAME...",
             help="SOURCE:SYMBOL, a source or a symbol; * and ? stand for any letters.",
             show_default=False,
         ),
-    ],
+    ] = None,
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="FILE",
             help="A .csv, .parquet, .arrow or .feather file for all of them, or a folder for a file each.",
             show_default=False,
         ),
-    ],
+    ] = None,
     file_format: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +90,13 @@ def export(
     ] = None,
     as_of: AsOf = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    iceberg: Annotated[
+        bool,
+        typer.Option(
+            "--iceberg",
+            help="Instead: Iceberg tables of all bars, under `iceberg/` of the lake, over the files that are there.",
+        ),
+    ] = False,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
@@ -97,7 +105,18 @@ def export(
 
     Numbers are exact: decimals in Parquet and Arrow, all digits in CSV. Several series go into one file, sorted by source, symbol
     and time, or into a file each where FILE is a folder. A file appears when it is complete, and replaces none without --force.
+
+    With --iceberg, and without NAME and FILE, nothing is written but what engines that speak only Iceberg have to know of the
+    lake's own files. Run it again after new bars, or set `iceberg: true` in gb.yaml.
     """
+    if iceberg:
+        chosen_options = {
+            "NAME": file, "--format": file_format, "--resolution": resolution, "--start": start, "--end": end,
+            "--columns": columns, "--float": as_float, "--adjustment": adjustment, "--as-of": as_of, "--force": force,
+        }  # fmt: skip
+        return export_iceberg(config, lake, [name for name, value in chosen_options.items() if value], as_json=as_json)
+    if not names or file is None:
+        raise ConfigError("name what is exported, and the file", fix="such as gb export daily:AAPL aapl.csv")
     folder = _is_folder(file)
     kind = parse_format(Path() if folder else file, file_format or ("parquet" if folder else None))
     opened_lake = open_lake(config, lake)

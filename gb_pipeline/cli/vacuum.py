@@ -40,6 +40,8 @@ def vacuum(
     it until the retention has passed.
     """
     retention_period = _parse_duration(retention)
+    from gb_pipeline.iceberg.before_vacuum import prepare_vacuum
+
     opened_lake = open_lake_if_any(config, lake)
     store = None if opened_lake is None else opened_lake.store
     if delete and store is not None:
@@ -48,7 +50,8 @@ def vacuum(
         # The catalog's views name files: it must not name any that go now.
         if catalog_is_stale(store):
             refresh_catalog(store)
-    reports = [] if store is None else store.vacuum(retention=retention_period, dry_run=not delete)
+    own = prepare_vacuum(store, retention_period) if delete and store is not None else []
+    reports = [] if store is None else [*store.vacuum(retention=retention_period, dry_run=not delete), *own]
     if as_json:
         rows = [
             {

@@ -336,6 +336,10 @@ class Settings(_Model):
         description="local folder of what this machine keeps for the lake: locks, and how fast and how often vendors were "
         "asked; <lake>/state by default, ~/.local/state/gb_pipeline/... for a lake in an object store"
     )
+    iceberg: bool = Field(
+        default=False,
+        description="Iceberg tables of the bars, as `gb export --iceberg` makes them, are refreshed with the catalog",
+    )
     sources: dict[str, SourceSettings]
 
     @classmethod

@@ -29,6 +29,8 @@ POINTS = (
 
 # The same of a copy of a lake.
 COPY_POINTS = ("data_copied", "entry_copied")
+# The same of a refresh of Iceberg tables.
+ICEBERG_POINTS = ("iceberg_written", "iceberg_committed")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dagster_duckdb import DuckDBResource
 
 from gb_pipeline.catalog.projection import CatalogReport, refresh_catalog
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.iceberg.exported import require_pyiceberg
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
@@ -40,9 +41,23 @@ def build_catalog_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def catalog(lake: LakeResource, duckdb: DuckDBResource) -> dg.MaterializeResult[None]:
         report = refresh_catalog(lake.store, settings.sources)
-        return dg.MaterializeResult(metadata=_build_metadata(report, duckdb))
+        metadata = _build_metadata(report, duckdb)
+        if settings.iceberg:
+            metadata |= _refresh_iceberg(lake)
+        return dg.MaterializeResult(metadata=metadata)
 
     return catalog
+
+
+def _refresh_iceberg(lake: LakeResource) -> dict[str, Any]:
+    require_pyiceberg()
+    from gb_pipeline.iceberg.refresh import refresh_iceberg
+
+    rows = [
+        {"table": item.table, "bars": item.rows, "files": item.files, "added": item.added, "removed": item.removed}
+        for item in refresh_iceberg(lake.store)
+    ]
+    return {"iceberg": build_table(rows)} if rows else {}
 
 
 def _build_metadata(report: CatalogReport, duckdb: DuckDBResource) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.iceberg.before_vacuum import prepare_vacuum
 from gb_pipeline.orchestration.assets.compaction import POOL
 from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
@@ -47,7 +48,9 @@ def build_vacuum_asset(settings: Settings) -> dg.AssetsDefinition:
         # The catalog's views name files: it must not name any that go now.
         if not config.dry_run and catalog_is_stale(lake.store):
             refresh_catalog(lake.store, settings.sources)
-        reports = lake.store.vacuum(retention=timedelta(days=config.retention_days), dry_run=config.dry_run)
+        retention = timedelta(days=config.retention_days)
+        own = [] if config.dry_run else prepare_vacuum(lake.store, retention)
+        reports = [*lake.store.vacuum(retention=retention, dry_run=config.dry_run), *own]
         return dg.MaterializeResult(metadata=_build_metadata(reports, dry_run=config.dry_run))
 
     return vacuum
