@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,7 +156,7 @@ class BucketFiles:
                 return self.read(name) == data
             except OSError as error:
                 # Two writers of one name at the same moment: the store answers neither of them for good.
-                if "Conflict" not in str(error):
+                if error.errno != errno.EBUSY:
                     raise
                 time.sleep(random.uniform(0, 0.05 * 2**attempt))
             else:
@@ -215,8 +216,17 @@ class BucketFiles:
             raise self._explain(error) from None
 
     def _explain(self, error: Exception) -> OSError:
+        answer = getattr(error.__cause__, "response", None) or {}
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status == HTTPStatus.PRECONDITION_FAILED:
+            # The only condition that is ever asked for; some stores do not repeat it in their answer.
+            return FileExistsError(errno.EEXIST, f"{self.bucket} has such an object already")
+        said = answer.get("Error", {})
+        reason = " ".join(str(said[part]) for part in ("Code", "Message") if said.get(part))
+        reason = (reason or str(getattr(error, "strerror", None) or error)).split("\n", 1)[0]
         number = error.errno if isinstance(error, OSError) else None
-        reason = str(getattr(error, "strerror", None) or error).split("\n", 1)[0]
+        if status == HTTPStatus.CONFLICT:
+            number = errno.EBUSY
         if isinstance(error, PermissionError):
             return PermissionError(errno.EACCES, f"{self.bucket} refuses it: {reason}")
         if number in {None, errno.EIO}:

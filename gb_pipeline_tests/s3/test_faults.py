@@ -144,6 +144,18 @@ def test_an_answer_that_is_lost_is_not_taken_for_somebody_elses_commit(bucket: B
     assert files.read("second") == b"mine"
 
 
+def test_a_store_that_does_not_say_which_condition_failed_keeps_it_all_the_same(
+    machine: Machine, bucket: Bucket, server: Store
+) -> None:
+    server.terse = True
+    files = BucketFiles(bucket)
+    assert files.put_if_absent("name", b"mine")
+    assert not files.put_if_absent("name", b"another's")
+    assert files.read("name") == b"mine"
+    assert [write(machine(name), edition).version for name, edition in (("a", 1), ("b", 2))] == [0, 1]
+    assert volumes(machine("c")) == [2]
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
 def test_kills_lose_nothing_and_double_nothing(reached: Bucket, tmp_path: Path, kills: int) -> None:
     chance, killed, attempts = Random(kills), Counter[str](), 0

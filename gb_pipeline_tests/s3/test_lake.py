@@ -125,8 +125,8 @@ def test_a_bucket_without_a_lake_is_said(bucket: Bucket, server: Store, monkeypa
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     with pytest.raises(LakeError, match="credentials"):
         Lake.open(str(bucket))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)
     server.requests.clear()
     with pytest.raises(ConfigError, match=f"there is no lake at s3://{bucket.name}/lake"):
         Lake.open(str(bucket))
