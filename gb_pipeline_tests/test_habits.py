@@ -51,6 +51,7 @@ MEASURE = {
     "dagster_runtime/instance.py": "how long to wait for processes that start and end",
     "ingest/bars.py": "how long rows wait for company",
     "orchestration/project_events.py": "how long events wait for company",
+    "orchestration/reporter.py": "how long events wait for company",
     "ingest/conformance.py": "latency of a question",
     "ingest/recorder.py": "latency of a call",
     "providers/csv/provider.py": "latency of reading files",

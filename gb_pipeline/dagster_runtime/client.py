@@ -313,15 +313,12 @@ class DagsterClient:
         }
 
     def check_results(self, asset: Sequence[str], check: str, limit: int = 1000) -> dict[str, dict[str, Any]]:
-        """The newest result of a check per partition: `passed`, `severity`, `metadata`."""
+        """The result of a check of each run that evaluated it, newest first: `passed`, `severity`, `metadata`."""
         executions = self.graphql(_CHECKS, key={"path": list(asset)}, name=check, limit=limit)["assetCheckExecutions"]
         results: dict[str, dict[str, Any]] = {}
         for execution in executions:
-            result = execution["evaluation"]
-            if result is not None and result["partition"] is not None:
+            if (result := execution["evaluation"]) is not None:
                 shown = {item["label"]: item.get("intValue", item.get("text")) for item in result["metadataEntries"]}
-                results.setdefault(
-                    result["partition"],
-                    {"passed": result["success"], "severity": result["severity"], "metadata": shown},
-                )
+                found = {"passed": result["success"], "severity": result["severity"], "metadata": shown}
+                results.setdefault(execution["runId"], found)
         return results

@@ -36,6 +36,7 @@ OWN_DEFINITIONS = "definitions.py"
 _CONFIG = "dagster.yaml"
 _LOCK = "in-use.lock"
 _LOG = "dagster.log"
+_STORAGES = frozenset({"storage", "run_storage", "event_log_storage", "schedule_storage", "instance_class"})
 _TAIL_LINES = 25
 _START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
@@ -62,8 +63,7 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
         config: a dagster.yaml to use instead of the packaged one.
     """
     home.mkdir(parents=True, exist_ok=True)
-    text = config.read_text(encoding="utf-8") if config is not None else read_template()
-    (home / _CONFIG).write_text(text, encoding="utf-8")
+    (home / _CONFIG).write_text(_instance_config(home, config), encoding="utf-8")
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -77,6 +77,19 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
         for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
             instance.report_run_failed(run, "Its process is gone: Dagster was stopped while it ran.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _instance_config(home: Path, config: Path | None) -> str:
+    """The text of an instance's dagster.yaml: a storage that it does not name is SQLite, with our event log."""
+    text = config.read_text(encoding="utf-8") if config is not None else read_template()
+    named = yaml.safe_load(text) or {}
+    if not isinstance(named, dict) or not _STORAGES.isdisjoint(named):
+        return text
+    from gb_pipeline.dagster_runtime.event_log import event_log_settings
+
+    # What is not named beside it is what Dagster has by default.
+    event_log = yaml.safe_dump({"event_log_storage": event_log_settings(home)}, sort_keys=False)
+    return f"{text.rstrip()}\n\n{event_log}"
 
 
 def has_home(project: Path) -> bool:
@@ -94,12 +107,16 @@ def ensure_home(project: Path) -> Path:
 
     home = project / HOME
     home.mkdir(parents=True, exist_ok=True)
+    own = project / _CONFIG
+    config = own if own.is_file() else None
     if not has_home(project):
         # Who starts Dagster holds this lock from before the folder is ready until Dagster is stopped.
         with FileLock(home / _LOCK):
             if not has_home(project):
-                own = project / _CONFIG
-                prepare_home(home, own if own.is_file() else None)
+                prepare_home(home, config)
+    elif (text := _instance_config(home, config)) != (home / _CONFIG).read_text(encoding="utf-8"):
+        # The project was moved, or an earlier version made the folder.
+        (home / _CONFIG).write_text(text, encoding="utf-8")
     return home
 
 

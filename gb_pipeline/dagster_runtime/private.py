@@ -20,8 +20,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 # checks of a partition only once: the second result of the same check is refused by a constraint of the database.
 from dagster._core.events import AssetMaterializationPlannedData, AssetObservationData, StepMaterializationData
 
-# Where the event log of an instance lies on disk is known to this class alone; see `event_storage`.
+# The event log of an instance on disk, whose methods open a connection for each statement; see `event_log`.
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.sql import create_engine
 
 # A run over a range of partitions is requested with a tag for its end ...
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_END_TAG
@@ -36,6 +38,7 @@ CHECKED_WITH = "1.13.27"
 
 __all__ = [
     "CHECKED_WITH",
+    "INDEX_SHARD_NAME",
     "MAX_RETRIES_TAG",
     "RANGE_END_TAG",
     "RANGE_START_TAG",
@@ -45,4 +48,5 @@ __all__ = [
     "CheckTarget",
     "SqliteEventLogStorage",
     "StepMaterializationData",
+    "create_engine",
 ]

@@ -20,6 +20,7 @@ from gb_pipeline.orchestration.assets.actions import build_actions_asset
 from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
 from gb_pipeline.orchestration.assets.compaction import build_compaction_asset, build_ledgers_compaction_asset
+from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_dataset_spec
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
@@ -75,7 +76,7 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Definitions(
             assets=[*_build_assets(settings, groups), *assets],
-            asset_checks=list(asset_checks),
+            asset_checks=[*(build_dataset_check(group) for group in groups), *asset_checks],
             jobs=list(jobs),
             schedules=[*_build_schedules(groups), *schedules],
             sensors=[*_build_sensors(lake, groups), *sensors],
@@ -89,9 +90,10 @@ def build_definitions(
         )
 
 
-def _build_assets(settings: Settings, groups: Sequence[SeriesGroup]) -> list[dg.AssetsDefinition]:
+def _build_assets(settings: Settings, groups: Sequence[SeriesGroup]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [
         *(build_bars_asset(group) for group in groups),
+        *(build_dataset_spec(group) for group in groups),
         *(build_actions_asset(group) for group in _list_acting(groups)),
         *(build_compaction_asset(group) for group in groups),
         build_ledgers_compaction_asset(groups),

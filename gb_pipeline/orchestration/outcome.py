@@ -1,4 +1,4 @@
-"""This module tells a person who looks at Dagster's pages what became of one partition: in metadata, checks and one sentence.
+"""This module tells a person who looks at Dagster's pages what became of one partition: in metadata and one sentence.
 
 What is wrong with its rows was decided in `quality`; Dagster's context and event log are up to `reporter`.
 """
@@ -21,8 +21,6 @@ from gb_pipeline.quality.fingerprint import combine
 from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
 from gb_pipeline.quality.reasons import REFUSED_WITH_ANSWER, REFUSED_WITH_SESSION
 
-VALID = "valid"
-COMPLETE = "complete"
 # On runs of which something is deferred: the group, and until when.
 DEFERRED_TAG = "gb/deferred"
 UNTIL_TAG = "gb/deferred_until"
@@ -121,6 +119,7 @@ class PartitionOutcome:
             "rows": self.sum("actual"),
             "expected": self.sum("expected"),
             "missing": self.sum("missing"),
+            "unexplained": self.open_missing,
             **self._row_counts(),
             "restated": self.sum("restated"),
             # Of all that is stored, whenever it was noticed: rows that the vendor no longer returns.
@@ -141,7 +140,7 @@ class PartitionOutcome:
             metadata["table_version"] = self.job.version
         metadata["dagster/partition_row_count"] = self.sum("actual")
         metadata["dagster/row_count"] = series_rows
-        return metadata | self._worst_rows()
+        return metadata | self._why()
 
     def failure_metadata(self) -> dict[str, Any]:
         """What an observation of a partition shows that is not materialised: why, and what can be done."""
@@ -150,7 +149,7 @@ class PartitionOutcome:
             metadata["fix"] = self.error.fix
         elif self.refused and self.job.advice is not None:
             metadata |= {"explanation": self.job.advice.what, "fix": self.job.advice.fix}
-        return metadata | self._row_counts() | self._worst_rows()
+        return metadata | self._row_counts() | self._why()
 
     def _row_counts(self) -> dict[str, Any]:
         """What became of the rows of its sessions, and of all rows that the vendor sent in the same answers."""
@@ -173,30 +172,13 @@ class PartitionOutcome:
             "fix": why.fix,
         }
 
-    def evaluate_checks(self) -> dict[str, tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]:
-        """Results by name of the check: passed, severity where it did not, metadata."""
-        if self.deferred is not None:
-            # Nothing is known that was not known before.
-            return {}
-        # Of an answer that never came nobody can say that it is valid.
-        valid = {} if self.error is not None and not self.sum("received") else {VALID: self._evaluate_valid()}
-        return valid | {COMPLETE: self._evaluate_complete()}
-
-    def _evaluate_valid(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
-        quarantined = self.sum("quarantined")
-        severity = dg.AssetCheckSeverity.ERROR if self.refused else dg.AssetCheckSeverity.WARN
-        metadata: dict[str, Any] = {"received": self.sum("received"), "quarantined": quarantined}
-        for name, codes in (("refused_because", "reasons"), ("suspicious", "warnings")):
+    def _why(self) -> dict[str, Any]:
+        """Why rows were refused, which look suspicious, and where bars are missing."""
+        found: dict[str, Any] = {}
+        for name, codes in (("refused_because", "reasons"), ("suspicious_because", "warnings")):
             counts = _sum_counts(self.sessions, codes)
             if counts:
-                metadata[name] = ", ".join(f"{code}: {count}" for code, count in counts.most_common())
-        return not self.refused and not quarantined, severity, metadata | self._worst_rows()
-
-    def _evaluate_complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
-        metadata: dict[str, Any] = {"expected": self.sum("expected"), "missing": self.sum("missing")}
-        if self.error is not None:
-            return False, dg.AssetCheckSeverity.ERROR, metadata | {"error": self.error.what, "fix": self.error.fix}
-        metadata["unexplained"] = self.open_missing
+                found[name] = ", ".join(f"{code}: {count}" for code, count in counts.most_common())
         if self.gaps:
             rows = [
                 {
@@ -207,8 +189,8 @@ class PartitionOutcome:
                 }
                 for gap in sorted(self.gaps, key=lambda gap: -gap.missing)[:_SAMPLE]
             ]
-            metadata["largest_gaps"] = build_table(rows)
-        return self.open_missing == 0, dg.AssetCheckSeverity.WARN, metadata
+            found["largest_gaps"] = build_table(rows)
+        return found | self._worst_rows()
 
     def _worst_rows(self) -> dict[str, Any]:
         rows = [dict(row) for session in self.sessions for row in session.worst][:_SAMPLE]

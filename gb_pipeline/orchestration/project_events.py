@@ -1,15 +1,13 @@
 """This module tells a project's Dagster of what happened without it: of what `gb fetch` stored, and of what `gb adopt` finds.
 
 The events are those that a run writes (`reporter`). A fetch gets a run of its own, which nobody launched: Dagster shows a
-partition as failed where a run that meant to make it has failed, and takes a second result of a check only from a run. What is
-adopted belongs to no run.
+partition as failed where a run that meant to make it has failed. What is adopted belongs to no run.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -20,7 +18,7 @@ import polars as pl
 
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.client import DagsterError
-from gb_pipeline.dagster_runtime.event_storage import one_transaction
+from gb_pipeline.dagster_runtime.event_log import together
 from gb_pipeline.dagster_runtime.instance import ensure_home
 from gb_pipeline.dagster_runtime.private import (
     MAX_RETRIES_TAG,
@@ -31,14 +29,9 @@ from gb_pipeline.dagster_runtime.private import (
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.orchestration.dataset_check import Findings
 from gb_pipeline.orchestration.outcome import PartitionOutcome
-from gb_pipeline.orchestration.reporter import (
-    check_evaluations,
-    count_series_rows,
-    find_check_targets,
-    materialization,
-    observations,
-)
+from gb_pipeline.orchestration.reporter import count_series_rows, describe, describe_run
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.orchestration.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
 
@@ -46,7 +39,7 @@ T = TypeVar("T")
 
 JOB_NAME = "gb_fetch"
 # Dagster's own writers wait for so many events at most, a second or less.
-_TOGETHER = 250
+_TOGETHER = 100
 # Outcomes wait so long for company: each look at the ledger has its price.
 _FLUSH_SECONDS = 5.0
 # What only a fetch knows, and the ledger does not keep.
@@ -85,6 +78,7 @@ class FetchEvents:
         self._waiting: list[Outcome] = []
         self._flushed = time.monotonic()
         self._written = 0
+        self._findings = Findings()
         self._failed: list[tuple[dg.AssetKey, PartitionOutcome]] = []
 
     def report(self, job: Outcome) -> None:
@@ -107,6 +101,10 @@ class FetchEvents:
         with _explained():
             self._flush()
             if self._written:
+                rows = count_series_rows(self._store, self._group)
+                with together(self._instance, self._run_id):
+                    for event in describe_run(self._store, self._group, rows, self._findings):
+                        self._tell(event)
                 self._record_run()
 
     def _flush(self) -> None:
@@ -114,7 +112,7 @@ class FetchEvents:
         self._flushed = time.monotonic()
         if not jobs:
             return
-        for items in _groups(self._outcomes(jobs), _TOGETHER // 3):
+        for items in _groups(self._outcomes(jobs), _TOGETHER):
             self._write(items, count_series_rows(self._store, self._group))
             self._written += len(items)
 
@@ -137,25 +135,23 @@ class FetchEvents:
                 yield symbol, outcome
 
     def _write(self, items: Sequence[tuple[Symbol, PartitionOutcome]], rows: Mapping[str, int]) -> None:
-        stored: dict[dg.AssetKey, list[str]] = defaultdict(list)
-        with one_transaction(self._instance, self._run_id):
+        with together(self._instance, self._run_id):
             for symbol, outcome in items:
                 key = self._group.key(symbol)
-                for observation in observations(key, outcome):
-                    self._log("ASSET_OBSERVATION", AssetObservationData(observation))
                 if outcome.failed:
                     self._log("ASSET_MATERIALIZATION_PLANNED", AssetMaterializationPlannedData(key, outcome.key))
                     self._failed.append((key, outcome))
-                elif outcome.deferred is None:
-                    event = materialization(key, outcome, rows.get(symbol.code, 0))
-                    self._log("ASSET_MATERIALIZATION", StepMaterializationData(event))
-                    stored[key].append(outcome.key)
-        targets = {key: find_check_targets(self._instance, key, keys) for key, keys in stored.items()}
-        with one_transaction(self._instance, self._run_id):
-            for symbol, outcome in items:
-                key = self._group.key(symbol)
-                for check in check_evaluations(key, outcome, targets.get(key, {}).get(outcome.key)):
-                    self._log("ASSET_CHECK_EVALUATION", check)
+                for event in describe(key, outcome, rows.get(symbol.code, 0)):
+                    self._tell(event)
+                self._findings.add(symbol.code, outcome)
+
+    def _tell(self, event: dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation) -> None:
+        if isinstance(event, dg.AssetMaterialization):
+            self._log("ASSET_MATERIALIZATION", StepMaterializationData(event))
+        elif isinstance(event, dg.AssetObservation):
+            self._log("ASSET_OBSERVATION", AssetObservationData(event))
+        else:
+            self._log("ASSET_CHECK_EVALUATION", event)
 
     def _log(self, kind: str, data: Any) -> None:
         event = dg.DagsterEvent(dg.DagsterEventType(kind).value, JOB_NAME, event_specific_data=data)
@@ -205,7 +201,7 @@ def adopt(
         done = instance.get_materialized_partitions(key)
         missing = partitions.filter(~pl.col("key").is_in(list(done)))
         for outcomes in _groups(stored_outcomes(store, group, [symbol], missing), _TOGETHER):
-            with one_transaction(instance):
+            with together(instance):
                 for _, outcome in outcomes:
                     instance.report_runless_asset_event(_adoption(key, outcome, rows.get(symbol.code, 0)))
             marked += len(outcomes)

@@ -1,24 +1,25 @@
 """This module writes outcomes to Dagster's event log, while the run goes on. What the events say is up to `outcome`.
 
 A partition is called materialised after its rows are committed, so a run that is killed has claimed nothing that is not there.
-
-`context.log_event` writes at once, also from the thread that stores. Passed checks name the materialisation they speak about,
-or Dagster's pages do not show them; its number is only known after it was written, hence one query per series and job.
+Many events are one transaction: those of the outcomes that come within a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 import polars as pl
 
-from gb_pipeline.dagster_runtime.private import CheckTarget
+from gb_pipeline.dagster_runtime.event_log import together
 from gb_pipeline.errors import QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import Precision
+from gb_pipeline.orchestration.assets.dataset import describe_dataset
+from gb_pipeline.orchestration.dataset_check import Findings
 from gb_pipeline.orchestration.outcome import (
     DEFERRED_TAG,
     UNTIL_FORMAT,
@@ -33,6 +34,9 @@ from gb_pipeline.storage import reading
 
 # A failure's own list: enough to see the pattern, the rest is red on the partitions page.
 _LISTED = 50
+# Events of so many partitions are one transaction, or those that came in so many seconds.
+_TOGETHER = 100
+_FLUSH_SECONDS = 1.0
 
 
 class Reporter:
@@ -48,6 +52,9 @@ class Reporter:
         """Nothing is written yet."""
         self._context, self._group, self._store = context, group, store
         self._keys = {key: group.partitioning.sessions(key) for key in context.partition_keys}
+        self._waiting: list[Outcome] = []
+        self._partitions, self._flushed = 0, time.monotonic()
+        self._findings = Findings()
         self._failed: list[tuple[str, PartitionOutcome]] = []
         self._reported = 0
         self._tagged = False
@@ -55,23 +62,30 @@ class Reporter:
         self._rows_at: int | None = None
 
     def report(self, job: Outcome) -> None:
-        """Write what became of a job that is stored."""
-        key = self._group.key(job.symbol)
-        outcomes = split_by_partition(self._keys, job)
-        stored = [outcome for outcome in outcomes if not outcome.failed and outcome.deferred is None]
-        rows = self._count_series_rows(job)
-        for outcome in stored:
-            self._context.log_event(materialization(key, outcome, rows))
-        for outcome in outcomes:
-            for observation in observations(key, outcome):
-                self._context.log_event(observation)
+        """Write what became of a job that is stored: at once, or with others that come within a second."""
+        self._waiting.append(job)
+        self._partitions += sum(days[0] < job.end and days[1] > job.start for days in self._keys.values())
+        if self._partitions >= _TOGETHER or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        jobs, self._waiting, self._partitions = self._waiting, [], 0
+        self._flushed = time.monotonic()
+        if not jobs:
+            return
+        rows = self._count_rows(jobs)
+        outcomes = [(job.symbol.code, outcome) for job in jobs for outcome in split_by_partition(self._keys, job)]
+        keys = {job.symbol.code: self._group.key(job.symbol) for job in jobs}
+        # What takes time is done: others who write wait for the transaction.
+        events = [event for code, one in outcomes for event in describe(keys[code], one, rows.get(code, 0))]
+        with together(self._context.instance, self._context.run.run_id):
+            for event in events:
+                self._context.log_event(event)
+        for code, outcome in outcomes:
+            self._findings.add(code, outcome)
             if (why := outcome.deferred) is not None:
                 self._tag_deferred(why)
-        targets = find_check_targets(self._context.instance, key, [outcome.key for outcome in stored])
-        for outcome in outcomes:
-            for check in check_evaluations(key, outcome, targets.get(outcome.key)):
-                self._context.log_event(check)
-        self._failed += [(job.symbol.code, outcome) for outcome in outcomes if outcome.failed]
+        self._failed += [(code, outcome) for code, outcome in outcomes if outcome.failed]
         self._reported += len(outcomes)
 
     def _tag_deferred(self, why: QuotaExhausted) -> None:
@@ -89,6 +103,11 @@ class Reporter:
         Raises:
             dagster.Failure: with a table of what and why. Retrying would only repeat what the transport tried already.
         """
+        self._flush()
+        if self._reported:
+            rows_by_series = count_series_rows(self._store, self._group)
+            for event in describe_run(self._store, self._group, rows_by_series, self._findings):
+                self._context.log_event(event)
         if not self._failed:
             return
         rows = [{"symbol": code, "partition": item.key, "reason": item.reason} for code, item in self._failed[:_LISTED]]
@@ -100,66 +119,40 @@ class Reporter:
             allow_retries=False,
         )
 
-    def _count_series_rows(self, job: Outcome) -> int:
-        """Rows of the whole series, from the log's statistics; read again only after a commit."""
-        if (job.version is not None and job.version != self._rows_at) or job.symbol.code not in self._rows:
-            self._rows_at = job.version
+    def _count_rows(self, jobs: Sequence[Outcome]) -> dict[str, int]:
+        """Rows of whole series, from the log's statistics; read again only after a commit."""
+        newest = max((job.version for job in jobs if job.version is not None), default=self._rows_at)
+        if newest != self._rows_at or not self._rows:
+            self._rows_at = newest
             self._rows = count_series_rows(self._store, self._group)
-        return self._rows.get(job.symbol.code, 0)
+        return self._rows
 
 
-def materialization(key: dg.AssetKey, outcome: PartitionOutcome, series_rows: int) -> dg.AssetMaterialization:
-    """The event of a partition that is stored; `series_rows` are those of the whole series."""
-    return dg.AssetMaterialization(
-        key,
-        description=outcome.sentence,
-        metadata=outcome.materialization_metadata(series_rows),
-        partition=outcome.key,
-    )
+def describe(
+    key: dg.AssetKey, outcome: PartitionOutcome, series_rows: int
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """The event of a series and partition: that it is stored, or why it is not; the page of a red day would be blank otherwise.
 
-
-def observations(key: dg.AssetKey, outcome: PartitionOutcome) -> Iterable[dg.AssetObservation]:
-    """Why a partition is deferred or not stored: the page of a red day would be blank otherwise."""
-    if (why := outcome.deferred) is not None:
-        yield dg.AssetObservation(
-            key, description=describe_deferral(why), metadata=outcome.deferral_metadata(why), partition=outcome.key
-        )
+    Args:
+        series_rows: bars of the whole series.
+    """
     if outcome.failed:
-        yield dg.AssetObservation(
-            key, description=outcome.reason, metadata=outcome.failure_metadata(), partition=outcome.key
-        )
+        metadata = outcome.failure_metadata()
+        yield dg.AssetObservation(key, description=outcome.reason, metadata=metadata, partition=outcome.key)
+    elif (why := outcome.deferred) is not None:
+        metadata = outcome.deferral_metadata(why)
+        yield dg.AssetObservation(key, description=describe_deferral(why), metadata=metadata, partition=outcome.key)
+    else:
+        metadata = outcome.materialization_metadata(series_rows)
+        yield dg.AssetMaterialization(key, description=outcome.sentence, metadata=metadata, partition=outcome.key)
 
 
-def check_evaluations(
-    key: dg.AssetKey, outcome: PartitionOutcome, target: CheckTarget | None
-) -> Iterable[dg.AssetCheckEvaluation]:
-    """The results of a partition's checks; `target` is the materialisation that they speak about."""
-    for name, (passed, severity, metadata) in outcome.evaluate_checks().items():
-        yield dg.AssetCheckEvaluation(
-            asset_key=key,
-            check_name=name,
-            passed=passed,
-            severity=severity,
-            metadata=metadata,
-            partition=outcome.key,
-            target_materialization_data=target,
-        )
-
-
-def find_check_targets(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
-) -> dict[str, CheckTarget]:
-    """The newest materialisation of each partition, as a check names it."""
-    if not partitions:
-        return {}
-    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=list(partitions))
-    targets: dict[str, CheckTarget] = {}
-    # Newest first; the events just written are the newest of their partitions.
-    for record in instance.fetch_materializations(wanted, limit=len(partitions)).records:
-        if record.partition_key is not None:
-            target = CheckTarget(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
-            targets.setdefault(record.partition_key, target)
-    return targets
+def describe_run(
+    store: LakeStore, group: SeriesGroup, rows: Mapping[str, int], findings: Findings
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """What a dataset holds after a run, and what the run found."""
+    yield describe_dataset(store, group, rows, findings.sentence)
+    yield findings.evaluate(group.dataset_key)
 
 
 def count_series_rows(store: LakeStore, group: SeriesGroup) -> dict[str, int]:

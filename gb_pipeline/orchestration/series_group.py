@@ -70,6 +70,11 @@ class SeriesGroup:
         return f"{self.name}_compaction"
 
     @property
+    def dataset_key(self) -> dg.AssetKey:
+        """`[source, "bars_1m"]`, the table of all series."""
+        return dg.AssetKey([self.source.name, self.resolution.table])
+
+    @property
     def compaction_key(self) -> dg.AssetKey:
         """`[source, "bars_1m_compaction"]`."""
         return dg.AssetKey([self.source.name, f"{self.resolution.table}_compaction"])

@@ -15,7 +15,15 @@ import pytest
 import yaml
 
 from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
-from gb_pipeline.dagster_runtime.instance import HOST, Stack, find_free_port, prepare_home, read_template
+from gb_pipeline.dagster_runtime.event_log import KeptEventLog
+from gb_pipeline.dagster_runtime.instance import (
+    HOST,
+    Stack,
+    ensure_home,
+    find_free_port,
+    prepare_home,
+    read_template,
+)
 from gb_pipeline.errors import ConfigError
 
 SOURCE = {"provider": "csv", "options": {"files": "*.csv"}, "start": "2024-01-01", "symbols": ["AAPL"]}
@@ -52,20 +60,37 @@ def test_a_home_is_ready_for_several_processes_and_can_be_prepared_again(tmp_pat
     prepare_home(tmp_path / "home")
     prepare_home(tmp_path / "home")
 
-    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == read_template()
+    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8").startswith(read_template())
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
         assert limits == {"catalog": 1, "compaction": 1}
+        assert isinstance(instance.event_log_storage, KeptEventLog)
         assert instance.run_retries_enabled
         assert instance.get_settings("telemetry") == {"enabled": False}
 
 
-def test_a_projects_own_dagster_yaml_is_used(tmp_path):
-    (tmp_path / "mine.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+def test_a_projects_own_dagster_yaml_is_used_and_its_storage_too(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("telemetry: {enabled: false}\nnux: {enabled: true}\n", encoding="utf-8")
+    prepare_home(tmp_path / "home", mine)
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        assert instance.get_settings("nux") == {"enabled": True}
+        assert isinstance(instance.event_log_storage, KeptEventLog)
 
-    prepare_home(tmp_path / "home", tmp_path / "mine.yaml")
+    mine.write_text(f"storage: {{sqlite: {{base_dir: {tmp_path / 'elsewhere'}}}}}\n", encoding="utf-8")
+    prepare_home(tmp_path / "home", mine)
+    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == mine.read_text(encoding="utf-8")
+    assert (tmp_path / "elsewhere").is_dir()
 
-    assert (tmp_path / "home" / "dagster.yaml").read_text(encoding="utf-8") == "telemetry: {enabled: false}\n"
+
+def test_a_project_that_was_moved_keeps_its_history(tmp_path):
+    (tmp_path / "project").mkdir()
+    with dg.DagsterInstance.from_config(str(ensure_home(tmp_path / "project"))) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("mine"))
+    moved = (tmp_path / "project").rename(tmp_path / "moved")
+    with dg.DagsterInstance.from_config(str(ensure_home(moved))) as instance:
+        assert instance.all_asset_keys() == [dg.AssetKey("mine")]
+    assert not (tmp_path / "project").exists()
 
 
 def test_runs_that_died_with_the_last_instance_are_called_failed(tmp_path):

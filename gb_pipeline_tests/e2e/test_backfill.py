@@ -10,6 +10,7 @@ import pytest
 from gb_pipeline.catalog.connection import open_catalog
 from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.lake import fetches
+from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.reading.lake import Lake
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]
@@ -36,26 +37,18 @@ def test_the_planted_bad_day_is_the_only_red_one(project, first, symbol):
     assert statuses == {day: "FAILED" if day in red else "MATERIALIZED" for day in DAYS}
 
 
-@pytest.mark.parametrize("symbol", SYMBOLS)
-def test_every_day_has_its_check_results(project, first, symbol):
-    valid = project.stack.client.check_results(["sim", "bars_1m", symbol], "valid")
-    complete = project.stack.client.check_results(["sim", "bars_1m", symbol], "complete")
+def test_each_run_says_what_it_found_of_the_dataset(project, first):
+    results = project.stack.client.check_results(["sim", "bars_1m"], CHECK)
+    found = {run["status"]: results[run["runId"]] for run in first.runs}
 
-    assert sorted(valid) == sorted(complete) == DAYS
-    found = {
-        (symbol, day, name, result["severity"])
-        for name, results in (("valid", valid), ("complete", complete))
-        for day, result in results.items()
-        if not result["passed"]
-    }
-    planted = {
-        # 20 of 1,440 rows are more than one in a hundred; the refused day's bars are missing as well.
-        (*BAD, "valid", "ERROR"), (*BAD, "complete", "WARN"),
-        # One bad row is kept apart, its minute is a hole.
-        (*ODD, "valid", "WARN"), (*ODD, "complete", "WARN"),
-        (*GAP, "complete", "WARN"),
-    }  # fmt: skip
-    assert found == {item for item in planted if item[0] == symbol}
+    assert (found["FAILURE"]["passed"], found["FAILURE"]["severity"]) == (False, "ERROR")
+    counts = found["FAILURE"]["metadata"]
+    # 20 of 1,440 rows are more than one in a hundred: the whole day is refused. One bad row of another is kept apart.
+    assert (counts["partitions"], counts["not_stored"], counts["quarantined"]) == (90, 1, 1440 + 1)
+    assert (found["SUCCESS"]["passed"], found["SUCCESS"]["severity"]) == (False, "WARN")
+    holes = found["SUCCESS"]["metadata"]
+    assert (holes["partitions"], holes.get("not_stored", 0), holes["quarantined"]) == (90, 0, 0)
+    assert holes["unexplained"] > 0
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
@@ -79,10 +72,8 @@ def test_sessions_around_a_holiday_are_one_run_on_the_exchanges_own_calendar(pro
     assert tags["dagster/asset_partition_range_end"] == "2024-01-17"
     bars = Lake.open(project.folder / "data").bars(["AAPL", "MSFT"], "1h", source="stocks")
     assert bars.height == 2 * 3 * 7
-    results = project.stack.client.check_results(["stocks", "bars_1h", "AAPL"], "complete")
-    assert {day: result["passed"] for day, result in results.items()} == dict.fromkeys(
-        ["2024-01-12", "2024-01-16", "2024-01-17"], True
-    )
+    [result] = project.stack.client.check_results(["stocks", "bars_1h"], CHECK).values()
+    assert (result["passed"], result["metadata"]["partitions"]) == (True, 6)
 
 
 def test_rows_that_were_refused_are_kept_apart_as_they_came(project, first):

@@ -59,10 +59,10 @@ async def test_a_backtest_shows_its_equity(settled, browser, screenshots):
         await page.picture(screenshots / "equity.png")
 
 
-async def test_the_checks_of_a_series_have_words_and_plots(settled, browser, screenshots):
+async def test_the_check_of_a_dataset_has_words_and_a_table_of_the_worst(settled, browser, screenshots):
     async with browser() as page:
-        await page.open(f"{settled.stack.url}/assets/sim/bars_1m/XRP-USDT?view=checks")
-        await page.text_with("complete", "valid", "unexplained", "Every bar that the calendar expects")
+        await page.open(f"{settled.stack.url}/assets/sim/bars_1m?view=checks")
+        await page.text_with("valid_and_complete", "unexplained", "every bar that the calendar expects")
         await page.picture(screenshots / "checks.png")
 
 

@@ -13,8 +13,10 @@ import yaml
 
 from gb_pipeline.catalog.projection import table_versions
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.event_log import event_log_settings
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.build import build_definitions
+from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.simulation import Simulation
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT"]
@@ -81,9 +83,15 @@ class Bench:
         found = [event.dagster_event.asset_check_evaluation_data for event in events]
         return {(item.asset_key.path[-1], str(item.partition), item.check_name): item for item in found}
 
+    def check(self, result: dg.ExecuteInProcessResult, table: str = "bars_1m") -> dg.AssetCheckEvaluation:
+        """What a run found of a dataset."""
+        return self.checks(result)[table, "None", CHECK]
+
 
 def open_instance(folder: Path) -> dg.DagsterInstance:
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
+    """With the event log that a project's instance has."""
+    overrides = {"telemetry": {"enabled": False}, "event_log_storage": event_log_settings(folder)}
+    return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
 
 
 @pytest.fixture(scope="session")

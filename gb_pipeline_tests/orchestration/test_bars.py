@@ -7,6 +7,8 @@ import re
 import dagster as dg
 import pytest
 
+from gb_pipeline.dagster_runtime.event_log import KeptEventLog
+from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.orchestration.reporter import count_series_rows
 from gb_pipeline.orchestration.series_group import list_series_groups
 
@@ -62,8 +64,12 @@ def test_a_day_with_too_many_bad_rows_is_the_only_one_that_is_not_materialised(b
     assert not result.success
     assert bench.materialized(BTC) == {"2024-01-01", "2024-01-02", "2024-01-03"}
     assert bench.materialized(ETH) == {"2024-01-01", "2024-01-03"}
-    check = bench.checks(result)["ETH-USDT", "2024-01-02", "valid"]
+    check = bench.check(result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert check.description == "5 of 6 partitions are valid and complete, 1 not stored"
+    worst = check.metadata["worst"].records[0].data
+    assert (worst["symbol"], worst["partition"]) == ("ETH-USDT", "2024-01-02")
+    assert worst["why"].startswith("20 of 1,440 rows are bad")
     failure = result.failure_data_for_node("sim_bars_1m")
     assert "1 of 6 partitions are not stored" in str(failure.error.cause or failure.error)
     assert "20 of 1,440 rows are bad (high_not_highest 20" in str(failure.error.cause or failure.error)
@@ -89,11 +95,11 @@ def test_one_bad_row_is_kept_apart_and_warned_about(build_bench):
     result = bench.run(ETH, partitions=DAYS)
 
     assert result.success
-    check = bench.checks(result)["ETH-USDT", "2024-01-02", "valid"]
+    check = bench.check(result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert check.metadata["quarantined"].value == 1
-    assert "high_not_highest: 1" in check.metadata["refused_because"].value
-    assert bench.metadata(ETH, "2024-01-02")["rows"] == 1439
+    shown = bench.metadata(ETH, "2024-01-02")
+    assert (shown["rows"], shown["refused_because"]) == (1439, "high_not_highest: 1, low_not_lowest: 1")
 
 
 @pytest.mark.parametrize(("policy", "passed"), [("open", False), ("no_trade", True)])
@@ -104,21 +110,57 @@ def test_a_hole_is_a_warning_unless_the_vendors_habits_explain_it(build_bench, p
     result = bench.run(ETH, partitions=DAYS)
 
     assert result.success
-    check = bench.checks(result)["ETH-USDT", "2024-01-02", "complete"]
+    check = bench.check(result)
     assert check.passed is passed
-    assert check.metadata["missing"].value == 5
-    gap = check.metadata["largest_gaps"].records[0].data
+    unexplained = 0 if passed else 5
+    assert (check.metadata["missing"].value, check.metadata["unexplained"].value) == (5, unexplained)
+    [record] = bench.instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(ETH.split("/")), asset_partitions=["2024-01-02"]), limit=1
+    ).records
+    gap = record.asset_materialization.metadata["largest_gaps"].records[0].data
     assert (gap["from"], gap["bars"]) == ("2024-01-02 10:00:00Z", 5)
+    assert bench.metadata(ETH, "2024-01-02")["unexplained"] == unexplained
 
 
-def test_passed_checks_name_the_materialisation_that_they_speak_about(build_bench):
+def test_a_run_says_what_the_dataset_holds_by_then(build_bench):
     bench = build_bench()
-    result = bench.run(BTC, partitions=DAYS)
+    bench.run(BTC, ETH, partitions=DAYS)
 
-    wanted = dg.AssetRecordsFilter(dg.AssetKey(BTC.split("/")))
-    stored = {r.partition_key: r.storage_id for r in bench.instance.fetch_materializations(wanted, limit=10).records}
-    targets = {day: item.target_materialization_data for (_, day, _), item in bench.checks(result).items()}
-    assert {day: target.storage_id for day, target in targets.items() if target} == stored
+    shown = bench.metadata("sim/bars_1m")
+    assert (shown["series"], shown["dagster/row_count"]) == (2, 2 * 3 * 1440)
+    assert shown["dagster/uri"].endswith("lake/bars_1m")
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_the_check_can_be_executed_from_the_page_and_looks_at_the_lake(build_bench, hole):
+    bench = build_bench()
+    if hole:
+        bench.simulation.plant("gap", "ETH-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
+    job = bench.definitions.resolve_implicit_global_asset_job_def()
+    key = dg.AssetCheckKey(dg.AssetKey(["sim", "bars_1m"]), CHECK)
+
+    def execute() -> dg.AssetCheckEvaluation:
+        result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(
+            instance=bench.instance
+        )
+        return bench.check(result)
+
+    assert (execute().passed, execute().description) == (False, "nothing is stored yet")
+    bench.run(BTC, ETH, partitions=DAYS)
+    check = execute()
+    assert (check.passed, check.metadata["partitions"].value) == (not hole, 6)
+    if hole:
+        assert [record.data["unexplained"] for record in check.metadata["worst"].records] == [5]
+
+
+def test_events_of_many_partitions_are_few_transactions(build_bench, monkeypatch):
+    bench = build_bench()
+    begun = []
+    together = KeptEventLog.together
+    monkeypatch.setattr(KeptEventLog, "together", lambda log, run_id: begun.append(run_id) or together(log, run_id))
+    bench.run(BTC, ETH, partitions=("2024-01-01", "2024-01-31"))
+    assert len(bench.materialized(BTC)) == len(bench.materialized(ETH)) == 31
+    assert len(begun) < 20
 
 
 def test_a_vendor_that_is_down_leaves_the_days_red_and_the_other_symbol_green(build_bench):
@@ -130,11 +172,10 @@ def test_a_vendor_that_is_down_leaves_the_days_red_and_the_other_symbol_green(bu
     assert not result.success
     assert len(bench.materialized(BTC)) == 3
     assert bench.materialized(ETH) == set()
-    checks = bench.checks(result)
-    assert ("ETH-USDT", "2024-01-01", "valid") not in checks  # nothing came that could be valid
-    check = checks["ETH-USDT", "2024-01-01", "complete"]
+    check = bench.check(result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert check.metadata["error"].value
+    assert check.metadata["not_stored"].value == 3
+    assert {record.data["symbol"] for record in check.metadata["worst"].records} == {"ETH-USDT"}
 
 
 def test_days_before_the_listing_are_materialised_without_rows(build_bench):
@@ -146,7 +187,7 @@ def test_days_before_the_listing_are_materialised_without_rows(build_bench):
     assert len(bench.materialized(ETH)) == 3
     assert bench.metadata(ETH, "2024-01-01")["status"] == "not listed"
     assert bench.metadata(ETH, "2024-01-01")["rows"] == 0
-    assert all(check.passed for check in bench.checks(result).values())
+    assert bench.check(result).passed
 
 
 def test_daily_bars_come_in_months_whose_fingerprint_holds_every_day(build_bench):

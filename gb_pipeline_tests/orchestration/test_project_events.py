@@ -9,10 +9,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from gb_pipeline.dagster_runtime.event_storage import one_transaction
+from gb_pipeline.dagster_runtime.event_log import together
 from gb_pipeline.ingest.backlog import find_backlog
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Outcome
+from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.orchestration.project_events import JOB_NAME, FetchEvents, adopt
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline_tests.orchestration.conftest import Bench
@@ -65,10 +66,10 @@ def test_a_fetch_is_shown_as_a_run_would_be(build_bench: Build, tmp_path_factory
     assert (run.job_name, run.status) == (JOB_NAME, dg.DagsterRunStatus.SUCCESS)
     told = [events_of(bench, path, key) for path in (BTC, ETH) for key in DAYS]
     checks = bench.instance.event_log_storage.get_asset_check_execution_history(
-        dg.AssetCheckKey(dg.AssetKey(BTC.split("/")), "complete"), limit=10
+        dg.AssetCheckKey(dg.AssetKey(["sim", "bars_1m"]), CHECK), limit=10
     )
-    assert sorted(str(item.partition) for item in checks) == DAYS
-    assert all(item.evaluation and item.evaluation.target_materialization_data for item in checks)
+    assert [item.evaluation.passed for item in checks if item.evaluation] == [True]
+    assert bench.metadata("sim/bars_1m")["dagster/row_count"] == 2 * 3 * 1440
 
     # The same days again, by a run: it says the same of them.
     assert bench.run(BTC, ETH, partitions=(DAYS[0], DAYS[-1])).success
@@ -158,11 +159,11 @@ def test_a_run_sees_what_was_adopted_and_goes_on(build_bench: Build) -> None:
 def test_many_events_are_one_transaction_and_an_error_undoes_all_of_them(tmp_path: Path, build_bench: Build) -> None:
     instance = build_bench().instance
     key = dg.AssetKey("mine")
-    with pytest.raises(ZeroDivisionError), one_transaction(instance):
+    with pytest.raises(ZeroDivisionError), together(instance):
         instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="a"))
         raise ZeroDivisionError
     assert instance.get_materialized_partitions(key) == set()
-    with one_transaction(instance):
+    with together(instance):
         for partition in "abc":
             instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition))
         # Another reader sees none of them yet.

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from gb_pipeline.dagster_runtime.event_storage import keep_event_log_open
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.orchestration.outcome import COMPLETE, VALID
+from gb_pipeline.orchestration.assets.dataset import build_column_schema
 from gb_pipeline.orchestration.reporter import Reporter
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
@@ -25,7 +23,6 @@ def build_bars_asset(group: SeriesGroup) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=group.name,
         specs=list(build_series_specs(group)),
-        check_specs=list(build_check_specs(group)),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(group.source.partitions_per_run),
         pool=group.pool,
@@ -40,8 +37,7 @@ def build_bars_asset(group: SeriesGroup) -> dg.AssetsDefinition:
             for start, end in group.partitioning.join_ranges(context.partition_keys)
         ]
         run_id, reporter = context.run.run_id, Reporter(context, group, lake.store)
-        with keep_event_log_open(context.instance, run_id):
-            ingest(lake.store, source, group.resolution, jobs, run_id=run_id, on_outcome=reporter.report)
+        ingest(lake.store, source, group.resolution, jobs, run_id=run_id, on_outcome=reporter.report)
         reporter.finish()
         # No outputs: the events are written already, and Dagster would count them twice.
         yield from ()
@@ -70,40 +66,6 @@ def build_series_specs(group: SeriesGroup) -> Iterable[dg.AssetSpec]:
                 "gap_policy": group.source.gap_policy.value,
             },
         )
-
-
-def build_check_specs(group: SeriesGroup) -> Iterable[dg.AssetCheckSpec]:
-    """Two checks per series: are the rows right, and are they all there."""
-    for key in group.symbols:
-        yield dg.AssetCheckSpec(
-            VALID,
-            asset=key,
-            partitions_def=group.partitions,
-            description="Every row that the vendor sent obeys the rules of a bar. Some bad rows are kept in quarantine and"
-            " warned about; too many refuse the session, and nothing of it is stored.",
-        )
-        yield dg.AssetCheckSpec(
-            COMPLETE,
-            asset=key,
-            partitions_def=group.partitions,
-            description="Every bar that the calendar expects is stored, or its absence has a reason: the market was closed,"
-            " the instrument not listed, nothing traded, or the vendor's well-formed answer was empty.",
-        )
-
-
-def build_column_schema(group: SeriesGroup) -> dg.TableSchema:
-    """The columns of the table, from the one place that declares them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                field.name,
-                str(field.type),
-                description=(field.metadata or {}).get(b"comment", b"").decode(),
-                constraints=dg.TableColumnConstraints(nullable=field.nullable),
-            )
-            for field in bar_schema(group.source.precision)
-        ]
-    )
 
 
 def _describe(group: SeriesGroup, symbol: Symbol) -> str:

@@ -1,0 +1,109 @@
+"""This module holds the one check of a dataset: whether the bars that were looked at are valid, complete and stored.
+
+A run evaluates it over what it touched; from the page it is evaluated over the newest sessions of the lake.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from gb_pipeline.orchestration.outcome import PartitionOutcome, build_table
+
+CHECK = "valid_and_complete"
+DESCRIPTION = (
+    "Every row that the vendor sent obeys the rules of a bar, and every bar that the calendar expects is stored or its absence has"
+    " a reason. A run looks at what it touched; executed from here, at the newest sessions. The worst series come first."
+)
+# Events are kept for ever: the table is a sample, the whole is in the lake.
+_LISTED = 20
+_COUNTS = ("received", "stored", "unchanged", "quarantined", "duplicates", "restated", "withdrawn", "missing")
+
+
+@dataclass
+class Findings:
+    """What was seen of a dataset so far, one series and partition after another."""
+
+    _counts: Counter[str] = field(default_factory=Counter)
+    _bad: list[tuple[tuple[int, int], dict[str, Any]]] = field(default_factory=list)
+
+    def add(self, symbol: str, outcome: PartitionOutcome) -> None:
+        """Take one series in one partition into account."""
+        self.count("partitions")
+        if outcome.deferred is not None:
+            # Nothing is known that was not known before.
+            return self.count("deferred")
+        for name in _COUNTS:
+            self.count(name, outcome.sum(name))
+        self.count("unexplained", outcome.open_missing)
+        if outcome.failed:
+            self.count("not_stored")
+        return self.note(
+            symbol,
+            outcome.key,
+            reason=outcome.reason if outcome.failed else "",
+            quarantined=outcome.sum("quarantined"),
+            unexplained=outcome.open_missing,
+        )
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a number."""
+        self._counts[name] += number
+
+    def note(self, symbol: str, key: str, *, reason: str, quarantined: int, unexplained: int) -> None:
+        """Remember a series and partition that is not as it should be.
+
+        Args:
+            reason: why it is not stored; empty where it is.
+            quarantined: rows of it that were refused.
+            unexplained: missing bars without a reason.
+        """
+        if not reason and not quarantined and not unexplained:
+            return
+        row = {"symbol": symbol, "partition": key, "quarantined": quarantined, "unexplained": unexplained}
+        row["why"] = reason or "stored, but not whole"
+        self._bad.append(((not reason, -(quarantined + unexplained)), row))
+
+    def evaluate(self, key: dg.AssetKey) -> dg.AssetCheckEvaluation:
+        """The result for the asset of the dataset."""
+        return dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=CHECK,
+            passed=self.passed,
+            severity=self.severity,
+            description=self.sentence,
+            metadata=self.metadata,
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was looked at, and everything was as it should be."""
+        return self._counts["partitions"] > 0 and not self._bad
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """An error where something is not stored, else a warning."""
+        failed = self._counts["not_stored"] > 0
+        return dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN
+
+    @property
+    def sentence(self) -> str:
+        """`29 of 30 partitions are valid and complete, 1 is not stored`."""
+        total, deferred = self._counts["partitions"], self._counts["deferred"]
+        if not total:
+            return "nothing is stored yet"
+        good = total - len(self._bad) - deferred
+        parts = [f"{good:,} of {total:,} partitions are valid and complete"]
+        parts += [f"{self._counts['not_stored']:,} not stored"] if self._counts["not_stored"] else []
+        parts += [f"{deferred:,} deferred"] if deferred else []
+        return ", ".join(parts)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Counts of everything, and the worst series and partitions as a table."""
+        rows: Sequence[dict[str, Any]] = [row for _, row in sorted(self._bad, key=lambda item: item[0])[:_LISTED]]
+        return {**self._counts, **({"worst": build_table(rows)} if rows else {})}
