@@ -150,7 +150,7 @@ class SourceSettings(_Model):
     @model_validator(mode="wrap")
     @classmethod
     def _symbols_of_files(
-        cls, data: Any, handler: ModelWrapValidatorHandler[SourceSettings], info: ValidationInfo
+        cls, data: Any, handler: ModelWrapValidatorHandler[SourceSettings], info: ValidationInfo[Any]
     ) -> SourceSettings:
         folder = (info.context or {}).get("folder")
         if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
