@@ -127,12 +127,11 @@ def project_of(lake: Lake | None, config: Path | None) -> Settings | None:
 
 def lake_address_of(config: Path | None, folder: Path | None) -> Address:
     """Where the lake is that a command means; nothing need be there."""
-    from gb_pipeline.config.places import lake_address
-    from gb_pipeline.reading.opening import as_address
+    from gb_pipeline.config.places import lake_address, other_address
 
     if folder is None and config is None and os.environ.get("GB_LAKE"):
-        return as_address(os.environ["GB_LAKE"])
-    return as_address(folder) if folder is not None else lake_address(config)
+        return other_address(os.environ["GB_LAKE"])
+    return other_address(str(folder), config) if folder is not None else lake_address(config)
 
 
 def parse_moment(text: str | None) -> datetime | None:

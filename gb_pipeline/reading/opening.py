@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gb_pipeline.config.bucket import Address, Bucket, is_bucket, same_place
-from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_address, state_folder
+from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_address, other_address, state_folder
 from gb_pipeline.config.source_facts import SourceFacts, read_facts
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.storage.address import Storage
@@ -52,7 +52,7 @@ def locate(path: Path | str | None) -> Location:
                     fix='name one: Lake.open("data"), or start in a folder of the project, or set GB_CONFIG or GB_LAKE',
                 ) from None
             return _of_project(file)
-        root = as_address(named)
+        root = other_address(named)
         return Location(root, *about_lake(root, None))
     if is_bucket(path):
         root = as_address(path)

@@ -20,6 +20,7 @@ from gb_pipeline.storage.table_names import TableNames
 
 # Marks a place that copies fill.
 COPY_MARK = "copy.json"
+_REACH = "correct the bucket, its endpoint and credentials (`lake` and `s3` in gb.yaml, or AWS_* variables), or try again later"
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ class Storage:
         if isinstance(self.root, Path):
             return self.root.is_dir()
         try:
-            return self.files.size(MARK) is not None
+            # Reading it instead of asking for its size: only then a store says what is wrong.
+            self.files.read(MARK)
+        except FileNotFoundError:
+            return False
         except OSError as error:
-            raise LakeError(
-                str(error.strerror or error),
-                fix="correct the bucket, its endpoint and credentials (`lake` and `s3` in gb.yaml, or AWS_* variables)",
-            ) from None
+            raise LakeError(str(error.strerror or error), fix=_REACH) from None
+        return True
 
     @cached_property
     def _names(self) -> TableNames:
@@ -117,7 +119,9 @@ class Storage:
         except OSError as error:
             raise LakeError(
                 f"the format of the lake at {self.root} cannot be read ({MARK}): {error.strerror or error}",
-                fix="check permissions, the disk and the limits of this process (`gb doctor`)",
+                fix=_REACH
+                if self.in_bucket
+                else "check permissions, the disk and the limits of this process (`gb doctor`)",
             ) from error
         return True
 

@@ -179,7 +179,13 @@ class BucketFiles:
 
     def ignores_conditions(self, name: str, data: bytes) -> bool:
         """Whether the store makes one object twice, although the second time it is there."""
-        return [self._make(name, data) for _ in range(2)][1]
+        try:
+            return [self._make(name, data) for _ in range(2)][1]
+        except OSError as error:
+            # It says itself that it does not know the condition.
+            if error.errno == errno.ENOTSUP:
+                return True
+            raise
 
     def _make(self, name: str, data: bytes) -> bool:
         """One conditional put; unlike `_create` it does not ask whose object is in the way."""
@@ -206,17 +212,23 @@ class BucketFiles:
         Raises:
             OSError: FileNotFoundError, FileExistsError, PermissionError, or one whose number never means damaged bytes.
         """
+        from aiohttp import ClientError
         from botocore.exceptions import BotoCoreError
 
         try:
             return act(self.system)
-        except (FileNotFoundError, FileExistsError):
+        except FileExistsError:
             raise
-        except (OSError, BotoCoreError) as error:
+        except FileNotFoundError as error:
+            if _answer(error).get("Error", {}).get("Code") == "NoSuchBucket":
+                raise OSError(errno.EREMOTEIO, f"there is no bucket {self.bucket.name} for {self.bucket}") from None
+            raise
+        # A body that ends too early, again and again, is an error of the client's own kind.
+        except (OSError, BotoCoreError, ClientError) as error:
             raise self._explain(error) from None
 
     def _explain(self, error: Exception) -> OSError:
-        answer = getattr(error.__cause__, "response", None) or {}
+        answer = _answer(error)
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == HTTPStatus.PRECONDITION_FAILED:
             # The only condition that is ever asked for; some stores do not repeat it in their answer.
@@ -225,13 +237,18 @@ class BucketFiles:
         reason = " ".join(str(said[part]) for part in ("Code", "Message") if said.get(part))
         reason = (reason or str(getattr(error, "strerror", None) or error)).split("\n", 1)[0]
         number = error.errno if isinstance(error, OSError) else None
-        if status == HTTPStatus.CONFLICT:
-            number = errno.EBUSY
+        numbers = {HTTPStatus.CONFLICT: errno.EBUSY, HTTPStatus.NOT_IMPLEMENTED: errno.ENOTSUP}
+        number = numbers.get(status, number)
         if isinstance(error, PermissionError):
             return PermissionError(errno.EACCES, f"{self.bucket} refuses it: {reason}")
         if number in {None, errno.EIO}:
             number = errno.EREMOTEIO
         return OSError(number, f"{self.bucket} does not answer as it should: {reason}")
+
+
+def _answer(error: Exception) -> dict[str, Any]:
+    """What the store answered, as the client reads it; empty where it said nothing."""
+    return getattr(error.__cause__, "response", None) or {}
 
 
 class _Stream:

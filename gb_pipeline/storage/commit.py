@@ -316,7 +316,9 @@ def unwritable(table: Table, error: OSError) -> LakeError:
     """The error for a disk that is full or a folder that cannot be written."""
     return LakeError(
         f"table {table.name} under {table.storage.root} could not be written: {error.strerror or error}",
-        fix="nothing was committed; check free space and permissions (`gb doctor`), then run it again",
+        fix="nothing was committed; check "
+        + ("bucket, endpoint and credentials" if table.storage.in_bucket else "free space and permissions")
+        + " (`gb doctor`), then run it again",
     )
 
 

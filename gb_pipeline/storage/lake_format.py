@@ -41,6 +41,11 @@ def read_mark(files: Files) -> tuple[int, int | None]:
         data = files.read(MARK)
     except FileNotFoundError:
         return 1, None
+    if data.lstrip().startswith(b"<"):
+        raise LakeError(
+            f"what was read as {MARK} is a page of HTML or XML",
+            fix="check the endpoint: a store that speaks S3 gives the object, or an error",
+        )
     try:
         document = json.loads(data)
         number, target = document["format"], document.get("migrating_to")

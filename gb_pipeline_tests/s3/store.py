@@ -62,6 +62,7 @@ class Store:
         terse: whether it does not say which condition was not met, as Ceph and MinIO do not.
         gone: decides of a request whether the network is cut before it, and from then on.
         after: decides of a request whether its answer is lost, after it was carried out.
+        says: answers a request in the store's place, with a status, a body, and how many bytes it says that there are.
     """
 
     url: str = ""
@@ -74,6 +75,7 @@ class Store:
     terse: bool = False
     gone: Callable[[Request], bool] | None = None
     after: Callable[[Request], bool] | None = None
+    says: Callable[[Request], tuple[str, bytes, int] | None] | None = None
     is_gone: bool = False
     _chance: Random = field(default_factory=lambda: Random(7))
 
@@ -110,7 +112,7 @@ class Store:
         """Everything works again."""
         self.busy = self.broken = 0
         self.ignores_conditions = self.terse = self.is_gone = False
-        self.gone = self.after = None
+        self.gone = self.after = self.says = None
 
     def listings(self) -> list[Request]:
         """Requests that asked for names."""
@@ -125,6 +127,11 @@ class Store:
         if self.is_gone or (self.gone is not None and self.gone(request)):
             self.is_gone = True
             raise _hang_up(environ)
+        if self.says is not None and (answer := self.says(request)) is not None:
+            environ["wsgi.input"].read(request.bytes)
+            status, body, length = answer
+            start(status, [("Content-Type", "application/xml"), ("Content-Length", str(length))])
+            return [body if request.method != "HEAD" else b""]
         if self._chance.random() < self.busy:
             environ["wsgi.input"].read(request.bytes)
             start("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(_BUSY)))])

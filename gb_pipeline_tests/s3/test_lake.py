@@ -130,7 +130,7 @@ def test_a_bucket_without_a_lake_is_said(bucket: Bucket, server: Store, monkeypa
     server.requests.clear()
     with pytest.raises(ConfigError, match=f"there is no lake at s3://{bucket.name}/lake"):
         Lake.open(str(bucket))
-    assert [request.method for request in server.requests] == ["HEAD"]
+    assert [request.method for request in server.requests] == ["GET"]
 
 
 def test_a_store_that_ignores_conditions_is_refused_before_anything_counts(machine: Machine, server: Store) -> None:
