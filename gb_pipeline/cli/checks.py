@@ -85,6 +85,19 @@ def check_project(settings: Settings) -> Iterator[Finding]:
     yield _check_writable("dagster home", settings.path.parent / ".dagster", if_missing="`gb up` creates it")
     if os.environ.get("DAGSTER_HOME"):
         yield _check_other_home(Path(os.environ["DAGSTER_HOME"]))
+    if settings.iceberg:
+        yield _check_iceberg()
+
+
+def _check_iceberg() -> Finding:
+    from gb_pipeline.errors import ConfigError
+    from gb_pipeline.iceberg.exported import require_pyiceberg
+
+    try:
+        require_pyiceberg()
+    except ConfigError as error:
+        return Finding("iceberg", CheckResult.FAIL, error.what, error.fix)
+    return Finding("iceberg", CheckResult.OK, "tables of the bars are refreshed with the catalog")
 
 
 def _check_other_home(home: Path) -> Finding:

@@ -50,7 +50,7 @@ def _print(reports: list[IcebergReport]) -> None:
     for item in reports:
         print(item.metadata)
     example = reports[0]
-    folder = example.location.removeprefix("file://")
+    folder = example.location.removeprefix("file://").replace("'", "''")
     changed = sum(1 for item in reports if item.added or item.removed)
     note(f"{format_count(changed, 'table')} changed" if changed else "everything was the newest already")
     note(f"DuckDB     from iceberg_scan('{folder}')")

@@ -25,7 +25,9 @@ from pyiceberg.transforms import (
 )
 from pyiceberg.types import (
     BooleanType,
+    DateType,
     DecimalType,
+    DoubleType,
     IcebergType,
     LongType,
     NestedField,
@@ -44,6 +46,13 @@ _TRANSFORMS: Mapping[Period, tuple[str, Transform[Any, Any]]] = {
     Period.YEAR: ("year", YearTransform()),
 }
 _EPOCH = date(1970, 1, 1)
+_TYPES: Mapping[pa.DataType, IcebergType] = {
+    pa.string(): StringType(),
+    pa.int64(): LongType(),
+    pa.float64(): DoubleType(),
+    pa.bool_(): BooleanType(),
+    pa.date32(): DateType(),
+}
 # Old versions of the metadata are removed by what expires snapshots.
 _PROPERTIES = {
     "gc.enabled": "false",
@@ -124,4 +133,4 @@ def _type(kind: pa.DataType) -> IcebergType:
         return DecimalType(kind.precision, kind.scale)
     if pa.types.is_timestamp(kind):
         return TimestamptzType()
-    return {pa.string(): StringType(), pa.int64(): LongType(), pa.bool_(): BooleanType()}[kind]
+    return _TYPES[kind]

@@ -6,14 +6,13 @@ values, by which engines skip files. No data file is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyiceberg.conversions import to_bytes
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.schema import Schema
 from pyiceberg.typedef import Record
-from pyiceberg.types import StringType, TimestamptzType
+from pyiceberg.types import NestedField, StringType, TimestamptzType
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.iceberg.definition import iceberg_schema, period_number
@@ -46,15 +45,18 @@ def partition_of(dataset: Dataset, row: Mapping[str, Any]) -> Record:
     return Record(*values)
 
 
-def bars_file(place: Place, dataset: Dataset, row: Mapping[str, Any]) -> DataFile:
-    """A data file of the lake.
+def bars_files(place: Place, dataset: Dataset, files: Iterable[Mapping[str, Any]]) -> list[DataFile]:
+    """Data files of the lake.
 
     Args:
-        row: of `Snapshot.files`.
+        files: rows of `Snapshot.files`.
     """
-    schema = iceberg_schema(dataset)
+    columns = {field.name: field for field in iceberg_schema(dataset).fields if field.name not in dataset.partition_by}
+    return [_bars_file(place, dataset, columns, row) for row in files]
+
+
+def _bars_file(place: Place, dataset: Dataset, columns: Mapping[str, NestedField], row: Mapping[str, Any]) -> DataFile:
     rows = int(row["rows"])
-    columns = [field for field in schema.fields if field.name not in dataset.partition_by]
     return DataFile.from_args(
         _table_format_version=2,
         content=DataFileContent.DATA,
@@ -64,11 +66,11 @@ def bars_file(place: Place, dataset: Dataset, row: Mapping[str, Any]) -> DataFil
         record_count=rows,
         file_size_in_bytes=int(row["size"]),
         column_sizes=None,
-        value_counts={field.field_id: rows for field in columns},
-        null_value_counts={field.field_id: 0 for field in columns if field.required},
+        value_counts={field.field_id: rows for field in columns.values()},
+        null_value_counts={field.field_id: 0 for field in columns.values() if field.required},
         nan_value_counts=None,
-        lower_bounds=_bounds(schema, dataset, row, "min"),
-        upper_bounds=_bounds(schema, dataset, row, "max"),
+        lower_bounds=_bounds(dataset, columns, row, "min"),
+        upper_bounds=_bounds(dataset, columns, row, "max"),
         key_metadata=None,
         split_offsets=None,
         equality_ids=None,
@@ -103,13 +105,15 @@ def deletes_file(uri: str, data_uri: str, partition: Record, rows: int, size: in
     )
 
 
-def _bounds(schema: Schema, dataset: Dataset, row: Mapping[str, Any], edge: str) -> dict[int, bytes]:
+def _bounds(
+    dataset: Dataset, columns: Mapping[str, NestedField], row: Mapping[str, Any], edge: str
+) -> dict[int, bytes]:
     """The smallest or largest value of each column that the log knows them of."""
     bounds = {}
     for name in dataset.indexed:
         value = row[f"{edge}.{name}"]
-        if value is not None and name in schema.column_names:
-            number = schema.find_field(name).field_id
+        if value is not None:
+            number = columns[name].field_id
             is_text = isinstance(value, str)
             bounds[number] = (
                 to_bytes(StringType(), value) if is_text else to_bytes(TimestamptzType(), microseconds(value))

@@ -25,6 +25,7 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 
 from gb_pipeline.iceberg.place import LakeFileIO
+from gb_pipeline.storage.commit import wall_clock
 
 # Files that one manifest names at most, and manifests beyond those that this needs, before they are merged.
 _FILES, _SPARE = 10_000, 20
@@ -92,6 +93,8 @@ def write_snapshot(
         snapshot_id=snapshot_id,
         parent_snapshot_id=parent_id,
         sequence_number=number,
+        # Readers refuse a log of snapshots that goes back, as the clocks of several machines may.
+        timestamp_ms=max(int(wall_clock().timestamp() * 1000), parent.timestamp_ms + 1 if parent is not None else 0),
         manifest_list=uri,
         summary=_summarise(content, changes, properties),
         schema_id=metadata.current_schema_id,

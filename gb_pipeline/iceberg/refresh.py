@@ -26,7 +26,7 @@ from pyiceberg.table.update import (
 from gb_pipeline.errors import LakeError
 from gb_pipeline.iceberg import versions
 from gb_pipeline.iceberg.definition import is_defined_as, new_metadata
-from gb_pipeline.iceberg.entries import bars_file, deletes_file, partition_of
+from gb_pipeline.iceberg.entries import bars_files, deletes_file, partition_of
 from gb_pipeline.iceberg.hidden import find_hidden, find_sibling, key_of
 from gb_pipeline.iceberg.manifests import Changes, Content, read_content, write_snapshot
 from gb_pipeline.iceberg.place import LakeFileIO, Place
@@ -176,7 +176,7 @@ def _compare(view: Tables, delta: Snapshot, content: Content, files: LakeFileIO)
     """What tells the newest Delta version and an Iceberg snapshot apart; files of deletes are written here."""
     place = files.place
     rows = {place.data_uri(row["path"]): row for row in reading.current_files(delta).iter_rows(named=True)}
-    added = [bars_file(place, delta.dataset, row) for uri, row in rows.items() if uri not in content.files]
+    added = bars_files(place, delta.dataset, (row for uri, row in rows.items() if uri not in content.files))
     stored = {key_of(uri): uri for uri, file in content.files.items() if file.content != DataFileContent.DATA}
     data = {uri for uri, file in content.files.items() if file.content == DataFileContent.DATA}
     wide = find_sibling(view, delta)

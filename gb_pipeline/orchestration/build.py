@@ -79,7 +79,7 @@ def build_definitions(
             asset_checks=[*(build_dataset_check(group) for group in groups), *asset_checks],
             jobs=list(jobs),
             schedules=[*_build_schedules(groups), *schedules],
-            sensors=[*_build_sensors(lake, groups), *sensors],
+            sensors=[*_build_sensors(lake, groups, iceberg=settings.iceberg), *sensors],
             resources={
                 "lake": lake,
                 "duckdb": build_catalog_resource(settings),
@@ -110,9 +110,9 @@ def _build_schedules(groups: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinitio
     ]
 
 
-def _build_sensors(lake: LakeResource, groups: Sequence[SeriesGroup]) -> list[dg.SensorDefinition]:
+def _build_sensors(lake: LakeResource, groups: Sequence[SeriesGroup], *, iceberg: bool) -> list[dg.SensorDefinition]:
     return [
-        build_catalog_sensor(lake, groups),
+        build_catalog_sensor(lake, groups, iceberg=iceberg),
         build_compaction_sensor(lake, groups),
         *(build_deferred_sensor(group) for group in groups if _has_quota(group)),
     ]

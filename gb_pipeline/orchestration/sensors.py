@@ -16,6 +16,7 @@ import dagster as dg
 from gb_pipeline.catalog.projection import catalog_is_stale, table_versions
 from gb_pipeline.dagster_runtime.private import AssetJob
 from gb_pipeline.errors import LakeError
+from gb_pipeline.iceberg.exported import is_exported
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.assets.catalog import CATALOG
 from gb_pipeline.orchestration.assets.compaction import (
@@ -40,12 +41,15 @@ _MOST_REQUESTS = 20
 _URGENT_FILES = 100
 
 
-def build_catalog_sensor(lake: LakeResource, groups: Sequence[SeriesGroup]) -> dg.SensorDefinition:
+def build_catalog_sensor(
+    lake: LakeResource, groups: Sequence[SeriesGroup], *, iceberg: bool = False
+) -> dg.SensorDefinition:
     """Refresh the catalog once ingestion has come to rest.
 
     Args:
         lake: which the catalog describes.
         groups: whose runs are waited for.
+        iceberg: whether the catalog takes Iceberg tables along, so that it is refreshed where they are not there yet.
     """
 
     @dg.sensor(
@@ -61,7 +65,7 @@ def build_catalog_sensor(lake: LakeResource, groups: Sequence[SeriesGroup]) -> d
         versions = table_versions(store)
         if not versions:
             return dg.SkipReason("the lake is empty")
-        if not catalog_is_stale(store):
+        if not catalog_is_stale(store) and (not iceberg or is_exported(store)):
             return dg.SkipReason("the catalog says what the lake holds")
         if find_unfinished_runs(context.instance, [CATALOG], CATALOG_JOB):
             return dg.SkipReason("a refresh is under way")

@@ -15,7 +15,7 @@ from gb_pipeline.iceberg import exported
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage.fault_points import ICEBERG_POINTS
 from gb_pipeline_tests.bars import day, minutes
-from gb_pipeline_tests.cli.console import Gb
+from gb_pipeline_tests.cli.console import PROJECT, Gb
 from gb_pipeline_tests.iceberg.engines import by_lake, by_pyiceberg, data_files
 
 
@@ -73,6 +73,19 @@ def test_without_pyiceberg_it_says_how_to_install_it_and_no_vacuum_breaks_a_tabl
         assert "pip install 'gb_pipeline[iceberg]'" in done.err
     assert files.items() <= data_files(store).items()
     assert gb("vacuum", "--lake", root).code == 0  # which only counts
+
+
+def test_the_doctor_says_whether_the_setting_can_work(gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> list[tuple[str, str]]:
+        findings = gb("doctor", "--json", "--config", project).json
+        return [(item["verdict"], item["fix"]) for item in findings if item["check"] == "iceberg"]
+
+    assert found() == []
+    (project / "gb.yaml").write_text(f"iceberg: true\n{PROJECT}", encoding="utf-8")
+    assert found() == [("ok", "")]
+    monkeypatch.setattr(exported, "find_spec", lambda name: None)
+    [(verdict, fix)] = found()
+    assert (verdict, "gb_pipeline[iceberg]" in fix) == ("fail", True)
 
 
 def test_a_vacuum_takes_iceberg_tables_along(gb: Gb, root: str, store: LakeStore) -> None:

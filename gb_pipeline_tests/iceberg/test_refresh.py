@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from gb_pipeline.iceberg import versions
+from gb_pipeline.iceberg import manifests, versions
+from gb_pipeline.iceberg import refresh as refresh_module
 from gb_pipeline.iceberg.care import refresh_and_clean
 from gb_pipeline.iceberg.place import Place
 from gb_pipeline.iceberg.refresh import IcebergReport, refresh_iceberg
@@ -21,6 +25,7 @@ from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage.commit import wall_clock
 from gb_pipeline_tests.bars import day, minutes
 from gb_pipeline_tests.iceberg.engines import (
+    COLUMNS,
     KEY,
     WITH_EXTENSION,
     by_duckdb,
@@ -246,12 +251,18 @@ def test_snapshots_of_files_that_stay_are_kept(store: LakeStore) -> None:
         assert set(rows["volume"].to_pylist()) == {volume}
 
 
-def test_many_refreshes_keep_few_manifests_and_snapshots(store: LakeStore) -> None:
-    for number in range(25):
+def test_many_refreshes_keep_few_manifests_and_snapshots(store: LakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "_SPARE", 3)
+    monkeypatch.setattr(refresh_module, "_MOST_SNAPSHOTS", 5)
+    for number in range(9):
         write(store, "2024-01-02", str(number + 1), rows=2, symbol=f"S{number:02}")
         refresh(store)
     opened = table(store, "bars_1m")
-    assert len(opened.metadata.current_snapshot().manifests(opened.io)) <= 22
+    assert len(opened.metadata.current_snapshot().manifests(opened.io)) <= 5
+    assert len(opened.metadata.snapshots) == 5
+    for snapshot in opened.metadata.snapshots:
+        rows = opened.scan(snapshot_id=snapshot.snapshot_id).to_arrow().num_rows
+        assert str(rows) == snapshot.summary.additional_properties["total-records"]
     assert_equal(store, "bars_1m", "1m")
 
 
@@ -281,6 +292,57 @@ def test_two_at_once_both_end_with_the_newest(store: LakeStore) -> None:
     report = refresh(store)["bars_1m"]
     assert report.added == 0 and report.metadata.endswith(f"/v{newest}.metadata.json")
     assert_equal(store, "bars_1m", "1m")
+
+
+def test_who_is_slower_looks_again_and_leaves_nothing_behind(store: LakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store, "2024-01-02")
+    refresh(store)
+    write(store, "2024-01-03")
+    write_snapshot, overtaken = refresh_module.write_snapshot, []
+
+    def overtake(*arguments: Any) -> Any:
+        """While the first one writes its manifests, somebody else adds bars and is quicker."""
+        if not overtaken:
+            overtaken.append(True)
+            write(store, "2024-01-04")
+            overtaken.append(refresh(store)["bars_1m"])
+        return write_snapshot(*arguments)
+
+    monkeypatch.setattr(refresh_module, "write_snapshot", overtake)
+    write(store, "2024-02-01")
+    report = refresh(store)["bars_1m"]
+    assert overtaken[1].rows == 160
+    assert (report.added, report.rows, report.metadata) == (0, 160, overtaken[1].metadata)
+    opened = table(store, "bars_1m")
+    named = {snapshot.manifest_list for snapshot in opened.metadata.snapshots}
+    named |= {item.manifest_path for snapshot in opened.metadata.snapshots for item in snapshot.manifests(opened.io)}
+    folder = Path(str(store.storage.root)) / "iceberg" / "bars_1m" / "metadata"
+    assert {f"file://{file}" for file in folder.glob("*.avro")} == named
+    assert_equal(store, "bars_1m", "1m")
+
+
+def test_moments_of_snapshots_grow_although_clocks_differ(store: LakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store, "2024-01-02")
+    refresh(store)
+    monkeypatch.setattr(manifests, "wall_clock", lambda: wall_clock() - timedelta(hours=1))
+    write(store, "2024-01-03")
+    refresh(store)
+    first, second = table(store, "bars_1m").metadata.snapshots
+    assert first.timestamp_ms < second.timestamp_ms == table(store, "bars_1m").metadata.last_updated_ms
+
+
+def test_a_column_that_came_later_is_null_in_older_files(store: LakeStore) -> None:
+    write(store, "2024-01-02")
+    refresh(store)
+    older = store.tables.newest("bars_1m").dataset
+    columns = older.columns.append(pa.field("turnover", pa.int64(), nullable=True))
+    newer = LakeStore.at(store.storage.root, datasets=[replace(older, columns=columns)])
+    write(newer, "2024-01-03")
+    [report] = refresh_iceberg(newer)
+    assert (report.added, report.rows) == (2, 80)  # the table has other columns: it is made anew
+    rows = pl.DataFrame(table(newer, "bars_1m").scan().to_arrow())
+    assert rows["turnover"].null_count() == 80
+    assert rows.select(COLUMNS).sort(KEY).equals(by_lake(newer, "1m"))
 
 
 def test_no_credential_and_no_setting_of_the_machine_is_in_a_table(store: LakeStore) -> None:
