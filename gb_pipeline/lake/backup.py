@@ -199,6 +199,8 @@ def plan_copy(
         )
         for snapshot in snapshots
     )
+    if not all(plan.is_proved for plan in plans):
+        copy_places.refuse_diverged(view, destination)
     beside, surplus = _beside(source, destination, every_byte=every_byte)
     for plan in plans:
         surplus += plan.surplus

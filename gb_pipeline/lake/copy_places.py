@@ -11,10 +11,13 @@ from pathlib import Path
 
 from gb_pipeline.config.bucket import same_place
 from gb_pipeline.errors import LakeError
+from gb_pipeline.lake import ledger
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage.address import COPY_MARK
 from gb_pipeline.storage.copying import CopyRefused
+from gb_pipeline.storage.dataset import KNOWN_AT
 from gb_pipeline.storage.snapshot import Snapshot
+from gb_pipeline.storage.table import Tables
 
 # What is copied beside the tables: kept responses, universes, pins.
 BESIDE = ("raw", "universe", "pins")
@@ -81,3 +84,21 @@ def refuse_strangers(destination: LakeStore, snapshots: tuple[Snapshot, ...]) ->
                 f"the destination holds another table {name}",
                 fix="name an empty place, or the one that this lake was copied to before",
             )
+
+
+def refuse_diverged(source: Tables, destination: LakeStore) -> None:
+    """Raise CopyRefused where the destination recorded sessions that the source never had: it went on in another way.
+
+    Where logs still have an entry in common, that is compared instead.
+    """
+    there = destination.tables.view()
+    names = [*ledger.KEYS, KNOWN_AT, "fingerprint"]
+    recorded = ledger.scan(source, columns=names)
+    own = ledger.scan(there, columns=names).join(recorded, on=names, how="anti", nulls_equal=True).collect()
+    if own.height:
+        row = own.sort(KNOWN_AT).row(-1, named=True)
+        series = f"{row['source']}:{row['symbol']} {row['resolution']}"
+        raise CopyRefused(
+            f"the destination knows of {own.height:,} sessions what this lake does not, such as {series} of {row['session']}",
+            fix="it went on by itself since it was copied: name an empty place",
+        )

@@ -40,6 +40,7 @@ class Plan:
         log: files of the log, in the order in which they become valid.
         surplus: files at the destination that the source does not have any more.
         replaced: files that the destination had; one that is copied all the same takes the place of what is there.
+        is_proved: whether the newest entry of the destination was compared with the source's, or there is none.
     """
 
     table: str
@@ -48,6 +49,7 @@ class Plan:
     log: list[tuple[str, int]] = field(default_factory=list)
     surplus: list[tuple[str, int]] = field(default_factory=list)
     replaced: frozenset[str] = frozenset()
+    is_proved: bool = True
 
     @property
     def bytes(self) -> int:
@@ -82,9 +84,10 @@ def plan_table(
     here = {place: size for place, size, _ in source_files.list(root)}
     here |= {place: size for place, size, _ in source_files.list(f"log/{name}")}
     replaced = frozenset(there)
-    for damaged in _refuse_another(table, snapshot.version, there, target_files):
-        del there[damaged]
     plan = Plan(name, snapshot.version, replaced=replaced)
+    plan.is_proved, damaged = _refuse_another(table, snapshot.version, there, target_files)
+    for place in damaged:
+        del there[place]
     paths = [*snapshot.files["path"].to_list(), *named_elsewhere]
     needed = {f"{root}/{path}" for path in paths}
     sizes = dict(zip(snapshot.files["path"].to_list(), snapshot.files["size"].to_list(), strict=True))
@@ -172,30 +175,38 @@ def remove_surplus(places: Iterable[tuple[str, int]], destination: Storage, on_f
         on_file(place, size)
 
 
-def _refuse_another(table: Table, version: int, there: dict[str, int], files: Files) -> list[str]:
-    """Compare the newest entry of the destination with the source's; a damaged one that has to be copied again is returned."""
+def _refuse_another(table: Table, version: int, there: dict[str, int], files: Files) -> tuple[bool, list[str]]:
+    """Compare the newest intact entry of the destination with the source's.
+
+    Returns:
+        Whether that could be done, and later entries, which are damaged at the destination and have to be copied again.
+    """
     log = folder(table.name)
     numbers = [_number(place) for place in there if place.startswith(f"{log}/") and place.endswith(".json")]
     newest = max((number for number in numbers if number is not None), default=None)
     if newest is None:
-        return []
-    number = min(newest, version)
-    common = entry_name(table.name, number)
-    here, other = _read(table.files, common), _read(files, common)
-    # Where one of them is older than what the other log keeps, their ids are compared after the copy.
-    if here is not None and other is not None and here != other:
-        if is_intact(table.name, number, here) and not is_intact(table.name, number, other) and newest <= version:
-            return [common]
-        raise CopyRefused(
-            f"the destination holds another table {table.name}: its entry {number} is not the one here",
-            fix="name an empty place, or the one that this lake was copied to before",
-        )
+        return True, []
+    is_proved, damaged = False, list[str]()
+    for number in range(min(newest, version), -1, -1):
+        common = entry_name(table.name, number)
+        here, other = _read(table.files, common), _read(files, common)
+        if here is None or other is None:
+            break
+        if here == other:
+            is_proved = True
+            break
+        if newest > version or not is_intact(table.name, number, here) or is_intact(table.name, number, other):
+            raise CopyRefused(
+                f"the destination holds another table {table.name}: its entry {number} is not the one here",
+                fix="name an empty place, or the one that this lake was copied to before",
+            )
+        damaged.append(common)
     if newest > version:
         raise CopyRefused(
             f"table {table.name} is at version {newest} at the destination, and at {version} here",
             fix="the destination is ahead: copy from there, or name an empty place",
         )
-    return []
+    return is_proved, damaged
 
 
 def _log_files(table: Table, version: int, here: dict[str, int]) -> list[str]:

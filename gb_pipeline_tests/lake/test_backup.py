@@ -173,6 +173,24 @@ def test_another_lake_is_known_by_its_tables_where_the_logs_have_nothing_in_comm
     assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == before
 
 
+def test_a_lake_that_went_on_by_itself_is_known_where_the_logs_have_nothing_in_common(
+    lake: LakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 2)
+    copy(lake, LakeStore.at(tmp_path / "copy"))
+    for name in ("one", "two"):
+        plan_copy(LakeStore.at(tmp_path / "copy"), LakeStore.at(tmp_path / name), restore=True).run()
+    write(LakeStore.at(tmp_path / "one"), "2024-01-31")
+    for number in range(4, 15):
+        write(lake, f"2024-01-{number:02}")
+    lake.vacuum(dry_run=False, now=lake.clock() + timedelta(days=60))
+    copy(lake, LakeStore.at(tmp_path / "copy"), remove=True)
+    with pytest.raises(CopyRefused, match=r"knows of 1 sessions .*, such as sim:BTC-USD 1m of 2024-01-31"):
+        plan_copy(LakeStore.at(tmp_path / "copy"), LakeStore.at(tmp_path / "one"), restore=True)
+    plan_copy(LakeStore.at(tmp_path / "copy"), LakeStore.at(tmp_path / "two"), restore=True).run()
+    assert bars(LakeStore.at(tmp_path / "two")).equals(bars(lake))
+
+
 def test_a_damaged_file_is_named_and_not_copied(lake: LakeStore, tmp_path: Path) -> None:
     file = next((tmp_path / "lake" / "lake" / "bars_1m").rglob("*.parquet"))
     data = bytearray(file.read_bytes())
