@@ -199,7 +199,8 @@ def _change_lines(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
         old = {name.removeprefix("old_"): value for name, value in change.items() if name.startswith("old_")}
         new = {name.removeprefix("new_"): value for name, value in change.items() if name.startswith("new_")}
         differing = [name for name in new if new[name] != old[name]]
-        yield "restated", "at", _format_cell(change["replaced_at"])
+        what = "corrected" if change["replaced_at"] in explanation.corrections else "restated"
+        yield what, "at", _format_cell(change["replaced_at"])
         yield "", "from", _format_values({name: old[name] for name in differing})
         yield "", "to", _format_values({name: new[name] for name in differing})
     for row in explanation.quarantine:

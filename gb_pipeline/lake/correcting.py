@@ -50,9 +50,12 @@ def override_bar(
     clock: Clock,
 ) -> WriteReport:
     """See `LakeStore.override`; values None take the override back."""
-    reason = reason.strip()
-    if not reason:
-        raise ConfigError("a correction needs a reason", fix="say why, for whoever reads it in a year")
+    reason = " ".join(reason.split())
+    if not reason or not reason.isprintable():
+        raise ConfigError(
+            "a correction needs a reason" + (", without control characters" if reason else ""),
+            fix="say why, for whoever reads it in a year",
+        )
     window = Window(timestamp, timestamp + MICROSECOND)
     bar, precision = _read_bar(tables, source, symbol, resolution, window)
     recorded = _read_session(tables, source, symbol, resolution, timestamp)

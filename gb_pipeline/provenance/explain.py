@@ -97,6 +97,7 @@ class Explanation:
         quarantine: refused rows of this timestamp.
         override: the correction that holds, or held at the moment, as a row of `Lake.overrides`; None without one. Kept responses
             are then compared with what the vendor says, not with the corrected bar.
+        corrections: `replaced_at` of those `restatements` that an override made or took back.
     """
 
     source: str
@@ -114,6 +115,7 @@ class Explanation:
     restatements: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
     override: dict[str, Any] | None = None
+    corrections: frozenset[datetime] = frozenset()
 
 
 def explain(
@@ -200,6 +202,7 @@ class _Explaining:
             ).to_dicts(),
             quarantine=self._refused_rows(when),
             override=override,
+            corrections=frozenset(self._overrides(when)["known_at"]),
         )
 
     def _bar(self, moment: datetime) -> dict[str, Any] | None:
@@ -263,12 +266,15 @@ class _Explaining:
         return rows.row(-1, named=True) if rows.height else None
 
     def _override(self, when: datetime) -> dict[str, Any] | None:
-        rows = self.lake.overrides(self.source, self.symbol).filter(
-            (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
-        )
+        rows = self._overrides(when)
         if self.as_of is not None:
             rows = rows.filter(pl.col("known_at") <= instant_literal(self.as_of))
         return None if rows.is_empty() or rows["withdrawn"][-1] else rows.row(-1, named=True)
+
+    def _overrides(self, when: datetime) -> pl.DataFrame:
+        return self.lake.overrides(self.source, self.symbol).filter(
+            (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
+        )
 
     def _refused_rows(self, when: datetime) -> list[dict[str, Any]]:
         same = (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)

@@ -26,7 +26,10 @@ def test_a_bar_is_corrected_listed_explained_and_taken_back(gb: Gb, lake: Path) 
     told = gb("overrides", "--lake", lake)
     assert "105.5" in told.out
     assert all(len(line) <= 80 for line in told.out.splitlines())
-    assert "instead of the vendor's 105.75" in gb("explain", *BAR, "--lake", lake).out
+    explained = gb("explain", *BAR, "--lake", lake).out
+    assert "instead of the vendor's 105.75" in explained
+    assert "restated" not in explained, "the vendor changed nothing"
+    assert gb("explain", *BAR, "--json", "--lake", lake).code == 0
     [row] = gb("overrides", "sim", "--json", "--lake", lake).json
     assert (row["corrected_close"], row["vendor_close"], row["reason"]) == ("105.5", "105.75", "a bad tick")
     [change] = [row for row in gb("changes", "--since=-1d", "--json", "--lake", lake).json if row["kind"] != "added"]
@@ -40,7 +43,8 @@ def test_what_cannot_be_corrected_is_said(gb: Gb, lake: Path) -> None:
     told = gb("override", *BAR, "--close", "1000", "--reason", "x", "--lake", lake)
     assert (told.code, "would be refused" in told.err) == (2, True)
     assert gb("override", *BAR, "--reason", "x", "--lake", lake).code == 2
-    assert gb("override", *BAR, "--close", "105.5", "--reason", " ", "--lake", lake).code == 2
+    for reason in (" ", "\x1b[31mred"):
+        assert gb("override", *BAR, "--close", "105.5", "--reason", reason, "--lake", lake).code == 2
     assert gb("override", *BAR, "--withdraw", "--reason", "x", "--lake", lake).code == 2
     assert gb("override", *BAR, "--withdraw", "--close", "1", "--reason", "x", "--lake", lake).code == 2
     assert gb("override", "sim:BTC-USD", "2024-01-03", "--close", "1", "--reason", "x", "--lake", lake).code == 1
