@@ -6,7 +6,9 @@ are named here and never opened.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -127,7 +129,10 @@ class _Input(InputFile):
         return self._files.size(self._name) is not None
 
     def open(self, seekable: bool = True) -> io.BytesIO:  # noqa: ARG002
-        return io.BytesIO(self._files.read(self._name))
+        try:
+            return io.BytesIO(self._files.read(self._name))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._name) from error
 
 
 @dataclass

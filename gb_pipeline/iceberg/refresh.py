@@ -104,6 +104,10 @@ def _refresh(store: LakeStore, place: Place, forget: datetime) -> IcebergReport:
         except versions.Conflict:
             files.discard()
             time.sleep(random.uniform(0, min(1.0, 0.01 * 2 ** min(attempt, 7))))
+        except FileNotFoundError as error:
+            # Whatever is read here was named by the newest version.
+            files.discard()
+            raise versions.damaged_table(place, f"{error.filename or error} is missing") from error
         except OSError as error:
             files.discard()
             raise LakeError(

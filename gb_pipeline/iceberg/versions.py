@@ -52,10 +52,15 @@ def read_version(place: Place, version: int) -> TableMetadata:
     try:
         return TableMetadataUtil.parse_raw(place.storage.files.read(name).decode())
     except (OSError, ValueError, ValidationError) as error:
-        raise LakeError(
-            f"the Iceberg metadata {name} cannot be read: {str(error).splitlines()[0]}",
-            fix=f"remove the folder {FOLDER}/{place.table} of the lake, then run `gb export --iceberg`: it is made anew",
-        ) from error
+        raise damaged_table(place, f"{name} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def damaged_table(place: Place, problem: str) -> LakeError:
+    """The error for a table whose metadata are not those that were written."""
+    return LakeError(
+        f"the Iceberg table over {place.table} is damaged: {problem}",
+        fix=f"remove the folder {FOLDER}/{place.table} of the lake, then run `gb export --iceberg`: it is made anew",
+    )
 
 
 def add_version(place: Place, version: int, metadata: TableMetadata) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,8 +136,14 @@ def test_a_damaged_table_is_named_and_made_anew_once_it_is_removed(gb: Gb, root:
     done = gb("export", "--iceberg", "--lake", root)
     assert done.code == 1
     assert "iceberg/bars_1m/metadata/v1.metadata.json" in done.err and "remove the folder iceberg/bars_1m" in done.err
-    for file in metadata.parent.iterdir():
-        file.unlink()
+    shutil.rmtree(metadata.parent)
+    assert gb("export", "--iceberg", "--lake", root).code == 0
+    [manifest] = metadata.parent.glob("*-m0.avro")
+    manifest.unlink()
+    write(store, base=200)
+    done = gb("export", "--iceberg", "--lake", root)
+    assert (done.code, f"{manifest.name} is missing" in done.err) == (1, True)
+    shutil.rmtree(metadata.parent)
     assert gb("export", "--iceberg", "--lake", root).code == 0
     assert by_pyiceberg(store, "bars_1m").equals(by_lake(store, "1m"))
 

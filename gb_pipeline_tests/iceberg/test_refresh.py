@@ -148,6 +148,9 @@ def test_bars_that_a_wide_one_took_the_place_of_do_not_count(store: LakeStore) -
         entry["file_path"].rsplit("/", 1)[-1] for entry in table(store, "bars_1m").inspect.delete_files().to_pylist()
     ]
     assert len(set(names)) == len(names)
+    refresh_and_clean(store, now=wall_clock() + timedelta(days=30))
+    assert {file.name for file in Path(str(store.storage.root)).rglob("*-deletes.parquet")} == set(names)
+    assert by_pyiceberg(store, "bars_1m").height == expected.height - by_pyiceberg(store, "bars_1m_wide").height
 
 
 def test_no_data_file_is_copied(store: LakeStore) -> None:
