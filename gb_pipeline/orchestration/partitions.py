@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 # Dagster's own recommendation for one asset; its pages and its daemon slow down beyond.
 MOST_PARTITIONS = 100_000
-# One materialisation with its two checks takes Dagster 30 to 60 ms on SQLite, so this many take more than an hour.
-MANY_SYMBOL_DAYS = 100_000
-MILLISECONDS_PER_PARTITION = 45
+# One materialisation takes Dagster some 6 ms on SQLite in runs of several days, so this many take more than an hour.
+MANY_SYMBOL_DAYS = 600_000
+MILLISECONDS_PER_PARTITION = 6
 
 _DAY = timedelta(days=1)
 _CRON = {Grain.DAY: "0 0 * * *", Grain.MONTH: "0 0 1 * *", Grain.YEAR: "0 0 1 1 *"}

@@ -26,6 +26,7 @@ from gb_pipeline.dagster_runtime.private import (
     AssetObservationData,
     StepMaterializationData,
 )
+from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
@@ -209,6 +210,7 @@ def adopt(
                 on_progress(len(outcomes))
         if on_progress is not None:
             on_progress(partitions.height - missing.height)
+        keep_status_warm(instance, [key], group.partitions)
     return marked
 
 

@@ -13,6 +13,7 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.dagster_runtime.event_log import together
+from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
 from gb_pipeline.errors import QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.datasets import bars_dataset
@@ -37,6 +38,8 @@ _LISTED = 50
 # Events of so many partitions are one transaction, or those that came in so many seconds.
 _TOGETHER = 100
 _FLUSH_SECONDS = 1.0
+# From so many partitions on a run computes what the pages show of them; a single day is quickly seen to by the page.
+_LONG = 5
 
 
 class Reporter:
@@ -108,6 +111,8 @@ class Reporter:
             rows_by_series = count_series_rows(self._store, self._group)
             for event in describe_run(self._store, self._group, rows_by_series, self._findings):
                 self._context.log_event(event)
+        if len(self._keys) >= _LONG:
+            keep_status_warm(self._context.instance, self._context.selected_asset_keys, self._group.partitions)
         if not self._failed:
             return
         rows = [{"symbol": code, "partition": item.key, "reason": item.reason} for code, item in self._failed[:_LISTED]]

@@ -153,6 +153,20 @@ def test_the_check_can_be_executed_from_the_page_and_looks_at_the_lake(build_ben
         assert [record.data["unexplained"] for record in check.metadata["worst"].records] == [5]
 
 
+def test_a_run_over_many_days_leaves_what_the_pages_show_of_them_in_dagsters_cache(build_bench):
+    bench = build_bench()
+    bench.simulation.faults.add(match="symbol=ETHUSDT", status=404, times=-1)
+    bench.run(BTC, ETH, partitions=("2024-01-01", "2024-01-06"))
+
+    def cached(path: str) -> int:
+        [record] = bench.instance.get_asset_records([dg.AssetKey(path.split("/"))])
+        group = next(iter(list_series_groups(bench.settings)))
+        status = record.asset_entry.cached_status
+        return len(status.deserialize_materialized_partition_subsets(group.partitions)) if status else 0
+
+    assert (cached(BTC), cached(ETH)) == (6, 0)
+
+
 def test_events_of_many_partitions_are_few_transactions(build_bench, monkeypatch):
     bench = build_bench()
     begun = []

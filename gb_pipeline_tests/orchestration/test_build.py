@@ -134,7 +134,7 @@ def test_each_of_five_hundred_symbols_costs_the_load_little_and_a_day_of_all_is_
 
 
 def test_a_history_that_dagster_would_choke_on_is_warned_about_when_the_definitions_load(tmp_path):
-    source = {"provider": "csv", "start": "2000-01-01", "symbols": [f"S{number:03d}" for number in range(50)]}
+    source = {"provider": "csv", "start": "2000-01-01", "symbols": [f"S{number:03d}" for number in range(99)]}
 
     with pytest.warns(ManyPartitionsWarning, match="`grain: month`"):
         build_definitions(settings(tmp_path, sources={"many": source}))

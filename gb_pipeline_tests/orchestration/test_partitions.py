@@ -146,5 +146,5 @@ def test_a_long_history_of_many_symbols_is_warned_about_and_month_is_named():
         warn_if_many("x", cut("24/7", start=date(2015, 1, 1)), 500, date(2025, 1, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_if_many("x", cut("24/7", start=date(2015, 1, 1)), 27, date(2025, 1, 1))
+        warn_if_many("x", cut("24/7", start=date(2015, 1, 1)), 164, date(2025, 1, 1))
         warn_if_many("x", cut("24/7", Grain.MONTH, date(2015, 1, 1)), 5000, date(2025, 1, 1))
