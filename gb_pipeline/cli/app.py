@@ -131,6 +131,11 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of the pipe has gone (`gb sql ... | head`); the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except OSError as error:
+        # Of disks, permissions and networks, wherever nobody knew better; no bug.
+        place = f"{error.filename}: " if error.filename else ""
+        print_error(f"{place}{error.strerror or error}", "check permissions, the disk and the network: gb doctor")
+        return ExitCode.FAILED
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     return int(code or ExitCode.OK)

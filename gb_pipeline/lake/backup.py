@@ -175,6 +175,17 @@ def plan_copy(
         CopyRefused: the destination holds something else, another lake, or is ahead.
         LakeError: what one of them holds is not known.
     """
+    try:
+        return _plan(source, destination, restore=restore, every_byte=every_byte, dry_run=dry_run)
+    except OSError as error:
+        raise LakeError(
+            f"one of both places cannot be looked at: {error.strerror or error}"
+            + (f" ({error.filename})" if error.filename else ""),
+            fix="check permissions, the disk and the network, then run it again",
+        ) from error
+
+
+def _plan(source: LakeStore, destination: LakeStore, *, restore: bool, every_byte: bool, dry_run: bool) -> Copy:
     copy_places.refuse_overlap(source, destination)
     source.storage.refuse_other_format()
     destination.storage.refuse_other_format()

@@ -10,7 +10,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -162,15 +163,11 @@ def store_pin(storage: Storage, pin: Pin, copy: bytes | None) -> Pin:
         ConfigError: the name is taken by another pin.
         LakeError: the lake cannot be written.
     """
-    try:
+    with _explained(f"pin {pin.name!r} could not be written"):
         if copy is not None:
             storage.files.put_if_absent(pin.copy_name, copy)
         if storage.files.put_if_absent(_file_name(pin.name), pin.to_json().encode()):
             return pin
-    except OSError as error:
-        raise LakeError(
-            f"pin {pin.name!r} could not be written: {error.strerror or error}", fix="see `gb doctor`"
-        ) from error
     taken = read_pin(storage, pin.name)
     same = (taken.fingerprint, taken.window, taken.resolution) == (pin.fingerprint, pin.window, pin.resolution)
     if copy is not None and taken.copy_name != pin.copy_name:
@@ -191,7 +188,8 @@ def read_pin(storage: Storage, name: str) -> Pin:
         LakeError: it is damaged.
     """
     try:
-        data = storage.files.read(_file_name(check_pin_name(name)))
+        with _explained(f"pin {name!r} could not be read"):
+            data = storage.files.read(_file_name(check_pin_name(name)))
     except FileNotFoundError:
         known = pin_names(storage)
         near = did_you_mean(near_names(name, known), "`gb pins` lists those that there are")
@@ -210,7 +208,8 @@ def read_copy(storage: Storage, pin: Pin) -> pl.DataFrame | None:
 
 def pin_names(storage: Storage) -> list[str]:
     """The names of all pins, sorted."""
-    files = (Path(name) for name, _, _ in storage.files.list(_FOLDER))
+    with _explained("the pins could not be listed"):
+        files = [Path(name) for name, _, _ in storage.files.list(_FOLDER)]
     return sorted(file.stem for file in files if file.suffix == ".json" and not file.name.startswith("."))
 
 
@@ -225,9 +224,21 @@ def remove_pin(storage: Storage, name: str) -> None:
     except LakeError:
         # One that is damaged can be removed as well.
         copy = None
-    storage.files.delete(_file_name(name))
-    if copy is not None:
-        storage.files.delete(copy)
+    with _explained(f"pin {name!r} could not be removed"):
+        storage.files.delete(_file_name(name))
+        if copy is not None:
+            storage.files.delete(copy)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Errors of the disk or the network as errors of the lake; that there is no such file means something else."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LakeError(f"{what}: {error.strerror or error}", fix="see `gb doctor`") from error
 
 
 def _file_name(name: str) -> str:

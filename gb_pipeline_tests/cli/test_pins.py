@@ -45,3 +45,10 @@ def test_what_cannot_be_pinned_is_said(gb: Gb, store: LakeStore, tmp_path: Path)
     assert gb("pin", "a/b", "sim", "-r", "1m", "--lake", tmp_path).code == 2
     assert gb("pin", "first", "nope", "-r", "1m", "--lake", tmp_path).code == 1
     assert gb("unpin", "first", "--lake", tmp_path).code == 2
+
+
+def test_a_pin_that_cannot_be_read_is_said(gb: Gb, store: LakeStore, tmp_path: Path) -> None:
+    (tmp_path / "pins" / "momentum.json").mkdir(parents=True)
+    (tmp_path / "pins" / "momentum.json" / "x.json").write_text("{}")
+    told = gb("unpin", "momentum", "--lake", tmp_path)
+    assert (told.code, "pin 'momentum' could not be" in told.err) == (1, True)

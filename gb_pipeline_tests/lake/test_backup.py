@@ -220,6 +220,19 @@ def test_objects_of_somebody_else_are_left_alone(lake: LakeStore, object_store: 
     assert there.storage.files.size("copy.json") is None
 
 
+def test_a_place_that_cannot_be_looked_at_is_an_error_of_the_copy(
+    lake: LakeStore, object_store: Store, tmp_path: Path
+) -> None:
+    there = LakeStore.at(object_store.bucket("there"), state=tmp_path / "state")
+    answer = b"<Error><Code>AccessDenied</Code><Message>No lists for you.</Message></Error>"
+    object_store.says = lambda request: ("403 Forbidden", answer, len(answer)) if request.is_listing else None
+    try:
+        with pytest.raises(LakeError, match=r"cannot be looked at: .*No lists for you"):
+            plan_copy(lake, there)
+    finally:
+        object_store.heal()
+
+
 @pytest.mark.parametrize("place", ["lake", "lake/inner", "."])
 def test_a_copy_lies_beside_what_it_is_a_copy_of(lake: LakeStore, tmp_path: Path, place: str) -> None:
     for restore in (False, True):
