@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
+from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
@@ -78,6 +79,8 @@ SYMBOL_DATA = pl.Schema(
         "listed_until": pl.Date(),
     }
 )
+# A series of which nothing but such sessions is known was removed as a whole, and is in no list.
+_GONE = [status.value for status in (SessionStatus.REMOVED, SessionStatus.CLOSED, SessionStatus.NOT_LISTED)]
 INSTRUMENTS = pl.Schema(
     {
         **dict.fromkeys((*SERIES, "exchange", "asset_class"), pl.String()),
@@ -162,7 +165,8 @@ def symbol_data(
     An intraday series of one precision is counted by its files: `record_count`, `start` and `end` are what the log
     says. Where a file holds many symbols, or a wide table hides rows of its sibling, they come from the
     ledger of sessions; `bytes` of a file of many symbols are shared out by rows. `file_path` is the folder of the files.
-    `adjustment` says what was done to the prices, `raw` or `split`; null without a bar.
+    `adjustment` says what was done to the prices, `raw` or `split`; null without a bar. A series that was removed as a whole is not
+    among them.
 
     Args:
         listed: `file_list(tables)`.
@@ -170,7 +174,9 @@ def symbol_data(
         instruments: columns of `INSTRUMENTS`; unknown instruments have an empty exchange and no asset class.
         by_log: False counts by the ledger alone, as for a moment of the past: files hold later rows as well.
     """
-    by_ledger = sessions.group_by(SERIES).agg(
+    is_gone = pl.col("status").is_in(_GONE).all() & (pl.col("status") == SessionStatus.REMOVED.value).any()
+    left = sessions.filter(~is_gone.over(SERIES)) if sessions.height else sessions
+    by_ledger = left.group_by(SERIES).agg(
         pl.col("first_timestamp").min().alias("start"),
         pl.col("last_timestamp").max().alias("end"),
         pl.col("actual").sum().alias("record_count"),

@@ -24,12 +24,15 @@ _QUERY = """
     ),
     counted as (
         select coverage.source, symbol, coverage.resolution,
-               count(*) filter (where status not in ('closed', 'not_listed')) as sessions,
-               sum(expected)::bigint as expected, sum(actual)::bigint as actual, sum(missing)::bigint as missing,
+               count(*) filter (where status not in ('closed', 'not_listed', 'removed')) as sessions,
+               count(*) filter (where status = 'removed') as removed,
+               coalesce(sum(expected) filter (where status <> 'removed'), 0)::bigint as expected,
+               sum(actual)::bigint as actual,
+               coalesce(sum(missing) filter (where status <> 'removed'), 0)::bigint as missing,
                sum(quarantined)::bigint as quarantined,
                count(*) filter (where status in ('failed', 'refused')) as bad_sessions,
                min(first_timestamp) as first, max(last_timestamp) as last,
-               max(session) filter (where actual > 0) as last_session,
+               max(session) filter (where actual > 0 or status = 'removed') as last_session,
                count(*) filter (
                    where status not in ('closed', 'not_listed') and session >= from_session and session < until_session
                ) as recorded
@@ -37,12 +40,13 @@ _QUERY = """
         group by coverage.source, symbol, coverage.resolution
     )
     select source, symbol, resolution, sessions, expected, actual, missing, coalesce(open, 0)::bigint as open, quarantined,
-           bad_sessions, first, last, last_session, recorded, coalesce(bytes, 0)::bigint as bytes
+           bad_sessions, first, last, last_session, recorded, removed, coalesce(bytes, 0)::bigint as bytes
     from counted left join explained using (source, symbol, resolution) left join symbol_data using (source, symbol, resolution)
     order by source, resolution, symbol
 """
 _NOTHING = {
-    **dict.fromkeys(("sessions", "expected", "actual", "missing", "open", "quarantined", "bad_sessions", "recorded", "bytes"), 0),
+    **dict.fromkeys(("sessions", "expected", "actual", "missing", "open", "quarantined", "bad_sessions"), 0),
+    **dict.fromkeys(("recorded", "removed", "bytes"), 0),
     **dict.fromkeys(("first", "last", "last_session"), None),
 }  # fmt: skip
 _UNKNOWN_LAG: dict[str, int | None] = {"unfetched": None, "behind_days": None, "behind_sessions": None}
@@ -58,10 +62,10 @@ def read_completeness(lake: Lake | None, settings: Settings | None, as_of: datet
 
     Returns:
         Records of `source, symbol, resolution, sessions, expected, actual, missing, open` (missing bars that nothing explains),
-        `quarantined, bad_sessions` (failed or refused), `first, last` (bars, UTC), `last_session` (with a bar), `bytes`,
-        `unfetched` (sessions that are over and were never fetched), `behind_days` and `behind_sessions` (from the last session with
-        a bar to the last one that is over). The last three are None where gb.yaml does not have the series; the two about lag also
-        where nothing is stored.
+        `quarantined, bad_sessions` (failed or refused), `removed` (sessions that lost their bars on purpose, in none of the
+        others), `first, last` (bars, UTC), `last_session` (with a bar, or removed), `bytes`, `unfetched` (sessions that are over
+        and were never fetched), `behind_days` and `behind_sessions` (from the last session to the last one that is over). The last
+        three are None where gb.yaml does not have the series; the two about lag also where nothing is stored.
     """
     now = as_of or datetime.now(UTC)
     sources = settings.sources if settings is not None else {}
@@ -78,7 +82,13 @@ def read_completeness(lake: Lake | None, settings: Settings | None, as_of: datet
                 rows.setdefault(
                     key, {"source": name, "symbol": symbol.code, "resolution": resolution.value, **_NOTHING}
                 )
-    return [_with_lag(row, spans.get((row["source"], row["resolution"]))) for row in rows.values()]
+    known = [row for row in rows.values() if row["sessions"] or not row["removed"] or _is_configured(row, spans)]
+    return [_with_lag(row, spans.get((row["source"], row["resolution"]))) for row in known]
+
+
+def _is_configured(row: dict[str, Any], spans: dict[tuple[str, str], _ExpectedSessions]) -> bool:
+    span = spans.get((row["source"], row["resolution"]))
+    return span is not None and row["symbol"] in span.codes
 
 
 def _with_lag(row: dict[str, Any], span: _ExpectedSessions | None) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def choose_resolution(lake: Lake, source: str, symbol: str, requested: str | Non
         return Resolution.parse(requested)
     rows = lake.symbols(source)
     stored = [Resolution(name) for name in rows.filter(rows["symbol"] == symbol)["resolution"]]
+    stored = stored or [Resolution(name) for name in lake.removals(source, symbol)["resolution"]]
     if not stored:
         raise UnknownSeries(f"nothing is stored as {source}:{symbol}", fix="`gb status` lists what there is")
     return min(stored, key=list(Resolution).index)
@@ -126,6 +127,8 @@ def _explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str, str
         yield "", "content", "there is none" if as_of is None else f"none was known at {format_value(as_of)} UTC"
     else:
         yield from _content_lines(explanation.bar)
+    if explanation.removal is not None:
+        yield from _removal_lines(explanation)
     if explanation.override is not None:
         yield from _correction_lines(explanation.override)
     if explanation.place is not None:
@@ -148,6 +151,21 @@ def _explanation_lines(explanation: Explanation) -> Iterator[tuple[str, str, str
         if explanation.asked["message"]:
             yield "", "error", explanation.asked["message"]
     yield from _change_lines(explanation)
+
+
+def _removal_lines(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
+    from gb_pipeline.lake.removals import Action
+
+    row = explanation.removal or {}
+    yield "removed", "at", _format_cell(row["known_at"])
+    yield "", "how", f"renamed to {row['renamed_to']}" if row["renamed_to"] else row["action"]
+    yield "", "reason", row["reason"]
+    if row["action"] != Action.PURGED.value:
+        yield "", "before", "`--as-of` a moment before shows it"
+    if row["renamed_to"]:
+        yield "", "now", f"it stands under {row['source']}:{row['renamed_to']}"
+    else:
+        yield "", "get it back", f"gb fetch {row['source']} {row['symbol']} -r {row['resolution']} --again"
 
 
 def _correction_lines(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

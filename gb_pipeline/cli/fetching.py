@@ -73,6 +73,7 @@ class Fetching:
                         backlog.jobs(),
                         on_outcome=tell,
                         on_answer=show_answer,
+                        again=backlog.again,
                     )
             except (KeyboardInterrupt, SystemExit):
                 self._say_what_is_left(backlog, answered)

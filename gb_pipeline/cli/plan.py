@@ -101,6 +101,16 @@ def describe_nothing_missing(backlog: Backlog) -> str:
     if not backlog.settled:
         return f"{name}: nothing to fetch: no bar has closed from {backlog.start} on"
     sessions = format_count(backlog.settled, "session")
+    if backlog.removed:
+        rest = (
+            f"{backlog.settled - backlog.removed:,} are stored"
+            if backlog.settled > backlog.removed
+            else "none is stored"
+        )
+        return (
+            f"{name}: nothing to fetch: {format_count(backlog.removed, 'session')} since {backlog.start} were removed on purpose"
+            f" (`gb removals`; `--again` brings them back), and of the others {rest}"
+        )
     if backlog.empty:
         return (
             f"{name}: nothing to fetch: of {sessions} since {backlog.start} {backlog.settled - backlog.empty:,} are stored, and"

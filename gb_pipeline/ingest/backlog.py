@@ -43,6 +43,8 @@ class Why(StrEnum):
     EXPIRED = "empty, long ago"
     MORE_BARS = "with new bars"
     AGAIN = "asked for again"
+    BACK = "removed before"
+    """Removed on purpose, and asked for again, which brings it back."""
     RECENT = "closed lately"
     """Stored, and among the newest sessions, which the source may still change."""
     NOT_LISTED = "not listed"
@@ -64,6 +66,7 @@ class Backlog:
         days: the sessions that were looked at: `session`, `following` (where the next one begins, or all ends), `ends` (when the
             last bar of each has closed), and `finished` (whether that has been).
         empty: how many of the settled sessions are empty: the vendor was asked, and had nothing.
+        removed: how many of them were removed on purpose.
     """
 
     source: SourceSettings
@@ -76,6 +79,7 @@ class Backlog:
     again: bool
     days: pl.DataFrame = field(repr=False)
     empty: int = 0
+    removed: int = 0
 
     @property
     def wanted(self) -> pl.DataFrame:
@@ -142,7 +146,7 @@ def find_backlog(
         symbols: of the source.
         start: first day.
         end: first day that is not wanted any more; everything that has begun by default.
-        again: every session, also those that are stored.
+        again: every session, also those that are stored or were removed on purpose.
         recent: so many of the newest sessions that have ended, of the range, also where they are stored.
 
     Raises:
@@ -164,14 +168,15 @@ def find_backlog(
     rows = rows.with_columns(_why(again=again).alias("why"))
     if recent:
         newest = days.filter("finished")["session"].tail(recent)
-        is_recent = pl.col("listed") & pl.col("session").is_in(newest.implode())
+        is_recent = pl.col("listed") & ~_is_removed() & pl.col("session").is_in(newest.implode())
         rows = rows.with_columns(pl.when(is_recent).then(pl.lit(Why.RECENT.value)).alias("recent"))
         rows = rows.with_columns(pl.coalesce("why", "recent").alias("why"))
     sessions = rows.select(*_KEYS, "why").filter(pl.col("why").is_not_null())
     empty = rows.filter("listed", pl.col("why").is_null(), pl.col("status") == SessionStatus.EMPTY.value).height
     settled = rows.filter("listed").height - sessions.filter(pl.col("why") != Why.NOT_LISTED.value).height
+    removed = rows.filter("listed", pl.col("why").is_null(), _is_removed()).height
     end = days["following"][-1] if days.height else last
-    return Backlog(source, resolution, tuple(symbols), first, end, sessions, settled, again, days, empty)
+    return Backlog(source, resolution, tuple(symbols), first, end, sessions, settled, again, days, empty, removed)
 
 
 def is_confirmed(now: datetime, expires_days: int | None = None) -> pl.Expr:
@@ -284,7 +289,9 @@ def _why(*, again: bool) -> pl.Expr:
 
     return (
         pl.when(~pl.col("listed"))
-        .then(pl.when(status.ne_missing(SessionStatus.NOT_LISTED.value)).then(because(Why.NOT_LISTED)))
+        .then(pl.when(status.ne_missing(SessionStatus.NOT_LISTED.value) & ~_is_removed()).then(because(Why.NOT_LISTED)))
+        .when(_is_removed())
+        .then(because(Why.BACK) if again else pl.lit(None, pl.String))
         .when(pl.lit(again))
         .then(because(Why.AGAIN))
         # Recorded when the calendar or the listing of the symbol was another one.
@@ -301,6 +308,10 @@ def _why(*, again: bool) -> pl.Expr:
         .when(~pl.col("confirmed"))
         .then(because(Why.OPEN_GAPS))
     )
+
+
+def _is_removed() -> pl.Expr:
+    return (pl.col("status") == SessionStatus.REMOVED.value).fill_null(False)
 
 
 def _step_of(sessions: pl.Expr, resolution: Resolution) -> pl.Expr:

@@ -23,7 +23,9 @@ from gb_pipeline.ingest.batch_writer import BatchWriter
 from gb_pipeline.ingest.fetcher import Fetcher
 from gb_pipeline.ingest.job import Chunk, Fetch, Job, Outcome, Progress, chunk_jobs, request_window
 from gb_pipeline.ingest.recorder import Recorder
+from gb_pipeline.ingest.removed import find_removed, removed_reports_of, without_removed
 from gb_pipeline.ingest.splits import prepare_splits
+from gb_pipeline.lake import ledger
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
@@ -46,8 +48,9 @@ def ingest(
     run_id: str | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_answer: Callable[[Chunk], None] | None = None,
+    again: bool = False,
 ) -> list[Outcome]:
-    """Fetch, validate and store.
+    """Fetch, validate and store. Sessions that were removed on purpose are left out.
 
     Args:
         store: where to; its clock is the present, of which bars are still open and which days have begun.
@@ -57,6 +60,7 @@ def ingest(
         run_id: kept with refused rows and fetches.
         on_outcome: called as soon as a job is stored, in the order in which they are.
         on_answer: called as soon as the answer to a chunk has come, well or not, which may be long before it is stored.
+        again: also sessions that were removed on purpose, which brings them back.
 
     Returns:
         One outcome per job, in the order of the jobs. Nothing raises for vendor trouble.
@@ -70,7 +74,7 @@ def ingest(
         >>> ingest(LakeStore.at("data"), settings.source("coinbase"), Resolution.MINUTE, [day])[0].ok
         True
     """
-    run = _Run(store, source, resolution, jobs, provider, run_id, on_outcome, on_answer)
+    run = _Run(store, source, resolution, jobs, provider, run_id, on_outcome, on_answer, again=again)
     return asyncio.run(run.run())
 
 
@@ -87,15 +91,22 @@ class _Run:
         run_id: str | None,
         on_outcome: Callable[[Outcome], None] | None,
         on_answer: Callable[[Chunk], None] | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         self.store, self.source, self.resolution = store, source, resolution
         self.rules = source.rules(resolution)
         self.recorder = Recorder(store, source, run_id)
         self._given_provider = provider
         self._on_answer = on_answer
-        self._chunks = chunk_jobs(jobs, self.rules)
+        self._planned_at = ledger.newest_moment(store.tables, resolution)
+        removed = find_removed(store, source.name, resolution, [] if again else jobs)
+        self._chunks = without_removed(chunk_jobs(jobs, self.rules), removed, self.rules)
         counts = Counter(chunk.job for chunk in self._chunks)
-        self._progress = [Progress(job, counts[position], on_outcome) for position, job in enumerate(jobs)]
+        self._progress = [
+            Progress(job, counts[position], on_outcome, removed_reports_of(job, removed))
+            for position, job in enumerate(jobs)
+        ]
         self._listings = {job.symbol.code: source.listing(job.symbol) for job in jobs}
 
     async def run(self, *, splits_settled: bool = False) -> list[Outcome]:
@@ -147,7 +158,9 @@ class _Run:
         fetcher = Fetcher(self.recorder, provider, self.resolution, self.rules, self._listings, blocked, self._progress)
         # A provider that was given may be less than the protocol asks for.
         zone = provider.stamp_zone if isinstance(provider, Provider) else None
-        writer = BatchWriter(self.recorder, self.resolution, self.rules, self._listings, self._progress, zone)
+        writer = BatchWriter(
+            self.recorder, self.resolution, self.rules, self._listings, self._progress, self._planned_at, zone
+        )
         batch: list[Fetch] = []
         rows, since = 0, time.monotonic()
         async with aclosing(fetcher.fetch_all(self._chunks)) as stream:

@@ -40,6 +40,7 @@ class BatchWriter:
         rules: by which they are validated.
         listings: first session and end of each symbol, where they are known.
         progress: of each job, which is told what became of its chunks.
+        planned_at: when it was decided what to ask for.
         stamp_zone: the zone in which stamps without an offset were read, where gb.yaml can say it.
     """
 
@@ -48,6 +49,7 @@ class BatchWriter:
     rules: BarRules
     listings: Mapping[str, tuple[date | None, date | None]]
     progress: Sequence[Progress]
+    planned_at: datetime | None = None
     stamp_zone: str | None = None
 
     @property
@@ -89,6 +91,7 @@ class BatchWriter:
                 run_id=self.recorder.run_id,
                 listings=self.listings,
                 rows_read=_rows_read(group),
+                planned_at=self.planned_at,
             )
         except WindowRefused as refusal:
             if len(group) > 1:

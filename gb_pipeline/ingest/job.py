@@ -173,11 +173,13 @@ class Progress:
     Attributes:
         chunks: how many the job has.
         on_outcome: who waits for its outcome, if anybody does.
+        removed: sessions of it that were removed on purpose, and are not asked for.
     """
 
     job: Job
     chunks: int
     on_outcome: Callable[[Outcome], None] | None = None
+    removed: Sequence[SessionReport] = ()
     _reported: bool = False
     _done: int = 0
     _sessions: list[SessionReport] = field(default_factory=list)
@@ -244,7 +246,7 @@ class Progress:
             symbol=self.job.symbol,
             start=self.job.start,
             end=self.job.end,
-            sessions=tuple(sorted(self._sessions, key=lambda session: session.session)),
+            sessions=tuple(sorted([*self.removed, *self._sessions], key=lambda session: session.session)),
             error=self._error,
             deferred=self._deferred,
             latency_ms=sum(record.latency_ms for record in self._records),

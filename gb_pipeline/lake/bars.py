@@ -21,6 +21,7 @@ from gb_pipeline.lake.bars_request import BarsRequest, count_by_symbol, validate
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.expectation import expect
+from gb_pipeline.lake.held_back import describe_held, find_held, hold_back, late_rows
 from gb_pipeline.lake.merge import KEY, MergeResult, merge
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
@@ -32,7 +33,7 @@ from gb_pipeline.lake.stored import (
     refuse_unrecorded,
     window_files,
 )
-from gb_pipeline.market.moments import MICROSECOND, microseconds
+from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.quality.bars import ValidationResult
@@ -67,7 +68,7 @@ def write(
         afterwards=writer.afterwards,
     )
     if writer.merged.late.height:
-        _quarantine(tables, request, _late_rows(writer.merged.late), clock)
+        _quarantine(tables, request, late_rows(writer.merged.late, writer.held), clock)
     return report
 
 
@@ -88,6 +89,7 @@ class _Writer:
         self.override = override
         self.expectation = expect(rules, request.window, request.earliest)
         self.merged: MergeResult
+        self.held: pl.DataFrame
         self.view: Tables
         self.noted: pl.DataFrame | None = None
 
@@ -98,12 +100,14 @@ class _Writer:
         self._correct(draft)
         files = window_files(draft.base, self.request.source, self.request.symbols, self.expectation.hull)
         recorded = self._recorded_sessions()
+        self.held = find_held(recorded, self.request.planned_at)
         if files.height and (report := self._report_if_unchanged(recorded)) is not None:
             return report
         stored, file_rows = self._read_stored(draft, files)
         inside = filter_window(stored, self.request.window)
         refused = pl.concat([self.validation.bad[KEY], self._unlisted(inside), self._in_doubt(inside)])
         merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
+        merged = hold_back(merged, self.held)
         if self.override is not None:
             self.override.refuse_if_changed(inside)
             # A correction does not say that the vendor returns the bar.
@@ -117,11 +121,13 @@ class _Writer:
         try:
             size = self._fill_draft(draft, files, file_rows) if not merged.is_empty else 0
         finally:
-            sessions = description.result()
+            sessions = describe_held(description.result(), self.held)
         version = None if merged.is_empty else draft.base.version + 1
         ledger_rows = self._ledger_rows(sessions, version)
         if self.override is not None:
             ledger_rows = overrides.keep_recorded(ledger_rows, recorded)
+        if self.held.height:
+            ledger_rows = ledger_rows.join(self.held, on=["symbol", "session"], how="anti", maintain_order="left")
         if version is None and not self.tables.storage.in_bucket:
             ledger.append_changed(self.tables, ledger_rows, recorded, clock=self.clock)
         else:
@@ -129,7 +135,7 @@ class _Writer:
             changed = ledger.select_changed(ledger_rows, recorded)
             self.noted = ledger_notes.carry(draft, self.view, changed)
         if self.override is not None:
-            draft.set_transaction(self.override.transaction, microseconds(draft.stamp))
+            self.override.apply(draft)
         return self._report(sessions, merged, counts, version, size)
 
     def _correct(self, draft: Draft) -> None:
@@ -337,13 +343,6 @@ def _quarantine(tables: Tables, request: BarsRequest, bad: pl.DataFrame, clock: 
         quarantined_at=max(request.earliest, clock()),
         run_id=request.run_id,
         clock=clock,
-    )
-
-
-def _late_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    row = pl.struct("timestamp", *CONTENT).struct.json_encode()
-    return rows.select(
-        "symbol", "session", "timestamp", pl.lit([quarantine.FETCHED_BEFORE_STORED]).alias("reasons"), row.alias("row")
     )
 
 

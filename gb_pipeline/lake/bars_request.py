@@ -34,6 +34,7 @@ class BarsRequest:
         rows_read: by symbol, rows that were read for its answer, where these are more than the answer has.
         run_id: of the run that made the request.
         listings: first session, and first session without it, by symbol.
+        planned_at: when it was decided what to request: sessions that were removed later stay so.
     """
 
     source: str
@@ -44,6 +45,7 @@ class BarsRequest:
     run_id: str | None
     listings: Mapping[str, Listing]
     rows_read: Mapping[str, int] = field(default_factory=dict)
+    planned_at: datetime | None = None
 
     @property
     def earliest(self) -> datetime:

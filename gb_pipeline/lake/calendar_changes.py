@@ -86,7 +86,8 @@ def find_calendar_changes(store: LakeStore, source: str, rules: BarRules) -> pl.
         'now a session'
     """
     recorded = ledger.current(store.tables, source, rules.resolution)
-    recorded = recorded.filter(pl.col("status") != SessionStatus.NOT_LISTED.value)
+    told = [SessionStatus.NOT_LISTED.value, SessionStatus.REMOVED.value]
+    recorded = recorded.filter(~pl.col("status").is_in(told))
     first, last = recorded["session"].min(), recorded["session"].max()
     if not isinstance(first, date) or not isinstance(last, date):
         return pl.DataFrame(schema=CHANGES)

@@ -13,7 +13,7 @@ from enum import StrEnum
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, LakeError
-from gb_pipeline.lake import overrides
+from gb_pipeline.lake import overrides, removals
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.version_rows import BAR_KEY, NUMBERS, VERSIONS, WIDE, Between, VersionQuery, by_resolution
 from gb_pipeline.market.moments import from_microseconds, instant_literal
@@ -40,6 +40,8 @@ class ChangeKind(StrEnum):
     """The vendor returns it again, as it was."""
     CORRECTED = "corrected"
     """An override gave it another content, or was taken back."""
+    REMOVED = "removed"
+    """It was removed on purpose, or stands under another symbol since; it has no new content."""
 
 
 CHANGES = pl.Schema(
@@ -86,7 +88,25 @@ def read_changes(
         new = _read_moments(query, snapshots, KNOWN_AT, since, until)
         if new.height:
             changes.append(_pair(new, _replaced(query.near(new), snapshots, new, since, until)))
+        if any(removals.happened(snapshot, since, until) for snapshot in snapshots.values()):
+            changes.append(_removed(_read_moments(query, snapshots, SUPERSEDED_AT, since, until), new))
     return _name_corrections(tables, pl.concat(changes).sort(_ORDER), source, symbols)
+
+
+def _removed(ended: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Versions that ended without another one in their place, columns of `CHANGES`."""
+    gone = ended.join(new, left_on=[*BAR_KEY, SUPERSEDED_AT], right_on=[*BAR_KEY, KNOWN_AT], how="anti")
+    return (
+        gone.select(
+            *BAR_KEY,
+            pl.lit(ChangeKind.REMOVED.value).alias("kind"),
+            *(pl.col(name).alias(f"old_{name}") for name in CONTENT),
+            *(pl.lit(None, kind).alias(f"new_{name}") for name, kind in NUMBERS.items()),
+            pl.col(SUPERSEDED_AT).alias(KNOWN_AT),
+        )
+        .select(CHANGES.names())
+        .cast(CHANGES)
+    )
 
 
 def _name_corrections(
@@ -97,7 +117,10 @@ def _name_corrections(
     if corrections.is_empty() or changes.is_empty():
         return changes
     joined = changes.join(corrections, on=[*BAR_KEY, KNOWN_AT], how="left", maintain_order="left")
-    kind = pl.when("is_corrected").then(pl.lit(ChangeKind.CORRECTED.value)).otherwise("kind")
+    # One that is deleted ends with its correction, and one that is renamed begins with it.
+    edges = [ChangeKind.REMOVED.value, ChangeKind.ADDED.value]
+    is_corrected = pl.col("is_corrected") & ~pl.col("kind").is_in(edges)
+    kind = pl.when(is_corrected).then(pl.lit(ChangeKind.CORRECTED.value)).otherwise("kind")
     return joined.with_columns(kind.alias("kind")).select(CHANGES.names())
 
 

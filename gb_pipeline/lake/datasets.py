@@ -87,6 +87,14 @@ OVERRIDES = Dataset(
     order=("symbol", "timestamp"),
     statistics=("symbol", "timestamp"),
 )
+REMOVALS = Dataset(
+    name="removals",
+    columns=schema.REMOVALS,
+    key=("removal_id",),
+    partition_by=("source",),
+    order=("symbol", "resolution"),
+    statistics=("symbol",),
+)
 
 ALL = Datasets(
     [
@@ -101,6 +109,7 @@ ALL = Datasets(
         FETCHES,
         CORPORATE_ACTIONS,
         OVERRIDES,
+        REMOVALS,
     ]
 )
 

@@ -9,27 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 import polars as pl
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.applied import APPLIED_AT, apply, read_applied
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
-from gb_pipeline.market.moments import from_microseconds, instant_literal
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.storage import append, reading
-from gb_pipeline.storage.commit import Clock, wall_clock
+from gb_pipeline.storage.commit import Clock, Draft, wall_clock
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
 
 BAR = ["source", "symbol", "resolution", "timestamp"]
-_APPLIED = "applied_at"
 _COLUMNS = polars_schema(OVERRIDES.columns)
 OVERRIDE_LIST = pl.Schema({**_COLUMNS, "known_at": pl.Datetime("us", "UTC")})
-_IN_FORCE = pl.Schema({**OVERRIDE_LIST, _APPLIED: pl.Datetime("us", "UTC")})
-# An entry of bars names an override as an application transaction, whose number is its moment.
-_TRANSACTION = "override "
+_IN_FORCE = pl.Schema({**OVERRIDE_LIST, APPLIED_AT: pl.Datetime("us", "UTC")})
+_KIND, _ID = "override", "override_id"
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ class Override:
     seen: datetime
     vendor_since: datetime | None
 
-    @property
-    def transaction(self) -> str:
-        """What the entry of the bars calls it."""
-        return _TRANSACTION + str(self.row["override_id"][0])
+    def apply(self, draft: Draft) -> None:
+        """Let the entry of the bars name it."""
+        apply(draft, _KIND, str(self.row[_ID][0]))
 
     def replace_in(self, in_force: pl.DataFrame) -> pl.DataFrame:
         """What is in force once this is."""
@@ -82,7 +81,7 @@ def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
     """
     rows = _newest_telling(_read_rows(tables, source, symbols, None))
     moments = _applied_by_resolution(tables, rows)
-    named = rows.drop("known_at").join(moments, on=["resolution", "override_id"]).rename({_APPLIED: "known_at"})
+    named = rows.drop("known_at").join(moments, on=["resolution", "override_id"]).rename({APPLIED_AT: "known_at"})
     return named.select(OVERRIDE_LIST.names()).sort("known_at", *BAR)
 
 
@@ -118,8 +117,30 @@ def read_in_force(
         return pl.DataFrame(schema=_IN_FORCE)
     rows = _newest_telling(_read_rows(tables, source, symbols, window))
     rows = rows.join(applied, on=["resolution", "override_id"])
-    last = rows.sort(_APPLIED).unique(BAR, keep="last")
+    last = rows.sort(APPLIED_AT).unique(BAR, keep="last")
     return last.filter(~pl.col("withdrawn")).select(_IN_FORCE.names())
+
+
+def withdraw(tables: Tables, draft: Draft, in_force: pl.DataFrame, reason: str, *, clock: Clock = wall_clock) -> None:
+    """Take overrides back in an entry that ends their bars.
+
+    Args:
+        draft: of a table of bars; its stamp must not change any more.
+        in_force: from `read_in_force`.
+    """
+    ids = pl.Series(_ID, [uuid4().hex[:16] for _ in range(in_force.height)], pl.String())
+    ended = in_force.with_columns(
+        ids, pl.lit(reason).alias("reason"), pl.lit(True).alias("withdrawn"),
+        *(pl.col(f"vendor_{name}").alias(f"corrected_{name}") for name in CONTENT),
+    )  # fmt: skip
+    come_into_force(tables, draft, ended, clock=clock)
+
+
+def come_into_force(tables: Tables, draft: Draft, rows: pl.DataFrame, *, clock: Clock = wall_clock) -> None:
+    """Append overrides, each with an id of its own, and let an entry of the bars name all of them."""
+    append.append(tables[OVERRIDES.name], rows.select(_COLUMNS.names()), clock=clock)
+    for override_id in rows[_ID]:
+        apply(draft, _KIND, override_id)
 
 
 def correct(good: pl.DataFrame, in_force: pl.DataFrame) -> pl.DataFrame:
@@ -213,22 +234,11 @@ def _applied_by_resolution(tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _applied(snapshot: Snapshot, resolution: Resolution) -> pl.DataFrame:
     """The overrides that entries of a table of bars name, and since when."""
-    moments = {
-        name.removeprefix(_TRANSACTION): from_microseconds(number)
-        for name, number in snapshot.transactions.items()
-        if name.startswith(_TRANSACTION)
-    }
-    if not moments:
-        return _no_applied()
-    found = {
-        "override_id": list(moments),
-        "resolution": [resolution.value] * len(moments),
-        _APPLIED: list(moments.values()),
-    }
-    return pl.DataFrame(found, schema=_no_applied().schema)
+    named = read_applied(snapshot, _KIND, _ID)
+    return named.select(_ID, pl.lit(resolution.value).alias("resolution"), APPLIED_AT)
 
 
 def _no_applied() -> pl.DataFrame:
     return pl.DataFrame(
-        schema={"override_id": pl.String(), "resolution": pl.String(), _APPLIED: pl.Datetime("us", "UTC")}
+        schema={"override_id": pl.String(), "resolution": pl.String(), APPLIED_AT: pl.Datetime("us", "UTC")}
     )

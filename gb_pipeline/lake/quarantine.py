@@ -22,6 +22,8 @@ from gb_pipeline.storage.table import Tables
 
 # The reason of rows that a later request has overtaken: they were fetched before what is stored was.
 FETCHED_BEFORE_STORED = "fetched_before_stored"
+# The reason of rows of sessions that were removed on purpose while they were fetched.
+REMOVED_MEANWHILE = "removed_meanwhile"
 
 
 def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:

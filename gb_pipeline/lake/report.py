@@ -69,6 +69,7 @@ class SessionStatus(StrEnum):
     NOT_LISTED = "not_listed"
     REFUSED = "refused"
     FAILED = "failed"
+    REMOVED = "removed"
     DEFERRED = "deferred"
 
 

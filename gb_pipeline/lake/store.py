@@ -22,6 +22,7 @@ from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
+from gb_pipeline.lake.series_changes import SeriesChanges
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, polars_schema
 from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
@@ -42,7 +43,7 @@ Symbols = Symbol | str | Sequence[Symbol | str]
 FetchedAt = datetime | Mapping[str, datetime] | None
 
 
-class LakeStore:
+class LakeStore(SeriesChanges):
     """A lake that can be written.
 
     Any number of processes may write one lake at once; a window is decided anew when somebody else changed the table.
@@ -84,6 +85,7 @@ class LakeStore:
         run_id: str | None = None,
         listings: Mapping[str, Listing] | None = None,
         rows_read: Mapping[str, int] | None = None,
+        planned_at: datetime | None = None,
     ) -> WriteReport:
         """Validate and store everything that a source has for some symbols in a window. Idempotent.
 
@@ -104,6 +106,8 @@ class LakeStore:
             listings: first session, and first session without it, by symbol.
             rows_read: by symbol, rows that were read for its answer, where that is more than the frame has (the lines of a whole
                 file): `rules.max_bad_fraction` of rows without a session is a share of these.
+            planned_at: when it was decided to request them: what was removed on purpose later stays so, and rows of it go to
+                quarantine. By default everything is stored.
 
         Returns:
             The report; `version` is None when no bar had to be committed.
@@ -137,6 +141,7 @@ class LakeStore:
             run_id=run_id,
             listings=listings or {},
             rows_read=rows_read or {},
+            planned_at=planned_at,
         )
         refuse_other_adjustment(self.tables, source, parsed, codes, bar_rules.adjustment)
         return bars.write(self.tables, request, _with_symbol(frame, codes), bar_rules, self.clock)

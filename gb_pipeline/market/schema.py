@@ -208,7 +208,7 @@ SESSIONS = pa.schema(
         _field("quarantined", pa.int64(), "rows refused in the last fetch of this session"),
         _field("warnings", pa.int64(), "rows stored although they look suspicious"),
         _field("withdrawn", pa.int64(), "stored bars that the vendor no longer returns"),
-        _field("status", pa.string(), "complete, partial, empty, closed, not_listed, refused or failed"),
+        _field("status", pa.string(), "complete, partial, empty, closed, not_listed, refused, failed or removed"),
         _field("fingerprint", pa.int64(), "of the session's content; null without rows", nullable=True),
         _field("first_timestamp", TIMESTAMP, "first bar", nullable=True),
         _field("last_timestamp", TIMESTAMP, "last bar", nullable=True),
@@ -255,6 +255,23 @@ OVERRIDES = pa.schema(
         _field("reason", pa.string(), "why, in the words of who did it"),
         _field("withdrawn", pa.bool_(), "whether it takes back the override before it"),
         _field("override_id", pa.string(), "names it; it holds once an entry of the bars names it too"),
+    ]
+)
+
+# What was taken out of the bars on purpose. A row holds once an entry of the bars names its `removal_id`.
+REMOVALS = pa.schema(
+    [
+        *_SERIES,
+        _RESOLUTION,
+        _field("precision", pa.string(), "standard or wide: of which sibling table"),
+        _field("action", pa.string(), "deleted, renamed, purged, or restored: sessions that may be fetched again"),
+        _field("renamed_to", pa.string(), "the symbol under which the bars stand since", nullable=True),
+        _field("first_session", pa.date32(), "first session that it concerns", nullable=True),
+        _field("last_session", pa.date32(), "last session that it concerns", nullable=True),
+        _field("sessions", pa.int64(), "how many of them"),
+        _field("bars", pa.int64(), "bars that ended with it; of a purge, versions of bars that are gone"),
+        _field("reason", pa.string(), "why, in the words of who did it"),
+        _field("removal_id", pa.string(), "names it; it holds once an entry of the bars names it too"),
     ]
 )
 

@@ -21,8 +21,9 @@ import polars as pl
 
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError
-from gb_pipeline.lake import fetches, quarantine, versions
+from gb_pipeline.lake import fetches, quarantine, removals, versions
 from gb_pipeline.lake.datasets import bars_dataset
+from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.market.moments import MICROSECOND, instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
@@ -98,6 +99,7 @@ class Explanation:
         override: the correction that holds, or held at the moment, as a row of `Lake.overrides`; None without one. Kept responses
             are then compared with what the vendor says, not with the corrected bar.
         corrections: `replaced_at` of those `restatements` that an override made or took back.
+        removal: why there is no bar, as a row of `Lake.removals`, where its session was removed on purpose.
     """
 
     source: str
@@ -116,6 +118,7 @@ class Explanation:
     quarantine: list[dict[str, Any]]
     override: dict[str, Any] | None = None
     corrections: frozenset[datetime] = frozenset()
+    removal: dict[str, Any] | None = None
 
 
 def explain(
@@ -183,6 +186,7 @@ class _Explaining:
         said = bar
         if bar is not None and override is not None:
             said = bar | {name: override[f"vendor_{name}"] for name in CONTENT}
+        session = self._session(when)
         brought, later = (known[-1:], []) if bar is None else _split_by_version(known, bar, history)
         return Explanation(
             source=self.source,
@@ -192,7 +196,7 @@ class _Explaining:
             as_of=self.as_of,
             bar=bar,
             place=None if bar is None else self._place(bar, history),
-            session=self._session(when),
+            session=session,
             delivered=self._origin(brought, said, when),
             latest=self._examine(later[-1], said, when) if later else None,
             later=len(later),
@@ -203,6 +207,7 @@ class _Explaining:
             quarantine=self._refused_rows(when),
             override=override,
             corrections=frozenset(self._overrides(when)["known_at"]),
+            removal=self._removal(session) if bar is None else None,
         )
 
     def _bar(self, moment: datetime) -> dict[str, Any] | None:
@@ -251,10 +256,15 @@ class _Explaining:
             rows = rows.filter(pl.col("session") == day)
         else:
             rows = rows.filter((pl.col("first_timestamp") <= when) & (pl.col("last_timestamp") >= when))
+        gaps = self.lake.gaps(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
+        here = gaps.filter((pl.col("start") <= when) & (pl.col("end") > when))
+        if rows.is_empty() and self.settings is None and here.height:
+            # A session without a bar has a gap.
+            rows = self.lake.coverage(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
+            rows = rows.filter(pl.col("session") == here["session"][0])
         if rows.is_empty():
             return None
-        gaps = self.lake.gaps(self.source, self.symbol, self.resolution, *days, as_of=self.as_of)
-        reason = gaps.filter((pl.col("start") <= when) & (pl.col("end") > when))["reason"]
+        reason = here["reason"]
         return rows.row(0, named=True) | {"gap": reason.item(0) if len(reason) else None}
 
     def _newest_fetch(self, when: datetime) -> dict[str, Any] | None:
@@ -275,6 +285,16 @@ class _Explaining:
         return self.lake.overrides(self.source, self.symbol).filter(
             (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)
         )
+
+    def _removal(self, session: dict[str, Any] | None) -> dict[str, Any] | None:
+        if session is None or session["status"] != SessionStatus.REMOVED.value:
+            return None
+        listed = self.lake.removals(self.source, self.symbol)
+        rows = removals.covering(listed, self.resolution, session["session"])
+        rows = rows.filter(pl.col("action") != removals.Action.RESTORED.value)
+        if self.as_of is not None:
+            rows = rows.filter(pl.col("known_at") <= instant_literal(self.as_of))
+        return rows.row(-1, named=True) if rows.height else None
 
     def _refused_rows(self, when: datetime) -> list[dict[str, Any]]:
         same = (pl.col("resolution") == self.resolution.value) & (pl.col("timestamp") == when)

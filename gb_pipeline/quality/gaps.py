@@ -27,6 +27,7 @@ class GapReason(StrEnum):
     NOT_LISTED = "not_listed"
     NO_TRADE = "no_trade"
     VENDOR_EMPTY = "vendor_empty"
+    REMOVED = "removed"
     FETCH_FAILED = "fetch_failed"
     UNKNOWN = "unknown"
 
@@ -36,6 +37,7 @@ MEANINGS: Mapping[GapReason, str] = {
     GapReason.NOT_LISTED: "before the symbol's listing, or after it ended",
     GapReason.NO_TRADE: "nothing traded: this vendor publishes no bar then",
     GapReason.VENDOR_EMPTY: "the vendor's well-formed answer was empty",
+    GapReason.REMOVED: "taken out on purpose; see `gb removals`",
     GapReason.FETCH_FAILED: "the fetch failed; fetch it again",
     GapReason.UNKNOWN: "no explanation, or the row was refused; see `quarantine`, and fetch it again",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.lake import overrides, pins
+from gb_pipeline.lake import overrides, pins, removals
 from gb_pipeline.lake.changes import moment_of_version, read_changes
 from gb_pipeline.lake.pins import Pin
 from gb_pipeline.lake.store import LakeStore
@@ -140,6 +140,20 @@ class HistoryReader:
         """
         selection = Selection.of(source, symbols, None, None, None, clock=self._store.clock)
         return overrides.read(self._store.tables, selection.source, selection.symbols)
+
+    def removals(self, source: str | None = None, symbols: Symbols | None = None) -> pl.DataFrame:
+        """What was taken out of the bars on purpose, in the order in which it happened; a row for each table of bars.
+
+        Returns:
+            `source, symbol, resolution, precision` (`standard` or `wide`), `action` (`deleted`, `renamed`, `purged`, or `restored`:
+            its sessions may be fetched again), `renamed_to`, `first_session`, `last_session` (Date), `sessions`, `bars` (of a
+            purge, versions of bars), `reason`, `removal_id`, `known_at` (Datetime us UTC, since when).
+
+        Example:
+            >>> lake.removals("coinbase").select("symbol", "action", "bars", "reason")
+        """
+        selection = Selection.of(source, symbols, None, None, None, clock=self._store.clock)
+        return removals.read(self._store.tables, selection.source, selection.symbols)
 
     def _moment(self, value: Moment | int | None, selection: Selection) -> datetime | None:
         if isinstance(value, int):

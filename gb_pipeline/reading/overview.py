@@ -49,13 +49,7 @@ def summarize(store: LakeStore) -> Overview:
     found = pl.concat(parts).group_by("resolution").agg(pl.col("first").min(), pl.col("last").max())
     series = pl.DataFrame(schema=dict.fromkeys(_KEYS, pl.String()))
     try:
-        series = (
-            ledger.scan(store.tables, columns=[*_KEYS, "actual"])
-            .filter(pl.col("actual") > 0)
-            .select(_KEYS)
-            .unique()
-            .collect()
-        )
+        series = ledger.current(store.tables).filter(pl.col("actual") > 0).select(_KEYS).unique()
     except LakeError as error:
         damaged.append(error)
     counts = series.group_by("resolution").agg(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, NoDataInRange
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import ledger, removals
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.precisions import unite
 from gb_pipeline.market.resolution import Resolution
@@ -128,7 +128,7 @@ def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tu
         stored_codes = {code for files in listed.values() for code in files["symbol"].unique()}
         if stored_codes.issuperset(question.symbols):
             return [(question.source, code) for code in sorted(question.symbols)]
-    stored = stored_series(tables, question.resolution, question.symbols or None, question.source)
+    stored = stored_series(tables, question.resolution, question.symbols or None, question.source, question.as_of)
     codes = sorted(question.symbols or stored["symbol"].unique().to_list())
     missing = set(codes) - set(stored["symbol"])
     if missing:
@@ -217,7 +217,10 @@ def no_data_error(tables: Tables, question: Question) -> NoDataInRange:
         what = f"no bars of {requested}{_session_counts(tables, question)}"
     if available is None:
         later = "nothing of it was known at that moment: name a later one, or leave as_of out for what is known now"
-        return NoDataInRange(what, fix="nothing is stored yet: fetch it" if question.as_of is None else later)
+        now = "nothing is stored yet: fetch it"
+        if question.as_of is None and not removals.read(tables, question.source, symbols).is_empty():
+            now = "bars were removed on purpose: `gb removals` says why, and `gb fetch --again` brings them back"
+        return NoDataInRange(what, fix=now if question.as_of is None else later)
     first, last = (moment.isoformat() for moment in available)  # type: ignore[union-attr]
     return NoDataInRange(what, available=available, fix=f"there are bars from {first} to {last}")  # type: ignore[arg-type]
 

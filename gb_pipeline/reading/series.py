@@ -6,6 +6,7 @@ It finds what resembles an unknown name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
@@ -22,9 +23,13 @@ SERIES = pl.Schema({"source": pl.String(), "symbol": pl.String(), "resolution": 
 
 
 def stored_series(
-    tables: Tables, resolution: Resolution, symbols: Sequence[str] | None = None, source: str | None = None
+    tables: Tables,
+    resolution: Resolution,
+    symbols: Sequence[str] | None = None,
+    source: str | None = None,
+    as_of: datetime | None = None,
 ) -> pl.DataFrame:
-    """`source, symbol` of what is stored in one resolution, sorted.
+    """`source, symbol` of what is stored in one resolution, or may have been at a moment, sorted.
 
     Intraday series are answered from the log; of daily and coarser bars, whose files hold many symbols, the symbol
     column of the files that may hold them is read.
@@ -34,12 +39,11 @@ def stored_series(
     for precision in Precision:
         dataset = bars_dataset(resolution, precision)
         snapshot = tables.newest(dataset.name)
-        files = reading.current_files(
-            snapshot,
-            snapshot.select(
-                {} if source is None else {"source": source}, holding=None if symbols is None else {"symbol": symbols}
-            ),
+        chosen = snapshot.select(
+            {} if source is None else {"source": source}, holding=None if symbols is None else {"symbol": symbols}
         )
+        # What is stored no more may have been then.
+        files = reading.current_files(snapshot, chosen) if as_of is None else reading.files_valid_at(chosen, as_of)
         if resolution.intraday:
             pairs = files.select("source", "symbol").unique()
         else:

@@ -88,7 +88,7 @@ def settled_series(tables: Tables, selection: Selection, facts: Sequence[SourceF
     lags: dict[str, timedelta] = {}
     rows = [pl.DataFrame(schema=SETTLED)]
     for resolution, _ in by_resolution(tables, selection.resolution):
-        series = stored_series(tables, resolution, selection.symbols, selection.source)
+        series = stored_series(tables, resolution, selection.symbols, selection.source, selection.as_of)
         if series.is_empty():
             continue
         unknown = sorted(set(series["source"].unique()) - set(lags))

@@ -42,7 +42,7 @@ def revise(
 
     Args:
         added: columns of the content and its evidence, sorted by the dataset's partitions and order.
-        replaced: rows of `stored` that end with this commit.
+        replaced: rows of `stored` that end with this commit; where `superseded_at` is filled in, they ended then.
         files: rows of `Snapshot.files` of the draft's base.
         stored: everything that these files hold, as `reading.read(..., with_file=True)` gives it.
         check: sees what is in the files that are going to be rewritten, before they are.
@@ -72,8 +72,9 @@ def revise(
         blocks += [
             rows[columns].slice(start, count) for start, count in zip(starts.tolist(), counts.tolist(), strict=True)
         ]
-        draft.add(_in_order(dataset, blocks))
-        superseded = replaced.with_columns(instant_literal(draft.stamp).alias(SUPERSEDED_AT))
+        if blocks:
+            draft.add(_in_order(dataset, blocks))
+        superseded = replaced.with_columns(pl.col(SUPERSEDED_AT).fill_null(instant_literal(draft.stamp)))
         draft.add(_sort_rows(dataset, superseded.select(columns)), current=False)
     finally:
         if check_task is not None:

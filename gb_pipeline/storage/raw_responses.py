@@ -118,6 +118,10 @@ class RawStore:
             )
         return body
 
+    def remove(self, name: str) -> None:
+        """Forget a body; nothing happens where it is not there."""
+        self._files.delete(_file_name(name))
+
     def inspect(self, name: str) -> RawBody:
         """Whether a body is there and whole; its bytes are read and hashed.
 

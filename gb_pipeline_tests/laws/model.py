@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -34,12 +34,13 @@ class Content:
 
 @dataclass(frozen=True)
 class Version:
-    """A content from the moment on at which it became known."""
+    """A content from the moment on at which it became known; or, where it is removed, that there is none from then on."""
 
     content: Content
     withdrawn: bool
     fetched_at: datetime
     known_at: datetime
+    removed: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Model:
     def _decide(
         self, outcome: Outcome, key: Key, answer: dict[Key, Content | None], fetched_at: datetime, precision: str
     ) -> None:
-        held = self.versions[key][-1] if self.versions[key] else None
+        held = self._held(key)
         if key not in answer:
             if held is not None and not held.withdrawn and fetched_at >= held.fetched_at:
                 outcome.withdrawn += 1
@@ -145,8 +146,25 @@ class Model:
         vendor, asked = (held.content, held.fetched_at) if before is None else (before.vendor, before.asked)
         if corrected is not None:
             self.corrections[key] = Correction(corrected, vendor, asked)
-        if (held.content, held.withdrawn) != (corrected or vendor, False):
-            self.versions[key].append(Version(corrected or vendor, False, fetched_at, known_at))
+        # A correction says nothing of whether the vendor returns the bar.
+        if held.content != (corrected or vendor):
+            self.versions[key].append(Version(corrected or vendor, held.withdrawn, fetched_at, known_at))
+
+    def _held(self, key: Key) -> Version | None:
+        known = self.versions[key]
+        return known[-1] if known and not known[-1].removed else None
+
+    def remove(self, series: Series, since: date | None, known_at: datetime) -> int:
+        """Take the bars of some sessions out of the present; how many there were."""
+        gone = [key for key in self.held() if key[0] == series and (since is None or key[1].date() >= since)]
+        for key in gone:
+            self.corrections.pop(key, None)
+            self.versions[key].append(replace(self.versions[key][-1], known_at=known_at, removed=True))
+        return len(gone)
+
+    def held(self) -> list[Key]:
+        """What there is now."""
+        return [key for key in list(self.versions) if self._held(key) is not None]
 
     def commit(self, outcome: Outcome, fetched_at: datetime, known_at: datetime) -> None:
         """Take over what was decided."""
@@ -158,13 +176,14 @@ class Model:
         found = {}
         for (one, slot), versions in self.versions.items():
             held = [version for version in versions if version.known_at <= moment]
-            if one == series and held:
+            if one == series and held and not held[-1].removed:
                 found[slot] = held[-1]
         return dict(sorted(found.items()))
 
     def restatements(self) -> int:
         """How many changes of content there were, withdrawals and returns left out."""
-        return sum(old.content != new.content for versions in self.versions.values() for old, new in pairwise(versions))
+        pairs = [pair for versions in self.versions.values() for pair in pairwise(versions)]
+        return sum(old.content != new.content and not old.removed for old, new in pairs)
 
 
 def fingerprint(series: Series, session: date, precision: str, rows: dict[datetime, Version]) -> str | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline_tests.laws.answers import BAD, SLOTS, SYMBOLS
 from gb_pipeline_tests.laws.law import law
-from gb_pipeline_tests.laws.world import Again, Compact, Correct, Fail, Step, Tick, Upkeep, World, Write
+from gb_pipeline_tests.laws.world import Again, Compact, Correct, Delete, Fail, Step, Tick, Upkeep, World, Write
 
 KINDS = st.sampled_from(["1m", "1m", "1d"])
 SOME_SYMBOLS = st.sampled_from([SYMBOLS, SYMBOLS[:1], SYMBOLS[1:]])
@@ -48,6 +48,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.builds(Upkeep, st.sampled_from(["vacuum", "checkpoint", "reopen"])),
     st.builds(Tick, JUMPS),
     st.builds(Correct, KINDS, st.integers(0, 11), st.sampled_from(["1.5", "2.5", "3.5", None])),
+    st.builds(Delete, KINDS, st.sampled_from(SYMBOLS), st.booleans()),
 )
 
 

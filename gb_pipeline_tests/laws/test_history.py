@@ -97,6 +97,16 @@ def applied(held: State, feed: pl.DataFrame) -> State:
         old, new = (tuple(row[f"{which}_{name}"] for name in CONTENT) for which in ("old", "new"))
         before = after.get(key)
         assert (before is None) == (row["kind"] == "added")
+        if row["kind"] == "removed":
+            assert before is not None
+            assert before[:-2] == old
+            del after[key]
+            continue
+        if row["kind"] == "corrected":
+            assert before is not None
+            assert before[:-2] == old
+            after[key] = (*new, before[-2], row["known_at"])
+            continue
         if before is not None:
             was_withdrawn = before[-2]
             assert before[:-2] == old

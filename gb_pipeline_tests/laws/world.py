@@ -96,7 +96,16 @@ class Correct:
     volume: str | None
 
 
-Step = Write | Again | Fail | Compact | Upkeep | Tick | Correct
+@dataclass(frozen=True)
+class Delete:
+    """Delete a series, or its last session."""
+
+    resolution: str
+    symbol: str
+    last_session: bool
+
+
+Step = Write | Again | Fail | Compact | Upkeep | Tick | Correct | Delete
 
 
 @dataclass
@@ -106,6 +115,8 @@ class Copy:
     moment: datetime
     bars: pl.DataFrame
     coverage: pl.DataFrame
+    # Where what came next took two entries, the end of what held before both.
+    until: datetime | None = None
 
 
 @dataclass
@@ -139,6 +150,8 @@ class World:
                 self.clock.now += step.by
             case Correct():
                 self._correct(step)
+            case Delete():
+                self._delete(step)
         if not isinstance(step, Tick):
             self._expect_newest()
 
@@ -263,7 +276,7 @@ class World:
         self.store = LakeStore.at(self.root, clock=self.clock)
 
     def _correct(self, step: Correct) -> None:
-        keys = [key for key, known in self.model.versions.items() if known and key[0].resolution == step.resolution]
+        keys = [key for key in self.model.held() if key[0].resolution == step.resolution]
         if not keys:
             return
         key = series, slot = sorted(keys, key=str)[step.number % len(keys)]
@@ -290,6 +303,25 @@ class World:
         assert row["fetched_at"].item() >= held.fetched_at
         self.model.correct(key, wanted, row["fetched_at"].item(), stamp)
 
+    def _delete(self, step: Delete) -> None:
+        series = Series(step.symbol, step.resolution)
+        since = SLOTS[step.resolution][-1].date() if step.last_session else None
+        kept = [key for key in self.model.held() if key[0] == series]
+        gone = sum(since is None or slot.date() >= since for _, slot in kept)
+
+        def delete() -> pl.DataFrame:
+            return self.store.delete(SOURCE, step.symbol, step.resolution, since, reason="a test")
+
+        if not gone:
+            with pytest.raises((ConfigError, UnknownSeries)):
+                delete()
+            return
+        told = delete()
+        first = self._stamp(step.resolution, str(told["precision"][0]))
+        assert told["bars"].sum() == gone == self.model.remove(series, since, first)
+        if told.height > 1:
+            self.copies[step.resolution][-1].until = first - MICROSECOND
+
     # --- what must hold -----------------------------------------------------------------------------------------------
 
     def _expect_newest(self) -> None:
@@ -307,6 +339,7 @@ class World:
         for kind, copies in self.copies.items():
             for number, copy in enumerate(copies):
                 until = copies[number + 1].moment - MICROSECOND if number + 1 < len(copies) else copy.moment
+                until = copy.until or until
                 for moment in {copy.moment, until}:
                     assert _same(Copy(moment, self._bars(kind, moment), self._coverage(kind, moment)), copy), moment
         refused = quarantine.read(self.store.tables)

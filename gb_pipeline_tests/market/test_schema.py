@@ -18,6 +18,7 @@ TABLES = {
     "sessions": schema.SESSIONS,
     "corporate_actions": schema.CORPORATE_ACTIONS,
     "overrides": schema.OVERRIDES,
+    "removals": schema.REMOVALS,
 }
 
 

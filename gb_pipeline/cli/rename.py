@@ -1,0 +1,50 @@
+"""`gb rename` lets a series stand under another symbol. How that is done is in `lake.renaming`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gb_pipeline.cli.options import Config, LakeFolder, open_lake, project_of
+from gb_pipeline.cli.output import ExitCode, format_count, note
+from gb_pipeline.cli.removing import Series, exactly_one, is_listed, refresh_catalog
+from gb_pipeline.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("rename")(rename)
+
+
+def rename(
+    series: Series,
+    new: Annotated[str, typer.Argument(metavar="SYMBOL", help="The new symbol, such as META.", show_default=False)],
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads it in a year.", show_default=False)] = ...,  # type: ignore[assignment]
+    config: Config = None,
+    lake: LakeFolder = None,
+) -> int:
+    """Let a series stand under another symbol.
+
+    Bars, sessions, corrections and corporate actions of all resolutions are known under the new symbol from now on, and under the
+    old one --as-of a moment before. `gb removals` lists it.
+    """
+    opened_lake = open_lake(config, lake)
+    settings = project_of(opened_lake, config)
+    source, old = exactly_one(opened_lake, series, settings)
+    before, colon, code = new.partition(":")
+    if colon and before != source:
+        raise ConfigError(f"{new[:80]!r} is of another source", fix=f"name the new symbol alone: it stays in {source}")
+    code = (code if colon else new).strip().upper()
+    moved = opened_lake.store.rename(source, old, code, reason=reason)
+    refresh_catalog(opened_lake, config)
+    bars = int(moved["bars"].sum())
+    note(
+        f"{format_count(bars, 'bar')} of {source}:{old} {'stands' if bars == 1 else 'stand'} under {source}:{code} now"
+    )
+    note(f"--as-of a moment before reads them under {old}")
+    if settings is not None and is_listed(settings, source, old):
+        note(f"gb.yaml still lists {old}, and new sessions are fetched under it; to have them under {code}:")
+        note(f"  gb symbols remove {source} {old}")
+        note(f"  gb symbols add {source} {code}")
+    return ExitCode.OK
