@@ -46,6 +46,7 @@ class Pin:
         sources: calendars of the sources, the one that is asked first at the beginning.
         created_at, version: when, and by which release of this package, it was made.
         copy: SHA-256 of the copy of its bars; empty where none is kept.
+        told_at: the moment as of which splits are known; None in pins of earlier releases, for that of the bars.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Pin:
     created_at: datetime | None = field(default=None, compare=False)
     version: str = field(default="", compare=False)
     copy: str = field(default="", compare=False)
+    told_at: datetime | None = field(default=None, compare=False)
 
     @property
     def series(self) -> pl.DataFrame:
@@ -79,6 +81,7 @@ class Pin:
             "start": None if self.window is None else self.window.start.isoformat(),
             "end": None if self.window is None else self.window.end.isoformat(),
             "as_of": self.as_of.isoformat(),
+            "told_at": None if self.told_at is None else self.told_at.isoformat(),
             "fingerprint": self.fingerprint,
             "created_at": None if self.created_at is None else self.created_at.isoformat(),
             "version": self.version,
@@ -123,6 +126,7 @@ class Pin:
                 created_at=instant(document["created_at"]),
                 version=document["version"],
                 copy=document["copy"],
+                told_at=instant(document["told_at"]) if document.get("told_at") else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
             raise LakeError(f"{place} cannot be read: it is no pin, or it is damaged", fix=_RESTORE) from None

@@ -160,19 +160,20 @@ class _LedgerFacts:
         if not codes:
             return cls(tables, question, source, {}, {}, {})
         sessions = _read_sessions(tables, question, source, codes)
-        fetches = action_fetches(tables, source, codes, question.as_of)
+        told_at = question.told_at or question.as_of
+        fetches = action_fetches(tables, source, codes, told_at)
         return cls(
             tables,
             question,
             source,
             sessions.partition_by("symbol", as_dict=True),
             fetches.partition_by("symbol", as_dict=True),
-            split_periods(tables, source, codes, question.as_of),
+            split_periods(tables, source, codes, told_at),
         )
 
     def series(self, code: str, stored: Adjustment, requested: Adjustment | None) -> _Series | None:
         """What is needed to convert one series; None where none of its bars is concerned."""
-        as_of = self.question.as_of
+        told_at = self.question.told_at or self.question.as_of
         sessions = self.sessions.get((code,))
         if sessions is None:
             return None
@@ -185,8 +186,8 @@ class _LedgerFacts:
             return None
         confirmed = _NO_CONFIRMATIONS
         if in_doubt(periods):
-            confirmed = confirmations(self.tables, self.source, self.question.resolution, code, as_of)
-        today = (as_of or datetime.now(UTC)).date()
+            confirmed = confirmations(self.tables, self.source, self.question.resolution, code, told_at)
+        today = (told_at or datetime.now(UTC)).date()
         return _Series(
             self.source, code, self.question.resolution, stored, requested, periods, confirmed, sessions, today
         )
@@ -208,7 +209,7 @@ def _refuse_unknown(
     question: Question, source: str, code: str, stored: Adjustment, sessions: pl.DataFrame, fetches: pl.DataFrame
 ) -> None:
     """Raise unless the vendor has told of every split that may concern the sessions of the window."""
-    window, as_of = question.window, question.as_of
+    window, as_of = question.window, question.told_at or question.as_of
     inside = sessions.filter((pl.col("first_timestamp") < window.end) & (pl.col("last_timestamp") >= window.start))
     days = [inside["session"].min(), inside["session"].max()]
     if stored is Adjustment.SPLIT:

@@ -11,7 +11,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange, PinRefused, ReadError, UnknownSeries
 from gb_pipeline.lake import pins
-from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, SESSIONS, bars_dataset
+from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, FETCHES, SESSIONS, bars_dataset
 from gb_pipeline.lake.fingerprints import SERIES
 from gb_pipeline.lake.pins import Pin
 from gb_pipeline.lake.version_rows import NUMBERS, WIDE
@@ -44,7 +44,7 @@ def make_pin(
     """Pin series under a name; see `Lake.pin`."""
     pins.check_pin_name(name)
     tables = context.tables.view()
-    newest = _newest_moment(tables, resolution)
+    newest = _newest_moment(tables, [*(bars_dataset(resolution, item).name for item in Precision), SESSIONS.name])
     # For later moments the answer may still change.
     moment = newest if as_of is None else min(as_of, newest)
     found = make_fingerprint(tables, chosen, resolution, window, moment)
@@ -61,14 +61,27 @@ def make_pin(
     facts = {fact.name: fact for fact in context.facts()}
     named = found.series["source"].unique().to_list()
     sources = tuple(fact for source, fact in facts.items() if source in named)
-    pin = Pin(name, resolution, window, moment, found.whole, found.sessions, sources, context.clock(), version, digest)
+    # Splits, and that there is none, are often told after the newest bar; clocks of several machines may differ.
+    told_at = max(newest, _newest_moment(tables, [CORPORATE_ACTIONS.name, FETCHES.name]))
+    pin = Pin(
+        name,
+        resolution,
+        window,
+        moment,
+        found.whole,
+        found.sessions,
+        sources,
+        context.clock(),
+        version,
+        digest,
+        told_at if as_of is None else min(as_of, told_at),
+    )
     return pins.store_pin(context.tables.storage, pin, copy)
 
 
-def _newest_moment(tables: Tables, resolution: Resolution) -> datetime:
-    """The newest moment that anything which a pin is about was stamped with: its answers are final."""
-    names = [bars_dataset(resolution, precision).name for precision in Precision]
-    return from_microseconds(max(tables.newest(name).clock for name in (*names, SESSIONS.name, CORPORATE_ACTIONS.name)))
+def _newest_moment(tables: Tables, names: Sequence[str]) -> datetime:
+    """The newest moment that anything in some tables was stamped with: their answers up to there are final."""
+    return from_microseconds(max(tables.newest(name).clock for name in names))
 
 
 class Replay(BarReader):
@@ -116,6 +129,7 @@ class Replay(BarReader):
                 symbols=question.symbols or tuple(sorted({code for _, code in series})),
                 window=_inside(pin, question.window),
                 as_of=question.as_of or pin.as_of,
+                told_at=pin.told_at if question.as_of is None else None,
                 series=series,
             ),
         )

@@ -31,7 +31,8 @@ from gb_pipeline.storage.table import Table, Tables
 class Question:
     """What is asked: symbols in their order, each once, of one resolution in a half-open window.
 
-    `symbols` empty means every symbol of the source; `series` are the only ones (source and symbol) that may answer.
+    `symbols` empty means every symbol of the source; `series` are the only ones (source and symbol) that may answer. `told_at` is
+    the moment as of which splits, and fetches of them, are known; that of the bars by default.
     """
 
     symbols: tuple[str, ...]
@@ -40,6 +41,7 @@ class Question:
     source: str | None = None
     as_of: datetime | None = None
     series: frozenset[tuple[str, str]] | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 from gb_pipeline import ConfigError, Lake, LakeError, NoDataInRange, PinRefused, ReadError, UnknownSeries
+from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.pins import Pin
 from gb_pipeline.reading import pins as reading_pins
+from gb_pipeline_tests.actions import received, split
 from gb_pipeline_tests.exchanged import exchange
 
 T1, T2 = datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 2, tzinfo=UTC)
@@ -138,3 +140,26 @@ def test_without_a_copy_the_sessions_that_differ_are_told(filled, monkeypatch):
         filled.replay("first")
     assert refused.value.differences.select("session", "kind").rows() == [(NOON.date(), "session")]
     assert Path(filled.store.storage.root / "pins" / "first.json").exists()
+
+
+def test_splits_are_those_that_were_known_when_it_was_made_though_told_after_the_bars(lake, write):
+    write("v", "AAPL", "2024-01-02", ["8"] * 1440, now=T1)
+    ever = T1.date() - timedelta(days=365), T1.date() + timedelta(days=365)
+
+    def tell(now: datetime, *splits: dict) -> None:
+        lake.store.clock.now = now
+        lake.store.write_actions("v", "AAPL", ever, received(*splits))
+        lake.store.clock.now = now + timedelta(seconds=1)
+        window = (datetime.combine(edge, time(), UTC) for edge in ever)
+        asked = FetchRecord("v", "AAPL", "", *window, now, FetchOutcome.OK, kind="corporate_actions")
+        lake.store.record_fetches([asked])
+
+    tell(T2, split("2024-01-03", "2"))
+    expected = lake.bars("AAPL", "1m", adjustment="split")
+    assert expected["close"].unique().to_list() == [4]
+    lake.pin("adjusted", "v:AAPL", "1m")
+    tell(T2 + timedelta(days=1), split("2024-01-03", "2"), split("2024-01-10", "4"))
+    assert lake.bars("AAPL", "1m", adjustment="split")["close"].unique().to_list() == [1]
+    replay = lake.replay("adjusted")
+    assert replay.bars("AAPL", "1m", adjustment="split").equals(expected)
+    assert Pin.from_json(replay.pin.to_json()).told_at == replay.pin.told_at > replay.pin.as_of
