@@ -19,6 +19,7 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as contents
 from gb_pipeline.catalog.connection import can_read_buckets, connect
+from gb_pipeline.catalog.incidents import incident_table
 from gb_pipeline.catalog.lost import lost_moments
 from gb_pipeline.catalog.published import open_newest, publish_catalog
 from gb_pipeline.catalog.sources import merge_sources, source_table
@@ -34,6 +35,7 @@ from gb_pipeline.catalog.state import (
 )
 from gb_pipeline.catalog.summaries import SUMMARIES, Summaries
 from gb_pipeline.catalog.views import build_statements, error_view, parquet_rows
+from gb_pipeline.config.project_incidents import NO_INCIDENTS, Incidents
 from gb_pipeline.config.source_facts import SourceFacts, facts_of
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
@@ -111,7 +113,9 @@ def refresh_catalog(
         previous = read_previous(store.storage)
         with closing(connect(temporary, store.storage.root)) as connection:
             given = facts_of(sources) if facts is None and sources else facts
-            report = build(connection, store, _instruments(previous, sources), merge_sources(given, previous.sources))
+            incidents = previous.incidents if store.incidents is None else store.incidents()
+            facts_of_all = merge_sources(given, previous.sources)
+            report = build(connection, store, _instruments(previous, sources), facts_of_all, incidents)
             state = read_state(connection, store.storage)
         reach("catalog_built")
         is_newest = not is_newer(current_state(previous, store.storage), state)
@@ -134,6 +138,7 @@ def build(
     store: LakeStore,
     instruments: pl.DataFrame | None = None,
     facts: Sequence[SourceFacts] = (),
+    incidents: Incidents = NO_INCIDENTS,
 ) -> CatalogReport:
     """Fill an empty database, in a file or in memory, with the catalog."""
     import duckdb
@@ -146,9 +151,10 @@ def build(
     # Versions first: what is committed while the rest is read makes the catalog stale, never wrong.
     state = lake_state(store)
     unreadable: dict[str, str] = {}
-    frames = _summaries(connection, Summaries(tables, instruments), unreadable)
+    frames = _summaries(connection, Summaries(tables, instruments, incidents), unreadable)
     snapshots = _snapshots(connection, tables, unreadable)
     _create(connection, "sources", source_table(facts))
+    _create(connection, "incidents", incident_table(incidents.items))
     priority = [item.name for item in facts]
     rows, lost = parquet_rows(store.storage), lost_moments(tables, snapshots)
     views = build_statements(snapshots, rows, skip=[*SUMMARIES, "sessions"], priority=priority, lost=lost)
@@ -261,7 +267,9 @@ def in_memory_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None = No
     previous = read_previous(store.storage)
     connection = connect(None, store.storage.root)
     try:
-        build(connection, store, _instruments(previous, None), merge_sources(facts, previous.sources))
+        incidents = previous.incidents if store.incidents is None else store.incidents()
+        facts_of_all = merge_sources(facts, previous.sources)
+        build(connection, store, _instruments(previous, None), facts_of_all, incidents)
     except BaseException:
         connection.close()
         raise

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.catalog import tables as contents
+from gb_pipeline.catalog.incidents import read_catalog_incidents, remembered_incidents
 from gb_pipeline.catalog.published import open_newest
 from gb_pipeline.catalog.sources import merge_sources, read_sources
+from gb_pipeline.config.project_incidents import NO_INCIDENTS, Incidents
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage.address import Storage
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from gb_pipeline.lake.store import LakeStore
 
 # Raised whenever the catalog's tables change, so that a catalog of an older release counts as stale.
-FORMAT = 7
+FORMAT = 8
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
 State = dict[str, tuple[str, int]]
 META = pl.Schema(
@@ -51,12 +53,14 @@ class Previous:
         state: what it was made from; None when it is missing, unreadable, foreign or of another format.
         sources: what it says of the sources, in the order in which they are asked.
         instruments: columns of `tables.INSTRUMENTS`, of every series whose asset class it knows.
+        incidents: what explained gaps in it.
         file: inode and time of change of its file; None where there was none.
     """
 
     state: State | None
     sources: tuple[SourceFacts, ...]
     instruments: pl.DataFrame
+    incidents: Incidents
     file: tuple[int, int] | None
 
 
@@ -66,9 +70,15 @@ def read_previous(storage: Storage) -> Previous:
     try:
         connection = open_newest(storage)
     except LakeError:
-        return Previous(None, (), pl.DataFrame(schema=contents.INSTRUMENTS), file)
+        return Previous(None, (), pl.DataFrame(schema=contents.INSTRUMENTS), NO_INCIDENTS, file)
     with closing(connection):
-        return Previous(read_state(connection, storage), read_sources(connection), _instruments(connection), file)
+        return Previous(
+            read_state(connection, storage),
+            read_sources(connection),
+            _instruments(connection),
+            remembered_incidents(connection),
+            file,
+        )
 
 
 def known_sources(storage: Storage, given: Sequence[SourceFacts] | None) -> tuple[SourceFacts, ...]:
@@ -94,7 +104,7 @@ def current_state(previous: Previous, storage: Storage) -> State | None:
 
 
 def is_current(connection: DuckDBPyConnection, store: LakeStore, facts: Sequence[SourceFacts] | None) -> bool:
-    """Whether an open catalog was made from the newest versions of the lake's tables, and from these facts.
+    """Whether an open catalog was made from the newest versions of the lake's tables, and from these facts and incidents.
 
     Only the logs' newest versions are looked at: milliseconds, however large the lake.
     """
@@ -103,6 +113,8 @@ def is_current(connection: DuckDBPyConnection, store: LakeStore, facts: Sequence
     if built_from is None or {
         name: built_from[name] for name in built_from if name in store.tables.datasets
     } != lake_state(store):
+        return False
+    if store.incidents is not None and read_catalog_incidents(connection) != store.incidents().items:
         return False
     return facts is None or read_sources(connection)[: len(facts)] == tuple(facts)
 

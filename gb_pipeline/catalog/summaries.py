@@ -13,8 +13,10 @@ from functools import cached_property
 import polars as pl
 
 from gb_pipeline.catalog import tables as contents
+from gb_pipeline.config.project_incidents import NO_INCIDENTS, Incidents
 from gb_pipeline.lake import corporate_actions, fetches, ledger, quarantine
 from gb_pipeline.lake.datasets import FETCHES, QUARANTINE
+from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.storage.table import Tables
 
 
@@ -25,10 +27,12 @@ class Summaries:
     Attributes:
         tables: of the lake.
         instruments: see `symbol_data`.
+        incidents: what explains gaps.
     """
 
     tables: Tables
     instruments: pl.DataFrame | None = None
+    incidents: Incidents = NO_INCIDENTS
 
     @cached_property
     def files(self) -> pl.DataFrame:
@@ -37,7 +41,7 @@ class Summaries:
 
     @cached_property
     def _sessions(self) -> pl.DataFrame:
-        return ledger.current(self.tables)
+        return explain_sessions(ledger.current(self.tables), self.incidents)
 
     def make(self, name: str) -> pl.DataFrame:
         """One table of the catalog.

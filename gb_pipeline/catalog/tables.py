@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
+from gb_pipeline.lake.explained import INCIDENT_COLUMNS
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.moments import INSTANT
@@ -58,6 +59,7 @@ GAPS = pl.Schema(
         "end": INSTANT,
         "missing": pl.Int64(),
         "reason": pl.String(),
+        **INCIDENT_COLUMNS,
     }
 )
 SYMBOL_DATA = pl.Schema(
@@ -140,7 +142,7 @@ def coverage(sessions: pl.DataFrame) -> pl.DataFrame:
     """One row per source, symbol, resolution and session: what is expected, stored and missing.
 
     Args:
-        sessions: valid rows of the ledger, as `ledger.current` returns them.
+        sessions: valid rows of the ledger, as `explained.read_sessions` returns them.
     """
     return sessions.select(COVERAGE).with_columns(fingerprint_text(sessions["fingerprint"]).alias("fingerprint"))
 
@@ -148,7 +150,13 @@ def coverage(sessions: pl.DataFrame) -> pl.DataFrame:
 def gaps(sessions: pl.DataFrame) -> pl.DataFrame:
     """One row per run of missing bars, columns of `GAPS`, in the order of the sessions."""
     runs = sessions.select(*SERIES, "session", "gaps").explode("gaps", empty_as_null=False, keep_nulls=False)
-    fields = (pl.col("gaps").struct.field(name) for name in ("start", "end", "missing", "reason"))
+    fields = [pl.col("gaps").struct.field(name) for name in ("start", "end", "missing", "reason")]
+    kind = sessions.schema["gaps"]
+    # Without an incident, nothing is said of any.
+    is_explained = isinstance(kind, pl.List) and "incident" in dict(kind.inner)  # type: ignore[call-overload]
+    fields += [
+        pl.col("gaps").struct.field(name) if is_explained else pl.lit(None).alias(name) for name in INCIDENT_COLUMNS
+    ]
     return runs.select(*SERIES, "session", *fields).cast(GAPS)
 
 

@@ -79,4 +79,5 @@ def _examine(config: Config) -> list[Finding]:
     for source in settings.sources.values():
         findings.append(checks.check_source(source, settings.state))
     findings += lake_checks.check_lake(settings.lake, settings.state)
+    findings += lake_checks.check_incidents(settings)
     return [*findings, *lake_checks.check_calendars(settings)]

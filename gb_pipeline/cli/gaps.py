@@ -145,8 +145,9 @@ def group_gaps(runs: pl.DataFrame, coverage: pl.DataFrame) -> list[dict[str, Any
         coverage: as `Lake.coverage` gives it, of the same series; it says which sessions follow each other.
 
     Returns:
-        Records of `source, symbol, resolution, reason, first` and `last` (sessions), `sessions, runs, missing, start, end` (of
-        the first and the last missing bar), `whole` (whether the sessions lack every bar).
+        Records of `source, symbol, resolution, reason, incident` (its number, None without one), `first` and `last` (sessions),
+        `sessions, runs, missing, start, end` (of the first and the last missing bar), `whole` (whether the sessions lack every
+        bar).
     """
     import polars as pl
 
@@ -155,7 +156,7 @@ def group_gaps(runs: pl.DataFrame, coverage: pl.DataFrame) -> list[dict[str, Any
         .sort(*_SERIES, "session")
         .select(*_SERIES, "session", "expected", pl.int_range(pl.len()).over(_SERIES).alias("place"))
     )
-    keys = [*_SERIES, "reason"]
+    keys = [*_SERIES, "reason", "incident"]
     by_session = (
         runs.group_by(*keys, "session")
         .agg(pl.len().alias("runs"), pl.col("missing").sum(), pl.col("start").min(), pl.col("end").max())
@@ -175,7 +176,7 @@ def group_gaps(runs: pl.DataFrame, coverage: pl.DataFrame) -> list[dict[str, Any
             pl.col("end").max(),
             (pl.col("missing") >= pl.col("expected")).all().alias("whole"),
         )
-        .sort("last", "first", *keys, descending=[True, True, False, False, False, False])
+        .sort("last", "first", *keys, descending=[True, True, *(False for _ in keys)])
         .drop("group")
         .to_dicts()
     )
@@ -183,7 +184,8 @@ def group_gaps(runs: pl.DataFrame, coverage: pl.DataFrame) -> list[dict[str, Any
 
 def _line(group: dict[str, Any]) -> tuple[Any, ...]:
     series = f"{group['source']}:{group['symbol']}"
-    return series, group["resolution"], _when(group), group["sessions"], group["missing"], group["reason"]
+    reason = group["reason"] if group["incident"] is None else f"{group['reason']} {group['incident']}"
+    return series, group["resolution"], _when(group), group["sessions"], group["missing"], reason
 
 
 def _when(group: dict[str, Any]) -> str:

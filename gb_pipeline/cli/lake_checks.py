@@ -70,6 +70,20 @@ def check_calendars(settings: Settings) -> Iterator[Finding]:
         yield Finding("calendars", CheckResult.WARN, detail, f"`gb calendars {source}` lists them")
 
 
+def check_incidents(settings: Settings) -> Iterator[Finding]:
+    """What incidents.yaml names is there."""
+    from gb_pipeline.cli.incidents import read_checked
+
+    if settings.incidents is None:
+        return
+    try:
+        items, _ = read_checked(settings)
+    except GbError as error:
+        yield Finding("incidents", CheckResult.FAIL, error.what, error.fix)
+        return
+    yield Finding("incidents", CheckResult.OK, f"{settings.incidents}: {format_count(len(items), 'incident')}")
+
+
 def _check_table(store: LakeStore, dataset: Dataset) -> Iterator[Finding]:
     from gb_pipeline.storage import scrub
 

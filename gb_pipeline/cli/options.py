@@ -63,9 +63,10 @@ def load_settings(config: Path | None) -> Settings:
 
 def open_store(settings: Settings) -> LakeStore:
     """The lake that gb.yaml names, for writing; its folder need not exist yet."""
+    from gb_pipeline.config.project_incidents import ProjectIncidents
     from gb_pipeline.lake.store import LakeStore
 
-    return LakeStore.at(settings.lake, state=settings.state)
+    return LakeStore.at(settings.lake, state=settings.state, incidents=ProjectIncidents(settings.path))
 
 
 def open_lake(config: Path | None, folder: Path | None) -> Lake:
@@ -79,8 +80,8 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     from gb_pipeline.reading.opening import about_lake, refuse_no_lake
 
     root = lake_address_of(config, folder)
-    state, facts = about_lake(root, config)
-    store = LakeStore.at(root, state=state)
+    state, facts, incidents = about_lake(root, config)
+    store = LakeStore.at(root, state=state, incidents=incidents)
     if not store.storage.exists:
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
     refuse_no_lake(store.storage)

@@ -32,7 +32,7 @@ def sql(
     """Run SQL on the lake.
 
     Each table of bars has a view (bars_1m, ...), a view with every version of its rows (bars_1m_history), and a macro for a moment:
-    from bars_1m_as_of(timestamptz '2024-01-02 09:30Z'). There are also symbol_data, coverage, gaps, files, restatements,
+    from bars_1m_as_of(timestamptz '2024-01-02 09:30Z'). There are also symbol_data, coverage, gaps, incidents, files, restatements,
     corporate_actions, quarantine and fetches. With --as-of, bars, corporate actions, series, coverage and gaps are shown as they
     were known at that moment.
     """

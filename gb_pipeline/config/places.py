@@ -1,4 +1,4 @@
-"""Where gb.yaml is, and where the lake and its state are that it names.
+"""Where gb.yaml is, and where the lake, its state and the incidents are that it names.
 
 This module finds and reads the file and resolves the two folders. `settings` validates everything else that the file says.
 """
@@ -16,6 +16,7 @@ from gb_pipeline.config.environment import Environment
 from gb_pipeline.errors import ConfigError
 
 CONFIG_FILE = "gb.yaml"
+INCIDENTS_FILE = "incidents.yaml"
 # A drive of Windows is one letter.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
@@ -134,6 +135,23 @@ def state_of(content: dict[str, Any], file: Path, variables: Environment) -> Pat
         return _local_folder("state", folder, file)
     lake = lake_of(content, file, variables)
     return lake.default_state if isinstance(lake, Bucket) else lake / "state"
+
+
+def incidents_of(content: dict[str, Any], file: Path, variables: Environment) -> Path | None:
+    """Where the incidents of a gb.yaml are: what `incidents` names, else incidents.yaml beside it; None where there is none.
+
+    Raises:
+        ConfigError: the file that is named is not there.
+    """
+    named = variables.fill(content.get("incidents"))
+    if named is not None and not isinstance(named, str):
+        raise ConfigError(f"{file}: incidents is not a path", fix="name a file, such as `incidents: incidents.yaml`")
+    incidents = file.parent / Path(named or INCIDENTS_FILE).expanduser()
+    if incidents.is_file():
+        return incidents
+    if named:
+        raise ConfigError(f"{file}: incidents: there is no {incidents}", fix="correct the path, or leave it out")
+    return None
 
 
 def _local_folder(name: str, value: Any, file: Path) -> Path:

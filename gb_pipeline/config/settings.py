@@ -33,6 +33,7 @@ from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
+from gb_pipeline.config.incidents import read_incidents
 from gb_pipeline.config.suggestions import describe_problems, suggest, suggest_zone
 from gb_pipeline.config.symbols.discovered import universe_home
 from gb_pipeline.config.symbols.resolved import Universe
@@ -340,6 +341,7 @@ class Settings(_Model):
         default=False,
         description="Iceberg tables of the bars, as `gb export --iceberg` makes them, are refreshed with the catalog",
     )
+    incidents: Path | None = Field(default=None, description="what explains gaps; incidents.yaml beside gb.yaml")
     sources: dict[str, SourceSettings]
 
     @classmethod
@@ -366,7 +368,10 @@ class Settings(_Model):
             "path": file,
             "lake": places.lake_of(document, file, variables),
             "state": places.state_of(document, file, variables),
+            "incidents": (incidents := places.incidents_of(document, file, variables)),
         }
+        if incidents is not None:
+            read_incidents(incidents)
         try:
             home = universe_home(filled["lake"], file.parent)
             return cls.model_validate(filled, context={"folder": file.parent, "home": home})

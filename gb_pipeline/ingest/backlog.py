@@ -16,12 +16,13 @@ import polars as pl
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.ingest.job import CHUNK_ROWS, Job
 from gb_pipeline.lake import ledger
+from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.quality.gaps import OPEN_REASONS
+from gb_pipeline.quality.gaps import OPEN_REASONS, GapReason
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.session_days import Listing
 
@@ -137,7 +138,7 @@ def find_backlog(
     A session is missing if it was never fetched, if its fetch failed or its rows were refused, if bars are absent that nothing
     explains, if bars have closed since it was fetched, or if it was empty and that was said longer than
     `empty_expires_days` ago. It is not missing while it is complete, or while the vendor's own
-    answer explains what it lacks. A session of which no bar has closed is not missing yet.
+    answer or an incident explains what it lacks. A session of which no bar has closed is not missing yet.
 
     Args:
         store: whose ledger tells what is there, and whose clock is the present.
@@ -265,13 +266,24 @@ def _recorded(
     scanned = ledger.scan(store.tables, source.name, resolution, codes, days, _RECORDED) if codes else _NOTHING
     rows = scanned.collect()
     # What became known last is valid.
-    placed = rows.select(_place(codes), *_VALUES, "known_at").sort("place", "known_at")
+    placed = rows.with_columns(_place(codes)).sort("place", "known_at")
     valid = placed.filter((pl.col("place") != pl.col("place").shift(-1)).fill_null(True))
-    has_open_gap = pl.col("gaps").list.eval(pl.element().struct.field("reason").is_in(_OPEN)).list.any()
-    confirmed = ~has_open_gap & is_confirmed(store.clock(), source.empty_expires_days)
+    is_explained = pl.lit(False)
+    if store.incidents is not None and (incidents := store.incidents()).items:
+        series = pl.lit(source.name).alias("source"), pl.lit(resolution.value).alias("resolution")
+        valid = explain_sessions(valid.with_columns(series), incidents)
+        # What an incident explains is not asked for again, however old the answer is.
+        is_explained = _any_reason([GapReason.INCIDENT.value])
+    has_open_gap = _any_reason(_OPEN)
+    confirmed = ~has_open_gap & (is_explained | is_confirmed(store.clock(), source.empty_expires_days))
     return valid.select(
         "place", "status", "expected", "fetched_at", confirmed.alias("confirmed"), has_open_gap.alias("has_open_gap")
     )
+
+
+def _any_reason(reasons: Sequence[str]) -> pl.Expr:
+    """Whether a gap has one of some reasons."""
+    return pl.col("gaps").list.eval(pl.element().struct.field("reason").is_in(reasons)).list.any()
 
 
 def _place(codes: Sequence[str]) -> pl.Expr:

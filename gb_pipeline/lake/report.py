@@ -236,6 +236,10 @@ def _gaps(gaps: pl.Series) -> list[tuple[Gap, ...]]:
     """One list of all gaps, cut where the sessions end: a list of structs becomes Python far more slowly."""
     flat = gaps.explode(empty_as_null=False).struct.unnest()
     reasons = [_REASON[reason] for reason in flat["reason"]]
-    values = tuple(map(Gap, flat["start"], flat["end"], flat["missing"], reasons))
+    incidents = [""] * flat.height
+    if "incident" in flat.columns:
+        named = pl.concat_str("incident_kind", "incident_reason", separator=": ").fill_null("")
+        incidents = flat.select(named).to_series().to_list()
+    values = tuple(map(Gap, flat["start"], flat["end"], flat["missing"], reasons, incidents))
     ends = gaps.list.len().cum_sum().to_list()
     return [values[start:end] for start, end in pairwise([0, *ends])]

@@ -5,7 +5,8 @@ How a change is made is known to `bars`, `corporate_actions` and `gb_pipeline.st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.config.bucket import Address
+from gb_pipeline.config.project_incidents import Incidents
 from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.lake import bars, corporate_actions, fetches, ledger, proofs
 from gb_pipeline.lake.adjustments import refuse_other_adjustment
@@ -21,6 +23,7 @@ from gb_pipeline.lake.correcting import override_bar
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.expectation import expect
+from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.lake.series_changes import SeriesChanges
 from gb_pipeline.market.resolution import Resolution
@@ -52,13 +55,23 @@ class LakeStore(SeriesChanges):
         storage: where it is stored; nothing is created before the first write.
         datasets: more tables than those of this package.
         clock: the present; rows are never stamped with a moment before what the lake holds already.
+        incidents: what explains gaps when they are read, looked up each time; None where no project says so, for what the
+            catalog remembers.
     """
 
-    def __init__(self, storage: Storage, *, datasets: Iterable[Dataset] = (), clock: Clock = wall_clock) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        datasets: Iterable[Dataset] = (),
+        clock: Clock = wall_clock,
+        incidents: Callable[[], Incidents] | None = None,
+    ) -> None:
         """Nothing is opened."""
         self.storage = storage
         self.tables = Tables(storage, ALL + datasets)
         self.clock = clock
+        self.incidents = incidents
 
     @classmethod
     def at(
@@ -68,9 +81,10 @@ class LakeStore(SeriesChanges):
         state: Path | str | None = None,
         datasets: Iterable[Dataset] = (),
         clock: Clock = wall_clock,
+        incidents: Callable[[], Incidents] | None = None,
     ) -> LakeStore:
         """The lake in a local folder or at `s3://bucket/prefix`, which need not exist yet; see `Storage.at`."""
-        return cls(Storage.at(root, state=state), datasets=datasets, clock=clock)
+        return cls(Storage.at(root, state=state), datasets=datasets, clock=clock, incidents=incidents)
 
     def write_bars(
         self,
@@ -144,7 +158,8 @@ class LakeStore(SeriesChanges):
             planned_at=planned_at,
         )
         refuse_other_adjustment(self.tables, source, parsed, codes, bar_rules.adjustment)
-        return bars.write(self.tables, request, _with_symbol(frame, codes), bar_rules, self.clock)
+        report = bars.write(self.tables, request, _with_symbol(frame, codes), bar_rules, self.clock)
+        return replace(report, sessions_frame=self._explain(source, parsed, report.sessions_frame))
 
     def override(
         self,
@@ -199,7 +214,8 @@ class LakeStore(SeriesChanges):
         Sessions that the ledger knows already stay as recorded: a failed repeat takes nothing away.
 
         Returns:
-            A `failed` report for every session of the window (closed days excepted), stored or not.
+            A `failed` report for every session of the window (closed days excepted), stored or not; `empty` where
+            incidents explain all that it lacks.
         """
         source, codes, window = source_name(source), _symbol_codes(symbols), _check_window(window)
         present = instant(now or self.clock())
@@ -223,7 +239,14 @@ class LakeStore(SeriesChanges):
             failed=True,
         )
         self._record_failed(source, rules, described, present)
-        return list(session_reports(described))
+        return list(session_reports(self._explain(source, rules.resolution, described)))
+
+    def _explain(self, source: str, resolution: Resolution, described: pl.DataFrame) -> pl.DataFrame:
+        """Described sessions, with the gaps that incidents explain; what is recorded of them says nothing of that."""
+        if self.incidents is None or not (incidents := self.incidents()).items:
+            return described
+        series = pl.lit(source).alias("source"), pl.lit(resolution.value).alias("resolution")
+        return explain_sessions(described.with_columns(series), incidents).drop("source", "resolution")
 
     def _record_failed(self, source: str, rules: BarRules, described: pl.DataFrame, present: datetime) -> None:
         ledger_rows = ledger_frame(source, rules, described, fetched_at=present, version=-1)

@@ -185,7 +185,7 @@ class PartitionOutcome:
                     "from": _format_moment(gap.start),
                     "to": _format_moment(gap.end),
                     "bars": gap.missing,
-                    "reason": gap.reason.value,
+                    "reason": gap.incident or gap.reason.value,
                 }
                 for gap in sorted(self.gaps, key=lambda gap: -gap.missing)[:_SAMPLE]
             ]

@@ -14,6 +14,7 @@ from pydantic import Field
 from gb_pipeline.config.bucket import Address, is_bucket
 from gb_pipeline.config.environment import ENV_FILE, read_env
 from gb_pipeline.config.places import lake_address
+from gb_pipeline.config.project_incidents import ProjectIncidents
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.store import LakeStore
@@ -32,7 +33,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     config: str = Field(
         default="",
-        description="gb.yaml that says how the object store of `root` is reached; the usual AWS variables if empty",
+        description="gb.yaml that says how the object store of `root` is reached, and which incidents explain gaps; the usual "
+        "AWS variables and none if empty",
     )
 
     @classmethod
@@ -42,7 +44,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open_store(self) -> LakeStore:
         """The write side, opened anew: for whoever looks again and again, while the folder may be replaced meanwhile."""
-        return LakeStore.at(self._address(), state=self.state or None)
+        incidents = ProjectIncidents(Path(self.config)) if self.config else None
+        return LakeStore.at(self._address(), state=self.state or None, incidents=incidents)
 
     def _address(self) -> Address | str:
         """The lake's address; credentials of an object store are looked up here, so that Dagster never has them."""

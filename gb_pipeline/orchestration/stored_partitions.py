@@ -15,6 +15,7 @@ import polars as pl
 from gb_pipeline.ingest.backlog import Why, find_backlog
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake import ledger
+from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, session_reports
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
@@ -97,6 +98,8 @@ def existing_keys(group: SeriesGroup, now: datetime) -> frozenset[str]:
 
 def _recorded(store: LakeStore, group: SeriesGroup, codes: Sequence[str], start: date, end: date) -> pl.DataFrame:
     rows = ledger.current(store.tables, group.source.name, group.resolution, codes, (start, end))
+    if store.incidents is not None:
+        rows = explain_sessions(rows, store.incidents())
     return rows.with_columns(group.partitioning.keys(rows["session"]).alias("key"))
 
 
@@ -106,4 +109,5 @@ def _as_described(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col(name) if name in rows.columns else pl.lit(0 if kind in _COUNTS else None).cast(kind).alias(name)
         for name, kind in DESCRIBED.items()
     ]
-    return rows.select(columns).cast(DESCRIBED)
+    # Gaps that incidents explain say more than those that are stored.
+    return rows.select(columns).cast({name: kind for name, kind in DESCRIBED.items() if name != "gaps"})

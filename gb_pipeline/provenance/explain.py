@@ -264,7 +264,8 @@ class _Explaining:
             rows = rows.filter(pl.col("session") == here["session"][0])
         if rows.is_empty():
             return None
-        reason = here["reason"]
+        incident = pl.concat_str("incident_kind", "incident_reason", separator=": ")
+        reason = here.select(pl.coalesce(incident, "reason")).to_series()
         return rows.row(0, named=True) | {"gap": reason.item(0) if len(reason) else None}
 
     def _newest_fetch(self, when: datetime) -> dict[str, Any] | None:

@@ -30,6 +30,8 @@ class GapReason(StrEnum):
     REMOVED = "removed"
     FETCH_FAILED = "fetch_failed"
     UNKNOWN = "unknown"
+    INCIDENT = "incident"
+    """Said of a gap when it is read, by incidents.yaml (`lake.explained`); it is never stored."""
 
 
 MEANINGS: Mapping[GapReason, str] = {
@@ -39,6 +41,7 @@ MEANINGS: Mapping[GapReason, str] = {
     GapReason.VENDOR_EMPTY: "the vendor's well-formed answer was empty",
     GapReason.REMOVED: "taken out on purpose; see `gb removals`",
     GapReason.FETCH_FAILED: "the fetch failed; fetch it again",
+    GapReason.INCIDENT: "explained by incidents.yaml; `gb incidents` lists what it says",
     GapReason.UNKNOWN: "no explanation, or the row was refused; see `quarantine`, and fetch it again",
 }
 
@@ -62,12 +65,16 @@ GAPS = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A run of missing bars: from `start` up to `end` (both UTC, half-open), `missing` bars of it expected."""
+    """A run of missing bars: from `start` up to `end` (both UTC, half-open), `missing` bars of it expected.
+
+    Where the reason is an incident, `incident` says which, such as `halt: news pending`.
+    """
 
     start: datetime
     end: datetime
     missing: int
     reason: GapReason
+    incident: str = ""
 
 
 def find_gaps(

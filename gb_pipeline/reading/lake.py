@@ -67,7 +67,7 @@ class Lake(BarReader, LedgerReader, HistoryReader):
             ConfigError: there is no such folder, it is not a lake, or no project was found.
         """
         location = locate(path)
-        store = LakeStore.at(location.root, state=location.state)
+        store = LakeStore.at(location.root, state=location.state, incidents=location.incidents)
         root = store.storage.root
         if create and isinstance(root, Path):
             root.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from gb_pipeline.catalog.incidents import known_incidents
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading import corporate_actions, ledgers
@@ -37,7 +38,8 @@ class LedgerReader:
             DamagedLog: what is known of the sessions is damaged, or a table of bars that may tell more of them; name a
                 resolution to leave the others out.
         """
-        return ledgers.coverage(self._store.tables, self._selection(source, symbols, resolution, start, end, as_of))
+        selection = self._selection(source, symbols, resolution, start, end, as_of)
+        return ledgers.coverage(self._store.tables, selection, known_incidents(self._store))
 
     def gaps(
         self,
@@ -49,9 +51,11 @@ class LedgerReader:
         *,
         as_of: Moment | None = None,
     ) -> pl.DataFrame:
-        """One row per run of missing bars: `source, symbol, resolution, session, start, end, missing, reason`.
+        """One row per run of missing bars: `source, symbol, resolution, session, start, end, missing, reason, incident,
+        incident_kind, incident_reason`.
 
-        `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`.
+        `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`, and `incident` for what
+        incidents.yaml explains now: the last columns have the number of its entry, its kind and reason, null elsewhere.
 
         Args:
             start, end: half-open range of sessions.
@@ -59,8 +63,10 @@ class LedgerReader:
 
         Raises:
             UnknownSeries: a name that the lake does not know.
+            ConfigError: incidents.yaml cannot be used.
         """
-        return ledgers.gaps(self._store.tables, self._selection(source, symbols, resolution, start, end, as_of))
+        selection = self._selection(source, symbols, resolution, start, end, as_of)
+        return ledgers.gaps(self._store.tables, selection, known_incidents(self._store))
 
     def symbols(
         self,

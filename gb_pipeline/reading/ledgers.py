@@ -11,8 +11,10 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from gb_pipeline.catalog import tables as catalog_tables
+from gb_pipeline.config.project_incidents import Incidents
 from gb_pipeline.lake import ledger, overrides, quarantine, versions
 from gb_pipeline.lake.datasets import QUARANTINE
+from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.restatement_shares import measure_changes
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
@@ -22,14 +24,14 @@ from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.table import Tables
 
 
-def coverage(tables: Tables, selection: Selection) -> pl.DataFrame:
+def coverage(tables: Tables, selection: Selection, incidents: Incidents) -> pl.DataFrame:
     """See `Lake.coverage`."""
-    return catalog_tables.coverage(_read_sessions(tables, selection))
+    return catalog_tables.coverage(_read_sessions(tables, selection, incidents))
 
 
-def gaps(tables: Tables, selection: Selection) -> pl.DataFrame:
+def gaps(tables: Tables, selection: Selection, incidents: Incidents) -> pl.DataFrame:
     """See `Lake.gaps`."""
-    return catalog_tables.gaps(_read_sessions(tables, selection))
+    return catalog_tables.gaps(_read_sessions(tables, selection, incidents))
 
 
 def symbols(tables: Tables, selection: Selection) -> pl.DataFrame:
@@ -80,11 +82,11 @@ def days_of(selection: Selection) -> tuple[date, date] | None:
     return start.date(), (end + timedelta(days=1) - timedelta(microseconds=1)).date()
 
 
-def _read_sessions(tables: Tables, selection: Selection) -> pl.DataFrame:
+def _read_sessions(tables: Tables, selection: Selection, incidents: Incidents) -> pl.DataFrame:
     rows = ledger.current(
         tables, selection.source, selection.resolution, selection.symbols, days_of(selection), selection.as_of
     )
-    return require_known(tables, rows, selection)
+    return explain_sessions(require_known(tables, rows, selection), incidents)
 
 
 def require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> pl.DataFrame:

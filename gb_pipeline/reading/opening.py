@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gb_pipeline.config.bucket import Address, Bucket, is_bucket, same_place
 from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_address, other_address, state_folder
+from gb_pipeline.config.project_incidents import ProjectIncidents
 from gb_pipeline.config.source_facts import SourceFacts, read_facts
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.storage.address import Storage
@@ -24,11 +25,13 @@ class Location:
         root: its folder, or its place in an object store.
         state: folder of locks and limits; None for the default.
         facts: what the project's gb.yaml says of the sources; None without a project, for what the catalog remembers.
+        incidents: what the project says explains gaps; likewise.
     """
 
     root: Address
     state: Path | None = None
     facts: tuple[SourceFacts, ...] | None = None
+    incidents: ProjectIncidents | None = None
 
 
 def locate(path: Path | str | None) -> Location:
@@ -62,7 +65,7 @@ def locate(path: Path | str | None) -> Location:
         return _of_project(given)
     if (given / CONFIG_FILE).is_file() and not (given / "lake").is_dir():
         return _of_project(given / CONFIG_FILE)
-    return Location(given, None, about_lake(given, given)[1] if (given / CONFIG_FILE).is_file() else None)
+    return Location(given, None, *about_lake(given, given)[1:]) if (given / CONFIG_FILE).is_file() else Location(given)
 
 
 def as_address(text: Path | str) -> Address:
@@ -74,8 +77,10 @@ def as_address(text: Path | str) -> Address:
     return Bucket.parse(str(text)) if is_bucket(text) else Path(text)
 
 
-def about_lake(root: Address, config: Path | None) -> tuple[Path | None, tuple[SourceFacts, ...] | None]:
-    """What a project says of its lake: the folder of state, and facts of the sources; nothing of another one's lake.
+def about_lake(
+    root: Address, config: Path | None
+) -> tuple[Path | None, tuple[SourceFacts, ...] | None, ProjectIncidents | None]:
+    """What a project says of its lake: the folder of state, facts of the sources, and incidents; nothing of another one's lake.
 
     Args:
         root: of the lake.
@@ -84,15 +89,16 @@ def about_lake(root: Address, config: Path | None) -> tuple[Path | None, tuple[S
     default_state = Path(os.environ["GB_STATE"]) if os.environ.get("GB_STATE") else None
     try:
         if not same_place(lake_address(config), root):
-            return default_state, None
+            return default_state, None, None
         state = state_folder(config)
     except ConfigError:
         # A lake can be read without a usable project.
-        return default_state, None
+        return default_state, None, None
     try:
-        return state, read_facts(find_config(config))
+        file = find_config(config)
+        return state, read_facts(file), ProjectIncidents(file)
     except ConfigError:
-        return state, None
+        return state, None, None
 
 
 def _of_project(file: Path) -> Location:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.catalog.incidents import remembered_incidents
 from gb_pipeline.catalog.projection import in_memory_catalog, open_current_catalog
 from gb_pipeline.catalog.sources import read_sources
 from gb_pipeline.config.source_facts import SourceFacts
@@ -63,7 +64,7 @@ def query(
     tables = None
     try:
         require_query(connection, text)
-        tables = SqlTables(store.tables, text)
+        tables = SqlTables(store.tables, text, remembered_incidents(connection))
         tables.register(connection, as_of, [source.name for source in read_sources(connection)])
         lock(connection, [], spill=store.storage.state / "sql", memory=memory)
         return _in_utc(pl.DataFrame(pl.from_arrow(with_durations(_read_bounded(connection, text, memory)))))

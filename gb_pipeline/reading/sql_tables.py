@@ -16,9 +16,11 @@ import polars as pl
 from gb_pipeline.catalog import tables as catalog_tables
 from gb_pipeline.catalog.lost import lost_moments
 from gb_pipeline.catalog.views import build_statements, registered_rows
+from gb_pipeline.config.project_incidents import Incidents
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles, verified_dataset
 from gb_pipeline.storage.losses import lost_error, read_losses
@@ -37,14 +39,18 @@ _READING_FAILED = "reading the stream registered as"
 class SqlTables:
     """What a query may read of a lake's tables."""
 
-    def __init__(self, tables: Tables, text: str) -> None:
+    def __init__(self, tables: Tables, text: str, incidents: Incidents) -> None:
         """Take the newest version of every table that the query names.
+
+        Args:
+            incidents: what explains gaps.
 
         Raises:
             LakeError: what one of them holds is not known.
         """
         self._tables = tables
         self._text = text.lower()
+        self._incidents = incidents
         self._watching: list[VerifiedFiles] = []
         self._snapshots = [snapshot for snapshot in map(tables.newest, self._named()) if snapshot.version >= 0]
 
@@ -105,7 +111,8 @@ class SqlTables:
         sessions = None
         for name in ("coverage", "gaps", "symbol_data"):
             if name in self._text:
-                sessions = ledger.current(self._tables, as_of=as_of) if sessions is None else sessions
+                if sessions is None:
+                    sessions = explain_sessions(ledger.current(self._tables, as_of=as_of), self._incidents)
                 if name == "symbol_data":
                     files = catalog_tables.file_list(self._tables, as_of)
                     yield name, catalog_tables.symbol_data(self._tables, files, sessions, by_log=False)

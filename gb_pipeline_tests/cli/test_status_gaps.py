@@ -188,6 +188,7 @@ def test_a_gap_within_a_session_says_its_times() -> None:
             "end": begin + timedelta(hours=hours),
             "missing": hours,
             "reason": reason,
+            "incident": None,
         }
 
     runs = pl.DataFrame([run(1, 3, 2), run(1, 9, 1), run(2, 0, 24, "fetch_failed"), run(3, 5, 1), run(4, 0, 24)])
