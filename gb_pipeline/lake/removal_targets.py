@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time
 
 import polars as pl
 
-from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import bars_dataset
+from gb_pipeline.lake import ledger, removals
+from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.market.moments import INSTANT, MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
@@ -109,14 +109,18 @@ class Target:
 def find_targets(
     tables: Tables, source: str, symbol: str, resolutions: Sequence[Resolution] | None, days: Days
 ) -> list[Target]:
-    """The tables that may hold bars of a series, the standard one of each resolution first."""
+    """The tables that hold bars of a series, or held some that were removed; the standard one of each resolution first."""
+    removed = set(removals.read(tables, source, [symbol]).select("resolution", "precision").iter_rows())
+    kinds = [kind for dataset in tables.possible() if (kind := parse_bar_table(dataset.name)) is not None]
     found = []
-    for resolution in resolutions or [item for item in Resolution if item is not Resolution.TICK]:
-        for precision in Precision:
-            target = Target(source, symbol, resolution, precision, days)
-            snapshot = tables.newest(target.table)
-            if snapshot.version >= 0 and target.select(snapshot, None, current=False).height:
-                found.append(target)
+    for resolution, precision in kinds:
+        target = Target(source, symbol, resolution, precision, days)
+        if resolutions is not None and resolution not in resolutions:
+            continue
+        snapshot = tables.newest(target.table)
+        is_known = (resolution.value, precision.value) in removed
+        if snapshot.version >= 0 and (is_known or target.select(snapshot, None, current=False).height):
+            found.append(target)
     return found
 
 

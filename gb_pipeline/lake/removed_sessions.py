@@ -56,12 +56,7 @@ def describe_rest(
     """
     if rest.is_empty():
         return describe_removed(recorded, resolution, version)
-    runs, _ = place_bars(rest, recorded, resolution)
-    placed = describe_runs(runs, source, resolution, precision).rename({"fingerprint": "new_fingerprint"})
-    stamps = runs.frame["timestamp"]
-    placed = placed.with_columns(
-        stamps[runs.starts].alias("new_first"), stamps[runs.starts + runs.counts - 1].alias("new_last")
-    )
+    placed = _place(rest, recorded, source, resolution, precision)
     joined = recorded.join(placed, on=["symbol", "session"], how="left", maintain_order="left")
     gone = joined.filter(pl.col("rows").is_null()).select(recorded.columns)
     fewer = joined.filter(pl.col("rows") < pl.col("actual"))
@@ -88,12 +83,7 @@ def describe_renamed(
         recorded: what the ledger had of them under the old symbol, named by the new one already.
         held: the bars that it holds then, sorted by symbol and timestamp.
     """
-    runs, _ = place_bars(held, recorded, resolution)
-    placed = describe_runs(runs, source, resolution, precision).rename({"fingerprint": "new_fingerprint"})
-    stamps = runs.frame["timestamp"]
-    placed = placed.with_columns(
-        stamps[runs.starts].alias("new_first"), stamps[runs.starts + runs.counts - 1].alias("new_last")
-    )
+    placed = _place(held, recorded, source, resolution, precision)
     # What was said to be removed has only been moved, in an entry before this one.
     gaps = pl.col("gaps").list.filter(pl.element().struct.field("reason") != GapReason.REMOVED.value)
     was_moved = gaps.list.len() != pl.col("gaps").list.len()
@@ -115,6 +105,7 @@ def describe_renamed(
         )
         .otherwise("status")
         .alias("status"),
+        pl.lit(precision.value).alias("precision"),
         pl.lit(version, pl.Int64).alias("table_version"),
     ).select(recorded.columns)
     return pl.concat([moved, recorded.filter(pl.col("actual") == 0)]).sort("symbol", "session")
@@ -127,6 +118,19 @@ def removed_reports(recorded: pl.DataFrame) -> tuple[SessionReport, ...]:
         for name, kind in DESCRIBED.items()
     ]
     return session_reports(recorded.select(columns).cast(DESCRIBED))
+
+
+def _place(
+    rows: pl.DataFrame, recorded: pl.DataFrame, source: str, resolution: Resolution, precision: Precision
+) -> pl.DataFrame:
+    """What some bars make of recorded sessions: `symbol, session, rows, new_fingerprint, new_first, new_last`."""
+    runs, _ = place_bars(rows, recorded, resolution)
+    stamps = runs.frame["timestamp"]
+    return (
+        describe_runs(runs, source, resolution, precision)
+        .rename({"fingerprint": "new_fingerprint"})
+        .with_columns(stamps[runs.starts].alias("new_first"), stamps[runs.starts + runs.counts - 1].alias("new_last"))
+    )
 
 
 def _emptied(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange, UnknownSeries
 from gb_pipeline.lake import quarantine
+from gb_pipeline.lake.backup import plan_copy
+from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.rules import BarRules
@@ -199,6 +201,11 @@ def test_purged_no_moment_shows_it_and_everything_else_stays(store, write):
     delete(store, T4, purge=True)
     assert every_version(store)["symbol"].unique().to_list() == ["ETH-USD"]
     assert Lake(store).fingerprint(verify=True).is_proved
+    # It may be fetched again.
+    assert store.restore("sim", "BTC-USD") == 3
+    write(store, minutes(WEEK[0], 10), now=at("2024-02-05T00:00"))
+    assert heights(store) == (10, 10, 10, 10)
+    assert verify(store).ok
 
 
 def test_what_a_pin_holds_is_not_purged_and_what_is_deleted_can_be_replayed(store, write):
@@ -213,3 +220,29 @@ def test_what_a_pin_holds_is_not_purged_and_what_is_deleted_can_be_replayed(stor
     Lake(store).unpin(pin.name)
     delete(store, T3, purge=True)
     assert every_version(store).is_empty()
+
+
+def test_a_copy_has_the_removals_and_goes_on_after_a_purge(store, write, tmp_path_factory):
+    place = tmp_path_factory.mktemp("copies") / "copy"
+    fill(store, write)
+    delete(store, T2, start=date(2024, 1, 3))
+    copy = LakeStore.at(place)
+    plan_copy(store, copy).run()
+    assert Lake(copy).removals().equals(Lake(store).removals())
+    assert heights(copy) == (10, 10, 10, 10)
+    assert heights(copy, as_of=NOON) == (30, 30, 30, 30)
+    delete(store, T3, purge=True)
+    plan_copy(store, copy).run(remove=True)
+    assert heights(LakeStore.at(place), as_of=NOON) == (0, 0, 0, 0)
+    assert verify(LakeStore.at(place)).ok
+
+
+def test_files_of_a_purge_are_freed_by_a_vacuum(store, write):
+    fill(store, write)
+    delete(store, T2, purge=True)
+    later = datetime.now(UTC) + timedelta(days=60)
+    freed = store.vacuum(retention=timedelta(hours=1), dry_run=False, now=later)
+    left = [name for name, _, _ in store.storage.files.list("lake/bars_1m") if name.endswith(".parquet")]
+    assert sum(report.files for report in freed if report.table == "bars_1m") >= 3
+    assert left == []
+    assert verify(store).ok
