@@ -15,6 +15,7 @@ import typer
 from gb_pipeline.cli import (
     actions,
     adopt,
+    alerts,
     backup,
     calendars,
     changes,
@@ -87,6 +88,7 @@ for module in (
     rename,
     pins,
     sim,
+    alerts,
     doctor,
     verify,
     fingerprint,

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from gb_pipeline.config import places
+from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.environment import Environment
@@ -342,6 +343,9 @@ class Settings(_Model):
         description="Iceberg tables of the bars, as `gb export --iceberg` makes them, are refreshed with the catalog",
     )
     incidents: Path | None = Field(default=None, description="what explains gaps; incidents.yaml beside gb.yaml")
+    alerts: AlertSettings = Field(
+        default=AlertSettings(), description="who is told of failed runs and checks, and of their end"
+    )
     sources: dict[str, SourceSettings]
 
     @classmethod
@@ -362,9 +366,13 @@ class Settings(_Model):
         document = places.read_config(file)
         variables = Environment(file)
         # How an object store is reached is part of the lake's address.
-        filled = {key: variables.fill(value) for key, value in document.items() if key not in {"sources", "s3"}}
+        filled = {
+            key: variables.fill(value) for key, value in document.items() if key not in {"sources", "s3", "alerts"}
+        }
         filled |= {
             "sources": variables.fill_sources(document.get("sources") or {}),
+            # What is secret in them is looked up when it is used.
+            "alerts": document.get("alerts") or {},
             "path": file,
             "lake": places.lake_of(document, file, variables),
             "state": places.state_of(document, file, variables),

@@ -16,6 +16,7 @@ import dagster as dg
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.private import AssetJob
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.orchestration.alerts.sensor import build_alert_sensor
 from gb_pipeline.orchestration.assets.actions import build_actions_asset
 from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
@@ -79,7 +80,7 @@ def build_definitions(
             asset_checks=[*(build_dataset_check(group) for group in groups), *asset_checks],
             jobs=list(jobs),
             schedules=[*_build_schedules(groups), *schedules],
-            sensors=[*_build_sensors(lake, groups, iceberg=settings.iceberg), *sensors],
+            sensors=[*_build_sensors(settings, lake, groups), *sensors],
             resources={
                 "lake": lake,
                 "duckdb": build_catalog_resource(settings),
@@ -110,9 +111,11 @@ def _build_schedules(groups: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinitio
     ]
 
 
-def _build_sensors(lake: LakeResource, groups: Sequence[SeriesGroup], *, iceberg: bool) -> list[dg.SensorDefinition]:
+def _build_sensors(settings: Settings, lake: LakeResource, groups: Sequence[SeriesGroup]) -> list[dg.SensorDefinition]:
+    alerts = settings.alerts
     return [
-        build_catalog_sensor(lake, groups, iceberg=iceberg),
+        *([build_alert_sensor(settings, groups)] if alerts.to or alerts.heartbeat else []),
+        build_catalog_sensor(lake, groups, iceberg=settings.iceberg),
         build_compaction_sensor(lake, groups),
         *(build_deferred_sensor(group) for group in groups if _has_quota(group)),
     ]

@@ -1,0 +1,164 @@
+"""Failed runs and checks are told to a receiver on loopback, once, and again when they work; no address is shown."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from gb_pipeline.cli.app import run
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.orchestration.alerts.send import AlertError, send
+from gb_pipeline.orchestration.alerts.sensor import build_alert_sensor
+from gb_pipeline.orchestration.series_group import list_series_groups
+from gb_pipeline_tests.orchestration.conftest import Bench
+
+BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
+DAYS = ("2024-01-01", "2024-01-03")
+
+
+@dataclass
+class Receiver:
+    """Keeps what is sent to it."""
+
+    port: int = 0
+    status: int = 200
+    messages: list[dict[str, str]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if found.status == 200:
+                found.messages.append(json.loads(body))
+            self._answer()
+
+        def do_GET(self) -> None:
+            found.calls.append(self.path)
+            self._answer()
+
+        def _answer(self) -> None:
+            self.send_response(found.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.port = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield found
+        server.shutdown()
+
+
+Watch = Callable[..., str]
+
+
+@pytest.fixture
+def bench(build_bench: Callable[..., Bench], receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project whose gb.yaml names the receiver, with a token."""
+    made = build_bench()
+    monkeypatch.setenv("HOOK_TOKEN", "very-secret")
+    path = made.settings.path
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw["alerts"] = {
+        "to": [f"json://127.0.0.1:{receiver.port}/hook/${{HOOK_TOKEN}}"],
+        "page": "https://dagster.example.com/",
+        "heartbeat": f"http://127.0.0.1:{receiver.port}/alive/${{HOOK_TOKEN}}",
+    }
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    made.settings = Settings.load(path)
+    return made
+
+
+@pytest.fixture
+def watch(bench: Bench) -> Watch:
+    """One tick, with the cursor of the one before."""
+    cursor: list[str | None] = [None]
+    sensor = build_alert_sensor(bench.settings, list(list_series_groups(bench.settings)))
+
+    def tick() -> str:
+        with dg.build_sensor_context(instance=bench.instance, cursor=cursor[0]) as context:
+            result = sensor(context)
+            cursor[0] = context.cursor
+        return str(result.skip_message)
+
+    return tick
+
+
+def test_a_failed_run_is_told_once_with_its_reason_and_a_link_and_then_that_it_works(bench, watch, receiver):
+    watch()
+    bench.simulation.faults.add(match="symbol=ETHUSDT", status=404, times=3)
+    failed = bench.run(BTC, ETH, partitions=DAYS)
+    assert watch() == "told of 2"
+    [message] = receiver.messages
+    assert message["title"] == "gb_pipeline: 2 failed"
+    assert "sim/bars_1m: 1 of 6 partitions are not stored; the first: ETH-USDT 2024-01-01" in message["message"]
+    assert f"https://dagster.example.com/runs/{failed.run_id}" in message["message"]
+    assert "https://dagster.example.com/assets/sim/bars_1m?view=checks" in message["message"]
+    assert watch() == "nothing is new, 2 broken"
+
+    bench.run(BTC, ETH, partitions=DAYS)
+    assert watch() == "told of 2"
+    assert receiver.messages[-1]["title"] == "gb_pipeline: 2 work again"
+    assert watch() == "nothing is new, 0 broken"
+    assert len(receiver.messages) == 2
+
+
+def test_what_could_not_be_delivered_is_told_at_the_next_tick_and_no_address_is_shown(bench, watch, receiver):
+    watch()
+    bench.simulation.plant("gap", "ETH-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
+    bench.run(ETH, partitions=DAYS)
+    receiver.status = 500
+    with pytest.raises(Exception) as caught:
+        watch()
+    reasons = [str(caught.value), str(caught.value.__cause__)]
+    assert any("could not be delivered to address 1" in reason or "no message" in reason for reason in reasons)
+    assert not any("very-secret" in reason for reason in reasons)
+    receiver.status = 200
+    assert watch() == "told of 1"
+    assert "valid_and_complete: 2 of 3 partitions" in receiver.messages[-1]["message"]
+
+
+def test_what_happened_before_the_first_look_is_not_told_of_runs(bench, watch, receiver):
+    bench.simulation.faults.add(match="symbol=ETHUSDT", status=404, times=-1)
+    bench.run(ETH, partitions="2024-01-01")
+    watch()
+    assert [message["title"] for message in receiver.messages] == ["gb_pipeline: 1 failed"], "the check is broken now"
+
+
+def test_the_heartbeat_is_called_while_dagster_works(bench, watch, receiver):
+    watch()
+    watch()
+    assert receiver.calls == ["/alive/very-secret"]
+
+
+def test_an_unset_variable_is_named_and_an_address_that_takes_nothing_told_by_its_place(bench, monkeypatch, receiver):
+    receiver.status = 404
+    with pytest.raises(AlertError, match=r"address 1 of `alerts\.to`"):
+        send(bench.settings, [])
+    monkeypatch.delenv("HOOK_TOKEN")
+    with pytest.raises(ConfigError, match="HOOK_TOKEN is not set"):
+        send(bench.settings, [])
+    assert "very-secret" not in repr(bench.settings)
+
+
+def test_the_command_says_who_is_told_and_sends_a_test(bench, receiver, capsys):
+    folder: Path = bench.settings.path.parent
+    assert run(["alerts", "--config", str(folder)]) == 0
+    assert "1 receiver: json, and a heartbeat" in capsys.readouterr().err
+    assert run(["alerts", "--test", "--config", str(folder)]) == 0
+    assert "very-secret" not in capsys.readouterr().err
+    assert (receiver.messages[0]["title"], receiver.calls) == ("gb_pipeline: a test", ["/alive/very-secret"])
