@@ -153,7 +153,7 @@ def _print(report: CopyReport, place: str, *, dry_run: bool) -> None:
     if report.removed:
         note(f"{format_count(len(report.removed), 'file')} {'would be removed' if dry_run else 'removed'} there")
     if report.fingerprint:
-        note(f"both hold the same: {report.fingerprint}")
+        note(f"both hold the same:\n  {report.fingerprint}")
 
 
 def _to_dict(report: CopyReport, place: str, *, dry_run: bool, ok: bool | None) -> dict[str, object]:

@@ -191,19 +191,21 @@ def _check_catalog(store: LakeStore) -> Finding:
     import duckdb
 
     from gb_pipeline.catalog.projection import catalog_is_stale
-    from gb_pipeline.catalog.published import fetch_catalog
+    from gb_pipeline.catalog.published import NAME, fetch_catalog
 
     file = fetch_catalog(store.storage)
+    # Of a lake in a bucket the file is this machine's copy.
+    shown = f"{store.storage.root}/{NAME}"
     if not file.is_file():
-        return Finding("catalog", CheckResult.WARN, f"there is no {file}", "the next fetch or `gb up` writes it")
+        return Finding("catalog", CheckResult.WARN, f"there is no {shown}", "the next fetch or `gb up` writes it")
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
             rows = connection.execute("select count(*) from symbol_data").fetchone()
     except duckdb.Error as error:
         return Finding(
-            "catalog", CheckResult.FAIL, f"{file} cannot be read: {error}", "delete it; it will be written again"
+            "catalog", CheckResult.FAIL, f"{shown} cannot be read: {error}", "delete it; it will be written again"
         )
-    detail = f"{file}: {rows[0] if rows else 0:,} series"
+    detail = f"{shown}: {rows[0] if rows else 0:,} series"
     if catalog_is_stale(store):
         return Finding(
             "catalog", CheckResult.WARN, f"{detail}, but older than the lake", "`gb sql` or `gb up` refreshes it"

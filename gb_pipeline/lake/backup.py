@@ -6,7 +6,9 @@ stands in the log of the bars. Locks, limits and the catalog stay behind: a mach
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gb_pipeline.errors import LakeError
@@ -94,7 +96,7 @@ class Copy:
             LakeError: a file cannot be read or written, or is damaged (which does not stop a restore), or the copy is not what
                 was copied.
         """
-        try:
+        with _explained(self.destination):
             damaged = self._copy(on_file)
             # What is damaged may be of the ledger; a repair compares everything.
             fingerprint = "" if damaged else self._compare()
@@ -102,11 +104,6 @@ class Copy:
             for item in removed:
                 self._refuse_overtaken()
                 copying.remove_surplus([item], self.destination.storage, on_file)
-        except OSError as error:
-            raise LakeError(
-                f"the copy was cut off: {error.strerror or error}",
-                fix="run it again: what was copied stays, and the rest follows",
-            ) from error
         return CopyReport(self.plans, self.beside, removed, fingerprint, damaged)
 
     def _copy(self, on_file: OnFile) -> tuple[str, ...]:
@@ -216,6 +213,19 @@ def _plan(source: LakeStore, destination: LakeStore, *, restore: bool, every_byt
     for plan in plans:
         surplus += plan.surplus
     return Copy(source, destination, snapshots, plans, tuple(beside), tuple(surplus), restore, claim)
+
+
+@contextmanager
+def _explained(destination: LakeStore) -> Iterator[None]:
+    """Say of what goes wrong with a place that it cut the copy off, and what to do."""
+    place = destination.storage.root
+    try:
+        yield
+    except OSError as error:
+        fix = "run it again: what was copied stays, and the rest follows"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            fix = f"make room at {place}, then {fix}"
+        raise LakeError(f"the copy to {place} was cut off: {error.strerror or error}", fix=fix) from error
 
 
 def _beside(

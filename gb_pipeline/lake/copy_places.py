@@ -64,7 +64,7 @@ def claim(destination: LakeStore) -> bytes:
     except OSError as error:
         raise LakeError(
             f"{destination.storage.root} cannot be written: {error.strerror or error}",
-            fix="name another place, or let this user write there",
+            fix="name another place, let this user write there, or make room",
         ) from error
     return mark
 
