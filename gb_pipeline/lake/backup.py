@@ -97,6 +97,8 @@ class Copy:
                 was copied.
         """
         with _explained(self.destination):
+            if self.restore:
+                copy_places.begin_restore(self.destination)
             damaged = self._copy(on_file)
             # What is damaged may be of the ledger; a repair compares everything.
             fingerprint = "" if damaged else self._compare()
@@ -104,6 +106,8 @@ class Copy:
             for item in removed:
                 self._refuse_overtaken()
                 copying.remove_surplus([item], self.destination.storage, on_file)
+            if self.restore:
+                copy_places.end_restore(self.destination)
         return CopyReport(self.plans, self.beside, removed, fingerprint, damaged)
 
     def _copy(self, on_file: OnFile) -> tuple[str, ...]:

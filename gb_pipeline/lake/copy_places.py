@@ -13,7 +13,7 @@ from gb_pipeline.config.bucket import same_place
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.storage.address import COPY_MARK
+from gb_pipeline.storage.address import COPY_MARK, RESTORING
 from gb_pipeline.storage.copying import CopyRefused
 from gb_pipeline.storage.dataset import KNOWN_AT
 from gb_pipeline.storage.snapshot import Snapshot
@@ -40,6 +40,10 @@ def refuse_foreign(destination: LakeStore) -> None:
     """Let a place pass that copies were made to, and an empty one; CopyRefused for any other."""
     storage = destination.storage
     if storage.files.size(COPY_MARK) is not None:
+        if storage.files.read(COPY_MARK) == RESTORING:
+            raise CopyRefused(
+                f"a restore to {storage.root} was begun and is not done", fix="end it first: the same `gb restore` goes on"
+            )
         return
     if isinstance(storage.root, Path):
         names = [item.name for item in storage.root.iterdir()] if storage.root.is_dir() else []
@@ -67,6 +71,20 @@ def claim(destination: LakeStore) -> bytes:
             fix="name another place, let this user write there, or make room",
         ) from error
     return mark
+
+
+def begin_restore(destination: LakeStore) -> None:
+    """Keep others from writing until a restore is done: what they wrote would be ahead of the rest of it."""
+    files = destination.storage.files
+    if files.size(COPY_MARK) is None:
+        files.put(COPY_MARK, RESTORING)
+
+
+def end_restore(destination: LakeStore) -> None:
+    """Let others write."""
+    files = destination.storage.files
+    if files.size(COPY_MARK) is not None and files.read(COPY_MARK) == RESTORING:
+        files.delete(COPY_MARK)
 
 
 def refuse_strangers(destination: LakeStore, snapshots: tuple[Snapshot, ...]) -> None:

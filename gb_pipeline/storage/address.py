@@ -20,6 +20,8 @@ from gb_pipeline.storage.table_names import TableNames
 
 # Marks a place that copies fill.
 COPY_MARK = "copy.json"
+# What the mark says while a lake is restored, and after a restore that was cut off.
+RESTORING = b'{"restoring": true}\n'
 _REACH = "correct the bucket, its endpoint and credentials (`lake` and `s3` in gb.yaml, or AWS_* variables), or try again later"
 
 
@@ -141,9 +143,26 @@ class Storage:
         return [name for name in names if name in known]
 
     @cached_property
-    def is_copy(self) -> bool:
-        """Whether the place was filled by `gb backup` or `gb sync`, and is not written otherwise; looked at once."""
-        return self.files.size(COPY_MARK) is not None
+    def is_writable(self) -> bool:
+        """True: the place was not filled by `gb backup` or `gb sync`, and nothing is being restored to it; looked at once.
+
+        Raises:
+            LakeError: it was, or something is.
+            OSError: that cannot be looked at.
+        """
+        try:
+            mark = self.files.read(COPY_MARK)
+        except FileNotFoundError:
+            return True
+        if mark == RESTORING:
+            raise LakeError(
+                f"a restore to {self.root} was begun and is not done, and what is written now would be ahead of it",
+                fix="run the same `gb restore` again: it goes on where it was cut off",
+            )
+        raise LakeError(
+            f"{self.root} is a copy of a lake, which only `gb backup` and `gb sync` write to",
+            fix="restore it to another place and write there (`gb restore`); `gb backup --verify` mends a damaged copy",
+        )
 
     def table(self, name: str) -> str:
         """The address of a Delta table."""

@@ -264,14 +264,9 @@ def commit(
 
 def _refuse_copy(table: Table) -> None:
     try:
-        is_copy = table.storage.is_copy
+        _ = table.storage.is_writable
     except OSError as error:
         raise unwritable(table, error) from error
-    if is_copy:
-        raise LakeError(
-            f"{table.storage.root} is a copy of a lake, which only `gb backup` and `gb sync` write to",
-            fix="restore it to another place and write there (`gb restore`); `gb backup --verify` mends a damaged copy",
-        )
 
 
 def _attempt(table: Table, decide: Callable[[Draft], T], clock: Clock, afterwards: Callable[[Draft], None] | None) -> T:

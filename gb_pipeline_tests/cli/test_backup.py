@@ -123,7 +123,8 @@ def test_credentials_that_are_refused_are_said_and_not_shown(
 ) -> None:
     bucket = reached.bucket()
     assert gb("backup", bucket).code == 0
-    reached.refuses = True
+    body = b"<Error><Code>SignatureDoesNotMatch</Code><Message>Check your secret access key.</Message></Error>"
+    reached.says = lambda _: ("403 Forbidden", body, len(body))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     try:
         for command in ("backup", "sync", "restore"):

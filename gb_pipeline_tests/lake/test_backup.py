@@ -313,6 +313,33 @@ def test_a_restore_takes_no_entry_of_a_writer_away(lake: LakeStore, tmp_path: Pa
     assert verify(LakeStore.at(tmp_path / "restored")).ok
 
 
+def test_what_is_restored_in_part_is_read_and_not_written_until_the_restore_is_done(
+    lake: LakeStore, elsewhere: Callable[[str], LakeStore]
+) -> None:
+    there = elsewhere("restored")
+    left = 9
+
+    def cut(_name: str, _size: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        plan_copy(lake, there, restore=True).run(on_file=cut)
+    assert verify(LakeStore(there.storage)).ok
+    refresh_catalog(LakeStore(there.storage))
+    writer = LakeStore(Storage.at(there.storage.root, state=there.storage.state))
+    with pytest.raises(LakeError, match="a restore to .* is not done"):
+        write(writer, "2024-01-09")
+    with pytest.raises(CopyRefused, match="a restore to"):
+        copy(lake, there)
+    assert plan_copy(lake, LakeStore(there.storage), restore=True).run().fingerprint == Lake(lake).fingerprint().whole
+    assert bars(there).equals(bars(lake))
+    # The same writer, who was refused before.
+    assert write(writer, "2024-01-09").stored == 30
+
+
 def test_a_copy_beside_a_writer_is_the_state_at_one_moment(lake: LakeStore, tmp_path: Path) -> None:
     stop = threading.Event()
 

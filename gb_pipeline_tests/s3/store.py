@@ -15,6 +15,7 @@ import secrets
 import socket
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ class Store:
 
     Attributes:
         requests: since they were cleared.
+        failed: how many were answered by 503, or cut off, by chance.
         busy: share of requests that are answered by 503.
         broken: share of requests whose connection is cut, half of them after they were carried out.
         ignores_conditions: whether `If-None-Match` has no effect.
@@ -69,6 +71,7 @@ class Store:
     key: str = KEY
     secret: str = SECRET
     requests: list[Request] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
     busy: float = 0
     broken: float = 0
     ignores_conditions: bool = False
@@ -133,6 +136,7 @@ class Store:
             start(status, [("Content-Type", "application/xml"), ("Content-Length", str(length))])
             return [body if request.method != "HEAD" else b""]
         if self._chance.random() < self.busy:
+            self.failed["503"] += 1
             environ["wsgi.input"].read(request.bytes)
             start("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(_BUSY)))])
             return [_BUSY]
@@ -140,6 +144,7 @@ class Store:
             # The condition itself is signed: it stays, and is met.
             self.client.delete_object(Bucket=bucket, Key=name)
         luck = self._chance.random()
+        self.failed["cut"] += luck < self.broken
         if luck < self.broken / 2:
             raise _hang_up(environ)
         answer = _without_condition(app, environ, start) if self.terse else app(environ, start)
