@@ -119,7 +119,7 @@ class Copy:
         # Of the ledger last: what it has taken over is no longer looked for in the logs of the bars.
         for plan in sorted(self.plans, key=lambda plan: plan.table == SESSIONS.name):
             self._refuse_overtaken()
-            copying.copy_log(plan, source, destination, on_file)
+            copying.copy_log(plan, source, destination, on_file, at_once=not self.restore)
         return tuple(damaged)
 
     def _refuse_overtaken(self) -> None:

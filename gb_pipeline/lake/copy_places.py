@@ -42,7 +42,8 @@ def refuse_foreign(destination: LakeStore) -> None:
     if storage.files.size(COPY_MARK) is not None:
         if storage.files.read(COPY_MARK) == RESTORING:
             raise CopyRefused(
-                f"a restore to {storage.root} was begun and is not done", fix="end it first: the same `gb restore` goes on"
+                f"a restore to {storage.root} was begun and is not done",
+                fix="end it first: the same `gb restore` goes on",
             )
         return
     if isinstance(storage.root, Path):

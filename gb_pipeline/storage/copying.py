@@ -1,8 +1,10 @@
 """This module copies tables to another place, a folder or a bucket: only what is not there yet, and readable at every moment.
 
-A table is copied at one version. Its data files go first, each compared with the checksums in its name, then the checkpoint, its
-seal, and the entries of the log in their order; so what is there is a table at this version or at the one before, whoever ends the
-copy in between. The same again goes on where it was cut off. Which tables belong together is known to `gb_pipeline.lake.backup`.
+A table is copied at one version. Its data files go first, each compared with the checksums in its name, then the entries of the
+log, the newest first: a reader follows the log entry by entry, so the last one that is copied makes all of them count at once. What
+is there is a table at this version or at the one before, whoever ends the copy in between; the same again goes on there. Where
+others may write, the entries are copied in their order, so that one of theirs is met before anything counts. Which tables belong
+together is known to `gb_pipeline.lake.backup`.
 """
 
 from __future__ import annotations
@@ -143,15 +145,18 @@ def copy_data(
     return sorted(damaged)
 
 
-def copy_log(plan: Plan, source: Storage, destination: Storage, on_file: OnFile) -> None:
+def copy_log(plan: Plan, source: Storage, destination: Storage, on_file: OnFile, *, at_once: bool) -> None:
     """Copy the log of a plan, after its data.
+
+    Args:
+        at_once: nothing counts before the last entry is there; for a place to which nobody else writes.
 
     Raises:
         CopyRefused: somebody else made an entry meanwhile.
         LakeError: a file cannot be read or written.
     """
     destination.announce_table(plan.table)
-    for place, size in plan.log:
+    for place, size in _newest_first(plan) if at_once else plan.log:
         if _is_mutable(place) or place in plan.replaced:
             _copy_small(source.files, destination.files, place)
         elif not _copy_new(source.files, destination.files, place):
@@ -161,6 +166,15 @@ def copy_log(plan: Plan, source: Storage, destination: Storage, on_file: OnFile)
             )
         on_file(place, size)
         reach("entry_copied")
+
+
+def _newest_first(plan: Plan) -> list[tuple[str, int]]:
+    """The log of a plan: what no reader looks for yet, entries with their mirrors from the newest on, and what says of them."""
+    numbered = [item for item in plan.log if _number(item[0]) is not None]
+    checkpoints = [item for item in plan.log if item[0].endswith(".parquet")]
+    rest = [item for item in plan.log if item not in {*numbered, *checkpoints}]
+    # Sorting is stable: an entry stays before its mirror.
+    return [*checkpoints, *sorted(numbered, key=lambda item: -(_number(item[0]) or 0)), *rest]
 
 
 def copy_names(places: Sequence[tuple[str, int]], source: Storage, destination: Storage, on_file: OnFile) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
+from gb_pipeline.storage.address import COPY_MARK
 from gb_pipeline.storage.log import Seal, decode_entry, decode_seal, entry_name, pointer_name
 from gb_pipeline.storage.reading import damaged_file
 from gb_pipeline.storage.snapshot import Snapshot
@@ -45,7 +46,10 @@ def find_log_problems(table: Table) -> Iterator[str]:
         return
     later_versions = [version for version in table.entry_versions() if version > newest]
     if later_versions:
-        yield f"entry {newest + 1} is missing, and {len(later_versions)} entries lie beyond it"
+        in_copy = table.files.size(COPY_MARK) is not None
+        yield f"entry {newest + 1} is missing, and {len(later_versions)} entries lie beyond it" + (
+            ", as a copy leaves it that was cut off: copy again" if in_copy else ""
+        )
     start = 0
     seal = table.checkpoints.seal()
     if seal is None and table.checkpoints.any_exist():

