@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.output import ExitCode, note, print_error, print_table
 from gb_pipeline.errors import TransientVendorError
+from gb_pipeline.quality.reasons import TOO_LARGE, TOO_PRECISE, UNREADABLE
 
 if TYPE_CHECKING:
     from gb_pipeline.ingest.job import Outcome
@@ -33,7 +34,7 @@ _SELDOM = frozenset({"quarantined", "duplicates", "restated", "withdrawn"})
 # The stored ones of these sessions, as `gb status` calls them; rows are what a vendor sends.
 _HEADINGS = {"rows": "bars"}
 _LISTED = 5
-_UNREADABLE = "unreadable_number"
+_WIDER = "`precision: wide` stores numbers of up to 20 digits before the point and 18 after it"
 _NUMBERS = "files with 1,234.5 or 58.41M need the options `thousands`, `decimal_comma` or `suffixes` (`gb doctor` shows the first)"
 
 
@@ -149,6 +150,13 @@ def _report_unplaced(outcomes: Sequence[Outcome]) -> None:
         print_error(f"... and {len(found) - _LISTED} more answers have rows that belong to no session")
 
 
+def _advise(reasons: Mapping[str, int]) -> str:
+    """What may have to be set, by the reasons of refused rows."""
+    if UNREADABLE in reasons:
+        return _NUMBERS
+    return _WIDER if reasons.keys() & {TOO_PRECISE, TOO_LARGE} else "see docs/quality.md"
+
+
 def _report_refused(outcomes: Sequence[Outcome]) -> bool:
     """Refused sessions, those of answers that were refused as a whole left out; whether anything was refused."""
     whole = [outcome for outcome in outcomes if outcome.unplaced is not None and outcome.unplaced.refused]
@@ -162,7 +170,7 @@ def _report_refused(outcomes: Sequence[Outcome]) -> bool:
         named = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
         print_error(
             f"{code} {session} was refused: {named or 'rows that belong to no session may be of it'}",
-            f"its rows are in the table `quarantine`; {_NUMBERS if _UNREADABLE in reasons else 'see docs/quality.md'}",
+            f"its rows are in the table `quarantine`; {_advise(reasons)}",
         )
     if len(refused) > _LISTED:
         print_error(f"... and {len(refused) - _LISTED} more sessions were refused")

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from gb_pipeline.errors import GbError
 from gb_pipeline.lake import ledger, proofs
-from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.lake.stored import read_window
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.schema import CONTENT, Precision, bar_schema, polars_schema
+from gb_pipeline.market.window import Window
+from gb_pipeline.quality.fingerprint import describe_runs
 from gb_pipeline.storage import reading, scrub
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
 from gb_pipeline.storage.parquet import DamagedFile
 from gb_pipeline.storage.snapshot import Snapshot
-from gb_pipeline.storage.table import Table
+from gb_pipeline.storage.table import Table, Tables
 
 _DAY = timedelta(days=1)
+_SESSION = ["symbol", "session"]
 
 
 @dataclass(frozen=True)
@@ -209,9 +213,38 @@ def _missing_damages(
         .filter((pl.col("low") <= pl.col("last_timestamp")) & (pl.col("high") >= pl.col("first_timestamp")))
     )
     lost = recorded.join(stored_sessions, on=["source", "symbol", "session"], how="anti")
+    if precision is Precision.WIDE and lost.height:
+        of_series = lost.group_by("source", "symbol", maintain_order=True)
+        proven = [_find_in_standard(store.tables, str(name), resolution, rows) for (name, _), rows in of_series]
+        lost = lost.join(pl.concat(proven), on=["source", *_SESSION], how="anti", maintain_order="left")
     for (name, code), rows in lost.group_by("source", "symbol", maintain_order=True):
         days = tuple(rows["session"].sort().to_list())
         yield Damage(
             table, "the ledger counts bars that are not stored", "", str(name), (str(code),), resolution, days,
             f"{int(rows['actual'].sum())} bars",
         )  # fmt: skip
+
+
+def _find_in_standard(tables: Tables, source: str, resolution: Resolution, recorded: pl.DataFrame) -> pl.DataFrame:
+    """Sessions of a series that went wide whose bars are all in the standard table still: they fit, and never changed.
+
+    Args:
+        recorded: rows of the ledger, of one symbol.
+
+    Returns:
+        `source`, `symbol` and `session` of those that hold just what was recorded.
+    """
+    sibling = tables.newest(bars_dataset(resolution).name)
+    first, last = recorded["first_timestamp"].min(), recorded["last_timestamp"].max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return recorded.select("source", *_SESSION).clear()
+    symbols = recorded["symbol"].unique().to_list()
+    rows = read_window(tables, sibling, source, symbols, Window(first, last + timedelta(microseconds=1)))
+    types = polars_schema(bar_schema(Precision.WIDE))
+    wide = rows.select("symbol", "timestamp", *(pl.col(name).cast(types[name]) for name in CONTENT))
+    placed, _ = proofs.place_bars(wide, recorded.sort("symbol", "session"), resolution)
+    both = describe_runs(placed, source, resolution, Precision.WIDE).join(
+        recorded.select(*_SESSION, "actual", pl.col("fingerprint").alias("recorded")), on=_SESSION
+    )
+    same = (pl.col("rows") == pl.col("actual")) & (pl.col("fingerprint") == pl.col("recorded"))
+    return both.filter(same).select(pl.lit(source).alias("source"), *_SESSION)

@@ -63,6 +63,8 @@ _KNOWN = {
     "DOT": (6.412, 3, 2, 20_000.0),
     "BCH": (398.5, 1, 3, 18_000.0),
 }
+# Prices of more decimals, and volumes of more digits, than `precision: standard` holds; listed where somebody names it.
+_FINE = {"BABYDOGE": (0.000000001234, 15, 1, 9_000.0)}
 DEFAULT_SYMBOLS = tuple(f"{base}-{quote}" for quote in ("USDT", "USD") for base in _KNOWN)
 
 
@@ -77,7 +79,7 @@ def make_instrument(code: str) -> Instrument:
     base, _, quote = symbol.code.removesuffix(PERPETUAL).rpartition("-")
     if not base or not quote:
         raise ConfigError(f"{code!r} is not a pair of currencies", fix="write base and quote: BTC-USDT")
-    price, price_digits, volume_digits, turnover = _KNOWN.get(base) or _derive(base)
+    price, price_digits, volume_digits, turnover = (_KNOWN | _FINE).get(base) or _derive(base)
     return Instrument(symbol.code, price, price_digits, volume_digits, turnover)
 
 

@@ -16,8 +16,9 @@ BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
 
 
-def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to_know(build_bench):
-    bench = build_bench()
+@pytest.mark.parametrize("precision", ["standard", "wide"])
+def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to_know(build_bench, precision):
+    bench = build_bench(precision=precision)
     result = bench.run(BTC, ETH, partitions=DAYS)
 
     assert result.success
@@ -39,8 +40,9 @@ def test_every_materialisation_is_counted_once(build_bench):
     assert len(bench.instance.fetch_materializations(wanted, limit=100).records) == 3
 
 
-def test_the_same_range_again_commits_nothing_but_the_ledger_of_calls(build_bench):
-    bench = build_bench()
+@pytest.mark.parametrize("precision", ["standard", "wide"])
+def test_the_same_range_again_commits_nothing_but_the_ledger_of_calls(build_bench, precision):
+    bench = build_bench(precision=precision)
     bench.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
     bench.run(BTC, ETH, partitions=DAYS)
     before = bench.versions()
