@@ -9,7 +9,7 @@ import typer
 from gb_pipeline.cli.names import select_stored
 from gb_pipeline.cli.options import AsOf, Config, End, Json, LakeFolder, Start, open_lake, project_of
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
-from gb_pipeline.errors import PinRefused
+from gb_pipeline.errors import GbError, LakeError, PinRefused
 
 if TYPE_CHECKING:
     from gb_pipeline.lake.pins import Pin
@@ -74,13 +74,14 @@ def pins(
     """
     opened_lake = open_lake(config, lake)
     refused: dict[str, PinRefused] = {}
-    listed = opened_lake.pins()
+    damaged: list[LakeError] = []
+    listed = opened_lake.pins(damaged)
     if verify:
         refused = {item.name: error for item in listed if (error := _try(opened_lake, item)) is not None}
     if as_json:
         print_json([_to_dict(item, refused.get(item.name), verify=verify) for item in listed])
     elif not listed:
-        note("there is no pin")
+        note("there is no pin that can be read" if damaged else "there is no pin")
     else:
         states = ("differs" if item.name in refused else "as it was" if verify else "" for item in listed)
         rows = [(*_cells(item), state) for item, state in zip(listed, states, strict=True)]
@@ -88,9 +89,10 @@ def pins(
         print_table(
             headings if verify else headings[:-1], rows if verify else [row[:-1] for row in rows], styles=_STYLES
         )
-    for error in refused.values():
-        print_error(error.what, error.fix)
-    return ExitCode.FAILED if refused else ExitCode.OK
+    problems: list[GbError] = [*damaged, *refused.values()]
+    for problem in problems:
+        print_error(problem.what, problem.fix)
+    return ExitCode.FAILED if damaged or refused else ExitCode.OK
 
 
 def unpin(name: _Name, config: Config = None, lake: LakeFolder = None) -> int:

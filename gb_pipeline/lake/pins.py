@@ -214,7 +214,11 @@ def pin_names(storage: Storage) -> list[str]:
     """The names of all pins, sorted."""
     with _explained("the pins could not be listed"):
         files = [Path(name) for name, _, _ in storage.files.list(_FOLDER)]
-    return sorted(file.stem for file in files if file.suffix == ".json" and not file.name.startswith("."))
+    return sorted(
+        file.stem
+        for file in files
+        if file.parent.name == _FOLDER and file.suffix == ".json" and not file.name.startswith(".")
+    )
 
 
 def remove_pin(storage: Storage, name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError
+from gb_pipeline.errors import ConfigError, LakeError
 from gb_pipeline.lake import overrides, pins, removals
 from gb_pipeline.lake.changes import moment_of_version, read_changes
 from gb_pipeline.lake.pins import Pin
@@ -233,13 +233,24 @@ class HistoryReader:
         chosen, kind = parse_series(symbols, source), Resolution.parse(resolution)
         return make_pin(self._context, name, chosen, kind, window, selection.as_of, version("gb_pipeline"))
 
-    def pins(self) -> list[Pin]:
+    def pins(self, damaged: list[LakeError] | None = None) -> list[Pin]:
         """All pins of the lake, by name.
+
+        Args:
+            damaged: takes the errors of pins that cannot be read, which are left out; without it they raise.
 
         Raises:
             LakeError: one of them is damaged.
         """
-        return [pins.read_pin(self._store.storage, name) for name in pins.pin_names(self._store.storage)]
+        found = []
+        for name in pins.pin_names(self._store.storage):
+            try:
+                found.append(pins.read_pin(self._store.storage, name))
+            except LakeError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
+        return found
 
     def unpin(self, name: str) -> None:
         """Forget a pin, and the copy of its bars. No bar of the lake is touched.

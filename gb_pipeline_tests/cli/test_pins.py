@@ -52,3 +52,14 @@ def test_a_pin_that_cannot_be_read_is_said(gb: Gb, store: LakeStore, tmp_path: P
     (tmp_path / "pins" / "momentum.json" / "x.json").write_text("{}")
     told = gb("unpin", "momentum", "--lake", tmp_path)
     assert (told.code, "pin 'momentum' could not be" in told.err) == (1, True)
+
+
+def test_a_damaged_pin_hides_no_other(gb: Gb, store: LakeStore, tmp_path: Path) -> None:
+    assert gb("pin", "first", "sim", "-r", "1m", "--lake", tmp_path).code == 0
+    (tmp_path / "pins" / "second.json").write_text("{")
+    (tmp_path / "pins" / "folder").mkdir()
+    (tmp_path / "pins" / "folder" / "third.json").write_text("{}")
+    told = gb("pins", "--lake", tmp_path)
+    assert (told.code, "first" in told.out, "pin 'second' cannot be read" in told.err) == (1, True, True)
+    assert gb("unpin", "second", "--lake", tmp_path).code == 0
+    assert gb("pins", "--lake", tmp_path).code == 0
