@@ -18,9 +18,11 @@ import polars as pl
 from gb_pipeline.catalog.connection import open_catalog
 from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.lake import ledger, quarantine
+from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
-from gb_pipeline.market.schema import CONTENT
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.quality.fingerprint import fingerprint_text
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import reading
@@ -254,11 +256,11 @@ class Suspect:
         assert not list(self.root.rglob("*.tmp"))
 
 
-def stored(store: LakeStore) -> dict[Key, list[Version]]:
-    """Every version of every bar, straight from the files; that one ends when the next begins is asserted."""
+def stored(store: LakeStore, precision: Precision = Precision.STANDARD) -> dict[Key, list[Version]]:
+    """Every version of every bar of a precision, straight from the files; that one ends when the next begins is asserted."""
     found: dict[Key, list[Version]] = {}
     for resolution in SLOTS:
-        snapshot = store.tables.newest(f"bars_{resolution}")
+        snapshot = store.tables.newest(bars_dataset(Resolution(resolution), precision).name)
         rows = reading.read(store.storage, snapshot.dataset, snapshot.files).sort("symbol", "timestamp", "known_at")
         after = pl.col("known_at").shift(-1).over("symbol", "timestamp")
         assert rows.filter(pl.col("superseded_at").ne_missing(after)).is_empty()
