@@ -14,7 +14,7 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as contents
 from gb_pipeline.config.project_incidents import NO_INCIDENTS, Incidents
-from gb_pipeline.lake import corporate_actions, fetches, ledger, quarantine
+from gb_pipeline.lake import corporate_actions, decisions, fetches, ledger, quarantine
 from gb_pipeline.lake.datasets import FETCHES, QUARANTINE
 from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.storage.table import Tables
@@ -57,7 +57,9 @@ class Summaries:
             "files": lambda: self.files,
             "coverage": lambda: contents.coverage(self._sessions),
             "gaps": lambda: contents.gaps(self._sessions),
-            "quarantine": lambda: contents.quarantine_summary(quarantine.read(self.tables)),
+            "quarantine": lambda: contents.quarantine_summary(
+                decisions.with_decisions(self.tables, quarantine.read(self.tables))
+            ),
             "corporate_actions": lambda: corporate_actions.read(self.tables),
             "fetches": lambda: contents.fetch_summary(fetches.read(self.tables)),
         }
@@ -70,7 +72,7 @@ SUMMARIES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "files": lambda: pl.DataFrame(schema=contents.FILES),
     "coverage": lambda: contents.coverage(ledger.SESSIONS_EMPTY),
     "gaps": lambda: contents.gaps(ledger.SESSIONS_EMPTY),
-    "quarantine": lambda: contents.quarantine_summary(pl.DataFrame(schema=QUARANTINE.polars)),
+    "quarantine": lambda: contents.quarantine_summary(pl.DataFrame(schema={**QUARANTINE.polars, **decisions.DECIDED})),
     "corporate_actions": lambda: pl.DataFrame(schema=corporate_actions.ACTIONS_STORED),
     "fetches": lambda: contents.fetch_summary(pl.DataFrame(schema=FETCHES.polars)),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.lake.datasets import SESSIONS, parse_bar_table
+from gb_pipeline.lake.decisions import Decision
 from gb_pipeline.lake.explained import INCIDENT_COLUMNS
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.row_counts import RowCounts
@@ -285,10 +286,11 @@ def instruments_of(sources: Mapping[str, SourceSettings]) -> pl.DataFrame:
 
 
 def quarantine_summary(refused: pl.DataFrame) -> pl.DataFrame:
-    """Refused rows by series, session and reason; a row that breaks two rules counts under both.
+    """Refused rows by series, session and reason, and how many are open, released and dropped; a row that breaks two rules
+    counts under both.
 
     Args:
-        refused: columns of the dataset `quarantine`, as `quarantine.read` returns them.
+        refused: columns of the dataset `quarantine`, and `decision`, as `decisions.with_decisions` returns them.
     """
     keys = [*SERIES, "session", pl.col("reasons").alias("reason")]
     return (
@@ -296,6 +298,10 @@ def quarantine_summary(refused: pl.DataFrame) -> pl.DataFrame:
         .group_by(keys)
         .agg(
             pl.len().cast(pl.Int64).alias("rows"),
+            *(
+                (pl.col("decision") == decision.value).sum().cast(pl.Int64).alias(decision.value)
+                for decision in Decision
+            ),
             pl.col("timestamp").min().alias("first_timestamp"),
             pl.col("timestamp").max().alias("last_timestamp"),
             pl.col("quarantined_at").max().alias("quarantined_at"),

@@ -216,7 +216,7 @@ def _report_problems(outcomes: list[ActionsOutcome]) -> ExitCode:
         reason = item.worst[0]["why"] if item.worst else "see the table"
         print_error(
             f"{item.symbol.code}: {format_count(item.quarantined, 'action')} refused: {reason}",
-            "they are in the table `quarantine`; see docs/quality.md",
+            "`gb quarantine list` has them; see docs/quality.md",
         )
     deferral = next((item.deferred for item in outcomes if item.deferred is not None), None)
     if deferral is not None:

@@ -169,9 +169,11 @@ def _removal_lines(explanation: Explanation) -> Iterator[tuple[str, str, str]]:
 
 
 def _correction_lines(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    from gb_pipeline.lake.correcting import CORRECTABLE
+    from gb_pipeline.market.schema import CORRECTABLE
 
-    yield "corrected", "at", _format_cell(row["known_at"])
+    yield "corrected" if row["row_id"] is None else "released", "at", _format_cell(row["known_at"])
+    if row["row_id"] is not None:
+        yield "", "refused row", row["row_id"][:12]
     for name in CORRECTABLE:
         corrected, vendor = row[f"corrected_{name}"], row[f"vendor_{name}"]
         if corrected != vendor:

@@ -170,7 +170,7 @@ def _report_refused(outcomes: Sequence[Outcome]) -> bool:
         named = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
         print_error(
             f"{code} {session} was refused: {named or 'rows that belong to no session may be of it'}",
-            f"its rows are in the table `quarantine`; {_advise(reasons)}",
+            f"`gb quarantine list` has its rows; {_advise(reasons)}",
         )
     if len(refused) > _LISTED:
         print_error(f"... and {len(refused) - _LISTED} more sessions were refused")

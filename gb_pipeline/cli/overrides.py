@@ -75,7 +75,7 @@ def override(
     opened_lake = open_lake(config, lake)
     source, symbol = select_one(opened_lake, series, project_of(opened_lake, config))
     kind = choose_resolution(opened_lake, source, symbol, resolution)
-    rules = _rules(opened_lake, source, kind, config)
+    rules = rules_of(opened_lake, source, kind, config)
     opened_lake.store.override(source, symbol, kind, moment, None if withdraw else values, reason, rules=rules)
     said = "says again what the vendor said last" if withdraw else "is corrected"
     note(f"{source}:{symbol} {kind} {format_value(moment)} UTC {said}")
@@ -104,7 +104,7 @@ def overrides(names: Names = None, config: Config = None, lake: LakeFolder = Non
             (
                 f"{row['source']}:{row['symbol']} {row['resolution']}",
                 row["timestamp"],
-                "taken back" if row["withdrawn"] else describe_values(row),
+                "taken back" if row["withdrawn"] else describe_values(row) or "released as it is",
                 row["reason"],
             )
             for row in found.iter_rows(named=True)
@@ -115,15 +115,17 @@ def overrides(names: Names = None, config: Config = None, lake: LakeFolder = Non
 
 def describe_values(row: dict[str, object]) -> str:
     """What an override says instead of the vendor, such as `close 105.5 (vendor 105.75)`."""
-    from gb_pipeline.lake.correcting import CORRECTABLE
+    from gb_pipeline.market.schema import CORRECTABLE
 
+    if row["vendor_refused"]:
+        return f"released row {str(row['row_id'])[:8]}"
     pairs = [(name, row[f"corrected_{name}"], row[f"vendor_{name}"]) for name in CORRECTABLE]
     return ", ".join(
         f"{name} {format_value(new)} (vendor {format_value(old)})" for name, new, old in pairs if new != old
     )
 
 
-def _rules(lake: Lake, source: str, kind: Resolution, config: Path | None) -> BarRules:
+def rules_of(lake: Lake, source: str, kind: Resolution, config: Path | None) -> BarRules:
     """Of the project; of a lake alone what it remembers of the source."""
     from gb_pipeline.catalog.state import known_sources
     from gb_pipeline.quality.rules import Alignment, BarRules

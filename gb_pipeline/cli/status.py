@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gb_pipeline.cli.completeness import describe_unfetched, is_incomplete, read_completeness
 from gb_pipeline.cli.names import Names, select
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if_any, parse_moment, project_of
-from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from gb_pipeline.reading.lake import Lake
 
 _HEADINGS = ("series", "", "bars", "missing", "open", "first", "last", "behind", "size")
 _NEVER, _NONE_STORED = "never fetched", "none stored"
@@ -93,6 +96,8 @@ def status(
         return ExitCode.OK
     if rows:
         print_status(rows)
+        if opened_lake is not None and moment is None:
+            note_open_rows(opened_lake, rows)
         hidden = len(unfetched) - sum(map(_is_unfetched, rows))
         if hidden:
             were = (
@@ -106,6 +111,17 @@ def status(
     else:
         note("nothing is stored yet, and gb.yaml names no series" if moment is None else "nothing was known then")
     return ExitCode.OK
+
+
+def note_open_rows(lake: Lake, rows: Sequence[dict[str, Any]]) -> None:
+    """How many refused rows of these series nobody has decided about."""
+    import polars as pl
+
+    series = {(row["source"], row["symbol"]) for row in rows}
+    refused = lake.quarantine().filter(pl.col("decision") == "open").group_by("source", "symbol").len()
+    count = sum(number for source, symbol, number in refused.rows() if (source, symbol) in series)
+    if count:
+        note(f"{format_count(count, 'refused row')} {'is' if count == 1 else 'are'} open: `gb quarantine list`")
 
 
 def print_status(rows: Sequence[dict[str, Any]]) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import polars as pl
 
 from gb_pipeline.lake.datasets import CORPORATE_ACTIONS
-from gb_pipeline.lake.quarantine import FETCHED_BEFORE_STORED
 from gb_pipeline.market.schema import ACTIONS_RECEIVED
 from gb_pipeline.quality.corporate_actions import BAD, ActionsValidation
+from gb_pipeline.quality.reasons import FETCHED_BEFORE_STORED
 
 KEY = ("symbol", "ex_date", "kind", "label")
 # What an action says; `ratio` follows from the split's two numbers.

@@ -17,12 +17,14 @@ import polars as pl
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger, ledger_notes, overrides, quarantine
+from gb_pipeline.lake.admission import Admission
 from gb_pipeline.lake.bars_request import BarsRequest, count_by_symbol, validate_requested
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.held_back import describe_held, find_held, hold_back, late_rows
-from gb_pipeline.lake.merge import KEY, MergeResult, merge
+from gb_pipeline.lake.merge import KEY, MergeResult, merge, remove
+from gb_pipeline.lake.recounting import recount
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.stored import (
@@ -59,16 +61,37 @@ def write(
 ) -> WriteReport:
     """See `LakeStore.write_bars`; an override comes into force with the commit."""
     validation = validate_requested(frame, request, rules)
-    _quarantine(tables, request, validation.bad, clock)
-    writer = _Writer(tables, request, rules, validation, clock, override)
+    admission = Admission(frame, request, rules, validation)
+    if validation.bad.height:
+        newest = tables.newest(bars_dataset(request.resolution, rules.precision).name)
+        admission.admit(tables, overrides.read_requested(tables, newest, request))
+    _quarantine(tables, request, admission.validation.bad, clock)
+    return _commit(_Writer(tables, request, rules, admission, clock, override))
+
+
+def decide(
+    tables: Tables,
+    request: BarsRequest,
+    validation: ValidationResult,
+    rules: BarRules,
+    clock: Clock,
+    override: overrides.Override,
+) -> WriteReport:
+    """Release refused rows, or take that back: nothing was received, and the bars are those of the override."""
+    admission = Admission(validation.good, request, rules, validation)
+    return _commit(_Writer(tables, request, rules, admission, clock, override))
+
+
+def _commit(writer: _Writer) -> WriteReport:
+    tables, request = writer.tables, writer.request
     report = commit(
-        tables[bars_dataset(request.resolution, rules.precision).name],
+        tables[bars_dataset(request.resolution, writer.rules.precision).name],
         writer.decide,
-        clock=clock,
+        clock=writer.clock,
         afterwards=writer.afterwards,
     )
     if writer.merged.late.height:
-        _quarantine(tables, request, late_rows(writer.merged.late, writer.held), clock)
+        _quarantine(tables, request, late_rows(writer.merged.late, writer.held), writer.clock)
     return report
 
 
@@ -80,12 +103,12 @@ class _Writer:
         tables: Tables,
         request: BarsRequest,
         rules: BarRules,
-        validation: ValidationResult,
+        admission: Admission,
         clock: Clock,
         override: overrides.Override | None,
     ) -> None:
         self.tables, self.request, self.rules, self.clock = tables, request, rules, clock
-        self.received = self.validation = validation
+        self.admission, self.validation = admission, admission.validation
         self.override = override
         self.expectation = expect(rules, request.window, request.earliest)
         self.merged: MergeResult
@@ -101,19 +124,17 @@ class _Writer:
         files = window_files(draft.base, self.request.source, self.request.symbols, self.expectation.hull)
         recorded = self._recorded_sessions()
         self.held = find_held(recorded, self.request.planned_at)
-        if files.height and (report := self._report_if_unchanged(recorded)) is not None:
+        is_answer = self.override is None
+        if is_answer and files.height and (report := self._report_if_unchanged(recorded)) is not None:
             return report
         stored, file_rows = self._read_stored(draft, files)
         inside = filter_window(stored, self.request.window)
+        if self.override is not None:
+            # Of the other bars of the sessions nothing is said.
+            inside = inside.join(self.override.rows, on=KEY, how="semi", maintain_order="left")
         refused = pl.concat([self.validation.bad[KEY], self._unlisted(inside), self._in_doubt(inside)])
         merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
-        merged = hold_back(merged, self.held)
-        if self.override is not None:
-            self.override.refuse_if_changed(inside)
-            # A correction does not say that the vendor returns the bar.
-            is_withdrawn = pl.lit(inside["withdrawn"][0], pl.Boolean).alias("withdrawn")
-            merged = replace(merged, added=merged.added.with_columns(is_withdrawn))
-        self.merged = merged
+        self.merged = merged = self._override(hold_back(merged, self.held), inside)
         # Before anything is written or acknowledged.
         counts = count_by_symbol(self.validation, merged)
         # Describing sessions and writing files take about as long, and neither needs the other's result.
@@ -124,7 +145,10 @@ class _Writer:
             sessions = describe_held(description.result(), self.held)
         version = None if merged.is_empty else draft.base.version + 1
         ledger_rows = self._ledger_rows(sessions, version)
-        if self.override is not None:
+        if self.override is not None and self.override.decides:
+            bars = _rows_after_write(stored, merged)
+            ledger_rows = recount(ledger_rows, recorded, bars, self.expectation.grid, self._decided_rows())
+        elif self.override is not None:
             ledger_rows = overrides.keep_recorded(ledger_rows, recorded)
         if self.held.height:
             ledger_rows = ledger_rows.join(self.held, on=["symbol", "session"], how="anti", maintain_order="left")
@@ -138,21 +162,46 @@ class _Writer:
             self.override.apply(draft)
         return self._report(sessions, merged, counts, version, size)
 
+    def _override(self, merged: MergeResult, inside: pl.DataFrame) -> MergeResult:
+        """What the override means for the stored bars that it is about."""
+        if self.override is None:
+            return merged
+        self.override.refuse_if_changed(inside)
+        if self.override.removes:
+            return remove(inside)
+        if self.override.decides:
+            return merged
+        # A correction does not say that the vendor returns the bar.
+        is_withdrawn = pl.lit(inside["withdrawn"][0], pl.Boolean).alias("withdrawn")
+        return replace(merged, added=merged.added.with_columns(is_withdrawn))
+
     def _correct(self, draft: Draft) -> None:
         """Let corrected bars take the place of the vendor's, whose own are noted for the day on which it is taken back."""
-        request, received = self.request, self.received
-        in_force = overrides.read_in_force(
-            self.tables, draft.base, request.source, request.resolution, request.symbols, request.window
-        )
+        request = self.request
+        in_force = overrides.read_requested(self.tables, draft.base, request)
         if self.override is None:
-            overrides.note_vendor(self.tables, in_force, received.good, request.fetched_at, clock=self.clock)
+            if self.admission.admit(self.tables, in_force):
+                _quarantine(self.tables, request, self.admission.validation.bad, self.clock)
+            said = self.admission.said
+            overrides.note_vendor(self.tables, in_force, said, request.fetched_at, clock=self.clock)
         else:
             in_force = self.override.replace_in(in_force)
+        received = self.admission.validation
         good = overrides.correct(received.good, in_force)
         if good is received.good and self.validation is received:
             return
-        self.validation = replace(received, good=good, runs=session_runs(good))
+        is_corrected = good is not received.good
+        self.validation = replace(received, good=good, runs=session_runs(good)) if is_corrected else received
         self.__dict__.pop("_fingerprints", None)
+
+    def _decided_rows(self) -> pl.DataFrame:
+        """The rows of the override with their sessions, and by how much each changes the number of refused rows."""
+        assert self.override is not None
+        rows = self.override.rows
+        sessions = self.rules.calendar.session_of(rows["timestamp"], self.request.resolution).alias("session")
+        return rows.hstack([sessions]).select(
+            "symbol", "session", pl.lit(1 if self.override.removes else -1).alias("refused")
+        )
 
     def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:
         """Keys of stored rows outside their symbol's listing: they were not requested, so they were not withdrawn."""
@@ -350,5 +399,6 @@ def _rows_after_write(stored: pl.DataFrame, merged: MergeResult) -> pl.DataFrame
     """Everything that the window's sessions hold after the write."""
     added, unchanged = merged.added.select(_ROWS), stored.select(_ROWS)
     if added.is_empty():
-        return unchanged
+        ended = merged.replaced.select(KEY)
+        return unchanged.join(ended, on=KEY, how="anti", maintain_order="left") if ended.height else unchanged
     return pl.concat([unchanged.join(added.select(KEY), on=KEY, how="anti"), added]).sort(KEY)

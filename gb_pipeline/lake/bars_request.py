@@ -16,8 +16,8 @@ from gb_pipeline.lake.merge import MergeResult
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import ValidationResult, validate
-from gb_pipeline.quality.corporate_actions import NOT_REQUESTED
+from gb_pipeline.quality.bars import ValidationResult, row_as_received, validate
+from gb_pipeline.quality.reasons import NOT_REQUESTED
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.quality.runs import count_rows
 from gb_pipeline.quality.session_days import Listing
@@ -70,13 +70,12 @@ def validate_requested(frame: pl.DataFrame, request: BarsRequest, rules: BarRule
         frame.filter(is_requested), rules, request.window, now=request.earliest, rows_read=request.rows_read
     )
     others = frame.filter(~is_requested)
-    as_json = pl.struct(pl.exclude("received")).struct.json_encode()
     refused = others.select(
         pl.col("symbol").fill_null(""),
         pl.lit(None, pl.Date()).alias("session"),
         "timestamp",
         pl.lit([NOT_REQUESTED]).alias("reasons"),
-        (pl.coalesce("received", as_json) if "received" in others.columns else as_json).alias("row"),
+        *row_as_received(others),
     )
     received = {**validation.received_by_symbol, **count_rows(refused)}
     unplaced = {symbol: UnplacedRows(rows, rows, {NOT_REQUESTED: rows}) for symbol, rows in count_rows(refused).items()}

@@ -40,8 +40,10 @@ class ChangeKind(StrEnum):
     """The vendor returns it again, as it was."""
     CORRECTED = "corrected"
     """An override gave it another content, or was taken back."""
+    RELEASED = "released"
+    """A refused row became this bar."""
     REMOVED = "removed"
-    """It was removed on purpose, or stands under another symbol since; it has no new content."""
+    """It was removed on purpose, stands under another symbol since, or its release was taken back; it has no new content."""
 
 
 CHANGES = pl.Schema(
@@ -82,13 +84,16 @@ def read_changes(
     """
     tables = tables.view()
     changes = [pl.DataFrame(schema=CHANGES)]
+    released: pl.DataFrame | None = None
     for kind, snapshots in by_resolution(tables, resolution):
         _refuse_lost(tables, snapshots, since, until, source, symbols, between or _EVER)
         query = VersionQuery(tables, kind, source, symbols, between)
         new = _read_moments(query, snapshots, KNOWN_AT, since, until)
         if new.height:
             changes.append(_pair(new, _replaced(query.near(new), snapshots, new, since, until)))
-        if any(removals.happened(snapshot, since, until) for snapshot in snapshots.values()):
+        if released is None:
+            released = overrides.read(tables, source, symbols).filter(pl.col("row_id").is_not_null())
+        if released.height or any(removals.happened(snapshot, since, until) for snapshot in snapshots.values()):
             changes.append(_removed(_read_moments(query, snapshots, SUPERSEDED_AT, since, until), new))
     return _name_corrections(tables, pl.concat(changes).sort(_ORDER), source, symbols)
 
@@ -113,14 +118,22 @@ def _name_corrections(
     tables: Tables, changes: pl.DataFrame, source: str | None, symbols: Sequence[str] | None
 ) -> pl.DataFrame:
     """The changes, those that came of an override named so."""
-    corrections = overrides.read(tables, source, symbols).select(*BAR_KEY, KNOWN_AT, pl.lit(True).alias("is_corrected"))
+    corrections = overrides.read(tables, source, symbols).select(
+        *BAR_KEY, KNOWN_AT, pl.lit(True).alias("is_corrected"), pl.col("row_id").is_not_null().alias("is_release")
+    )
     if corrections.is_empty() or changes.is_empty():
         return changes
     joined = changes.join(corrections, on=[*BAR_KEY, KNOWN_AT], how="left", maintain_order="left")
-    # One that is deleted ends with its correction, and one that is renamed begins with it.
-    edges = [ChangeKind.REMOVED.value, ChangeKind.ADDED.value]
-    is_corrected = pl.col("is_corrected") & ~pl.col("kind").is_in(edges)
-    kind = pl.when(is_corrected).then(pl.lit(ChangeKind.CORRECTED.value)).otherwise("kind")
+    # One that is deleted ends with its correction, and one that is renamed begins with it; so does one that was refused.
+    is_new = pl.col("kind") == ChangeKind.ADDED.value
+    is_corrected = pl.col("is_corrected") & ~is_new & (pl.col("kind") != ChangeKind.REMOVED.value)
+    kind = (
+        pl.when(is_corrected)
+        .then(pl.lit(ChangeKind.CORRECTED.value))
+        .when(is_new & pl.col("is_release"))
+        .then(pl.lit(ChangeKind.RELEASED.value))
+        .otherwise("kind")
+    )
     return joined.with_columns(kind.alias("kind")).select(CHANGES.names())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -18,20 +18,18 @@ from gb_pipeline.errors import ConfigError, LakeError, UnknownSeries
 from gb_pipeline.lake import bars, ledger, overrides
 from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
+from gb_pipeline.lake.releasing import parse_values, recorded_calendar, take_back, whole_sessions
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.stored import is_wide, read_window
-from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.moments import MICROSECOND, instant_literal
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CONTENT, PRICES, Adjustment, Precision, polars_schema
-from gb_pipeline.market.spelling import did_you_mean, near_names
+from gb_pipeline.market.schema import CONTENT, CORRECTABLE, PRICES, Adjustment, Precision, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import validate
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage.commit import Clock
 from gb_pipeline.storage.table import Tables
 
-CORRECTABLE = (*PRICES, "volume")
 # A session may be named by a date some days from its bars, a label may stand for a month.
 _NEAR = timedelta(days=32)
 # Of a number in a message.
@@ -57,11 +55,12 @@ def override_bar(
             fix="say why, for whoever reads it in a year",
         )
     window = Window(timestamp, timestamp + MICROSECOND)
-    bar, precision = _read_bar(tables, source, symbol, resolution, window)
+    stored, precision = _read_bar(tables, source, symbol, resolution, window)
+    bar = stored.row(0, named=True)
     recorded = _read_session(tables, source, symbol, resolution, timestamp)
     rules = replace(
         rules,
-        calendar=_recorded_calendar(recorded["calendar"], rules),
+        calendar=recorded_calendar(recorded["calendar"], rules),
         precision=precision,
         adjustment=Adjustment(recorded["adjustment"] or "raw"),
         max_bad_fraction=1.0,
@@ -72,6 +71,8 @@ def override_bar(
     base = tables.newest(bars_dataset(resolution, precision).name)
     in_force = overrides.read_in_force(tables, base, source, resolution, [symbol], window)
     before = in_force.row(0, named=True) if in_force.height else None
+    if values is None and before is not None and before["vendor_refused"]:
+        return take_back(tables, in_force, reason, rules, clock)
     vendor = {name: bar[name] if before is None else before[f"vendor_{name}"] for name in CONTENT}
     vendor_fetched_at = bar["fetched_at"] if before is None else before["vendor_fetched_at"]
     if values is None:
@@ -82,7 +83,7 @@ def override_bar(
             )
         corrected = vendor
     else:
-        corrected = {name: bar[name] for name in CONTENT} | _parse(values)
+        corrected = {name: bar[name] for name in CONTENT} | parse_values(values)
         if all(corrected[name] == bar[name] for name in CORRECTABLE):
             raise ConfigError("the bar has these values already", fix="name another value, or leave it as it is")
     asked = max(vendor_fetched_at, bar["fetched_at"], recorded["fetched_at"])
@@ -94,25 +95,27 @@ def override_bar(
                 **{f"corrected_{name}": corrected[name] for name in CONTENT},
                 **{f"vendor_{name}": vendor[name] for name in CONTENT},
                 **{"vendor_fetched_at": vendor_fetched_at, "reason": reason, "withdrawn": values is None},
-                "override_id": uuid4().hex[:16],
+                "override_id": uuid4().hex[: overrides.ID_LENGTH],
+                **{name: None if before is None else before[name] for name in ("row_id", "vendor_refused")},
             }
         ],
         schema=polars_schema(OVERRIDES.columns),
     )
     overrides.record(tables, row, clock=clock)
-    override = overrides.Override(row, bar["known_at"], None if before is None else vendor_fetched_at)
-    request = BarsRequest(source, (symbol,), resolution, window, {symbol: asked}, None, {})
+    override = overrides.Override(row, stored, in_force)
+    span = whole_sessions(rules, window)
+    request = BarsRequest(source, (symbol,), resolution, span, {symbol: asked}, None, {})
     return bars.write(tables, request, _received(vendor, symbol, timestamp), rules, clock, override)
 
 
 def _read_bar(
     tables: Tables, source: str, symbol: str, resolution: Resolution, window: Window
-) -> tuple[dict[str, Any], Precision]:
+) -> tuple[pl.DataFrame, Precision]:
     precision = Precision.WIDE if is_wide(tables, source, resolution, [symbol]) else Precision.STANDARD
     snapshot = tables.newest(bars_dataset(resolution, precision).name)
     rows = read_window(tables, snapshot, source, [symbol], window)
     if rows.height:
-        return rows.row(0, named=True), precision
+        return rows, precision
     raise UnknownSeries(
         f"{source}:{symbol} has no {resolution} bar at {window.start.isoformat()}",
         fix="name the open of a stored bar, in UTC: `gb show` prints them",
@@ -138,31 +141,6 @@ def _read_session(
             f"the ledger has no session of {source}:{symbol} at {timestamp.isoformat()}", fix="run `gb verify`"
         )
     return sessions.row(-1, named=True)
-
-
-def _recorded_calendar(version: str | None, rules: BarRules) -> Calendar:
-    """The calendar by which a session was recorded; that of the rules where nobody said."""
-    if version is None:
-        return rules.calendar
-    name, *more = version.split()
-    return get_calendar(name, extended_hours="extended" in more)
-
-
-def _parse(values: Mapping[str, Any]) -> dict[str, Decimal]:
-    if not values:
-        raise ConfigError("no value is corrected", fix=f"name at least one of {', '.join(CORRECTABLE)}")
-    parsed = {}
-    for name, value in values.items():
-        if name not in CORRECTABLE:
-            near = did_you_mean(near_names(name, CORRECTABLE), f"name one of {', '.join(CORRECTABLE)}")
-            raise ConfigError(f"{name!r} of a bar cannot be corrected", fix=near)
-        try:
-            parsed[name] = Decimal(str(value))
-        except InvalidOperation:
-            parsed[name] = Decimal("NaN")
-        if not parsed[name].is_finite():
-            raise ConfigError(f"{name} {str(value)[:40]!r} is not a number", fix="write it like 187.25")
-    return parsed
 
 
 def _received(content: Mapping[str, Any], symbol: str, timestamp: datetime) -> pl.DataFrame:

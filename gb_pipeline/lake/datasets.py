@@ -87,6 +87,14 @@ OVERRIDES = Dataset(
     order=("symbol", "timestamp"),
     statistics=("symbol", "timestamp"),
 )
+QUARANTINE_DECISIONS = Dataset(
+    name="quarantine_decisions",
+    columns=schema.QUARANTINE_DECISIONS,
+    key=("row_id", "decision_id"),
+    partition_by=("source",),
+    order=("symbol", "row_id"),
+    statistics=("symbol",),
+)
 REMOVALS = Dataset(
     name="removals",
     columns=schema.REMOVALS,
@@ -110,6 +118,7 @@ ALL = Datasets(
         CORPORATE_ACTIONS,
         OVERRIDES,
         REMOVALS,
+        QUARANTINE_DECISIONS,
     ]
 )
 

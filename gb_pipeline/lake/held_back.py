@@ -10,11 +10,11 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.lake import quarantine
 from gb_pipeline.lake.merge import MergeResult
 from gb_pipeline.lake.removed_sessions import REMOVED
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.schema import CONTENT
+from gb_pipeline.quality.reasons import FETCHED_BEFORE_STORED, REMOVED_MEANWHILE
 
 _SESSION = ["symbol", "session"]
 
@@ -57,7 +57,7 @@ def describe_held(described: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
 def late_rows(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     """Good rows that change nothing, as refused ones, each with its reason."""
     row = pl.struct("timestamp", *CONTENT).struct.json_encode().alias("row")
-    removed = held.select("symbol", "session", pl.lit(quarantine.REMOVED_MEANWHILE).alias("reason"))
-    reason = pl.col("reason").fill_null(quarantine.FETCHED_BEFORE_STORED)
+    removed = held.select("symbol", "session", pl.lit(REMOVED_MEANWHILE).alias("reason"))
+    reason = pl.col("reason").fill_null(FETCHED_BEFORE_STORED)
     named = rows.join(removed, on=["symbol", "session"], how="left", maintain_order="left")
     return named.select("symbol", "session", "timestamp", pl.concat_list(reason).alias("reasons"), row)

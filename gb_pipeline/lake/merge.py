@@ -44,7 +44,7 @@ class MergeResult:
     @property
     def is_empty(self) -> bool:
         """Whether everything was stored already."""
-        return self.added.is_empty()
+        return self.added.is_empty() and self.replaced.is_empty()
 
 
 def merge(
@@ -105,6 +105,14 @@ def merge(
         late=_choose(compared, compared["late"])[_BAR],
         unchanged=count_rows(_choose(compared, compared["same"])),
     )
+
+
+def remove(stored: pl.DataFrame) -> MergeResult:
+    """The result where stored rows end, and nothing takes their place."""
+    no_rows = stored.clear()
+    added = no_rows.select(*_BAR, "withdrawn", "fetched_at")
+    keys = no_rows[_BAR_KEYS]
+    return MergeResult(added, stored, keys, keys, no_rows[_BAR], {})
 
 
 def _withdrawn(absent: pl.DataFrame, refused: pl.DataFrame, fetched_at: Mapping[str, datetime]) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.applied import APPLIED_AT, apply, read_applied
+from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
@@ -30,38 +31,57 @@ _COLUMNS = polars_schema(OVERRIDES.columns)
 OVERRIDE_LIST = pl.Schema({**_COLUMNS, "known_at": pl.Datetime("us", "UTC")})
 _IN_FORCE = pl.Schema({**OVERRIDE_LIST, APPLIED_AT: pl.Datetime("us", "UTC")})
 _KIND, _ID = "override", "override_id"
+# Of the part of an `override_id` that an entry of the bars names; those of several bars at once go on with a number.
+ID_LENGTH = 16
+_NAMED = "batch"
+_BATCH = pl.col(_ID).str.head(ID_LENGTH).alias(_NAMED)
 
 
 @dataclass(frozen=True)
 class Override:
-    """One that is about to come into force.
+    """One of a bar, or one of several bars of a series, that is about to come into force.
 
     Attributes:
-        row: its row of `overrides`.
-        seen: `known_at` of the version of the bar that it was made for.
-        vendor_since: `vendor_fetched_at` of the override in force that it replaces; None without one.
+        rows: its rows of `overrides`.
+        stored: `symbol, timestamp, known_at` of the versions of the bars that it was made for.
+        in_force: `vendor_fetched_at` and the columns of `BAR` of what it replaces.
+        decides: whether it releases refused rows, or takes that back: there are more bars or fewer after it.
     """
 
-    row: pl.DataFrame
-    seen: datetime
-    vendor_since: datetime | None
+    rows: pl.DataFrame
+    stored: pl.DataFrame
+    in_force: pl.DataFrame
+    decides: bool = False
 
     def apply(self, draft: Draft) -> None:
         """Let the entry of the bars name it."""
-        apply(draft, _KIND, str(self.row[_ID][0]))
+        apply(draft, _KIND, str(self.rows[_ID][0])[:ID_LENGTH])
+
+    @property
+    def removes(self) -> bool:
+        """Whether its bars are none any more: they were released, and that is taken back."""
+        return self.decides and bool(self.rows["withdrawn"].all())
 
     def replace_in(self, in_force: pl.DataFrame) -> pl.DataFrame:
         """What is in force once this is."""
-        ended = in_force.join(self.row.select(BAR), on=BAR, how="semi")
-        if (ended["vendor_fetched_at"].item() if ended.height else None) != self.vendor_since:
+        ended = in_force.join(self.rows.select(BAR), on=BAR, how="semi")
+        if not _ends(ended).equals(_ends(self.in_force)):
             raise _changed_meanwhile()
-        others = in_force.join(self.row.select(BAR), on=BAR, how="anti").select(_COLUMNS.names())
-        return pl.concat([others, self.row.filter(~pl.col("withdrawn"))])
+        others = in_force.join(self.rows.select(BAR), on=BAR, how="anti").select(_COLUMNS.names())
+        return pl.concat([others, self.rows.filter(~pl.col("withdrawn"))])
 
     def refuse_if_changed(self, stored: pl.DataFrame) -> None:
-        """Raise LakeError where the bar is not the one that was looked at."""
-        if stored["known_at"].to_list() != [self.seen]:
+        """Raise LakeError where the bars are not those that were looked at."""
+        if not _versions(stored).equals(_versions(self.stored)):
             raise _changed_meanwhile()
+
+
+def _ends(in_force: pl.DataFrame) -> pl.DataFrame:
+    return in_force.select(*BAR, "vendor_fetched_at").sort(BAR)
+
+
+def _versions(stored: pl.DataFrame) -> pl.DataFrame:
+    return stored.select("symbol", "timestamp", "known_at").sort("symbol", "timestamp")
 
 
 def _changed_meanwhile() -> LakeError:
@@ -81,8 +101,15 @@ def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
     """
     rows = _newest_telling(_read_rows(tables, source, symbols, None))
     moments = _applied_by_resolution(tables, rows)
-    named = rows.drop("known_at").join(moments, on=["resolution", "override_id"]).rename({APPLIED_AT: "known_at"})
+    named = rows.drop("known_at").with_columns(_BATCH).join(moments, on=["resolution", _NAMED])
+    named = named.rename({APPLIED_AT: "known_at"})
     return named.select(OVERRIDE_LIST.names()).sort("known_at", *BAR)
+
+
+def read_released(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:
+    """The refused rows that are bars now: rows of `OVERRIDE_LIST` that name one, each in force."""
+    last = read(tables, source, symbols).unique(BAR, keep="last", maintain_order=True)
+    return last.filter(~pl.col("withdrawn") & pl.col("row_id").is_not_null())
 
 
 def leave_out_corrections(
@@ -116,9 +143,14 @@ def read_in_force(
     if applied.is_empty():
         return pl.DataFrame(schema=_IN_FORCE)
     rows = _newest_telling(_read_rows(tables, source, symbols, window))
-    rows = rows.join(applied, on=["resolution", "override_id"])
+    rows = rows.with_columns(_BATCH).join(applied, on=["resolution", _NAMED])
     last = rows.sort(APPLIED_AT).unique(BAR, keep="last")
     return last.filter(~pl.col("withdrawn")).select(_IN_FORCE.names())
+
+
+def read_requested(tables: Tables, base: Snapshot, request: BarsRequest) -> pl.DataFrame:
+    """The same for what a request is about."""
+    return read_in_force(tables, base, request.source, request.resolution, request.symbols, request.window)
 
 
 def withdraw(tables: Tables, draft: Draft, in_force: pl.DataFrame, reason: str, *, clock: Clock = wall_clock) -> None:
@@ -128,7 +160,7 @@ def withdraw(tables: Tables, draft: Draft, in_force: pl.DataFrame, reason: str, 
         draft: of a table of bars; its stamp must not change any more.
         in_force: from `read_in_force`.
     """
-    ids = pl.Series(_ID, [uuid4().hex[:16] for _ in range(in_force.height)], pl.String())
+    ids = pl.Series(_ID, [uuid4().hex[:ID_LENGTH] for _ in range(in_force.height)], pl.String())
     ended = in_force.with_columns(
         ids, pl.lit(reason).alias("reason"), pl.lit(True).alias("withdrawn"),
         *(pl.col(f"vendor_{name}").alias(f"corrected_{name}") for name in CONTENT),
@@ -150,6 +182,10 @@ def correct(good: pl.DataFrame, in_force: pl.DataFrame) -> pl.DataFrame:
 
 def as_vendor(stored: pl.DataFrame, in_force: pl.DataFrame) -> pl.DataFrame:
     """Stored bars, with what the vendor says where an override holds; the same frame where none does."""
+    refused = in_force.filter(pl.col("vendor_refused").fill_null(False))
+    if refused.height:
+        # Of these bars it has said nothing that was accepted.
+        stored = stored.join(refused, on=["symbol", "timestamp"], how="anti", maintain_order="left")
     return _exchange(stored, in_force, "vendor_")
 
 
@@ -196,10 +232,13 @@ def note_vendor(
     )
     said = good.select("symbol", "timestamp", *(pl.col(n).cast(_COLUMNS[f"vendor_{n}"]) for n in CONTENT))
     both = in_force.join(said, on=["symbol", "timestamp"]).join(moments, on="symbol")
-    same = pl.all_horizontal(pl.col(f"vendor_{name}").eq_missing(pl.col(name)) for name in CONTENT)
+    alike = pl.all_horizontal(pl.col(f"vendor_{name}").eq_missing(pl.col(name)) for name in CONTENT)
+    same = alike & ~pl.col("vendor_refused").fill_null(False)
     new = both.filter(~same & (pl.col("asked_at") > pl.col("vendor_fetched_at")))
     rows = new.with_columns(
-        pl.col("asked_at").alias("vendor_fetched_at"), *(pl.col(name).alias(f"vendor_{name}") for name in CONTENT)
+        pl.col("asked_at").alias("vendor_fetched_at"),
+        pl.lit(False).alias("vendor_refused"),
+        *(pl.col(name).alias(f"vendor_{name}") for name in CONTENT),
     )
     append.append(tables[OVERRIDES.name], rows.select(_COLUMNS.names()), clock=clock)
 
@@ -234,11 +273,9 @@ def _applied_by_resolution(tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _applied(snapshot: Snapshot, resolution: Resolution) -> pl.DataFrame:
     """The overrides that entries of a table of bars name, and since when."""
-    named = read_applied(snapshot, _KIND, _ID)
-    return named.select(_ID, pl.lit(resolution.value).alias("resolution"), APPLIED_AT)
+    named = read_applied(snapshot, _KIND, _NAMED)
+    return named.select(_NAMED, pl.lit(resolution.value).alias("resolution"), APPLIED_AT)
 
 
 def _no_applied() -> pl.DataFrame:
-    return pl.DataFrame(
-        schema={"override_id": pl.String(), "resolution": pl.String(), APPLIED_AT: pl.Datetime("us", "UTC")}
-    )
+    return pl.DataFrame(schema={_NAMED: pl.String(), "resolution": pl.String(), APPLIED_AT: pl.Datetime("us", "UTC")})

@@ -20,11 +20,6 @@ from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock, with_known_at
 from gb_pipeline.storage.table import Tables
 
-# The reason of rows that a later request has overtaken: they were fetched before what is stored was.
-FETCHED_BEFORE_STORED = "fetched_before_stored"
-# The reason of rows of sessions that were removed on purpose while they were fetched.
-REMOVED_MEANWHILE = "removed_meanwhile"
-
 
 def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:
     """Refused rows, lazily and in no order."""
@@ -61,7 +56,7 @@ def record(
 
     Args:
         resolution: of the bars, or the name of the table that the rows would have gone to.
-        bad: `symbol, session, timestamp, reasons, row`, as validation returns them.
+        bad: `symbol, session, timestamp, reasons, row`, and perhaps `bar`, as validation returns them.
         quarantined_at: when they were refused.
 
     Returns:
@@ -69,7 +64,8 @@ def record(
     """
     if bad.is_empty():
         return 0
-    rows = bad.with_columns(
+    rows = bad if "bar" in bad.columns else bad.with_columns(pl.lit(None, pl.String).alias("bar"))
+    rows = rows.with_columns(
         pl.lit(source).alias("source"),
         pl.lit(str(resolution)).alias("resolution"),
         instant_literal(window.start).alias("window_start"),

@@ -22,8 +22,10 @@ from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.correcting import override_bar
 from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import ALL
+from gb_pipeline.lake.deciding import drop_rows, release_rows, reopen_rows
 from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.explained import explain_sessions
+from gb_pipeline.lake.releasing import RulesOf
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.lake.series_changes import SeriesChanges
 from gb_pipeline.market.resolution import Resolution
@@ -199,6 +201,71 @@ class LakeStore(SeriesChanges):
             self.tables, source, code, parsed, instant(timestamp), values, reason, bar_rules, self.clock
         )
 
+    def release_quarantined(
+        self,
+        ids: str | Sequence[str],
+        reason: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        rules: BarRules | RulesOf | None = None,
+    ) -> list[WriteReport]:
+        """Make bars of refused rows, whatever the vendor says of them from now on. One commit per series.
+
+        The vendor may send the same row again: it is this bar then, and not refused. A release is an override of the bar, and is
+        taken back like one, or by `reopen_quarantined`. `as_of` a moment before it there is no bar.
+
+        Args:
+            ids: `row_id` of `Lake.quarantine`, or beginnings that name one row each.
+            reason: why; it is kept.
+            values: any of `open, high, low, close, volume` (text, Decimal or numbers), where the row's own make no bar; for
+                one row only.
+            rules: of the source, or a function from source and resolution to them; 24/7 and strict by default.
+
+        Raises:
+            ConfigError: an id that names no row or several, a row that is decided already, one that is no bar (the message says
+                of which rule, and which value is needed), or no reason. Nothing is written.
+            LakeError: another process decided about one of the rows in the same moment.
+
+        Example:
+            >>> store.release_quarantined("3f2a91c0", "the exchange confirms the print", {"high": "187.25"})[0].stored
+            1
+        """
+        return release_rows(self.tables, _ids(ids), values, reason, _rules_of(rules), self.clock)
+
+    def drop_quarantined(self, ids: str | Sequence[str], reason: str) -> pl.DataFrame:
+        """Decide that refused rows need nothing more, in one commit: they stay on record, and are no longer open.
+
+        Args:
+            ids: `row_id` of `Lake.quarantine`, or beginnings that name one row each.
+            reason: why; it is kept.
+
+        Returns:
+            The rows, columns of `Lake.quarantine`, as they were before.
+
+        Raises:
+            ConfigError: an id that names no row or several, a row that is decided already, or no reason. Nothing is written.
+            LakeError: another process decided about one of the rows in the same moment.
+        """
+        return drop_rows(self.tables, _ids(ids), reason, self.clock)
+
+    def reopen_quarantined(
+        self, ids: str | Sequence[str], reason: str, *, rules: BarRules | RulesOf | None = None
+    ) -> pl.DataFrame:
+        """Take decisions about refused rows back. A released row is no bar any more, unless the vendor has sent one since.
+
+        Args:
+            ids: `row_id` of `Lake.quarantine`, or beginnings that name one row each.
+            reason: why; it is kept.
+            rules: as of `release_quarantined`.
+
+        Returns:
+            The rows, columns of `Lake.quarantine`, as they were before.
+
+        Raises:
+            ConfigError: an id that names no row or several, a row that is open, or no reason.
+        """
+        return reopen_rows(self.tables, _ids(ids), reason, _rules_of(rules), self.clock)
+
     def record_failure(
         self,
         source: str,
@@ -359,6 +426,17 @@ class LakeStore(SeriesChanges):
             ledger.take_over_all(self.tables, clock=self.clock)
         needed = ledger.find_needed(self.tables)
         return vacuum.vacuum(self.tables, needed, retention=retention, dry_run=dry_run, now=now or self.clock())
+
+
+def _ids(ids: str | Sequence[str]) -> list[str]:
+    return [ids] if isinstance(ids, str) else list(ids)
+
+
+def _rules_of(rules: BarRules | RulesOf | None) -> RulesOf:
+    """Rules for bars of any resolution of a source."""
+    if callable(rules):
+        return rules
+    return lambda _, resolution: replace(rules or BarRules(), resolution=resolution)
 
 
 def _check_window(window: Window | tuple[datetime, datetime]) -> Window:

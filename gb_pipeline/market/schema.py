@@ -22,6 +22,8 @@ CORE = ("timestamp", *PRICES, "volume")
 OPTIONAL = ("trade_count", "vwap")
 # What a bar says; `known_at` and the keys are about the bar.
 CONTENT = (*PRICES, "volume", *OPTIONAL)
+# What somebody may say better than the vendor.
+CORRECTABLE = (*PRICES, "volume")
 
 
 class Precision(StrEnum):
@@ -126,6 +128,9 @@ QUARANTINE = pa.schema(
         _field("run_id", pa.string(), "the run that refused it", nullable=True),
         _field("quarantined_at", TIMESTAMP, "when it was refused"),
         _field("row_id", pa.string(), "hash of series, row and reasons: the same refusal is stored once"),
+        _field(
+            "bar", pa.string(), "what was read from the row, as JSON; null where the row is that itself", nullable=True
+        ),
     ]
 )
 
@@ -254,7 +259,20 @@ OVERRIDES = pa.schema(
         _field("vendor_fetched_at", TIMESTAMP, "when the vendor was asked for that"),
         _field("reason", pa.string(), "why, in the words of who did it"),
         _field("withdrawn", pa.bool_(), "whether it takes back the override before it"),
-        _field("override_id", pa.string(), "names it; it holds once an entry of the bars names it too"),
+        _field("override_id", pa.string(), "names it; it holds once an entry of the bars names how it begins"),
+        _field("row_id", pa.string(), "the row of `quarantine` that it releases", nullable=True),
+        _field("vendor_refused", pa.bool_(), "true while the vendor has said no bar that was accepted", nullable=True),
+    ]
+)
+
+# What somebody decided about refused rows; of several decisions about a row the last one holds. Releases are `OVERRIDES`.
+QUARANTINE_DECISIONS = pa.schema(
+    [
+        *_SERIES,
+        _field("row_id", pa.string(), "the row of `quarantine`"),
+        _field("decision", pa.string(), "dropped or reopened"),
+        _field("reason", pa.string(), "why, in the words of who did it"),
+        _field("decision_id", pa.string(), "names the decision; rows that were decided at once share it"),
     ]
 )
 

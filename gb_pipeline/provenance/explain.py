@@ -185,7 +185,9 @@ class _Explaining:
         # What a vendor says is compared with what is known of it, which is not the bar where that is corrected.
         said = bar
         if bar is not None and override is not None:
-            said = bar | {name: override[f"vendor_{name}"] for name in CONTENT}
+            # A bar that was released was never said in a way that was accepted.
+            refused = override["vendor_refused"]
+            said = None if refused else bar | {name: override[f"vendor_{name}"] for name in CONTENT}
         session = self._session(when)
         brought, later = (known[-1:], []) if bar is None else _split_by_version(known, bar, history)
         return Explanation(

@@ -60,6 +60,7 @@ BAD = pl.Schema(
         "timestamp": RECEIVED["timestamp"],
         "reasons": pl.List(pl.String()),
         "row": pl.String(),
+        "bar": pl.String(),
     }
 )
 DOUBTS = pl.Schema({"symbol": pl.String(), "first": pl.Date(), "last": pl.Date()})
@@ -79,7 +80,7 @@ class ValidationResult:
         good: `symbol, session` (Date), `timestamp` and the content columns in stored types, sorted by symbol, timestamp.
         runs: where each session of them begins.
         bad: `symbol, session` (Date, null outside the window's sessions), `timestamp` (nullable), `reasons` (list of codes),
-            `row` (the row as received, text).
+            `row` (the row as received, text), `bar` (what was read from it, as JSON; null where `row` is that).
         duplicates: `symbol, session, timestamp` of rows that repeat another row of the frame in every value.
         warnings: `symbol, session, timestamp, warning` of good rows that look suspicious.
         refused: the (symbol, session) pairs of which nothing is believed: too many of their rows are bad, or all of them.
@@ -288,12 +289,23 @@ def _refuse_wrong_columns(frame: pl.DataFrame) -> None:
         )
 
 
+def row_as_received(rows: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
+    """The text by which a row stands in quarantine, `row`, and what was read from it, `bar`, where that is another one."""
+    content = [name for name in rows.columns if name not in _ABOUT]
+    as_json = pl.struct(content).struct.json_encode()
+    if "received" not in rows.columns:
+        return as_json.alias("row"), pl.lit(None, pl.String).alias("bar")
+    is_read = pl.col("received").is_not_null()
+    return pl.coalesce("received", as_json).alias("row"), pl.when(is_read).then(as_json).alias("bar")
+
+
 def _bad_rows(ordered: pl.DataFrame, placed: pl.DataFrame, reasons: pl.DataFrame) -> pl.DataFrame:
     rows = ordered.join(reasons, on="index", how="inner", maintain_order="left")
     sessions = placed.select("index", "session")
-    content = [name for name in rows.columns if name not in _ABOUT]
-    as_json = pl.struct(content).struct.json_encode()
-    row = pl.coalesce("received", as_json) if "received" in rows.columns else as_json
     return rows.join(sessions, on="index", how="left", maintain_order="left").select(
-        "symbol", "session", pl.when(~is_absurd()).then("timestamp").alias("timestamp"), "reasons", row.alias("row")
+        "symbol",
+        "session",
+        pl.when(~is_absurd()).then("timestamp").alias("timestamp"),
+        "reasons",
+        *row_as_received(rows),
     )

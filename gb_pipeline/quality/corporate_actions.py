@@ -27,12 +27,11 @@ from gb_pipeline.market.schema import (
     polars_schema,
 )
 from gb_pipeline.quality.exact import parse_exact
-from gb_pipeline.quality.reasons import TOO_LARGE, TOO_PRECISE
+from gb_pipeline.quality.reasons import NOT_REQUESTED, TOO_LARGE, TOO_PRECISE
 
 NO_EX_DATE = "missing_ex_date"
 NO_KIND = "unknown_kind"
 OUTSIDE = "outside_window"
-NOT_REQUESTED = "symbol_not_asked_for"
 NOT_POSITIVE = "not_positive"
 UNEXPECTED = "unexpected_value"
 

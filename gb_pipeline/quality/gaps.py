@@ -152,6 +152,36 @@ def compare(
     return _runs(expected, sessions, places, reason)
 
 
+def compare_recorded(expected: pl.DataFrame, actual: pl.DataFrame, recorded: pl.DataFrame) -> pl.DataFrame:
+    """The coverage of one series whose gaps are recorded already: what is absent is so for the reason that they have.
+
+    Args:
+        expected, actual: as of `compare`.
+        recorded: `session`, `start`, `end`, `reason` of gaps; what lies in none of them is `unknown`.
+
+    Returns:
+        Columns of `COVERAGE`, as of `compare`.
+    """
+    expected = expected.with_row_index(_PLACE)
+    absent = expected.join(actual, on=_BAR, how="anti", maintain_order="left")
+    if absent.is_empty():
+        return pl.DataFrame(schema=COVERAGE)
+    named = absent.sort("timestamp").join_asof(
+        recorded.select("start", pl.col("end").alias("gap end"), "reason").sort("start"),
+        left_on="timestamp",
+        right_on="start",
+    )
+    is_inside = (pl.col("timestamp") < pl.col("gap end")).fill_null(False)
+    codes = {reason.value: code for reason, code in _CODES.items()}
+    reason = (
+        named.select(pl.when(is_inside).then("reason").fill_null(GapReason.UNKNOWN.value).replace_strict(codes))
+        .to_series()
+        .to_numpy()
+    )
+    starts, counts = row_runs(expected)
+    return _runs(expected, np.repeat(np.arange(len(starts)), counts), _places_of(named), reason)
+
+
 def _runs(expected: pl.DataFrame, sessions: Integers, places: Integers, reasons: Integers) -> pl.DataFrame:
     """Neighbouring bars of one session that are stored, or absent for the same reason, as one row."""
     states = np.full(expected.height, _STORED)

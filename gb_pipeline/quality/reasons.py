@@ -17,9 +17,13 @@ MISSING, UNREADABLE = "missing_value", "unreadable_number"
 TOO_PRECISE, TOO_LARGE = "too_precise", "too_large"
 PRICE_NOT_POSITIVE = "price_not_positive"
 # Of whose they are.
-UNNAMED_LINE = "unnamed_line"
+UNNAMED_LINE, NOT_REQUESTED = "unnamed_line", "symbol_not_asked_for"
 # Of rows as a whole.
 NO_BAR, CROSSED, CONFLICT = "no_bar", "crossed_quote", "conflicting_duplicate"
+# Of good rows that came later than newer ones.
+FETCHED_BEFORE_STORED = "fetched_before_stored"
+# Of good rows of sessions that were removed on purpose while they were fetched.
+REMOVED_MEANWHILE = "removed_meanwhile"
 # Of good rows in bad company.
 REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER = "refused_with_session", "refused_with_answer"
 

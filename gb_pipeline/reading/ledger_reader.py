@@ -193,8 +193,11 @@ class LedgerReader:
 
         Returns:
             `source, symbol, resolution` (or `corporate_actions`), `timestamp` (Datetime us UTC, null where it cannot be read),
-            `reasons` (list of codes; `fetched_before_stored` for what came later than newer content), `row` (text),
-            `window_start, window_end, session` (Date, null outside all sessions), `run_id, quarantined_at, row_id, known_at`.
+            `reasons` (list of codes; `fetched_before_stored` for what came later than newer content), `row` (text), `bar` (what was
+            read from it as JSON, where `row` is not that itself),
+            `window_start, window_end, session` (Date, null outside all sessions), `run_id, quarantined_at, row_id, known_at`;
+            `decision` (`open`, `released` or `dropped`), and of rows that are decided `decided_at` (Datetime us UTC) and
+            `decision_reason`.
 
         Raises:
             UnknownSeries: a name that the lake does not know.

@@ -12,7 +12,7 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as catalog_tables
 from gb_pipeline.config.project_incidents import Incidents
-from gb_pipeline.lake import ledger, overrides, quarantine, versions
+from gb_pipeline.lake import decisions, ledger, overrides, quarantine, versions
 from gb_pipeline.lake.datasets import QUARANTINE
 from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.restatement_shares import measure_changes
@@ -66,6 +66,7 @@ def quarantined(tables: Tables, selection: Selection) -> pl.DataFrame:
     window = None if selection.bounds is None else selection.window
     rows = quarantine.read(tables, selection.source, selection.symbols, window)
     rows = rows.select(name for name in QUARANTINE.schema.names if name != PERIOD)
+    rows = decisions.with_decisions(tables, rows, selection.source, selection.symbols)
     rows = _filter_series(rows, None, selection.resolution).sort(
         "source", "symbol", "resolution", "timestamp", "quarantined_at"
     )
