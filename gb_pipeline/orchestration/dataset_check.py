@@ -1,6 +1,7 @@
 """This module holds the one check of a dataset: whether the bars that were looked at are valid, complete and stored.
 
-A run evaluates it over what it touched; from the page it is evaluated over the newest sessions of the lake.
+A run evaluates it over what it touched, from the page it is evaluated over the newest sessions of the lake. What earlier runs left
+unstored fails it as well: a good run elsewhere makes nothing good.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from gb_pipeline.orchestration.outcome import PartitionOutcome, build_table
 
 CHECK = "valid_and_complete"
 DESCRIPTION = (
     "Every row that the vendor sent obeys the rules of a bar, and every bar that the calendar expects is stored or its absence has"
-    " a reason. A run looks at what it touched; executed from here, at the newest sessions. The worst series come first."
+    " a reason. A run looks at what it touched; executed from here, at the newest sessions. What earlier runs left unstored counts"
+    " as well."
 )
 # Events are kept for ever: the table is a sample, the whole is in the lake.
 _LISTED = 20
@@ -30,6 +33,7 @@ class Findings:
 
     _counts: Counter[str] = field(default_factory=Counter)
     _bad: list[tuple[tuple[int, int], dict[str, Any]]] = field(default_factory=list)
+    _earlier: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, symbol: str, outcome: PartitionOutcome) -> None:
         """Take one series in one partition into account."""
@@ -68,6 +72,25 @@ class Findings:
         row["why"] = reason or "stored, but not whole"
         self._bad.append(((not reason, -(quarantined + unexplained)), row))
 
+    def note_earlier(self, sessions: pl.DataFrame) -> None:
+        """Remember sessions that are not stored, unless this run said so already.
+
+        Args:
+            sessions: `symbol`, `key` (the partition) and `status`, one row each.
+        """
+        noted = pl.DataFrame(
+            [(row["symbol"], row["partition"]) for _, row in self._bad],
+            schema={"symbol": pl.String(), "key": pl.String()},
+            orient="row",
+        )
+        earlier = sessions.join(noted, on=["symbol", "key"], how="anti").unique(["symbol", "key"], maintain_order=True)
+        if earlier.is_empty():
+            return
+        self.count("not_stored_by_earlier_runs", earlier.height)
+        for symbol, key, status in earlier.head(_LISTED).select("symbol", "key", "status").iter_rows():
+            row = {"symbol": symbol, "partition": key, "quarantined": 0, "unexplained": 0}
+            self._earlier.append({**row, "why": f"{status} in an earlier run"})
+
     def evaluate(self, key: dg.AssetKey) -> dg.AssetCheckEvaluation:
         """The result for the asset of the dataset."""
         return dg.AssetCheckEvaluation(
@@ -82,12 +105,12 @@ class Findings:
     @property
     def passed(self) -> bool:
         """Whether something was looked at, and everything was as it should be."""
-        return self._counts["partitions"] > 0 and not self._bad
+        return self._counts["partitions"] > 0 and not self._bad and not self._earlier
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
         """An error where something is not stored, else a warning."""
-        failed = self._counts["not_stored"] > 0
+        failed = self._counts["not_stored"] > 0 or bool(self._earlier)
         return dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN
 
     @property
@@ -100,10 +123,13 @@ class Findings:
         parts = [f"{good:,} of {total:,} partitions are valid and complete"]
         parts += [f"{self._counts['not_stored']:,} not stored"] if self._counts["not_stored"] else []
         parts += [f"{deferred:,} deferred"] if deferred else []
+        earlier = self._counts["not_stored_by_earlier_runs"]
+        parts += [f"{earlier:,} not stored by earlier runs"] if earlier else []
         return ", ".join(parts)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """Counts of everything, and the worst series and partitions as a table."""
-        rows: Sequence[dict[str, Any]] = [row for _, row in sorted(self._bad, key=lambda item: item[0])[:_LISTED]]
+        rows: Sequence[dict[str, Any]] = [row for _, row in sorted(self._bad, key=lambda item: item[0])]
+        rows = [*rows, *self._earlier][:_LISTED]
         return {**self._counts, **({"worst": build_table(rows)} if rows else {})}

@@ -19,7 +19,7 @@ from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import Precision
-from gb_pipeline.orchestration.assets.dataset import describe_dataset
+from gb_pipeline.orchestration.assets.dataset import describe_dataset, find_not_stored
 from gb_pipeline.orchestration.dataset_check import Findings
 from gb_pipeline.orchestration.outcome import (
     DEFERRED_TAG,
@@ -156,6 +156,7 @@ def describe_run(
     store: LakeStore, group: SeriesGroup, rows: Mapping[str, int], findings: Findings
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """What a dataset holds after a run, and what the run found."""
+    findings.note_earlier(find_not_stored(store, group))
     yield describe_dataset(store, group, rows, findings.sentence)
     yield findings.evaluate(group.dataset_key)
 

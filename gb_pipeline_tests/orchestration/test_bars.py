@@ -124,6 +124,17 @@ def test_a_hole_is_a_warning_unless_the_vendors_habits_explain_it(build_bench, p
     assert bench.metadata(ETH, "2024-01-02")["unexplained"] == unexplained
 
 
+def test_a_good_run_elsewhere_hides_no_day_that_is_not_stored(build_bench):
+    bench = build_bench()
+    for minute in range(20):
+        bench.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
+    bench.run(ETH, partitions="2024-01-02")
+    check = bench.check(bench.run(BTC, ETH, partitions="2024-01-03"))
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert check.description == "2 of 2 partitions are valid and complete, 1 not stored by earlier runs"
+    assert check.metadata["worst"].records[0].data["partition"] == "2024-01-02"
+
+
 def test_a_run_says_what_the_dataset_holds_by_then(build_bench):
     bench = build_bench()
     bench.run(BTC, ETH, partitions=DAYS)

@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.errors import UnknownSeries
+from gb_pipeline.lake import ledger
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.orchestration.dataset_check import CHECK, DESCRIPTION, Findings
@@ -52,6 +53,14 @@ def build_dataset_check(group: SeriesGroup) -> dg.AssetChecksDefinition:
         )
 
     return valid_and_complete
+
+
+def find_not_stored(store: LakeStore, group: SeriesGroup) -> pl.DataFrame:
+    """Sessions of a group that the ledger has as failed or refused: `symbol`, `key` (the partition) and `status`."""
+    names = [symbol.code for symbol in group.symbols.values()]
+    sessions = ledger.current(store.tables, group.source.name, group.resolution)
+    bad = sessions.filter(pl.col("status").is_in(_NOT_STORED) & pl.col("symbol").is_in(names))
+    return bad.select("symbol", group.partitioning.keys(bad["session"]).alias("key"), "status")
 
 
 def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
