@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _SERIES = ["source", "symbol", "resolution"]
-_STYLES = {"restated": "yellow", "withdrawn": "yellow", "corrected": "yellow"}
+_STYLES = {"restated": "yellow", "withdrawn": "yellow", "corrected": "yellow", "removed": "yellow"}
 _VERSION = re.compile(r"\d{1,7}")
 
 
@@ -51,9 +51,9 @@ def changes(
 ) -> int:
     """List what became known after a moment.
 
-    Bars were added, restated, withdrawn (the vendor no longer returns them; they stay), returned or corrected (`gb override`). One
-    line is what one write did to a series, the newest first; --json has every bar with its old and new numbers, the oldest first.
-    --start and --end choose by the bars' own time.
+    Bars were added, restated, withdrawn (the vendor no longer returns them; they stay), returned, corrected (`gb override`) or
+    removed (`gb delete`). One line is what one write did to a series, the newest first; --json has every bar with its old and new
+    numbers, the oldest first. --start and --end choose by the bars' own time.
     """
     import polars as pl
 

@@ -106,7 +106,7 @@ class HistoryReader:
             (Decimal(38,18)), `known_at` (Datetime us UTC); in the order of `known_at`, then by series and timestamp. `kind` is
             `added` (the old numbers are null), `restated`, `withdrawn` (the vendor no longer returns the bar, whose numbers stay),
             `returned` (it does so again), `corrected` (by an override, or by taking one back), `released` (it was a refused row) or
-            `removed` (its release was taken back, and there is no bar: the new numbers are null).
+            `removed` (deleted, renamed, or its release was taken back: there is no bar, and the new numbers are null).
 
         Raises:
             UnknownSeries: a name that the lake does not know.

@@ -54,8 +54,8 @@ class LedgerReader:
         """One row per run of missing bars: `source, symbol, resolution, session, start, end, missing, reason, incident,
         incident_kind, incident_reason`.
 
-        `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, fetch_failed, unknown`, and `incident` for what
-        incidents.yaml explains now: the last columns have the number of its entry, its kind and reason, null elsewhere.
+        `end` is exclusive. Reasons: `closed, not_listed, no_trade, vendor_empty, removed, fetch_failed, unknown`, and `incident`
+        for what incidents.yaml explains now: the last columns have the number of its entry, its kind and reason, null elsewhere.
 
         Args:
             start, end: half-open range of sessions.

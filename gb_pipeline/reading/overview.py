@@ -11,7 +11,7 @@ import polars as pl
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.datasets import REMOVALS, parse_bar_table
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
@@ -49,7 +49,12 @@ def summarize(store: LakeStore) -> Overview:
     found = pl.concat(parts).group_by("resolution").agg(pl.col("first").min(), pl.col("last").max())
     series = pl.DataFrame(schema=dict.fromkeys(_KEYS, pl.String()))
     try:
-        series = ledger.current(store.tables).filter(pl.col("actual") > 0).select(_KEYS).unique()
+        # Where nothing was ever removed, what once had a bar has it still, and no session's newest row is looked for.
+        if store.tables.newest(REMOVALS.name).version < 0:
+            sessions = ledger.scan(store.tables, columns=[*_KEYS, "actual"])
+        else:
+            sessions = ledger.current(store.tables).lazy()
+        series = sessions.filter(pl.col("actual") > 0).select(_KEYS).unique().collect()
     except LakeError as error:
         damaged.append(error)
     counts = series.group_by("resolution").agg(

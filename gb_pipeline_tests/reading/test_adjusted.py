@@ -127,6 +127,31 @@ def test_prices_as_traded_are_found_whenever_each_bar_was_fetched(
     )
 
 
+@settings(max_examples=10)
+@given(history=histories())
+def test_under_another_symbol_adjusted_prices_are_the_same_or_the_renaming_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, history: tuple[list[tuple[int, int]], list[tuple[int, int, int]]]
+) -> None:
+    splits, questions = history
+    store = LakeStore.at(tmp_path_factory.mktemp("lake"))
+    vendor = Vendor(store, splits)
+    for first, last, at in questions:
+        vendor.tell(at)
+        vendor.give(first, last, at)
+
+    def told(symbol: str, kind: str) -> list[Decimal]:
+        return Lake(store).bars(symbol, "1d", adjustment=kind)["close"].to_list()
+
+    before = {kind: told("AAPL", kind) for kind in ("raw", "split")}
+    try:
+        store.rename("v", "AAPL", "APPL", reason="a test")
+    except LakeError as error:
+        assert "listed late or corrected" in str(error)
+        assert {kind: told("AAPL", kind) for kind in before} == before
+        return
+    assert {kind: told("APPL", kind) for kind in before} == before
+
+
 @pytest.fixture
 def store(tmp_path) -> LakeStore:
     return LakeStore.at(tmp_path)
