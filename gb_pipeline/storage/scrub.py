@@ -39,6 +39,15 @@ class BrokenFile:
 
 def find_log_problems(table: Table) -> Iterator[str]:
     """Everything that is wrong with a table's log, as sentences."""
+    problems = list(_log_problems(table))
+    # Its log is copied last, and the entries of it from the newest on.
+    in_copy = bool(problems) and table.files.size(COPY_MARK) is not None
+    for problem in problems:
+        is_cut_off = in_copy and "missing" in problem
+        yield f"{problem}, as a copy leaves it that was cut off: copy again" if is_cut_off else problem
+
+
+def _log_problems(table: Table) -> Iterator[str]:
     try:
         newest = table.newest().version
     except LakeError as error:
@@ -46,10 +55,7 @@ def find_log_problems(table: Table) -> Iterator[str]:
         return
     later_versions = [version for version in table.entry_versions() if version > newest]
     if later_versions:
-        in_copy = table.files.size(COPY_MARK) is not None
-        yield f"entry {newest + 1} is missing, and {len(later_versions)} entries lie beyond it" + (
-            ", as a copy leaves it that was cut off: copy again" if in_copy else ""
-        )
+        yield f"entry {newest + 1} is missing, and {len(later_versions)} entries lie beyond it"
     start = 0
     seal = table.checkpoints.seal()
     if seal is None and table.checkpoints.any_exist():

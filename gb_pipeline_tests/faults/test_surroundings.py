@@ -45,6 +45,15 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing_half_done(tmp_path: Path, 
     assert {"compact", "catalog"} <= set(failed)
 
 
+def test_a_copy_to_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    said = in_namespace(
+        tmp_path / "disk", 'mount -t tmpfs -o size=4m tmpfs "$0"', "-m", "gb_pipeline_tests.faults.full_copy",
+        str(tmp_path / "disk"), str(tmp_path / "lake"),
+    )  # fmt: skip
+    failed = ast.literal_eval(said.splitlines()[-1])
+    assert failed["backup"] >= 2 and failed["restore"] >= 4, failed
+
+
 def test_a_lake_that_cannot_be_written_is_read_in_full_and_says_why_it_is_not_changed(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     fresh(folder / "lake").copy(folder / "writable")

@@ -22,6 +22,7 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import reading
+from gb_pipeline.storage.address import COPY_MARK
 from gb_pipeline.storage.fault_points import COPY_POINTS
 from gb_pipeline.storage.raw_responses import RawStore
 from gb_pipeline_tests.s3 import copying
@@ -87,10 +88,13 @@ def test_copies_that_are_killed_at_points_and_at_random_moments_lose_nothing(
             time.sleep(chance.uniform(0, whole))
             process.kill()
         process.communicate()
-        assert process.returncode in {0, -signal.SIGKILL}
+        assert process.returncode in {0, -signal.SIGKILL}, attempts
         killed[point or "at a random moment"] += process.returncode != 0
         # What is there is the lake at some earlier moment, whole.
         assert set(volumes(LakeStore.at(target))) <= set(range(1, attempts + 1))
+        if command == "restore" and LakeStore.at(target).storage.files.size(COPY_MARK) is None:
+            # It was done before it was killed, and is a lake of its own now, whose ledger a verification brings up to date.
+            continue
         problems = [damage.problem for damage in verify(LakeStore.at(target)).damages]
         assert all("as a copy leaves it that was cut off" in problem for problem in problems)
     assert copying.run(command, source, target) == Lake(LakeStore.at(source)).fingerprint().whole
