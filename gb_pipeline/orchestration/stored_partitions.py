@@ -45,7 +45,7 @@ def find_stored_partitions(
     backlog = find_backlog(store, group.source, group.resolution, symbols, start, end)
     ended = backlog.days.filter("finished")["session"]
     absent = backlog.sessions.filter(pl.col("why").is_in(_ABSENT) & pl.col("session").is_in(ended.implode()))
-    recorded = _recorded(store, group, [symbol.code for symbol in symbols], start, backlog.end)
+    recorded = recorded_sessions(store, group, [symbol.code for symbol in symbols], (start, backlog.end))
     stored = recorded.filter(pl.col("status") != SessionStatus.CLOSED.value).select(_KEYS).unique()
     blocked = absent.select("symbol", group.partitioning.keys(absent["session"]).alias("key"))
     return stored.join(blocked, on=_KEYS, how="anti").sort(_KEYS)
@@ -72,7 +72,9 @@ def stored_outcomes(
     spans = [group.partitioning.sessions(key) for key in partitions["key"].unique()]
     start, end = min(first for first, _ in spans), max(last for _, last in spans)
     codes = partitions["symbol"].unique().to_list()
-    recorded = _recorded(store, group, codes, start, end).join(partitions, on=_KEYS, how="semi", maintain_order="left")
+    recorded = recorded_sessions(store, group, codes, (start, end)).join(
+        partitions, on=_KEYS, how="semi", maintain_order="left"
+    )
     reports = {(report.symbol, report.session): report for report in session_reports(_as_described(recorded))}
     wanted = set(partitions.select(_KEYS).iter_rows())
     job_of: dict[tuple[str, str], Outcome] = {}
@@ -96,8 +98,11 @@ def existing_keys(group: SeriesGroup, now: datetime) -> frozenset[str]:
     return frozenset(group.partitions.get_partition_keys(current_time=now))
 
 
-def _recorded(store: LakeStore, group: SeriesGroup, codes: Sequence[str], start: date, end: date) -> pl.DataFrame:
-    rows = ledger.current(store.tables, group.source.name, group.resolution, codes, (start, end))
+def recorded_sessions(
+    store: LakeStore, group: SeriesGroup, codes: Sequence[str], between: tuple[date, date] | None = None
+) -> pl.DataFrame:
+    """What the ledger holds of a group, with what incidents explain, and the partition of each session as `key`."""
+    rows = ledger.current(store.tables, group.source.name, group.resolution, codes, between)
     if store.incidents is not None:
         rows = explain_sessions(rows, store.incidents())
     return rows.with_columns(group.partitioning.keys(rows["session"]).alias("key"))

@@ -11,12 +11,12 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.errors import UnknownSeries
-from gb_pipeline.lake import ledger
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.orchestration.dataset_check import CHECK, DESCRIPTION, Findings
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.orchestration.stored_partitions import recorded_sessions
 from gb_pipeline.quality.gaps import OPEN_REASONS
 
 # Days that a check from the page looks at.
@@ -57,10 +57,8 @@ def build_dataset_check(group: SeriesGroup) -> dg.AssetChecksDefinition:
 
 def find_not_stored(store: LakeStore, group: SeriesGroup) -> pl.DataFrame:
     """Sessions of a group that the ledger has as failed or refused: `symbol`, `key` (the partition) and `status`."""
-    names = [symbol.code for symbol in group.symbols.values()]
-    sessions = ledger.current(store.tables, group.source.name, group.resolution)
-    bad = sessions.filter(pl.col("status").is_in(_NOT_STORED) & pl.col("symbol").is_in(names))
-    return bad.select("symbol", group.partitioning.keys(bad["session"]).alias("key"), "status")
+    sessions = recorded_sessions(store, group, [symbol.code for symbol in group.symbols.values()])
+    return sessions.filter(pl.col("status").is_in(_NOT_STORED)).select("symbol", "key", "status")
 
 
 def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
