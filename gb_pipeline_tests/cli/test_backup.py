@@ -28,6 +28,7 @@ def lake(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(stored, project)
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
     return project / "data"
 
 
