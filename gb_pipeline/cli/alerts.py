@@ -21,7 +21,7 @@ def alerts(
     ] = False,
     config: Config = None,
 ) -> int:
-    """Show who is told when a run or a check fails, and when it works again; --test sends a message.
+    """Show who is told of failures; --test sends a message.
 
     Addresses are named under `alerts` in gb.yaml. Dagster tells them while it runs (`gb up`).
     """

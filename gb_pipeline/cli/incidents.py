@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_incidents(context: typer.Context, config: Config = None, as_json: Json = False) -> int:
-    """List halts, outages and closures of incidents.yaml, and the missing bars that they explain.
+    """List the entries of incidents.yaml, and what they explain.
 
     Gaps are explained when they are read: what the file says now holds for all that is stored, and nothing of it is stored.
     """
