@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="incidents",
-        help="List halts, outages and closures of incidents.yaml, and the missing bars that they explain.",
+        help="List the entries of incidents.yaml, and what they explain.",
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
