@@ -53,7 +53,8 @@ def with_decisions(
 
 def _read_decided(tables: Tables, source: str | None, symbols: Sequence[str] | None) -> pl.DataFrame:
     names = ["row_id", *DECIDED.names()]
-    released = overrides.read_released(tables, source, symbols).select(
+    # Under whatever symbol: a renamed series takes its released bars along, and the rows stay where they were refused.
+    released = overrides.read_released(tables, source).select(
         "row_id",
         pl.lit(Decision.RELEASED.value).alias("decision"),
         pl.col("known_at").alias("decided_at"),

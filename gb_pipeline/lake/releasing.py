@@ -19,7 +19,7 @@ from gb_pipeline.errors import ConfigError, LakeError
 from gb_pipeline.lake import bars, ledger, overrides
 from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
-from gb_pipeline.lake.report import WriteReport
+from gb_pipeline.lake.report import SessionStatus, WriteReport
 from gb_pipeline.lake.stored import is_wide, read_window
 from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.moments import INSTANT, MICROSECOND
@@ -200,6 +200,7 @@ class _Batch:
             allow_unaligned=True,
             max_bad_fraction=1.0,
         )
+        _refuse_removed(rows)
         rows = rows.sort("timestamp")
         window = Window(rows["timestamp"][0], rows["timestamp"][-1] + MICROSECOND)
         base = tables.newest(bars_dataset(kind, precision).name)
@@ -281,6 +282,18 @@ class _Batch:
         return good.select(_GOOD)
 
 
+def _refuse_removed(rows: pl.DataFrame) -> None:
+    """Raise ConfigError where a row is of a session that was removed on purpose: it would bring a bar of it back."""
+    removed = rows.filter(pl.col("session_status") == SessionStatus.REMOVED.value)
+    if removed.height:
+        row = removed.row(0, named=True)
+        series = f"{row['source']}:{row['symbol']}"
+        raise ConfigError(
+            f"{row['row_id'][:SHORT_ID]} is of {row['session']}, which was removed from {series} on purpose",
+            fix=f"`gb removals {series}` says why; `gb delete {series} --undo` lets it have bars again, or drop the row",
+        )
+
+
 def read_texts(rows: pl.DataFrame) -> pl.DataFrame:
     """What rows of the dataset `quarantine` say: `symbol`, `timestamp`, and all content as text, null where it is not said."""
     said = pl.coalesce("bar", pl.when(pl.col("row").str.starts_with("{")).then("row"))
@@ -318,12 +331,18 @@ def _precision(tables: Tables, source: str, kind: Resolution, symbol: str, rules
 
 
 def _with_recorded(tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with `calendar`, `adjustment` and `session_fetched_at` of their sessions, null where nothing is recorded."""
+    """The rows with what is recorded of their sessions: `calendar, adjustment, session_fetched_at, session_status`, or null."""
     parts = []
     for series in rows.partition_by(*_SERIES, maintain_order=True):
         source, symbol, resolution = series.select(_SERIES).row(0)
         known = _sessions(tables, source, symbol, Resolution.parse(resolution), series["session"])
-        facts = known.select("session", "calendar", "adjustment", pl.col("fetched_at").alias("session_fetched_at"))
+        facts = known.select(
+            "session",
+            "calendar",
+            "adjustment",
+            pl.col("fetched_at").alias("session_fetched_at"),
+            pl.col("status").alias("session_status"),
+        )
         parts.append(series.join(facts, on="session", how="left", maintain_order="left"))
     return pl.concat(parts)
 

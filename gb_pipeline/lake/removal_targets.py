@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 
 import polars as pl
@@ -54,8 +54,12 @@ class Target:
     @property
     def sibling(self) -> str:
         """The name of the table of the other precision."""
+        return self.other_precision().table
+
+    def other_precision(self) -> Target:
+        """The same of the table of the other precision."""
         other = Precision.STANDARD if self.precision is Precision.WIDE else Precision.WIDE
-        return bars_dataset(self.resolution, other).name
+        return replace(self, precision=other)
 
     def between(self) -> tuple[date, date] | None:
         """The days as the ledger takes them."""

@@ -66,6 +66,7 @@ def _move_bars(tables: Tables, target: Target, new: str, reason: str, clock: Clo
 
     def decide(draft: Draft) -> None:
         view = tables.view(draft.base)
+        _refuse_shared(view, target, there)
         ending = end_bars(draft, view, target, new)
         if ending is None:
             return
@@ -120,7 +121,10 @@ def _describe_new(
 
 
 def _refuse_overlap(tables: Tables, target: Target, new: str) -> None:
-    """Raise where the new symbol has bars of sessions of the old one, unless these came with this renaming, cut off."""
+    """Raise where the new symbol has bars of sessions of the old one, unless these came with this renaming, cut off.
+
+    Cut off, it has moved all bars of the one table, and none of the other.
+    """
     has_bars = pl.col("actual") > 0
     there = Target(target.source, new, target.resolution, target.precision)
     own, other = (item.sessions(tables).filter(has_bars) for item in (target, there))
@@ -128,7 +132,8 @@ def _refuse_overlap(tables: Tables, target: Target, new: str) -> None:
     done = removals.read(tables, target.source, [target.symbol]).filter(
         pl.col("renamed_to") == new, pl.col("resolution") == target.resolution.value
     )
-    if both.height and done.is_empty():
+    begun_before = done.height > 0 and not all(_moments(tables, item, both).len() for item in (target, there))
+    if both.height and not begun_before:
         first, last = (str(day) for day in (both["session"].min(), both["session"].max()))
         raise LakeError(
             f"{target.source}:{new} has {target.resolution} bars of its own in {both.height:,} of the sessions, {first} to {last}",
@@ -136,6 +141,32 @@ def _refuse_overlap(tables: Tables, target: Target, new: str) -> None:
         )
     for kind in set(stored_adjustments(tables, target.source, target.resolution, [target.symbol]).values()):
         refuse_other_adjustment(tables, target.source, target.resolution, [new], kind)
+
+
+def _refuse_shared(view: Tables, target: Target, there: Target) -> None:
+    """Raise where the new symbol has a bar of the same moment in either table: none may be there twice, or hide another."""
+    moved = _moments(view, target)
+    if moved.is_empty():
+        return
+    for item in (there, there.other_precision()):
+        shared = moved.filter(moved.is_in(_moments(view, item).implode()))
+        if shared.len():
+            raise LakeError(
+                f"{there.source}:{there.symbol} has {shared.len():,} {there.resolution} bars of its own of the same moments",
+                fix=f"remove one of the two first: gb delete {there.source}:{there.symbol} {there.resolution}",
+            )
+
+
+def _moments(tables: Tables, target: Target, sessions: pl.DataFrame | None = None) -> pl.Series:
+    """When the bars of a target in its table begin, also those that a wider one hides; only within recorded sessions."""
+    snapshot = tables.newest(target.table)
+    if snapshot.version < 0:
+        return snapshot.dataset.no_rows["timestamp"]
+    rows = reading.read(tables.storage, snapshot.dataset, target.select(snapshot, None), _BAR)
+    stamps = rows.filter(target.holds(None))["timestamp"]
+    if sessions is None:
+        return stamps
+    return stamps.filter(stamps.is_between(sessions["first_timestamp"].min(), sessions["last_timestamp"].max()))
 
 
 def _refuse_late_splits(tables: Tables, source: str, old: str, chosen: list[Target]) -> None:

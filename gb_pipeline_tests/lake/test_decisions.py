@@ -91,6 +91,19 @@ def test_taken_back_it_is_no_bar_and_open_again(store, write):
     assert proved(store)
 
 
+def test_a_row_of_a_removed_session_is_not_released_before_that_is_undone(store, write):
+    write(store, BAD)
+    [row] = refused(store)
+    store.delete("sim", "BTC-USD", reason="another market")
+    with pytest.raises(ConfigError, match="removed from sim:BTC-USD on purpose"):
+        store.release_quarantined(row["row_id"], "the print is real", {"high": "106.5"})
+    assert facts(store)[0] == "removed"
+    store.restore("sim", "BTC-USD")
+    store.release_quarantined(row["row_id"], "the print is real", {"high": "106.5"})
+    assert close(store) == [Decimal("105.75")]
+    assert proved(store)
+
+
 def test_a_release_is_an_override_that_gb_override_takes_back_and_corrects(store, write):
     write(store, BAD)
     [row] = refused(store)

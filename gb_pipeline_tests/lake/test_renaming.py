@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 
 from gb_pipeline.errors import ConfigError, InvalidSymbol, LakeError, NoDataInRange, UnknownSeries
+from gb_pipeline.lake import renaming
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.rules import BarRules
@@ -154,3 +155,40 @@ def test_corporate_actions_go_along(store, write):
     assert lake.corporate_actions(as_of=NOON)["symbol"].to_list() == ["FB"]
     assert bars(store, "META", "1d").height == 3
     assert verify(store).ok
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_what_was_fetched_again_under_the_old_symbol_is_not_moved_over_what_is_there(store, write, precision):
+    fill(store, write)
+    rename(store)
+    rules = BarRules(precision=precision)
+    write(store, changed(minutes(WEEK[1], 10), 5, close="105.5"), day(WEEK[1]), now=T3, rules=rules)
+    new, old = bars(store, "XBT-USD"), bars(store, "BTC-USD")
+    with pytest.raises(LakeError, match="bars of its own"):
+        rename(store, now=T3)
+    assert bars(store, "XBT-USD").equals(new) and bars(store, "BTC-USD").equals(old)
+    assert verify(store).ok
+
+
+def test_bars_that_come_under_the_new_symbol_meanwhile_are_not_doubled(store, write, monkeypatch):
+    fill(store, write)
+    move_questions = renaming._move_questions
+
+    def fetch_meanwhile(*given):
+        write(store, minutes(WEEK[1], 10, symbol="XBT-USD"), day(WEEK[1]), symbols="XBT-USD")
+        move_questions(*given)
+
+    monkeypatch.setattr(renaming, "_move_questions", fetch_meanwhile)
+    with pytest.raises(LakeError, match="bars of its own"):
+        rename(store)
+    assert (bars(store, "XBT-USD").height, bars(store, "BTC-USD").height) == (10, 30)
+    assert verify(store).ok
+
+
+def test_a_released_row_stays_decided_whatever_its_bar_is_called(store, write):
+    write(store, changed(minutes(WEEK[0]), 5, high="100"), day(WEEK[0]))
+    [row] = Lake(store).quarantine().to_dicts()
+    store.release_quarantined(row["row_id"], "the print is real", {"high": "106.5"})
+    rename(store)
+    for asked in ({}, {"source": "sim", "symbols": ["BTC-USD"]}):
+        assert Lake(store).quarantine(**asked)["decision"].to_list() == ["released"]
