@@ -126,6 +126,14 @@ def project_of(lake: Lake | None, config: Path | None) -> Settings | None:
     return settings if same else None
 
 
+def refresh_catalog(lake: Lake, config: Path | None) -> None:
+    """Bring the catalog up to date after a change."""
+    from gb_pipeline.catalog.projection import refresh_catalog as refresh
+
+    settings = project_of(lake, config)
+    refresh(lake.store, None if settings is None else settings.sources)
+
+
 def lake_address_of(config: Path | None, folder: Path | None) -> Address:
     """Where the lake is that a command means; nothing need be there."""
     from gb_pipeline.config.places import lake_address, other_address

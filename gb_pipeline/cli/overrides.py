@@ -8,7 +8,7 @@ import typer
 
 from gb_pipeline.cli.explain import choose_resolution
 from gb_pipeline.cli.names import Names, select_one, select_stored
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, project_of
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, project_of, refresh_catalog
 from gb_pipeline.cli.output import ExitCode, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
 
@@ -77,6 +77,7 @@ def override(
     kind = choose_resolution(opened_lake, source, symbol, resolution)
     rules = rules_of(opened_lake, source, kind, config)
     opened_lake.store.override(source, symbol, kind, moment, None if withdraw else values, reason, rules=rules)
+    refresh_catalog(opened_lake, config)
     said = "says again what the vendor said last" if withdraw else "is corrected"
     note(f"{source}:{symbol} {kind} {format_value(moment)} UTC {said}")
     return ExitCode.OK

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.names import Names, select_stored
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, parse_moment, project_of
+from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, parse_moment, project_of, refresh_catalog
 from gb_pipeline.cli.output import ExitCode, format_count, format_value, note, print_json
 from gb_pipeline.cli.overrides import rules_of
 from gb_pipeline.cli.refused_rows import print_list, print_rows
@@ -144,6 +144,7 @@ def release(
     reports = opened_lake.store.release_quarantined(
         rows["row_id"].to_list(), reason, values, rules=lambda source, kind: rules_of(opened_lake, source, kind, config)
     )
+    refresh_catalog(opened_lake, config)
     released = rows.height
     stored = sum(report.stored for report in reports)
     note(f"{format_count(released, 'row')} released: {format_count(stored, 'bar')} stored")
@@ -170,6 +171,7 @@ def drop(
     if dry_run:
         return _say_chosen(rows, "dropped")
     opened_lake.store.drop_quarantined(rows["row_id"].to_list(), reason)
+    refresh_catalog(opened_lake, config)
     note(f"{format_count(rows.height, 'row')} dropped")
     return ExitCode.OK
 
@@ -188,6 +190,7 @@ def reopen(
     rows = opened_lake.store.reopen_quarantined(
         _read_ids(ids), reason, rules=lambda source, kind: rules_of(opened_lake, source, kind, config)
     )
+    refresh_catalog(opened_lake, config)
     note(f"{format_count(rows.height, 'row')} open again")
     return ExitCode.OK
 

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.names import Names, select_one, select_stored
-from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, parse_day, project_of, split_series
+from gb_pipeline.cli.options import (
+    Config,
+    Json,
+    LakeFolder,
+    open_lake,
+    parse_day,
+    project_of,
+    refresh_catalog,
+    split_series,
+)
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
-    from pathlib import Path
 
     import polars as pl
 
@@ -73,6 +81,7 @@ def delete(
     chosen: tuple[str, str, str | None, date | None, date | None] = (source, symbol, resolution or bars, *days)
     if undo:
         count = opened_lake.store.restore(*chosen, reason=reason or "")
+        refresh_catalog(opened_lake, config)
         note(f"{format_count(count, 'session')} of {source}:{symbol} may be fetched again: gb fetch {source} {symbol}")
         return ExitCode.OK
     found = opened_lake.store.delete(*chosen, reason="", purge=purge, dry_run=True)
@@ -90,7 +99,8 @@ def delete(
     refresh_catalog(opened_lake, config)
     counted = f"{format_count(int(gone['bars'].sum()), 'bar')} of {source}:{symbol}"
     if purge:
-        note(f"{counted} and all their versions are gone; `gb vacuum` frees their files once they are old enough")
+        note(f"no version of these bars of {source}:{symbol} is left; `gb vacuum` frees their files once they are old")
+        _say_other_names(opened_lake, source, symbol)
     else:
         note(
             f"{counted} {'is' if gone['bars'].sum() == 1 else 'are'} deleted; --as-of a moment before still reads them"
@@ -150,14 +160,6 @@ def confirm(name: str, act: str, *, yes: bool) -> None:
         raise ConfigError(f"{name} was not typed; nothing was changed", fix="run it again")
 
 
-def refresh_catalog(lake: Lake, config: Path | None) -> None:
-    """Bring the catalog up to date."""
-    from gb_pipeline.catalog.projection import refresh_catalog as refresh
-
-    settings = project_of(lake, config)
-    refresh(lake.store, None if settings is None else settings.sources)
-
-
 def _print_bars(found: pl.DataFrame) -> None:
     if found.is_empty():
         note("no bar of it is stored now")
@@ -186,6 +188,15 @@ def _say_what_stays() -> None:
     note("It leaves:")
     for item in LEFT:
         note(f"  - {item}")
+
+
+def _say_other_names(lake: Lake, source: str, symbol: str) -> None:
+    """Say where earlier versions of a renamed series stand: a purge means those of the symbol that it names."""
+    import polars as pl
+
+    renamed = lake.removals().filter(pl.col("source") == source, pl.col("renamed_to") == symbol)
+    for old in renamed["symbol"].unique().sort():
+        note(f"it was called {old} before; versions of that time are still there: gb delete {source}:{old} --purge")
 
 
 def _cells(row: dict[str, Any]) -> Sequence[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, LakeFolder, open_lake, project_of
+from gb_pipeline.cli.options import Config, LakeFolder, open_lake, project_of, refresh_catalog
 from gb_pipeline.cli.output import ExitCode, format_count, note
-from gb_pipeline.cli.removing import Series, exactly_one, is_listed, refresh_catalog
+from gb_pipeline.cli.removing import Series, exactly_one, is_listed
 from gb_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -47,4 +50,16 @@ def rename(
         note(f"gb.yaml still lists {old}, and new sessions are fetched under it; to have them under {code}:")
         note(f"  gb symbols remove {source} {old}")
         note(f"  gb symbols add {source} {code}")
+    _say_incidents(settings, source, old, code)
     return ExitCode.OK
+
+
+def _say_incidents(settings: Settings | None, source: str, old: str, code: str) -> None:
+    """Say which incidents name the old symbol, and explain nothing of the series any more."""
+    from gb_pipeline.config.incidents import read_incidents
+
+    if settings is None or settings.incidents is None:
+        return
+    for item in read_incidents(settings.incidents):
+        if old in item.symbols and code not in item.symbols and source in (item.sources or (source,)):
+            note(f"entry {item.entry} of {settings.incidents.name} names {old}: add {code}, or its gaps are open again")

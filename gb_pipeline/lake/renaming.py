@@ -28,7 +28,7 @@ from gb_pipeline.lake.removing import (
     read_rest,
     take_over,
 )
-from gb_pipeline.lake.series_removal import nothing_stored
+from gb_pipeline.lake.series_removal import changed_meanwhile, nothing_stored
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.schema import CONTENT, SPLIT, Adjustment, Precision
 from gb_pipeline.storage import append, reading
@@ -56,20 +56,21 @@ def rename_series(tables: Tables, source: str, old: str, new: str, reason: str, 
     _refuse_late_splits(tables, source, old, chosen)
     _move_questions(tables, source, old, new, clock)
     _move_actions(tables, source, old, new, clock)
-    for target in chosen:
-        _move_bars(tables, target, new, reason, clock)
+    moved = [_move_bars(tables, target, new, reason, clock) for target in chosen]
+    if found.height and not any(moved):
+        raise changed_meanwhile(source, old)
     return found
 
 
-def _move_bars(tables: Tables, target: Target, new: str, reason: str, clock: Clock) -> None:
+def _move_bars(tables: Tables, target: Target, new: str, reason: str, clock: Clock) -> bool:
     there = Target(target.source, new, target.resolution, target.precision)
 
-    def decide(draft: Draft) -> None:
+    def decide(draft: Draft) -> bool:
         view = tables.view(draft.base)
         _refuse_shared(view, target, there)
         ending = end_bars(draft, view, target, new)
         if ending is None:
-            return
+            return False
         version = draft.base.version + 1
         recorded = target.sessions(view)
         moved = ending.filter(pl.col(SUPERSEDED_AT).is_null()).with_columns(pl.lit(new).alias("symbol"))
@@ -91,8 +92,9 @@ def _move_bars(tables: Tables, target: Target, new: str, reason: str, clock: Clo
             sessions=ended["session"], bars=moved.height, renamed_to=new, clock=clock,
         )  # fmt: skip
         draft.info = {"operation": "UPDATE", "gb": {**describe_target(target), "renamed_to": new}, **draft.info}
+        return True
 
-    commit(tables[target.table], decide, clock=clock, afterwards=lambda draft: take_over(tables, draft, clock))
+    return commit(tables[target.table], decide, clock=clock, afterwards=lambda draft: take_over(tables, draft, clock))
 
 
 def _describe_new(
@@ -132,7 +134,9 @@ def _refuse_overlap(tables: Tables, target: Target, new: str) -> None:
     done = removals.read(tables, target.source, [target.symbol]).filter(
         pl.col("renamed_to") == new, pl.col("resolution") == target.resolution.value
     )
-    begun_before = done.height > 0 and not all(_moments(tables, item, both).len() for item in (target, there))
+    begun_before = (
+        both.height > 0 and done.height > 0 and not all(_moments(tables, item, both).len() for item in (target, there))
+    )
     if both.height and not begun_before:
         first, last = (str(day) for day in (both["session"].min(), both["session"].max()))
         raise LakeError(

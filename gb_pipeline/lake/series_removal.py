@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, UnknownSeries
+from gb_pipeline.errors import ConfigError, LakeError, UnknownSeries
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.purging import purge, refuse_pinned
 from gb_pipeline.lake.removal_targets import Days, Target, find_targets, select_bars
@@ -41,8 +41,9 @@ def delete_series(
         return found
     if found.is_empty() and not purged:
         raise nothing_stored(tables, source, symbol, resolution, days)
-    for target in chosen:
-        delete(tables, target, reason, clock)
+    ended = [delete(tables, target, reason, clock) for target in chosen]
+    if not purged and not any(ended):
+        raise changed_meanwhile(source, symbol)
     if purged:
         purge(tables, chosen, reason, clock)
     return found
@@ -68,6 +69,14 @@ def _targets(tables: Tables, source: str, symbol: str, resolution: Resolution | 
     if not chosen:
         raise nothing_stored(tables, source, symbol, resolution, days)
     return chosen
+
+
+def changed_meanwhile(source: str, symbol: str) -> LakeError:
+    """The error where all bars that were found had ended by the time they were to be."""
+    return LakeError(
+        f"another process removed or renamed {source}:{symbol} in this moment; nothing was changed",
+        fix="`gb removals` lists what was",
+    )
 
 
 def nothing_stored(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from gb_pipeline.lake.store import LakeStore
@@ -37,6 +38,22 @@ def test_a_bar_is_corrected_listed_explained_and_taken_back(gb: Gb, lake: Path) 
     assert gb("override", *BAR, "--withdraw", "--reason", "mended", "--lake", lake).code == 0
     assert "instead of" not in gb("explain", *BAR, "--lake", lake).out
     assert "taken back" in gb("overrides", "--lake", lake).out
+
+
+def test_other_clients_of_the_catalog_read_the_corrected_bar(gb: Gb, lake: Path) -> None:
+    def close() -> str:
+        with duckdb.connect(lake / "catalog.duckdb", read_only=True) as catalog:
+            catalog.execute("set timezone = 'UTC'")
+            return str(
+                catalog.sql("select close::varchar from bars_1m where timestamp = '2024-01-02 00:05:00+00'").fetchone()
+            )
+
+    gb("sql", "select 1", "--lake", lake)
+    assert "105.75" in close()
+    gb("override", *BAR, "--close", "105.5", "--reason", "a bad tick", "--lake", lake)
+    assert "105.5" in close() and "105.75" not in close()
+    gb("override", *BAR, "--withdraw", "--reason", "mended", "--lake", lake)
+    assert "105.75" in close()
 
 
 def test_what_cannot_be_corrected_is_said(gb: Gb, lake: Path) -> None:

@@ -92,6 +92,23 @@ def test_undone_they_are_missing_and_fetched(gb: Gb, lake: Path) -> None:
     assert gb("verify", "-c", lake).code == 0
 
 
+def test_a_rename_names_incidents_that_explain_nothing_of_it_any_more(gb: Gb, lake: Path) -> None:
+    (lake / "incidents.yaml").write_text(
+        "- {from: 2024-01-02, source: sim, symbols: [ETH-USDT], kind: halt, reason: news, evidence: mail}\n"
+        "- {from: 2024-01-03, source: all, symbols: [ETH-*], kind: halt, reason: news, evidence: mail}\n"
+    )
+    told = gb("rename", ETH, "ETH-USD", "--reason", "a new name", "-c", lake)
+    assert "entry 1 of incidents.yaml names ETH-USDT: add ETH-USD" in told.err
+    assert "entry 2" not in told.err
+
+
+def test_a_purge_says_where_versions_of_an_earlier_name_are(gb: Gb, lake: Path) -> None:
+    gb("rename", ETH, "ETH-USD", "--reason", "a new name", "-c", lake)
+    told = gb("delete", "sim:ETH-USD", "1m", "--purge", *DELETE, "-c", lake)
+    assert "no version of these bars of sim:ETH-USD is left" in told.err
+    assert "gb delete sim:ETH-USDT --purge" in told.err
+
+
 def test_a_renamed_series_is_told_with_what_to_change(gb: Gb, lake: Path) -> None:
     told = gb("rename", ETH, "ether-usdt", "--reason", "a new name", "-c", lake)
     assert told.code == 0

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from gb_pipeline.errors import ConfigError, InvalidSymbol, LakeError, NoDataInRange, UnknownSeries
-from gb_pipeline.lake import renaming
+from gb_pipeline.lake import removal_targets, renaming, series_removal
 from gb_pipeline.lake.verification import verify
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.rules import BarRules
@@ -170,6 +170,17 @@ def test_what_was_fetched_again_under_the_old_symbol_is_not_moved_over_what_is_t
     assert verify(store).ok
 
 
+def test_it_is_renamed_back_and_forth(store, write):
+    fill(store, write)
+    before = bars(store, "BTC-USD")
+    rename(store)
+    rename(store, old="XBT-USD", new="BTC-USD", now=T3)
+    assert bars(store, "BTC-USD").equals(before)
+    rename(store, now=T3)
+    assert bars(store, "XBT-USD").equals(before)
+    assert verify(store).ok
+
+
 def test_bars_that_come_under_the_new_symbol_meanwhile_are_not_doubled(store, write, monkeypatch):
     fill(store, write)
     move_questions = renaming._move_questions
@@ -183,6 +194,25 @@ def test_bars_that_come_under_the_new_symbol_meanwhile_are_not_doubled(store, wr
         rename(store)
     assert (bars(store, "XBT-USD").height, bars(store, "BTC-USD").height) == (10, 30)
     assert verify(store).ok
+
+
+@pytest.mark.parametrize("act", ["delete", "rename"])
+def test_who_was_slower_is_told_that_nothing_was_changed(store, write, monkeypatch, act):
+    fill(store, write)
+    select_bars = removal_targets.select_bars
+
+    def look(tables, chosen):
+        found = select_bars(tables, chosen)
+        monkeypatch.undo()
+        rename(store)
+        return found
+
+    for module in (renaming, series_removal):
+        monkeypatch.setattr(module, "select_bars", look)
+    with pytest.raises(LakeError, match="another process removed or renamed sim:BTC-USD"):
+        rename(store, new="OTHER") if act == "rename" else store.delete("sim", "BTC-USD", reason="x")
+    assert [row["action"] for row in Lake(store).removals().to_dicts()] == ["renamed"]
+    assert bars(store, "XBT-USD").height == 30
 
 
 def test_a_released_row_stays_decided_whatever_its_bar_is_called(store, write):
