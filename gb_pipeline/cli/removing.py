@@ -194,8 +194,12 @@ def _say_other_names(lake: Lake, source: str, symbol: str) -> None:
     """Say where earlier versions of a renamed series stand: a purge means those of the symbol that it names."""
     import polars as pl
 
-    renamed = lake.removals().filter(pl.col("source") == source, pl.col("renamed_to") == symbol)
-    for old in renamed["symbol"].unique().sort():
+    removals = lake.removals().filter(pl.col("source") == source)
+    renamed = removals.filter(pl.col("renamed_to") == symbol).group_by("symbol").agg(pl.col("known_at").max())
+    purged = removals.filter(pl.col("action") == "purged").group_by("symbol").agg(purged_at=pl.col("known_at").max())
+    later = pl.col("purged_at") > pl.col("known_at")
+    left = renamed.join(purged, on="symbol", how="left").filter(~later.fill_null(False))
+    for old in left["symbol"].sort():
         note(f"it was called {old} before; versions of that time are still there: gb delete {source}:{old} --purge")
 
 

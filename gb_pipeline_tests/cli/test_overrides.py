@@ -45,7 +45,7 @@ def test_other_clients_of_the_catalog_read_the_corrected_bar(gb: Gb, lake: Path)
         with duckdb.connect(lake / "catalog.duckdb", read_only=True) as catalog:
             catalog.execute("set timezone = 'UTC'")
             return str(
-                catalog.sql("select close::varchar from bars_1m where timestamp = '2024-01-02 00:05:00+00'").fetchone()
+                catalog.sql("select close::varchar from bars_1m where timestamp = '2024-01-02 00:05:00+00'").fetchall()
             )
 
     gb("sql", "select 1", "--lake", lake)

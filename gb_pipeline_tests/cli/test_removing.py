@@ -107,6 +107,8 @@ def test_a_purge_says_where_versions_of_an_earlier_name_are(gb: Gb, lake: Path) 
     told = gb("delete", "sim:ETH-USD", "1m", "--purge", *DELETE, "-c", lake)
     assert "no version of these bars of sim:ETH-USD is left" in told.err
     assert "gb delete sim:ETH-USDT --purge" in told.err
+    assert "it was called" not in gb("delete", ETH, "1m", "--purge", *DELETE, "-c", lake).err
+    assert "it was called" not in gb("delete", "sim:ETH-USD", "1m", "--purge", *DELETE, "-c", lake).err
 
 
 def test_a_renamed_series_is_told_with_what_to_change(gb: Gb, lake: Path) -> None:
