@@ -168,6 +168,8 @@ def store_pin(storage: Storage, pin: Pin, copy: bytes | None) -> Pin:
         LakeError: the lake cannot be written.
     """
     with _explained(f"pin {pin.name!r} could not be written"):
+        # A copy has the pins of its lake, and no others.
+        _ = storage.is_writable
         if copy is not None:
             storage.files.put_if_absent(pin.copy_name, copy)
         if storage.files.put_if_absent(_file_name(pin.name), pin.to_json().encode()):
@@ -233,6 +235,8 @@ def remove_pin(storage: Storage, name: str) -> None:
         # One that is damaged can be removed as well.
         copy = None
     with _explained(f"pin {name!r} could not be removed"):
+        # A copy has the pins of its lake, and no others.
+        _ = storage.is_writable
         storage.files.delete(_file_name(name))
         if copy is not None:
             storage.files.delete(copy)

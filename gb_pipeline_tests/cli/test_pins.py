@@ -63,3 +63,13 @@ def test_a_damaged_pin_hides_no_other(gb: Gb, store: LakeStore, tmp_path: Path) 
     assert (told.code, "first" in told.out, "pin 'second' cannot be read" in told.err) == (1, True, True)
     assert gb("unpin", "second", "--lake", tmp_path).code == 0
     assert gb("pins", "--lake", tmp_path).code == 0
+
+
+def test_a_copy_keeps_the_pins_of_its_lake(gb: Gb, store: LakeStore, tmp_path: Path) -> None:
+    gb("pin", "first", "sim", "-r", "1m", "--lake", tmp_path)
+    copy = tmp_path.parent / f"{tmp_path.name} copy"
+    assert gb("backup", copy, "--lake", tmp_path).code == 0
+    for command in (("unpin", "first"), ("pin", "second", "sim", "-r", "1m")):
+        told = gb(*command, "--lake", copy)
+        assert (told.code, "is a copy of a lake" in told.err) == (1, True)
+    assert [row["name"] for row in gb("pins", "--json", "--lake", copy).json] == ["first"]
