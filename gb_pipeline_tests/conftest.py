@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def _absent(reason: str) -> None:
 
 # What takes longest begins first, so that at the end nobody waits for one that began last. Measured by `--durations`.
 _LONGEST = (
-    "/e2e/", "cli/test_demo_up", "faults/test_kills", "faults/test_damaged", "faults/test_mending", "faults/",
+    "/e2e/", "cli/test_demo_up", "s3/", "faults/test_kills", "faults/test_damaged", "faults/test_mending", "faults/",
     "security/test_planted", "dagster_runtime/", "orchestration/", "test_docs", "laws/", "cli/test_verify",
     "providers/test_fault_matrix", "security/",
 )  # fmt: skip
@@ -75,6 +75,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "e2e" if file.endswith(("/e2e/test_backfill.py", "/e2e/test_browser.py")) else file
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a machine keeps for lakes in buckets goes into a temporary folder: tests leave nothing in a home."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("machine")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,14 @@ from dagster._core.events import AssetMaterializationPlannedData, AssetObservati
 
 # The event log of an instance on disk, whose methods open a connection for each statement; see `event_log`.
 from dagster._core.storage.event_log import SqliteEventLogStorage
+
+# The name of its file that all runs share.
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
 # What the pages show of partitions is computed and cached by this alone; see `status_cache`.
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+
+# SQLAlchemy's, with the settings that Dagster's own connections have.
 from dagster._core.storage.sql import create_engine
 
 # A run over a range of partitions is requested with a tag for its end ...
