@@ -188,8 +188,9 @@ def _refuse_late_splits(tables: Tables, source: str, old: str, chosen: list[Targ
         day = versions["ex_date"].dt.strftime("%Y-%m-%d")[0]
         midnight = instant_literal(datetime.combine(versions["ex_date"][0], time(), UTC))
         inside = (pl.col("window_start") <= midnight) & (pl.col("window_end") > midnight)
-        since = pl.col("fetched_at").is_between(midnight, instant_literal(versions["fetched_at"][0]), "left")
-        if versions.height > 1 or asked.filter(inside & since).height:
+        since = pl.col("fetched_at").is_between(midnight, instant_literal(versions["fetched_at"][0]))
+        # One of them is the question that the split came with.
+        if versions.height > 1 or asked.filter(inside & since).height > 1:
             raise LakeError(
                 f"{source}:{old} has adjusted prices, and its split of {day} was listed late or corrected: which prices have it"
                 " cannot be told under another symbol",

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import Lake, LakeStore, Resolution, Window
@@ -129,6 +129,7 @@ def test_prices_as_traded_are_found_whenever_each_bar_was_fetched(
 
 @settings(max_examples=10)
 @given(history=histories())
+@example(history=([(1, 2)], [(0, 1, 1), (0, 1, 1), (0, 1, 2)])).via("two questions at the same moment")
 def test_under_another_symbol_adjusted_prices_are_the_same_or_the_renaming_is_refused(
     tmp_path_factory: pytest.TempPathFactory, history: tuple[list[tuple[int, int]], list[tuple[int, int, int]]]
 ) -> None:
