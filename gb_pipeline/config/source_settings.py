@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -141,9 +141,7 @@ class SourceSettings(_Model):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _symbols_of_files(
-        cls, data: Any, handler: ModelWrapValidatorHandler[SourceSettings], info: ValidationInfo[Any]
-    ) -> SourceSettings:
+    def _symbols_of_files(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder")
         if not isinstance(data, dict) or not isinstance(data.get("symbols"), dict):
             settings = handler(data)
