@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gb_pipeline.cli.names import select_one
+from gb_pipeline.cli.names import OneBar, OneSeries, StoredResolution, select_one
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, parse_moment, project_of
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
@@ -42,20 +42,9 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    series: Annotated[
-        str, typer.Argument(metavar="SERIES", help="SOURCE:SYMBOL, such as coinbase:BTC-USD.", show_default=False)
-    ],
-    timestamp: Annotated[
-        str,
-        typer.Argument(
-            metavar="TIMESTAMP",
-            help="The bar's open, such as 2024-01-02T09:30Z, or 2024-01-02 for daily bars.",
-            show_default=False,
-        ),
-    ],
-    resolution: Annotated[
-        str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the finest one stored by default.")
-    ] = None,
+    series: OneSeries,
+    timestamp: OneBar,
+    resolution: StoredResolution = None,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,

@@ -19,6 +19,8 @@ from gb_pipeline.market.spelling import did_you_mean, list_some, near_names
 from gb_pipeline.market.symbol import Symbol
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.reading.lake import Lake
 
@@ -29,6 +31,20 @@ Names = Annotated[
         help="A source, SOURCE:SYMBOL or a symbol; * and ? stand for any letters. Everything by default.",
         show_default=False,
     ),
+]
+OneSeries = Annotated[
+    str, typer.Argument(metavar="SERIES", help="SOURCE:SYMBOL, such as coinbase:BTC-USD.", show_default=False)
+]
+OneBar = Annotated[
+    str,
+    typer.Argument(
+        metavar="TIMESTAMP",
+        help="The bar's open, such as 2024-01-02T09:30Z, or 2024-01-02 for daily bars.",
+        show_default=False,
+    ),
+]
+StoredResolution = Annotated[
+    str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the finest one stored by default.")
 ]
 SymbolsBySource = Mapping[str, Sequence[str]]
 _ANY = "*"
@@ -146,6 +162,27 @@ def select_stored(lake: Lake, names: Sequence[str], settings: Settings | None = 
         raise UnknownSeries(
             f"nothing is stored of {list_some(missing)} yet", near=error.near, fix=f"fetch it: `gb fetch {names[0]}`"
         ) from None
+
+
+def keep_named(
+    rows: pl.DataFrame, lake: Lake, names: Sequence[str] | None, settings: Settings | None = None
+) -> pl.DataFrame:
+    """Those of some rows whose series a name means; all of them without a name.
+
+    Args:
+        rows: with `source` and `symbol`.
+        lake, names, settings: see `select_stored`.
+
+    Raises:
+        UnknownSeries: as `select_stored`.
+    """
+    import polars as pl
+
+    if not names:
+        return rows
+    chosen = select_stored(lake, names, settings)
+    series = [f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols]
+    return rows.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(series))
 
 
 def select_one(lake: Lake, name: str, settings: Settings | None = None) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.explain import choose_resolution
-from gb_pipeline.cli.names import Names, select_one, select_stored
+from gb_pipeline.cli.names import Names, OneBar, OneSeries, StoredResolution, keep_named, select_one
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, project_of, refresh_catalog
 from gb_pipeline.cli.output import ExitCode, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
@@ -34,17 +34,8 @@ def _number(name: str) -> typer.models.OptionInfo:
 
 
 def override(
-    series: Annotated[
-        str, typer.Argument(metavar="SERIES", help="SOURCE:SYMBOL, such as coinbase:BTC-USD.", show_default=False)
-    ],
-    timestamp: Annotated[
-        str,
-        typer.Argument(
-            metavar="TIMESTAMP",
-            help="The bar's open, such as 2024-01-02T09:30Z, or 2024-01-02 for daily bars.",
-            show_default=False,
-        ),
-    ],
+    series: OneSeries,
+    timestamp: OneBar,
     reason: Annotated[str, typer.Option(help="Why, for whoever reads it in a year.", show_default=False)] = ...,  # type: ignore[assignment]
     open_: Annotated[str | None, _number("open")] = None,
     high: Annotated[str | None, _number("high")] = None,
@@ -54,9 +45,7 @@ def override(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Take the correction back: what the vendor said last holds again.")
     ] = False,
-    resolution: Annotated[
-        str | None, typer.Option("--resolution", "-r", help="Resolution, such as 1m; the finest one stored by default.")
-    ] = None,
+    resolution: StoredResolution = None,
     config: Config = None,
     lake: LakeFolder = None,
 ) -> int:
@@ -88,14 +77,8 @@ def overrides(names: Names = None, config: Config = None, lake: LakeFolder = Non
 
     Those that were taken back are among them.
     """
-    import polars as pl
-
     opened_lake = open_lake(config, lake)
-    found = opened_lake.overrides()
-    if names:
-        chosen = select_stored(opened_lake, names, project_of(opened_lake, config))
-        codes = [f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols]
-        found = found.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(codes))
+    found = keep_named(opened_lake.overrides(), opened_lake, names, project_of(opened_lake, config))
     if as_json:
         print_json(found.to_dicts())
     elif found.is_empty():

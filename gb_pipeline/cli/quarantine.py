@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.names import Names, select_stored
+from gb_pipeline.cli.names import Names, keep_named
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, parse_moment, project_of, refresh_catalog
 from gb_pipeline.cli.output import ExitCode, format_count, format_value, note, print_json
 from gb_pipeline.cli.overrides import rules_of
@@ -201,11 +201,7 @@ def _select(lake: Lake, names: list[str], codes: list[str], config: Path | None)
 
     from gb_pipeline.market.spelling import did_you_mean, near_names
 
-    rows = lake.quarantine()
-    if names:
-        chosen = select_stored(lake, names, project_of(lake, config))
-        series = [f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols]
-        rows = rows.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(series))
+    rows = keep_named(lake.quarantine(), lake, names, project_of(lake, config))
     known = rows["reasons"].explode().drop_nulls().unique().sort().to_list() if rows.height else []
     for code in codes:
         if known and code not in known:

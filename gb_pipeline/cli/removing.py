@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.names import Names, select_one, select_stored
+from gb_pipeline.cli.names import Names, keep_named, select_one
 from gb_pipeline.cli.options import (
     Config,
     Json,
@@ -112,14 +112,8 @@ def delete(
 
 def removals(names: Names = None, config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:
     """List what was deleted, renamed and purged, and why."""
-    import polars as pl
-
     opened_lake = open_lake(config, lake)
-    found = opened_lake.removals()
-    if names:
-        chosen = select_stored(opened_lake, names, project_of(opened_lake, config))
-        codes = [f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols]
-        found = found.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(codes))
+    found = keep_named(opened_lake.removals(), opened_lake, names, project_of(opened_lake, config))
     if as_json:
         print_json(found.to_dicts())
     elif found.is_empty():

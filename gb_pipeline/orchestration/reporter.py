@@ -108,8 +108,7 @@ class Reporter:
         """
         self._flush()
         if self._reported:
-            rows_by_series = count_series_rows(self._store, self._group)
-            for event in describe_run(self._store, self._group, rows_by_series, self._findings):
+            for event in describe_run(self._store, self._group, self._rows, self._findings):
                 self._context.log_event(event)
         if len(self._keys) >= _LONG:
             keep_status_warm(self._context.instance, self._context.selected_asset_keys, self._group.partitions)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -99,17 +100,23 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[tuple[int, i
     return [(ex_day, draw(ratios)) for ex_day in ex_days], questions
 
 
+def ask(folder: Path, history: tuple[list[tuple[int, int]], list[tuple[int, int, int]]]) -> Vendor:
+    """The vendor of a history, whose answers lie in a new lake."""
+    splits, questions = history
+    vendor = Vendor(LakeStore.at(folder), splits)
+    for first, last, at in questions:
+        vendor.tell(at)
+        vendor.give(first, last, at)
+    return vendor
+
+
 @settings(max_examples=20)
 @given(history=histories())
 def test_prices_as_traded_are_found_whenever_each_bar_was_fetched(
     tmp_path_factory: pytest.TempPathFactory, history: tuple[list[tuple[int, int]], list[tuple[int, int, int]]]
 ) -> None:
-    splits, questions = history
-    store = LakeStore.at(tmp_path_factory.mktemp("lake"))
-    vendor = Vendor(store, splits)
-    for first, last, at in questions:
-        vendor.tell(at)
-        vendor.give(first, last, at)
+    vendor, questions = ask(tmp_path_factory.mktemp("lake"), history), history[1]
+    store = vendor.store
     lake, end = Lake(store), questions[-1][2]
     numbers = sorted({number for first, last, _ in questions for number in range(first, last)})
     raw = lake.bars("AAPL", "1d", adjustment="raw")
@@ -133,12 +140,7 @@ def test_prices_as_traded_are_found_whenever_each_bar_was_fetched(
 def test_under_another_symbol_adjusted_prices_are_the_same_or_the_renaming_is_refused(
     tmp_path_factory: pytest.TempPathFactory, history: tuple[list[tuple[int, int]], list[tuple[int, int, int]]]
 ) -> None:
-    splits, questions = history
-    store = LakeStore.at(tmp_path_factory.mktemp("lake"))
-    vendor = Vendor(store, splits)
-    for first, last, at in questions:
-        vendor.tell(at)
-        vendor.give(first, last, at)
+    store = ask(tmp_path_factory.mktemp("lake"), history).store
 
     def told(symbol: str, kind: str) -> list[Decimal]:
         return Lake(store).bars(symbol, "1d", adjustment=kind)["close"].to_list()

@@ -37,7 +37,7 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
     def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         state = _read(context.cursor)
         runs = list(_finished_runs(context.instance, state["seen"]))
-        sightings = [*map(_look_at_run, [context.instance] * len(runs), [run for run, _ in runs])]
+        sightings = [_look_at_run(context.instance, run) for run, _ in runs]
         sightings += _look_at_checks(context.instance, groups, warnings=settings.alerts.warnings)
         news, broken = find_news(state["broken"], sightings)
         if news:

@@ -5,7 +5,6 @@ Nothing is made here: the series are (`bars`), and each run that stores some of 
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -94,7 +93,9 @@ def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
     return findings
 
 
-def describe_dataset(store: LakeStore, group: SeriesGroup, rows: Mapping[str, int], sentence: str) -> Any:
+def describe_dataset(
+    store: LakeStore, group: SeriesGroup, rows: Mapping[str, int], sentence: str
+) -> dg.AssetMaterialization:
     """The event that tells what a dataset holds by now.
 
     Args:
