@@ -123,6 +123,12 @@ class SourceSettings(_Model):
         le=1000,
         description="so many of the newest closed sessions are asked for again in each scheduled run",
     )
+    catch_up_sessions: int = Field(
+        default=30,
+        gt=0,
+        le=1000,
+        description="so many missed sessions a schedule catches up after a time without a daemon",
+    )
     grace_seconds: int = Field(default=5, ge=0, description="a bar is closed this long after its end")
     rate_limit: RateLimit | None = Field(default=None, description="the vendor's documented limit by default")
     daily_quota: DailyQuota | None = Field(default=None, description="the vendor's documented quota by default")

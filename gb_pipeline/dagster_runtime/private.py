@@ -38,8 +38,9 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_EN
 # ... and one for its start. Dagster documents their texts and exports no names.
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_START_TAG
 
-# Which retries a failed run gets; without it the daemon would start a run of ours again that it knows nothing of.
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+# Which retries a failed run gets; without it the daemon would start a run of ours again that it knows nothing of. By the other
+# one a schedule finds the runs that it has requested, and so the session that it is to go on from.
+from dagster._core.storage.tags import MAX_RETRIES_TAG, SCHEDULE_NAME_TAG
 
 CHECKED_WITH = "1.13.27"
 
@@ -49,6 +50,7 @@ __all__ = [
     "MAX_RETRIES_TAG",
     "RANGE_END_TAG",
     "RANGE_START_TAG",
+    "SCHEDULE_NAME_TAG",
     "AssetJob",
     "AssetMaterializationPlannedData",
     "AssetObservationData",

@@ -104,9 +104,10 @@ def _build_assets(settings: Settings, groups: Sequence[SeriesGroup]) -> list[dg.
 
 
 def _build_schedules(groups: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinition]:
+    today = date.today()
     return [
-        *(build_daily_schedule(group) for group in groups),
-        *(build_actions_schedule(group, running=not _has_quota(group)) for group in _list_acting(groups)),
+        *(build_daily_schedule(group, today) for group in groups),
+        *(build_actions_schedule(group, today, running=not _has_quota(group)) for group in _list_acting(groups)),
         build_vacuum_schedule(),
     ]
 

@@ -2,17 +2,21 @@
 
 It knows calendars, and neither assets nor runs nor lakes.
 
-A partition of grain `day` is a session, named by its date; of `month` and `year` it is a calendar period. Three facts of
+A partition of grain `day` is a session, named by its date; of `month` and `year` it is a calendar period. Four facts of
 Dagster decide the shape:
 
 - a day without a session is an *exclusion*: the documented cron `1-5` would hide Friday until Monday;
-- with exclusions, an `end_offset` invents future days, so a day exists once it has ended, and what ends is not midnight in
-  New York but the market: the definition's zone is a fixed offset in which midnight follows the close within the hour;
+- with exclusions, an `end_offset` invents future days, so a day exists once its window has ended. A half day has to exist as
+  soon as it closes, so a window ends at the earliest close that the calendar has, whatever the season: the definition's zone is
+  a fixed offset in which that is midnight. A day exists before its session is over, then; whether it is over says `is_over`;
+- no zone is far enough east for Tokyo: there the window ends at an hour of the day, and what is left of the day is excluded,
+  which costs the pages ten times as much (0.3 s instead of 0.03 s for the keys of ten years);
 - a month and a year need no exclusions, so theirs has an `end_offset` and the period in progress can be filled daily.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,10 +42,14 @@ MANY_SYMBOL_DAYS = 600_000
 MILLISECONDS_PER_PARTITION = 6
 
 _DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
 _CRON = {Grain.DAY: "0 0 * * *", Grain.MONTH: "0 0 1 * *", Grain.YEAR: "0 0 1 1 *"}
 _FORMAT = {Grain.DAY: "%Y-%m-%d", Grain.MONTH: "%Y-%m", Grain.YEAR: "%Y"}
 # Zones at fixed offsets that exist: UTC-12 to UTC+14.
 _EASTERNMOST, _WESTERNMOST = 14, -12
+# The definition must not change from day to day, or Dagster computes the status of every series anew. These years hold every
+# kind of season and session.
+_SAMPLE = date(2021, 1, 1), date(2026, 1, 1)
 
 
 class ManyPartitionsWarning(UserWarning):
@@ -82,8 +90,9 @@ class Partitioning:
         first = _floor(self.start, self.grain)
         last = None if self.end is None else _ceil(self.end, self.grain)
         self._refuse_too_many(first, last)
+        cut = self.grain is Grain.DAY and self.last_hour < 24
         return dg.TimeWindowPartitionsDefinition(
-            cron_schedule=_CRON[self.grain],
+            cron_schedule=f"0 0,{self.last_hour} * * *" if cut else _CRON[self.grain],
             start=_midnight(first),
             end=None if last is None else _midnight(last),
             fmt=_FORMAT[self.grain],
@@ -94,23 +103,34 @@ class Partitioning:
 
     @cached_property
     def offset(self) -> int:
-        """Hours ahead of UTC at which a day ends within the hour after the close, whatever the season."""
-        if self.calendar.name == "24/7":
-            return 0
-        # Two years hold both kinds of season and every kind of session.
-        until = min(date(2025, 1, 1), self.calendar.end or date.max)
-        sample = self.calendar.schedule(until - 730 * _DAY, until).select("session", "close")
-        latest: timedelta = max(close - _midnight(day).replace(tzinfo=UTC) for day, close in sample.iter_rows())
-        return max(_WESTERNMOST, min(_EASTERNMOST, (_DAY - latest) // timedelta(hours=1)))
+        """Hours ahead of UTC at which a day ends within the hour before the earliest close."""
+        return max(_WESTERNMOST, min(_EASTERNMOST, math.ceil((_DAY - self._earliest_close) / _HOUR)))
+
+    @cached_property
+    def last_hour(self) -> int:
+        """The hour of the day of that zone at which a session's window ends: 24, unless that were too late."""
+        return min(24, math.floor((self._earliest_close + self.offset * _HOUR) / _HOUR))
 
     @property
     def zone(self) -> str:
         """`UTC`, or `Etc/GMT-3` for three hours ahead: POSIX counts westwards."""
         return "UTC" if self.offset == 0 else f"Etc/GMT{-self.offset:+d}"
 
-    def end_of(self, session: date) -> datetime:
-        """When the partition of a session (grain `day`) begins to exist: an instant in UTC, at or after the close."""
-        return datetime.combine(session + _DAY, time(), timezone(timedelta(hours=self.offset))).astimezone(UTC)
+    def exists_from(self, session: date) -> datetime:
+        """When the partition of a session (grain `day`) begins to exist: an instant in UTC, hours before a late close."""
+        begin = datetime.combine(session, time(), timezone(timedelta(hours=self.offset)))
+        return (begin + self.last_hour * _HOUR).astimezone(UTC)
+
+    def closes(self, start: date, end: date) -> dict[date, datetime]:
+        """When the sessions of [start, end) that are wanted close, in order: instants in UTC."""
+        first, last = max(start, self.start), min(end, self.end or end, self.calendar.end or end)
+        if first >= last:
+            return {}
+        return dict(self.calendar.schedule(first, last).select("session", "close").iter_rows())
+
+    def is_over(self, key: str, now: datetime) -> bool:
+        """Whether a partition can be stored as a whole: a session only after its close, a month and a year also in part."""
+        return self.grain is not Grain.DAY or all(close <= now for close in self.closes(*self.sessions(key)).values())
 
     def sessions(self, key: str) -> tuple[date, date]:
         """The days [start, end) of a partition, cut to what the source wants.
@@ -148,12 +168,24 @@ class Partitioning:
         months = (last.year - self.start.year) * 12 + last.month - self.start.month
         return months + 1 if self.grain is Grain.MONTH else last.year - self.start.year + 1
 
+    @cached_property
+    def _earliest_close(self) -> timedelta:
+        """How long after midnight (UTC) of its date a session closes at the earliest."""
+        last = min(_SAMPLE[1], self.calendar.end or date.max)
+        sample = self.calendar.schedule(min(_SAMPLE[0], last - 366 * _DAY), last)
+        earliest = sample.select(
+            (pl.col("close").dt.replace_time_zone(None) - pl.col("session").cast(pl.Datetime)).min()
+        )
+        return earliest.item() if sample.height else _DAY
+
     def _exclusions(self, first: date, last: date | None) -> list[str | datetime]:
         closed = self.calendar.closed_days(first, self._horizon(first, last))
         traded = {day.isoweekday() % 7 for day in self.calendar.sessions(first, self._horizon(first, last))}
         never = {number for number in range(7) if number not in traded} if traded else set()
         # One rule for all of them: every rule is evaluated for every day.
         rule: list[str | datetime] = [f"0 0 * * {','.join(map(str, sorted(never)))}"] if never else []
+        if self.last_hour < 24:
+            rule.append(f"0 {self.last_hour} * * *")
         return [*rule, *(_midnight(day) for day in closed if day.isoweekday() % 7 not in never)]
 
     def _horizon(self, first: date, last: date | None) -> date:

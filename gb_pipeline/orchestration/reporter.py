@@ -7,7 +7,9 @@ Many events are one transaction: those of the outcomes that come within a second
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -63,6 +65,25 @@ class Reporter:
         self._tagged = False
         self._rows: dict[str, int] = {}
         self._rows_at: int | None = None
+
+    def report_open(self, now: datetime) -> list[str]:
+        """Say of sessions that are not over that they are not fetched yet; the partitions that can be stored as a whole.
+
+        A day exists as soon as a half day would be over, so a backfill in the afternoon may hold one that is not.
+        """
+        now -= timedelta(seconds=self._group.source.grace_seconds)
+        keys = self._context.partition_keys
+        over = [key for key in keys if self._group.partitioning.is_over(key, now)]
+        still = sorted(set(keys) - set(over))
+        events = [
+            event for key in still for event in describe_open(self._group, self._context.selected_asset_keys, key)
+        ]
+        with together(self._context.instance, self._context.run.run_id):
+            for event in events:
+                self._context.log_event(event)
+        if still:
+            self._context.log.warning(f"not fetched, as the session is not over: {', '.join(still)}")
+        return over
 
     def report(self, job: Outcome) -> None:
         """Write what became of a job that is stored: at once, or with others that come within a second."""
@@ -149,6 +170,15 @@ def describe(
     else:
         metadata = outcome.materialization_metadata(series_rows)
         yield dg.AssetMaterialization(key, description=outcome.sentence, metadata=metadata, partition=outcome.key)
+
+
+def describe_open(group: SeriesGroup, series: Iterable[dg.AssetKey], key: str) -> Iterator[dg.AssetObservation]:
+    """What is said of a day whose session is not over, for each series."""
+    close = max(group.partitioning.closes(*group.partitioning.sessions(key)).values())
+    sentence = f"the session is not over before {close:%Y-%m-%d %H:%M}Z; the schedule fetches it then"
+    metadata: dict[str, Any] = {"status": "not over", "closes": dg.MetadataValue.timestamp(close)}
+    for one in sorted(series):
+        yield dg.AssetObservation(one, description=sentence, metadata=metadata, partition=key)
 
 
 def describe_run(

@@ -69,6 +69,15 @@ def test_a_home_is_ready_for_several_processes_and_can_be_prepared_again(tmp_pat
         assert instance.get_settings("telemetry") == {"enabled": False}
 
 
+def test_a_schedule_finds_room_beside_backfills_and_healing():
+    limits = yaml.safe_load(read_template())["concurrency"]
+    beside = sum(one["limit"] for one in limits["runs"]["tag_concurrency_limits"])
+
+    assert {one["key"] for one in limits["runs"]["tag_concurrency_limits"]} == {"dagster/backfill", "gb/healing"}
+    assert beside < limits["runs"]["max_concurrent_runs"]
+    assert beside < limits["pools"]["default_limit"]
+
+
 def test_a_projects_own_dagster_yaml_is_used_and_its_storage_too(tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text("telemetry: {enabled: false}\nnux: {enabled: true}\n", encoding="utf-8")

@@ -116,7 +116,7 @@ def test_a_split_of_a_vendor_that_adjusts_is_told_on_the_page(build_bench) -> No
 def test_every_day_after_the_bars_unless_calls_are_few(equities: Bench) -> None:
     bars = equities.definitions.resolve_schedule_def("sim_bars_1d_daily")
     acts = equities.definitions.resolve_schedule_def("sim_corporate_actions_daily")
-    assert (bars.cron_schedule, acts.cron_schedule) == ("15 17 * * *", "15 18 * * *")
+    assert (bars.cron_schedule, acts.cron_schedule) == (["15 13 * * *", "15 16 * * *"], "15 17 * * *")
     assert (acts.execution_timezone, acts.default_status) == ("America/New_York", dg.DefaultScheduleStatus.RUNNING)
 
 

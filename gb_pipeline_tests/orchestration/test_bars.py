@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
 from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.orchestration.reporter import count_series_rows
+from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import list_series_groups
+from gb_pipeline.reading.lake import Lake
 
 BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
@@ -30,6 +33,28 @@ def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to
     assert (shown["dagster/partition_row_count"], shown["dagster/row_count"]) == (1440, 3 * 1440)
     assert re.fullmatch("[0-9a-f]{16}", shown["fingerprint"])
     assert shown["commit_bytes"] > 0 and shown["vendor_bytes"] > 0
+
+
+def test_a_day_whose_session_is_not_over_is_left_out_and_its_page_says_when_it_closes(build_bench, monkeypatch):
+    bench, open_store = build_bench(), LakeResource.open_store
+
+    def open_at_noon(resource):
+        store = open_store(resource)
+        store.clock = lambda: datetime(2024, 1, 3, 12, tzinfo=UTC)
+        return store
+
+    monkeypatch.setattr(LakeResource, "open_store", open_at_noon)
+    result = bench.run(BTC, ETH, partitions=DAYS)
+
+    assert result.success
+    assert bench.materialized(BTC) == bench.materialized(ETH) == {"2024-01-01", "2024-01-02"}
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(ETH.split("/")), asset_partitions=["2024-01-03"])
+    (seen,) = bench.instance.fetch_observations(wanted, limit=5).records
+    assert (
+        seen.asset_observation.description
+        == "the session is not over before 2024-01-04 00:00Z; the schedule fetches it then"
+    )
+    assert Lake.open(bench.settings.lake).coverage("sim", "ETH-USDT", "1m").height == 2
 
 
 def test_every_materialisation_is_counted_once(build_bench):

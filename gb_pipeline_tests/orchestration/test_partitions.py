@@ -16,7 +16,7 @@ from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.orchestration.partitions import ManyPartitionsWarning, Partitioning, warn_if_many
 
-CALENDARS = ["24/7", "24/5", "FX", "XNYS", "XLON", "XTKS", "XHKG", "CMES", "XSAU"]
+CALENDARS = ["24/7", "24/5", "FX", "XNYS", "XLON", "XTKS", "XHKG", "XASX", "XNZE", "XTAE", "CMES", "XSAU"]
 
 
 def cut(calendar: str = "XNYS", grain: Grain = Grain.DAY, start=date(2024, 1, 1), end=None, extended=False):
@@ -35,38 +35,51 @@ def test_the_days_are_the_sessions_of_the_calendar(calendar):
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     sessions = get_calendar(calendar).sessions(date(2024, 1, 1), date(2026, 1, 1))
-    assert keys_at(partitioning, now) == [str(day) for day in sessions if partitioning.end_of(day) <= now]
+    assert keys_at(partitioning, now) == [str(day) for day in sessions if partitioning.exists_from(day) <= now]
 
 
-def test_friday_is_there_on_saturday_and_lasts_one_day():
-    partitioning = cut()
-
-    assert keys_at(partitioning, datetime(2024, 1, 6, 12, tzinfo=UTC))[-1] == "2024-01-05"
-    window = partitioning.definition.time_window_for_partition_key("2024-01-05")
-    assert window.end - window.start == timedelta(days=1)
+def test_friday_is_there_on_saturday():
+    assert keys_at(cut(), datetime(2024, 1, 6, 12, tzinfo=UTC))[-1] == "2024-01-05"
 
 
-@pytest.mark.parametrize(
-    ("calendar", "extended", "session"),
-    [
-        ("XNYS", False, date(2024, 1, 10)),  # winter
-        ("XNYS", False, date(2024, 7, 10)),  # summer
-        ("XNYS", True, date(2024, 1, 10)),
-        ("FX", False, date(2024, 3, 11)),  # the day after the clock changed
-        ("CMES", False, date(2024, 7, 10)),
-        ("XTKS", False, date(2024, 7, 10)),
-        ("24/7", False, date(2024, 7, 10)),
-    ],
-)
-def test_a_session_becomes_a_partition_after_its_close_and_never_before(calendar, extended, session):
+@pytest.mark.parametrize(("calendar", "extended"), [*((name, False) for name in CALENDARS), ("XNYS", True)])
+def test_every_session_is_a_partition_when_it_closes_and_none_exists_before_the_earliest_close(calendar, extended):
     partitioning = cut(calendar, extended=extended)
-    close = get_calendar(calendar, extended_hours=extended).schedule(session, session + timedelta(days=1))["close"][0]
-    ended = partitioning.end_of(session)
+    closes = partitioning.closes(date(2024, 1, 1), date(2026, 1, 1))
+    early = [close - partitioning.exists_from(day) for day, close in closes.items()]
 
-    assert close <= ended
-    assert ended - close < timedelta(hours=2) or calendar == "XTKS"  # no zone is far enough east for Tokyo
-    assert str(session) not in keys_at(partitioning, ended - timedelta(seconds=1))
-    assert keys_at(partitioning, ended + timedelta(seconds=1))[-1] == str(session)
+    assert timedelta() <= min(early) < timedelta(hours=1)
+    assert max(early) < timedelta(hours=7)
+
+
+@pytest.mark.parametrize("calendar", ["24/7", "FX", "XNYS", "XTKS", "XNZE", "CMES"])
+@pytest.mark.parametrize("session", [date(2024, 1, 10), date(2024, 7, 10), date(2024, 3, 11)])
+def test_a_day_exists_from_the_moment_that_is_said(calendar, session):
+    partitioning = cut(calendar)
+    begin = partitioning.exists_from(session)
+
+    assert str(session) not in keys_at(partitioning, begin - timedelta(seconds=1))
+    assert keys_at(partitioning, begin + timedelta(seconds=1))[-1] == str(session)
+
+
+def test_a_day_is_over_when_its_session_has_closed_and_a_month_at_any_time():
+    close = datetime(2024, 7, 3, 17, tzinfo=UTC)  # a half day in New York
+
+    assert [cut().is_over("2024-07-03", close + timedelta(seconds=one)) for one in (-1, 0)] == [False, True]
+    assert not cut().is_over("2024-07-05", close)
+    assert cut(grain=Grain.MONTH).is_over("2024-07", close)
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XTKS"])
+def test_dagster_keeps_the_days_of_years_as_one_range(calendar):
+    definition = cut(calendar).definition
+    with partition_loading_context(datetime(2026, 1, 1, tzinfo=UTC)):
+        keys = definition.get_partition_keys()
+        some = definition.empty_subset().with_partition_keys(keys[100:200])
+
+        assert list(some.get_partition_keys()) == keys[100:200]
+        assert len(some.included_time_windows) == 1
+        assert definition.filter_valid_partition_keys({keys[5], "2024-07-06"}) == {keys[5]}
 
 
 def test_no_future_day_appears_on_a_weekend_or_holiday():

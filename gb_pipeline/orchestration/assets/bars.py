@@ -31,12 +31,14 @@ def build_bars_asset(group: SeriesGroup) -> dg.AssetsDefinition:
     def bars(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
         lake: LakeResource = context.resources.lake
         source = with_run_credentials(context, group.source)
+        reporter = Reporter(context, group, lake.store)
+        over = reporter.report_open(lake.store.clock())
         jobs = [
             Job(group.symbols[key], start, end)
             for key in sorted(context.selected_asset_keys)
-            for start, end in group.partitioning.join_ranges(context.partition_keys)
+            for start, end in group.partitioning.join_ranges(over)
         ]
-        run_id, reporter = context.run.run_id, Reporter(context, group, lake.store)
+        run_id = context.run.run_id
         ingest(lake.store, source, group.resolution, jobs, run_id=run_id, on_outcome=reporter.report)
         reporter.finish()
         # No outputs: the events are written already, and Dagster would count them twice.
