@@ -19,6 +19,9 @@ def up(
     port: Annotated[
         int, typer.Option(help="Port of the web page on 127.0.0.1; 0 picks a free one.", min=0, max=65535)
     ] = 3000,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="A page that shows and starts nothing; schedules and sensors go on.")
+    ] = False,
     config: Config = None,
 ) -> int:
     """Run Dagster: web page, schedules, sensors.
@@ -32,8 +35,8 @@ def up(
     settings = load_settings(config)
     if not has_home(settings.path.parent) and open_store(settings).storage.exists:
         note("this is a new instance of Dagster: `gb adopt` shows it what the lake holds already")
-    with stoppable(), running(Stack(settings.path, port=port or None)) as stack:
+    with stoppable(), running(Stack(settings.path, port=port or None, read_only=read_only)) as stack:
         series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
         note(f"{series:,} series of {settings.path}")
-        note(f"Dagster: {stack.url}   log: {stack.log}")
+        note(f"Dagster{', read-only' if read_only else ''}: {stack.url}   log: {stack.log}")
         until_stopped(stack)

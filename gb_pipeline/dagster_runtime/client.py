@@ -139,7 +139,7 @@ class DagsterClient:
         data = self.graphql(_LAUNCH, p={"assetSelection": selection, "partitionNames": list(partitions)})
         answer = data["launchPartitionBackfill"]
         if answer["__typename"] != "LaunchBackfillSuccess":
-            raise DagsterError(f"Dagster refused the backfill: {answer.get('message', answer['__typename'])}")
+            raise _refusal("backfill", answer)
         return str(answer["backfillId"])
 
     def launch_run(self, assets: Iterable[Sequence[str]], partition: str | None = None) -> str:
@@ -166,7 +166,7 @@ class DagsterClient:
         parameters = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": {"tags": tags}}
         answer = self.graphql(_LAUNCH_RUN, p=parameters)["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
-            raise DagsterError(f"Dagster refused the run: {answer.get('message') or answer['__typename']}")
+            raise _refusal("run", answer)
         return str(answer["run"]["runId"])
 
     def wait_runs(
@@ -322,3 +322,10 @@ class DagsterClient:
                 found = {"passed": result["success"], "severity": result["severity"], "metadata": shown}
                 results.setdefault(execution["runId"], found)
         return results
+
+
+def _refusal(what: str, answer: dict[str, Any]) -> DagsterError:
+    """Why Dagster launches none."""
+    if answer["__typename"] == "UnauthorizedError":
+        return DagsterError(f"Dagster refused the {what}: its page is read-only", fix="start it without --read-only")
+    return DagsterError(f"Dagster refused the {what}: {answer.get('message') or answer['__typename']}")

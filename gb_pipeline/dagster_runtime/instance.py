@@ -138,6 +138,7 @@ class Stack:
         port: of the web page; a free one by default.
         config: a dagster.yaml; the project's own if it has one, else the packaged one.
         environment: additional variables of the processes.
+        read_only: the page and its API show everything and start, stop or change nothing; schedules and sensors go on.
 
     Raises:
         ConfigError: another Dagster uses this home, or the port is taken.
@@ -157,6 +158,7 @@ class Stack:
         *,
         config: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        read_only: bool = False,
     ) -> None:
         """Nothing is started yet."""
         project = project.resolve()
@@ -167,6 +169,7 @@ class Stack:
         self._workspace = self.home / "workspace.yaml"
         own = self.folder / _CONFIG
         self._config = config or (own if own.is_file() else None)
+        self._page_options = ["--read-only"] if read_only else []
         self._environment = {
             **os.environ,
             **(environment or {}),
@@ -216,7 +219,8 @@ class Stack:
             self._wait("code server", lambda: _listens(code), on_wait)
             entry = {"grpc_server": {"host": HOST, "port": code, "location_name": LOCATION}}
             self._workspace.write_text(yaml.safe_dump({"load_from": [entry]}), encoding="utf-8")
-            self._launch("webserver", "dagster-webserver", "-h", HOST, "-p", str(self.port), "-w", str(self._workspace))
+            page = ["-h", HOST, "-p", str(self.port), "-w", str(self._workspace), *self._page_options]
+            self._launch("webserver", "dagster-webserver", *page)
             if daemon:
                 self._launch_daemon()
             self._wait("web page", self._answers, on_wait)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline.catalog.projection import table_versions
+from gb_pipeline.dagster_runtime.client import DagsterClient
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
 
@@ -134,10 +136,15 @@ def test_dagster_stops_with_the_command_that_started_it(
     tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], number: signal.Signals, code: int
 ) -> None:
     subprocess.run([*GB, "init", "."], cwd=tmp_path, check=True, capture_output=True)
-    process = started("up", "--port", "0")
+    options = ["--read-only"] if number is signal.SIGTERM else []
+    process = started("up", "--port", "0", *options)
     said = tmp_path / "said"
     wait_until(lambda: "Ctrl-C stops everything" in said.read_text(encoding="utf-8"), process)
-    url = said.read_text(encoding="utf-8").split("Dagster: ")[1].split()[0]
+    url = re.split(r"Dagster(?:, read-only)?: ", said.read_text(encoding="utf-8"))[1].split()[0]
+    with DagsterClient(url) as client:
+        permissions = client.graphql("{ permissions { permission value } }")["permissions"]
+    launches = next(item["value"] for item in permissions if item["permission"] == "launch_partition_backfill")
+    assert launches is (not options)
     with urllib.request.urlopen(f"{url}/server_info", timeout=10) as answer:
         assert answer.status == 200
     home = tmp_path / ".dagster"
