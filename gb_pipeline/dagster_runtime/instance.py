@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gb_pipeline.dagster_runtime.client import LOCATION, Backfill, DagsterClient, DagsterError
+from gb_pipeline.dagster_runtime.reload import PAGE
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class Stack:
             **(environment or {}),
             "GB_CONFIG": str(project),
             "DAGSTER_HOME": str(self.home),
+            PAGE: self.url,
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "PYTHONUNBUFFERED": "1",
         }

@@ -7,7 +7,7 @@ https://docs.dagster.io/getting-started/concepts#definitions.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -22,6 +22,7 @@ from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
 from gb_pipeline.orchestration.assets.compaction import build_compaction_asset, build_ledgers_compaction_asset
 from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_dataset_spec
+from gb_pipeline.orchestration.assets.universe import build_universe_asset, build_universe_schedule, is_discovered
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
 from gb_pipeline.orchestration.partitions import warn_if_many
@@ -66,7 +67,8 @@ def build_definitions(
         >>> defs = build_definitions(Settings.load(), assets=[weekly_report])
     """
     # A source whose symbols nobody has asked for yet has nothing to show.
-    groups = [group for group in list_series_groups(settings) if group.symbols]
+    every = list(list_series_groups(settings))
+    groups, discovered = [group for group in every if group.symbols], _first_of_sources(every, is_discovered)
     for group in groups:
         warn_if_many(group.name, group.partitioning, len(group.symbols), date.today())
     lake = LakeResource.of(settings)
@@ -76,10 +78,10 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Definitions(
-            assets=[*_build_assets(settings, groups), *assets],
+            assets=[*_build_assets(settings, groups, discovered), *assets],
             asset_checks=[*(build_dataset_check(group) for group in groups), *asset_checks],
             jobs=list(jobs),
-            schedules=[*_build_schedules(groups), *schedules],
+            schedules=[*_build_schedules(groups, discovered), *schedules],
             sensors=[*_build_sensors(settings, lake, groups), *sensors],
             resources={
                 "lake": lake,
@@ -91,11 +93,14 @@ def build_definitions(
         )
 
 
-def _build_assets(settings: Settings, groups: Sequence[SeriesGroup]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def _build_assets(
+    settings: Settings, groups: Sequence[SeriesGroup], discovered: Sequence[SeriesGroup]
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [
         *(build_bars_asset(group) for group in groups),
         *(build_dataset_spec(group) for group in groups),
         *(build_actions_asset(group) for group in _list_acting(groups)),
+        *(build_universe_asset(settings, group) for group in discovered),
         *(build_compaction_asset(group) for group in groups),
         build_ledgers_compaction_asset(groups),
         build_catalog_asset(settings),
@@ -103,11 +108,12 @@ def _build_assets(settings: Settings, groups: Sequence[SeriesGroup]) -> list[dg.
     ]
 
 
-def _build_schedules(groups: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinition]:
+def _build_schedules(groups: Sequence[SeriesGroup], discovered: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinition]:
     today = date.today()
     return [
         *(build_daily_schedule(group, today) for group in groups),
         *(build_actions_schedule(group, today, running=not _has_quota(group)) for group in _list_acting(groups)),
+        *(build_universe_schedule(group, running=not _has_quota(group)) for group in discovered),
         build_vacuum_schedule(),
     ]
 
@@ -124,8 +130,12 @@ def _build_sensors(settings: Settings, lake: LakeResource, groups: Sequence[Seri
 
 def _list_acting(groups: Sequence[SeriesGroup]) -> list[SeriesGroup]:
     """The first group of each source whose vendor knows corporate actions."""
+    return _first_of_sources(groups, _has_actions)
+
+
+def _first_of_sources(groups: Sequence[SeriesGroup], wanted: Callable[[SeriesGroup], bool]) -> list[SeriesGroup]:
     first_of_source = {group.source.name: group for group in reversed(groups)}
-    return [group for group in groups if group is first_of_source[group.source.name] and _has_actions(group)]
+    return [group for group in groups if group is first_of_source[group.source.name] and wanted(group)]
 
 
 def _has_actions(group: SeriesGroup) -> bool:

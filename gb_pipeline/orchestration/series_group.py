@@ -85,6 +85,11 @@ class SeriesGroup:
         return dg.AssetKey([self.source.name, corporate_actions.TABLE])
 
     @property
+    def universe_key(self) -> dg.AssetKey:
+        """`[source, "universe"]`, the same for all groups of a source whose symbols are discovered."""
+        return dg.AssetKey([self.source.name, "universe"])
+
+    @property
     def table(self) -> str:
         """The Delta table that holds the rows, `bars_1m` or `bars_1m_wide`."""
         return bar_table(self.resolution, self.source.precision)

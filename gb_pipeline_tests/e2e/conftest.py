@@ -163,6 +163,14 @@ def project(market, tmp_path_factory) -> Iterator[Project]:
                 "partitions_per_run": 10,
                 "rate_limit": {"calls": 25},
             },
+            # Without symbols until somebody asks the exchange.
+            "listed": common
+            | {
+                "options": {"exchange": "binance", "base_url": market.url},
+                "symbols": {"discover": {"quote": "USDT", "match": "^(BTC|ETH)-"}},
+                "resolutions": ["1d"],
+                "rate_limit": {"calls": 1000},
+            },
             "stocks": {
                 "provider": "csv",
                 "options": {"path": "stocks/{symbol}.csv"},

@@ -1,0 +1,41 @@
+"""This module asks a running page to load its definitions anew, so that assets appear which came after it was started.
+
+`gb up` names its page to every process of its own in `PAGE`. A page elsewhere may be guarded: there a person reloads.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
+
+PAGE = "GB_PAGE"
+BY_HAND = "reload the code location on the page's Deployment tab, or start `gb up` again"
+
+_LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
+_RELOAD = """mutation Reload($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) {
+  __typename
+  ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
+  ... on UnauthorizedError { message } ... on ReloadNotSupported { message } ... on RepositoryLocationNotFound { message } } }"""
+
+
+def request_reload() -> str:
+    """Load the definitions of the page that this process belongs to anew. Runs that are under way go on.
+
+    Returns:
+        A sentence: what was done, or what a person has to do.
+    """
+    page = os.environ.get(PAGE)
+    if not page:
+        return f"no page is known to this process: {BY_HAND}"
+    try:
+        with DagsterClient(page) as client:
+            entries = client.graphql(_LOCATIONS)["workspaceOrError"].get("locationEntries", [])
+            for entry in entries:
+                answer = client.graphql(_RELOAD, name=entry["name"])["reloadRepositoryLocation"]
+                failed = answer.get("message") or (answer.get("locationOrLoadError") or {}).get("message")
+                if failed:
+                    return f"the definitions of {entry['name']} could not be loaded anew ({failed.strip()[:200]}): {BY_HAND}"
+    except DagsterError as error:
+        return f"{error.what}: {BY_HAND}"
+    return "the definitions are loaded anew" if entries else f"the page has no code location: {BY_HAND}"
