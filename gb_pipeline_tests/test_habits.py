@@ -29,6 +29,7 @@ ASK_FOR_THE_TIME = {
     "cli/": "a command begins now; what it calls is given the moment",
     "catalog/projection.py": "how old left files are, as the file system counts",
     "catalog/state.py": "a catalog says when it was made",
+    "dagster_runtime/home.py": "since when somebody runs Dagster here",
     "orchestration/alerts/sensor.py": "a sensor's tick happens now; Dagster gives it no moment",
     "orchestration/build.py": "how many partitions there are today, for a warning",
     "orchestration/deferred.py": "a sensor's tick happens now; Dagster gives it no moment",

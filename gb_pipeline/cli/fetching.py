@@ -85,7 +85,7 @@ class Fetching:
     @contextmanager
     def _dagster(self, backlog: Backlog) -> Iterator[Callable[[Outcome], None] | None]:
         """Who tells the project's Dagster of each outcome; nobody where it has none, or knows no such series."""
-        from gb_pipeline.dagster_runtime.instance import has_home
+        from gb_pipeline.dagster_runtime.home import has_home
 
         if not has_home(self.settings.path.parent) or backlog.resolution not in backlog.source.resolutions:
             yield None

@@ -56,7 +56,7 @@ def write_project(folder: Path) -> list[Path]:
     Raises:
         ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written.
     """
-    from gb_pipeline.dagster_runtime.instance import read_template as read_dagster_template
+    from gb_pipeline.dagster_runtime.home import read_template as read_dagster_template
 
     texts = {
         "gb.yaml": read_template("gb.yaml"),

@@ -30,7 +30,8 @@ def up(
     gb.yaml is used if there is one; DAGSTER_HOME is ignored.
     """
     from gb_pipeline.cli.running import running, stoppable, until_stopped
-    from gb_pipeline.dagster_runtime.instance import Stack, has_home
+    from gb_pipeline.dagster_runtime.home import has_home
+    from gb_pipeline.dagster_runtime.instance import Stack
 
     settings = load_settings(config)
     if not has_home(settings.path.parent) and open_store(settings).storage.exists:

@@ -16,109 +16,27 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from gb_pipeline.dagster_runtime.client import LOCATION, Backfill, DagsterClient, DagsterError
+from gb_pipeline.dagster_runtime.home import CONFIG, HOME, HomeLock, prepare_home
 from gb_pipeline.dagster_runtime.reload import PAGE
 from gb_pipeline.errors import ConfigError
 
-if TYPE_CHECKING:
-    from filelock import FileLock
-
 HOST = "127.0.0.1"
-HOME = ".dagster"
 MODULE = "gb_pipeline.definitions"
 OWN_DEFINITIONS = "definitions.py"
-_CONFIG = "dagster.yaml"
-_LOCK = "in-use.lock"
 _LOG = "dagster.log"
-_STORAGES = frozenset({"storage", "run_storage", "event_log_storage", "schedule_storage", "instance_class"})
 _TAIL_LINES = 25
 _START_SECONDS = 180.0
 _STOP_SECONDS = 15.0
-# Writers of the lake's single files: two at once would only repeat each other's work.
-_SINGLE_SLOT_POOLS = ("catalog", "compaction")
 _READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
   locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } }
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
-
-
-def read_template() -> str:
-    """The text of the packaged dagster.yaml."""
-    return files("gb_pipeline.dagster_runtime").joinpath("dagster.yaml").read_text(encoding="utf-8")
-
-
-def prepare_home(home: Path, config: Path | None = None) -> None:
-    """Make an instance's folder ready to be used by several processes.
-
-    Opening it the first time migrates its databases, and several processes doing so at once break them for good: this is the
-    one process. Runs that were under way when everything was killed are called failed, so that Dagster starts them again.
-
-    Args:
-        home: the folder, `.dagster` of a project; created if need be.
-        config: a dagster.yaml to use instead of the packaged one.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    (home / _CONFIG).write_text(_instance_config(home, config), encoding="utf-8")
-    import dagster as dg
-
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        instance.all_instigator_state()
-        instance.all_asset_keys()
-        limits = instance.event_log_storage.get_pool_limits()
-        for name in _SINGLE_SLOT_POOLS:
-            if name not in {limit.name for limit in limits}:
-                instance.event_log_storage.set_concurrency_slots(name, 1)
-        under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-        for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
-            instance.report_run_failed(run, "Its process is gone: Dagster was stopped while it ran.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _instance_config(home: Path, config: Path | None) -> str:
-    """The text of an instance's dagster.yaml: a storage that it does not name is SQLite, with our event log."""
-    text = config.read_text(encoding="utf-8") if config is not None else read_template()
-    named = yaml.safe_load(text) or {}
-    if not isinstance(named, dict) or not _STORAGES.isdisjoint(named):
-        return text
-    from gb_pipeline.dagster_runtime.event_log import event_log_settings
-
-    # What is not named beside it is what Dagster has by default.
-    event_log = yaml.safe_dump({"event_log_storage": event_log_settings(home)}, sort_keys=False)
-    return f"{text.rstrip()}\n\n{event_log}"
-
-
-def has_home(project: Path) -> bool:
-    """Whether a project has an instance: whether Dagster was ever started for it, or `ensure_home` called."""
-    return (project / HOME / _CONFIG).is_file()
-
-
-def ensure_home(project: Path) -> Path:
-    """The folder of a project's instance, which is made if there is none; Dagster may be running for the project.
-
-    Args:
-        project: folder of gb.yaml; its own dagster.yaml is used if there is one.
-    """
-    from filelock import FileLock
-
-    home = project / HOME
-    home.mkdir(parents=True, exist_ok=True)
-    own = project / _CONFIG
-    config = own if own.is_file() else None
-    if not has_home(project):
-        # Who starts Dagster holds this lock from before the folder is ready until Dagster is stopped.
-        with FileLock(home / _LOCK):
-            if not has_home(project):
-                prepare_home(home, config)
-    elif (text := _instance_config(home, config)) != (home / _CONFIG).read_text(encoding="utf-8"):
-        # The project was moved, or an earlier version made the folder.
-        (home / _CONFIG).write_text(text, encoding="utf-8")
-    return home
 
 
 def find_free_port() -> int:
@@ -168,7 +86,7 @@ class Stack:
         self.port = port or find_free_port()
         self.log = self.home / _LOG
         self._workspace = self.home / "workspace.yaml"
-        own = self.folder / _CONFIG
+        own = self.folder / CONFIG
         self._config = config or (own if own.is_file() else None)
         self._page_options = ["--read-only"] if read_only else []
         self._environment = {
@@ -181,7 +99,7 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock: FileLock | None = None
+        self._lock = HomeLock(self.home)
         self.client = DagsterClient(self.url)
 
     @property
@@ -208,7 +126,7 @@ class Stack:
             daemon: False leaves the daemon to `start_daemon`. It looks for backfills when it starts and every 30 seconds
                 after: one that is launched before it starts is under way half a minute earlier.
         """
-        self._take_home()
+        self._lock.acquire(self.url)
         try:
             self._refuse_taken_port()
             prepare_home(self.home, self._config)
@@ -277,26 +195,14 @@ class Stack:
             process.wait()
         self._processes.clear()
         self.client.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def _take_home(self) -> None:
-        from filelock import FileLock, Timeout
-
-        self.home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.home / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ConfigError(
-                f"Dagster is running for {self.folder} already", fix="use its page, or stop it with Ctrl-C first"
-            ) from None
-        self._lock = lock
+        self._lock.release()
 
     def _refuse_taken_port(self) -> None:
         if _listens(self.port):
-            raise ConfigError(f"port {self.port} is taken", fix="choose another one with --port")
+            raise ConfigError(
+                f"port {self.port} is taken by another program",
+                fix=f"choose another one, such as --port {find_free_port()}, or any free one with --port 0",
+            )
 
     def _launch_daemon(self) -> None:
         self._launch("daemon", "dagster-daemon", "run", "-w", str(self._workspace))

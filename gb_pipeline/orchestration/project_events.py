@@ -19,7 +19,7 @@ import polars as pl
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.client import DagsterError
 from gb_pipeline.dagster_runtime.event_log import together
-from gb_pipeline.dagster_runtime.instance import ensure_home
+from gb_pipeline.dagster_runtime.home import ensure_home
 from gb_pipeline.dagster_runtime.private import (
     MAX_RETRIES_TAG,
     AssetMaterializationPlannedData,

@@ -16,14 +16,8 @@ import yaml
 
 from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
-from gb_pipeline.dagster_runtime.instance import (
-    HOST,
-    Stack,
-    ensure_home,
-    find_free_port,
-    prepare_home,
-    read_template,
-)
+from gb_pipeline.dagster_runtime.home import HomeLock, ensure_home, prepare_home, read_template
+from gb_pipeline.dagster_runtime.instance import HOST, Stack, find_free_port
 from gb_pipeline.errors import ConfigError
 
 SOURCE = {"provider": "csv", "options": {"files": "*.csv"}, "start": "2024-01-01", "symbols": ["AAPL"]}
@@ -123,8 +117,18 @@ def test_a_taken_port_is_refused_at_once(project):
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        with pytest.raises(ConfigError, match="is taken"):
-            Stack(project, port=taken.getsockname()[1]).start()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} is taken") as caught:
+            Stack(project, port=port).start()
+        assert "--port" in caught.value.fix
+    HomeLock(project / ".dagster").acquire("nobody holds it after that")
+
+
+def test_a_home_that_cannot_be_written_is_refused_with_its_name(project):
+    (project / ".dagster").touch()
+
+    with pytest.raises(ConfigError, match=r"\.dagster cannot be written"):
+        Stack(project).start()
 
 
 @pytest.mark.e2e
@@ -166,7 +170,7 @@ def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(proj
     with Stack(project) as stack:
         assert stack.graphql("{ version }")["version"] == dg.__version__
         stack.check()
-        with pytest.raises(ConfigError, match="is running for"):
+        with pytest.raises(ConfigError, match=f"is running for .*: process {os.getpid()} since 20.*, {stack.url}"):
             Stack(project).start()
         with pytest.raises(DagsterError, match="refused the backfill"):
             stack.client.launch_backfill([["mine", "bars_1m", "NOBODY"]], ["2024-01-01"])

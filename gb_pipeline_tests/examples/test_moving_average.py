@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from gb_pipeline import Lake
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.dagster_runtime.instance import prepare_home
+from gb_pipeline.dagster_runtime.home import prepare_home
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.orchestration.conftest import Bench
 

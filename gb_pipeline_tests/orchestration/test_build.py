@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.dagster_runtime.instance import read_template
+from gb_pipeline.dagster_runtime.home import read_template
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.build import build_definitions
 from gb_pipeline.orchestration.partitions import ManyPartitionsWarning

@@ -27,7 +27,8 @@ import pytest
 import yaml
 
 from gb_pipeline.dagster_runtime.client import Backfill
-from gb_pipeline.dagster_runtime.instance import Stack, read_template
+from gb_pipeline.dagster_runtime.home import read_template
+from gb_pipeline.dagster_runtime.instance import Stack
 from gb_pipeline.providers import provider_names
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.security.leaks import leaks
