@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)]
 Codes = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Canonical codes.", show_default=False)]
-RELOAD_HINT = "Dagster shows them after `gb up` is started again, or its definitions are reloaded"
 
 
 def add(
@@ -82,10 +82,18 @@ def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: 
         note(f"{instrument.symbol} no longer trades{since}")
     _report_edits(edits)
     if new_codes:
-        note(
-            f"`gb fetch {source} {' '.join(new_codes)}` fetches {'it' if len(new_codes) == 1 else 'them'}; {RELOAD_HINT}"
-        )
+        note(f"`gb fetch {source} {' '.join(new_codes)}` fetches {'it' if len(new_codes) == 1 else 'them'}")
+        note(show_in_dagster(settings.path.parent))
     return ExitCode.OK
+
+
+def show_in_dagster(project: Path) -> str:
+    """Have the page of `gb up` show new series, where it is running; what became of that."""
+    from gb_pipeline.dagster_runtime.home import find_page
+    from gb_pipeline.dagster_runtime.reload import request_reload
+
+    page = find_page(project)
+    return f"Dagster at {page}: {request_reload(page)}" if page else "`gb up` will show them in Dagster"
 
 
 def remove(source: Source, symbols: Codes, config: Config = None, as_json: Json = False) -> int:

@@ -13,7 +13,7 @@ import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
-from gb_pipeline.cli.symbol_edits import RELOAD_HINT, Source, add, remove
+from gb_pipeline.cli.symbol_edits import Source, add, remove, show_in_dagster
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def refresh(
         f"{summary}; {refreshed.chosen:,} of {refreshed.listed:,} listed are chosen, {known_symbols} in {refreshed.path}"
     )
     if kinds["joined"]:
-        note(RELOAD_HINT)
+        note(show_in_dagster(settings.path.parent))
     return ExitCode.OK
 
 

@@ -99,6 +99,13 @@ def ensure_home(project: Path) -> Path:
     return home
 
 
+def find_page(project: Path) -> str | None:
+    """The address of the page that `gb up` serves for a project; None where it is not running, as far as its folder tells."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return str(json.loads((project / HOME / _HOLDER).read_text(encoding="utf-8"))["url"])
+    return None
+
+
 class HomeLock:
     """The right to run Dagster on a home, which one process has at a time; the kernel takes it back when that process dies.
 

@@ -19,13 +19,16 @@ _RELOAD = """mutation Reload($name: String!) { reloadRepositoryLocation(reposito
   ... on UnauthorizedError { message } ... on ReloadNotSupported { message } ... on RepositoryLocationNotFound { message } } }"""
 
 
-def request_reload() -> str:
-    """Load the definitions of the page that this process belongs to anew. Runs that are under way go on.
+def request_reload(page: str | None = None) -> str:
+    """Load the definitions of a page anew. Runs that are under way go on.
+
+    Args:
+        page: its address; by default the one that this process belongs to.
 
     Returns:
         A sentence: what was done, or what a person has to do.
     """
-    page = os.environ.get(PAGE)
+    page = page or os.environ.get(PAGE)
     if not page:
         return f"no page is known to this process: {BY_HAND}"
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from gb_pipeline.dagster_runtime.home import find_page
+from gb_pipeline.dagster_runtime.instance import find_free_port
+from gb_pipeline.dagster_runtime.reload import BY_HAND, request_reload
+
 ASSETS = "{ assetNodes { assetKey { path } } }"
 
 
@@ -24,3 +28,12 @@ def test_symbols_that_joined_are_series_of_the_page_once_the_run_has_ended(proje
     client.wait(
         lambda: series(project, "listed"), lambda found: found == {"BTC-USDT", "ETH-USDT"}, "the new series", 60
     )
+
+
+def test_whoever_changes_the_symbols_finds_the_running_page_and_has_it_reloaded(project, tmp_path):
+    assert find_page(project.folder) == project.stack.url
+    assert request_reload(project.stack.url) == "the definitions are loaded anew"
+
+    assert find_page(tmp_path) is None
+    nobody = request_reload(f"http://127.0.0.1:{find_free_port()}")
+    assert "does not answer" in nobody and nobody.endswith(BY_HAND)
