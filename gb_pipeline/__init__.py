@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UnknownSeries,
         UnknownSymbol,
         VendorError,
+        VendorUnreachable,
         WindowRefused,
     )
     from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
@@ -91,6 +92,7 @@ __all__ = [
     "UnknownSeries",
     "UnknownSymbol",
     "VendorError",
+    "VendorUnreachable",
     "Window",
     "WindowRefused",
     "WriteReport",

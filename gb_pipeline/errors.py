@@ -9,6 +9,7 @@ Nothing is caught, retried or translated here.
     ├── NaiveTimestamp              a datetime without a time zone
     ├── VendorError                 the vendor's side
     │   ├── TransientVendorError    the same call may succeed later
+    │   │   ├── VendorUnreachable   ... once there is a connection at all: no other call has one now
     │   │   └── RateLimited         ... after `retry_after` seconds
     │   │       └── QuotaExhausted  ... at `until`, when the vendor's day begins anew
     │   └── PermanentVendorError    the same call fails for ever
@@ -86,6 +87,10 @@ class VendorError(GbError):
 
 class TransientVendorError(VendorError):
     """The same call may succeed later: a time-out, a broken body, a 5xx, no network."""
+
+
+class VendorUnreachable(TransientVendorError):
+    """No connection came about: the network is gone, or the vendor is down; other calls to it fail for the same reason."""
 
 
 class RateLimited(TransientVendorError):

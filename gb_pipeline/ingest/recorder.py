@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Collection, Iterable, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import GbError, QuotaExhausted, VendorError
 from gb_pipeline.ingest.body_redaction import redact_body
+from gb_pipeline.ingest.circuit import Circuit
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.providers.base import Fetched
@@ -49,11 +50,13 @@ class Recorder:
         store: where rows go, and bodies where the source keeps them.
         source: who is asked.
         run_id: of the run that asks.
+        circuit: of this vendor in this run; open, it answers in the vendor's place.
     """
 
     store: LakeStore
     source: SourceSettings
     run_id: str | None = None
+    circuit: Circuit = field(default_factory=Circuit)
 
     def question(
         self,
@@ -104,16 +107,22 @@ class Recorder:
             LakeError: the bodies cannot be written.
             BaseException: a bug, or everything is being stopped. The vendor was asked all the same: the row is recorded by then.
         """
+        if (refusal := self.circuit.refusal()) is not None:
+            if asyncio.iscoroutine(call):
+                call.close()
+            return refusal, as_failed(question, refusal, 0.0)
         began = time.monotonic()
         try:
             with redact_errors(self.source.secrets), counted() as tally:
                 answer = await call
         except GbError as error:
+            self.circuit.note(question.symbol, error)
             return error, as_failed(question, error, time.monotonic() - began, calls=tally.calls, size=tally.bytes)
         except BaseException as error:
             seconds = time.monotonic() - began
             self.record([as_failed(question, error, seconds, calls=tally.calls, size=tally.bytes)])
             raise
+        self.circuit.note(question.symbol, answer)
         if isinstance(answer, Fetched):
             # From here on memory holds the rows only.
             lean, row = await self._persist_bodies(question, answer)

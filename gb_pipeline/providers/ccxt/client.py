@@ -24,6 +24,7 @@ from gb_pipeline.errors import (
     TransientVendorError,
     UnknownSymbol,
     VendorError,
+    VendorUnreachable,
 )
 from gb_pipeline.providers.ccxt.quirks import QUIRKS
 from gb_pipeline.providers.ccxt.session import strict_session
@@ -239,7 +240,8 @@ def _connection_error(url: str, base: str | None, cause: BaseException, timeout:
         )
     inner = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
     reason = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__
-    return TransientVendorError(f"{who} cannot be reached: {scrub(reason)}", fix=fix)
+    kind = VendorUnreachable if isinstance(cause, aiohttp.ClientConnectorError) else TransientVendorError
+    return kind(f"{who} cannot be reached: {scrub(reason)}", fix=fix)
 
 
 def _typed_error(library: Any, who: str, error: Exception, wait: str | None) -> VendorError:

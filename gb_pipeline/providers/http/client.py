@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gb_pipeline.errors import ConfigError, PermanentVendorError, TransientVendorError
+from gb_pipeline.errors import ConfigError, PermanentVendorError, TransientVendorError, VendorUnreachable
 from gb_pipeline.providers.http.redaction import hide, scrub
 from gb_pipeline.providers.http.responses import broken_body, read_json, status_error
 from gb_pipeline.providers.http.transport import Transport
@@ -209,7 +209,8 @@ class HttpClient:
             )
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
             return TransientVendorError(f"{place} broke off before its answer was whole: {reason}", fix=fix)
-        return TransientVendorError(f"{place} cannot be reached: {reason}", fix=fix)
+        kind = VendorUnreachable if isinstance(error, httpx.ConnectError) else TransientVendorError
+        return kind(f"{place} cannot be reached: {reason}", fix=fix)
 
 
 def loopback(url: str) -> str:

@@ -21,7 +21,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from gb_pipeline.errors import GbError, PermanentVendorError, RateLimited, TransientVendorError, VendorError
+from gb_pipeline.errors import (
+    GbError,
+    PermanentVendorError,
+    RateLimited,
+    TransientVendorError,
+    VendorError,
+    VendorUnreachable,
+)
 from gb_pipeline.providers.http.client import MOST_BYTES, Reply, loopback
 from gb_pipeline.providers.http.redaction import scrub
 from gb_pipeline.providers.http.responses import retry_after, status_error
@@ -37,6 +44,8 @@ _CRUMB = "/v1/test/getcrumb"
 _LONGEST_CRUMB = 64
 # Refused cookies, where Yahoo itself says so: the one case for which yfinance's other way to a cookie is the remedy.
 _COOKIE_REFUSED = frozenset({401, 403})
+# Of curl: no proxy, no address, no connection.
+_NO_CONNECTION = frozenset({5, 6, 7})
 _NETWORK = "check the network, and Yahoo's status; the same call may succeed later"
 
 
@@ -218,7 +227,9 @@ class YahooClient:
             )
         if isinstance(error, curl.IncompleteRead | curl.ContentDecodingError | curl.ChunkedEncodingError):
             return TransientVendorError(f"{place} broke off before its answer was whole: {reason}", fix=_NETWORK)
-        return TransientVendorError(f"{place} cannot be reached: {reason}", fix=_NETWORK)
+        unreachable = isinstance(error, curl.RequestException) and error.code in _NO_CONNECTION
+        kind = VendorUnreachable if unreachable else TransientVendorError
+        return kind(f"{place} cannot be reached: {reason}", fix=_NETWORK)
 
 
 def _closed_error() -> PermanentVendorError:
