@@ -43,6 +43,10 @@ TOOLS = {
     "types-pyyaml": "read by mypy",
     "flask": "moto's server is made of it",
     "flask-cors": "the same",
+    "furo": "the look of the site",
+    "myst-parser": "reads the pages of the site",
+    "sphinx-copybutton": "copies code of the site",
+    "sphinx-external-toc": "reads docs/_toc.yml",
     "hatchling": "builds the package, and the example package without a network",
 }
 
@@ -87,5 +91,5 @@ def test_everything_that_is_imported_is_a_dependency_or_brought_by_one() -> None
 
 
 def test_every_tool_is_imported_by_a_test_or_has_its_reason() -> None:
-    tools = list_requirements(PROJECT["dependency-groups"]["dev"])
+    tools = {name for group in PROJECT["dependency-groups"].values() for name in list_requirements(group)}
     assert tools - list_distributions("gb_pipeline_tests", "benchmarks") == set(TOOLS)

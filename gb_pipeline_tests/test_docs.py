@@ -31,11 +31,12 @@ from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parents[1]
-# The page of reasons (design.md) has nothing to run.
-GUIDES = sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "design.md")
+DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
+# The page of reasons and the reference have nothing to run.
+GUIDES = [page for page in DOCS if page.name != "design.md" and "reference" not in page.parts]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *GUIDES]
-ALL_PAGES = [*PAGES, ROOT / "docs" / "design.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
+ALL_PAGES = [README, ROOT / "CONTRIBUTING.md", *DOCS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
 BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Shown, not run: output, and pieces of other projects' files.
 SHOWN = {"text", "toml"}
