@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 60
 # Files of runs that stay open; the index does for good.
 _OPEN_RUNS = 8
+# Dagster's processes write what they announce of a run, an event for each of its assets and days, in transactions of so many
+# instead of one by one.
+BATCH_ENVIRONMENT = {"DAGSTER_EVENT_BATCH_SIZE": "1000"}
 
 
 def event_log_settings(home: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from gb_pipeline.dagster_runtime.client import LOCATION, Backfill, DagsterClient, DagsterError
+from gb_pipeline.dagster_runtime.event_log import BATCH_ENVIRONMENT
 from gb_pipeline.dagster_runtime.home import CONFIG, HOME, HomeLock, prepare_home
 from gb_pipeline.dagster_runtime.reload import PAGE
 from gb_pipeline.errors import ConfigError
@@ -90,6 +91,7 @@ class Stack:
         self._config = config or (own if own.is_file() else None)
         self._page_options = ["--read-only"] if read_only else []
         self._environment = {
+            **BATCH_ENVIRONMENT,
             **os.environ,
             **(environment or {}),
             "GB_CONFIG": str(project),
