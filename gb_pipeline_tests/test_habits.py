@@ -73,6 +73,7 @@ def test_only_named_files_measure_time() -> None:
 # --- sessions -----------------------------------------------------------------------------------------------------------------
 
 HAVE_SESSION_TIMES = {
+    "config/health.py": "the hour at which people look, and no session's",
     "simulation/": "it invents a market with sessions of its own",
     "market/exchange_sessions.py": "named constants for what exchange_calendars does not know, with their reasons",
 }

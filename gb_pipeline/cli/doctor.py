@@ -27,9 +27,10 @@ def register(app: typer.Typer) -> None:
 def doctor(config: Config = None, as_json: Json = False) -> int:
     """Check that everything is in place.
 
-    Checks Python, packages, gb.yaml, the lake's folder, disk space, Dagster's home, every source, and every table with its log,
-    files and ledger. Looks into the files of csv sources, sends no request to a vendor, and changes nothing. What is in the
-    files of the lake is checked by `gb verify`. Exits with 1 when something is broken.
+    Looks at the set-up, as `gb health` looks at the operation. Checks Python, packages, gb.yaml, the lake's folder, disk space,
+    Dagster's home, every source, and every table with its log, files and ledger. Looks into the files of csv sources, sends no
+    request to a vendor, and changes nothing. What is in the files of the lake is checked by `gb verify`. Exits with 1 when
+    something is broken.
     """
     from gb_pipeline.cli.checks import CheckResult
 

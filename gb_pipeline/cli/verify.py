@@ -73,6 +73,8 @@ def verify(
     with progress("files", quiet=as_json) as bar:
         bar.add_task("reading", total=None)
         report = verify_store(opened_lake.store, source, symbols)
+    if source is None:
+        _remember(opened_lake.store, report)
     if not as_json:
         _print_report(report)
     if report.ok or not repair:
@@ -82,9 +84,18 @@ def verify(
             note("`gb verify --repair` mends what can be mended")
         return ExitCode.OK if report.ok else ExitCode.FAILED
     repaired = _run_repair(opened_lake.store, report, (source, symbols), config, quiet=as_json)
+    if source is None:
+        _remember(opened_lake.store, repaired.after)
     if as_json:
         print_json(_report_to_dict(report) | {"repair": _repair_to_dict(repaired)})
     return _report_repair(repaired)
+
+
+def _remember(store: LakeStore, report: VerifyReport) -> None:
+    """Of a verification of everything, what was found, for `gb health`."""
+    from gb_pipeline.lake.verify_record import record_verification
+
+    record_verification(store.storage, report, store.clock())
 
 
 @dataclass

@@ -14,6 +14,7 @@ from gb_pipeline.config import places
 from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.health import HealthSettings
 from gb_pipeline.config.incidents import read_incidents
 from gb_pipeline.config.source_settings import DailyQuota, Grain, RateLimit, SourceSettings
 from gb_pipeline.config.suggestions import describe_problems, suggest
@@ -42,6 +43,9 @@ class Settings(BaseModel):
     incidents: Path | None = Field(default=None, description="what explains gaps; incidents.yaml beside gb.yaml")
     alerts: AlertSettings = Field(
         default=AlertSettings(), description="who is told of failed runs and checks, and of their end"
+    )
+    health: HealthSettings = Field(
+        default=HealthSettings(), description="when the standing checks look, and what they put up with"
     )
     sources: dict[str, SourceSettings]
 

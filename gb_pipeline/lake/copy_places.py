@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gb_pipeline.config.bucket import same_place
 from gb_pipeline.errors import LakeError
-from gb_pipeline.lake import ledger
+from gb_pipeline.lake import ledger, verify_record
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage.address import COPY_MARK, RESTORING
 from gb_pipeline.storage.copying import CopyRefused
@@ -85,6 +85,8 @@ def end_restore(destination: LakeStore) -> None:
     """Let others write."""
     files = destination.storage.files
     if files.size(COPY_MARK) is not None and files.read(COPY_MARK) == RESTORING:
+        # What was verified there before is not what is there now.
+        files.delete(verify_record.NAME)
         files.delete(COPY_MARK)
 
 

@@ -25,6 +25,7 @@ from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_
 from gb_pipeline.orchestration.assets.universe import build_universe_asset, build_universe_schedule, is_discovered
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
+from gb_pipeline.orchestration.health.assets import build_health_assets, build_health_schedules
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resources
 from gb_pipeline.orchestration.schedules import build_actions_schedule, build_daily_schedule
@@ -81,7 +82,7 @@ def build_definitions(
             assets=[*_build_assets(settings, groups, discovered), *assets],
             asset_checks=[*(build_dataset_check(group) for group in groups), *asset_checks],
             jobs=list(jobs),
-            schedules=[*_build_schedules(groups, discovered), *schedules],
+            schedules=[*_build_schedules(settings, groups, discovered), *schedules],
             sensors=[*_build_sensors(settings, lake, groups), *sensors],
             resources={
                 "lake": lake,
@@ -105,16 +106,20 @@ def _build_assets(
         build_ledgers_compaction_asset(groups),
         build_catalog_asset(settings),
         build_vacuum_asset(settings),
+        build_health_assets(settings),
     ]
 
 
-def _build_schedules(groups: Sequence[SeriesGroup], discovered: Sequence[SeriesGroup]) -> list[dg.ScheduleDefinition]:
+def _build_schedules(
+    settings: Settings, groups: Sequence[SeriesGroup], discovered: Sequence[SeriesGroup]
+) -> list[dg.ScheduleDefinition]:
     today = date.today()
     return [
         *(build_daily_schedule(group, today) for group in groups),
         *(build_actions_schedule(group, today, running=not _has_quota(group)) for group in _list_acting(groups)),
         *(build_universe_schedule(group, running=not _has_quota(group)) for group in discovered),
         build_vacuum_schedule(),
+        *build_health_schedules(settings),
     ]
 
 

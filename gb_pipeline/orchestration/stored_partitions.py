@@ -23,7 +23,7 @@ from gb_pipeline.orchestration.outcome import PartitionOutcome
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 # What keeps a partition from being stored; unexplained gaps do not: they are said.
-_ABSENT = [why.value for why in (Why.NEW, Why.FAILED, Why.REFUSED, Why.MORE_BARS, Why.NOT_LISTED)]
+ABSENT = [why.value for why in (Why.NEW, Why.FAILED, Why.REFUSED, Why.MORE_BARS, Why.NOT_LISTED)]
 _KEYS = ["symbol", "key"]
 _COUNTS = {pl.Int64(), pl.Boolean()}
 
@@ -44,7 +44,7 @@ def find_stored_partitions(
     """
     backlog = find_backlog(store, group.source, group.resolution, symbols, start, end)
     ended = backlog.days.filter("finished")["session"]
-    absent = backlog.sessions.filter(pl.col("why").is_in(_ABSENT) & pl.col("session").is_in(ended.implode()))
+    absent = backlog.sessions.filter(pl.col("why").is_in(ABSENT) & pl.col("session").is_in(ended.implode()))
     recorded = recorded_sessions(store, group, [symbol.code for symbol in symbols], (start, backlog.end))
     stored = recorded.filter(pl.col("status") != SessionStatus.CLOSED.value).select(_KEYS).unique()
     blocked = absent.select("symbol", group.partitioning.keys(absent["session"]).alias("key"))
