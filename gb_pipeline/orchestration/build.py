@@ -26,6 +26,7 @@ from gb_pipeline.orchestration.assets.universe import build_universe_asset, buil
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
 from gb_pipeline.orchestration.health.assets import build_health_assets, build_health_schedules
+from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resources
 from gb_pipeline.orchestration.schedules import build_actions_schedule, build_daily_schedule
@@ -50,7 +51,7 @@ def build_definitions(
     Args:
         settings: what gb.yaml says.
         assets, asset_checks, jobs, schedules, sensors: the project's own, beside those of the package.
-        resources: by name; one of the package's names (`lake`, `duckdb`, `<source>_credentials`) takes the place of the
+        resources: by name; one of the package's names (`lake`, `bars_io`, `duckdb`, `<source>_credentials`) takes the place of the
             package's resource.
         executor: of every job that names none. By default a run is one process: the package's runs are one step, and a
             process per step would only import everything once more (3 s).
@@ -86,6 +87,7 @@ def build_definitions(
             sensors=[*_build_sensors(settings, lake, groups), *sensors],
             resources={
                 "lake": lake,
+                "bars_io": LakeIOManager.of(settings),
                 "duckdb": build_catalog_resource(settings),
                 **build_vendor_resources(settings),
                 **(resources or {}),

@@ -4,6 +4,7 @@ No work is done here.
 """
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from gb_pipeline.config.environment import ENV_FILE, read_env
 from gb_pipeline.config.places import lake_address
 from gb_pipeline.config.project_incidents import ProjectIncidents
 from gb_pipeline.config.settings import Settings, SourceSettings
+from gb_pipeline.config.source_facts import SourceFacts, read_facts
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.store import LakeStore
 
@@ -70,7 +72,18 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from gb_pipeline.reading.opening import refuse_no_lake
 
         refuse_no_lake(self.store.storage)
-        return Lake(self.store)
+        return Lake(self.store, facts=self._given_facts)
+
+    @property
+    def source_facts(self) -> Sequence[SourceFacts]:
+        """Calendars and priorities of the sources: of gb.yaml, and of what the catalog remembers."""
+        from gb_pipeline.catalog.state import known_sources
+
+        return known_sources(self.store.storage, self._given_facts)
+
+    @cached_property
+    def _given_facts(self) -> Sequence[SourceFacts] | None:
+        return read_facts(Path(self.config)) if self.config else None
 
 
 class VendorCredentials(dg.ConfigurableResource):  # type: ignore[type-arg]
