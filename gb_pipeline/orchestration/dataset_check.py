@@ -19,8 +19,8 @@ from gb_pipeline.orchestration.outcome import PartitionOutcome, build_table
 CHECK = "valid_and_complete"
 DESCRIPTION = (
     "Every row that the vendor sent obeys the rules of a bar, and every bar that the calendar expects is stored or its absence has"
-    " a reason. A run looks at what it touched; executed from here, at the newest sessions. What earlier runs left unstored counts"
-    " as well."
+    " a reason. A run looks at what it touched; executed from here, at the newest sessions. What earlier runs left unstored, failed"
+    " or deferred, counts as well, however old it is."
 )
 # Events are kept for ever: the table is a sample, the whole is in the lake.
 _LISTED = 20
@@ -33,6 +33,7 @@ class Findings:
 
     _counts: Counter[str] = field(default_factory=Counter)
     _bad: list[tuple[tuple[int, int], dict[str, Any]]] = field(default_factory=list)
+    _deferred: list[tuple[str, str]] = field(default_factory=list)
     _earlier: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, symbol: str, outcome: PartitionOutcome) -> None:
@@ -40,6 +41,7 @@ class Findings:
         self.count("partitions")
         if outcome.deferred is not None:
             # Nothing is known that was not known before.
+            self._deferred.append((symbol, outcome.key))
             return self.count("deferred")
         for name in _COUNTS:
             self.count(name, outcome.sum(name))
@@ -73,20 +75,24 @@ class Findings:
         self._bad.append(((not reason, -(quarantined + unexplained)), row))
 
     def note_earlier(self, sessions: pl.DataFrame) -> None:
-        """Remember sessions that are not stored, unless this run said so already.
+        """Remember what is not stored, unless this run said so already.
 
         Args:
-            sessions: `symbol`, `key` (the partition) and `status`, one row each.
+            sessions: `symbol`, `key` (the partition) and `status`: failed, refused or deferred.
         """
         noted = pl.DataFrame(
-            [(row["symbol"], row["partition"]) for _, row in self._bad],
+            [*((row["symbol"], row["partition"]) for _, row in self._bad), *self._deferred],
             schema={"symbol": pl.String(), "key": pl.String()},
             orient="row",
         )
         earlier = sessions.join(noted, on=["symbol", "key"], how="anti").unique(["symbol", "key"], maintain_order=True)
         if earlier.is_empty():
             return
-        self.count("not_stored_by_earlier_runs", earlier.height)
+        deferred = int((earlier["status"] == "deferred").sum())
+        self.count("deferred_by_earlier_runs", deferred)
+        self.count("not_stored_by_earlier_runs", earlier.height - deferred)
+        # What failed comes first: of what is deferred it is known when it comes.
+        earlier = earlier.sort(pl.col("status") == "deferred", maintain_order=True)
         for symbol, key, status in earlier.head(_LISTED).select("symbol", "key", "status").iter_rows():
             row = {"symbol": symbol, "partition": key, "quarantined": 0, "unexplained": 0}
             self._earlier.append({**row, "why": f"{status} in an earlier run"})
@@ -105,12 +111,12 @@ class Findings:
     @property
     def passed(self) -> bool:
         """Whether something was looked at, and everything was as it should be."""
-        return self._counts["partitions"] > 0 and not self._bad and not self._earlier
+        return self._counts["partitions"] > 0 and not (self._bad or self._deferred or self._earlier)
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
-        """An error where something is not stored, else a warning."""
-        failed = self._counts["not_stored"] > 0 or bool(self._earlier)
+        """An error where something is not stored; a warning where it is deferred, or not whole."""
+        failed = self._counts["not_stored"] > 0 or self._counts["not_stored_by_earlier_runs"] > 0
         return dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN
 
     @property
@@ -125,6 +131,8 @@ class Findings:
         parts += [f"{deferred:,} deferred"] if deferred else []
         earlier = self._counts["not_stored_by_earlier_runs"]
         parts += [f"{earlier:,} not stored by earlier runs"] if earlier else []
+        waiting = self._counts["deferred_by_earlier_runs"]
+        parts += [f"{waiting:,} deferred by earlier runs"] if waiting else []
         return ", ".join(parts)
 
     @property

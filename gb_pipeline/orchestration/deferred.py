@@ -103,7 +103,7 @@ def _request_missing(
     instance: dg.DagsterInstance, group: SeriesGroup, run_id: str, until: datetime
 ) -> Iterator[dg.RunRequest]:
     """Neighbouring partitions of the same series make one run; what came meanwhile is left out."""
-    missing = _find_missing(instance, group, run_id)
+    missing = find_missing(instance, group, run_id)
     position = {key: index for index, key in enumerate(group.partitions.get_partition_keys())}
     for keys, series in _join_neighbours(missing, position, group.source.partitions_per_run):
         names = hashlib.sha256(repr(series).encode()).hexdigest()[:12]
@@ -115,7 +115,7 @@ def _request_missing(
         )
 
 
-def _find_missing(instance: dg.DagsterInstance, group: SeriesGroup, run_id: str) -> dict[str, set[dg.AssetKey]]:
+def find_missing(instance: dg.DagsterInstance, group: SeriesGroup, run_id: str) -> dict[str, set[dg.AssetKey]]:
     """Series by partition that a run deferred, that nobody has materialised since, and that gb.yaml still wants."""
     deferred: dict[dg.AssetKey, dict[str, float]] = {}
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):

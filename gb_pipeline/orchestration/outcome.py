@@ -25,6 +25,8 @@ from gb_pipeline.quality.reasons import REFUSED_WITH_ANSWER, REFUSED_WITH_SESSIO
 DEFERRED_TAG = "gb/deferred"
 UNTIL_TAG = "gb/deferred_until"
 UNTIL_FORMAT = "%Y-%m-%dT%H:%MZ"
+# Metadata of a day that is not stored, and of the newest event of a series that has such days.
+NOT_STORED = "not_stored"
 _BAD = frozenset({SessionStatus.FAILED, SessionStatus.REFUSED})
 # Events are kept for ever: tables in them are samples, the whole is in the lake.
 _SAMPLE = 5
@@ -54,6 +56,11 @@ class PartitionOutcome:
         """Why something of it waits for another day of the vendor's, if it does and nothing failed."""
         waits = any(session.status is SessionStatus.DEFERRED for session in self.sessions)
         return self.job.deferred if waits and not self.failed else None
+
+    @property
+    def stored(self) -> bool:
+        """Whether all of it is stored as the vendor has it, be it that there is nothing."""
+        return not self.failed and self.deferred is None
 
     @property
     def refused(self) -> bool:
@@ -95,6 +102,21 @@ class PartitionOutcome:
         return self.error.what if self.error is not None else "the fetch failed"
 
     @property
+    def fix(self) -> str:
+        """What can be done about a partition that is not stored, in one sentence."""
+        if self.error is not None:
+            return self.error.fix or "materialize it again"
+        if self.job.advice is not None:
+            return self.job.advice.fix
+        code = self.job.symbol.code
+        return f"`gb quarantine list {code}` shows the rows: release or drop them, or materialize it again when the vendor has"
+
+    @property
+    def why(self) -> str:
+        """What is not stored, why, and what to do: the same words on the page of the day, on that of the series, in the run."""
+        return f"{self.job.symbol.code} {self.key} is not stored: {self.reason.rstrip('.')}. To do: {self.fix}"
+
+    @property
     def sentence(self) -> str:
         """`1,437 of 1,440 bars`, with the states of the sessions where there are several, or why there are no bars."""
         counts = Counter(session.status.value for session in self.sessions)
@@ -114,18 +136,7 @@ class PartitionOutcome:
         firsts = [session.first for session in self.sessions if session.first]
         lasts = [session.last for session in self.sessions if session.last]
         fingerprints = [(str(item.session), item.fingerprint) for item in self.sessions if item.fingerprint]
-        metadata: dict[str, Any] = {
-            "status": self.sentence,
-            "rows": self.sum("actual"),
-            "expected": self.sum("expected"),
-            "missing": self.sum("missing"),
-            "unexplained": self.open_missing,
-            **self._row_counts(),
-            "restated": self.sum("restated"),
-            # Of all that is stored, whenever it was noticed: rows that the vendor no longer returns.
-            "withdrawn": self.sum("withdrawn"),
-            "suspicious": sum(_sum_counts(self.sessions, "warnings").values()),
-        }
+        metadata: dict[str, Any] = {"status": self.sentence, **self._bar_counts(), **self._row_counts()}
         if self.job.advice is not None:
             metadata |= {"warning": self.job.advice.what, "fix": self.job.advice.fix}
         if firsts and lasts:
@@ -144,12 +155,28 @@ class PartitionOutcome:
 
     def failure_metadata(self) -> dict[str, Any]:
         """What an observation of a partition shows that is not materialised: why, and what can be done."""
-        metadata: dict[str, Any] = {"status": "not stored", "reason": self.reason}
-        if self.error is not None and self.error.fix:
-            metadata["fix"] = self.error.fix
-        elif self.refused and self.job.advice is not None:
-            metadata |= {"explanation": self.job.advice.what, "fix": self.job.advice.fix}
-        return metadata | self._row_counts() | self._why()
+        metadata: dict[str, Any] = {
+            NOT_STORED: self.why,
+            "status": "not stored",
+            "reason": self.reason,
+            "fix": self.fix,
+        }
+        if self.refused and self.job.advice is not None:
+            metadata["explanation"] = self.job.advice.what
+        return metadata | self._bar_counts() | self._row_counts() | self._why()
+
+    def _bar_counts(self) -> dict[str, Any]:
+        """What is stored of its sessions by now; numbers of every day, whether or not it could be stored."""
+        return {
+            "rows": self.sum("actual"),
+            "expected": self.sum("expected"),
+            "missing": self.sum("missing"),
+            "unexplained": self.open_missing,
+            "restated": self.sum("restated"),
+            # Of all that is stored, whenever it was noticed: rows that the vendor no longer returns.
+            "withdrawn": self.sum("withdrawn"),
+            "suspicious": sum(_sum_counts(self.sessions, "warnings").values()),
+        }
 
     def _row_counts(self) -> dict[str, Any]:
         """What became of the rows of its sessions, and of all rows that the vendor sent in the same answers."""

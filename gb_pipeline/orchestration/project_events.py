@@ -32,9 +32,11 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.dataset_check import Findings
 from gb_pipeline.orchestration.outcome import PartitionOutcome
-from gb_pipeline.orchestration.reporter import count_series_rows, describe, describe_run
+from gb_pipeline.orchestration.red_days import RedDays
+from gb_pipeline.orchestration.reporter import count_series_rows, describe_run, describe_series
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.orchestration.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
+from gb_pipeline.orchestration.unstored import find_unstored
 
 T = TypeVar("T")
 
@@ -80,7 +82,8 @@ class FetchEvents:
         self._flushed = time.monotonic()
         self._written = 0
         self._findings = Findings()
-        self._failed: list[tuple[dg.AssetKey, PartitionOutcome]] = []
+        self._red = RedDays(instance, store, group)
+        self._failed: list[PartitionOutcome] = []
 
     def report(self, job: Outcome) -> None:
         """Take an outcome in; it is written with others a few seconds later.
@@ -103,6 +106,7 @@ class FetchEvents:
             self._flush()
             if self._written:
                 rows = count_series_rows(self._store, self._group)
+                self._findings.note_earlier(find_unstored(self._instance, self._store, self._group))
                 with together(self._instance, self._run_id):
                     for event in describe_run(self._store, self._group, rows, self._findings):
                         self._tell(event)
@@ -136,15 +140,19 @@ class FetchEvents:
                 yield symbol, outcome
 
     def _write(self, items: Sequence[tuple[Symbol, PartitionOutcome]], rows: Mapping[str, int]) -> None:
+        of_series: dict[dg.AssetKey, list[PartitionOutcome]] = {}
+        for symbol, outcome in items:
+            of_series.setdefault(self._group.key(symbol), []).append(outcome)
+        events = {key: list(describe_series(key, own, rows, self._red)) for key, own in of_series.items()}
         with together(self._instance, self._run_id):
-            for symbol, outcome in items:
-                key = self._group.key(symbol)
-                if outcome.failed:
-                    self._log("ASSET_MATERIALIZATION_PLANNED", AssetMaterializationPlannedData(key, outcome.key))
-                    self._failed.append((key, outcome))
-                for event in describe(key, outcome, rows.get(symbol.code, 0)):
+            for key, outcomes in of_series.items():
+                for outcome in outcomes:
+                    self._findings.add(outcome.job.symbol.code, outcome)
+                    if outcome.failed:
+                        self._log("ASSET_MATERIALIZATION_PLANNED", AssetMaterializationPlannedData(key, outcome.key))
+                        self._failed.append(outcome)
+                for event in events[key]:
                     self._tell(event)
-                self._findings.add(symbol.code, outcome)
 
     def _tell(self, event: dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation) -> None:
         if isinstance(event, dg.AssetMaterialization):
@@ -164,10 +172,9 @@ class FetchEvents:
         status = dg.DagsterRunStatus.STARTED if self._failed else dg.DagsterRunStatus.SUCCESS
         run = self._instance.add_run(dg.DagsterRun(JOB_NAME, run_id=self._run_id, status=status, tags=tags))
         if self._failed:
-            key, first = self._failed[0]
             self._instance.report_run_failed(
                 run,
-                f"{len(self._failed):,} partitions are not stored; the first: {key.path[-1]} {first.key}: {first.reason}",
+                f"{len(self._failed):,} partitions are not stored. {self._failed[0].why}",
             )
 
 

@@ -21,10 +21,11 @@ from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import Precision
-from gb_pipeline.orchestration.assets.dataset import describe_dataset, find_not_stored
+from gb_pipeline.orchestration.assets.dataset import describe_dataset
 from gb_pipeline.orchestration.dataset_check import Findings
 from gb_pipeline.orchestration.outcome import (
     DEFERRED_TAG,
+    NOT_STORED,
     UNTIL_FORMAT,
     UNTIL_TAG,
     PartitionOutcome,
@@ -32,7 +33,9 @@ from gb_pipeline.orchestration.outcome import (
     describe_deferral,
     split_by_partition,
 )
+from gb_pipeline.orchestration.red_days import RedDays
 from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.orchestration.unstored import find_unstored
 from gb_pipeline.storage import reading
 
 # A failure's own list: enough to see the pattern, the rest is red on the partitions page.
@@ -60,6 +63,7 @@ class Reporter:
         self._waiting: list[Outcome] = []
         self._partitions, self._flushed = 0, time.monotonic()
         self._findings = Findings()
+        self._red = RedDays(context.instance, store, group)
         self._failed: list[tuple[str, PartitionOutcome]] = []
         self._reported = 0
         self._tagged = False
@@ -98,13 +102,13 @@ class Reporter:
         if not jobs:
             return
         rows = self._count_rows(jobs)
-        outcomes = [(job.symbol.code, outcome) for job in jobs for outcome in split_by_partition(self._keys, job)]
-        keys = {job.symbol.code: self._group.key(job.symbol) for job in jobs}
+        by_series = [(self._group.key(job.symbol), split_by_partition(self._keys, job)) for job in jobs]
         # What takes time is done: others who write wait for the transaction.
-        events = [event for code, one in outcomes for event in describe(keys[code], one, rows.get(code, 0))]
+        events = [event for key, own in by_series for event in describe_series(key, own, rows, self._red)]
         with together(self._context.instance, self._context.run.run_id):
             for event in events:
                 self._context.log_event(event)
+        outcomes = [(outcome.job.symbol.code, outcome) for _, own in by_series for outcome in own]
         for code, outcome in outcomes:
             self._findings.add(code, outcome)
             if (why := outcome.deferred) is not None:
@@ -129,17 +133,19 @@ class Reporter:
         """
         self._flush()
         if self._reported:
+            self._findings.note_earlier(find_unstored(self._context.instance, self._store, self._group))
             for event in describe_run(self._store, self._group, self._rows, self._findings):
                 self._context.log_event(event)
         if len(self._keys) >= _LONG:
             keep_status_warm(self._context.instance, self._context.selected_asset_keys, self._group.partitions)
         if not self._failed:
             return
-        rows = [{"symbol": code, "partition": item.key, "reason": item.reason} for code, item in self._failed[:_LISTED]]
-        first = rows[0]
+        rows = [
+            {"symbol": code, "partition": item.key, "reason": item.reason, "fix": item.fix}
+            for code, item in self._failed[:_LISTED]
+        ]
         raise dg.Failure(
-            f"{len(self._failed)} of {self._reported} partitions are not stored; the first: {first['symbol']} {first['partition']}:"
-            f" {first['reason']}",
+            f"{len(self._failed)} of {self._reported} partitions are not stored. {self._failed[0][1].why}",
             metadata={"not_stored": build_table(rows)},
             allow_retries=False,
         )
@@ -153,23 +159,32 @@ class Reporter:
         return self._rows
 
 
-def describe(
-    key: dg.AssetKey, outcome: PartitionOutcome, series_rows: int
+def describe_series(
+    key: dg.AssetKey, outcomes: Sequence[PartitionOutcome], rows: Mapping[str, int], red: RedDays
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-    """The event of a series and partition: that it is stored, or why it is not; the page of a red day would be blank otherwise.
+    """The event of each partition of a series: that it is stored, or why it is not; the page of a red day would be blank otherwise.
 
     Args:
-        series_rows: bars of the whole series.
+        key: asset of the series.
+        outcomes: in order.
+        rows: bars of whole series by symbol.
+        red: told of the outcomes; what it knows is said by the newest event of what is stored, which the page of the series shows.
     """
-    if outcome.failed:
-        metadata = outcome.failure_metadata()
-        yield dg.AssetObservation(key, description=outcome.reason, metadata=metadata, partition=outcome.key)
-    elif (why := outcome.deferred) is not None:
-        metadata = outcome.deferral_metadata(why)
-        yield dg.AssetObservation(key, description=describe_deferral(why), metadata=metadata, partition=outcome.key)
-    else:
-        metadata = outcome.materialization_metadata(series_rows)
-        yield dg.AssetMaterialization(key, description=outcome.sentence, metadata=metadata, partition=outcome.key)
+    for outcome in outcomes:
+        red.add(outcome)
+    newest = next((one for one in reversed(outcomes) if one.stored), None)
+    for outcome in outcomes:
+        if (why := outcome.deferred) is not None:
+            sentence, metadata = describe_deferral(why), outcome.deferral_metadata(why)
+            yield dg.AssetObservation(key, description=sentence, metadata=metadata, partition=outcome.key)
+        elif not outcome.stored:
+            metadata = outcome.failure_metadata()
+            yield dg.AssetObservation(key, description=outcome.why, metadata=metadata, partition=outcome.key)
+        else:
+            metadata = outcome.materialization_metadata(rows.get(outcome.job.symbol.code, 0))
+            if outcome is newest and (others := red.describe(key)) is not None:
+                metadata = {NOT_STORED: others, **metadata}
+            yield dg.AssetMaterialization(key, description=outcome.sentence, metadata=metadata, partition=outcome.key)
 
 
 def describe_open(group: SeriesGroup, series: Iterable[dg.AssetKey], key: str) -> Iterator[dg.AssetObservation]:
@@ -185,7 +200,6 @@ def describe_run(
     store: LakeStore, group: SeriesGroup, rows: Mapping[str, int], findings: Findings
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """What a dataset holds after a run, and what the run found."""
-    findings.note_earlier(find_not_stored(store, group))
     yield describe_dataset(store, group, rows, findings.sentence)
     yield findings.evaluate(group.dataset_key)
 

@@ -83,6 +83,13 @@ class Bench:
         found = [event.dagster_event.asset_check_evaluation_data for event in events]
         return {(item.asset_key.path[-1], str(item.partition), item.check_name): item for item in found}
 
+    def execute_check(self, path: str = "sim/bars_1m") -> dg.AssetCheckEvaluation:
+        """What the check of a dataset finds when it is executed from the page."""
+        key = dg.AssetKey(path.split("/"))
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        subset = job.get_subset(asset_selection=set(), asset_check_selection={dg.AssetCheckKey(key, CHECK)})
+        return self.check(subset.execute_in_process(instance=self.instance), key.path[-1])
+
     def check(self, result: dg.ExecuteInProcessResult, table: str = "bars_1m") -> dg.AssetCheckEvaluation:
         """What a run found of a dataset."""
         return self.checks(result)[table, "None", CHECK]

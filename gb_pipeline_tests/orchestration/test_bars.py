@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
-from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.orchestration.reporter import count_series_rows
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import list_series_groups
@@ -102,19 +101,6 @@ def test_a_day_with_too_many_bad_rows_is_the_only_one_that_is_not_materialised(b
     assert "20 of 1,440 rows are bad (high_not_highest 20" in str(failure.error.cause or failure.error)
 
 
-def test_a_red_day_has_an_observation_that_says_why(build_bench):
-    bench = build_bench()
-    for minute in range(20):
-        bench.simulation.plant("bad", "ETH-USDT", start=f"2024-01-02T10:{minute:02d}:00Z", values={"high": "1.00"})
-    bench.run(ETH, partitions=DAYS)
-
-    records = bench.instance.fetch_observations(dg.AssetKey(ETH.split("/")), limit=10).records
-    assert [record.partition_key for record in records] == ["2024-01-02"]
-    shown = records[0].asset_observation.metadata
-    assert shown["reason"].value.startswith("20 of 1,440 rows are bad")
-    assert len(shown["worst_rows"].records) == 5
-
-
 def test_one_bad_row_is_kept_apart_and_warned_about(build_bench):
     bench = build_bench()
     bench.simulation.plant("bad", "ETH-USDT", start="2024-01-02T10:00:00Z", values={"high": "1.00"})
@@ -174,18 +160,10 @@ def test_the_check_can_be_executed_from_the_page_and_looks_at_the_lake(build_ben
     bench = build_bench()
     if hole:
         bench.simulation.plant("gap", "ETH-USDT", start="2024-01-02T10:00:00Z", end="2024-01-02T10:05:00Z")
-    job = bench.definitions.resolve_implicit_global_asset_job_def()
-    key = dg.AssetCheckKey(dg.AssetKey(["sim", "bars_1m"]), CHECK)
-
-    def execute() -> dg.AssetCheckEvaluation:
-        result = job.get_subset(asset_selection=set(), asset_check_selection={key}).execute_in_process(
-            instance=bench.instance
-        )
-        return bench.check(result)
-
-    assert (execute().passed, execute().description) == (False, "nothing is stored yet")
+    empty = bench.execute_check()
+    assert (empty.passed, empty.description) == (False, "nothing is stored yet")
     bench.run(BTC, ETH, partitions=DAYS)
-    check = execute()
+    check = bench.execute_check()
     assert (check.passed, check.metadata["partitions"].value) == (not hole, 6)
     if hole:
         assert [record.data["unexplained"] for record in check.metadata["worst"].records] == [5]

@@ -47,7 +47,8 @@ def test_a_used_up_day_fails_nothing_claims_nothing_and_says_until_when(bench):
     assert bench.materialized(BTC) == {"2024-01-01", "2024-01-02", "2024-01-03"}
     assert bench.materialized(ETH) == set()
     check = bench.check(result, "bars_1h")
-    assert (check.passed, check.description) == (True, "3 of 6 partitions are valid and complete, 3 deferred")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == "3 of 6 partitions are valid and complete, 3 deferred"
     assert ledger.current(bench.store.tables)["symbol"].unique().to_list() == ["BTC-USDT"]
 
     # Each deferred day says until when, and why.

@@ -15,7 +15,7 @@ from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.orchestration.dataset_check import CHECK, DESCRIPTION, Findings
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.stored_partitions import recorded_sessions
+from gb_pipeline.orchestration.unstored import find_unstored
 from gb_pipeline.quality.gaps import OPEN_REASONS
 
 # Days that a check from the page looks at.
@@ -45,19 +45,14 @@ def build_dataset_check(group: SeriesGroup) -> dg.AssetChecksDefinition:
     """The check of the dataset; executed from the page it looks at the newest days."""
 
     @dg.asset_check(asset=group.dataset_key, name=CHECK, description=DESCRIPTION)
-    def valid_and_complete(lake: LakeResource) -> dg.AssetCheckResult:
+    def valid_and_complete(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         found = look_at_newest(lake, group)
+        found.note_earlier(find_unstored(context.instance, lake.store, group))
         return dg.AssetCheckResult(
             passed=found.passed, severity=found.severity, description=found.sentence, metadata=found.metadata
         )
 
     return valid_and_complete
-
-
-def find_not_stored(store: LakeStore, group: SeriesGroup) -> pl.DataFrame:
-    """Sessions of a group that the ledger has as failed or refused: `symbol`, `key` (the partition) and `status`."""
-    sessions = recorded_sessions(store, group, [symbol.code for symbol in group.symbols.values()])
-    return sessions.filter(pl.col("status").is_in(_NOT_STORED)).select("symbol", "key", "status")
 
 
 def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
@@ -77,6 +72,7 @@ def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
     joined = sessions.join(open_gaps, on=["symbol", "session"], how="left").with_columns(
         pl.col("unexplained").fill_null(0), pl.col("status").is_in(_NOT_STORED).alias("absent")
     )
+    joined = joined.with_columns(group.partitioning.keys(joined["session"]).alias("key"))
     findings.count("partitions", joined.height)
     findings.count("not_stored", int(joined["absent"].sum()))
     for name in ("actual", "missing", "unexplained", "quarantined", "withdrawn"):
@@ -85,7 +81,7 @@ def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
     for row in bad.iter_rows(named=True):
         findings.note(
             row["symbol"],
-            str(row["session"]),
+            row["key"],
             reason=f"the session is {row['status']}" if row["absent"] else "",
             quarantined=row["quarantined"],
             unexplained=row["unexplained"],
