@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.environment import Environment
@@ -11,6 +13,7 @@ from gb_pipeline.errors import GbError
 from gb_pipeline.orchestration.alerts.state import News
 
 _SECONDS = 10.0
+_LOGGERS = ("apprise", "httpx", "httpcore", "requests", "urllib3")
 
 
 class AlertError(GbError):
@@ -24,23 +27,47 @@ def send(settings: Settings, news: Sequence[News]) -> None:
         ConfigError: an environment variable of an address is not set.
         AlertError: an address takes no message; which one is told by its place in gb.yaml, as it may be secret.
     """
-    import apprise
-
-    alerts = settings.alerts
-    failed = [item for item in news if item.failed]
-    kind = apprise.NotifyType.FAILURE if failed else apprise.NotifyType.SUCCESS
-    refused = []
-    for place, address in enumerate(alerts.open_addresses(Environment(settings.path).get), 1):
-        receiver = apprise.Apprise()
-        if not receiver.add(address) or not receiver.notify(
-            title=title(news), body=body(alerts, news), notify_type=kind
-        ):
-            refused.append(place)
+    places = range(1, len(settings.alerts.to) + 1)
+    refused = deliver(settings, dict.fromkeys(places, news))
     if refused:
         raise AlertError(
-            f"no message could be delivered to address {', '.join(map(str, refused))} of `alerts.to`",
-            fix="check it with `gb alerts test`; https://appriseit.com/services lists how addresses are written",
+            f"no message could be delivered to {name_places(refused)}",
+            fix="check it with `gb alerts --test`; https://appriseit.com/services lists how addresses are written",
         )
+
+
+def name_places(places: Iterable[int]) -> str:
+    """`address 1, 3 of `alerts.to``: an address itself may be secret."""
+    return f"address {', '.join(map(str, places))} of `alerts.to`"
+
+
+def deliver(settings: Settings, waiting: Mapping[int, Sequence[News]]) -> list[int]:
+    """Deliver one message to each of some addresses.
+
+    Args:
+        settings: of the project.
+        waiting: what each address is told, by its place in `alerts.to`, from 1; without news it is a test.
+
+    Returns:
+        The places of those that took no message.
+
+    Raises:
+        ConfigError: an environment variable of an address is not set.
+    """
+    import apprise
+
+    addresses = dict(enumerate(settings.alerts.open_addresses(Environment(settings.path).get), 1))
+    refused = []
+    for place, news in waiting.items():
+        kind = apprise.NotifyType.FAILURE if any(item.failed for item in news) else apprise.NotifyType.SUCCESS
+        receiver = apprise.Apprise()
+        with _silenced():
+            taken = receiver.add(addresses[place]) and receiver.notify(
+                title=title(news), body=body(settings.alerts, news), notify_type=kind
+            )
+        if not taken:
+            refused.append(place)
+    return refused
 
 
 def beat(settings: Settings) -> None:
@@ -55,7 +82,8 @@ def beat(settings: Settings) -> None:
     if (address := settings.alerts.open_heartbeat(Environment(settings.path).get)) is None:
         return
     try:
-        answer = httpx.get(address, timeout=_SECONDS, follow_redirects=True)
+        with _silenced():
+            answer = httpx.get(address, timeout=_SECONDS, follow_redirects=True)
         problem = "" if answer.is_success else f"HTTP {answer.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         # The error's own text may hold the address.
@@ -64,6 +92,20 @@ def beat(settings: Settings) -> None:
         raise AlertError(
             f"the heartbeat's address does not answer: {problem}", fix="check `alerts.heartbeat` in gb.yaml"
         )
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without the logs of those who send: they name the address that they ask, with its token."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def title(news: Sequence[News]) -> str:

@@ -1,19 +1,21 @@
-"""This module watches Dagster for what fails and what works again: runs, and the checks of datasets."""
+"""This module watches Dagster for what fails and what works again: runs, checks of datasets, and standing checks."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.orchestration.alerts.send import beat, send
-from gb_pipeline.orchestration.alerts.state import Sighting, find_news
+from gb_pipeline.orchestration.alerts.send import AlertError, beat, deliver, name_places
+from gb_pipeline.orchestration.alerts.state import WARNING, News, Sighting, find_news
 from gb_pipeline.orchestration.dataset_check import CHECK
+from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.project_events import JOB_NAME
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
@@ -22,6 +24,8 @@ _HEARTBEAT_SECONDS = 300
 _FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 # Runs that are looked at in one tick; the next one goes on.
 _MOST_RUNS = 200
+# Of what an address does not take, the newest.
+_MOST_WAITING = 50
 
 
 def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.SensorDefinition:
@@ -32,7 +36,7 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells who is named under `alerts` in gb.yaml of the first failure of a run or check, and when it works"
-        " again; calls the heartbeat. What could not be delivered is told at the next tick.",
+        " again; calls the heartbeat. What could not be delivered is told at the next tick, and the heartbeat waits for it.",
     )
     def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         state = _read(context.cursor)
@@ -40,10 +44,14 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
         sightings = [_look_at_run(context.instance, run) for run, _ in runs]
         sightings += _look_at_checks(context.instance, groups, warnings=settings.alerts.warnings)
         news, broken = find_news(state["broken"], sightings)
-        if news:
-            send(settings, news)
-        state |= {"broken": broken, "seen": max([state["seen"], *(moment for _, moment in runs)])}
+        waiting = _tell(settings, news, state["waiting"])
+        state |= {"broken": broken, "waiting": {place: list(map(asdict, items)) for place, items in waiting.items()}}
+        state["seen"] = max([state["seen"], *(moment for _, moment in runs)])
         context.update_cursor(json.dumps(state))
+        if waiting:
+            problem = f"no message could be delivered to {name_places(waiting)}; the heartbeat waits for it"
+            context.log.error(problem)
+            return dg.SkipReason(problem)
         if time.time() - state["beaten"] >= _HEARTBEAT_SECONDS:
             beat(settings)
             context.update_cursor(json.dumps(state | {"beaten": time.time()}))
@@ -54,7 +62,31 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
 
 def _read(cursor: str | None) -> dict[str, Any]:
     """What was told; the first look tells nothing of what was before it."""
-    return json.loads(cursor) if cursor else {"broken": {}, "seen": time.time(), "beaten": 0.0}
+    nothing = {"broken": {}, "seen": time.time(), "beaten": 0.0, "waiting": {}}
+    return nothing | (json.loads(cursor) if cursor else {})
+
+
+def _tell(
+    settings: Settings, news: Sequence[News], before: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[int, list[News]]:
+    """Tell every address what is new, and what it did not take before; what some of them do not take now.
+
+    Args:
+        before: what waits, by the address's place in gb.yaml.
+
+    Raises:
+        AlertError: of several or one, no address takes a message, so that the whole tick is repeated.
+    """
+    places = range(1, len(settings.alerts.to) + 1)
+    waiting = {place: [*(News(**item) for item in before.get(str(place), ())), *news] for place in places}
+    waiting = {place: items[-_MOST_WAITING:] for place, items in waiting.items() if items}
+    refused = deliver(settings, waiting)
+    if news and len(refused) == len(places):
+        raise AlertError(
+            f"no message could be delivered to {name_places(refused)}",
+            fix="check them with `gb alerts --test`; it is tried again with every tick",
+        )
+    return {place: waiting[place] for place in refused}
 
 
 def _finished_runs(instance: dg.DagsterInstance, since: float) -> Iterator[tuple[dg.DagsterRun, float]]:
@@ -72,7 +104,9 @@ def _look_at_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sighting:
 
 
 def _name_run(run: dg.DagsterRun) -> str:
-    """What a run is about: `sim/bars_1m` for any of its series, else the job."""
+    """What a run is about: `sim/bars_1m` for any of its series, `health` for any of its checks, else the job."""
+    if run.asset_selection and all(key.path[0] == health.GROUP for key in run.asset_selection):
+        return health.GROUP
     if run.asset_selection:
         return ", ".join(sorted({"/".join(key.path[:2]) for key in run.asset_selection})[:3])
     return run.job_name
@@ -96,16 +130,23 @@ def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 def _look_at_checks(
     instance: dg.DagsterInstance, groups: Sequence[SeriesGroup], *, warnings: bool
 ) -> Iterator[Sighting]:
-    """The newest result of each dataset's check."""
-    keys = {dg.AssetCheckKey(group.dataset_key, CHECK): group for group in groups}
-    for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys)).items():
+    """The newest result of each dataset's check, and of each standing check, with the command that repairs it."""
+    keys = [dg.AssetCheckKey(group.dataset_key, CHECK) for group in groups]
+    keys += [dg.AssetCheckKey(health.key_of(name), health.CHECK) for name in health.MEANINGS]
+    for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
         evaluation = record.evaluation
         if evaluation is None:
             continue
-        told = not evaluation.passed and (warnings or evaluation.severity is dg.AssetCheckSeverity.ERROR)
-        problem = _one_line(evaluation.description or "the check failed") if told else ""
         path = "/".join(key.asset_key.path)
-        yield Sighting(f"{path}, {CHECK}", problem, f"/assets/{path}?view=checks")
+        subject = path if key.name == health.CHECK else f"{path}, {key.name}"
+        yield Sighting(subject, _describe_problem(evaluation, warnings=warnings), f"/assets/{path}?view=checks")
+
+
+def _describe_problem(evaluation: dg.AssetCheckEvaluation, *, warnings: bool) -> str:
+    warns = evaluation.severity is not dg.AssetCheckSeverity.ERROR
+    if evaluation.passed or (warns and not warnings):
+        return ""
+    return (WARNING if warns else "") + _one_line(evaluation.description or "the check failed")
 
 
 def _one_line(text: str) -> str:

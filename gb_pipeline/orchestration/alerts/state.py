@@ -1,4 +1,4 @@
-"""This module decides what is news: the first failure of something, and that it works again.
+"""This module decides what is news: the first failure of something, that a warning became one, and that it works again.
 
 Nothing is sent here, and nothing is asked of Dagster.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+# How the text of what only warns begins.
+WARNING = "warning: "
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -15,7 +18,7 @@ class Sighting:
 
     Attributes:
         subject: what it is, in a few words.
-        problem: what is wrong; empty where it works.
+        problem: what is wrong; empty where it works, and beginning with `WARNING` where nothing has failed yet.
         path: of Dagster's page about it, such as `/runs/<id>`.
     """
 
@@ -42,7 +45,8 @@ def find_news(broken: Mapping[str, str], sightings: Iterable[Sighting]) -> tuple
         sightings: what was seen since, oldest first.
 
     Returns:
-        The first failure of each subject, and the end of one that was told; and the subjects that are broken now.
+        The first failure of each subject, a failure of one that was only warned of, and the end of one that was told; and the
+        subjects that are broken now.
 
     Example:
         >>> news, broken = find_news({}, [Sighting("sim/bars_1m", "no answer", "/runs/1")] * 2)
@@ -54,14 +58,21 @@ def find_news(broken: Mapping[str, str], sightings: Iterable[Sighting]) -> tuple
     for seen in sightings:
         was = seen.subject in broken
         if seen.problem:
-            now.setdefault(seen.subject, seen.problem)
-            if not was:
-                news.setdefault(seen.subject, News(seen.subject, seen.problem, seen.path, failed=True))
+            before = now.get(seen.subject, broken.get(seen.subject))
+            is_news = before is None or _is_worse(before, seen.problem)
+            now[seen.subject] = seen.problem if before is None or is_news else before
+            if is_news:
+                news[seen.subject] = News(seen.subject, seen.problem, seen.path, failed=True)
         elif seen.subject in now:
-            before = now.pop(seen.subject)
+            told = now.pop(seen.subject)
             # What failed and works again between two looks was told to nobody.
             news.pop(seen.subject, None)
             if was:
-                news[seen.subject] = News(seen.subject, f"works again; before: {before}", seen.path, failed=False)
+                news[seen.subject] = News(seen.subject, f"works again; before: {told}", seen.path, failed=False)
     # One that failed, was well and failed again is still what was told.
     return [item for item in news.values() if item.failed or item.subject not in now], now
+
+
+def _is_worse(before: str, problem: str) -> bool:
+    """Whether what was only warned of has failed."""
+    return before.startswith(WARNING) and not problem.startswith(WARNING)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,12 +16,15 @@ import pytest
 import yaml
 
 from gb_pipeline.cli.app import run
+from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.orchestration.alerts.send import AlertError, send
+from gb_pipeline.orchestration.alerts.send import AlertError, beat, send
 from gb_pipeline.orchestration.alerts.sensor import build_alert_sensor
+from gb_pipeline.orchestration.alerts.state import News
 from gb_pipeline.orchestration.series_group import list_series_groups
 from gb_pipeline_tests.orchestration.conftest import Bench
+from gb_pipeline_tests.source import imports, sources
 
 BTC, ETH = "sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
@@ -31,6 +36,7 @@ class Receiver:
 
     port: int = 0
     status: int = 200
+    refuses: str = ""
     messages: list[dict[str, str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
@@ -42,7 +48,7 @@ def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if found.status == 200:
+            if found.status == 200 and not self._is_refused():
                 found.messages.append(json.loads(body))
             self._answer()
 
@@ -50,8 +56,11 @@ def receiver() -> Iterator[Receiver]:
             found.calls.append(self.path)
             self._answer()
 
+        def _is_refused(self) -> bool:
+            return bool(found.refuses) and self.path.startswith(found.refuses)
+
         def _answer(self) -> None:
-            self.send_response(found.status)
+            self.send_response(500 if self._is_refused() else found.status)
             self.end_headers()
 
         def log_message(self, *_: object) -> None: ...
@@ -85,9 +94,13 @@ def bench(build_bench: Callable[..., Bench], receiver: Receiver, monkeypatch: py
 
 @pytest.fixture
 def watch(bench: Bench) -> Watch:
+    return watching(bench, bench.settings)
+
+
+def watching(bench: Bench, settings: Settings) -> Watch:
     """One tick, with the cursor of the one before."""
     cursor: list[str | None] = [None]
-    sensor = build_alert_sensor(bench.settings, list(list_series_groups(bench.settings)))
+    sensor = build_alert_sensor(settings, list(list_series_groups(settings)))
 
     def tick() -> str:
         with dg.build_sensor_context(instance=bench.instance, cursor=cursor[0]) as context:
@@ -129,7 +142,105 @@ def test_what_could_not_be_delivered_is_told_at_the_next_tick_and_no_address_is_
     assert not any("very-secret" in reason for reason in reasons)
     receiver.status = 200
     assert watch() == "told of 1"
-    assert "valid_and_complete: 2 of 3 partitions" in receiver.messages[-1]["message"]
+    assert "valid_and_complete: warning: 2 of 3 partitions" in receiver.messages[-1]["message"]
+
+
+def test_an_address_that_takes_nothing_keeps_no_other_from_being_told_and_none_is_told_twice(bench, watch, receiver):
+    path = bench.settings.path
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw["alerts"]["to"].append(f"json://127.0.0.1:{receiver.port}/refusing/${{HOOK_TOKEN}}")
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    tick = watching(bench, Settings.load(path))
+    receiver.refuses = "/refusing"
+    tick()
+    receiver.calls.clear()
+    bench.simulation.faults.add(match="symbol=ETHUSDT", status=404, times=3)
+    bench.run(ETH, partitions=DAYS)
+    for _ in range(3):
+        assert tick() == "no message could be delivered to address 2 of `alerts.to`; the heartbeat waits for it"
+    assert [message["title"] for message in receiver.messages] == ["gb_pipeline: 2 failed"]
+    bench.run(ETH, partitions=DAYS)
+    tick()
+    receiver.refuses = ""
+    tick()
+    tick()
+    titles = [message["title"] for message in receiver.messages]
+    assert titles == ["gb_pipeline: 2 failed", "gb_pipeline: 2 work again", "gb_pipeline: 2 failed, 2 work again"]
+
+
+def test_the_heartbeat_waits_while_nobody_can_be_told(bench, watch, receiver):
+    bench.simulation.faults.add(match="symbol=ETHUSDT", status=404, times=3)
+    bench.run(ETH, partitions=DAYS)
+    receiver.refuses = "/hook"
+    with pytest.raises(Exception, match="alerts"):
+        watch()
+    assert receiver.calls == []
+    receiver.refuses = ""
+    watch()
+    assert receiver.calls == ["/alive/very-secret"]
+
+
+def test_only_the_sensor_of_the_daemon_keeps_the_heart_beating():
+    """So the calls end when the daemon, or the machine, does; `gb alerts --test` calls it once for a person."""
+    callers = {file for file, tree in sources().items() for name, _ in imports(tree) if name.endswith(".send.beat")}
+    assert callers == {"orchestration/alerts/sensor.py", "cli/alerts.py"}
+
+
+def test_a_standing_check_is_told_with_the_command_that_repairs_it_and_its_end(bench, watch, receiver):
+    watch()
+    bench.run("health/missing_sessions", "health/disk")
+    assert watch() == "told of 1"
+    [message] = receiver.messages
+    assert "health/missing_sessions: 120 sessions of 2 series are missing" in message["message"]
+    assert "-> `gb update sim`" in message["message"]
+    assert "https://dagster.example.com/assets/health/missing_sessions?view=checks" in message["message"]
+    bench.run("health/missing_sessions")
+    assert watch() == "nothing is new, 1 broken"
+
+    bench.run(BTC, ETH, partitions=("2024-01-01", "2024-02-29"))
+    bench.run("health/missing_sessions")
+    watch()
+    assert "health/missing_sessions: works again" in receiver.messages[-1]["message"]
+    assert len(receiver.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "json://127.0.0.1:{port}/hook/very-secret",
+        "json://127.0.0.1:1/hook/very-secret",
+        "nonsense://very-secret",
+        "slack://very-secret",
+        "mailto://user:very-secret@127.0.0.1:1",
+    ],
+)
+def test_no_log_error_or_output_names_an_address(bench, receiver, caplog, capfd, address):
+    caplog.set_level(logging.DEBUG)
+    alerts = AlertSettings(to=[address.format(port=receiver.port)], heartbeat="http://127.0.0.1:1/very-secret")
+    settings = bench.settings.model_copy(update={"alerts": alerts})
+    news = [News("sim/bars_1m", "no answer", "/runs/1", failed=True)]
+    said = []
+    for tell in (lambda: send(settings, news), lambda: beat(settings)):
+        try:
+            tell()
+        except AlertError as error:
+            said.append("".join(traceback.format_exception(error)))
+    out, err = capfd.readouterr()
+    assert said, "the heartbeat's address at least does not answer"
+    assert "very-secret" not in "".join([caplog.text, out, err, repr(settings), *said])
+    assert logging.getLogger("httpx").isEnabledFor(logging.CRITICAL), "what was silenced speaks again"
+
+
+@pytest.mark.parametrize(
+    "body", [{"too": ["slack://very-secret"]}, {"heartbeat": ["very-secret"]}, {"to": {"very-secret": 1}}]
+)
+def test_an_unusable_section_is_an_error_that_shows_no_value(bench, body):
+    path = bench.settings.path
+    raw = yaml.safe_load(path.read_text(encoding="utf-8")) | {"alerts": body}
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    with pytest.raises(ConfigError, match="alerts") as caught:
+        Settings.load(path)
+    assert "very-secret" not in str(caught.value)
 
 
 def test_what_happened_before_the_first_look_is_not_told_of_runs(bench, watch, receiver):

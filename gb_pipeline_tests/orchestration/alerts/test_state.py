@@ -22,15 +22,32 @@ def test_the_first_failure_is_told_once_and_its_end_too():
     assert find_news(broken, [seen("a")]) == ([], {})
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["", "x", "y"])), max_size=12), st.integers(1, 5))
+def test_a_warning_that_became_a_failure_is_told_again():
+    news, broken = find_news({}, [seen("a", "warning: 3 GB free"), seen("a", "warning: 2 GB free")])
+    assert [item.text for item in news] == ["warning: 3 GB free"]
+    news, broken = find_news(broken, [seen("a", "0.1 GB free"), seen("a", "warning: 1 GB free")])
+    assert ([item.text for item in news], broken) == (["0.1 GB free"], {"a": "0.1 GB free"})
+    assert find_news(broken, [seen("a", "0.1 GB free"), seen("a"), seen("a", "warning: 2 GB free")]) == ([], broken)
+
+
+LEVELS = {"": 0, "warning: x": 1, "y": 2, "z": 2}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(sorted(LEVELS))), max_size=12), st.integers(1, 5))
 def test_whoever_reads_every_message_always_knows_what_is_broken(found, size):
     broken: dict[str, str] = {}
-    known: set[str] = set()
+    known: dict[str, int] = {}
     for start in range(0, len(found), size):
-        news, broken = find_news(broken, [seen(*item) for item in found[start : start + size]])
+        batch = found[start : start + size]
+        news, broken = find_news(broken, [seen(*item) for item in batch])
+        assert len({item.subject for item in news}) == len(news)
         for item in news:
-            assert (item.subject in known) is not item.failed, "no failure is told twice, no end without a failure"
-            known = known | {item.subject} if item.failed else known - {item.subject}
-        assert known == set(broken)
+            level = LEVELS[item.text] if item.failed else 0
+            assert level > known.get(item.subject, 0) or (level == 0 and item.subject in known), "nothing is told twice"
+            known = (
+                {**known, item.subject: level} if level else {key: known[key] for key in known if key != item.subject}
+            )
+        assert known == {subject: LEVELS[problem] for subject, problem in broken.items()}
         last = dict(found[: start + size])
-        assert known == {subject for subject, problem in last.items() if problem}
+        assert set(known) == {subject for subject, problem in last.items() if problem}
+        assert all(known[subject] >= LEVELS[last[subject]] for subject in known), "a failure is never told as a warning"
