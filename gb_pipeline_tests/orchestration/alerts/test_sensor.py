@@ -118,7 +118,7 @@ def test_a_failed_run_is_told_once_with_its_reason_and_a_link_and_then_that_it_w
     assert watch() == "told of 2"
     [message] = receiver.messages
     assert message["title"] == "gb_pipeline: 2 failed"
-    assert "sim/bars_1m: 1 of 6 partitions are not stored; the first: ETH-USDT 2024-01-01" in message["message"]
+    assert "sim/bars_1m: 1 of 6 partitions are not stored. ETH-USDT 2024-01-01" in message["message"]
     assert f"https://dagster.example.com/runs/{failed.run_id}" in message["message"]
     assert "https://dagster.example.com/assets/sim/bars_1m?view=checks" in message["message"]
     assert watch() == "nothing is new, 2 broken"
