@@ -32,8 +32,8 @@ BROUGHT_ALONG = {
     "pydantic-core": "pydantic",
     "sqlalchemy": "dagster",
 }
-# Imported by what looks first whether it is installed.
-OPTIONAL = {"pyiceberg": "iceberg"}
+# Imported by what looks first whether it is installed, or because a dagster.yaml names it.
+OPTIONAL = {"dagster-postgres": "postgres", "pyiceberg": "iceberg"}
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {
     "pytest-asyncio": "the plugin behind `asyncio_mode`",

@@ -26,18 +26,24 @@ def init(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="The project's folder; created if it does not exist.")
     ] = Path(),
+    postgres: Annotated[
+        bool, typer.Option("--postgres", help="A dagster.yaml that keeps Dagster's history in PostgreSQL.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Write gb.yaml and dagster.yaml for a new project.
 
     Also writes .env.example and .gitignore, unless they exist. Refuses to overwrite gb.yaml or dagster.yaml.
     """
-    written = write_project(folder)
+    written = write_project(folder, postgres=postgres)
     if as_json:
         print_json({"written": written})
         return ExitCode.OK
     for path in written:
         note(f"wrote {path}")
+    if postgres:
+        names = ", ".join(f"DAGSTER_POSTGRES_{name}" for name in ("HOST", "DB", "USER", "PASSWORD"))
+        note(f"set {names}, in {folder / '.env'} for example")
     note(f"next: gb doctor --config {folder}, then gb up --config {folder}")
     return ExitCode.OK
 
@@ -47,8 +53,12 @@ def read_template(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def write_project(folder: Path) -> list[Path]:
+def write_project(folder: Path, *, postgres: bool = False) -> list[Path]:
     """Write gb.yaml, dagster.yaml, .env.example and .gitignore into a folder.
+
+    Args:
+        folder: created if need be.
+        postgres: dagster.yaml keeps Dagster's history in PostgreSQL.
 
     Returns:
         What was written. An existing .gitignore or .env.example is left as it is.
@@ -56,11 +66,12 @@ def write_project(folder: Path) -> list[Path]:
     Raises:
         ConfigError: gb.yaml or dagster.yaml is there already, or the folder cannot be written.
     """
+    from gb_pipeline.dagster_runtime.home import CONFIG, POSTGRES_CONFIG
     from gb_pipeline.dagster_runtime.home import read_template as read_dagster_template
 
     texts = {
         "gb.yaml": read_template("gb.yaml"),
-        "dagster.yaml": read_dagster_template(),
+        "dagster.yaml": read_dagster_template(POSTGRES_CONFIG if postgres else CONFIG),
         ENV_EXAMPLE: read_template("env.example"),
         GITIGNORE: read_template("gitignore"),
     }

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ def event_log_settings(home: Path) -> dict[str, Any]:
 
 @contextmanager
 def together(instance: dg.DagsterInstance, run_id: str = "") -> Iterator[None]:
-    """Let everything that the block adds to the event log be one transaction, where the log is a `KeptEventLog`.
+    """Let everything that the block adds to the event log be one transaction, where the log is one of ours (`postgres_log`).
 
     Other writers wait meanwhile: a hundred symbol-days at a time, and nothing slow between them. An error undoes all of them.
 
@@ -51,11 +51,8 @@ def together(instance: dg.DagsterInstance, run_id: str = "") -> Iterator[None]:
         >>> with together(context.instance, context.run.run_id):
         ...     context.log_event(dg.AssetMaterialization("bars"))
     """
-    storage = instance.event_log_storage
-    if isinstance(storage, KeptEventLog):
-        with storage.together(run_id):
-            yield
-    else:
+    whole = getattr(instance.event_log_storage, "together", None)
+    with nullcontext() if whole is None else whole(run_id):
         yield
 
 

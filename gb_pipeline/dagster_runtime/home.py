@@ -21,6 +21,7 @@ from gb_pipeline.errors import ConfigError
 
 HOME = ".dagster"
 CONFIG = "dagster.yaml"
+POSTGRES_CONFIG = "dagster.postgres.yaml"
 _LOCK = "in-use.lock"
 _HOLDER = "in-use.json"
 _STORAGES = frozenset({"storage", "run_storage", "event_log_storage", "schedule_storage", "instance_class"})
@@ -28,9 +29,9 @@ _STORAGES = frozenset({"storage", "run_storage", "event_log_storage", "schedule_
 _SINGLE_SLOT_POOLS = ("catalog", "compaction")
 
 
-def read_template() -> str:
-    """The text of the packaged dagster.yaml."""
-    return files("gb_pipeline.dagster_runtime").joinpath("dagster.yaml").read_text(encoding="utf-8")
+def read_template(name: str = CONFIG) -> str:
+    """The text of the packaged dagster.yaml, or of dagster.postgres.yaml."""
+    return files("gb_pipeline.dagster_runtime").joinpath(name).read_text(encoding="utf-8")
 
 
 def prepare_home(home: Path, config: Path | None = None) -> None:
@@ -47,7 +48,9 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
     (home / CONFIG).write_text(_instance_config(home, config), encoding="utf-8")
     import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    from gb_pipeline.dagster_runtime.opening import open_home
+
+    with open_home(home) as instance:
         instance.all_instigator_state()
         instance.all_asset_keys()
         limits = instance.event_log_storage.get_pool_limits()

@@ -25,6 +25,7 @@ import yaml
 from gb_pipeline.dagster_runtime.client import LOCATION, Backfill, DagsterClient, DagsterError
 from gb_pipeline.dagster_runtime.event_log import BATCH_ENVIRONMENT
 from gb_pipeline.dagster_runtime.home import CONFIG, HOME, HomeLock, prepare_home
+from gb_pipeline.dagster_runtime.opening import find_variables
 from gb_pipeline.dagster_runtime.reload import PAGE
 from gb_pipeline.errors import ConfigError
 
@@ -132,6 +133,7 @@ class Stack:
         try:
             self._refuse_taken_port()
             prepare_home(self.home, self._config)
+            self._environment |= find_variables(self.home)
             code = find_free_port()
             own = self.folder / OWN_DEFINITIONS
             target = ["-f", str(own)] if own.is_file() else ["-m", MODULE]

@@ -20,6 +20,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.client import DagsterError
 from gb_pipeline.dagster_runtime.event_log import together
 from gb_pipeline.dagster_runtime.home import ensure_home
+from gb_pipeline.dagster_runtime.opening import open_home
 from gb_pipeline.dagster_runtime.private import (
     MAX_RETRIES_TAG,
     AssetMaterializationPlannedData,
@@ -55,7 +56,7 @@ _OF_THE_FETCH = {
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance that `gb up` keeps for a project; it is made if there is none."""
-    with dg.DagsterInstance.from_config(str(ensure_home(settings.path.parent))) as instance:
+    with open_home(ensure_home(settings.path.parent)) as instance:
         yield instance
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.home import POSTGRES_CONFIG, read_template
 from gb_pipeline.providers import Transport
 from gb_pipeline_tests.cli.console import PROJECT, Gb
 
@@ -19,6 +20,13 @@ def test_a_new_project_loads(gb: Gb, tmp_path: Path) -> None:
     written = gb("init", folder, "--json").json["written"]
     assert {Path(path).name for path in written} == {"gb.yaml", "dagster.yaml", ".gitignore", ".env.example"}
     assert set(Settings.load(folder).sources) == {"coinbase", "kraken"}
+
+
+def test_a_new_project_may_keep_its_history_in_postgresql(gb: Gb, tmp_path: Path) -> None:
+    told = gb("init", tmp_path / "new", "--postgres")
+    assert "DAGSTER_POSTGRES_PASSWORD" in told.err
+    written = (tmp_path / "new" / "dagster.yaml").read_text(encoding="utf-8")
+    assert written == read_template(POSTGRES_CONFIG)
 
 
 def test_nothing_is_overwritten(gb: Gb, tmp_path: Path) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 
 import dagster as dg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
-from gb_pipeline.dagster_runtime.event_log import BATCH_ENVIRONMENT, KeptEventLog
-from gb_pipeline.dagster_runtime.home import prepare_home
+from gb_pipeline.dagster_runtime.event_log import BATCH_ENVIRONMENT, together
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 SERIES = [f"S{number:02d}" for number in range(20)]
+KEY = dg.AssetKey("mine")
 
 
 @dg.multi_asset(specs=[dg.AssetSpec(name, partitions_def=DAYS, skippable=True) for name in SERIES], can_subset=True)
@@ -21,39 +22,67 @@ def many() -> Iterator[dg.MaterializeResult]:
     yield from ()
 
 
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    prepare_home(tmp_path)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
-        yield made
-
-
-def announce(instance: dg.DagsterInstance) -> tuple[dg.DagsterRun, int]:
-    """A run over five days, made as the daemon makes it, and how many transactions of the index that took."""
-    log = instance.event_log_storage
-    assert isinstance(log, KeptEventLog)
-    with log.index_connection() as connection:
-        engine = connection.engine
-    commits: list[object] = []
-    count = commits.append
-    event.listen(engine, "commit", count)
-    tags = {
-        "dagster/asset_partition_range_start": "2024-01-03",
-        "dagster/asset_partition_range_end": "2024-01-07",
-    }
+def announce(instance: dg.DagsterInstance) -> tuple[str, int]:
+    """A run over five days, made as the daemon makes it, and how many transactions that took."""
+    begun: list[object] = []
+    count = begun.append
+    event.listen(Engine, "begin", count)
+    days = {"dagster/asset_partition_range_start": "2024-01-03", "dagster/asset_partition_range_end": "2024-01-07"}
     job = dg.Definitions(assets=[many]).resolve_implicit_global_asset_job_def()
-    run = instance.create_run_for_job(job, tags=tags, asset_selection=frozenset(map(dg.AssetKey, SERIES)))
-    event.remove(engine, "commit", count)
-    return run, len(commits)
+    run = instance.create_run_for_job(job, tags=days, asset_selection=frozenset(map(dg.AssetKey, SERIES)))
+    event.remove(Engine, "begin", count)
+    return run.run_id, len(begun)
+
+
+def report(instance: dg.DagsterInstance, partition: str) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=partition))
 
 
 def test_what_a_run_announces_is_one_transaction(instance, monkeypatch: pytest.MonkeyPatch) -> None:
     run, one_by_one = announce(instance)
     for name, value in BATCH_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    batched, together = announce(instance)
+    batched, few = announce(instance)
     assert one_by_one >= 5 * len(SERIES)
-    assert together < 5
-    for one in (run, batched):
-        planned = instance.all_logs(one.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    assert few < 20
+    for run_id in (run, batched):
+        planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
         assert len(planned) == 5 * len(SERIES)
+    assert set(instance.all_asset_keys()) == {dg.AssetKey(name) for name in SERIES}
+
+
+def test_what_belongs_together_is_there_as_a_whole_or_not_at_all(instance) -> None:
+    with suppress(ZeroDivisionError), together(instance):
+        report(instance, "a")
+        raise ZeroDivisionError
+    assert instance.get_materialized_partitions(KEY) == set()
+    assert instance.all_asset_keys() == []
+    with together(instance):
+        for partition in "abc":
+            report(instance, partition)
+    assert instance.get_materialized_partitions(KEY) == set("abc")
+    report(instance, "d")
+    assert instance.get_materialized_partitions(KEY) == set("abcd")
+
+
+def test_nobody_overtakes_a_transaction_of_asset_events(instance) -> None:
+    """Pages remember the newest number that they have seen; one that appears below it later would never be shown."""
+    begun, done = threading.Event(), threading.Event()
+
+    def overtake() -> None:
+        begun.wait(30)
+        report(instance, "second")
+        done.set()
+
+    other = threading.Thread(target=overtake)
+    other.start()
+    with together(instance):
+        report(instance, "first")
+        begun.set()
+        assert not done.wait(0.5)
+    other.join(30)
+    assert done.is_set()
+    numbers = instance.event_log_storage.get_latest_storage_id_by_partition(
+        KEY, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    assert numbers["first"] < numbers["second"]
