@@ -7,6 +7,7 @@ fence that names a file gets the name as its caption, and links to other parts o
 from __future__ import annotations
 
 import re
+import sys
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version as version_of
@@ -14,9 +15,11 @@ from pathlib import Path
 
 from docutils import nodes
 from pygments.lexers.special import TextLexer
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "gb_pipeline"
 author = "the gb_pipeline maintainers"
@@ -27,8 +30,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_external_toc",
     "sphinx_copybutton",
+    "reference_tables",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 
 html_theme = "furo"
 html_title = f"gb_pipeline {release}"
@@ -84,14 +88,15 @@ def name_files(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = _FENCE.sub(directive, source[0])
 
 
-def settle_links(_app: Sphinx, page: nodes.document) -> None:
-    """Link names of the API, leave links to folders of the repository as text, and have types in signatures mean what they say."""
+def settle_links(app: Sphinx, page: nodes.document) -> None:
+    """Link names of the API, and leave links to what is no page of this site as text."""
     here = Path(page["source"]).parent
-    for link in list(page.findall(pending_xref)):
-        if link.get("reftype") == "myst" and (here / link["reftarget"]).is_dir():
+    for link in [*page.findall(pending_xref), *page.findall(download_reference)]:
+        target = here / f"{link['reftarget']}{'.md' * (link.get('refdomain') == 'doc')}"
+        if target.exists() and not target.resolve().is_relative_to(app.srcdir):
             link.replace_self(link.children)
         elif link.get("refspecific") is False:
-            # Sphinx looks whether there is such an attribute, not at its value, and then takes `bytes` for any attribute of
+            # Sphinx looks whether a type has such an attribute, not at its value, and then takes `bytes` for any attribute of
             # that name.
             del link["refspecific"]
     for code in list(page.findall(nodes.literal)):

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     health: HealthSettings = Field(
         default=HealthSettings(), description="when the standing checks look, and what they put up with"
     )
-    sources: dict[str, SourceSettings]
+    sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Settings:

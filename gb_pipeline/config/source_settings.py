@@ -59,14 +59,14 @@ def _name(text: str) -> str:
 class RateLimit(_Model):
     """At most `calls` requests in `seconds`."""
 
-    calls: int = Field(gt=0)
-    seconds: float = Field(default=1.0, gt=0)
+    calls: int = Field(gt=0, description="at most so many requests, over all processes of this machine")
+    seconds: float = Field(default=1.0, gt=0, description="in this time")
 
 
 class DailyQuota(_Model):
     """At most `calls` requests in one day of the vendor's own time zone."""
 
-    calls: int = Field(gt=0)
+    calls: int = Field(gt=0, description="at most so many requests, over all processes of this machine")
     zone: str = Field(default="UTC", description="time zone in which the vendor's day begins at midnight")
 
     @field_validator("zone")
@@ -85,20 +85,28 @@ class SourceSettings(_Model):
     name: Annotated[str, AfterValidator(_name)]
     provider: str = Field(description="ccxt, csv, ...")
     options: dict[str, Any] = Field(default_factory=dict, description="the provider's own settings")
-    asset_class: AssetClass = AssetClass.EQUITY
+    asset_class: AssetClass = Field(default=AssetClass.EQUITY, description="the kind of its instruments")
     calendar: str = Field(default="24/7", description="24/7, FX, or an exchange_calendars code such as XNYS")
     extended_hours: bool = Field(default=False, description="expect and allow bars outside the regular session")
-    alignment: Alignment = Alignment.CLOCK
+    alignment: Alignment = Field(
+        default=Alignment.CLOCK,
+        description="whether hourly bars start on the clock or with the session",
+    )
     start: date = Field(description="first session of every series of this source")
     end: date | None = Field(default=None, description="end date (exclusive); open by default")
-    symbols: tuple[SymbolSettings, ...]
-    resolutions: tuple[Resolution, ...] = (Resolution.MINUTE,)
+    symbols: tuple[SymbolSettings, ...] = Field(description="canonical codes, mappings, or where to find them")
+    resolutions: tuple[Resolution, ...] = Field(default=(Resolution.MINUTE,), description="lengths of its bars")
     grain: Grain | None = Field(default=None, description="partition size; a day for intraday bars, else a month")
     partitions_per_run: int = Field(
         default=100, gt=0, description="a backfill is split into runs of this many partitions"
     )
-    precision: Precision = Precision.STANDARD
-    gap_policy: GapPolicy = GapPolicy.OPEN
+    precision: Precision = Field(
+        default=Precision.STANDARD, description="standard: Decimal(18,8); wide: Decimal(38,18)"
+    )
+    gap_policy: GapPolicy = Field(
+        default=GapPolicy.OPEN,
+        description="open: an absent bar is unexplained; no_trade: this vendor publishes none where nothing traded",
+    )
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1, description="more bad rows refuse the whole session")
     restatement_budget: float | None = Field(
         default=None, ge=0, le=1, description="the largest share of a month's bars that may be restated"
@@ -138,7 +146,7 @@ class SourceSettings(_Model):
     priority: int = Field(default=0, description="of several sources of a symbol, the highest answers; else the first")
     keep_raw: bool = Field(default=False, description="keep the vendor's own bytes under <lake>/raw")
     max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
-    timeout_seconds: float = Field(default=30.0, gt=0)
+    timeout_seconds: float = Field(default=30.0, gt=0, description="patience with one request")
     retries: int = Field(default=5, ge=0, description="repeats of a call after a temporary failure")
     _universe: Universe = PrivateAttr(default_factory=lambda: Universe(SymbolsSpec()))
     # Of gb.yaml, which relative paths in options start from; None for settings that were made without a file.

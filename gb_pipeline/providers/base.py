@@ -25,6 +25,7 @@ from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.quality.read_rows import FileRows, ReadRows
 
 Body = bytes
+"""What a vendor sent in answer to one request, unchanged."""
 
 
 @dataclass(frozen=True, slots=True)

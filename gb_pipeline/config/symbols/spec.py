@@ -25,7 +25,7 @@ class SymbolSettings(_Model):
 
     code: str = Field(description="canonical code, such as BTC-USD")
     vendor: str | None = Field(default=None, description="the vendor's own spelling, where it cannot be derived")
-    exchange: str = ""
+    exchange: str = Field(default="", description="where it is listed, for the catalog")
     asset_class: AssetClass | None = Field(default=None, description="where it differs from the source's")
     listed_from: date | None = Field(default=None, description="first session; earlier days are `not_listed`")
     listed_until: date | None = Field(default=None, description="first session without it; later days are `not_listed`")
@@ -46,7 +46,7 @@ class Discovery(_Model):
     active: bool = Field(default=True, description="only what trades now; false takes the rest as well")
     top: int | None = Field(default=None, gt=0, description="so many of the largest turnover of the last 24 hours")
     match: str | None = Field(default=None, description="regular expression that is found in the canonical code")
-    asset_class: AssetClass | None = None
+    asset_class: AssetClass | None = Field(default=None, description="only this kind")
     perpetuals: bool = Field(default=False, description="perpetual swaps as well")
     exclude: tuple[str, ...] = Field(default=(), description="canonical codes that are not wanted")
 
@@ -93,10 +93,12 @@ class SymbolsSpec(_Model):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
-    listed: tuple[SymbolSettings, ...] = Field(default=(), alias="list")
+    listed: tuple[SymbolSettings, ...] = Field(
+        default=(), alias="list", description="codes or mappings, beside what is found elsewhere"
+    )
     file: Path | None = Field(default=None, description="CSV with a column code, relative to gb.yaml")
-    discover: Discovery | None = None
-    members: MemberList | None = None
+    discover: Discovery | None = Field(default=None, description="the vendor's own list, by conditions")
+    members: MemberList | None = Field(default=None, description="a point-in-time list")
 
     @field_validator("listed", mode="before")
     @classmethod
