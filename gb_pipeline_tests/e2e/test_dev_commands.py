@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import yaml
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
 from gb_pipeline.dagster_runtime.instance import HOST, find_free_port
+from gb_pipeline_tests.dg_commands import run_dg
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -40,6 +42,14 @@ def test_both_show_the_assets_of_gb_yaml(tmp_path):
     }
     assert shown[0] == shown[1]
     assert expected | {"catalog", "ledgers_compaction", "vacuum"} <= shown[0]
+
+
+def test_dg_checks_and_lists_what_gb_yaml_makes():
+    defs, yaml_files, listed, envs = run_dg(REPOSITORY, "check defs", "check yaml", "list defs --json", "list envs")
+
+    assert (defs.code, yaml_files.code, envs.code) == (0, 0, 0), defs.output + yaml_files.output + envs.output
+    keys = {asset["asset_key"] for asset in json.loads(listed.stdout)["assets"]}
+    assert keys >= {"coinbase/bars_1m/BTC-USD", "catalog"}
 
 
 def test_workspace_yaml_names_the_same_module_as_pyproject():
