@@ -179,3 +179,13 @@ class NoDataInRange(ReadError):
         """Carry what there is instead."""
         super().__init__(what, fix=fix)
         self.available = available
+
+
+def list_kinds(error: type[GbError]) -> list[str]:
+    """The name of an error class and of all that are of its kind, as `fetches` records them.
+
+    Example:
+        >>> "NotEntitled" in list_kinds(PermanentVendorError)
+        True
+    """
+    return [error.__name__, *(name for kind in error.__subclasses__() for name in list_kinds(kind))]

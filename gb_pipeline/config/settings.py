@@ -14,6 +14,7 @@ from gb_pipeline.config import places
 from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.config.health import HealthSettings
 from gb_pipeline.config.incidents import read_incidents
 from gb_pipeline.config.source_settings import DailyQuota, Grain, RateLimit, SourceSettings
@@ -46,6 +47,9 @@ class Settings(BaseModel):
     )
     health: HealthSettings = Field(
         default=HealthSettings(), description="when the standing checks look, and what they put up with"
+    )
+    healing: HealingSettings = Field(
+        default=HealingSettings(), description="how what failed or has gaps is asked for again by itself"
     )
     sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")
 

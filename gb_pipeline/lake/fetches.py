@@ -18,6 +18,7 @@ import polars as pl
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import FETCHES
 from gb_pipeline.lake.row_counts import RowCounts
+from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.quality.read_rows import FileRows
 from gb_pipeline.storage import append, reading
@@ -90,13 +91,21 @@ def record(tables: Tables, records: Sequence[FetchRecord], *, clock: Clock = wal
         append.append(tables[FETCHES.name], pl.DataFrame(rows, schema=polars_schema(FETCHES.columns)), clock=clock)
 
 
-def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:
-    """The same as `read`, lazily and in no order."""
+def scan(
+    tables: Tables,
+    source: str | None = None,
+    symbols: Sequence[str] | None = None,
+    *,
+    since: datetime | None = None,
+) -> pl.LazyFrame:
+    """The same as `read`, lazily and in no order; of fetches that began at a moment or later where one is given."""
     snapshot = tables.newest(FETCHES.name)
     files = snapshot.select(
         {"source": source} if source is not None else None, holding={"symbol": symbols} if symbols is not None else None
     )
     lazy = reading.scan(tables.storage, FETCHES, files)
+    if since is not None:
+        lazy = lazy.filter(pl.col("fetched_at") >= instant_literal(since))
     return _newest_telling(lazy if symbols is None else lazy.filter(pl.col("symbol").is_in(list(symbols))))
 
 

@@ -25,6 +25,7 @@ from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_
 from gb_pipeline.orchestration.assets.universe import build_universe_asset, build_universe_schedule, is_discovered
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
+from gb_pipeline.orchestration.healing.sensor import build_healing_sensor
 from gb_pipeline.orchestration.health.assets import build_health_assets, build_health_schedules
 from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
 from gb_pipeline.orchestration.partitions import warn_if_many
@@ -132,6 +133,7 @@ def _build_sensors(settings: Settings, lake: LakeResource, groups: Sequence[Seri
         build_catalog_sensor(lake, groups, iceberg=settings.iceberg),
         build_compaction_sensor(lake, groups),
         *(build_deferred_sensor(group) for group in groups if _has_quota(group)),
+        *(build_healing_sensor(lake, group, settings.healing) for group in groups),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import dagster as dg
 
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -23,7 +23,7 @@ def find_unfinished_runs(instance: dg.DagsterInstance, keys: Collection[dg.Asset
         keys: assets that a run selects.
         job: the one of a schedule or sensor, whose runs select nothing.
     """
-    records = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))
+    records = instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))
     return [
         record.create_timestamp.timestamp()
         for record in records

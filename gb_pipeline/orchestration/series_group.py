@@ -65,6 +65,11 @@ class SeriesGroup:
         return f"{self.name}_deferred"
 
     @property
+    def healing_name(self) -> str:
+        """The name of the sensor that asks again for what failed or has gaps, and of its job."""
+        return f"{self.name}_healing"
+
+    @property
     def compaction_name(self) -> str:
         """The name of the job that merges the group's files."""
         return f"{self.name}_compaction"

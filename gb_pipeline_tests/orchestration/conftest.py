@@ -113,11 +113,11 @@ def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build_bench(tmp_path: Path, empty_instance: Path) -> Iterator[Callable[..., Bench]]:
-    """`build_bench(grain="month")`: a source `sim` with these settings besides the usual ones."""
+    """`build_bench(grain="month")`: a source `sim` with these settings besides the usual ones; `settings` are gb.yaml's own."""
     shutil.copytree(empty_instance, tmp_path, dirs_exist_ok=True)
     with Simulation(seed=5, symbols=SYMBOLS) as simulation, open_instance(tmp_path) as instance:
 
-        def build(**source) -> Bench:
+        def build(*, settings: dict | None = None, **source) -> Bench:
             body = {
                 "provider": "ccxt",
                 "options": {"exchange": "binance", "base_url": simulation.url},
@@ -128,9 +128,9 @@ def build_bench(tmp_path: Path, empty_instance: Path) -> Iterator[Callable[..., 
                 "rate_limit": {"calls": 1000},
                 "retries": 0,
             }
-            raw: dict = {"lake": "data", "sources": {"sim": body | source}}
+            raw: dict = {"lake": "data", "sources": {"sim": body | source}} | (settings or {})
             (tmp_path / "gb.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-            settings = Settings.load(tmp_path)
-            return Bench(settings, build_definitions(settings), instance, simulation)
+            loaded = Settings.load(tmp_path)
+            return Bench(loaded, build_definitions(loaded), instance, simulation)
 
         yield build

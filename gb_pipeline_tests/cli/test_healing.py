@@ -1,0 +1,66 @@
+"""`gb healing`: what is asked for again by itself, and asking for it now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gb_pipeline.simulation import Simulation
+from gb_pipeline_tests.cli.console import Gb
+
+
+@pytest.fixture
+def open_work(gb: Gb, tmp_path: Path, exchange: Simulation) -> Path:
+    """Two days of one symbol that failed, and a gap of another one."""
+    source = {
+        "provider": "ccxt",
+        "options": {"exchange": "binance", "base_url": exchange.url},
+        "asset_class": "crypto",
+        "start": "2024-01-02",
+        "end": "2024-01-04",
+        "symbols": ["BTC-USDT", "ETH-USDT"],
+        "resolutions": ["1h"],
+        "retries": 0,
+    }
+    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": {"sim": source}}), "utf-8")
+    assert gb("healing", "-c", tmp_path).err.startswith("nothing is open of what was fetched")
+    exchange.faults.add(match="symbol=ETHUSDT", status=503, times=-1)
+    exchange.plant("gap", "BTC-USDT", start="2024-01-03T05:00Z", end="2024-01-03T08:00Z")
+    assert gb("update", "-c", tmp_path).code == 3
+    return tmp_path
+
+
+def test_it_lists_neighbouring_sessions_as_one_line_with_the_reason_and_the_last_error(gb: Gb, open_work: Path) -> None:
+    told = gb("healing", "-c", open_work)
+    assert told.code == 0
+    lines = [line.split() for line in told.out.splitlines() if line.strip().startswith("sim:")]
+    assert [line[:2] for line in lines] == [["sim:BTC-USDT", "1h"], ["sim:ETH-USDT", "1h"]]
+    assert "2024-01-02 .. 2024-01-03" in told.out
+    assert "failed before" in told.out
+    assert "with unexplained gaps" in told.out
+    assert told.err.splitlines() == [
+        "2 sessions: binance answered HTTP 503: '503: simulated'",
+        "3 sessions open: 3 waiting; moments are UTC",
+    ]
+    rows = gb("healing", "-c", open_work, "--json").json
+    assert [(row["symbol"], row["session"], row["attempts"], row["state"]) for row in rows] == [
+        ("BTC-USDT", "2024-01-03", 1, "waiting"),
+        ("ETH-USDT", "2024-01-02", 1, "waiting"),
+        ("ETH-USDT", "2024-01-03", 1, "waiting"),
+    ]
+    assert len(gb("healing", "BTC-USDT", "-c", open_work, "--json").json) == 1
+
+
+def test_retry_asks_now_for_what_is_listed_and_for_nothing_else(gb: Gb, open_work: Path, exchange: Simulation) -> None:
+    failing = gb("healing", "--retry", "-c", open_work)
+    assert failing.code == 3
+    assert "sim 1h: 3 sessions asked for, 3 still open" in failing.err
+    exchange.reset()
+    assert gb("healing", "--retry", "-c", open_work, "--json").json == [
+        {"source": "sim", "resolution": "1h", "asked": 3, "open": 0}
+    ]
+    asked = [request for request in exchange.requests if "klines" in str(request)]
+    assert len(asked) == 2
+    assert gb("healing", "-c", open_work, "--json").json == []
