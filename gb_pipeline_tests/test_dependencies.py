@@ -18,7 +18,6 @@ OWN = {"gb_pipeline", "gb_pipeline_tests", "benchmarks"}
 
 # Needed, and imported by nothing of ours.
 NOT_IMPORTED = {
-    "dagster-webserver": "`gb up` starts its program",
     "dagster-graphql": "the webserver's API; without a pin of its own a resolver may mix patches",
     "dagster-dg-cli": "the program `dg`, for `dg dev` in a clone",
     "grpcio-health-checking": "Dagster brings it; one of its releases broke the loading of every code location",
@@ -31,6 +30,7 @@ BROUGHT_ALONG = {
     "pandas": "pandera",
     "pydantic-core": "pydantic",
     "sqlalchemy": "dagster",
+    "starlette": "dagster-webserver",
 }
 # Imported by what looks first whether it is installed, or because a dagster.yaml names it.
 OPTIONAL = {"dagster-postgres": "postgres", "pyiceberg": "iceberg"}

@@ -31,6 +31,7 @@ from gb_pipeline.errors import ConfigError
 
 HOST = "127.0.0.1"
 MODULE = "gb_pipeline.definitions"
+WEBSERVER = "gb_pipeline.dagster_runtime.webserver"
 OWN_DEFINITIONS = "definitions.py"
 _LOG = "dagster.log"
 _TAIL_LINES = 25
@@ -144,7 +145,7 @@ class Stack:
             entry = {"grpc_server": {"host": HOST, "port": code, "location_name": LOCATION}}
             self._workspace.write_text(yaml.safe_dump({"load_from": [entry]}), encoding="utf-8")
             page = ["-h", HOST, "-p", str(self.port), "-w", str(self._workspace), *self._page_options]
-            self._launch("webserver", "dagster-webserver", *page)
+            self._launch("webserver", Path(sys.executable).name, "-m", WEBSERVER, *page)
             if daemon:
                 self._launch_daemon()
             self._wait("web page", self._answers, on_wait)

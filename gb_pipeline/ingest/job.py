@@ -6,13 +6,14 @@ Nothing here asks a vendor or writes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
+from gb_pipeline.ingest.session_costs import SessionCost, share_costs
 from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
@@ -51,6 +52,7 @@ class Outcome:
         latency_ms: milliseconds that the vendor took.
         calls: requests it took.
         vendor_bytes: size of the vendor's answers.
+        costs: what each session had of them.
         counts: what became of their rows.
         read_rows: how many rows were read for them, and how many of these were not asked for: a file holds years.
         unplaced: rows that belong to no session that was asked for, and whether they refused an answer; None without any.
@@ -68,6 +70,7 @@ class Outcome:
     latency_ms: int = 0
     calls: int = 0
     vendor_bytes: int = 0
+    costs: Mapping[date, SessionCost] = field(default_factory=dict, repr=False)
     counts: RowCounts = field(default_factory=RowCounts)
     read_rows: ReadRows = field(default_factory=ReadRows)
     unplaced: UnplacedRows | None = None
@@ -187,6 +190,7 @@ class Progress:
     _deferred: QuotaExhausted | None = None
     _records: list[FetchRecord] = field(default_factory=list)
     _bytes: int = 0
+    _costs: dict[date, SessionCost] = field(default_factory=dict)
     _counts: RowCounts = field(default_factory=RowCounts)
     _read_rows: ReadRows = field(default_factory=ReadRows)
     _unplaced: UnplacedRows | None = None
@@ -213,7 +217,9 @@ class Progress:
         """Take in what became of one chunk."""
         self._done += 1
         self._sessions += sessions
-        self._records += [record] if record is not None else []
+        if record is not None:
+            self._records.append(record)
+            self._costs |= share_costs(sessions, record)
         if isinstance(error, QuotaExhausted):
             self._deferred = self._deferred or error
         else:
@@ -252,6 +258,7 @@ class Progress:
             latency_ms=sum(record.latency_ms for record in self._records),
             calls=sum(record.calls for record in self._records),
             vendor_bytes=sum(record.bytes for record in self._records),
+            costs=self._costs,
             counts=self._counts,
             read_rows=self._read_rows,
             written_bytes=self._bytes,

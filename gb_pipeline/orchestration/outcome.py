@@ -109,7 +109,8 @@ class PartitionOutcome:
         if self.job.advice is not None:
             return self.job.advice.fix
         code = self.job.symbol.code
-        return f"`gb quarantine list {code}` shows the rows: release or drop them, or materialize it again when the vendor has"
+        rows = f"`gb quarantine list {code}` shows the rows"
+        return f"{rows}: release or drop them, or materialize it again once the vendor has mended them"
 
     @property
     def why(self) -> str:
@@ -143,9 +144,8 @@ class PartitionOutcome:
             metadata |= {"first_bar": _format_moment(min(firsts)), "last_bar": _format_moment(max(lasts))}
         if fingerprints:
             metadata["fingerprint"] = fingerprints[0][1] if len(fingerprints) == 1 else combine(fingerprints)
-        # The vendor answers, and a commit holds, many days at once: these describe the whole job.
-        metadata["latency_ms"] = round(self.job.latency_ms / max(self.job.calls, 1))
-        metadata["vendor_bytes"] = self.job.vendor_bytes
+        metadata |= self._cost()
+        # A commit holds many days at once: this describes all of them.
         metadata["commit_bytes"] = self.job.written_bytes
         if self.job.version is not None:
             metadata["table_version"] = self.job.version
@@ -163,7 +163,7 @@ class PartitionOutcome:
         }
         if self.refused and self.job.advice is not None:
             metadata["explanation"] = self.job.advice.what
-        return metadata | self._bar_counts() | self._row_counts() | self._why()
+        return metadata | self._bar_counts() | self._row_counts() | self._cost() | self._why()
 
     def _bar_counts(self) -> dict[str, Any]:
         """What is stored of its sessions by now; numbers of every day, whether or not it could be stored."""
@@ -177,6 +177,14 @@ class PartitionOutcome:
             "withdrawn": self.sum("withdrawn"),
             "suspicious": sum(_sum_counts(self.sessions, "warnings").values()),
         }
+
+    def _cost(self) -> dict[str, int]:
+        """What its sessions had of the vendor's answers, which hold many days at once; nothing where nobody was asked."""
+        costs = [self.job.costs[item.session] for item in self.sessions if item.session in self.job.costs]
+        if not costs:
+            return {}
+        latency = round(sum(cost.latency_ms for cost in costs) / len(costs))
+        return {"latency_ms": latency, "vendor_bytes": sum(cost.bytes for cost in costs)}
 
     def _row_counts(self) -> dict[str, Any]:
         """What became of the rows of its sessions, and of all rows that the vendor sent in the same answers."""

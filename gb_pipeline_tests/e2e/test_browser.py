@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+BAD = ("SOL-USDT", "2024-01-12")
 README_IMAGE = Path(__file__).resolve().parents[2] / "docs" / "images" / "dagster.png"
 
 
@@ -40,14 +41,28 @@ async def test_a_series_page_shows_its_days(settled, browser, screenshots):
         shutil.copy(screenshots / "partitions.png", README_IMAGE)
 
 
-async def test_a_red_day_says_why(settled, browser, screenshots):
+async def test_a_red_day_says_why_on_its_page_on_that_of_its_series_and_in_the_run(settled, browser, screenshots):
+    series, why = (
+        f"{settled.stack.url}/assets/sim/bars_1m/{BAD[0]}",
+        f"{BAD[0]} {BAD[1]} is not stored: 20 of 1,440 rows are bad",
+    )
     async with browser() as page:
-        await page.open(f"{settled.stack.url}/assets/sim/bars_1m/SOL-USDT?view=partitions&partition=2024-01-12")
-        await page.text_with("failed, and did not materialize this asset", "View all historical events")
+        await page.open(f"{series}?view=partitions&partition={BAD[1]}")
+        day = await page.text_with(
+            "failed, and did not materialize this asset", why, "To do: `gb quarantine list", "worst_rows"
+        )
         await page.picture(screenshots / "red-day.png")
+        await page.open(f"{series}?view=overview")
+        # The newest event is of a good day; that a day of the series failed is said beside it.
+        await page.text_with("Latest materialization", "1 failed", why)
+        await page.picture(screenshots / "red-series.png")
+        await page.click("1 failed", until="input[placeholder^='Filter by name']")
+        await page.text_with("1 Partitions Selected", BAD[1])
         await page.open(f"{settled.stack.url}/runs/{_failed_run(settled)}")
-        await page.text_with("1 of 90 partitions are not stored", "SOL-USDT", "20 of 1,440 rows are bad")
+        await page.text_with("1 of 90 partitions are not stored", why)
         await page.picture(screenshots / "red-run.png")
+
+    assert "No metadata entries" not in day
 
 
 async def test_a_backtest_shows_its_equity(settled, browser, screenshots):

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
+from gb_pipeline.lake import fetches
 from gb_pipeline.orchestration.reporter import count_series_rows
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import list_series_groups
@@ -32,6 +33,17 @@ def test_a_range_of_days_is_one_materialisation_each_with_what_a_person_wants_to
     assert (shown["dagster/partition_row_count"], shown["dagster/row_count"]) == (1440, 3 * 1440)
     assert re.fullmatch("[0-9a-f]{16}", shown["fingerprint"])
     assert shown["commit_bytes"] > 0 and shown["vendor_bytes"] > 0
+
+
+def test_each_day_has_its_own_share_of_the_vendors_bytes_not_those_of_the_run(build_bench):
+    bench = build_bench()
+    bench.simulation.plant("gap", "BTC-USDT", start="2024-01-02T00:00:00Z", end="2024-01-02T12:00:00Z")
+    bench.run(BTC, partitions=DAYS)
+
+    whole, half, other = (bench.metadata(BTC, f"2024-01-0{day}")["vendor_bytes"] for day in (1, 2, 3))
+    assert whole == pytest.approx(other, abs=1) and half == pytest.approx(whole / 2, abs=1)
+    recorded = fetches.read(bench.store.tables)
+    assert whole + half + other == recorded["bytes"].sum()
 
 
 def test_a_day_whose_session_is_not_over_is_left_out_and_its_page_says_when_it_closes(build_bench, monkeypatch):
