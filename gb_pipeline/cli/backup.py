@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 Place = Annotated[str, typer.Argument(metavar="PLACE", help="A folder, or s3://bucket/prefix.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+BackupPlace = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PLACE]", help="A folder, or s3://bucket/prefix; `backup` of gb.yaml by default.", show_default=False
+    ),
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Read every byte of the copy, and copy again what is damaged.")]
 
 
@@ -29,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(
-    place: Place,
+    place: BackupPlace = None,
     dry_run: DryRun = False,
     verify: Verify = False,
     config: Config = None,
@@ -45,7 +51,8 @@ def backup(
     from gb_pipeline.lake.backup import plan_copy
 
     source = open_lake(config, lake).store
-    copy = plan_copy(source, _open_other(place, config), every_byte=verify, dry_run=dry_run)
+    other = _open_backup(config) if place is None else _open_other(place, config)
+    copy = plan_copy(source, other, every_byte=verify, dry_run=dry_run)
     return _run(copy, dry_run, verify, as_json)
 
 
@@ -95,6 +102,20 @@ def restore(
     destination = LakeStore.at(root, state=about_lake(root, config)[0])
     copy = plan_copy(source, destination, restore=True, every_byte=verify, dry_run=dry_run)
     return _run(copy, dry_run, verify, as_json)
+
+
+def _open_backup(config: Path | None) -> LakeStore:
+    """The backup that gb.yaml names."""
+    from gb_pipeline.cli.options import load_settings
+    from gb_pipeline.lake.store import LakeStore
+
+    settings = load_settings(config)
+    address = settings.backup_address()
+    if address is None:
+        raise ConfigError(
+            "no place is named, and gb.yaml names none", fix="`gb backup PLACE`, or `backup: PLACE` in gb.yaml"
+        )
+    return LakeStore.at(address)
 
 
 def _open_other(place: str, config: Path | None) -> LakeStore:

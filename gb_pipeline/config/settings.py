@@ -48,6 +48,11 @@ class Settings(BaseModel):
     health: HealthSettings = Field(
         default=HealthSettings(), description="when the standing checks look, and what they put up with"
     )
+    backup: str | None = Field(
+        default=None,
+        description="a folder, or s3://bucket/prefix, to which Dagster copies the lake every night, and which it restores every "
+        "week to see whether it can be; also where `gb backup` copies to if no place is named",
+    )
     healing: HealingSettings = Field(
         default=HealingSettings(), description="how what failed or has gaps is asked for again by itself"
     )
@@ -93,6 +98,17 @@ class Settings(BaseModel):
             raise ConfigError(f"{file}: {problems}", fix="correct gb.yaml; the README lists every setting") from None
         except GbError as error:
             raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
+
+    def backup_address(self) -> Address | None:
+        """Where the lake is copied to, a folder relative to gb.yaml or a bucket; None where there is no backup.
+
+        Raises:
+            ConfigError: an address that cannot be used.
+        """
+        if self.backup is None:
+            return None
+        place = places.other_address(self.backup, self.path)
+        return self.path.parent / place if isinstance(place, Path) else place
 
     def source(self, name: str) -> SourceSettings:
         """One source by name.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gb_pipeline.errors import GbError
-from gb_pipeline.health import bars, care, machine, sessions
+from gb_pipeline.health import bars, care, machine, sessions, upkeep
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import HealthResult, State
 
@@ -41,12 +41,17 @@ CHECKS: Mapping[str, Check] = {
         "No session is left whose fetch failed or whose rows were refused.", sessions.find_failed, cheap=True
     ),
     "open_gaps": Check("No bars are missing for long that nothing explains.", sessions.find_open_gaps),
+    "given_up": Check("No session was asked for again as often as `healing` says, and in vain.", upkeep.find_given_up),
     "restatements": Check(
         "No source restated a larger share of a month than its `restatement_budget`.", bars.find_restated
     ),
     "quarantine": Check("Few refused rows wait for somebody to decide about them.", bars.find_refused),
     "small_files": Check("Compaction keeps up: few partitions consist of many files.", care.find_crowded),
     "verification": Check("The whole lake was verified lately, and nothing was damaged.", care.find_unverified),
+    "restore_test": Check(
+        "The backup was restored lately, to see whether it can be, and nothing was damaged.",
+        upkeep.find_untested_backup,
+    ),
     "catalog": Check("The catalog says what the logs of the tables say, and all of them can be read.", care.find_stale),
     "vendor_quota": Check("Vendors' calls of the day are not used up.", machine.find_used_quota, cheap=True),
     "disk": Check("There is room on the disk.", machine.find_full_disk, cheap=True),

@@ -19,6 +19,8 @@ from gb_pipeline.storage.dataset import KNOWN_AT
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
 
+# When a backup was restored last, and what was found (`restore_test`).
+RESTORE_RECORD = "restored.json"
 # What is copied beside the tables: kept responses, universes, pins.
 BESIDE = ("raw", "universe", "pins")
 # Where a bucket has something under one of these names, it is not empty.
@@ -87,6 +89,7 @@ def end_restore(destination: LakeStore) -> None:
     if files.size(COPY_MARK) is not None and files.read(COPY_MARK) == RESTORING:
         # What was verified there before is not what is there now.
         files.delete(verify_record.NAME)
+        files.delete(RESTORE_RECORD)
         files.delete(COPY_MARK)
 
 

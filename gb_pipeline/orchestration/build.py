@@ -28,6 +28,12 @@ from gb_pipeline.orchestration.deferred import build_deferred_sensor
 from gb_pipeline.orchestration.healing.sensor import build_healing_sensor
 from gb_pipeline.orchestration.health.assets import build_health_assets, build_health_schedules
 from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
+from gb_pipeline.orchestration.maintenance.backup import (
+    build_backup_asset,
+    build_backup_schedules,
+    build_restore_test_asset,
+)
+from gb_pipeline.orchestration.maintenance.verify import build_verify_asset, build_verify_schedule
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resources
 from gb_pipeline.orchestration.schedules import build_actions_schedule, build_daily_schedule
@@ -109,6 +115,9 @@ def _build_assets(
         build_ledgers_compaction_asset(groups),
         build_catalog_asset(settings),
         build_vacuum_asset(settings),
+        build_verify_asset(),
+        build_backup_asset(settings),
+        build_restore_test_asset(settings),
         build_health_assets(settings),
     ]
 
@@ -122,6 +131,8 @@ def _build_schedules(
         *(build_actions_schedule(group, today, running=not _has_quota(group)) for group in _list_acting(groups)),
         *(build_universe_schedule(group, running=not _has_quota(group)) for group in discovered),
         build_vacuum_schedule(),
+        build_verify_schedule(),
+        *build_backup_schedules(settings),
         *build_health_schedules(settings),
     ]
 

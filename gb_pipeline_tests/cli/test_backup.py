@@ -146,3 +146,13 @@ def test_a_folder_that_must_not_be_written_is_said(gb: Gb, lake: Path, tmp_path:
         str(place), "--config", str(lake.parent),
     )  # fmt: skip
     assert "cannot be written" in said and "another place" in said
+
+
+def test_without_a_place_it_goes_where_gb_yaml_says(gb: Gb, lake: Path) -> None:
+    told = gb("backup")
+    assert told.code == 2
+    assert "`gb backup PLACE`, or `backup: PLACE` in gb.yaml" in told.err
+    with (lake.parent / "gb.yaml").open("a", encoding="utf-8") as file:
+        file.write("\nbackup: copies/lake\n")
+    assert gb("backup").code == 0
+    assert gb("status", "--lake", "copies/lake").code == 0

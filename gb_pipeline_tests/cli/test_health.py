@@ -5,14 +5,20 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.home import ensure_home
 from gb_pipeline.health.checkup import CHECKS
+from gb_pipeline.ingest.bars import ingest
+from gb_pipeline.ingest.job import Job
+from gb_pipeline.lake.restore_test import record_restore, try_restore
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.orchestration.health.checks import DAGSTER_CHECKS
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import changed, day, minutes
@@ -208,6 +214,39 @@ def test_a_lake_is_verified_as_a_whole_and_what_was_found_is_remembered(
     assert look("verification")["finding"] == "the lake was never verified as a whole", (
         "a copy is not what was verified"
     )
+
+
+def test_what_was_asked_for_too_often_is_asked_for_once_more(
+    gb: Gb, look: Look, configure: Configure, vendor: Simulation
+) -> None:
+    configure()
+    with Path("gb.yaml").open("a", encoding="utf-8") as file:
+        file.write("\nhealing: {after: [1s]}\n")
+    vendor.faults.add(match="symbol=ETHUSDT", status=404, times=-1)
+    gb(*FETCHED)
+    assert (look("given_up")["state"], look("given_up")["counts"]) == ("ok", {"open": 3, "given_up": 0})
+    for number in range(2):
+        # Under ids of their own, as runs of Dagster have them.
+        settings = Settings.load()
+        jobs = [Job(settings.source("sim").instruments[1], date(2024, 1, 1), date(2024, 1, 4))]
+        ingest(LakeStore.at("data"), settings.source("sim"), Resolution.HOUR, jobs, run_id=str(number))
+    found = look("given_up")
+    assert (found["state"], found["count"], found["counts"]) == ("warn", 3, {"open": 3, "given_up": 3})
+    vendor.reset()
+    repair(gb, found)
+    assert look("given_up")["state"] == "ok"
+
+
+def test_a_backup_that_was_never_restored_is_told(gb: Gb, look: Look, configure: Configure) -> None:
+    gb(*FETCHED)
+    assert look("restore_test")["state"] == "skipped"
+    with Path("gb.yaml").open("a", encoding="utf-8") as file:
+        file.write("\nbackup: copy\n")
+    assert look("restore_test")["state"] == "warn"
+    assert gb("backup").code == 0
+    store = LakeStore.at("data")
+    record_restore(store.storage, try_restore(store, LakeStore.at("copy"), most_bytes=10**9, seed="1"))
+    assert look("restore_test")["finding"].startswith("all series were restored from the backup, byte by byte")
 
 
 def test_a_catalog_that_is_missing_or_old_is_made_again(gb: Gb, look: Look, configure: Configure) -> None:

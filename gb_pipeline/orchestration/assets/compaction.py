@@ -87,7 +87,7 @@ def build_compaction_asset(group: SeriesGroup) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=group.compaction_key,
-        group_name="lake",
+        group_name="maintenance",
         kinds={"delta"},
         pool=POOL,
         partitions_def=define_periods(group),
@@ -113,7 +113,7 @@ def build_ledgers_compaction_asset(groups: Sequence[SeriesGroup]) -> dg.AssetsDe
 
     @dg.asset(
         key=LEDGERS,
-        group_name="lake",
+        group_name="maintenance",
         kinds={"delta"},
         pool=POOL,
         description="Merges the small files of the ledgers (sessions, quarantine, fetches, corporate actions), and of bars that"

@@ -38,7 +38,7 @@ def build_vacuum_asset(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=VACUUM,
-        group_name="lake",
+        group_name="maintenance",
         kinds={"delta"},
         pool=POOL,
         description="Removes files that compaction or newer versions replaced, and what killed writers left behind, once"
