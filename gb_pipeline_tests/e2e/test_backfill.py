@@ -1,4 +1,4 @@
-"""A backfill through the real webserver and daemon: what a user finds after pressing the button."""
+"""A backfill and a refresh through the real webserver and daemon: what a user finds after pressing the button."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 
 from gb_pipeline.catalog.connection import open_catalog
 from gb_pipeline.catalog.projection import catalog_is_stale
+from gb_pipeline.dagster_runtime.home import find_page
+from gb_pipeline.dagster_runtime.instance import find_free_port
+from gb_pipeline.dagster_runtime.reload import BY_HAND, request_reload
 from gb_pipeline.lake import fetches
 from gb_pipeline.orchestration.dataset_check import CHECK
 from gb_pipeline.reading.lake import Lake
@@ -132,3 +135,37 @@ def test_a_run_that_was_killed_is_started_again_and_nothing_is_lost_or_doubled(p
 def test_the_catalog_follows_again(project, second):
     client = project.stack.client
     client.wait(lambda: catalog_is_stale(project.store), lambda stale: not stale, "the catalog", 120)
+
+
+# New listings: a run asks the exchange, and the page shows their series without anybody starting anything again.
+ASSETS = "{ assetNodes { assetKey { path } } }"
+
+
+def series(project, source: str) -> set[str]:
+    nodes = project.stack.graphql(ASSETS)["assetNodes"]
+    paths = [node["assetKey"]["path"] for node in nodes]
+    return {path[2] for path in paths if len(path) == 3 and path[:2] == [source, "bars_1d"]}
+
+
+def test_symbols_that_joined_are_series_of_the_page_once_the_run_has_ended(project, first):
+    """The run itself asks the page to load the definitions anew, and goes on to its end."""
+    client = project.stack.client
+    before = series(project, "listed")
+
+    run = client.launch_run([["listed", "universe"]])
+    statuses = client.wait_runs([run], timeout=120)
+
+    assert before == set()
+    assert statuses[run] == "SUCCESS"
+    client.wait(
+        lambda: series(project, "listed"), lambda found: found == {"BTC-USDT", "ETH-USDT"}, "the new series", 60
+    )
+
+
+def test_whoever_changes_the_symbols_finds_the_running_page_and_has_it_reloaded(project, tmp_path):
+    assert find_page(project.folder) == project.stack.url
+    assert request_reload(project.stack.url) == "the definitions are loaded anew"
+
+    assert find_page(tmp_path) is None
+    nobody = request_reload(f"http://127.0.0.1:{find_free_port()}")
+    assert "does not answer" in nobody and nobody.endswith(BY_HAND)
