@@ -17,6 +17,7 @@ from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.config.health import HealthSettings
 from gb_pipeline.config.incidents import read_incidents
+from gb_pipeline.config.owners import Owners
 from gb_pipeline.config.source_settings import DailyQuota, Grain, RateLimit, SourceSettings
 from gb_pipeline.config.suggestions import describe_problems, suggest
 from gb_pipeline.config.symbols.discovered import universe_home
@@ -56,6 +57,7 @@ class Settings(BaseModel):
     healing: HealingSettings = Field(
         default=HealingSettings(), description="how what failed or has gaps is asked for again by itself"
     )
+    owners: Owners = Field(default=(), description="who looks after the data: e-mail addresses, and teams as team:data")
     sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")
 
     @classmethod

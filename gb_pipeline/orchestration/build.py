@@ -17,6 +17,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.private import AssetJob
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.orchestration.alerts.sensor import build_alert_sensor
+from gb_pipeline.orchestration.asset_facts import AssetFacts
 from gb_pipeline.orchestration.assets.actions import build_actions_asset
 from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
@@ -107,8 +108,8 @@ def _build_assets(
     settings: Settings, groups: Sequence[SeriesGroup], discovered: Sequence[SeriesGroup]
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [
-        *(build_bars_asset(group) for group in groups),
-        *(build_dataset_spec(group) for group in groups),
+        *(build_bars_asset(group, AssetFacts.of(settings, group)) for group in groups),
+        *(build_dataset_spec(group, AssetFacts.of(settings, group)) for group in groups),
         *(build_actions_asset(group) for group in _list_acting(groups)),
         *(build_universe_asset(settings, group) for group in discovered),
         *(build_compaction_asset(group) for group in groups),

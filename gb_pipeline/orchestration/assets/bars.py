@@ -11,18 +11,19 @@ import dagster as dg
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
 from gb_pipeline.orchestration.assets.dataset import build_column_schema
 from gb_pipeline.orchestration.reporter import Reporter
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 
-def build_bars_asset(group: SeriesGroup) -> dg.AssetsDefinition:
+def build_bars_asset(group: SeriesGroup, facts: AssetFacts = NO_FACTS) -> dg.AssetsDefinition:
     """All series of one source and resolution, any of which can be selected alone."""
 
     @dg.multi_asset(
         name=group.name,
-        specs=list(build_series_specs(group)),
+        specs=list(build_series_specs(group, facts)),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(group.source.partitions_per_run),
         pool=group.pool,
@@ -47,7 +48,7 @@ def build_bars_asset(group: SeriesGroup) -> dg.AssetsDefinition:
     return bars
 
 
-def build_series_specs(group: SeriesGroup) -> Iterable[dg.AssetSpec]:
+def build_series_specs(group: SeriesGroup, facts: AssetFacts = NO_FACTS) -> Iterable[dg.AssetSpec]:
     """One asset per series."""
     table = f"{group.table} (source={group.source.name})"
     columns = build_column_schema(group)
@@ -58,7 +59,13 @@ def build_series_specs(group: SeriesGroup) -> Iterable[dg.AssetSpec]:
             partitions_def=group.partitions,
             group_name=group.name,
             kinds={"delta", "polars"},
-            tags={"vendor": group.vendor, "asset_class": symbol.asset_class.value},
+            owners=facts.owners,
+            tags={
+                "vendor": group.vendor,
+                "asset_class": symbol.asset_class.value,
+                "resolution": str(group.resolution),
+                "calendar": group.source.calendar.replace("/", "-"),
+            },
             description=_describe(group, symbol),
             metadata={
                 "dagster/column_schema": columns,
@@ -66,6 +73,7 @@ def build_series_specs(group: SeriesGroup) -> Iterable[dg.AssetSpec]:
                 "dagster/storage_kind": "deltalake",
                 "calendar": group.source.calendar,
                 "gap_policy": group.source.gap_policy.value,
+                **facts.metadata,
             },
         )
 

@@ -12,6 +12,7 @@ import polars as pl
 from gb_pipeline.errors import UnknownSeries
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import bar_schema
+from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
 from gb_pipeline.orchestration.dataset_check import CHECK, DESCRIPTION, Findings
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
@@ -23,13 +24,14 @@ _RECENT = timedelta(days=30)
 _NOT_STORED = ["failed", "refused"]
 
 
-def build_dataset_spec(group: SeriesGroup) -> dg.AssetSpec:
+def build_dataset_spec(group: SeriesGroup, facts: AssetFacts = NO_FACTS) -> dg.AssetSpec:
     """The asset of the whole table of a source."""
     return dg.AssetSpec(
         group.dataset_key,
         group_name=group.name,
         kinds={"delta", "parquet"},
-        tags={"vendor": group.vendor},
+        owners=facts.owners,
+        tags={"vendor": group.vendor, "resolution": str(group.resolution)},
         description=f"All bars of {group.resolution} from `{group.source.name}` ({group.vendor}), {len(group.symbols):,} series:"
         " what is stored after the newest run, and whether that run found it valid and complete.",
         metadata={
@@ -37,6 +39,7 @@ def build_dataset_spec(group: SeriesGroup) -> dg.AssetSpec:
             "dagster/table_name": f"{group.table} (source={group.source.name})",
             "dagster/storage_kind": "deltalake",
             "calendar": group.source.calendar,
+            **facts.metadata,
         },
     )
 
