@@ -87,19 +87,28 @@ def find_stale(state: ProjectState) -> HealthResult:
         )  # fmt: skip
     if not tables:
         return HealthResult(name, State.SKIPPED, "nothing is stored yet")
-    file = fetch_catalog(store.storage)
+    files = {item.dataset.name: item.files.height for item in tables}
+    return _find_old_catalog(state) or _compare_catalog(state, files)
+
+
+def _find_old_catalog(state: ProjectState) -> HealthResult | None:
+    """What is wrong with the catalog where it was not made from the newest logs; None where it was."""
+    storage = state.store.storage
+    file = fetch_catalog(storage)
     if not file.is_file():
-        return HealthResult(name, State.WARN, "there is no catalog", 1, repair=_REFRESH)
-    if catalog_is_stale(store, facts_of(state.settings.sources)):
-        age = state.now - datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        patience = timedelta(minutes=state.limits.catalog_minutes)
-        if age <= patience:
-            return HealthResult(name, State.OK, "the catalog is about to be refreshed")
-        return HealthResult(
-            name, State.WARN, f"the catalog is older than the lake, for {age.total_seconds() / 3600:,.1f} hours or less",
-            1, repair=_REFRESH,
-        )  # fmt: skip
-    return _compare_catalog(state, {item.dataset.name: item.files.height for item in tables})
+        return HealthResult("catalog", State.WARN, "there is no catalog", 1, repair=_REFRESH)
+    try:
+        open_newest(storage).close()
+    except LakeError as error:
+        # Somebody writes to it, or it is damaged; a new one takes its place either way.
+        return HealthResult("catalog", State.WARN, error.what, 1, repair=_REFRESH)
+    if not catalog_is_stale(state.store, facts_of(state.settings.sources)):
+        return None
+    age = state.now - datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    if age <= timedelta(minutes=state.limits.catalog_minutes):
+        return HealthResult("catalog", State.OK, "the catalog is about to be refreshed")
+    made = f"it was made {age.total_seconds() / 3600:,.1f} hours ago"
+    return HealthResult("catalog", State.WARN, f"the catalog is older than the lake: {made}", 1, repair=_REFRESH)
 
 
 def _compare_catalog(state: ProjectState, files: dict[str, int]) -> HealthResult:

@@ -93,7 +93,8 @@ def find_unequal(shown: Shown) -> HealthResult:
 def _sample(absent: pl.DataFrame, unshown: pl.DataFrame) -> pl.DataFrame:
     parts = [(absent, "green, not stored"), (unshown, "stored, shown as missing")]
     rows = [part.select(*_SERIES, "key").with_columns(pl.lit(text).alias("partition is")) for part, text in parts]
-    return pl.concat([part.sort("key", *_SERIES, descending=[True, False, False, False]) for part in rows]).head(SAMPLE)
+    # Of a lake that Dagster knows nothing of there are a million.
+    return pl.concat([part.top_k(SAMPLE, by="key").sort("key", descending=True) for part in rows]).head(SAMPLE)
 
 
 def _are(number: int) -> str:
