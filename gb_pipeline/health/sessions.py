@@ -84,8 +84,11 @@ def _missing_of(backlog: Backlog, state: ProjectState, late: timedelta) -> pl.Da
 
 def _describe_missing(sessions: int, series: int, behind: int) -> Iterator[str]:
     if sessions:
-        lacks = "lacks the newest one" if behind == 1 else "lack the newest one"
-        newest = f"{behind:,} of them {lacks}" if behind else "none of them the newest one"
+        newest = (
+            f"{behind:,} series {'lacks' if behind == 1 else 'lack'} the newest one"
+            if behind
+            else "none the newest one"
+        )
         yield f"{_count(sessions, 'session')} of {series:,} series {_is_are(sessions)} missing, {newest}"
 
 

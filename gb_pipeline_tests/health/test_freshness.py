@@ -99,7 +99,7 @@ def test_an_old_backfill_makes_nothing_green(build: Build) -> None:
     found = project.look()
     assert (found.state, found.sentence) == (
         State.FAIL,
-        "1 session of 1 series is missing, 1 of them lacks the newest one",
+        "1 session of 1 series is missing, 1 series lacks the newest one",
     )
     assert found.sample["last"].to_list() == [date(2024, 12, 2)]
 

@@ -10,7 +10,7 @@ from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import GbError
-from gb_pipeline.orchestration.alerts.state import News
+from gb_pipeline.orchestration.alerts.state import WARNING, News
 
 _SECONDS = 10.0
 _LOGGERS = ("apprise", "httpx", "httpcore", "requests", "urllib3")
@@ -59,7 +59,9 @@ def deliver(settings: Settings, waiting: Mapping[int, Sequence[News]]) -> list[i
     addresses = dict(enumerate(settings.alerts.open_addresses(Environment(settings.path).get), 1))
     refused = []
     for place, news in waiting.items():
-        kind = apprise.NotifyType.FAILURE if any(item.failed for item in news) else apprise.NotifyType.SUCCESS
+        failed = [item.text.startswith(WARNING) for item in news if item.failed]
+        bad = apprise.NotifyType.WARNING if all(failed) else apprise.NotifyType.FAILURE
+        kind = bad if failed else apprise.NotifyType.SUCCESS
         receiver = apprise.Apprise()
         with _silenced():
             taken = receiver.add(addresses[place]) and receiver.notify(
@@ -109,10 +111,11 @@ def _silenced() -> Iterator[None]:
 
 
 def title(news: Sequence[News]) -> str:
-    """`gb_pipeline: 2 failed, 1 works again`."""
-    failed = sum(item.failed for item in news)
-    well = len(news) - failed
-    parts = [f"{failed} failed"] if failed else []
+    """`gb_pipeline: 2 failed, 1 warning, 1 works again`."""
+    failed = [item for item in news if item.failed]
+    warned, well = sum(item.text.startswith(WARNING) for item in failed), len(news) - len(failed)
+    parts = [f"{len(failed) - warned} failed"] if len(failed) > warned else []
+    parts += [f"{warned} warning{'' if warned == 1 else 's'}"] if warned else []
     parts += [f"{well} {'works' if well == 1 else 'work'} again"] if well else []
     return f"gb_pipeline: {', '.join(parts) or 'a test'}"
 

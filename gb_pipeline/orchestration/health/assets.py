@@ -106,10 +106,9 @@ def describe(result: HealthResult) -> str:
 def build_metadata(result: HealthResult) -> dict[str, Any]:
     """What the page shows: the state, numbers, what to do, and a table of the worst."""
     metadata: dict[str, Any] = {"state": result.state.value, "finding": result.sentence, "count": result.count}
-    if result.repair:
-        metadata["repair"] = dg.MetadataValue.md(f"`{result.repair}`")
-    if result.advice:
-        metadata["advice"] = dg.MetadataValue.md(result.advice)
+    # Plain text: of Markdown a check's page shows a link only.
+    metadata |= {"repair": result.repair} if result.repair else {}
+    metadata |= {"advice": result.advice} if result.advice else {}
     metadata |= result.counts
     rows = [{name: _cell(value) for name, value in row.items()} for row in result.sample.iter_rows(named=True)]
     return metadata | ({"sample": build_table(rows)} if rows else {})
