@@ -27,6 +27,7 @@ BROUGHT_ALONG = {
     "botocore": "s3fs",
     "cryptography": "ccxt",
     "curl-cffi": "yfinance",
+    "grpcio": "dagster",
     "pandas": "pandera",
     "pydantic-core": "pydantic",
     "sqlalchemy": "dagster",

@@ -78,7 +78,7 @@ def demo(
         window = _fetch_window(source, today, days)
         _plant_defects(exchange, source)
         note(f"simulated exchange: {exchange.url}")
-        with running(Stack(settings.path, port=port or None), daemon=False) as stack:
+        with running(Stack(settings.path, port=port or None, on_event=note), daemon=False) as stack:
             note(f"Dagster: {stack.url}")
             _run_backfill(stack, settings, source, [symbol.code for symbol in source.instruments[:symbols]], window)
             upkeep = [] if no_ui else _launch_upkeep(stack, source)

@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from gb_pipeline.cli.output import note
+from gb_pipeline.errors import GbError
 
 if TYPE_CHECKING:
     from gb_pipeline.dagster_runtime.instance import Stack
+    from gb_pipeline.dagster_runtime.runs import RunNews
 
 _CHECK_SECONDS = 1.0
+_LOOKS_PER_NEWS = 2
 
 
 @contextmanager
@@ -59,18 +64,45 @@ def running(stack: Stack, *, daemon: bool = True) -> Iterator[Stack]:
 
             stack.start(on_wait=show, daemon=daemon)
         yield stack
+    except GbError as error:
+        # The last lines of what died.
+        for line in getattr(error, "__notes__", ()):
+            note(f"  | {line}")
+        raise
     finally:
-        with errors.status("stopping Dagster"):
+        with ExitStack() as line:
+            # The terminal may be closed.
+            with suppress(OSError):
+                line.enter_context(errors.status("stopping Dagster"))
             stack.stop()
 
 
 def until_stopped(stack: Stack) -> NoReturn:
-    """Wait for Ctrl-C.
+    """Wait for Ctrl-C, keep Dagster alive, and say in a line what each run came to.
 
     Raises:
-        DagsterError: one of Dagster's processes ended by itself.
+        DagsterError: one of Dagster's processes died again and again.
     """
     note("Ctrl-C stops everything")
+    looks = 0
     while True:
         stack.check()
+        if looks % _LOOKS_PER_NEWS == 0:
+            for news in stack.news():
+                say_run(news, stack.url)
+        looks += 1
         time.sleep(_CHECK_SECONDS)
+
+
+def say(line: str) -> None:
+    """A line with the time, for what happens while Dagster runs; in a file with the date as well."""
+    note(f"{datetime.now(UTC):{'%H:%M:%S' if sys.stderr.isatty() else '%Y-%m-%dT%H:%M:%SZ'}} {line}")
+
+
+def say_run(news: RunNews, url: str) -> None:
+    """What happened to a run: one line, and two more for a failed one."""
+    took = "" if news.seconds is None else f" in {news.seconds:.0f} s"
+    verb = {"STARTED": "began", "SUCCESS": "done", "FAILURE": "FAILED", "CANCELED": "was cancelled"}[news.status]
+    say(f"run {news.run_id[:8]} {verb}{took}: {news.what}{', is started again' if news.retried else ''}")
+    if news.status == "FAILURE":
+        note(f"  {news.reason}\n  {url}/runs/{news.run_id}")

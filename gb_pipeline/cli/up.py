@@ -22,22 +22,33 @@ def up(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="A page that shows and starts nothing; schedules and sensors go on.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print all that Dagster's processes print, as the log has it.")
+    ] = False,
     config: Config = None,
 ) -> int:
     """Run Dagster: web page, schedules, sensors.
 
-    Runs for the sources of gb.yaml until Ctrl-C. The history is kept in the folder .dagster beside gb.yaml. A dagster.yaml beside
-    gb.yaml is used if there is one; DAGSTER_HOME is ignored.
+    Runs for the sources of gb.yaml until Ctrl-C; a process of Dagster that dies is started again. The history is kept in the folder
+    .dagster beside gb.yaml. A dagster.yaml beside gb.yaml is used if there is one; DAGSTER_HOME is ignored.
     """
-    from gb_pipeline.cli.running import running, stoppable, until_stopped
+    from gb_pipeline.cli.running import running, say, stoppable, until_stopped
     from gb_pipeline.dagster_runtime.home import has_home
     from gb_pipeline.dagster_runtime.instance import Stack
 
     settings = load_settings(config)
     if not has_home(settings.path.parent) and open_store(settings).storage.exists:
         note("this is a new instance of Dagster: `gb adopt` shows it what the lake holds already")
-    with stoppable(), running(Stack(settings.path, port=port or None, read_only=read_only)) as stack:
+    stack = Stack(
+        settings.path,
+        port=port or None,
+        read_only=read_only,
+        on_event=say,
+        on_output=note if verbose else None,
+    )
+    note(f"log: {stack.log}")
+    with stoppable(), running(stack):
         series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
         note(f"{series:,} series of {settings.path}")
-        note(f"Dagster{', read-only' if read_only else ''}: {stack.url}   log: {stack.log}")
+        note(f"Dagster{', read-only' if read_only else ''}: {stack.url}")
         until_stopped(stack)

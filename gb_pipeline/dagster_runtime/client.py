@@ -50,6 +50,10 @@ class DagsterError(GbError):
     """Dagster refused what it was asked for, or did not get ready in time."""
 
 
+class DagsterUnreachable(DagsterError):
+    """Nobody answers at the address of the page; it may be about to be started again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backfill:
     """A backfill now.
@@ -117,7 +121,7 @@ class DagsterClient:
             response = self._http.post("/graphql", json={"query": document, "variables": variables})
             answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise DagsterError(f"Dagster at {self.url} does not answer: {error}", fix="see its log") from error
+            raise DagsterUnreachable(f"Dagster at {self.url} does not answer: {error}", fix="see its log") from error
         if answer.get("errors"):
             raise DagsterError(f"Dagster refused a query: {answer['errors'][0].get('message')}")
         return dict(answer["data"])
@@ -266,7 +270,7 @@ class DagsterClient:
         on_progress: Callable[[T], None] | None = None,
         alive: Callable[[], None] | None = None,
     ) -> T:
-        """Look until it is done, and return the last look.
+        """Look until it is done, and return the last look; with `alive`, a page that does not answer is waited for.
 
         Raises:
             DagsterError: it took longer than `timeout` seconds.
@@ -275,11 +279,17 @@ class DagsterClient:
         while True:
             if alive is not None:
                 alive()
-            seen = look()
-            if on_progress is not None:
-                on_progress(seen)
-            if done(seen):
-                return seen
+            seen: T | None = None
+            try:
+                seen = look()
+                if on_progress is not None:
+                    on_progress(seen)
+                if done(seen):
+                    return seen
+            except DagsterUnreachable:
+                # Who says that it is alive starts it again.
+                if alive is None:
+                    raise
             if time.monotonic() > until:
                 raise DagsterError(f"{what} was not finished after {timeout:.0f} s: {seen}", fix="see Dagster's log")
             time.sleep(POLL_SECONDS)

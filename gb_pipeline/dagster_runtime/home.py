@@ -49,6 +49,7 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
     import dagster as dg
 
     from gb_pipeline.dagster_runtime.opening import open_home
+    from gb_pipeline.dagster_runtime.runs import fail_run
 
     with open_home(home) as instance:
         instance.all_instigator_state()
@@ -57,10 +58,11 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
         for name in _SINGLE_SLOT_POOLS:
             if name not in {limit.name for limit in limits}:
                 instance.event_log_storage.set_concurrency_slots(name, 1)
-        under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-        for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
-            instance.report_run_failed(run, "Its process is gone: Dagster was stopped while it ran.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        # Elsewhere, such as in a cluster, a run does not end with the processes of this machine.
+        if isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+            under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+            for run in instance.get_runs(dg.RunsFilter(statuses=under_way)):
+                fail_run(instance, run, "Its process is gone: Dagster was stopped while it ran.")
 
 
 def _instance_config(home: Path, config: Path | None) -> str:

@@ -9,13 +9,10 @@ and its instance is temporary. One code server is shared, or the daemon would lo
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,8 +22,12 @@ import yaml
 from gb_pipeline.dagster_runtime.client import LOCATION, Backfill, DagsterClient, DagsterError
 from gb_pipeline.dagster_runtime.event_log import BATCH_ENVIRONMENT
 from gb_pipeline.dagster_runtime.home import CONFIG, HOME, HomeLock, prepare_home
+from gb_pipeline.dagster_runtime.log_file import LogFile
 from gb_pipeline.dagster_runtime.opening import find_variables
+from gb_pipeline.dagster_runtime.processes import Patience
 from gb_pipeline.dagster_runtime.reload import PAGE
+from gb_pipeline.dagster_runtime.runs import RunNews
+from gb_pipeline.dagster_runtime.supervision import Supervisor
 from gb_pipeline.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -34,9 +35,7 @@ MODULE = "gb_pipeline.definitions"
 WEBSERVER = "gb_pipeline.dagster_runtime.webserver"
 OWN_DEFINITIONS = "definitions.py"
 _LOG = "dagster.log"
-_TAIL_LINES = 25
 _START_SECONDS = 180.0
-_STOP_SECONDS = 15.0
 _READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
   locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } }
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
@@ -61,10 +60,13 @@ class Stack:
         config: a dagster.yaml; the project's own if it has one, else the packaged one.
         environment: additional variables of the processes.
         read_only: the page and its API show everything and start, stop or change nothing; schedules and sensors go on.
+        on_event: told in one short line of each process that dies and is started again; the log has these lines too.
+        on_output: called with every line of the log.
+        patience: how often a process that dies is started again.
 
     Raises:
         ConfigError: another Dagster uses this home, or the port is taken.
-        DagsterError: a process ended or did not get ready; the message holds the end of the log.
+        DagsterError: a process did not get ready, or died again and again; notes of the error are the last lines of its output.
 
     Example:
         >>> with Stack(Path("demo")) as dagster:
@@ -81,6 +83,9 @@ class Stack:
         config: Path | None = None,
         environment: Mapping[str, str] | None = None,
         read_only: bool = False,
+        on_event: Callable[[str], None] | None = None,
+        on_output: Callable[[str], None] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Nothing is started yet."""
         project = project.resolve()
@@ -102,7 +107,8 @@ class Stack:
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._log = LogFile(self.log, echo=on_output)
+        self._supervisor = Supervisor(self.home, self._log, on_event, patience or Patience())
         self._lock = HomeLock(self.home)
         self.client = DagsterClient(self.url)
 
@@ -133,6 +139,9 @@ class Stack:
         self._lock.acquire(self.url)
         try:
             self._refuse_taken_port()
+            if problem := self._log.problem():
+                self._supervisor.say(f"{self.log} cannot be written, so there is no log: {problem}")
+            self._supervisor.start()
             prepare_home(self.home, self._config)
             self._environment |= find_variables(self.home)
             code = find_free_port()
@@ -141,7 +150,8 @@ class Stack:
             # The folder of gb.yaml is the working directory, so relative paths in it mean the same everywhere.
             self._launch("code server", "dagster", "code-server", "start", *target, "-h", HOST, "-p", str(code),
                          "--location-name", LOCATION)  # fmt: skip
-            self._wait("code server", lambda: _listens(code), on_wait)
+            self._wait("code server", lambda: listens(HOST, code), on_wait)
+            self._supervisor.watch_code_server("code server", f"{HOST}:{code}")
             entry = {"grpc_server": {"host": HOST, "port": code, "location_name": LOCATION}}
             self._workspace.write_text(yaml.safe_dump({"load_from": [entry]}), encoding="utf-8")
             page = ["-h", HOST, "-p", str(self.port), "-w", str(self._workspace), *self._page_options]
@@ -161,18 +171,16 @@ class Stack:
         self._wait("daemon", self._healthy, on_wait)
 
     def check(self) -> None:
-        """Raise DagsterError if one of the processes has ended."""
-        for name, process in self._processes.items():
-            if process.poll() is not None:
-                raise DagsterError(
-                    f"Dagster's {name} ended with code {process.returncode}:\n{self.tail()}", fix=f"see {self.log}"
-                )
+        """Start again what has died, and call runs failed whose process is gone; to be called about once a second.
 
-    def tail(self, lines: int = _TAIL_LINES) -> str:
-        """The end of the log."""
-        if not self.log.exists():
-            return ""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        Raises:
+            DagsterError: one of the processes died again and again.
+        """
+        self._supervisor.check()
+
+    def news(self) -> list[RunNews]:
+        """Runs that began or ended since the last call, oldest first."""
+        return self._supervisor.runs.news()
 
     def graphql(self, document: str, **variables: Any) -> dict[str, Any]:
         """See `DagsterClient.graphql`."""
@@ -186,24 +194,12 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, runs included; as often as one likes."""
-        # Who gives work first, who does it last.
-        running = list(reversed(self._processes.values()))
-        for process in running:
-            _signal(process, signal.SIGTERM)
-        until = time.monotonic() + _STOP_SECONDS
-        for process in running:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, until - time.monotonic()))
-        for process in running:
-            # The group outlives its leader where a run ignored the first request.
-            _signal(process, signal.SIGKILL)
-            process.wait()
-        self._processes.clear()
+        self._supervisor.stop()
         self.client.close()
         self._lock.release()
 
     def _refuse_taken_port(self) -> None:
-        if _listens(self.port):
+        if listens(HOST, self.port):
             raise ConfigError(
                 f"port {self.port} is taken by another program",
                 fix=f"choose another one, such as --port {find_free_port()}, or any free one with --port 0",
@@ -214,34 +210,22 @@ class Stack:
 
     def _launch(self, name: str, program: str, *arguments: str) -> None:
         command = [str(Path(sys.executable).parent / program), *arguments]
-        child = [sys.executable, "-m", "gb_pipeline.dagster_runtime.child_process", str(os.getpid())]
-        with self.log.open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [*child, *command],
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # A group of its own: Ctrl-C reaches us alone, and we end the children in order.
-                start_new_session=True,
-            )
+        self._supervisor.launch(name, command, folder=self.folder, environment=self._environment)
 
     def _wait(self, what: str, ready: Callable[[], bool], on_wait: Callable[[str], None] | None) -> None:
         until = time.monotonic() + _START_SECONDS
         while not ready():
-            self.check()
+            self._supervisor.expect_alive()
             if on_wait is not None:
                 on_wait(what)
             if time.monotonic() > until:
                 raise DagsterError(
-                    f"Dagster's {what} was not ready after {_START_SECONDS:.0f} s:\n{self.tail()}",
-                    fix=f"see {self.log}",
+                    f"Dagster's {what} was not ready after {_START_SECONDS:.0f} s", fix=f"see {self.log}"
                 )
             time.sleep(0.2)
 
     def _answers(self) -> bool:
-        if not _listens(self.port):
+        if not listens(HOST, self.port):
             return False
         entries = self.client.graphql(_READY)["workspaceOrError"].get("locationEntries", [])
         for entry in entries:
@@ -257,12 +241,8 @@ class Stack:
         return all(item["healthy"] for item in statuses if item["required"])
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-
-
-def _listens(port: int) -> bool:
+def listens(host: str, port: int) -> bool:
+    """Whether anybody listens on a port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex((HOST, port)) == 0
+        return probe.connect_ex((host, port)) == 0

@@ -39,8 +39,9 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_EN
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_START_TAG
 
 # Which retries a failed run gets; without it the daemon would start a run of ours again that it knows nothing of. By the other
-# one a schedule finds the runs that it has requested, and so the session that it is to go on from.
-from dagster._core.storage.tags import MAX_RETRIES_TAG, SCHEDULE_NAME_TAG
+# one a schedule finds the runs that it has requested, and so the session that it is to go on from. The last one is set on a
+# failed run that the daemon starts again: who says that a run failed says this too.
+from dagster._core.storage.tags import MAX_RETRIES_TAG, SCHEDULE_NAME_TAG, WILL_RETRY_TAG
 
 CHECKED_WITH = "1.13.27"
 
@@ -51,6 +52,7 @@ __all__ = [
     "RANGE_END_TAG",
     "RANGE_START_TAG",
     "SCHEDULE_NAME_TAG",
+    "WILL_RETRY_TAG",
     "AssetJob",
     "AssetMaterializationPlannedData",
     "AssetObservationData",

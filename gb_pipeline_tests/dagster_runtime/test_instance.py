@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -174,9 +173,6 @@ def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(proj
             Stack(project).start()
         with pytest.raises(DagsterError, match="refused the backfill"):
             stack.client.launch_backfill([["mine", "bars_1m", "NOBODY"]], ["2024-01-01"])
-        os.kill(processes_of(stack.home, "dagster-daemon")[0], signal.SIGKILL)
-        with pytest.raises(DagsterError, match="ended with code"):
-            wait_for(stack.check)  # type: ignore[arg-type]
 
     assert processes_of(stack.home) == []
     stack.stop()

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.dagster_runtime.runs import why_failed
 from gb_pipeline.orchestration.alerts.send import AlertError, beat, deliver, name_places
 from gb_pipeline.orchestration.alerts.state import WARNING, News, Sighting, find_news
 from gb_pipeline.orchestration.dataset_check import CHECK
@@ -99,7 +100,7 @@ def _finished_runs(instance: dg.DagsterInstance, since: float) -> Iterator[tuple
 
 
 def _look_at_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sighting:
-    problem = _why_failed(instance, run) if run.status is dg.DagsterRunStatus.FAILURE else ""
+    problem = why_failed(instance, run) if run.status is dg.DagsterRunStatus.FAILURE else ""
     return Sighting(_name_run(run), problem, f"/runs/{run.run_id}")
 
 
@@ -110,21 +111,6 @@ def _name_run(run: dg.DagsterRun) -> str:
     if run.asset_selection:
         return ", ".join(sorted({"/".join(key.path[:2]) for key in run.asset_selection})[:3])
     return run.job_name
-
-
-def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The last of a failed step's reasons, or what Dagster says of the run."""
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        event = entry.dagster_event
-        failure = event.step_failure_data if event is not None else None
-        if failure is not None and failure.error is not None:
-            error = failure.error
-            while error.cause is not None:
-                error = error.cause
-            return _one_line(error.message.partition(": ")[2] or error.message)
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
-        return _one_line(entry.user_message or "the run failed")
-    return "the run failed"
 
 
 def _look_at_checks(

@@ -1,0 +1,226 @@
+"""Every process of a running Dagster is killed as hard as can be, in the middle of a backfill, and `gb up` itself at last."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from gb_pipeline.dagster_runtime.client import Backfill, DagsterClient, DagsterError
+from gb_pipeline.lake.ledger import current
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.reading.lake import Lake
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
+]
+
+GB = [sys.executable, "-m", "gb_pipeline.cli"]
+SYMBOLS = ["LTC-USD", "BCH-USD"]
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 17)]
+PATIENCE = 150.0
+# Words of each process's command line.
+WEBSERVER, DAEMON, CODE_SERVER, DEFINITIONS, WORKER, GUARDIAN = (
+    "dagster-webserver", "dagster-daemon", "code-server", "dagster api grpc", "spawn_main", "guardian",
+)  # fmt: skip
+
+
+@dataclass
+class Up:
+    """A `gb up`, as a person starts it."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        with (self.folder / "said").open("ab") as said:
+            command = [*GB, "up", "--port", "0"]
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=said, stderr=subprocess.STDOUT)
+        self.wait(lambda: self.said.count("Ctrl-C stops everything") == self.said.count("Dagster: ") > self._starts)
+        self._starts += 1
+
+    _starts: int = 0
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "said").read_text(encoding="utf-8")
+
+    @contextmanager
+    def client(self) -> Iterator[DagsterClient]:
+        with DagsterClient(re.findall(r"Dagster: (\S+)", self.said)[-1]) as client:
+            yield client
+
+    def wait(self, what: Callable[[], object]) -> None:
+        until = time.monotonic() + PATIENCE
+        while not what():
+            assert self.process.poll() is None, f"gb up ended with {self.process.returncode}:\n{self.said}"
+            assert time.monotonic() < until, self.said
+            time.sleep(0.1)
+
+    def pids(self, word: str = "") -> set[int]:
+        """Everything that runs with this home and has this word in its command line."""
+        return {pid for pid, command in self._processes() if word in command and str(pid) != str(self.process.pid)}
+
+    def _processes(self) -> Iterator[tuple[int, str]]:
+        home = f"DAGSTER_HOME={self.folder / '.dagster'}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (entry / "cmdline").read_text(encoding="utf-8").replace("\0", " ")
+                if (
+                    home in (entry / "environ").read_bytes().split(b"\0")
+                    or f"{self.folder}/.dagster/guardian" in command
+                ):
+                    yield int(entry.name), command
+            except OSError:
+                continue
+
+    def kill(self, word: str) -> None:
+        """Kill one process, and wait until another one has taken its place."""
+        before = self.pids(word)
+        os.kill(max(before), signal.SIGKILL)
+        if word != WORKER:
+            self.wait(lambda: len(self.pids(word) - before) >= 1)
+
+    def runs(self) -> list[dict]:
+        document = "{ runsOrError(limit: 100) { ... on Runs { results { runId status jobName } } } }"
+        try:
+            with self.client() as client:
+                return client.graphql(document)["runsOrError"]["results"]
+        except DagsterError:
+            return []
+
+    def count(self, status: str) -> int:
+        return sum(run["status"] == status for run in self.runs())
+
+    def wait_for_a_run(self) -> None:
+        """Until some run is at work; or has been, which on a busy machine may be over before anybody looks."""
+        done = self.count("SUCCESS")
+        self.wait(lambda: (self.count("STARTED") and self.pids(WORKER)) or self.count("SUCCESS") > done)
+
+
+@dataclass
+class Aftermath:
+    """What is there after all of it."""
+
+    up: Up
+    backfill: Backfill
+    runs: list[dict]
+    left_by_the_killed_one: set[int]
+
+
+def write_project(folder: Path, url: str) -> Path:
+    source = {
+        "provider": "ccxt", "asset_class": "crypto", "start": DAYS[0], "end": "2024-01-17", "symbols": SYMBOLS,
+        "options": {"exchange": "coinbase", "base_url": url}, "partitions_per_run": 4, "rate_limit": {"calls": 12},
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": {"sim": source}}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def aftermath(market, tmp_path_factory) -> Iterator[Aftermath]:
+    up = Up(write_project(tmp_path_factory.mktemp("killed") / "project", market.url))
+    up.start()
+    try:
+        with up.client() as client:
+            backfill = client.launch_backfill([["sim", "bars_1m", symbol] for symbol in SYMBOLS], DAYS)
+        # Nothing is requested yet; a daemon that starts looks at once.
+        up.kill(DAEMON)
+        for victim in (WORKER, DEFINITIONS, WEBSERVER, CODE_SERVER, GUARDIAN, DAEMON):
+            up.wait_for_a_run()
+            up.kill(victim)
+        up.wait_for_a_run()
+        up.process.kill()
+        up.process.wait()
+        until = time.monotonic() + PATIENCE
+        while (left := up.pids()) and time.monotonic() < until:
+            time.sleep(0.1)
+        up.start()
+        with up.client() as client:
+            done = client.wait_backfill(backfill, timeout=PATIENCE)
+        up.wait(lambda: all(run["status"] in {"SUCCESS", "FAILURE"} for run in up.runs()))
+        yield Aftermath(up, done, up.runs(), left)
+    finally:
+        up.process.send_signal(signal.SIGINT)
+        up.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(market, tmp_path_factory) -> LakeStore:
+    folder = write_project(tmp_path_factory.mktemp("undisturbed") / "project", market.url)
+    command = [*GB, "fetch", "sim", "--start", DAYS[0], "--end", "2024-01-17"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return LakeStore.at(folder / "data")
+
+
+def test_every_day_is_there_in_the_end(aftermath):
+    assert (aftermath.backfill.status, aftermath.backfill.failed) == ("COMPLETED_SUCCESS", 0), aftermath.up.said
+    assert aftermath.backfill.materialized == len(SYMBOLS) * len(DAYS)
+
+
+def test_the_lake_is_the_one_that_nobody_disturbed(aftermath, undisturbed):
+    killed = LakeStore.at(aftermath.up.folder / "data")
+
+    def sessions(store: LakeStore) -> pl.DataFrame:
+        rows = current(store.tables).select("source", "symbol", "resolution", "session", "fingerprint")
+        return rows.sort("symbol", "session")
+
+    assert sessions(killed).height == len(SYMBOLS) * len(DAYS)
+    assert sessions(killed).equals(sessions(undisturbed))
+    bars = Lake(killed).bars(SYMBOLS, "1m", source="sim")
+    assert bars.height == bars.select("symbol", "timestamp").n_unique() == len(SYMBOLS) * len(DAYS) * 1440
+
+
+def test_no_run_is_left_at_work_and_what_was_killed_was_started_again(aftermath):
+    statuses = [run["status"] for run in aftermath.runs if run["jobName"] == "__ASSET_JOB"]
+
+    assert set(statuses) == {"SUCCESS", "FAILURE"}
+    assert statuses.count("SUCCESS") == len(DAYS) / 4
+    # The worker's run; and what ran when everything was killed.
+    assert 2 <= statuses.count("FAILURE") <= 4
+
+
+def test_nothing_outlives_a_gb_up_that_was_killed(aftermath):
+    assert aftermath.left_by_the_killed_one == set()
+
+
+@pytest.mark.parametrize("name", ["daemon", "code server", "webserver"])
+def test_each_death_is_one_short_line(aftermath, name):
+    lines = [line for line in aftermath.up.said.splitlines() if f" {name} died" in line]
+
+    assert len(lines) == {"daemon": 2, "code server": 2, "webserver": 1}[name], aftermath.up.said
+    for line in lines:
+        assert re.fullmatch(
+            rf"\S+ {name} died after \d+ s \(SIGKILL: out of memory\?\); started again in \d+ s, see the log", line
+        )
+    log = (aftermath.up.folder / ".dagster" / "dagster.log").read_text(encoding="utf-8")
+    assert log.count(f"gb: {name} died") == len(lines)
+
+
+def test_each_run_is_one_line_with_what_came_of_it(aftermath):
+    said = aftermath.up.said
+
+    assert re.search(r"run \w{8} done in \d+ s: sim/bars_1m, 2 series, 2024-01-01..2024-01-04\n", said)
+    assert re.search(r"run \w{8} FAILED.*: sim/bars_1m, 2 series, 2024-01-\d\d..2024-01-\d\d, is started again\n", said)
+    assert "elemetry" not in said
+    assert max(len(line) for line in said.splitlines()) < 200
+
+
+def test_the_log_has_no_endless_lines(aftermath):
+    log = (aftermath.up.folder / ".dagster" / "dagster.log").read_text(encoding="utf-8")
+
+    assert max(len(line) for line in log.splitlines()) <= 1000
+    assert "\x1b" not in log
