@@ -247,6 +247,48 @@ def test_a_clock_that_is_set_back_brings_neither_a_storm_nor_a_standstill(
     assert asked == 2  # at once, as nobody knows when it was, and after the second wait
 
 
+@pytest.mark.parametrize(
+    ("calendar", "resolution"),
+    [
+        ("XNYS", Resolution.HOUR),
+        ("XNYS", Resolution.DAY),
+        ("CMES", Resolution.HOUR),
+        ("FX", Resolution.DAY),
+        ("XTKS", Resolution.HOUR),
+    ],
+)
+def test_every_session_counts_for_itself_on_every_calendar_over_summer_time_half_days_and_listings(
+    store: LakeStore, clock: SetClock, calendar: str, resolution: Resolution
+) -> None:
+    # Summer time ends, Thanksgiving, and the half day after it; nobody answers.
+    chosen = SourceSettings.model_validate(
+        {
+            "name": "away", "provider": "ccxt", "options": {"exchange": "binance", "base_url": "http://127.0.0.1:9"},
+            "asset_class": "crypto", "calendar": calendar, "start": "2024-10-24", "end": "2024-12-03", "retries": 0,
+            "symbols": [BTC, {"code": ETH, "listed_from": "2024-10-30", "listed_until": "2024-11-29"}],
+        }
+    )  # fmt: skip
+    clock.now = at("2024-12-10T12:00:00")
+    days = (date(2024, 10, 25), date(2024, 10, 28), date(2024, 11, 1), date(2024, 11, 4), date(2024, 11, 28))
+    known = chosen.rules(resolution).calendar.sessions(chosen.start, date(2024, 12, 3))
+    sessions = [day for day in known if day in (*days, date(2024, 11, 29), date(2024, 12, 2))]
+    symbols = chosen.instruments
+    for session in sessions:
+        jobs = [Job(symbol, session, session + DAY) for symbol in symbols]
+        ingest(store, chosen, resolution, jobs, run_id=f"daily {session}")
+
+    def attempts() -> dict[tuple[str, date], int]:
+        items = find_open_work(store, chosen, resolution, symbols, HEALING).items
+        return {(code, session): count for code, session, count in items.select("symbol", "session", "attempts").rows()}
+
+    listed = [day for day in sessions if date(2024, 10, 30) <= day < date(2024, 11, 29)]
+    assert attempts() == {(BTC, day): 1 for day in sessions} | {(ETH, day): 1 for day in listed}
+    clock.now += 2 * HOUR
+    again = next(day for day in sessions if day >= date(2024, 11, 1))
+    ingest(store, chosen, resolution, [Job(symbols[0], again, again + DAY)], run_id="again")
+    assert {place for place, count in attempts().items() if count == 2} == {(BTC, again)}
+
+
 class Day:
     """One step of a life: how long until somebody looks again, whether the vendor is well, and whether the asker dies."""
 
