@@ -290,8 +290,8 @@ class Page:
                 assert "error" not in answer, answer
                 return answer["result"]
 
-    async def open(self, url: str) -> None:
-        size = {"width": 1600, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    async def open(self, url: str, width: int = 1600, height: int = 1000) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         await self._call("Emulation.setDeviceMetricsOverride", **size)
         await self._call("Page.navigate", url=url)
 
@@ -328,6 +328,33 @@ class Page:
             assert time.monotonic() < limit, f"a click on {word!r} brings up no {until}"
             await self.evaluate(f"{element}?.click()")
             await asyncio.sleep(0.4)
+
+    async def press(self, word: str, *shows: str, within: str = "body", seconds: float = 60) -> str:
+        """Click once, as a person does: the first element that shows this text and can be clicked, as soon as it is there.
+
+        Args:
+            word: the whole text of the element.
+            shows: what the page shows then.
+            within: CSS selector of the part of the page to look in.
+            seconds: how long each of both may take.
+
+        Returns:
+            The page's text after it.
+        """
+        click = f"""(() => {{
+            const says = item => item.innerText?.trim() == {word!r};
+            const all = [...document.querySelectorAll({within!r})].flatMap(part => [...part.querySelectorAll('*')]);
+            const found = all.find(item => says(item) && ![...item.children].some(says)
+                && item.offsetParent && !item.closest('[disabled], [aria-disabled=true]'));
+            found?.scrollIntoView({{block: 'nearest'}});
+            found?.click();
+            return !!found;
+        }})()"""
+        until = time.monotonic() + seconds
+        while not await self.evaluate(click):
+            assert time.monotonic() < until, f"nothing to click says {word!r}: {(await self.text())[:1500]}"
+            await asyncio.sleep(0.2)
+        return await self.text_with(*shows, seconds=seconds)
 
     async def picture(self, path: Path) -> None:
         answer = await self._call("Page.captureScreenshot", format="png")
