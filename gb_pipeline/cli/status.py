@@ -15,6 +15,7 @@ from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings
     from gb_pipeline.reading.lake import Lake
 
 _HEADINGS = ("series", "", "bars", "missing", "open", "first", "last", "behind", "size")
@@ -64,6 +65,12 @@ def status(
         ),
     ] = False,
     sort: Annotated[Order, typer.Option(help="What to sort by; by default the name.")] = Order.NAME,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="A heat map instead: a line per symbol, a column per session.")
+    ] = False,
+    scorecard: Annotated[
+        bool, typer.Option("--scorecard", help="A line per source instead: how complete, true and fast it is.")
+    ] = False,
     as_of: AsOf = None,
     config: Config = None,
     lake: LakeFolder = None,
@@ -77,6 +84,8 @@ def status(
     """
     moment = parse_moment(as_of)
     opened_lake = open_lake_if_any(config, lake)
+    if plot or scorecard:
+        return _show_sources(opened_lake, names or [], project_of(opened_lake, config), plot=plot, as_json=as_json)
     rows = read_completeness(opened_lake, project_of(opened_lake, config), moment)
     if names:
         known: dict[str, list[str]] = {}
@@ -110,6 +119,30 @@ def status(
         note(f"all {everything:,} series are complete" if everything > 1 else "it is complete")
     else:
         note("nothing is stored yet, and gb.yaml names no series" if moment is None else "nothing was known then")
+    return ExitCode.OK
+
+
+def _show_sources(
+    lake: Lake | None, names: Sequence[str], settings: Settings | None, *, plot: bool, as_json: bool
+) -> int:
+    """The heat map or the scorecard of what the names mean."""
+    from gb_pipeline.cli.source_views import print_heat_maps, print_scorecard
+
+    if lake is None:
+        note("nothing is stored yet")
+        return ExitCode.OK
+    known: dict[str, list[str]] = {}
+    for source, symbol in lake.symbols().select("source", "symbol").unique().sort("source", "symbol").rows():
+        known.setdefault(source, []).append(symbol)
+    for source, own in (settings.sources if settings is not None else {}).items():
+        # What gb.yaml wants and nobody has fetched has a line as well.
+        if source in known:
+            known[source] = sorted({*known[source], *(symbol.code for symbol in own.instruments)})
+    chosen = select(names, known, "the lake")
+    if plot:
+        print_heat_maps(lake, chosen, as_json=as_json)
+    else:
+        print_scorecard(lake, list(chosen), as_json=as_json)
     return ExitCode.OK
 
 

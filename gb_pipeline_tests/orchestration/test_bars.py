@@ -165,6 +165,11 @@ def test_a_run_says_what_the_dataset_holds_by_then(build_bench):
     shown = bench.metadata("sim/bars_1m")
     assert (shown["series"], shown["dagster/row_count"]) == (2, 2 * 3 * 1440)
     assert shown["dagster/uri"].endswith("lake/bars_1m")
+    assert shown["coverage"].startswith("![coverage](data:image/png;base64,")
+    assert "BTC-USDT (top) to ETH-USDT, 2024-01-01 (left) to 2024-01-03" in shown["coverage"]
+    card = {row.data["measure"]: row.data["value"] for row in shown["scorecard"].records}
+    assert (card["series"], card["sessions"], card["complete"]) == ("2", "6", "1")
+    assert card["calls"] == str(fetches.read(bench.store.tables)["calls"].sum())
 
 
 @pytest.mark.parametrize("hole", [False, True])

@@ -16,6 +16,7 @@ from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
 from gb_pipeline.orchestration.dataset_check import CHECK, DESCRIPTION, Findings
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.orchestration.source_page import describe_source
 from gb_pipeline.orchestration.unstored import find_unstored
 from gb_pipeline.quality.gaps import OPEN_REASONS
 
@@ -113,6 +114,7 @@ def describe_dataset(
             "files": files.height,
             "bytes": int(files["size"].sum()),
             "table_version": table.version,
+            **describe_source(store, group),
         },
     )
 

@@ -1,0 +1,69 @@
+"""This module draws what a dataset's page shows of its source: a heat map of what is stored, and its scorecard."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import dagster as dg
+
+from gb_pipeline.errors import GbError
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.orchestration.outcome import build_table
+from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.reading.heat_map import Cell, HeatMap, read_heat_map
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline.reading.png import encode_png
+from gb_pipeline.reading.scorecard import read_scorecard
+
+# The whole of a long history is in `gb status --plot`: events are kept for ever.
+_DAYS = 365
+_COLOURS = {
+    Cell.NEVER: "#d9dce1",
+    Cell.NO_SESSION: "#ffffff",
+    Cell.COMPLETE: "#2ca66f",
+    Cell.EXPLAINED: "#a5d8bd",
+    Cell.OPEN: "#f0b429",
+    Cell.NOT_STORED: "#c8322b",
+}
+_MEANINGS = {
+    Cell.COMPLETE: "green: complete",
+    Cell.EXPLAINED: "light green: bars are missing for a reason",
+    Cell.OPEN: "yellow: bars are missing, and nothing explains it",
+    Cell.NOT_STORED: "red: failed or refused",
+    Cell.NEVER: "grey: never fetched",
+}
+_WIDTH, _HEIGHT, _LARGEST = 900, 600, 16
+
+
+def describe_source(store: LakeStore, group: SeriesGroup) -> dict[str, Any]:
+    """Metadata `coverage` (a picture) and `scorecard` (a table) of a group; what cannot be read is said, and fails nothing."""
+    lake = Lake(store)
+    try:
+        picture = read_heat_map(
+            lake, group.source.name, group.resolution, [item.code for item in group.symbols.values()], days=_DAYS
+        )
+        card = read_scorecard(lake, group.source.name, days=_DAYS, compare=False)
+    except GbError as error:
+        # The bars are stored, and the run has to say so.
+        return {"coverage": f"cannot be drawn: {error.what}"}
+    found: dict[str, Any] = {} if picture is None else {"coverage": dg.MetadataValue.md(_draw(picture))}
+    rows = card.filter(card["resolution"] == group.resolution.value).drop("source", "resolution").to_dicts()
+    if rows:
+        found["scorecard"] = build_table([{"measure": name, "value": _write(value)} for name, value in rows[0].items()])
+    return found
+
+
+def _draw(picture: HeatMap) -> str:
+    """Markdown: the picture with what its axes and colours mean."""
+    scale = max(1, min(_LARGEST, _WIDTH // len(picture.rows[0]), _HEIGHT // len(picture.rows)))
+    png = encode_png(picture.rows, [_COLOURS[cell] for cell in Cell], scale=scale)
+    counts = [f"{_MEANINGS[cell]} ({picture.counts[cell]:,})" for cell in _MEANINGS if picture.counts[cell]]
+    axes = (
+        f"{picture.symbols[0]} (top) to {picture.symbols[-1]}, {picture.sessions[0]} (left) to {picture.sessions[-1]}"
+    )
+    return f"![coverage](data:image/png;base64,{b64encode(png).decode()})\n\n{axes}. Sessions: {'; '.join(counts)}."
+
+
+def _write(value: object) -> str:
+    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
