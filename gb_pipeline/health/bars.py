@@ -92,8 +92,9 @@ def find_refused(state: ProjectState) -> HealthResult:
     over = shares.filter(pl.col("share") > budget)
     rows = int((over if over.height else shares)["waiting"].sum())
     if over.is_empty():
+        waits = "1 refused row waits" if rows == 1 else f"{rows:,} refused rows wait"
         return HealthResult(
-            name, State.OK, f"{rows:,} refused rows wait for a decision, within the budget of {budget:.2%}",
+            name, State.OK, f"{waits} for a decision, within the budget of {budget:.2%}",
             counts={"waiting": rows}, sample=shares.head(SAMPLE),
         )  # fmt: skip
     worst = over.row(0, named=True)

@@ -80,8 +80,12 @@ def examine(state: ProjectState, names: Iterable[str] = ()) -> Iterator[HealthRe
 
 
 def examine_one(state: ProjectState, name: str, look: Callable[[ProjectState], HealthResult]) -> HealthResult:
-    """Run one check; an error of ours is its result."""
+    """Run one check; an error of ours, or of the disk, is its result."""
     try:
         return look(state)
     except GbError as error:
         return HealthResult(name, State.FAIL, f"it cannot be told: {error.what}", 1, advice=error.fix)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        problem = f"it cannot be told: {place}{error.strerror or error}"
+        return HealthResult(name, State.FAIL, problem, 1, repair="gb doctor")

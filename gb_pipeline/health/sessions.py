@@ -14,6 +14,7 @@ import polars as pl
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import SAMPLE, HealthResult, State
 from gb_pipeline.ingest.backlog import Backlog, Why
+from gb_pipeline.ingest.open_work import find_open_work
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.report import SessionStatus
@@ -115,10 +116,24 @@ def find_failed(state: ProjectState) -> HealthResult:
         + ", ".join(parts),
         rows.height,
         {"failed": failed, "refused": refused},
-        rows.sort("session", *_SERIES, descending=[True, False, False, False]).head(SAMPLE),
+        _with_messages(state, rows.sort("session", *_SERIES, descending=[True, False, False, False]).head(SAMPLE)),
         _update(rows["source"]),
         advice,
     )
+
+
+def _with_messages(state: ProjectState, rows: pl.DataFrame) -> pl.DataFrame:
+    """Some failed sessions with what the vendor or the rules said last, where that is on record."""
+    keys = [*_SERIES, "session"]
+    parts = [pl.DataFrame(schema={**{name: rows.schema[name] for name in keys}, "message": pl.String()})]
+    for item in state.backlogs.found:
+        mine = (pl.col("source") == item.source.name) & (pl.col("resolution") == item.resolution.value)
+        if rows.filter(mine).is_empty():
+            continue
+        work = find_open_work(state.store, item.source, item.resolution, item.symbols, state.settings.healing).items
+        named = [pl.lit(item.source.name).alias("source"), pl.lit(item.resolution.value).alias("resolution")]
+        parts.append(work.with_columns(named).select(*keys, "message"))
+    return rows.join(pl.concat(parts).unique(keys), on=keys, how="left", maintain_order="left")
 
 
 def find_open_gaps(state: ProjectState) -> HealthResult:

@@ -109,6 +109,7 @@ def test_failed_sessions_are_fetched_again(gb: Gb, look: Look, vendor: Simulatio
     found = look("failed_sessions")
     assert (found["state"], found["counts"]) == ("fail", {"failed": 3, "refused": 0})
     assert {row["symbol"] for row in found["sample"]} == {"ETH-USDT"}
+    assert all("HTTP 404" in row["message"] for row in found["sample"])
     vendor.reset()
     repair(gb, found)
     assert look("failed_sessions")["state"] == "ok"
@@ -318,6 +319,15 @@ def test_red_partitions_are_fetched_again_also_where_an_older_fetch_is_stored(
     vendor.reset()
     repair(gb, found)
     assert look("failed_partitions")["state"] == "ok"
+
+
+def test_a_history_of_dagster_that_cannot_be_read_is_a_failure_and_no_end(gb: Gb, configure: Configure) -> None:
+    home = ensure_home(configure())
+    (home / "history" / "runs" / "index.db").write_bytes(b"this is no database" * 1000)
+    found = {item["check"]: item for item in gb("health", "--json").json}
+    assert found["disk"]["state"] == "ok"
+    for name in DAGSTER_CHECKS:
+        assert (found[name]["state"], "gb adopt" in found[name]["advice"]) == ("fail", True)
 
 
 def test_limits_of_the_machine_are_told(gb: Gb, look: Look, configure: Configure) -> None:

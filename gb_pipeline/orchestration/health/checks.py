@@ -6,11 +6,13 @@ What Dagster keeps of partitions is taken from its own cache (`dagster_runtime.s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
 import polars as pl
 
+from gb_pipeline.dagster_runtime.client import DagsterError
 from gb_pipeline.dagster_runtime.home import has_home
 from gb_pipeline.health.checkup import examine_one
 from gb_pipeline.health.project_state import ProjectState
@@ -125,7 +127,14 @@ def examine_dagster(
             for name in chosen:
                 yield HealthResult(name, State.SKIPPED, "Dagster was never started here")
             return
-        with open_instance(state.settings) as own:
+        with ExitStack() as opened:
+            try:
+                with _readable():
+                    own = opened.enter_context(open_instance(state.settings))
+            except DagsterError as error:
+                for name in chosen:
+                    yield HealthResult(name, State.FAIL, error.what, 1, advice=error.fix)
+                return
             yield from examine_dagster(state, chosen, own)
         return
     known: list[Shown] = []
@@ -133,10 +142,25 @@ def examine_dagster(
     def look(check: DagsterCheck) -> Callable[[ProjectState], HealthResult]:
         def with_shown(state: ProjectState) -> HealthResult:
             if not known:
-                known.append(compare_with_lake(state, instance))
+                with _readable():
+                    known.append(compare_with_lake(state, instance))
             return check.look(known[0])
 
         return with_shown
 
     for name in chosen:
         yield examine_one(state, name, look(DAGSTER_CHECKS[name]))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """An error of Dagster's database as one that says what to do."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise DagsterError(
+            f"Dagster's history cannot be read: {' '.join(str(error).split())[:200]}",
+            fix="nothing of the lake is lost: put the instance's database back, or move `.dagster` away and run `gb adopt`",
+        ) from error
