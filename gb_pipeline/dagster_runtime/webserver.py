@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gb_pipeline.dagster_runtime.ended_partitions import list_ended_partitions_from_their_end
 from gb_pipeline.dagster_runtime.page_corrections import CORRECTIONS, corrected_scripts
 
 
@@ -72,6 +73,7 @@ def main() -> None:
     def build_middleware(self: DagsterWebserver[Any, Any]) -> list[Middleware]:
         return [*build(self), Middleware(CorrectedScripts, scripts=scripts)]
 
+    list_ended_partitions_from_their_end()
     DagsterWebserver.build_middleware = build_middleware  # type: ignore[method-assign]
     run_webserver()  # type: ignore[no-untyped-call]
 

@@ -65,6 +65,15 @@ async def test_a_red_day_says_why_on_its_page_on_that_of_its_series_and_in_the_r
     assert "No metadata entries" not in day
 
 
+async def test_the_plots_of_a_source_that_ended_have_its_days(settled, browser, screenshots):
+    async with browser() as page:
+        await page.open(f"{settled.stack.url}/assets/sim/bars_1m/SOL-USDT?view=overview")
+        await page.text_with("vendor_bytes", "Row count")
+        await page.click("Plots", until="canvas")
+        await page.text_with("quarantined", "vendor_bytes", "latency_ms")
+        await page.picture(screenshots / "plots.png")
+
+
 async def test_a_backtest_shows_its_equity(settled, browser, screenshots):
     async with browser() as page:
         await page.open(f"{settled.stack.url}/assets/sim/moving_average/BTC-USDT?view=partitions&partition=2024-01-30")
