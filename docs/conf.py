@@ -48,7 +48,7 @@ external_toc_path = "_toc.yml"
 copybutton_exclude = ".linenos, .gp, .go"
 autodoc_default_options = {
     "members": True,
-    "inherited-members": "str,Enum,BaseModel,Exception,BaseException,tuple,Protocol",
+    "inherited-members": "str,Enum,BaseModel,GbError,Exception,BaseException,tuple,Protocol",
 }
 
 # Docstrings write names in single backticks: a link where this site has the name, and code in any case.

@@ -42,7 +42,7 @@ class Symbol:
     """An instrument under its canonical code.
 
     Args:
-        code: upper-case ASCII letters, digits and `. - _`, at most 64 characters: `AAPL`, `BTC-USDT`, `EUR-USD`,
+        code: upper-case ASCII letters, digits and ``. - _``, at most 64 characters: `AAPL`, `BTC-USDT`, `EUR-USD`,
             `BTC-USDT-PERP`, `ESZ26`, `AAPL260116C00190000`.
         asset_class: the kind of instrument.
         exchange: where it is listed, `XNYS` or `binance`; empty where that is not known or does not matter.
