@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gb_pipeline.lake.restore_test import read_restore, record_restore, try_restore
+from gb_pipeline.lake.store import LakeStore
 from gb_pipeline_tests.cli.console import PROJECT, Gb
 from gb_pipeline_tests.faults.test_surroundings import in_namespace
 from gb_pipeline_tests.s3.store import Store, running_store
@@ -68,6 +70,18 @@ def test_a_backup_says_what_it_copied_and_a_restore_brings_it_back(
     assert gb("verify").code == 0
     # It is a lake again, which can be written.
     assert gb("fetch", "sim", "BTC-USDT", "--end", "2024-01-02").code == 0
+
+
+def test_a_backup_in_a_bucket_is_restored_to_see_whether_it_can_be(gb: Gb, lake: Path, reached: Store) -> None:
+    place = str(reached.bucket())
+    assert gb("backup", place).code == 0
+    store = LakeStore.at(lake)
+    record = try_restore(store, LakeStore.at(place), most_bytes=10**9, seed="any")
+    assert (record.place, record.problems) == (place, 0)
+    assert record.sessions > 0
+    assert record.fingerprint == gb("fingerprint", "--json").json["fingerprint"]
+    record_restore(store.storage, record)
+    assert read_restore(store.storage) == record
 
 
 def test_what_a_copy_would_harm_is_refused(gb: Gb, lake: Path, tmp_path: Path) -> None:
