@@ -43,7 +43,7 @@ def healing(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """List what is asked for again by itself, and what was given up.
+    """List sessions that healing asks for again, or gave up.
 
     Sessions that failed, were refused or have gaps that nothing explains, of what somebody has fetched: since when, how often
     they were asked for, and when next. Dagster asks while it runs (`gb up`), with the waits of `healing` in gb.yaml. --retry

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def health(checks: CheckNames = None, config: Config = None, as_json: Json = False) -> int:
-    """Check that the lake is well: complete, fresh, verified and cared for.
+    """Check that the lake is complete, fresh and cared for.
 
     Looks at the operation, as `gb doctor` looks at the set-up: sessions that are missing or failed, old gaps, restatements and
     refused rows above their budgets, compaction, the last verification, the catalog, vendors' quotas, the disk, and whether Dagster

@@ -150,7 +150,7 @@ def test_backtests_stand_beside_what_the_package_has_and_are_the_only_assets_wit
         spec.key.path[-1] for spec in specs
     }
     sensors = {item.name for item in project.definitions.get_repository_def().sensor_defs}
-    assert sensors == {"backtests_follow_the_bars", "catalog_follows_the_lake", "compaction"}
+    assert sensors == {"backtests_follow_the_bars", "catalog_follows_the_lake", "compaction", "sim_bars_1m_healing"}
 
 
 def test_the_newest_days_backtests_are_one_run_of_all_symbols(project: Bench) -> None:
