@@ -33,7 +33,7 @@ DAYS = [f"2024-01-{day:02d}" for day in range(1, 17)]
 PATIENCE = 150.0
 # Words of each process's command line.
 WEBSERVER, DAEMON, CODE_SERVER, DEFINITIONS, WORKER, GUARDIAN = (
-    "dagster-webserver", "dagster-daemon", "code-server", "dagster api grpc", "spawn_main", "guardian",
+    "dagster_runtime.webserver", "dagster-daemon", "code-server", "dagster api grpc", "spawn_main", "guardian",
 )  # fmt: skip
 
 
@@ -88,6 +88,7 @@ class Up:
 
     def kill(self, word: str) -> None:
         """Kill one process, and wait until another one has taken its place."""
+        self.wait(lambda: self.pids(word))
         before = self.pids(word)
         os.kill(max(before), signal.SIGKILL)
         if word != WORKER:
