@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from gb_pipeline.dagster_runtime.client import Backfill, DagsterClient, DagsterE
 from gb_pipeline.lake.ledger import current
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline_tests.faults.test_surroundings import in_namespace
 
 pytestmark = [
     pytest.mark.e2e,
@@ -225,3 +227,15 @@ def test_the_log_has_no_endless_lines(aftermath):
 
     assert max(len(line) for line in log.splitlines()) <= 1000
     assert "\x1b" not in log
+
+
+def test_a_backfill_goes_on_once_a_full_disk_under_the_home_has_room_again(market, tmp_path):
+    folder, project = tmp_path / "disk", write_project(tmp_path / "project", market.url)
+    said = in_namespace(
+        folder, 'mount -t tmpfs -o size=24m tmpfs "$0"', "-m", "gb_pipeline_tests.faults.full_instance",
+        str(folder), str(project),
+    )  # fmt: skip
+    found = ast.literal_eval(said.splitlines()[-1])
+
+    assert (found["backfill"], found["materialized"]) == ("COMPLETED_SUCCESS", 2 * 8)
+    assert "FAILURE" in found["runs"], "the disk was never full for a run"
