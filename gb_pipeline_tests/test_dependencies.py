@@ -34,7 +34,13 @@ BROUGHT_ALONG = {
     "starlette": "dagster-webserver",
 }
 # Imported by what looks first whether it is installed, or because a dagster.yaml names it.
-OPTIONAL = {"dagster-postgres": "postgres", "pyiceberg": "iceberg"}
+OPTIONAL = {
+    "dagster-postgres": "postgres",
+    "pyiceberg": "iceberg",
+    "celery": "celery",
+    "dagster-celery": "celery",
+    "redis": "celery",
+}
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {
     "pytest-asyncio": "the plugin behind `asyncio_mode`",

@@ -50,6 +50,7 @@ STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "p
 MEASURE = {
     "catalog/projection.py": "how long a refresh took",
     "cli/bucket_checks.py": "latency of an object store",
+    "dagster_runtime/celery_launcher.py": "how long a run may take to end once it is cancelled",
     "dagster_runtime/client.py": "how long to wait for a run",
     "dagster_runtime/guardian.py": "how long processes may take to end",
     "dagster_runtime/processes.py": "how long a process lived, and when it is started again",

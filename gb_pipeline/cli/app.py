@@ -50,6 +50,7 @@ from gb_pipeline.cli import (
     update,
     vacuum,
     verify,
+    worker,
 )
 from gb_pipeline.cli.output import ExitCode, exit_code, print_error
 from gb_pipeline.errors import GbError
@@ -68,6 +69,7 @@ app = typer.Typer(
 for module in (
     demo,
     up,
+    worker,
     init,
     symbols,
     fetch,

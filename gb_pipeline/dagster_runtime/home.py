@@ -68,14 +68,19 @@ def prepare_home(home: Path, config: Path | None = None) -> None:
 def _instance_config(home: Path, config: Path | None) -> str:
     """The text of an instance's dagster.yaml: a storage that it does not name is SQLite, with our event log."""
     text = config.read_text(encoding="utf-8") if config is not None else read_template()
-    named = yaml.safe_load(text) or {}
-    if not isinstance(named, dict) or not _STORAGES.isdisjoint(named):
+    if names_storage(text):
         return text
     from gb_pipeline.dagster_runtime.event_log import event_log_settings
 
     # What is not named beside it is what Dagster has by default.
     event_log = yaml.safe_dump({"event_log_storage": event_log_settings(home)}, sort_keys=False)
     return f"{text.rstrip()}\n\n{event_log}"
+
+
+def names_storage(text: str) -> bool:
+    """Whether the text of a dagster.yaml says where history is kept; where it does not, that is the instance's folder."""
+    named = yaml.safe_load(text) or {}
+    return not isinstance(named, dict) or not _STORAGES.isdisjoint(named)
 
 
 def has_home(project: Path) -> bool:

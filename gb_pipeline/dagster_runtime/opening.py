@@ -19,6 +19,7 @@ from gb_pipeline.dagster_runtime.client import DagsterError
 from gb_pipeline.errors import ConfigError, GbError
 
 CONFIG = "dagster.yaml"
+_LONGEST = 300
 _EXTRAS = {"dagster_postgres": "postgres", "dagster_aws": "s3", "dagster_celery": "celery"}
 
 
@@ -31,7 +32,7 @@ def open_home(home: Path) -> Iterator[dg.DagsterInstance]:
             looks for it in the environment, so it is put there.
 
     Raises:
-        ConfigError: a variable is unset, or a package that dagster.yaml names is not installed.
+        ConfigError: a variable is unset, a package that dagster.yaml names is not installed, or it says what Dagster does not know.
         DagsterError: the database does not answer.
 
     Example:
@@ -42,6 +43,8 @@ def open_home(home: Path) -> Iterator[dg.DagsterInstance]:
     os.environ.update(find_variables(home))
     try:
         instance = dg.DagsterInstance.from_config(str(home))
+        # Loaded by who asks for it first: that would be the daemon, with the first run.
+        _ = instance.run_launcher
     except Exception as error:
         if (told := _explain(error)) is None:
             raise
@@ -91,6 +94,11 @@ def _explain(error: BaseException | None) -> GbError | None:
             extra = _EXTRAS.get(missing)
             fix = f'pip install "gb_pipeline[{extra}]"' if extra else "install it beside gb_pipeline"
             return ConfigError(f"dagster.yaml names {missing}, which is not installed", fix=fix)
+        if isinstance(error, ConfigError):
+            return error
+        if isinstance(error, dg.DagsterInvalidConfigError) and error.__cause__ is None:
+            said = "; ".join(" ".join(item.message.split()) for item in error.errors)
+            return ConfigError(f"dagster.yaml cannot be used: {said[:_LONGEST]}", fix="correct it")
         if isinstance(error, DBAPIError):
             # The first line of what the driver said, which holds no password.
             reason = str(error.orig).strip().split("\n")[0]

@@ -20,6 +20,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 # checks of a partition only once: the second result of the same check is refused by a constraint of the database.
 from dagster._core.events import AssetMaterializationPlannedData, AssetObservationData, StepMaterializationData
 
+# What a launcher of runs is given, and what it answers when Dagster's monitoring asks it; see `celery_launcher`.
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+
 # The event log of an instance on disk, whose methods open a connection for each statement; see `event_log`.
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
@@ -43,6 +46,9 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_
 # failed run that the daemon starts again: who says that a run failed says this too.
 from dagster._core.storage.tags import MAX_RETRIES_TAG, SCHEDULE_NAME_TAG, WILL_RETRY_TAG
 
+# What dagster.yaml says of a class that it names, handed on as it is; and what a launcher sends to a worker, read.
+from dagster._serdes import ConfigurableClassData, unpack_value
+
 CHECKED_WITH = "1.13.27"
 
 __all__ = [
@@ -56,9 +62,14 @@ __all__ = [
     "AssetJob",
     "AssetMaterializationPlannedData",
     "AssetObservationData",
+    "CheckRunHealthResult",
     "CheckTarget",
+    "ConfigurableClassData",
+    "LaunchRunContext",
     "SqliteEventLogStorage",
     "StepMaterializationData",
+    "WorkerStatus",
     "create_engine",
     "get_and_update_asset_status_cache_value",
+    "unpack_value",
 ]
