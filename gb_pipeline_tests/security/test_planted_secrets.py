@@ -14,7 +14,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ class Played:
     run_configs: str
     steps: dict[str, str]
     messages: list[str]
+    commands: set[str]
 
 
 def project(folder: Path, url: str) -> None:
@@ -181,7 +182,8 @@ def by_dagster(
         assets = [[f"{p}_{origin}", "bars_1m", symbol] for p in KEYED for origin, (_, symbol) in ORIGINS.items()]
         wanted = stack.client.launch_backfill(assets, [DAY])
         stack.start_daemon()
-        backfill = stack.wait_backfill(wanted, timeout=300)
+        commands: set[str] = set()
+        backfill = stack.wait_backfill(wanted, lambda _: commands.update(list_commands()), timeout=300)
         variables = stack.graphql(
             '{ utilizedEnvVarsOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName:'
             ' "gb_pipeline"}) { ... on EnvVarWithConsumersList { results { envVarName envVarConsumers { name } } } } }'
@@ -201,7 +203,15 @@ def by_dagster(
         run_configs="".join(run["runConfigYaml"] for run in runs),
         steps={item["stepKey"].removesuffix("_bars_1m"): item["status"] for run in runs for item in run["stepStats"]},
         messages=messages,
+        commands=commands,
     )
+
+
+def list_commands() -> Iterator[str]:
+    """The arguments of every process of this machine, as `ps` shows them to everybody."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 def _messages(stack: Stack, run_id: str) -> list[str]:
@@ -222,7 +232,9 @@ def test_no_secret_is_left_anywhere(played: Played, name: str) -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_secret_is_said(played: Played, name: str, tmp_path: Path) -> None:
-    (tmp_path / "said").write_text(f"{played.said}{played.run_configs}{played.messages}", encoding="utf-8")
+    (tmp_path / "said").write_text(
+        f"{played.said}{played.run_configs}{played.messages}{played.commands}", encoding="utf-8"
+    )
     assert leaks(SECRETS[name], tmp_path) == []
 
 
@@ -232,6 +244,8 @@ def test_the_vendors_did_repeat_the_keys_and_everything_did_happen(played: Playe
     assert told.str.contains("detected your API key as ***", literal=True).sum() >= 5 * len(KEYED)
     assert "DEBUG:httpcore" in played.said
     assert any("detected your API key as ***" in message for message in played.messages)
+    assert any("dagster-daemon" in command for command in played.commands)
+    assert any("gb_pipeline.dagster_runtime" in command for command in played.commands)
     exits = dict(reversed(played.exits))
     for provider in KEYED:
         assert exits[f"{provider}_env"] == exits[f"{provider}_literal"] == 0

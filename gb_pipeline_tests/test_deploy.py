@@ -1,0 +1,112 @@
+"""The files of a deployment: every program, option, extra, variable and path in them exists, and what checks them here says so."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+
+
+def run(*command: str, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, **more)
+
+
+def test_the_image_has_a_python_that_the_package_takes_and_extras_that_it_has() -> None:
+    (version,) = set(re.findall(r"^FROM python:(\d+\.\d+)-", DOCKERFILE, re.MULTILINE))
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+    assert set(re.findall(r"--extra (\w+)", DOCKERFILE)) <= set(PROJECT["optional-dependencies"])
+
+
+def test_what_the_image_copies_is_there_and_is_not_ignored() -> None:
+    copied = [path for line in re.findall(r"^COPY ([^-\n]+)$", DOCKERFILE, re.MULTILINE) for path in line.split()[:-1]]
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[0] == "!"}
+
+    assert {"pyproject.toml", "uv.lock", "gb_pipeline"} <= set(copied) == kept
+    assert all((ROOT / path).exists() for path in copied)
+
+
+def test_the_steps_of_the_image_install_a_package_that_works_without_this_folder(tmp_path: Path) -> None:
+    """The same commands in an empty folder, with what the Dockerfile copies and nothing else."""
+    uv = shutil.which("uv")
+    assert uv is not None
+    for path in ("pyproject.toml", "uv.lock", "README.md", "LICENSE"):
+        shutil.copy(ROOT / path, tmp_path)
+    shutil.copytree(ROOT / "gb_pipeline", tmp_path / "gb_pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (step,) = re.findall(r"^RUN uv (sync .*--no-editable)$", DOCKERFILE, re.MULTILINE)
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+
+    built = run(uv, *step.split(), "--python", sys.executable, cwd=tmp_path, env=environment)
+    assert built.returncode == 0, built.stderr
+    shutil.rmtree(tmp_path / "gb_pipeline")
+    programs = tmp_path / ".venv" / "bin"
+    said = run(str(programs / "gb"), "--version", cwd=tmp_path, env=environment)
+    assert (said.returncode, PROJECT["version"] in said.stdout) == (0, True)
+    for program in ("dagster", "dagster-daemon", "dagster-webserver"):
+        assert (programs / program).exists()
+
+
+@pytest.mark.parametrize("name", ["code", "page", "daemon"])
+def test_each_container_runs_a_program_with_options_that_it_knows(name: str) -> None:
+    program, *arguments = SERVICES[name]["command"]
+    words = [word for word in arguments if not word.startswith("-")]
+    options = [
+        word for word in arguments if (word.startswith("-") and word != "-m") or (word == "-m" and name == "code")
+    ]
+    depth = {"code": 2, "page": 0, "daemon": 1}[name]
+    start = (
+        [sys.executable, "-m", arguments[1]]
+        if name == "page"
+        else [str(Path(sys.executable).parent / program), *words[:depth]]
+    )
+
+    told = run(*start, "--help")
+    assert told.returncode == 0, told.stderr
+    assert all(re.search(rf"(?<![\w-]){option}\b", told.stdout) for option in options if option != "-m")
+
+
+def test_the_containers_agree_with_each_other_and_with_the_package() -> None:
+    template = (ROOT / "gb_pipeline" / "dagster_runtime" / "dagster.postgres.yaml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"env: (DAGSTER_\w+)", template))
+    for name in ("code", "page", "daemon"):
+        assert asked <= set(SERVICES[name]["environment"])
+    (entry,) = yaml.safe_load((DEPLOY / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
+    command = SERVICES["code"]["command"]
+    assert entry["grpc_server"] == {
+        "host": "code",
+        "port": 4000,
+        "location_name": command[command.index("--location-name") + 1],
+    }
+    assert command[command.index("-p") + 1] == "4000"
+    assert SERVICES["code"]["environment"]["DAGSTER_POSTGRES_HOST"] == "postgres"
+    # A port without an address is open to the whole network.
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published == ["127.0.0.1:3000:3000"]
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        (pytest.fail if os.environ.get("GB_REQUIRE_SERVICES") == "1" else pytest.skip)("systemd is not installed")
+    text = (DEPLOY / "gb_pipeline.service").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ExecStart=(\S+) up --port \d+$", text, re.MULTILINE)
+    # The program and the user are those of the machine that it is for.
+    unit = tmp_path / "gb_pipeline.service"
+    here = text.replace(command, str(Path(sys.executable).parent / "gb")).replace("User=gb\nGroup=gb\n", "")
+    unit.write_text(here, encoding="utf-8")
+
+    told = run(program, "verify", str(unit))
+    assert (told.returncode, "gb_pipeline.service:" in told.stderr) == (0, False), told.stderr
