@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from gb_pipeline.market.schema import Adjustment, Precision
     from gb_pipeline.market.symbol import AssetClass, Symbol
     from gb_pipeline.market.window import Window
+    from gb_pipeline.orchestration.build import build_definitions
+    from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
+    from gb_pipeline.orchestration.resources import LakeResource
+    from gb_pipeline.orchestration.series_group import SeriesGroup
     from gb_pipeline.quality.gaps import GapReason
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
@@ -71,6 +75,8 @@ __all__ = [
     "InvalidSymbol",
     "Lake",
     "LakeError",
+    "LakeIOManager",
+    "LakeResource",
     "LakeStore",
     "NaiveTimestamp",
     "NoDataInRange",
@@ -82,6 +88,7 @@ __all__ = [
     "RateLimited",
     "ReadError",
     "Resolution",
+    "SeriesGroup",
     "SessionReport",
     "SessionStatus",
     "Settings",
@@ -97,6 +104,7 @@ __all__ = [
     "WindowRefused",
     "WriteReport",
     "__version__",
+    "build_definitions",
     "get_calendar",
 ]
 
@@ -111,9 +119,12 @@ _HOMES = {
     "GapPolicy": "quality.rules",
     "GapReason": "quality.gaps",
     "Lake": "reading.lake",
+    "LakeIOManager": "orchestration.lake_io_manager",
+    "LakeResource": "orchestration.resources",
     "LakeStore": "lake.store",
     "Precision": "market.schema",
     "Resolution": "market.resolution",
+    "SeriesGroup": "orchestration.series_group",
     "SessionReport": "lake.report",
     "SessionStatus": "lake.report",
     "Settings": "config.settings",
@@ -121,6 +132,7 @@ _HOMES = {
     "Symbol": "market.symbol",
     "Window": "market.window",
     "WriteReport": "lake.report",
+    "build_definitions": "orchestration.build",
     "get_calendar": "market.calendar",
 }
 

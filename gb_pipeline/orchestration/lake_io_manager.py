@@ -28,6 +28,8 @@ _OPTIONS = frozenset({"columns", "as_float", "adjustment", "settled_only", "as_o
 _BARS = "bars_"
 _NOT_STORED = {SessionStatus.FAILED.value, SessionStatus.REFUSED.value}
 _LISTED = 3
+# Of a source whose span is not known.
+_EARLIEST = date(1900, 1, 1)
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -59,11 +61,20 @@ class LakeIOManager(dg.ConfigurableIOManager):
     root: str = Field(description="folder or s3:// address of the lake")
     state: str = Field(default="", description="as of the LakeResource")
     config: str = Field(default="", description="as of the LakeResource")
+    spans: dict[str, Any] = Field(
+        default={},
+        description="`[start, end]` of sources, as gb.yaml says: what lies outside of it is not wanted, so the month that a source"
+        " begins in is whole without the days before; no end: null",
+    )
 
     @classmethod
     def of(cls, settings: Settings) -> "LakeIOManager":
         """For the lake that gb.yaml names."""
-        return cls(root=str(settings.lake), state=str(settings.state), config=str(settings.path))
+        spans = {
+            name: [str(source.start), None if source.end is None else str(source.end)]
+            for name, source in settings.sources.items()
+        }
+        return cls(root=str(settings.lake), state=str(settings.state), config=str(settings.path), spans=spans)
 
     @cached_property
     def lake(self) -> LakeResource:
@@ -79,7 +90,12 @@ class LakeIOManager(dg.ConfigurableIOManager):
         ranges: Sequence[tuple[date, date]] = ()
         if context.has_asset_partitions:
             keys = list(context.asset_partition_keys)
-            ranges = _partitioning(facts, keys).join_ranges(keys)
+            ranges = [span for span in self._partitioning(facts, keys).join_ranges(keys) if span[0] < span[1]]
+            if not ranges:
+                raise ConfigError(
+                    f"the partition {keys[0]} lies outside of the span of source {source}",
+                    fix="correct the partitions of the input, or the `spans` of the LakeIOManager",
+                )
             _refuse_what_is_not_stored(lake, facts, resolution, symbol, ranges)
         windows = [facts.trading_calendar.window(first, end, resolution) for first, end in ranges]
         spans: list[tuple[Any, Any]] = [(window.start, window.end) for window in windows] or [(None, None)]
@@ -93,6 +109,21 @@ class LakeIOManager(dg.ConfigurableIOManager):
         raise ConfigError(
             f"which calendar the source {source} has is not known in {self.lake.root}",
             fix="correct the key of the input; where it is right, materialise `catalog` once, or name a gb.yaml as `config`",
+        )
+
+    def _partitioning(self, facts: SourceFacts, keys: Sequence[str]) -> Partitioning:
+        grain = _GRAINS.get(len(keys[0]))
+        if grain is None:
+            raise ConfigError(
+                f"the partition {keys[0]!r} names no session, month or year",
+                fix="give the input a partition mapping to the partitions of the bars",
+            )
+        start, end = (*self.spans.get(facts.name, ()), None, None)[:2]
+        return Partitioning(
+            facts.trading_calendar,
+            grain,
+            date.fromisoformat(start) if start else _EARLIEST,
+            date.fromisoformat(end) if end else None,
         )
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -150,16 +181,6 @@ def _read_options(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: getattr(value, "value", value) for key, value in metadata.items()}
 
 
-def _partitioning(facts: SourceFacts, keys: Sequence[str]) -> Partitioning:
-    grain = _GRAINS.get(len(keys[0]))
-    if grain is None:
-        raise ConfigError(
-            f"the partition {keys[0]!r} names no session, month or year",
-            fix="give the input a partition mapping to the partitions of the bars",
-        )
-    return Partitioning(facts.trading_calendar, grain, date(1900, 1, 1))
-
-
 def _refuse_what_is_not_stored(
     lake: Lake, facts: SourceFacts, resolution: Resolution, symbol: str | None, ranges: Sequence[tuple[date, date]]
 ) -> None:
@@ -176,7 +197,8 @@ def _refuse_what_is_not_stored(
             series = f"{facts.name}:{symbol or '*'} {resolution}"
             raise ReadError(
                 f"{series}: {absent.len():,} sessions are not stored: {days}",
-                fix="materialise these partitions of the bars first; `gb status` says what is stored",
+                fix="materialise these partitions of the bars first (`gb status` says what is stored); where the source begins"
+                " later or has ended, say so in the `spans` of the LakeIOManager",
             )
 
 
