@@ -22,16 +22,7 @@ _WIDER: dict[str, Any] = {
     "symbols": list[str | SymbolSettings] | SymbolsSpec | _Template,
     "resolutions": str | list[str] | None,
 }
-_DESCRIPTIONS = {
-    "name": "the source's short name (a-z, 0-9, _), first part of every asset key; by default the name of the folder",
-    "symbols": "canonical codes, or mappings with `code`; or one of file, members and discover (docs/sources.md)",
-    "resolutions": "1s 1m 3m 5m 15m 30m 1h 2h 3h 4h 6h 8h 12h 1d 1w 1mo; one asset per symbol and resolution",
-    "asset_class": "equity, crypto, forex, future, option or prediction",
-    "alignment": "where hourly bars of exchanges with sessions start. clock: at full hours; session: with the session",
-    "precision": "standard: 8 decimals, up to 9,999,999,999; wide: 18 decimals",
-    "gap_policy": "what an absent bar means. no_trade: nothing traded; open: it is unexplained",
-    "timeout_seconds": "patience with one request",
-}
+_NAME = "the source's short name (a-z, 0-9, _), first part of every asset key; by default the name of the folder"
 
 
 @cache
@@ -46,9 +37,7 @@ def attributes_model() -> type[BaseModel]:
             default = None
         fields[name] = (
             kind,
-            Field(
-                default=None if name == "name" else default, description=field.description or _DESCRIPTIONS.get(name)
-            ),
+            Field(default=None if name == "name" else default, description=field.description or _NAME),
         )
     model: type[BaseModel] = create_model("MarketDatasetAttributes", __base__=dg.Model, **fields)
     return model
