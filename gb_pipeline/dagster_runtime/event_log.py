@@ -143,6 +143,13 @@ class KeptEventLog(SqliteEventLogStorage):
             self._engines.pop(name).dispose()
         return engine
 
+    def forget(self, run_id: str) -> None:
+        """Close the file of a run, which is about to be removed."""
+        with self._db_lock:
+            if (engine := self._engines.pop(run_id, None)) is not None:
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
+
     def dispose(self) -> None:
         """Close everything."""
         with self._db_lock:

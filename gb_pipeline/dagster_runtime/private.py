@@ -26,6 +26,19 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 # The event log of an instance on disk, whose methods open a connection for each statement; see `event_log`.
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+# The tables of the event log, in SQLite and PostgreSQL. Dagster removes the events of a run or of an asset as a whole, and with
+# them what it shows of partitions; see `pruning`.
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as CHECKS
+
+# The tags of its events ...
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as EVENT_TAGS
+
+# ... and the events.
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as EVENTS
+
+# The class that both logs are made from: only their tables are known.
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+
 # The name of its file that all runs share.
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
@@ -53,6 +66,9 @@ CHECKED_WITH = "1.13.27"
 
 __all__ = [
     "CHECKED_WITH",
+    "CHECKS",
+    "EVENTS",
+    "EVENT_TAGS",
     "INDEX_SHARD_NAME",
     "MAX_RETRIES_TAG",
     "RANGE_END_TAG",
@@ -66,6 +82,7 @@ __all__ = [
     "CheckTarget",
     "ConfigurableClassData",
     "LaunchRunContext",
+    "SqlEventLogStorage",
     "SqliteEventLogStorage",
     "StepMaterializationData",
     "WorkerStatus",

@@ -30,6 +30,8 @@ _LOST_RUNS_SECONDS = 5.0
 # The daemon finds a code server that is back somewhat later than we do.
 _RETRY_SECONDS = 60.0
 _DROPPED_SECONDS = 3600.0
+# Who needs a code server waits for it so long.
+_NO_CODE_SERVER_SECONDS = 60.0
 
 
 class Supervisor:
@@ -114,7 +116,7 @@ class Supervisor:
                 self._retry_until = time.monotonic() + _RETRY_SECONDS
         for process in self._processes.values():
             if process.due is not None:
-                if time.monotonic() >= process.due:
+                if time.monotonic() >= process.due and not self._has_to_wait(process):
                     process.start()
             elif (code := process.exit_code) is not None:
                 self._bury(process, code)
@@ -145,6 +147,12 @@ class Supervisor:
                 if guardian.stdin is not None:
                     guardian.stdin.close()
             guardian.wait()
+
+    def _has_to_wait(self, process: Process) -> bool:
+        """Whether a process that is due would find no code server: a daemon that does not calls a backfill failed for good."""
+        if self._ping is None or process.name == self._ping.name or process.due is None:
+            return False
+        return not self._ping.answers and time.monotonic() < process.due + _NO_CODE_SERVER_SECONDS
 
     def _bury(self, process: Process, code: int) -> None:
         lived = process.lived
@@ -218,6 +226,11 @@ class CodeServerPing:
             # One that is merely slow lives.
             if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._silent += 1
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered the last time."""
+        return self._answered and not self._silent
 
     def is_dead(self) -> bool:
         """Whether it has answered before, and has not for some time."""

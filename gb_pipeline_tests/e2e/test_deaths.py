@@ -192,8 +192,8 @@ def test_no_run_is_left_at_work_and_what_was_killed_was_started_again(aftermath)
 
     assert set(statuses) == {"SUCCESS", "FAILURE"}
     assert statuses.count("SUCCESS") == len(DAYS) / 4
-    # The worker's run; and what ran when everything was killed.
-    assert 2 <= statuses.count("FAILURE") <= 4
+    # The worker's run; and what ran when everything was killed, if anything did.
+    assert 1 <= statuses.count("FAILURE") <= 4
 
 
 def test_nothing_outlives_a_gb_up_that_was_killed(aftermath):

@@ -1,0 +1,182 @@
+"""Pruning: no page says anything else afterwards, on either database; what is removed is what nobody asks for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from gb_pipeline.dagster_runtime.private import (
+    AssetMaterializationPlannedData,
+    AssetObservationData,
+    StepMaterializationData,
+)
+from gb_pipeline.dagster_runtime.pruning.prune import prune
+from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
+from gb_pipeline_tests.dagster_runtime.page import Page, open_page
+
+DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05", exclusions=[datetime(2024, 1, 3, tzinfo=UTC)])
+KEYS = DAYS.get_partition_keys()
+SERIES = dg.AssetKey(["a", "series"])
+TABLE = dg.AssetKey(["a", "table"])
+ENDS = ["success", "failure", "canceled", "under way"]
+
+
+@dg.asset(key=SERIES, partitions_def=DAYS)
+def series() -> None: ...
+
+
+@dg.asset(key=TABLE)
+def table() -> None: ...
+
+
+@dg.asset_check(asset=TABLE, name="sound")
+def sound() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+DEFINITIONS = dg.Definitions(assets=[series, table], asset_checks=[sound])
+
+
+class History:
+    """Runs as they come and go, event by event."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance, self.moments, self.number = instance, [datetime.now(UTC)], 0
+
+    def run(self, meant: set[str], stored: set[str], seen: set[str], end: str) -> str:
+        """A run that means to store some days, stores some, observes some, looks whether the table is sound, and ends."""
+        run = self.instance.add_run(dg.DagsterRun("job", status=dg.DagsterRunStatus.STARTED))
+        for day in sorted(meant):
+            self.log(run, "ASSET_MATERIALIZATION_PLANNED", AssetMaterializationPlannedData(SERIES, day))
+        for day in sorted(stored):
+            self.log(run, "ASSET_MATERIALIZATION", StepMaterializationData(self.made(SERIES, day)))
+        for day in sorted(seen):
+            event = dg.AssetObservation(SERIES, partition=day, metadata={"number": self.count()})
+            self.log(run, "ASSET_OBSERVATION", AssetObservationData(event))
+        self.log(run, "ASSET_MATERIALIZATION", StepMaterializationData(self.made(TABLE, None)))
+        check = dg.AssetCheckEvaluation(TABLE, "sound", passed=self.number % 2 == 0, metadata={})
+        self.log(run, "ASSET_CHECK_EVALUATION", check)
+        if end == "failure":
+            self.instance.report_run_failed(run)
+        elif end == "canceled":
+            self.instance.report_run_canceled(run)
+        elif end == "success":
+            self.log(run, "PIPELINE_SUCCESS", None)
+        self.moments.append(datetime.now(UTC))
+        return run.run_id
+
+    def count(self) -> int:
+        self.number += 1
+        return self.number
+
+    def made(self, key: dg.AssetKey, day: str | None) -> dg.AssetMaterialization:
+        tags = {"dagster/data_version": str(self.count())}
+        return dg.AssetMaterialization(key, partition=day, metadata={"number": self.number}, tags=tags)
+
+    def log(self, run: dg.DagsterRun, kind: str, data: object) -> None:
+        event = dg.DagsterEvent(dg.DagsterEventType(kind).value, "job", event_specific_data=data)
+        self.instance.report_dagster_event(event, run.run_id)
+
+
+@pytest.fixture
+def page(instance: dg.DagsterInstance) -> Iterator[Page]:
+    with open_page(instance, __file__, "DEFINITIONS") as made:
+        yield made
+
+
+def forget(instance: dg.DagsterInstance) -> None:
+    """As a new holiday, or an upgrade, does it: the pages compute what they show from all events."""
+    instance.wipe_asset_cached_status([SERIES])
+
+
+def statuses(instance: dg.DagsterInstance) -> dict[str, str]:
+    found = instance.get_status_by_partition(SERIES, KEYS, DAYS) or {}
+    return {key: status.value for key, status in found.items() if status is not None}
+
+
+def count_events(instance: dg.DagsterInstance, run_id: str) -> int:
+    return len(instance.all_logs(run_id))
+
+
+a_run = st.tuples(
+    st.sets(st.sampled_from(KEYS)),
+    st.sets(st.sampled_from(KEYS)),
+    st.sets(st.sampled_from(KEYS)),
+    st.sampled_from(ENDS),
+)
+
+
+# One instance has the histories of all examples, one behind the other, so a smaller one would say nothing.
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, phases=[Phase.generate], database=None
+)
+@given(runs=st.lists(a_run, min_size=1, max_size=5), at=st.integers(0, 5), warm=st.integers(0, 5), dry=st.booleans())
+def test_pages_say_the_same_before_and_after(
+    instance: dg.DagsterInstance, page: Page, runs: list, at: int, warm: int, dry: bool
+) -> None:
+    history = History(instance)
+    for number, (meant, stored, seen, end) in enumerate(runs):
+        history.run(meant, stored, seen, end)
+        if number == warm:
+            keep_status_warm(instance, [SERIES], DAYS)
+    before = history.moments[min(at, len(runs))]
+    # From all events, before and after: what Dagster has cached of runs that were under way may be older than they are.
+    forget(instance)
+    said = [page.everything(key, KEYS if key == SERIES else []) for key in (SERIES, TABLE)]
+    shown = statuses(instance)
+
+    pruned = prune(instance, before, dry_run=True)
+    if not dry:
+        assert prune(instance, before).events == pruned.events
+        assert prune(instance, before).events == 0
+
+    forget(instance)
+    assert [page.everything(key, KEYS if key == SERIES else []) for key in (SERIES, TABLE)] == said
+    assert statuses(instance) == shown
+
+
+def test_what_nobody_asks_for_goes(instance: dg.DagsterInstance, page: Page) -> None:
+    history = History(instance)
+    every = set(KEYS)
+    old = [history.run(every, every, every, "success") for _ in range(5)]
+    red = history.run(every, every - {KEYS[1]}, {KEYS[1]}, "failure")
+    at_work = history.run({KEYS[2]}, set(), set(), "under way")
+    moment = datetime.now(UTC)
+    new = history.run({KEYS[0]}, {KEYS[0]}, set(), "success")
+    logs = {run: count_events(instance, run) for run in (*old, red, at_work, new)}
+
+    counted = prune(instance, moment, dry_run=True)
+    assert {run: count_events(instance, run) for run in logs} == logs
+    pruned = prune(instance, moment)
+
+    assert (counted.events, counted.checks, counted.run_logs) == (pruned.events, pruned.checks, pruned.run_logs)
+    assert pruned.checks == 5
+    assert pruned.events > 50
+    assert pruned.protected == 3
+    assert statuses(instance) == {KEYS[0]: "MATERIALIZED", KEYS[1]: "FAILED", KEYS[2]: "IN_PROGRESS"}
+    assert {run: count_events(instance, run) for run in (red, at_work, new)} == {
+        run: logs[run] for run in (red, at_work, new)
+    }
+    assert sum(count_events(instance, run) for run in old[:-1]) == 0
+    # Runs stay: a partition is red by the state of its run.
+    assert {run.run_id for run in instance.get_runs()} == set(logs)
+
+
+def test_numbers_of_events_are_given_once(instance: dg.DagsterInstance) -> None:
+    """Sensors remember the newest number: an event under one that was used before would be missed."""
+    history = History(instance)
+    for _ in range(3):
+        history.run(set(KEYS), set(KEYS), set(), "success")
+    newest = instance.event_log_storage.get_maximum_record_id()
+    prune(instance, datetime.now(UTC))
+    assert instance.event_log_storage.get_maximum_record_id() == newest
+    history.run(set(), {KEYS[0]}, set(), "success")
+    assert (
+        instance.event_log_storage.get_latest_storage_id_by_partition(
+            SERIES, dg.DagsterEventType.ASSET_MATERIALIZATION
+        )[KEYS[0]]
+        > newest
+    )
