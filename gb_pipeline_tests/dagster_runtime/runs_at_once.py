@@ -3,6 +3,7 @@
 # No postponed annotations: Dagster looks at that of `context`.
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def main(home: Path) -> int:
             try:
                 run(home)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         children.append(child)

@@ -1,20 +1,39 @@
 """Pruning: no page says anything else afterwards, on either database; what is removed is what nobody asks for."""
 
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gb_pipeline.dagster_runtime.opening import open_home
 from gb_pipeline.dagster_runtime.private import (
     AssetMaterializationPlannedData,
     AssetObservationData,
     StepMaterializationData,
 )
+from gb_pipeline.dagster_runtime.pruning import prune as module
 from gb_pipeline.dagster_runtime.pruning.prune import prune
 from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
+from gb_pipeline_tests.dagster_runtime import runs_at_once
 from gb_pipeline_tests.dagster_runtime.page import Page, open_page
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05", exclusions=[datetime(2024, 1, 3, tzinfo=UTC)])
@@ -180,3 +199,66 @@ def test_numbers_of_events_are_given_once(instance: dg.DagsterInstance) -> None:
         )[KEYS[0]]
         > newest
     )
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_runs_that_write_meanwhile_lose_nothing(prepare: Callable[[str], Path], kind: str) -> None:
+    home = prepare(kind)
+    program = [sys.executable, "-m", runs_at_once.__name__, str(home)]
+    said, rounds = home.parent / "said", 0
+    with said.open("wb") as output, open_home(home) as instance:
+        process = subprocess.Popen(program, stderr=output)
+        until = time.monotonic() + 120
+        while process.poll() is None:
+            assert time.monotonic() < until, "the runs come to no end"
+            # Everything that is not under way is old.
+            prune(instance, datetime.now(UTC))
+            rounds += 1
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+        assert process.returncode == 0, said.read_text(encoding="utf-8")[-3000:]
+        assert rounds > 1
+        prune(instance, datetime.now(UTC))
+        days = runs_at_once.DAYS.get_partition_keys()
+        for key in runs_at_once.KEYS:
+            found = instance.get_status_by_partition(key, days, runs_at_once.DAYS) or {}
+            assert [status and status.value for status in found.values()] == ["MATERIALIZED"] * len(days)
+            assert len(instance.fetch_materializations(key, limit=1000).records) == len(days)
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+
+
+def test_the_latest_tick_of_a_schedule_stays(instance: dg.DagsterInstance) -> None:
+    """From it the schedule goes on, however seldom it fires."""
+    target = LoadableTargetOrigin(python_file=__file__, attribute="DEFINITIONS")
+    place = InProcessCodeLocationOrigin(loadable_target_origin=target, location_name="here")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "repository"), "monthly")
+    who = (origin.get_id(), origin.get_selector().get_id())
+    kind, data = InstigatorType.SCHEDULE, ScheduleInstigatorData("0 0 1 * *")
+    instance.add_instigator_state(InstigatorState(origin, kind, InstigatorStatus.RUNNING, data))
+    moments = [datetime(2024, month, 1, tzinfo=UTC).timestamp() for month in range(1, 6)]
+    for moment in moments:
+        instance.create_tick(TickData(who[0], "monthly", kind, TickStatus.SKIPPED, moment, selector_id=who[1]))
+
+    assert prune(instance, datetime(2024, 3, 15, tzinfo=UTC)).ticks == 3
+    assert prune(instance, datetime(2025, 1, 1, tzinfo=UTC), dry_run=True).ticks == 1
+    assert prune(instance, datetime(2025, 1, 1, tzinfo=UTC)).ticks == 1
+    assert [tick.timestamp for tick in instance.get_ticks(*who)] == moments[-1:]
+
+
+def test_a_run_that_begins_meanwhile_keeps_its_log(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, begun, look = History(instance), [], module.find_protected_runs
+
+    def find(*arguments: Any) -> set[str]:
+        protected = look(*arguments)
+        begun.append(history.run({KEYS[0]}, set(), set(), "under way"))
+        return protected
+
+    monkeypatch.setattr(module, "find_protected_runs", find)
+    history.run({KEYS[1]}, {KEYS[1]}, set(), "success")
+    prune(instance, datetime.now(UTC))
+
+    [run] = begun
+    assert count_events(instance, run) > 0
+    assert statuses(instance) == {KEYS[0]: "IN_PROGRESS", KEYS[1]: "MATERIALIZED"}

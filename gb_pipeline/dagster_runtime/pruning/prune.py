@@ -68,8 +68,9 @@ def prune(
         )
     size = measure(instance)
     keys = list_assets(log)
-    protected = find_protected_runs(instance, log, keys, before)
+    # Before those that are protected: a run that begins in between would be known, and not be seen to be under way.
     known = set(instance.get_run_ids())
+    protected = find_protected_runs(instance, log, keys, before)
 
     def is_old(run_id: str, written: float) -> bool:
         # Of a run that is not recorded, only its file can tell; looking at a run writes to the file of one that is.
