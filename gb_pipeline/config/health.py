@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from gb_pipeline.config.suggestions import suggest_zone
+from gb_pipeline.config.zones import ZoneName
 
 
 class HealthSettings(BaseModel):
@@ -22,7 +20,7 @@ class HealthSettings(BaseModel):
     at: str = Field(
         default="07:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="when all checks look, each day, as HH:MM"
     )
-    zone: str = Field(default="UTC", description="time zone of `at`")
+    zone: ZoneName = Field(default="UTC", description="time zone of `at`")
     missing_after_minutes: int = Field(
         default=120, ge=0, description="a session is missing so long after it closed and settled"
     )
@@ -44,12 +42,3 @@ class HealthSettings(BaseModel):
     catalog_minutes: int = Field(
         default=30, ge=0, description="the catalog may be behind the lake for so long while something is fetched"
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _exists(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{value!r} is not a time zone, {suggest_zone(value, 'write America/New_York')}") from None
-        return value

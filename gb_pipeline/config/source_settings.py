@@ -8,7 +8,6 @@ from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -27,9 +26,10 @@ from pydantic_core import InitErrorDetails
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
 from gb_pipeline.config.owners import Owners
-from gb_pipeline.config.suggestions import suggest, suggest_zone
+from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.config.symbols.resolved import Universe
 from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec, codes_or_mappings
+from gb_pipeline.config.zones import ZoneName
 from gb_pipeline.errors import ConfigError, InvalidResolution
 from gb_pipeline.market.calendar import get_calendar, require_calendar
 from gb_pipeline.market.resolution import Resolution
@@ -68,16 +68,7 @@ class DailyQuota(_Model):
     """At most `calls` requests in one day of the vendor's own time zone."""
 
     calls: int = Field(gt=0, description="at most so many requests, over all processes of this machine")
-    zone: str = Field(default="UTC", description="time zone in which the vendor's day begins at midnight")
-
-    @field_validator("zone")
-    @classmethod
-    def _exists(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"{value!r} is not a time zone, {suggest_zone(value, 'write America/New_York')}") from None
-        return value
+    zone: ZoneName = Field(default="UTC", description="time zone in which the vendor's day begins at midnight")
 
 
 class SourceSettings(_Model):

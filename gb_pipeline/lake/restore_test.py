@@ -5,21 +5,21 @@ The result is remembered in a small file beside the lake's tables, as a verifica
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, LakeError
+from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.backup import Copy, plan_copy
 from gb_pipeline.lake.copy_places import RESTORE_RECORD
 from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.result_files import read_result, write_result
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.verification import VerifyReport, verify
 from gb_pipeline.market.moments import from_microseconds
@@ -109,9 +109,7 @@ def try_restore(store: LakeStore, backup: LakeStore, *, most_bytes: int, seed: s
 def record_restore(storage: Storage, record: RestoreRecord) -> None:
     """Remember a test beside the lake; a place that cannot be written keeps what it had."""
     content = asdict(record) | {"at": record.at.isoformat(), "newest": record.newest.isoformat()}
-    with suppress(OSError, LakeError):
-        if storage.is_writable:
-            storage.files.put(RESTORE_RECORD, json.dumps(content, indent=1).encode())
+    write_result(storage, RESTORE_RECORD, content)
 
 
 def read_restore(storage: Storage) -> RestoreRecord | None:
@@ -120,17 +118,18 @@ def read_restore(storage: Storage) -> RestoreRecord | None:
     Raises:
         LakeError: the record cannot be read.
     """
-    try:
-        content = json.loads(storage.files.read(RESTORE_RECORD))
-        moments = {name: datetime.fromisoformat(content[name]) for name in ("at", "newest")}
-        return RestoreRecord(**{**content, **moments, "damages": tuple(content["damages"])})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LakeError(
-            f"the record of the last test of a backup ({RESTORE_RECORD}) cannot be read: {error}",
-            fix="materialise `restore_test`, which writes a new one",
-        ) from None
+    return read_result(
+        storage,
+        RESTORE_RECORD,
+        _parse,
+        what="the last test of a backup",
+        fix="materialise `restore_test`, which writes a new one",
+    )
+
+
+def _parse(content: dict[str, Any]) -> RestoreRecord:
+    moments = {name: datetime.fromisoformat(content[name]) for name in ("at", "newest")}
+    return RestoreRecord(**{**content, **moments, "damages": tuple(content["damages"])})
 
 
 def _list_series(backup: LakeStore) -> pl.DataFrame:

@@ -5,12 +5,11 @@ It says something of these files only: a copy of the lake has none, until it is 
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.result_files import read_result, write_result
 from gb_pipeline.lake.verification import VerifyReport
 from gb_pipeline.storage.address import Storage
 
@@ -54,10 +53,7 @@ def record_verification(storage: Storage, report: VerifyReport, now: datetime) -
         "problems": len(report.damages),
         "damages": damages,
     }
-    # A lake that cannot be written can be verified as well, and so can a copy, to which only copies write.
-    with suppress(OSError, LakeError):
-        if storage.is_writable:
-            storage.files.put(NAME, json.dumps(content, indent=1).encode())
+    write_result(storage, NAME, content)
 
 
 def read_verification(storage: Storage) -> VerifyRecord | None:
@@ -66,20 +62,21 @@ def read_verification(storage: Storage) -> VerifyRecord | None:
     Raises:
         LakeError: the record cannot be read.
     """
-    try:
-        content = json.loads(storage.files.read(NAME))
-        return VerifyRecord(
-            at=datetime.fromisoformat(content["at"]),
-            files=int(content["files"]),
-            bytes=int(content["bytes"]),
-            sessions=int(content["sessions"]),
-            problems=int(content["problems"]),
-            damages=tuple(map(str, content["damages"])),
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LakeError(
-            f"the record of the last verification ({NAME}) cannot be read: {error}",
-            fix="verify the lake again, which writes a new one: `gb verify`",
-        ) from None
+    return read_result(
+        storage,
+        NAME,
+        _parse,
+        what="the last verification",
+        fix="verify the lake again, which writes a new one: `gb verify`",
+    )
+
+
+def _parse(content: dict[str, Any]) -> VerifyRecord:
+    return VerifyRecord(
+        at=datetime.fromisoformat(content["at"]),
+        files=int(content["files"]),
+        bytes=int(content["bytes"]),
+        sessions=int(content["sessions"]),
+        problems=int(content["problems"]),
+        damages=tuple(map(str, content["damages"])),
+    )

@@ -82,10 +82,10 @@ class Reporter:
         events = [
             event for key in still for event in describe_open(self._group, self._context.selected_asset_keys, key)
         ]
-        with together(self._context.instance, self._context.run.run_id):
-            for event in events:
-                self._context.log_event(event)
         if still:
+            with together(self._context.instance, self._context.run.run_id):
+                for event in events:
+                    self._context.log_event(event)
             self._context.log.warning(f"not fetched, as the session is not over: {', '.join(still)}")
         return over
 
