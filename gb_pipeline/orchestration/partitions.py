@@ -8,7 +8,7 @@ Dagster decide the shape:
 - a day without a session is an *exclusion*: the documented cron `1-5` would hide Friday until Monday;
 - with exclusions, an `end_offset` invents future days, so a day exists once its window has ended. A half day has to exist as
   soon as it closes, so a window ends at the earliest close that the calendar has, whatever the season: the definition's zone is
-  a fixed offset in which that is midnight. A day exists before its session is over, then; whether it is over says `is_over`;
+  a fixed offset in which that is midnight. A day exists before its session is over, then; `find_over` says which are over;
 - no zone is far enough east for Tokyo: there the window ends at an hour of the day, and what is left of the day is excluded,
   which costs the pages ten times as much (0.3 s instead of 0.03 s for the keys of ten years);
 - a month and a year need no exclusions, so theirs has an `end_offset` and the period in progress can be filled daily.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import cached_property
@@ -128,9 +128,15 @@ class Partitioning:
             return {}
         return dict(self.calendar.schedule(first, last).select("session", "close").iter_rows())
 
-    def is_over(self, key: str, now: datetime) -> bool:
-        """Whether a partition can be stored as a whole: a session only after its close, a month and a year also in part."""
-        return self.grain is not Grain.DAY or all(close <= now for close in self.closes(*self.sessions(key)).values())
+    def find_over(self, keys: Sequence[str], now: datetime) -> list[str]:
+        """The partitions, of some, that can be stored as a whole: a session after its close, a month and a year also in part."""
+        if self.grain is not Grain.DAY or not keys:
+            return list(keys)
+        spans = [self.sessions(key) for key in keys]
+        closes = self.closes(min(start for start, _ in spans), max(end for _, end in spans))
+        # A day that is not wanted has no close.
+        open_days = {day for day, close in closes.items() if close > now}
+        return [key for key, (day, end) in zip(keys, spans, strict=True) if day >= end or day not in open_days]
 
     def sessions(self, key: str) -> tuple[date, date]:
         """The days [start, end) of a partition, cut to what the source wants.

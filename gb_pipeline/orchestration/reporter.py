@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -75,9 +75,8 @@ class Reporter:
 
         A day exists as soon as a half day would be over, so a backfill in the afternoon may hold one that is not.
         """
-        now -= timedelta(seconds=self._group.source.grace_seconds)
         keys = self._context.partition_keys
-        over = [key for key in keys if self._group.partitioning.is_over(key, now)]
+        over = self._group.find_over(keys, now)
         still = sorted(set(keys) - set(over))
         events = [
             event for key in still for event in describe_open(self._group, self._context.selected_asset_keys, key)

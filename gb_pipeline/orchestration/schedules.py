@@ -15,6 +15,7 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG, SCHEDULE_NAME_TAG
+from gb_pipeline.orchestration.fixed_times import STOPPED_FOR_BARS, schedule_assets
 from gb_pipeline.orchestration.partitions import Partitioning
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
@@ -128,21 +129,16 @@ def build_actions_schedule(group: SeriesGroup, today: date, *, running: bool = T
         running: whether it runs unless somebody stops it.
     """
     settle = timedelta(minutes=group.source.settle_minutes) + _AFTER_BARS
-    status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
-    job = dg.define_asset_job(
+    return schedule_assets(
         f"{group.source.name}_corporate_actions_daily",
-        selection=dg.AssetSelection.assets(group.actions_key),
-        description=f"Corporate actions of every share of {group.source.name}.",
-    )
-    why = "" if running else " It is stopped by default: the vendor's calls of a day are few, and bars need them."
-    return dg.ScheduleDefinition(
-        name=job.name,
-        job=job,
+        [group.actions_key],
         # Once a day, and of a day's possible closes after the last one.
-        cron_schedule=build_crons(group.partitioning, settle, today)[-1],
-        execution_timezone=group.partitioning.calendar.zone.key,
-        default_status=status,
-        description=f"Asks for the corporate actions of every share of {group.source.name}.{why}",
+        build_crons(group.partitioning, settle, today)[-1],
+        does=f"Corporate actions of every share of {group.source.name}.",
+        description=f"Asks for the corporate actions of every share of {group.source.name}."
+        + ("" if running else STOPPED_FOR_BARS),
+        zone=group.partitioning.calendar.zone.key,
+        running=running,
     )
 
 

@@ -7,8 +7,9 @@ An asset key is `[source, "bars_1m", symbol]`; whatever Dagster names with one w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import dagster as dg
@@ -119,6 +120,10 @@ class SeriesGroup:
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:
         """One definition for all series: Dagster refuses a backfill whose assets start on different days."""
         return self.partitioning.definition
+
+    def find_over(self, keys: Sequence[str], now: datetime) -> list[str]:
+        """The partitions, of some, whose bars are all closed by now, so that they can be stored as a whole."""
+        return self.partitioning.find_over(keys, now - timedelta(seconds=self.source.grace_seconds))
 
     @cached_property
     def symbols(self) -> dict[dg.AssetKey, Symbol]:

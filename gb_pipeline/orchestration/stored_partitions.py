@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import polars as pl
 
@@ -95,12 +95,9 @@ def stored_outcomes(
 
 def existing_keys(group: SeriesGroup, now: datetime) -> frozenset[str]:
     """The partitions that Dagster knows of by now, and that can be stored as a whole."""
-    keys, over = (
-        group.partitions.get_partition_keys(current_time=now),
-        now - timedelta(seconds=group.source.grace_seconds),
-    )
+    keys = group.partitions.get_partition_keys(current_time=now)
     # Only the newest ones can have sessions that are not over.
-    return frozenset([*keys[:-3], *(key for key in keys[-3:] if group.partitioning.is_over(key, over))])
+    return frozenset([*keys[:-3], *group.find_over(keys[-3:], now)])
 
 
 def recorded_sessions(

@@ -65,9 +65,12 @@ def test_a_day_exists_from_the_moment_that_is_said(calendar, session):
 def test_a_day_is_over_when_its_session_has_closed_and_a_month_at_any_time():
     close = datetime(2024, 7, 3, 17, tzinfo=UTC)  # a half day in New York
 
-    assert [cut().is_over("2024-07-03", close + timedelta(seconds=one)) for one in (-1, 0)] == [False, True]
-    assert not cut().is_over("2024-07-05", close)
-    assert cut(grain=Grain.MONTH).is_over("2024-07", close)
+    keys = ["2024-07-02", "2024-07-03", "2024-07-05"]
+
+    assert cut().find_over(keys, close - timedelta(seconds=1)) == ["2024-07-02"]
+    assert cut().find_over(keys, close) == ["2024-07-02", "2024-07-03"]
+    assert cut().find_over([], close) == []
+    assert cut(grain=Grain.MONTH).find_over(["2024-07"], close) == ["2024-07"]
 
 
 @pytest.mark.parametrize("calendar", ["XNYS", "XTKS"])

@@ -16,6 +16,7 @@ from gb_pipeline.catalog.tables import bar_tables
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.reload import request_reload
 from gb_pipeline.errors import GbError
+from gb_pipeline.orchestration.fixed_times import STOPPED_FOR_BARS, schedule_assets
 from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
@@ -83,18 +84,14 @@ def build_universe_schedule(group: SeriesGroup, *, running: bool = True) -> dg.S
         running: whether it runs unless somebody stops it.
     """
     name = f"{group.source.name}_universe_daily"
-    why = "" if running else " It is stopped by default: the vendor's calls of a day are few, and bars need them."
-    return dg.ScheduleDefinition(
-        name=name,
-        job=dg.define_asset_job(
-            name,
-            selection=dg.AssetSelection.assets(group.universe_key),
-            description=f"New listings and delistings of {group.source.name}.",
-        ),
-        cron_schedule=_CRON,
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
-        description=f"Asks {group.vendor} what it lists, and loads the definitions anew where symbols joined.{why}",
+    return schedule_assets(
+        name,
+        [group.universe_key],
+        _CRON,
+        does=f"New listings and delistings of {group.source.name}.",
+        description=f"Asks {group.vendor} what it lists, and loads the definitions anew where symbols joined."
+        + ("" if running else STOPPED_FOR_BARS),
+        running=running,
     )
 
 

@@ -14,6 +14,7 @@ from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.iceberg.before_vacuum import prepare_vacuum
 from gb_pipeline.orchestration.assets.compaction import POOL
+from gb_pipeline.orchestration.fixed_times import schedule_assets
 from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.storage.vacuum import VacuumReport
@@ -58,16 +59,11 @@ def build_vacuum_asset(settings: Settings) -> dg.AssetsDefinition:
 
 def build_vacuum_schedule() -> dg.ScheduleDefinition:
     """Run it every night."""
-    return dg.ScheduleDefinition(
-        name=VACUUM_JOB,
-        job=dg.define_asset_job(
-            VACUUM_JOB,
-            selection=dg.AssetSelection.assets(VACUUM),
-            description="Removes files that nobody needs any more.",
-        ),
-        cron_schedule=_CRON,
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+    return schedule_assets(
+        VACUUM_JOB,
+        [VACUUM],
+        _CRON,
+        does="Removes files that nobody needs any more.",
         description="Removes files that have been of no use for a week.",
     )
 

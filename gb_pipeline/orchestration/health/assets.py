@@ -13,6 +13,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.health.checkup import CHECKS, examine
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import HealthResult, State
+from gb_pipeline.orchestration.fixed_times import schedule_assets
 from gb_pipeline.orchestration.health.checks import DAGSTER_CHECKS, examine_dagster
 from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
@@ -70,18 +71,13 @@ def build_health_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
 
 
 def _schedule(name: str, checks: list[str], cron: str, zone: str, when: str) -> dg.ScheduleDefinition:
-    job = dg.define_asset_job(
+    return schedule_assets(
         name,
-        selection=dg.AssetSelection.assets(*map(key_of, checks)),
-        description=f"Standing checks of the lake: {', '.join(checks)}.",
-    )
-    return dg.ScheduleDefinition(
-        name=name,
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        map(key_of, checks),
+        cron,
+        does=f"Standing checks of the lake: {', '.join(checks)}.",
         description=f"Looks {when} whether the lake is well; `gb health` does the same.",
+        zone=zone,
     )
 
 

@@ -13,6 +13,7 @@ from gb_pipeline.lake.backup import plan_copy
 from gb_pipeline.lake.restore_test import RestoreRecord, record_restore, try_restore
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.assets.compaction import POOL
+from gb_pipeline.orchestration.fixed_times import schedule_assets
 from gb_pipeline.orchestration.maintenance.verify import GROUP
 from gb_pipeline.orchestration.resources import LakeResource
 
@@ -94,16 +95,8 @@ def build_restore_test_asset(settings: Settings) -> dg.AssetsDefinition:
 
 def build_backup_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """Every night, and every week; stopped while there is no backup."""
-    running = dg.DefaultScheduleStatus.STOPPED if settings.backup is None else dg.DefaultScheduleStatus.RUNNING
     return [
-        dg.ScheduleDefinition(
-            name=name,
-            job=dg.define_asset_job(name, selection=dg.AssetSelection.assets(key), description=what),
-            cron_schedule=cron,
-            execution_timezone="UTC",
-            default_status=running,
-            description=what,
-        )
+        schedule_assets(name, [key], cron, does=what, description=what, running=settings.backup is not None)
         for name, key, cron, what in (
             (BACKUP_JOB, BACKUP, _NIGHTLY, "Copies the lake to its backup every night."),
             (RESTORE_TEST_JOB, RESTORE_TEST, _WEEKLY, "Restores the backup every Sunday to see whether it can be."),

@@ -7,6 +7,7 @@ import dagster as dg
 from gb_pipeline.lake.verification import VerifyReport, verify
 from gb_pipeline.lake.verify_record import record_verification
 from gb_pipeline.orchestration.assets.compaction import POOL
+from gb_pipeline.orchestration.fixed_times import schedule_assets
 from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 
@@ -48,16 +49,11 @@ def build_verify_asset() -> dg.AssetsDefinition:
 
 def build_verify_schedule() -> dg.ScheduleDefinition:
     """Run it every week."""
-    return dg.ScheduleDefinition(
-        name=VERIFY_JOB,
-        job=dg.define_asset_job(
-            VERIFY_JOB,
-            selection=dg.AssetSelection.assets(VERIFY),
-            description="Reads every byte of the lake and compares it with its checksums and fingerprints.",
-        ),
-        cron_schedule=_CRON,
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+    return schedule_assets(
+        VERIFY_JOB,
+        [VERIFY],
+        _CRON,
+        does="Reads every byte of the lake and compares it with its checksums and fingerprints.",
         description="Verifies the whole lake every Sunday.",
     )
 
