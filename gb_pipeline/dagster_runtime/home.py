@@ -111,9 +111,8 @@ def ensure_home(project: Path) -> Path:
 
 def find_page(project: Path) -> str | None:
     """The address of the page that `gb up` serves for a project; None where it is not running, as far as its folder tells."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return str(json.loads((project / HOME / _HOLDER).read_text(encoding="utf-8"))["url"])
-    return None
+    url = _read_holder(project / HOME).get("url")
+    return None if url is None else str(url)
 
 
 class HomeLock:
@@ -170,10 +169,17 @@ class HomeLock:
     def _holder(self) -> dict[str, Any]:
         # Who has the lock writes a moment later.
         for _ in range(10):
-            with suppress(OSError, ValueError):
-                return dict(json.loads((self._home / _HOLDER).read_text(encoding="utf-8")))
+            if found := _read_holder(self._home):
+                return found
             time.sleep(0.1)
         return {}
+
+
+def _read_holder(home: Path) -> dict[str, Any]:
+    """Who has a home in use, as far as its file tells; empty where nobody does."""
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads((home / _HOLDER).read_text(encoding="utf-8")))
+    return {}
 
 
 def _describe(holder: dict[str, Any]) -> str:

@@ -17,6 +17,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG, WILL_RETRY_TAG
 
+# Runs that have not ended.
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.MANAGED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 _UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _PARTITION_TAG = "dagster/partition"
@@ -173,12 +182,17 @@ def describe_run(run: dg.DagsterRun) -> str:
         for group, series in groups.items()
     ]
     parts = [", ".join(assets) if len(assets) <= 2 else f"{assets[0]} and {len(assets) - 1} more"] if assets else []
-    first, last = run.tags.get(RANGE_START_TAG), run.tags.get(RANGE_END_TAG)
-    if first and last:
+    if (partitions := find_partitions(run)) is not None:
+        first, last = partitions
         parts.append(first if first == last else f"{first}..{last}")
-    elif partition := run.tags.get(_PARTITION_TAG):
-        parts.append(partition)
     return ", ".join(parts or [run.job_name])
+
+
+def find_partitions(run: dg.DagsterRun) -> tuple[str, str] | None:
+    """The first and the last partition of a run, which may be the same one; None where it has none."""
+    key = run.tags.get(_PARTITION_TAG)
+    first, last = run.tags.get(RANGE_START_TAG, key), run.tags.get(RANGE_END_TAG, key)
+    return (first, last) if first and last else None
 
 
 def why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -17,7 +17,7 @@ from gb_pipeline.ingest.backlog import Backlog, Why
 from gb_pipeline.ingest.open_work import find_open_work
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.explained import explain_sessions
-from gb_pipeline.lake.report import SessionStatus
+from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
@@ -26,7 +26,6 @@ from gb_pipeline.quality.gaps import OPEN_REASONS
 _SERIES = ["source", "resolution", "symbol"]
 _MISSING = [Why.NEW.value, Why.MORE_BARS.value]
 _FAILED = [Why.FAILED.value, Why.REFUSED.value]
-_BAD = [SessionStatus.FAILED.value, SessionStatus.REFUSED.value]
 _OPEN = [reason.value for reason in OPEN_REASONS]
 # What a gap needs to be explained, and to be the valid row of its session.
 _GAP_COLUMNS = (*ledger.KEYS, "status", "gaps", "first_timestamp", "known_at")
@@ -175,7 +174,7 @@ def _open_gaps_of(store: LakeStore, source: str, resolution: Resolution, until: 
     valid = ledger.select_valid(rows.join(suspects, on=["symbol", "session"], how="semi").lazy()).collect()
     if store.incidents is not None:
         valid = explain_sessions(valid, store.incidents())
-    return _explode(valid.filter(~pl.col("status").is_in(_BAD))).select(list(schema))
+    return _explode(valid.filter(~pl.col("status").is_in(UNSTORED))).select(list(schema))
 
 
 def _explode(rows: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,7 @@ import polars as pl
 from gb_pipeline.errors import GbError, QuotaExhausted, WindowRefused
 from gb_pipeline.ingest.session_costs import SessionCost, share_costs
 from gb_pipeline.lake.fetches import FetchRecord
-from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
+from gb_pipeline.lake.report import UNSTORED, SessionReport, SessionStatus, WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.schema import RECEIVED
 from gb_pipeline.market.symbol import Symbol
@@ -81,8 +81,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether every session is stored as the vendor has it: none failed, none refused, none deferred."""
-        bad = {SessionStatus.FAILED, SessionStatus.REFUSED}
-        bad_session = any(session.status in bad for session in self.sessions)
+        bad_session = any(session.status in UNSTORED for session in self.sessions)
         refused = self.unplaced is not None and self.unplaced.refused
         return self.error is None and self.deferred is None and not bad_session and not refused
 

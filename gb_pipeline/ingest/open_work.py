@@ -20,7 +20,7 @@ from gb_pipeline.errors import PermanentVendorError, VendorUnreachable, list_kin
 from gb_pipeline.ingest.backlog import Backlog, Why, find_backlog
 from gb_pipeline.lake import fetches, ledger
 from gb_pipeline.lake.fetches import FetchOutcome
-from gb_pipeline.lake.report import SessionStatus
+from gb_pipeline.lake.report import UNSTORED, SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import INSTANT, instant_literal
 from gb_pipeline.market.resolution import Resolution
@@ -29,7 +29,6 @@ from gb_pipeline.quality.gaps import OPEN_REASONS
 from gb_pipeline.quality.rules import BarRules
 
 _KEYS = ["symbol", "session"]
-_BAD = [SessionStatus.FAILED.value, SessionStatus.REFUSED.value]
 _OPEN = [reason.value for reason in OPEN_REASONS]
 _ANSWERED = [FetchOutcome.OK.value, FetchOutcome.EMPTY.value]
 _UNREACHABLE = VendorUnreachable.__name__
@@ -172,7 +171,7 @@ def _since(store: LakeStore, source: SourceSettings, resolution: Resolution, row
     codes = rows["symbol"].unique().to_list()
     columns = (*_KEYS, "status", "gaps", "fetched_at", "known_at")
     recorded = ledger.scan(store.tables, source.name, resolution, codes, between, columns)  # type: ignore[arg-type]
-    is_open = pl.col("status").is_in(_BAD) | pl.col("gaps").list.eval(
+    is_open = pl.col("status").is_in(UNSTORED) | pl.col("gaps").list.eval(
         pl.element().struct.field("reason").is_in(_OPEN)
     ).list.any().fill_null(False)
     history = (

@@ -16,7 +16,7 @@ from gb_pipeline.config.incident_times import utc_start
 from gb_pipeline.config.incidents import Incident
 from gb_pipeline.config.project_incidents import Incidents
 from gb_pipeline.lake.incident_cuts import PERIODS, cut_runs
-from gb_pipeline.lake.report import SessionStatus
+from gb_pipeline.lake.report import UNSTORED, SessionStatus
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.quality.gaps import GapReason
 
@@ -27,7 +27,6 @@ INCIDENT_COLUMNS = pl.Schema({"incident": pl.Int64(), "incident_kind": pl.String
 EXPLAINED = GapReason.INCIDENT.value
 # Nothing is missing there, or somebody took it out on purpose.
 _KEPT_REASONS = [GapReason.CLOSED.value, GapReason.NOT_LISTED.value, GapReason.REMOVED.value]
-_BAD = [SessionStatus.FAILED.value, SessionStatus.REFUSED.value]
 # A session begins and ends within this time of its date's midnight in UTC.
 _MARGIN = timedelta(days=2)
 
@@ -165,7 +164,7 @@ def _with_status(rows: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     explained = runs.filter(pl.col("reason") == EXPLAINED)["place"].unique()
     place = pl.int_range(pl.len())
     settled = (
-        pl.col("status").is_in(_BAD)
+        pl.col("status").is_in(UNSTORED)
         & place.is_in(explained.cast(pl.Int64).implode())
         & ~place.is_in(unexplained.cast(pl.Int64).implode())
     )

@@ -73,6 +73,10 @@ class SessionStatus(StrEnum):
     DEFERRED = "deferred"
 
 
+# Sessions that were asked for and are not stored as the vendor has them; as text, which the ledger holds, equal to the states.
+UNSTORED = [SessionStatus.FAILED.value, SessionStatus.REFUSED.value]
+
+
 @dataclass(frozen=True, slots=True)
 class SessionReport:
     """One series in one session after a write.

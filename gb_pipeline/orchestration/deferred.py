@@ -17,7 +17,7 @@ from itertools import groupby
 import dagster as dg
 
 from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG
-from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG
+from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG, parse_until
 from gb_pipeline.orchestration.runs import find_unfinished_runs
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
@@ -72,7 +72,7 @@ def build_deferred_sensor(group: SeriesGroup) -> dg.SensorDefinition:
 
 def _read_cursor(cursor: str | None) -> tuple[dict[str, datetime], dict[str, float], float]:
     state = json.loads(cursor) if cursor else {}
-    waiting = {run_id: _parse_moment(text) for run_id, text in state.get("waiting", {}).items()}
+    waiting = {run_id: parse_until(text) for run_id, text in state.get("waiting", {}).items()}
     return waiting, state.get("seen", {}), state.get("after", 0.0)
 
 
@@ -92,7 +92,7 @@ def _add_ended_runs(
         run, ended = record.dagster_run, record.update_timestamp.timestamp()
         after = max(after, ended)
         if run.run_id not in seen and UNTIL_TAG in run.tags:
-            waiting[run.run_id] = _parse_moment(run.tags[UNTIL_TAG])
+            waiting[run.run_id] = parse_until(run.tags[UNTIL_TAG])
             seen[run.run_id] = ended
     for run_id in [run_id for run_id, ended in seen.items() if ended < after - 2 * _OVERLAP.total_seconds()]:
         del seen[run_id]
@@ -150,7 +150,3 @@ def _join_neighbours(
         run = [key for _, key in group]
         for begin in range(0, len(run), most):
             yield run[begin : begin + most], sorted(series)
-
-
-def _parse_moment(text: str) -> datetime:
-    return datetime.strptime(text, UNTIL_FORMAT).replace(tzinfo=UTC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ import dagster as dg
 
 from gb_pipeline.errors import GbError, QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
-from gb_pipeline.lake.report import SessionReport, SessionStatus, describe_statuses
+from gb_pipeline.lake.report import UNSTORED, SessionReport, SessionStatus, describe_statuses
 from gb_pipeline.quality.fingerprint import combine
 from gb_pipeline.quality.gaps import OPEN_REASONS, Gap
 from gb_pipeline.quality.reasons import REFUSED_WITH_ANSWER, REFUSED_WITH_SESSION
@@ -27,7 +27,6 @@ UNTIL_TAG = "gb/deferred_until"
 UNTIL_FORMAT = "%Y-%m-%dT%H:%MZ"
 # Metadata of a day that is not stored, and of the newest event of a series that has such days.
 NOT_STORED = "not_stored"
-_BAD = frozenset({SessionStatus.FAILED, SessionStatus.REFUSED})
 # Events are kept for ever: tables in them are samples, the whole is in the lake.
 _SAMPLE = 5
 
@@ -49,7 +48,7 @@ class PartitionOutcome:
     @cached_property
     def failed(self) -> tuple[SessionReport, ...]:
         """Sessions that are not stored as the vendor has them."""
-        return tuple(session for session in self.sessions if session.status in _BAD)
+        return tuple(session for session in self.sessions if session.status in UNSTORED)
 
     @property
     def deferred(self) -> QuotaExhausted | None:
@@ -244,6 +243,11 @@ def split_by_partition(keys: Mapping[str, tuple[Any, Any]], job: Outcome) -> lis
         PartitionOutcome(key, tuple(item for item in job.sessions if start <= item.session < end), job)
         for key, (start, end) in overlapping
     ]
+
+
+def parse_until(text: str) -> datetime:
+    """The moment that `UNTIL_TAG` of a run holds."""
+    return datetime.strptime(text, UNTIL_FORMAT).replace(tzinfo=UTC)
 
 
 def describe_deferral(why: QuotaExhausted) -> str:

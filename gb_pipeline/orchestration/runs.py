@@ -6,13 +6,7 @@ from collections.abc import Collection
 
 import dagster as dg
 
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+from gb_pipeline.dagster_runtime.runs import UNFINISHED
 
 
 def find_unfinished_runs(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], job: str) -> list[float]:

@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.lake import ledger
+from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.deferred import find_missing
 from gb_pipeline.orchestration.outcome import DEFERRED_TAG
@@ -18,7 +19,6 @@ from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.orchestration.stored_partitions import find_stored_partitions, recorded_sessions
 
 DEFERRED = "deferred"
-_NOT_STORED = ["failed", "refused"]
 _FOUND = pl.Schema({"symbol": pl.String(), "key": pl.String(), "status": pl.String()})
 _DAY = timedelta(days=1)
 
@@ -37,13 +37,13 @@ def find_not_stored(store: LakeStore, group: SeriesGroup) -> pl.DataFrame:
     columns = [*ledger.KEYS, "known_at", "status"]
     rows = ledger.select_valid(ledger.scan(store.tables, group.source.name, group.resolution, columns=columns))
     names = [symbol.code for symbol in group.symbols.values()]
-    bad = rows.filter(pl.col("status").is_in(_NOT_STORED) & pl.col("symbol").is_in(names)).collect()
+    bad = rows.filter(pl.col("status").is_in(UNSTORED) & pl.col("symbol").is_in(names)).collect()
     if bad.is_empty():
         return pl.DataFrame(schema=_FOUND)
     days = bad["session"].sort()
     # Incidents may explain them: that is asked of these few only.
     sessions = recorded_sessions(store, group, bad["symbol"].unique().to_list(), (days[0], days[-1] + _DAY))
-    return sessions.filter(pl.col("status").is_in(_NOT_STORED)).select("symbol", "key", "status")
+    return sessions.filter(pl.col("status").is_in(UNSTORED)).select("symbol", "key", "status")
 
 
 def find_deferred(instance: dg.DagsterInstance, store: LakeStore, group: SeriesGroup) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import polars as pl
 
 from gb_pipeline.errors import UnknownSeries
 from gb_pipeline.lake.newest_days import find_start
+from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.quality.gaps import OPEN_REASONS
 
@@ -118,7 +119,7 @@ def read_heat_map(
 def _cell() -> pl.Expr:
     status = pl.col("status")
     return (
-        pl.when(status.is_in(["failed", "refused"]))
+        pl.when(status.is_in(UNSTORED))
         .then(pl.lit(Cell.NOT_STORED.value))
         .when(status.is_in(["closed", "not_listed", "removed"]))
         .then(pl.lit(Cell.NO_SESSION.value))

@@ -10,6 +10,7 @@ import polars as pl
 from gb_pipeline.errors import UnknownSeries
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.newest_days import find_start
+from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.quality.gaps import OPEN_REASONS
 from gb_pipeline.reading.comparison import reconcile
 
@@ -61,7 +62,7 @@ def read_scorecard(
             pl.len().cast(pl.Int64).alias("sessions"),
             pl.col("expected").sum(),
             pl.col("actual").sum(),
-            pl.col("status").is_in(["failed", "refused"]).sum().cast(pl.Int64).alias("not_stored"),
+            pl.col("status").is_in(UNSTORED).sum().cast(pl.Int64).alias("not_stored"),
             last.alias("last"),
         )
         .join(behind, on=_KEYS)

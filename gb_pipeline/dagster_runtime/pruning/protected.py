@@ -8,15 +8,7 @@ from datetime import datetime
 import dagster as dg
 
 from gb_pipeline.dagster_runtime.private import SqlEventLogStorage
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.MANAGED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+from gb_pipeline.dagster_runtime.runs import UNFINISHED
 
 
 def find_protected_runs(
@@ -30,7 +22,7 @@ def find_protected_runs(
         keys: of all assets.
         before: with a time zone.
     """
-    unfinished = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))}
+    unfinished = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
     recent = {record.dagster_run.run_id for record in instance.get_run_records(dg.RunsFilter(updated_after=before))}
     attempts = log.get_latest_asset_partition_materialization_attempts_without_materializations
     return unfinished | recent | {run_id for key in keys for run_id, _ in attempts(key).values()}

@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.errors import UnknownSeries
+from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
@@ -22,7 +23,6 @@ from gb_pipeline.quality.gaps import OPEN_REASONS
 
 # Days that a check from the page looks at.
 _RECENT = timedelta(days=30)
-_NOT_STORED = ["failed", "refused"]
 
 
 def build_dataset_spec(group: SeriesGroup, facts: AssetFacts = NO_FACTS) -> dg.AssetSpec:
@@ -74,7 +74,7 @@ def look_at_newest(lake: LakeResource, group: SeriesGroup) -> Findings:
     gaps = reader.gaps(**of).filter(pl.col("reason").is_in([reason.value for reason in OPEN_REASONS]))
     open_gaps = gaps.group_by("symbol", "session").agg(pl.col("missing").sum().alias("unexplained"))
     joined = sessions.join(open_gaps, on=["symbol", "session"], how="left").with_columns(
-        pl.col("unexplained").fill_null(0), pl.col("status").is_in(_NOT_STORED).alias("absent")
+        pl.col("unexplained").fill_null(0), pl.col("status").is_in(UNSTORED).alias("absent")
     )
     joined = joined.with_columns(group.partitioning.keys(joined["session"]).alias("key"))
     findings.count("partitions", joined.height)

@@ -8,14 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG
+from gb_pipeline.dagster_runtime.runs import UNFINISHED, find_partitions
 from gb_pipeline.ingest.open_work import ASKED
-from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG
-from gb_pipeline.orchestration.runs import UNFINISHED
+from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_TAG, parse_until
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 HEALING_TAG = "gb/healing"
-_PARTITION_TAG = "dagster/partition"
 # Longer than all waits usually are together; what a run was to fetch and nobody has asked for since is a backfill's by then.
 _LOOK_BACK = timedelta(days=30)
 _MOST_RUNS = 1000
@@ -44,7 +42,7 @@ def find_deferral(instance: dg.DagsterInstance, group: SeriesGroup) -> datetime 
     """Until when the calls of the vendor's day are used up, as the newest run that met that says; None where none did."""
     runs = instance.get_runs(dg.RunsFilter(tags={DEFERRED_TAG: group.name}), limit=1)
     text = runs[0].tags.get(UNTIL_TAG) if runs else None
-    return datetime.strptime(text, UNTIL_FORMAT).replace(tzinfo=UTC) if text else None
+    return parse_until(text) if text else None
 
 
 def _find_runs(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> Iterable[dg.RunRecord]:
@@ -63,10 +61,9 @@ def _to_frame(group: SeriesGroup, records: Iterable[dg.RunRecord]) -> pl.DataFra
 
 def _find_days(group: SeriesGroup, run: dg.DagsterRun) -> tuple[date, date] | None:
     """The sessions [first, end) of a run's partitions; None where it has none, or where gb.yaml has others by now."""
-    key = run.tags.get(_PARTITION_TAG)
-    first, last = run.tags.get(RANGE_START_TAG, key), run.tags.get(RANGE_END_TAG, key)
-    if first is None or last is None:
+    if (partitions := find_partitions(run)) is None:
         return None
+    first, last = partitions
     try:
         return group.partitioning.sessions(first)[0], group.partitioning.sessions(last)[1]
     except ValueError:
