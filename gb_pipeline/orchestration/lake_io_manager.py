@@ -16,7 +16,7 @@ from pydantic import Field
 from gb_pipeline.config.settings import Grain, Settings
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import ConfigError, InvalidResolution, NoDataInRange, ReadError
-from gb_pipeline.lake.report import SessionStatus
+from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.orchestration.partitions import Partitioning
 from gb_pipeline.orchestration.resources import LakeResource
@@ -26,7 +26,6 @@ _GRAINS = {4: Grain.YEAR, 7: Grain.MONTH, 10: Grain.DAY}
 # What `metadata` of an `AssetIn` may say of the bars; each is a keyword of `Lake.bars`.
 _OPTIONS = frozenset({"columns", "as_float", "adjustment", "settled_only", "as_of"})
 _BARS = "bars_"
-_NOT_STORED = {SessionStatus.FAILED.value, SessionStatus.REFUSED.value}
 _LISTED = 3
 # Of a source whose span is not known.
 _EARLIEST = date(1900, 1, 1)
@@ -190,7 +189,7 @@ def _refuse_what_is_not_stored(
         bars = calendar.expected(first, end, resolution, facts.alignment)
         over = bars.filter(calendar.bar_ends(bars["timestamp"], resolution) <= now)["session"].unique()
         known = lake.coverage(facts.name, symbol, resolution, str(first), str(end))
-        stored = known.filter(~pl.col("status").is_in(list(_NOT_STORED)))["session"]
+        stored = known.filter(~pl.col("status").is_in(UNSTORED))["session"]
         absent = over.filter(~over.is_in(stored.implode())).sort()
         if absent.len():
             days = ", ".join(str(day) for day in absent.head(_LISTED)) + (", ..." if absent.len() > _LISTED else "")
@@ -224,11 +223,13 @@ def _read_arrow(lake: Lake, symbol: str | None, resolution: Resolution, *span: A
 
 
 def _read_pandas(lake: Lake, symbol: str | None, resolution: Resolution, *span: Any, **options: Any) -> Any:
-    from gb_pipeline.reading.shapes import to_pandas
+    from gb_pipeline.reading.shapes import to_pandas, with_index
 
     try:
         return lake.pandas(symbol, resolution, *span, **options)
     except NoDataInRange:
+        if options.get("columns") is not None:
+            options["columns"] = with_index(options["columns"])
         return to_pandas(lake.scan_bars(symbol, resolution, *span, as_float=True, **options).collect())
 
 

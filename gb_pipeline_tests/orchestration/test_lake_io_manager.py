@@ -104,6 +104,16 @@ def test_a_session_without_bars_gives_no_rows(build_bench, kind):
         assert list(bars.columns) == list(whole.columns)
 
 
+def test_a_session_without_bars_has_the_columns_that_are_asked_for(build_bench):
+    bench = build_bench(symbols=[{"code": "BTC-USDT", "listed_from": "2024-01-02"}])
+    assert bench.run("sim/bars_1m/BTC-USDT", partitions=DAYS).success
+
+    empty, whole = (run(bench, pd.DataFrame, keys=(day, day), columns=["close"]) for day in DAYS)
+
+    assert (len(empty), len(whole)) == (0, 1440)
+    assert (list(empty.columns), empty.index.name, empty.index.tz) == (["close"], whole.index.name, whole.index.tz)
+
+
 def test_a_session_that_is_not_stored_is_an_error_that_names_it(filled):
     told = run(filled, pl.DataFrame, keys=("2024-01-02", "2024-01-06"))
 
