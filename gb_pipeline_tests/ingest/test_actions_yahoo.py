@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -56,11 +55,6 @@ def sim(running: Simulation) -> Simulation:
     running.set_now(FRIDAY)
     running.plant("split", "AAPL", ex_date="2024-06-10", to="4", from_="1")
     return running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LakeStore:
-    return LakeStore.at(tmp_path)
 
 
 def source(sim: Simulation, **settings: object) -> SourceSettings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -30,17 +29,6 @@ CONCURRENCY, RETRIES = 4, 1
 def exchange() -> Iterator[Simulation]:
     with Simulation(seed=3, symbols=CODES) as running:
         yield running
-
-
-@pytest.fixture
-def sim(exchange: Simulation) -> Simulation:
-    exchange.reset()
-    return exchange
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LakeStore:
-    return LakeStore.at(tmp_path)
 
 
 def fetch(store: LakeStore, url: str) -> list[Outcome]:

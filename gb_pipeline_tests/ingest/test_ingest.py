@@ -39,17 +39,6 @@ def exchange() -> Iterator[Simulation]:
         yield running
 
 
-@pytest.fixture
-def sim(exchange: Simulation) -> Simulation:
-    exchange.reset()
-    return exchange
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LakeStore:
-    return LakeStore.at(tmp_path)
-
-
 def source(sim: Simulation, **settings: object) -> SourceSettings:
     body = {
         "name": "sim",

@@ -36,11 +36,6 @@ DAY = date(2024, 1, 2)
 SECRET = "s3cr3t/k3y+of==mine"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LakeStore:
-    return LakeStore.at(tmp_path)
-
-
 def source(**settings: object) -> SourceSettings:
     body = {
         "name": "own", "provider": "ccxt", "asset_class": "crypto", "start": "2024-01-01",
