@@ -1,6 +1,6 @@
 """`gb adopt` shows Dagster what the lake holds already: a new instance, a restored lake, a series under another name.
 
-This module opens the instance and prints what was marked. The events are written by `orchestration.project_events`.
+This module opens the instance and prints what was marked. The events are written by `orchestration.events.project_events`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def adopt(names: Names = None, config: Config = None, as_json: Json = False) -> 
 
 def _adopt(settings: Settings, chosen: dict[str, list[Symbol]], *, quiet: bool) -> dict[str, int]:
     """How many partitions were marked, by source and resolution."""
-    from gb_pipeline.orchestration import project_events
+    from gb_pipeline.orchestration.events import project_events
     from gb_pipeline.orchestration.series_group import SeriesGroup
 
     store = open_store(settings)

@@ -91,7 +91,7 @@ class Fetching:
             yield None
             return
         from gb_pipeline.dagster_runtime.client import DagsterError
-        from gb_pipeline.orchestration.project_events import FetchEvents, open_instance
+        from gb_pipeline.orchestration.events.project_events import FetchEvents, open_instance
         from gb_pipeline.orchestration.series_group import SeriesGroup
 
         problems: list[DagsterError] = []

@@ -90,8 +90,8 @@ def _asked(settings: Settings, now: datetime) -> Iterator[Any]:
     if not has_home(settings.path.parent):
         yield lambda _source, _resolution: (None, None)
         return
+    from gb_pipeline.orchestration.events.project_events import open_instance
     from gb_pipeline.orchestration.healing.asking import find_asked, find_failed
-    from gb_pipeline.orchestration.project_events import open_instance
     from gb_pipeline.orchestration.series_group import SeriesGroup
 
     with open_instance(settings) as instance:

@@ -17,7 +17,7 @@ from itertools import groupby
 import dagster as dg
 
 from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG
-from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG, parse_until
+from gb_pipeline.orchestration.events.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG, parse_until
 from gb_pipeline.orchestration.runs import find_unfinished_runs
 from gb_pipeline.orchestration.series_group import SeriesGroup
 

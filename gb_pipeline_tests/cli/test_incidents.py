@@ -17,8 +17,8 @@ from gb_pipeline.ingest.backlog import Why, find_backlog
 from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.orchestration.events.stored_partitions import stored_outcomes
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.stored_partitions import stored_outcomes
 from gb_pipeline_tests.cli.console import Gb
 
 PROJECT = """

@@ -13,7 +13,7 @@ from gb_pipeline.dagster_runtime.home import find_page
 from gb_pipeline.dagster_runtime.instance import find_free_port
 from gb_pipeline.dagster_runtime.reload import BY_HAND, request_reload
 from gb_pipeline.lake import fetches
-from gb_pipeline.orchestration.dataset_check import CHECK
+from gb_pipeline.orchestration.events.dataset_check import CHECK
 from gb_pipeline.reading.lake import Lake
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]

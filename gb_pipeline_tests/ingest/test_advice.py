@@ -14,7 +14,7 @@ from gb_pipeline.lake.report import SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.orchestration.outcome import split_by_partition
+from gb_pipeline.orchestration.events.outcome import split_by_partition
 
 WEEK = date(2024, 3, 4), date(2024, 3, 9)
 PROJECT = """

@@ -19,7 +19,7 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
-from gb_pipeline.orchestration.outcome import split_by_partition
+from gb_pipeline.orchestration.events.outcome import split_by_partition
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.read_rows import ReadRows
 from gb_pipeline_tests.bars import SetClock, at

@@ -16,7 +16,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.event_log import event_log_settings
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.build import build_definitions
-from gb_pipeline.orchestration.dataset_check import CHECK
+from gb_pipeline.orchestration.events.dataset_check import CHECK
 from gb_pipeline.simulation import Simulation
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT"]

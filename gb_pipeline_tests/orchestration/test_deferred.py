@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from gb_pipeline.lake import fetches, ledger
-from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG
+from gb_pipeline.orchestration.events.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG
 
 BTC, ETH = "sim/bars_1h/BTC-USDT", "sim/bars_1h/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")

@@ -14,7 +14,7 @@ from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job, Outcome
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.outcome import split_by_partition
+from gb_pipeline.orchestration.events.outcome import split_by_partition
 from gb_pipeline.quality.read_rows import FileRows
 from gb_pipeline_tests.ingest.clock import stop_at
 

@@ -15,9 +15,9 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.runs import why_failed
 from gb_pipeline.orchestration.alerts.send import AlertError, beat, deliver, name_places
 from gb_pipeline.orchestration.alerts.state import WARNING, News, Sighting, find_news
-from gb_pipeline.orchestration.dataset_check import CHECK
+from gb_pipeline.orchestration.events.dataset_check import CHECK
+from gb_pipeline.orchestration.events.project_events import JOB_NAME
 from gb_pipeline.orchestration.health import assets as health
-from gb_pipeline.orchestration.project_events import JOB_NAME
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 _SECONDS = 30

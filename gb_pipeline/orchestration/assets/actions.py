@@ -15,7 +15,7 @@ from gb_pipeline.ingest.corporate_actions import ActionsOutcome
 from gb_pipeline.ingest.fetch_actions import ingest_actions
 from gb_pipeline.lake import corporate_actions
 from gb_pipeline.market.schema import CORPORATE_ACTIONS
-from gb_pipeline.orchestration.outcome import build_table, describe_deferral
+from gb_pipeline.orchestration.events.outcome import build_table, describe_deferral
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
 

@@ -13,7 +13,7 @@ from gb_pipeline.ingest.job import Job
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
 from gb_pipeline.orchestration.assets.dataset import build_column_schema
-from gb_pipeline.orchestration.reporter import Reporter
+from gb_pipeline.orchestration.events.reporter import Reporter
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
 

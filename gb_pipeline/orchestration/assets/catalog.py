@@ -12,7 +12,7 @@ from gb_pipeline.catalog.projection import CatalogReport, refresh_catalog
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.iceberg.exported import require_pyiceberg
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.outcome import build_table
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 
 CATALOG = dg.AssetKey("catalog")

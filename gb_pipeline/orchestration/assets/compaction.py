@@ -17,7 +17,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.lake.maintenance import compact_tables
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.outcome import build_table
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.storage.compaction import CompactionReport, Partition, find_candidates

@@ -14,11 +14,11 @@ from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import bar_schema
 from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
-from gb_pipeline.orchestration.dataset_check import CHECK, DESCRIPTION, Findings
+from gb_pipeline.orchestration.events.dataset_check import CHECK, DESCRIPTION, Findings
+from gb_pipeline.orchestration.events.source_page import describe_source
+from gb_pipeline.orchestration.events.unstored import find_unstored
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.source_page import describe_source
-from gb_pipeline.orchestration.unstored import find_unstored
 from gb_pipeline.quality.gaps import OPEN_REASONS
 
 # Days that a check from the page looks at.

@@ -16,8 +16,8 @@ from gb_pipeline.catalog.tables import bar_tables
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.reload import request_reload
 from gb_pipeline.errors import GbError
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.fixed_times import STOPPED_FOR_BARS, schedule_assets
-from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.universe.discovery import Refreshed, refresh

@@ -14,8 +14,8 @@ from gb_pipeline.catalog.projection import catalog_is_stale, refresh_catalog
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.iceberg.before_vacuum import prepare_vacuum
 from gb_pipeline.orchestration.assets.compaction import POOL
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.fixed_times import schedule_assets
-from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.storage.vacuum import VacuumReport
 

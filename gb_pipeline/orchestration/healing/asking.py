@@ -10,7 +10,7 @@ import polars as pl
 
 from gb_pipeline.dagster_runtime.runs import UNFINISHED, find_partitions
 from gb_pipeline.ingest.open_work import ASKED
-from gb_pipeline.orchestration.outcome import DEFERRED_TAG, UNTIL_TAG, parse_until
+from gb_pipeline.orchestration.events.outcome import DEFERRED_TAG, UNTIL_TAG, parse_until
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 HEALING_TAG = "gb/healing"

@@ -20,6 +20,7 @@ from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG
 from gb_pipeline.ingest.open_work import OpenWork, State, find_open_work
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.orchestration.events.stored_partitions import existing_keys
 from gb_pipeline.orchestration.healing.asking import (
     HEALING_TAG,
     find_asked,
@@ -30,7 +31,6 @@ from gb_pipeline.orchestration.healing.asking import (
 from gb_pipeline.orchestration.healing.batches import Batch, join_batches
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.stored_partitions import existing_keys
 
 # Below schedules, whose session is wanted now, and above backfills, of which a day is as good as another.
 PRIORITY = "5"

@@ -13,9 +13,9 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.health.checkup import CHECKS, examine
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import HealthResult, State
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.fixed_times import schedule_assets
 from gb_pipeline.orchestration.health.checks import DAGSTER_CHECKS, examine_dagster
-from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 
 GROUP = "health"

@@ -17,8 +17,8 @@ from gb_pipeline.dagster_runtime.home import has_home
 from gb_pipeline.health.checkup import examine_one
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import SAMPLE, HealthResult, State
+from gb_pipeline.orchestration.events.project_events import open_instance
 from gb_pipeline.orchestration.health.shown import Shown, compare_with_lake
-from gb_pipeline.orchestration.project_events import open_instance
 
 _SERIES = ["source", "resolution", "symbol"]
 

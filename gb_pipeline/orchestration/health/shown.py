@@ -13,8 +13,8 @@ from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.ingest.backlog import Backlog
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.report import SessionStatus
+from gb_pipeline.orchestration.events.stored_partitions import ABSENT, existing_keys
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.stored_partitions import ABSENT, existing_keys
 
 _KEYS = ["symbol", "key"]
 _STATES = ("materialized", "failed", "in_progress")

@@ -7,8 +7,8 @@ import dagster as dg
 from gb_pipeline.lake.verification import VerifyReport, verify
 from gb_pipeline.lake.verify_record import record_verification
 from gb_pipeline.orchestration.assets.compaction import POOL
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.fixed_times import schedule_assets
-from gb_pipeline.orchestration.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 
 GROUP = "maintenance"

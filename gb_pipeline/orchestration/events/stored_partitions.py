@@ -19,7 +19,7 @@ from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.report import DESCRIBED, SessionReport, SessionStatus, session_reports
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.orchestration.outcome import PartitionOutcome
+from gb_pipeline.orchestration.events.outcome import PartitionOutcome
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 # What keeps a partition from being stored; unexplained gaps do not: they are said.

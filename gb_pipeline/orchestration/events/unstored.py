@@ -14,9 +14,9 @@ from gb_pipeline.lake import ledger
 from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.deferred import find_missing
-from gb_pipeline.orchestration.outcome import DEFERRED_TAG
+from gb_pipeline.orchestration.events.outcome import DEFERRED_TAG
+from gb_pipeline.orchestration.events.stored_partitions import find_stored_partitions, recorded_sessions
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.stored_partitions import find_stored_partitions, recorded_sessions
 
 DEFERRED = "deferred"
 _FOUND = pl.Schema({"symbol": pl.String(), "key": pl.String(), "status": pl.String()})

@@ -11,9 +11,9 @@ from functools import cached_property
 import dagster as dg
 
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.outcome import PartitionOutcome
+from gb_pipeline.orchestration.events.outcome import PartitionOutcome
+from gb_pipeline.orchestration.events.unstored import find_not_stored
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.unstored import find_not_stored
 
 
 class RedDays:

@@ -13,8 +13,8 @@ from gb_pipeline.dagster_runtime.event_log import together
 from gb_pipeline.ingest.backlog import find_backlog
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Outcome
-from gb_pipeline.orchestration.dataset_check import CHECK
-from gb_pipeline.orchestration.project_events import JOB_NAME, FetchEvents, adopt
+from gb_pipeline.orchestration.events.dataset_check import CHECK
+from gb_pipeline.orchestration.events.project_events import JOB_NAME, FetchEvents, adopt
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline_tests.orchestration.conftest import Bench
 

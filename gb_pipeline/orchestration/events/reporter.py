@@ -22,8 +22,8 @@ from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.orchestration.assets.dataset import describe_dataset
-from gb_pipeline.orchestration.dataset_check import Findings
-from gb_pipeline.orchestration.outcome import (
+from gb_pipeline.orchestration.events.dataset_check import Findings
+from gb_pipeline.orchestration.events.outcome import (
     DEFERRED_TAG,
     NOT_STORED,
     UNTIL_FORMAT,
@@ -33,9 +33,9 @@ from gb_pipeline.orchestration.outcome import (
     describe_deferral,
     split_by_partition,
 )
-from gb_pipeline.orchestration.red_days import RedDays
+from gb_pipeline.orchestration.events.red_days import RedDays
+from gb_pipeline.orchestration.events.unstored import find_unstored
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.unstored import find_unstored
 from gb_pipeline.storage import reading
 
 # A failure's own list: enough to see the pattern, the rest is red on the partitions page.

@@ -9,7 +9,7 @@ import dagster as dg
 
 from gb_pipeline.errors import GbError
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.orchestration.outcome import build_table
+from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.reading.heat_map import Cell, HeatMap, read_heat_map
 from gb_pipeline.reading.lake import Lake

@@ -31,13 +31,13 @@ from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
-from gb_pipeline.orchestration.dataset_check import Findings
-from gb_pipeline.orchestration.outcome import PartitionOutcome
-from gb_pipeline.orchestration.red_days import RedDays
-from gb_pipeline.orchestration.reporter import count_series_rows, describe_run, describe_series
+from gb_pipeline.orchestration.events.dataset_check import Findings
+from gb_pipeline.orchestration.events.outcome import PartitionOutcome
+from gb_pipeline.orchestration.events.red_days import RedDays
+from gb_pipeline.orchestration.events.reporter import count_series_rows, describe_run, describe_series
+from gb_pipeline.orchestration.events.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
+from gb_pipeline.orchestration.events.unstored import find_unstored
 from gb_pipeline.orchestration.series_group import SeriesGroup
-from gb_pipeline.orchestration.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
-from gb_pipeline.orchestration.unstored import find_unstored
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from gb_pipeline.orchestration.outcome import PartitionOutcome, build_table
+from gb_pipeline.orchestration.events.outcome import PartitionOutcome, build_table
 
 CHECK = "valid_and_complete"
 DESCRIPTION = (
