@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,19 +15,33 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.peers import batch
+from benchmarks.peers.answers import expected, judge_answer
 from benchmarks.peers.command import run
-from benchmarks.peers.contender import CONTENDERS, OURS
+from benchmarks.peers.contender import CONTENDERS, OURS, contender
 from benchmarks.peers.environment import PeersUnavailable, peers_python
 from benchmarks.peers.judge import Exactness, WrongAnswer, judge
 from benchmarks.peers.lines import Line, lines
 from benchmarks.peers.process import ContenderFailed, ContenderProcess
+from benchmarks.peers.questions import BARS, EXTENT, HOURS, LATEST, Question
 from benchmarks.peers.race import Race, Taken
+from benchmarks.peers.reads import READS, ReadScale
 from benchmarks.peers.truth import daily, minutes
 from benchmarks.peers.works import LARGE, WORKS, Scale, chosen
 
 HERE = Path(sys.executable)
-SMALL = Scale(symbols=2, days=3, many=4, many_days=1, commits=3, listed=3, years=1, large=4, compacted=3)
-IN_OUR_ENVIRONMENT = (OURS, "duckdb_native", "parquet_polars")
+READ_A_LITTLE = ReadScale(symbols=2, days=9, weeks=3, listed=3, years=1, session_years=1, fragments=3, repeats=2)
+SMALL = Scale(
+    symbols=2, days=3, many=4, many_days=1, commits=3, listed=3, years=1, large=4, compacted=3, reads=READ_A_LITTLE
+)
+IN_OUR_ENVIRONMENT = (OURS, "duckdb_native", "duckdb_parquet", "parquet_polars")
+# Works that only those take part in who can change what is stored.
+BY_ALL_ACTS = {
+    "W2.append": "append",
+    "W2.append500": "append",
+    "W2.replace": "replace",
+    "R3.all": "replace",
+    "R3.five": "replace",
+}
 
 
 @pytest.fixture
@@ -44,16 +59,19 @@ def answer(tmp_path: Path) -> Callable[[pl.DataFrame], Path]:
 def test_every_work_runs_and_every_contender_returns_the_truth() -> None:
     results = run(list(WORKS), dict.fromkeys(IN_OUR_ENVIRONMENT, HERE), SMALL, samples=1)
 
-    assert {*WORKS, "W2.again/write"} == set(results)
+    writes, reads = set(WORKS) - set(READS), {name for names in READS.values() for name in names}
+    assert {*writes, *reads, "W2.again/write"} == set(results)
+    acts = {name: contender(name).acts for name in IN_OUR_ENVIRONMENT}
     for work, taken in results.items():
         ours_alone = work.startswith("W2.again") or work in LARGE
-        assert set(taken) == ({OURS} if ours_alone else set(IN_OUR_ENVIRONMENT)), work
+        able = {name for name in acts if work not in BY_ALL_ACTS or BY_ALL_ACTS[work] in acts[name]}
+        assert set(taken) == ({OURS} if ours_alone else able), work
         assert all(len(item.wall) == len(item.cpu) == 1 for item in taken.values()), work
         assert all(item.exactness is Exactness.EXACT for item in taken.values()), work
     assert all(item.bytes_per_row is not None for item in results["W1.write"].values())
 
     report = lines(results, SMALL.listed * SMALL.sessions)
-    assert {line.work for line in report} == set(WORKS)
+    assert {line.work for line in report} == writes | reads
     assert all(line.met is not None for line in report if line.target)
 
 
@@ -65,6 +83,31 @@ def test_one_changed_digit_of_one_value_is_a_wrong_answer(column: str, answer: C
     with pytest.raises(WrongAnswer, match=f"'{column}': 1"):
         judge("someone", answer(changed.drop("index")), truth, "exact")
     assert judge("someone", answer(truth.frame.reverse()), truth, "exact") is Exactness.EXACT
+
+
+def told(rows: pl.DataFrame, tmp_path: Path) -> Path:
+    path = tmp_path / "told.arrow"
+    rows.write_ipc(path)
+    return path
+
+
+def test_the_answer_to_a_question_is_held_against_the_truth(tmp_path: Path) -> None:
+    history = minutes(2, 2)
+    codes = ("S000-USD", "S001-USD")
+    window = history.start + timedelta(hours=1), history.start + timedelta(hours=30)
+    for kind, height in ((BARS, 2 * 29 * 60), (HOURS, 2 * 29), (LATEST, 2), (EXTENT, 2)):
+        question = Question(kind, codes, *window)
+        assert Question.heard(question.told()) == question
+        right = expected(history, question)
+        assert right.height == height
+        assert judge_answer("someone", told(right, tmp_path), history, question, "exact") is Exactness.EXACT
+        number = "bars" if kind == EXTENT else "close"
+        for wrong in (right.slice(1), right.with_columns(pl.col(number) + 1)):
+            with pytest.raises(WrongAnswer):
+                judge_answer("someone", told(wrong, tmp_path), history, question, "exact")
+    unsorted = expected(history, Question(BARS, codes, *window)).reverse()
+    with pytest.raises(WrongAnswer, match="in another order"):
+        judge_answer("someone", told(unsorted, tmp_path), history, Question(BARS, codes, *window), "exact")
 
 
 @pytest.mark.parametrize("promise", ["exact", "whole volumes"])

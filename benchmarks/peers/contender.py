@@ -6,6 +6,7 @@ This runs in the peers' environment as well as in ours.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from benchmarks.peers.batch import Batch
+from benchmarks.peers.questions import KINDS, Question
 
 OURS = "gb_pipeline"
 # Name to module; ours comes first in every table.
@@ -20,6 +22,7 @@ CONTENDERS = {
     OURS: "ours",
     "arcticdb_pandas": "arctic",
     "duckdb_native": "duckdb_native",
+    "duckdb_parquet": "duckdb_parquet",
     "parquet_polars": "parquet_polars",
     "zipline_bcolz": "zipline_bcolz",
 }
@@ -28,15 +31,20 @@ CONTENDERS = {
 class Contender(ABC):
     """One library that can store bars. What it cannot do it leaves out of `acts`, and sits that work out.
 
-    `open`, `prepare`, `read` and `close` are not timed; the acts are.
+    `open`, `look`, `prepare`, `read`, `rows` and `close` are not timed; the acts are, and `ask` with a pass over each of `columns`;
+    in a fresh process `open` is, too.
     """
 
-    acts: ClassVar[frozenset[str]] = frozenset({"write", "append", "add_day", "replace", "compact"})
+    acts: ClassVar[frozenset[str]] = frozenset({"write", "append", "add_day", "replace", "compact"}) | KINDS
     exactness: ClassVar[str] = "exact"  # what `judge` has to find at least
 
     @abstractmethod
     def open(self, folder: Path, resolution: str) -> None:
         """Open the store in a folder, which is empty or was written by this contender."""
+
+    def look(self) -> None:
+        """Find out what `compact` has to know of a store that was opened."""
+        return
 
     @abstractmethod
     def prepare(self, batch: Batch) -> Any:
@@ -65,6 +73,18 @@ class Contender(ABC):
     @abstractmethod
     def read(self) -> pa.Table:
         """Everything that is stored, in the columns of `batch.SCHEMA`, in any order."""
+
+    @abstractmethod
+    def ask(self, question: Question) -> Any:
+        """Answer a question, as the library's documentation advises, with float64 numbers in the order of time."""
+
+    @abstractmethod
+    def columns(self, answer: Any) -> Iterable[Any]:
+        """The numbers of an answer as arrays of NumPy; each is passed over, so that what is lazy or mapped pays for its bytes."""
+
+    @abstractmethod
+    def rows(self, answer: Any, question: Question) -> pa.Table:
+        """An answer as rows that can be compared: see `numbers`."""
 
     def close(self) -> None:
         """Let go of the store, so that its folder can be copied, measured and removed."""

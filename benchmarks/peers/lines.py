@@ -42,15 +42,15 @@ class Line:
 
 
 def _against(
-    work: str, title: str, limit: float | None = None, peer: str | None = None
+    work: str, title: str, limit: float | None = None, peer: str | None = None, *, exact: bool = False
 ) -> Callable[[Results], Line | None]:
-    """Wall time against the quickest peer, or against a certain one."""
+    """Wall time against the quickest peer, of those that keep every value where that matters, or against a certain one."""
 
     def line(results: Results) -> Line | None:
         taken = results.get(work, {})
         if OURS not in taken:
             return None
-        ours, best = taken[OURS], _best(taken, peer)
+        ours, best = taken[OURS], _best(taken, peer, exact=exact)
         target = "" if limit is None else f"<= {limit:g} x"
         if best is None:
             return Line(work, title, ours.median_wall, "s", None, "", None, None, target, None)
@@ -118,8 +118,29 @@ def _bytes(work: str, title: str, limit: float) -> Callable[[Results], Line | No
     return line
 
 
-def _best(taken: Mapping[str, Taken], only: str | None = None) -> tuple[str, Taken] | None:
+def _reads() -> list[Callable[[Results], Line | None]]:
+    return [
+        _against("R1.start", "start a process and import"),
+        _against("R1.year", "fresh process: open, a symbol-year of minutes", 1),
+        _against("R1.close", "its second read: a year of `close`", 1),
+        _against("R1.day", "one day of a year", 1),
+        _against("R1.cross", "a day of all symbols", 1),
+        _against("R1.latest", "the latest bar of all symbols", 1, exact=True),
+        _against("R1.extent", "count, first and last of all symbols", 1, exact=True),
+        _against("R1.weeks", "a hot symbol-week, of 100", 0.3),
+        _against("R1.hours", "resample a year to an hour", 1),
+        _against("R2.one", "daily bars: one symbol", 1.5),
+        _against("R2.all", "daily bars: all 50 symbols", 1),
+        _against("R3.all", "ten years of sessions, all", 1),
+        _against("R3.five", "five days of it, two of them overwritten", 1),
+        _against("R4.fragments", "a year of 365 daily commits", 1.5),
+        _against("R4.compacted", "the same, compacted", 1),
+    ]
+
+
+def _best(taken: Mapping[str, Taken], only: str | None = None, *, exact: bool = False) -> tuple[str, Taken] | None:
     peers = [(name, item) for name, item in taken.items() if name != OURS and item.wall and only in {None, name}]
+    peers = [(name, item) for name, item in peers if not exact or item.exactness is Exactness.EXACT]
     return min(peers, key=lambda item: item[1].median_wall) if peers else None
 
 
@@ -142,6 +163,7 @@ def lines(results: Results, bars_of_days: int) -> list[Line]:
         _against("W12.write", "the same, one Parquet file for each symbol", peer="parquet_polars"),
         _processor("W12.write", "the same, processor time", 8, "us of CPU a bar", lambda: bars_of_days / 1e6),
         _processor("W12.large", "write 500 symbols x 10 years of days", 12),
+        *_reads(),
         _bytes("W1.write", "bytes per row, minutes, ledgers included", 15.4),
         _bytes("W12.write", "bytes per row, days, ledgers included", 25),
     )

@@ -26,11 +26,12 @@ class ContenderProcess:
         name: of the contender.
         acts: what it can do.
         exactness: what its answers promise.
+        started: wall and processor seconds until its library was imported.
     """
 
     def __init__(self, name: str, python: Path, scratch: Path) -> None:
         """Start it; `scratch` is a folder for its files."""
-        self.name = name
+        self.name, self.python = name, python
         self.folder = scratch / name
         self.folder.mkdir(parents=True)
         self._said = self.folder / "stderr.txt"
@@ -47,6 +48,7 @@ class ContenderProcess:
             raise
         self.acts = frozenset(told["acts"])
         self.exactness = str(told["exactness"])
+        self.started: dict[str, float] = told["started"]
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Send one request and wait for its reply.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
+from benchmarks.peers.answers import judge_answer
 from benchmarks.peers.judge import Exactness, judge
 from benchmarks.peers.process import ContenderProcess
+from benchmarks.peers.questions import Question
 from benchmarks.peers.truth import Truth
 
 WARM_UP = -1
@@ -50,6 +52,11 @@ class Store:
     process: ContenderProcess
     folder: Path
     is_open: bool = True
+
+    def open(self, resolution: str) -> None:
+        """Let the contender open it again."""
+        self.process.ask("open", folder=str(self.folder), resolution=resolution)
+        self.is_open = True
 
     def close(self) -> None:
         """Let the contender put everything into its files, and let go of them."""
@@ -110,9 +117,54 @@ class Race:
         """Let the contender of a store do an act, and note what it took."""
         told = store.process.ask("time", act=act, names=list(batches))
         if sample != WARM_UP:
-            taken = self._taken(work, store)
-            taken.wall.append(told["wall"])
-            taken.cpu.append(told["cpu"])
+            self._note(work, store.process, told)
+
+    def ask(self, work: str, sample: int, store: Store, questions: Sequence[Question], truth: Truth) -> None:
+        """Let the contender of a store answer some questions, note what one took, and compare each answer with the truth.
+
+        Raises:
+            WrongAnswer: they differ by more than the contender promises.
+        """
+        self._ask(work, sample, store.process, questions, truth)
+
+    def ask_fresh(
+        self, works: Sequence[str], sample: int, store: Store, questions: Sequence[Question], truth: Truth
+    ) -> None:
+        """The same in a new process that opens the closed store: the first of `works` is to start and to import, each further
+        one a question, of which the first opens the store as well.
+        """
+        scratch = store.process.folder / uuid4().hex[:8]
+        with ContenderProcess(store.process.name, store.process.python, scratch) as process:
+            if sample != WARM_UP:
+                self._note(works[0], process, process.started)
+            opening = {"folder": str(store.folder), "resolution": truth.resolution}
+            for work, question in zip(works[1:], questions, strict=True):
+                self._ask(work, sample, process, [question], truth, **opening)
+                opening = {}
+            process.ask("close")
+        shutil.rmtree(scratch)
+
+    def _ask(
+        self,
+        work: str,
+        sample: int,
+        process: ContenderProcess,
+        questions: Sequence[Question],
+        truth: Truth,
+        **opening: str,
+    ) -> None:
+        told = process.ask("ask", questions=[question.told() for question in questions], **opening)
+        if sample != WARM_UP:
+            self._note(work, process, told)
+        path = process.folder / "answer.arrow"
+        process.ask("tell", path=str(path))
+        taken = self._taken(work, process)
+        for number, question in enumerate(questions):
+            answer = path.with_name(f"{path.name}.{number}")
+            taken.exactness = min(
+                taken.exactness, judge_answer(process.name, answer, truth, question, process.exactness)
+            )
+            answer.unlink()
 
     def check(self, work: str, store: Store, truth: Truth) -> None:
         """Compare everything that a store holds with the truth.
@@ -122,16 +174,21 @@ class Race:
         """
         answer = store.process.folder / "answer.arrow"
         store.process.ask("read", path=str(answer))
-        taken = self._taken(work, store)
+        taken = self._taken(work, store.process)
         taken.exactness = min(taken.exactness, judge(store.process.name, answer, truth, store.process.exactness))
 
     def weigh(self, work: str, store: Store, rows: int) -> None:
         """Close a store and note its bytes per row: every file below its folder, whatever it is for."""
         store.close()
-        self._taken(work, store).bytes_per_row = sum(_bytes(path) for path in store.folder.rglob("*")) / rows
+        self._taken(work, store.process).bytes_per_row = sum(_bytes(path) for path in store.folder.rglob("*")) / rows
 
-    def _taken(self, work: str, store: Store) -> Taken:
-        return self.taken.setdefault(work, {}).setdefault(store.process.name, Taken())
+    def _note(self, work: str, process: ContenderProcess, told: Mapping[str, float]) -> None:
+        taken = self._taken(work, process)
+        taken.wall.append(told["wall"])
+        taken.cpu.append(told["cpu"])
+
+    def _taken(self, work: str, process: ContenderProcess) -> Taken:
+        return self.taken.setdefault(work, {}).setdefault(process.name, Taken())
 
 
 def _bytes(path: Path) -> int:

@@ -51,6 +51,22 @@ class Truth:
         start = self.start + timedelta(days=first)
         return self._between(start, start + timedelta(days=count))
 
+    def until(self, day: date) -> Self:
+        """The part before a day."""
+        return self._between(self.start, datetime.combine(day, datetime.min.time(), UTC))
+
+    def day(self, day: date) -> Self:
+        """One day of the calendar."""
+        start = datetime.combine(day, datetime.min.time(), UTC)
+        return self._between(start, start + timedelta(days=1))
+
+    def weekdays(self) -> list[date]:
+        """The days that have a bar, in order."""
+        days = self.frame.select(
+            (pl.col("timestamp") // MICROSECONDS["1d"]).unique().sort().cast(pl.Int32).cast(pl.Date)
+        )
+        return days.to_series().to_list()
+
     def joined(self, later: Self) -> Self:
         """This and what follows upon it."""
         frame = pl.concat([self.frame, later.frame]).sort("symbol", "timestamp")
@@ -89,6 +105,15 @@ def minutes(symbols: int, days: int) -> Truth:
 def daily(symbols: int, days: int) -> Truth:
     """A bar for every day, of so many symbols."""
     return _walk("1d", symbols, days, FIRST_DAYS, volatility=0.02, digit=WHOLE)
+
+
+def session_minutes(years: int) -> Truth:
+    """390 minutes of each weekday, as of an exchange in New York, of one symbol for so many years."""
+    history = _walk("1m", 1, years * 365, FIRST_DAYS, volatility=0.0007, digit=WHOLE)
+    minute, day = pl.col("timestamp") // MICROSECONDS["1m"] % 1440, pl.col("timestamp") // MICROSECONDS["1d"]
+    # 1970 began on a Thursday.
+    open_minutes = history.frame.filter(minute.is_between(870, 870 + 390, "left"), (day + 3) % 7 < 5)
+    return Truth(open_minutes, "1m", history.start, history.end)
 
 
 def _walk(resolution: str, symbols: int, days: int, first: date, *, volatility: float, digit: int) -> Truth:

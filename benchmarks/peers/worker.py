@@ -18,8 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+import pyarrow as pa
+
 from benchmarks.peers.batch import Batch, load, save
 from benchmarks.peers.contender import Contender, contender
+from benchmarks.peers.questions import Question
+
+BEGAN = time.perf_counter()
 
 
 class Worker:
@@ -29,12 +34,18 @@ class Worker:
         """Nothing is open yet."""
         self.contender = competing
         self.prepared: dict[str, Any] = {}
+        self.answers: list[tuple[Question, Any]] = []
 
     def hello(self) -> dict[str, Any]:
-        return {"acts": sorted(self.contender.acts), "exactness": self.contender.exactness}
+        return {
+            "acts": sorted(self.contender.acts),
+            "exactness": self.contender.exactness,
+            "started": {"wall": time.perf_counter() - BEGAN, "cpu": time.process_time()},
+        }
 
     def open(self, folder: str, resolution: str) -> None:
         self.contender.open(Path(folder), resolution)
+        self.contender.look()
 
     def load(self, name: str, path: str, resolution: str, start: str, end: str) -> None:
         window = (datetime.fromisoformat(moment).astimezone(UTC) for moment in (start, end))
@@ -53,6 +64,30 @@ class Worker:
         for data in inputs:
             perform(*data)
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+    def ask(self, questions: list[dict[str, Any]], folder: str = "", resolution: str = "") -> dict[str, float]:
+        """Wall and processor seconds of a question, over some of them; a folder that is named is opened within that."""
+        asked = [Question.heard(told) for told in questions]
+        self.answers.clear()
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        if folder:
+            self.contender.open(Path(folder), resolution)
+        for question in asked:
+            answer = self.contender.ask(question)
+            for column in self.contender.columns(answer):
+                column.sum()
+            self.answers.append((question, answer))
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        return {"wall": wall / len(asked), "cpu": cpu / len(asked)}
+
+    def tell(self, path: str) -> int:
+        """Save the answers to the last questions, a file each; how many there are."""
+        for number, (question, answer) in enumerate(self.answers):
+            rows = self.contender.rows(answer, question)
+            with pa.OSFile(f"{path}.{number}", "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+                writer.write_table(rows)
+        return len(self.answers)
 
     def read(self, path: str) -> None:
         save(self.contender.read(), Path(path))

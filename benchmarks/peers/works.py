@@ -6,9 +6,10 @@ What a result is held against is said in `lines`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.peers.race import WARM_UP, Race
+from benchmarks.peers.reads import READ_WORKS, ReadScale
 from benchmarks.peers.truth import Truth, daily, minutes
 
 
@@ -23,6 +24,7 @@ class Scale:
         listed, years: symbols and years of daily bars.
         large: symbols of the large daily history.
         compacted: days that are kept one by one before they are compacted.
+        reads: of what is read.
     """
 
     symbols: int = 2
@@ -34,6 +36,7 @@ class Scale:
     years: int = 10
     large: int = 500
     compacted: int = 365
+    reads: ReadScale = field(default_factory=ReadScale)
 
     @property
     def sessions(self) -> int:
@@ -157,6 +160,10 @@ def _days(history: Truth, count: int) -> dict[str, Truth]:
     return {f"day-{number}": history.days(number) for number in range(count)}
 
 
+def _reading(read: Callable[[Race, ReadScale], None]) -> Callable[[Race, Scale], None]:
+    return lambda race, scale: read(race, scale.reads)
+
+
 WORKS: dict[str, Callable[[Race, Scale], None]] = {
     "W1.write": write_minutes,
     "W2.append": append_few,
@@ -167,6 +174,7 @@ WORKS: dict[str, Callable[[Race, Scale], None]] = {
     "W10.compact": compact,
     "W12.write": write_days,
     "W12.large": write_large,
+    **{name: _reading(read) for name, read in READ_WORKS.items()},
 }
 # Only where asked for: it takes minutes and gigabytes.
 LARGE = frozenset({"W12.large"})
@@ -188,4 +196,4 @@ def chosen(asked: list[str], *, large: bool) -> list[str]:
 
 
 def _means(asked: str, name: str) -> bool:
-    return asked in {name, name.partition(".")[0]}
+    return asked in {name, name.partition(".")[0], name[0]}

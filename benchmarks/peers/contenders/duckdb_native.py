@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from benchmarks.peers import sql_reads
 from benchmarks.peers.batch import NUMBERS, Batch, floats, table_of, units
 from benchmarks.peers.contender import Contender
+from benchmarks.peers.questions import Question
 
 COLUMNS = ", ".join(("symbol", "timestamp", *NUMBERS))
 
@@ -28,6 +31,7 @@ class DuckDBNative(Contender):
 
     def open(self, folder: Path, resolution: str) -> None:
         del resolution
+        self.replaced = False
         self.database = duckdb.connect(str(folder / "bars.duckdb"))
 
     def prepare(self, batch: Batch) -> _Rows:
@@ -53,6 +57,7 @@ class DuckDBNative(Contender):
         self.database.execute("insert into bars from received")
 
     def replace(self, data: _Rows) -> None:
+        self.replaced = True
         self.database.register("received", data.table)
         self.database.begin()
         self.database.execute(
@@ -74,6 +79,16 @@ class DuckDBNative(Contender):
         return table_of(
             rows["symbol"].cast(pa.string()), rows["timestamp"].cast(pa.timestamp("us")).cast(pa.int64()), numbers
         )
+
+    def ask(self, question: Question) -> dict[str, Any]:
+        # Rows come in the order in which they were inserted.
+        return sql_reads.ask(self.database, "bars", question, in_order=not self.replaced)
+
+    def columns(self, answer: dict[str, Any]) -> Iterator[Any]:
+        return sql_reads.columns(answer)
+
+    def rows(self, answer: dict[str, Any], question: Question) -> pa.Table:
+        return sql_reads.rows(answer, question)
 
     def close(self) -> None:
         self.database.close()

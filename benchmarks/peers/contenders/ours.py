@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import polars as pl
 import pyarrow as pa
 
 from benchmarks.measurement import compact
+from benchmarks.peers import numbers
 from benchmarks.peers.batch import NUMBERS, Batch, table_of
 from benchmarks.peers.contender import Contender
+from benchmarks.peers.questions import EXTENT, HOURS, LATEST, Question
 from gb_pipeline import BarRules, Lake, LakeStore, Resolution, Window
 
 SOURCE = "bench"
@@ -33,7 +36,11 @@ class Ours(Contender):
 
     def open(self, folder: Path, resolution: str) -> None:
         self.folder, self.resolution = folder, resolution
-        self.store = LakeStore.at(folder)
+        self.lake = Lake.open(folder, create=True)
+
+    @property
+    def store(self) -> LakeStore:
+        return self.lake.store
 
     def prepare(self, batch: Batch) -> _Answer:
         rows = batch.rows
@@ -74,6 +81,35 @@ class Ours(Contender):
         return table_of(
             frame["symbol"].cast(pl.String).to_arrow(), frame["timestamp"].to_physical().to_arrow(), numbers
         )
+
+    def ask(self, question: Question) -> pl.DataFrame:
+        symbols, columns = question.symbols, question.columns
+        if question.kind in {EXTENT, LATEST}:
+            names = ", ".join(f"'{symbol}'" for symbol in symbols)
+            selected = "count(*) as bars, min(timestamp) as first, max(timestamp) as last"
+            if question.kind == LATEST:
+                last = (f"arg_max({name}, timestamp)::double as {name}" for name in columns)
+                selected = f"max(timestamp) as timestamp, {', '.join(last)}"
+            table = f"bars_{self.resolution}"
+            return self.lake.sql(f"select symbol, {selected} from {table} where symbol in ({names}) group by symbol")
+        several = ("symbol",) if len(symbols) > 1 else ()
+        return self.lake.bars(
+            symbols, self.resolution, question.start, question.end,
+            source=SOURCE, columns=[*several, "timestamp", *columns], as_float=True,
+            resample="1h" if question.kind == HOURS else None,
+        )  # fmt: skip
+
+    def columns(self, answer: pl.DataFrame) -> Iterator[Any]:
+        for column in answer.drop("symbol", strict=False):
+            yield (column.to_physical() if column.dtype.is_temporal() else column).to_numpy()
+
+    def rows(self, answer: pl.DataFrame, question: Question) -> pa.Table:
+        symbols = answer["symbol"].to_list() if "symbol" in answer.columns else question.symbols[0]
+        if question.kind == EXTENT:
+            first, last = (answer[name].dt.replace_time_zone(None).to_numpy() for name in ("first", "last"))
+            return numbers.extents(symbols, answer["bars"], first, last)
+        stamps = answer["timestamp"].to_physical().to_numpy()
+        return numbers.rows(symbols, stamps, {name: answer[name].to_numpy() for name in question.columns})
 
 
 def _decimals(units: Any) -> pa.Array:

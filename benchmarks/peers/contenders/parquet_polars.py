@@ -1,80 +1,54 @@
-"""Plain Parquet files by Polars: one for each symbol, or one for each symbol and day where days are kept as they come."""
+"""Plain Parquet files, read by Polars."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from benchmarks.peers.batch import NUMBERS, Batch, floats, table_by_symbol, units
+from benchmarks.peers import numbers
 from benchmarks.peers.contender import Contender
+from benchmarks.peers.parquet_files import ParquetFiles
+from benchmarks.peers.questions import EXTENT, HOURS, LATEST, Question
 
 
-class ParquetPolars(Contender):
-    """float64, ZSTD; whatever changes a file writes it anew."""
+class ParquetPolars(ParquetFiles):
+    """Scans with what is asked for pushed down."""
 
-    def open(self, folder: Path, resolution: str) -> None:
-        del resolution
-        self.folder = folder
+    def ask(self, question: Question) -> pl.DataFrame:
+        several = len(question.symbols) > 1
+        queries = []
+        for symbol in question.symbols:
+            rows = self._rows(symbol, question)
+            queries.append(rows.with_columns(symbol=pl.lit(symbol)) if several else rows)
+        return pl.concat(queries).collect() if several else queries[0].collect()
 
-    def prepare(self, batch: Batch) -> dict[str, pl.DataFrame]:
-        return {
-            symbol: pl.DataFrame(
-                {"timestamp": pl.Series(part["timestamp"]).cast(pl.Datetime("us", "UTC"))}
-                | {name: floats(part[name]) for name in NUMBERS}
-            )
-            for symbol, part in batch.by_symbol().items()
-        }
+    def _rows(self, symbol: str, question: Question) -> pl.LazyFrame:
+        file = pl.scan_parquet(self.places(symbol))
+        stamp = pl.col("timestamp")
+        if question.kind == EXTENT:
+            return file.select(pl.len().alias("bars"), stamp.min().alias("first"), stamp.max().alias("last"))
+        if question.kind == LATEST:
+            return file.select("timestamp", *question.columns).tail(1)
+        inside = file.filter((stamp >= question.start) & (stamp < question.end))
+        if question.kind == HOURS:
+            prices = pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last()
+            return inside.group_by_dynamic("timestamp", every="1h").agg(*prices, pl.col("volume").sum())
+        return inside.select("timestamp", *question.columns)
 
-    def write(self, data: dict[str, pl.DataFrame]) -> None:
-        for symbol, frame in data.items():
-            self._write(symbol, frame)
+    def columns(self, answer: pl.DataFrame) -> Iterator[Any]:
+        for column in answer.drop("symbol", strict=False):
+            yield (column.to_physical() if column.dtype.is_temporal() else column).to_numpy()
 
-    def append(self, data: dict[str, pl.DataFrame]) -> None:
-        for symbol, frame in data.items():
-            self._write(symbol, pl.concat([pl.read_parquet(self._file(symbol)), frame]))
-
-    def add_day(self, data: dict[str, pl.DataFrame]) -> None:
-        for symbol, frame in data.items():
-            folder = self.folder / symbol
-            folder.mkdir(exist_ok=True)
-            frame.write_parquet(folder / f"{frame['timestamp'][0]:%Y-%m-%d}.parquet", compression="zstd")
-
-    def replace(self, data: dict[str, pl.DataFrame]) -> None:
-        for symbol, frame in data.items():
-            stored = pl.read_parquet(self._file(symbol))
-            first, last = frame["timestamp"][0], frame["timestamp"][-1]
-            parts = [stored.filter(pl.col("timestamp") < first), frame, stored.filter(pl.col("timestamp") > last)]
-            self._write(symbol, pl.concat(parts))
-
-    def compact(self) -> None:
-        for folder in [path for path in self.folder.iterdir() if path.is_dir()]:
-            self._write(folder.name, pl.read_parquet(folder / "*.parquet"))
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()
-
-    def read(self) -> pa.Table:
-        parts = {}
-        for path in sorted(self.folder.iterdir()):
-            frame = pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
-            stamps = frame["timestamp"].to_physical().to_numpy().astype(np.int64)
-            parts[path.name.removesuffix(".parquet")] = {
-                "timestamp": stamps,
-                **{name: units(frame[name].to_numpy()) for name in NUMBERS},
-            }
-        return table_by_symbol(parts)
-
-    def _file(self, symbol: str) -> Path:
-        return self.folder / f"{symbol}.parquet"
-
-    def _write(self, symbol: str, frame: pl.DataFrame) -> None:
-        # Beside and renamed: a user who overwrites in place loses the year when the machine stops meanwhile.
-        beside = self.folder / f"{symbol}.new"
-        frame.write_parquet(beside, compression="zstd")
-        beside.replace(self._file(symbol))
+    def rows(self, answer: pl.DataFrame, question: Question) -> pa.Table:
+        symbols = answer["symbol"].to_list() if "symbol" in answer.columns else question.symbols[0]
+        if question.kind == EXTENT:
+            first, last = (answer[name].dt.replace_time_zone(None).to_numpy() for name in ("first", "last"))
+            return numbers.extents([symbols] if isinstance(symbols, str) else symbols, answer["bars"], first, last)
+        stamps = answer["timestamp"].to_physical().to_numpy()
+        return numbers.rows(symbols, stamps, {name: answer[name].to_numpy() for name in question.columns})
 
 
 def contender() -> Contender:

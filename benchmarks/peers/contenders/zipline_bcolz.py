@@ -1,10 +1,12 @@
 """Zipline's bcolz: columns of uint32, prices times 1,000, volumes in whole units.
 
-Minutes grow at their end only and days are written all at once, so it sits out what it cannot do.
+Minutes grow at their end only and days are written all at once, so it sits out what it cannot do. Of reads it answers those of
+bars: it keeps no count, and resamples in a layer above.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from zipline.data.bcolz_minute_bars import (  # type: ignore[import-not-found]
 )
 from zipline.utils.calendar_utils import get_calendar  # type: ignore[import-not-found]
 
+from benchmarks.peers import numbers
 from benchmarks.peers.batch import NUMBERS, Batch, floats, table_by_symbol, units
 from benchmarks.peers.contender import Contender
+from benchmarks.peers.questions import BARS, Question
 
 MINUTES_A_DAY = 1440
 MINUTE = np.timedelta64(1, "m")
@@ -33,11 +37,11 @@ Frames = list[tuple[int, pd.DataFrame]]
 class ZiplineBcolz(Contender):
     """A symbol is a number; a minute is labelled by its end."""
 
-    acts = frozenset({"write", "append", "add_day"})
+    acts = frozenset({"write", "append", "add_day", BARS})
     exactness = "whole volumes"
 
     def open(self, folder: Path, resolution: str) -> None:
-        self.folder, self.daily = folder, resolution == "1d"
+        self.folder, self.daily, self.reader = folder, resolution == "1d", None
         self.calendar = get_calendar("24/7", start=pd.Timestamp("2014-01-01"), end=pd.Timestamp("2025-12-31"))
 
     def prepare(self, batch: Batch) -> Frames:
@@ -67,6 +71,36 @@ class ZiplineBcolz(Contender):
 
     def read(self) -> pa.Table:
         return table_by_symbol(self._days() if self.daily else self._minutes())
+
+    def ask(self, question: Question) -> tuple[Any, list[Any]]:
+        """Timestamps, and for each column an array of times by symbols."""
+        wanted = [int(symbol[1:4]) for symbol in question.symbols]
+        if self.reader is None:
+            self.reader = (
+                BcolzDailyBarReader(str(self.folder / "days")) if self.daily else BcolzMinuteBarReader(str(self.folder))
+            )
+        first, last = (pd.Timestamp(edge).tz_localize(None) for edge in (question.start, question.end))
+        if self.daily:
+            stamps = self.reader.sessions
+            stamps = stamps[stamps.slice_indexer(first, last - pd.Timedelta(1, "ns"))]
+        else:
+            stamps = pd.date_range(first + MINUTE, last, freq="min", tz="UTC")
+        arrays = self.reader.load_raw_arrays(list(question.columns), stamps[0], stamps[-1], wanted)
+        return stamps, arrays
+
+    def columns(self, answer: tuple[Any, list[Any]]) -> Iterator[Any]:
+        yield answer[0].asi8
+        yield from answer[1]
+
+    def rows(self, answer: tuple[Any, list[Any]], question: Question) -> pa.Table:
+        stamps, arrays = answer
+        when = stamps.tz_localize(None).to_numpy() - (np.timedelta64(0, "m") if self.daily else MINUTE)
+        return pa.concat_tables(
+            numbers.rows(
+                symbol, when, {name: array[:, place] for name, array in zip(question.columns, arrays, strict=True)}
+            )
+            for place, symbol in enumerate(question.symbols)
+        )
 
     def _minutes(self) -> dict[str, dict[str, Any]]:
         reader = BcolzMinuteBarReader(str(self.folder))
