@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from gb_pipeline.errors import (
         CompactionRefused,
         ConfigError,
+        GapInWindow,
         GbError,
         HistoryNotAvailable,
         InvalidResolution,
         InvalidSymbol,
         LakeError,
+        LookAhead,
         NaiveTimestamp,
         NoDataInRange,
         NotEntitled,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
     from gb_pipeline.orchestration.resources import LakeResource
     from gb_pipeline.orchestration.series_group import SeriesGroup
+    from gb_pipeline.portal.clock import SimulationClock
+    from gb_pipeline.portal.portal import DataPortal
     from gb_pipeline.quality.gaps import GapReason
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
@@ -67,6 +71,8 @@ __all__ = [
     "ConfigError",
     "DamagedFile",
     "DamagedLog",
+    "DataPortal",
+    "GapInWindow",
     "GapPolicy",
     "GapReason",
     "GbError",
@@ -78,6 +84,7 @@ __all__ = [
     "LakeIOManager",
     "LakeResource",
     "LakeStore",
+    "LookAhead",
     "NaiveTimestamp",
     "NoDataInRange",
     "NotEntitled",
@@ -92,6 +99,7 @@ __all__ = [
     "SessionReport",
     "SessionStatus",
     "Settings",
+    "SimulationClock",
     "SourceSettings",
     "Symbol",
     "TransientVendorError",
@@ -116,6 +124,7 @@ _HOMES = {
     "Calendar": "market.calendar",
     "DamagedFile": "storage.parquet",
     "DamagedLog": "storage.log",
+    "DataPortal": "portal.portal",
     "GapPolicy": "quality.rules",
     "GapReason": "quality.gaps",
     "Lake": "reading.lake",
@@ -128,6 +137,7 @@ _HOMES = {
     "SessionReport": "lake.report",
     "SessionStatus": "lake.report",
     "Settings": "config.settings",
+    "SimulationClock": "portal.clock",
     "SourceSettings": "config.settings",
     "Symbol": "market.symbol",
     "Window": "market.window",

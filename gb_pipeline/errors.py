@@ -25,7 +25,9 @@ Nothing is caught, retried or translated here.
     │   └── DamagedLog              a table's log is missing entries, or one is not what was written (in `storage.log`)
     └── ReadError                   a query that the lake cannot answer
         ├── UnknownSeries           nothing is stored under this name; `near` lists what resembles it
-        └── NoDataInRange           the series exists, the range is empty; `available` says what there is
+        ├── NoDataInRange           the series exists, the range is empty; `available` says what there is
+        ├── GapInWindow             a bar is missing in a window of history that must be whole
+        └── LookAhead               a simulation asked for what does not exist yet at its clock
 """
 
 from __future__ import annotations
@@ -179,6 +181,14 @@ class NoDataInRange(ReadError):
         """Carry what there is instead."""
         super().__init__(what, fix=fix)
         self.available = available
+
+
+class GapInWindow(ReadError):
+    """A bar is missing in a window of history that must be whole (`on_gap="error"`)."""
+
+
+class LookAhead(ReadError):
+    """A simulation asked for what does not exist yet at its clock; nothing of it was told."""
 
 
 def list_kinds(error: type[GbError]) -> list[str]:

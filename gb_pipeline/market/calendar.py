@@ -92,6 +92,11 @@ class Calendar:
         return _load, (self.name, self.extended_hours)
 
     @property
+    def first(self) -> date | None:
+        """First day that the calendar knows; None where it begins with time itself."""
+        return None if self._table is None else self._table.first
+
+    @property
     def end(self) -> date | None:
         """First day that the calendar does not know any more; None where it goes on for ever."""
         return None if self._table is None else self._table.end

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading import shapes
@@ -27,6 +28,11 @@ class BarReader:
     """Bars of a lake, as frames, lazily, as Arrow tables, and in the shapes that research uses."""
 
     _context: Context
+
+    @property
+    def source_facts(self) -> tuple[SourceFacts, ...]:
+        """What is known of the sources, such as their calendars; the one that is asked first at the beginning."""
+        return tuple(self._context.facts())
 
     def bars(
         self,

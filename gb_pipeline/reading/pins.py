@@ -44,7 +44,7 @@ def make_pin(
     """Pin series under a name; see `Lake.pin`."""
     pins.check_pin_name(name)
     tables = context.tables.view()
-    newest = _newest_moment(tables, [*(bars_dataset(resolution, item).name for item in Precision), SESSIONS.name])
+    newest = newest_moment(tables, [*(bars_dataset(resolution, item).name for item in Precision), SESSIONS.name])
     # For later moments the answer may still change.
     moment = newest if as_of is None else min(as_of, newest)
     found = make_fingerprint(tables, chosen, resolution, window, moment)
@@ -62,7 +62,7 @@ def make_pin(
     named = found.series["source"].unique().to_list()
     sources = tuple(fact for source, fact in facts.items() if source in named)
     # Splits, and that there is none, are often told after the newest bar; clocks of several machines may differ.
-    told_at = max(newest, _newest_moment(tables, [CORPORATE_ACTIONS.name, FETCHES.name]))
+    told_at = max(newest, newest_moment(tables, [CORPORATE_ACTIONS.name, FETCHES.name]))
     pin = Pin(
         name,
         resolution,
@@ -79,8 +79,8 @@ def make_pin(
     return pins.store_pin(context.tables.storage, pin, copy)
 
 
-def _newest_moment(tables: Tables, names: Sequence[str]) -> datetime:
-    """The newest moment that anything in some tables was stamped with: their answers up to there are final."""
+def newest_moment(tables: Tables, names: Sequence[str]) -> datetime:
+    """The newest moment that anything in some tables was stamped with: what they say as of it never changes."""
     return from_microseconds(max(tables.newest(name).clock for name in names))
 
 

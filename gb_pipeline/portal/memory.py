@@ -1,0 +1,143 @@
+"""`BarMemory`, the bars of one frequency that a portal holds in memory: a stretch of time that moves with the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from gb_pipeline.market.moments import MICROSECOND
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.portal.loading import FIRST_MOMENT, LAST_MOMENT, BarLoader
+from gb_pipeline.portal.visible import Integers, Versions, VisibleBars
+from gb_pipeline.portal.windows import Grid, OnGap
+
+# Bars read ahead of the clock, of all symbols together: some ten megabytes.
+_READ_AHEAD = 1_000_000
+_FEWEST_AHEAD, _MOST_AHEAD = 500, 50_000
+_DAY = timedelta(days=1)
+_DAYS_OF = {Resolution.DAY: 1.6, Resolution.WEEK: 7.5, Resolution.MONTH: 32.0}
+
+
+class BarMemory:
+    """Bars of some symbols around the clock, read in few large steps.
+
+    Attributes:
+        series: by symbol.
+    """
+
+    def __init__(self, loader: BarLoader, symbols: Sequence[str], earliest: int) -> None:
+        """Nothing is read yet.
+
+        Args:
+            earliest: no bar of them opens before; microseconds since 1970.
+        """
+        self._loader = loader
+        self._earliest = earliest
+        self._none = Versions.none(loader.fields)
+        self.series = {symbol: VisibleBars(self._none) for symbol in symbols}
+        ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, _READ_AHEAD // len(self.series)))
+        self._ahead = self._span(ahead)
+        self._kept = self._span(100)
+        self._now: int | None = None
+        self._start = self._end = 0
+        self._grid = Grid.none()
+
+    def arrive(self, now: int) -> None:
+        """Hold every bar that exists at this moment and is not older than what was asked for so far."""
+        if now == self._now:
+            return
+        if self._now is None or now - self._end > self._ahead:
+            self._hold({}, max(now - self._kept, FIRST_MOMENT), min(now + self._ahead, LAST_MOMENT))
+        elif now >= self._end:
+            start, end = max(self._start, now - self._kept), self._end
+            kept = {name: bars.versions.since(start) for name, bars in self.series.items()}
+            self._hold(kept, start, min(now + self._ahead, LAST_MOMENT), read_from=end)
+        self._now = now
+
+    def newest(self, symbol: str) -> VisibleBars:
+        """The bars of a symbol, at least one of which exists now if any does."""
+        bars = self.series[symbol]
+        now = self._now
+        assert now is not None
+        bars.move_to(now)
+        while not bars.count and self._reach_back():
+            bars.move_to(now)
+        return bars
+
+    def existing(self, symbol: str, bar_count: int) -> VisibleBars:
+        """The bars of a symbol, so many of which exist now, or all that do."""
+        bars = self.newest(symbol)
+        while bars.count < bar_count and self._reach_back():
+            assert self._now is not None
+            bars.move_to(self._now)
+        return bars
+
+    def since(self, symbol: str, first: int) -> VisibleBars:
+        """The bars of a symbol, all of which that exist now and open at `first` or later."""
+        while self._start > max(first, self._earliest):
+            self._reach_back()
+        return self.newest(symbol)
+
+    def before(self, symbol: str, expected: Integers, on_gap: OnGap) -> VisibleBars:
+        """The bars of a symbol from the first expected one on, and to fill forwards, the last one before it."""
+        if len(expected) == 0:
+            return self.newest(symbol)
+        bars = self.since(symbol, int(expected[0]))
+        if on_gap is OnGap.FFILL:
+            while (not bars.count or bars.open_of(0) > expected[0]) and self._reach_back():
+                assert self._now is not None
+                bars.move_to(self._now)
+        return bars
+
+    def expected(self, bar_count: int) -> Integers:
+        """Opens of the newest bars that the calendar expects to be closed now, fewer where it begins."""
+        assert self._now is not None
+        found = self._grid.closed(self._now, bar_count)
+        while len(found) < bar_count and self._reach_back(beyond=True):
+            found = self._grid.closed(self._now, bar_count)
+        return found
+
+    def _reach_back(self, *, beyond: bool = False) -> bool:
+        """Read twice as far back, unless there is nothing older; `beyond`: let the grid begin before the first bar."""
+        if self._start <= self._earliest and not (beyond and self._grid_can_grow()):
+            return False
+        assert self._now is not None
+        self._kept = max(2 * self._kept, self._now - self._start)
+        start = max(self._now - self._kept, FIRST_MOMENT)
+        older = self._loader.read(list(self.series), start, self._start)
+        for name, bars in self.series.items():
+            if name in older:
+                bars.replace(older[name].then(bars.versions))
+        self._start = start
+        self._grid = self._loader.grid(self._start, self._end)
+        return True
+
+    def _grid_can_grow(self) -> bool:
+        return self._start > self._loader.calendar_begins
+
+    def _hold(self, kept: dict[str, Versions], start: int, end: int, *, read_from: int | None = None) -> None:
+        loaded = self._loader.read(list(self.series), start if read_from is None else read_from, end)
+        for name, bars in self.series.items():
+            bars.replace(_joined(kept.get(name), loaded.get(name), self._none))
+        self._start, self._end = start, end
+        self._grid = self._loader.grid(start, end)
+
+    def _span(self, bar_count: int) -> int:
+        """Microseconds in which so many bars lie, roughly and rather more."""
+        frequency = self._loader.frequency
+        if frequency.duration is None or not frequency.intraday:
+            span = bar_count * _DAYS_OF[frequency] * _DAY + 10 * _DAY
+        else:
+            # Six and a half hours on five days of a week.
+            closed = 1.0 if self._loader.calendar.first is None else 24 / 6.5 * 7 / 5
+            span = bar_count * closed * frequency.duration + 4 * _DAY
+        return span // MICROSECOND
+
+
+def _joined(*parts: Versions | None) -> Versions:
+    """All versions that there are; the last part is none."""
+    found = [part for part in parts[:-1] if part is not None and len(part.opens)]
+    if not found:
+        assert parts[-1] is not None
+        return parts[-1]
+    return found[0] if len(found) == 1 else found[0].then(found[1])
