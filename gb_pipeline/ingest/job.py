@@ -56,7 +56,6 @@ class Outcome:
         counts: what became of their rows.
         read_rows: how many rows were read for them, and how many of these were not asked for: a file holds years.
         unplaced: rows that belong to no session that was asked for, and whether they refused an answer; None without any.
-        written_bytes: size of the data files of the commits that this job shared with others.
         version: newest version of the table that this job led to; None when nothing had to be committed.
         advice: the setting that would explain rows outside the sessions, where one would.
     """
@@ -74,7 +73,6 @@ class Outcome:
     counts: RowCounts = field(default_factory=RowCounts)
     read_rows: ReadRows = field(default_factory=ReadRows)
     unplaced: UnplacedRows | None = None
-    written_bytes: int = 0
     version: int | None = None
     advice: Advice | None = None
 
@@ -188,7 +186,6 @@ class Progress:
     _error: GbError | None = None
     _deferred: QuotaExhausted | None = None
     _records: list[FetchRecord] = field(default_factory=list)
-    _bytes: int = 0
     _costs: dict[date, SessionCost] = field(default_factory=dict)
     _counts: RowCounts = field(default_factory=RowCounts)
     _read_rows: ReadRows = field(default_factory=ReadRows)
@@ -231,7 +228,6 @@ class Progress:
             if (unplaced := report.unplaced.get(code)) is not None:
                 self._unplaced = unplaced if self._unplaced is None else self._unplaced + unplaced
         if report is not None and report.version is not None:
-            self._bytes += report.bytes
             self._version = max(self._version or 0, report.version)
 
     def advise(self, advice: Advice | None) -> None:
@@ -260,7 +256,6 @@ class Progress:
             costs=self._costs,
             counts=self._counts,
             read_rows=self._read_rows,
-            written_bytes=self._bytes,
             unplaced=self._unplaced,
             version=self._version,
             advice=self._advice,

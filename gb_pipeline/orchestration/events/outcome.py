@@ -144,8 +144,6 @@ class PartitionOutcome:
         if fingerprints:
             metadata["fingerprint"] = fingerprints[0][1] if len(fingerprints) == 1 else combine(fingerprints)
         metadata |= self._cost()
-        # A commit holds many days at once: this describes all of them.
-        metadata["commit_bytes"] = self.job.written_bytes
         if self.job.version is not None:
             metadata["table_version"] = self.job.version
         metadata["dagster/partition_row_count"] = self.sum("actual")

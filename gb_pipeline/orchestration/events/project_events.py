@@ -49,7 +49,7 @@ _FLUSH_SECONDS = 5.0
 # What only a fetch knows, and the ledger does not keep.
 _OF_THE_FETCH = {
     "received", "stored", "unchanged", "duplicates", "restated", "suspicious", "whole_fetch", "of_no_session", "latency_ms",
-    "vendor_bytes", "commit_bytes",
+    "vendor_bytes",
 }  # fmt: skip
 
 
