@@ -1,4 +1,4 @@
-"""`gb healing` lists open work: what failed or has gaps, how often it was asked for, and when it is asked for again.
+"""`gb healing` lists open work: what failed, waits or has gaps, how often it was asked for, and when it is asked for again.
 
 This module groups and prints. `ingest.open_work` says what is open, and Dagster's sensors request it.
 """
@@ -6,7 +6,7 @@ This module groups and prints. `ingest.open_work` says what is open, and Dagster
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -19,9 +19,10 @@ from gb_pipeline.cli.options import Config, Json, load_settings, open_store
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from gb_pipeline.config.settings import Settings
+    from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.ingest.open_work import OpenWork
     from gb_pipeline.lake.store import LakeStore
+    from gb_pipeline.market.resolution import Resolution
     from gb_pipeline.market.symbol import Symbol
 
 _HEADINGS = ("series", "", "sessions", "why", "since", "tries", "next")
@@ -43,11 +44,12 @@ def healing(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """List sessions that healing asks for again, or gave up.
+    """List sessions that are asked for again by themselves, or given up.
 
-    Sessions that failed, were refused or have gaps that nothing explains, of what somebody has fetched: since when, how often
-    they were asked for, and when next. Dagster asks while it runs (`gb up`), with the waits of `healing` in gb.yaml. --retry
-    asks now; what fails again stays as it is.
+    Sessions that failed, were refused, have gaps that nothing explains, wait for the vendor's next day (deferred) or hold prices
+    of before a split, of what somebody has fetched: since when, how often they were asked for, and when next. Dagster asks while
+    it runs (`gb up`), with the waits of `healing` in gb.yaml. --retry asks now; what fails again stays as it is. Bars that are
+    stored and that the vendor may still correct are not open: that is up to `refetch_sessions`.
     """
     settings = load_settings(config)
     store = open_store(settings)
@@ -75,29 +77,34 @@ def find_all_work(settings: Settings, store: LakeStore, chosen: Mapping[str, Seq
         for name, symbols in chosen.items():
             source = settings.sources[name]
             for resolution in source.resolutions if symbols else ():
-                asked, failed = ask(source, resolution)
-                found.append(
-                    find_open_work(store, source, resolution, symbols, settings.healing, asked=asked, failed=failed)
-                )
+                known = ask(source, resolution)
+                found.append(find_open_work(store, source, resolution, symbols, settings.healing, **known))
     return found
 
 
 @contextmanager
-def _asked(settings: Settings, now: datetime) -> Iterator[Any]:
+def _asked(settings: Settings, now: datetime) -> Iterator[Callable[[SourceSettings, Resolution], dict[str, Any]]]:
     """What Dagster's runs were to fetch, for a source and resolution; nothing where the project has no Dagster yet."""
     from gb_pipeline.dagster_runtime.home import has_home
 
     if not has_home(settings.path.parent):
-        yield lambda _source, _resolution: (None, None)
+        yield lambda _source, _resolution: {}
         return
     from gb_pipeline.orchestration.events.project_events import open_instance
-    from gb_pipeline.orchestration.healing.asking import find_asked, find_failed
+    from gb_pipeline.orchestration.healing.asking import find_asked, find_deferrals, find_failed
     from gb_pipeline.orchestration.series_group import SeriesGroup
 
     with open_instance(settings) as instance:
-        yield lambda source, resolution: tuple(
-            look(instance, SeriesGroup(source, resolution), now) for look in (find_asked, find_failed)
-        )
+
+        def ask(source: SourceSettings, resolution: Resolution) -> dict[str, Any]:
+            group = SeriesGroup(source, resolution)
+            return {
+                "asked": find_asked(instance, group, now),
+                "failed": find_failed(instance, group, now),
+                "deferred": find_deferrals(instance, group),
+            }
+
+        yield ask
 
 
 def _retry(settings: Settings, store: LakeStore, found: Sequence[OpenWork], *, quiet: bool) -> int:
@@ -176,6 +183,7 @@ def _summarise(settings: Settings, found: Sequence[OpenWork], *, hidden: int) ->
         note(f"{hidden:,} lines are not shown (--limit, --json)")
     if not found:
         note("nothing is open of what was fetched; `gb status` says what was not fetched yet")
+        _note_corrections(settings)
         return
     errors = Counter(text for work in found for text in work.items["message"].drop_nulls())
     for text, count in errors.most_common(_MOST_ERRORS):
@@ -187,3 +195,11 @@ def _summarise(settings: Settings, found: Sequence[OpenWork], *, hidden: int) ->
         note("`gb healing --retry` asks once more; what has a reason belongs into incidents.yaml")
     if not settings.healing.enabled:
         note("nobody asks by itself: `healing.enabled` is false in gb.yaml")
+    _note_corrections(settings)
+
+
+def _note_corrections(settings: Settings) -> None:
+    """Bars that are stored and provisional are no open work: who asks for them again?"""
+    counts = [f"{source.name} {source.refetch_sessions}" for source in settings.sources.values() if source.symbols]
+    if counts:
+        note(f"stored sessions that are asked for again for corrections (`refetch_sessions`): {', '.join(counts)}")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import chain
 
-from gb_pipeline.errors import GbError, NotEntitled, PermanentVendorError, QuotaExhausted, UnknownSymbol
+from gb_pipeline.errors import GbError, LakeError, NotEntitled, PermanentVendorError, QuotaExhausted, UnknownSymbol
 from gb_pipeline.ingest.job import Chunk, Fetch, Progress, request_window
-from gb_pipeline.ingest.recorder import Recorder
+from gb_pipeline.ingest.recorder import Recorder, as_failed
+from gb_pipeline.lake.fetches import FetchRecord
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Provider
@@ -86,8 +87,6 @@ class Fetcher:
         window = request_window(chunk, self.rules, self.listings[code], self.recorder.store.clock())
         if window is None:
             return Fetch(chunk)
-        if code in self.blocked:
-            return Fetch(chunk, self.blocked[code])
         question = self.recorder.question(
             "bars",
             symbol=code,
@@ -96,6 +95,9 @@ class Fetcher:
             end=window.end,
             normaliser=self.provider.normaliser,
         )
+        if (why := self.blocked.get(code)) is not None:
+            # The row says why it is not stored, and that somebody wanted it; the calls are counted where they were made.
+            return Fetch(chunk, why, None if isinstance(why, QuotaExhausted) else _as_blocked(question, why))
         answer, record = await self.recorder.ask(question, self._request(chunk, window))
         if isinstance(answer, QuotaExhausted):
             # The others are put to the provider all the same: it may have their answer already, and sends nothing.
@@ -110,3 +112,9 @@ class Fetcher:
                 fix="choose another resolution for this source in gb.yaml",
             )
         return await self.provider.fetch_bars(chunk.symbol, window, self.resolution)
+
+
+def _as_blocked(question: FetchRecord, why: GbError) -> FetchRecord:
+    """The row of bars that were not asked for. That the vendor refused its splits for good does not say that it has no bars."""
+    error = LakeError(why.what, fix=why.fix) if isinstance(why, PermanentVendorError) else why
+    return replace(as_failed(question, error, 0.0), calls=0)

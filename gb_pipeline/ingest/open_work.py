@@ -17,9 +17,10 @@ import polars as pl
 from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.config.settings import SourceSettings
 from gb_pipeline.errors import PermanentVendorError, VendorUnreachable, list_kinds
+from gb_pipeline.ingest.attempts import ASKED, DEFERRED, count_attempts, find_questions, spread_runs
 from gb_pipeline.ingest.backlog import Backlog, Why, find_backlog
-from gb_pipeline.lake import fetches, ledger
-from gb_pipeline.lake.fetches import FetchOutcome
+from gb_pipeline.ingest.splits import find_stale
+from gb_pipeline.lake import ledger
 from gb_pipeline.lake.report import UNSTORED, SessionStatus
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import INSTANT, instant_literal
@@ -30,15 +31,10 @@ from gb_pipeline.quality.rules import BarRules
 
 _KEYS = ["symbol", "session"]
 _OPEN = [reason.value for reason in OPEN_REASONS]
-_ANSWERED = [FetchOutcome.OK.value, FetchOutcome.EMPTY.value]
 _UNREACHABLE = VendorUnreachable.__name__
-# Whoever asks without a run of Dagster has no id; questions of one command come within this time.
-_ONE_COMMAND = "1h"
-# A failure is recorded when its run stores what came, which is after it was asked for, and no run takes longer.
-_LONGEST_RUN = timedelta(days=1)
 
-# Runs that were to ask: of which symbol, sessions [first, end), when they began, and who they are.
-ASKED = pl.Schema({"symbol": pl.String(), "first": pl.Date(), "end": pl.Date(), "at": INSTANT, "run_id": pl.String()})
+# Why a session is open that is missing for no reason of a backlog's.
+WHY_DEFERRED, WHY_STALE = SessionStatus.DEFERRED.value, "of before a split"
 ITEMS = pl.Schema(
     {
         "symbol": pl.String(),
@@ -70,9 +66,10 @@ class OpenWork:
     Attributes:
         source: of gb.yaml.
         resolution: of the bars.
-        items: one row per symbol and session, sorted; columns of `ITEMS`: `why` as `backlog` says it, `since` when it is open,
-            how many `attempts` there were, the `last` one and the `next`, `state` (a `State`), and what went wrong last: the
-            `error`'s kind and its `message`, null where the vendor answered. Moments are UTC.
+        items: one row per symbol and session, sorted; columns of `ITEMS`: `why` as `backlog` says it, `deferred`, or that its
+            prices are `of before a split`; `since` when it is open, how many `attempts` there were, the `last` one and the
+            `next`, `state` (a `State`), and what went wrong last: the `error`'s kind and its `message`, null where the vendor
+            answered. Moments are UTC.
         backlog: what it was made of.
     """
 
@@ -106,11 +103,12 @@ def find_open_work(
     *,
     asked: pl.DataFrame | None = None,
     failed: pl.DataFrame | None = None,
+    deferred: pl.DataFrame | None = None,
 ) -> OpenWork:
     """The sessions of some symbols that are over and not stored as they should be, although somebody has asked for them.
 
     Sessions that nobody ever asked for are no open work: they are up to schedules, backfills and `gb update`. Gaps that an
-    incident explains are not open.
+    incident explains are not open. Stored sessions are open where a split has made their prices wrong.
 
     Args:
         store: whose ledger and fetches tell, and whose clock is the present.
@@ -120,6 +118,7 @@ def find_open_work(
         healing: the waits.
         asked: runs that were to ask (columns of `ASKED`): each counts as an attempt, also where it died before it could ask.
         failed: runs that failed: what they were to fetch and never asked for is open too.
+        deferred: what runs left to the vendor's next day (columns of `DEFERRED`): it is open, and nothing is asked for before.
 
     Example:
         >>> find_open_work(store, source, Resolution.MINUTE, source.instruments, settings.healing).count(State.DUE)
@@ -130,21 +129,69 @@ def find_open_work(
     backlog = find_backlog(store, source, resolution, symbols, source.start, source.end)
     days = _opens(rules, backlog)
     rows = backlog.wanted.join(days.filter("finished"), on="session", maintain_order="left")
-    was_to_be = _spread(ASKED.to_frame() if failed is None else failed, days)
+    was_to_be = spread_runs(ASKED.to_frame() if failed is None else failed, days)
     known = rows.filter(pl.col("why") != Why.NEW.value)
     dropped = rows.filter(pl.col("why") == Why.NEW.value).join(was_to_be, on=["symbol", "place"], how="semi")
-    open_rows = pl.concat([known, dropped])
-    if open_rows.is_empty():
-        return OpenWork(source, resolution, ITEMS.to_frame(), backlog)
+    waiting = _deferred(DEFERRED.to_frame() if deferred is None else deferred, rows, days, now)
+    stale = _stale(find_stale(store, source, resolution, [symbol.code for symbol in symbols]), days)
+    open_rows = pl.concat([known, dropped.join(waiting, on=_KEYS, how="anti")])
+    stale = stale.join(open_rows, on=_KEYS, how="anti")
+    if open_rows.is_empty() and stale.is_empty():
+        return OpenWork(source, resolution, waiting, backlog)
     open_rows = open_rows.join(
         _since(store, source, resolution, open_rows), on=_KEYS, how="left", maintain_order="left"
     )
-    open_rows = open_rows.with_columns(pl.coalesce("since", "ends").alias("since"))
-    questions, answered = _questions(store, source, resolution, open_rows, days)
-    attempts = _attempts(open_rows, pl.concat([questions, _spread(runs, days)]), now)
+    open_rows = pl.concat([open_rows.with_columns(pl.coalesce("since", "ends").alias("since")), stale])
+    questions, answered = find_questions(store, source, resolution, open_rows, days)
+    attempts = count_attempts(open_rows, pl.concat([questions, spread_runs(runs, days)]), now)
     items = open_rows.join(attempts, on=_KEYS, how="left", maintain_order="left")
-    items = _schedule(items, healing, answered, now)
-    return OpenWork(source, resolution, items.select(ITEMS.names()).cast(ITEMS).sort(_KEYS), backlog)
+    items = _schedule(items, healing, answered, now).select(ITEMS.names()).cast(ITEMS)
+    items = _hold(items, None if deferred is None else deferred["until"].max(), now)  # type: ignore[arg-type]
+    return OpenWork(source, resolution, pl.concat([items, waiting]).sort(_KEYS), backlog)
+
+
+def _deferred(runs: pl.DataFrame, wanted: pl.DataFrame, days: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """What waits for the vendor's next day and of which nothing is known, as rows of `ITEMS`."""
+    unknown = wanted.filter(pl.col("why") == Why.NEW.value)
+    found = unknown.join(spread_runs(runs, days, "until"), on=["symbol", "place"])
+    until = pl.col("until").sort_by("at").last()
+    items = found.group_by(_KEYS).agg(
+        pl.lit(WHY_DEFERRED).alias("why"),
+        pl.col("at").min().alias("since"),
+        pl.col("run_id").n_unique().cast(pl.Int64).alias("attempts"),
+        pl.col("at").max().alias("last"),
+        until.alias("next"),
+        pl.when(until > instant_literal(now))
+        .then(pl.lit(State.WAITING.value))
+        .otherwise(pl.lit(State.DUE.value))
+        .alias("state"),
+        pl.lit(None, pl.String).alias("error"),
+        pl.lit(None, pl.String).alias("message"),
+    )
+    return items.select(ITEMS.names()).cast(ITEMS).sort(_KEYS)
+
+
+def _stale(stale: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
+    """Sessions whose prices are of before a split, with the columns of open rows."""
+    rows = stale.join(days.filter("finished"), on="session")
+    return rows.select(
+        *_KEYS,
+        pl.lit(WHY_STALE).alias("why"),
+        *(name for name in days.columns if name != "session"),
+        "since",
+        pl.lit(False).alias("found_failing"),
+    )
+
+
+def _hold(items: pl.DataFrame, until: datetime | None, now: datetime) -> pl.DataFrame:
+    """Nothing is asked for while the calls of the vendor's day are used up."""
+    if until is None or until <= now:
+        return items
+    kept = pl.col("state") == State.GIVEN_UP.value
+    return items.with_columns(
+        pl.when(~kept).then(pl.max_horizontal("next", instant_literal(until))).alias("next"),
+        pl.when(kept).then("state").otherwise(pl.lit(State.WAITING.value)).alias("state"),
+    )
 
 
 def _opens(rules: BarRules, backlog: Backlog) -> pl.DataFrame:
@@ -201,77 +248,12 @@ def _since(store: LakeStore, source: SourceSettings, resolution: Resolution, row
     )
 
 
-def _questions(
-    store: LakeStore, source: SourceSettings, resolution: Resolution, rows: pl.DataFrame, days: pl.DataFrame
-) -> tuple[pl.DataFrame, datetime | None]:
-    """What was asked of these sessions since they are open, as `_spread` says it; and when the vendor last answered anybody."""
-    since: datetime = rows["since"].min()  # type: ignore[assignment]
-    if rows["since"].max() > store.clock():  # type: ignore[operator]
-        # The clock went back since: what was asked after that is older than what it is about.
-        told = fetches.scan(store.tables, source.name)
-    else:
-        told = fetches.scan(store.tables, source.name, since=since - _LONGEST_RUN)
-    told = told.filter(pl.col("kind").fill_null("bars") == "bars", pl.col("resolution") == resolution.value)
-    told = told.filter(pl.col("outcome") != FetchOutcome.DEFERRED.value)
-    found = told.select(
-        "symbol", "window_start", "window_end", "fetched_at", "run_id", "outcome", "error", "message"
-    ).collect()
-    answered = found.filter(pl.col("outcome").is_in(_ANSWERED))["fetched_at"].max()
-    found = found.filter(pl.col("symbol").is_in(rows["symbol"].unique().implode()))
-    opens = days["opens"]
-    ranges = found.with_columns(
-        opens.search_sorted(found["window_start"], "left").cast(pl.Int64).alias("from"),
-        opens.search_sorted(found["window_end"], "left").cast(pl.Int64).alias("to"),
-        pl.col("fetched_at").alias("at"),
-    )
-    return _explode(ranges), answered  # type: ignore[return-value]
-
-
-def _spread(runs: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
-    """Runs over ranges of sessions, as a row per symbol and session: `symbol`, `place`, `at`, `run_id`, `error`, `message`."""
-    sessions = days["session"]
-    nothing = pl.lit(None, pl.String)
-    return _explode(
-        runs.with_columns(
-            sessions.search_sorted(runs["first"], "left").cast(pl.Int64).alias("from"),
-            sessions.search_sorted(runs["end"], "left").cast(pl.Int64).alias("to"),
-            nothing.alias("error"),
-            nothing.alias("message"),
-        )
-    )
-
-
-def _explode(ranges: pl.DataFrame) -> pl.DataFrame:
-    spread = ranges.with_columns(pl.int_ranges("from", "to").alias("place"))
-    return spread.explode("place").drop_nulls("place").select("symbol", "place", "at", "run_id", "error", "message")
-
-
-def _attempts(rows: pl.DataFrame, questions: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """How often each session was asked for since it is open: `symbol`, `session`, `attempts`, `last`, `error`, `message`."""
-    present = instant_literal(now)
-    # A clock that was ahead has left moments of the future: they count, and nobody waits for them.
-    own = rows.select(*_KEYS, "place", "since", "found_failing").join(questions, on=["symbol", "place"])
-    # The question that failed was asked before its failure was recorded.
-    before = pl.col("at").filter(pl.col("at").is_between(pl.col("since") - _LONGEST_RUN, pl.col("since"))).max()
-    begun = pl.when(pl.col("found_failing").fill_null(False)).then(before.over(_KEYS))
-    counted = (pl.col("at") >= pl.coalesce(begun, "since")) | (pl.col("since") > present)
-    ids = pl.coalesce("run_id", pl.col("at").dt.truncate(_ONE_COMMAND).cast(pl.String)).alias("id")
-    own = own.filter(counted).with_columns(ids).sort("at")
-    told = pl.col("error").is_not_null()
-    return own.group_by(_KEYS).agg(
-        pl.col("id").n_unique().cast(pl.Int64).alias("attempts"),
-        pl.col("at").filter(pl.col("at") <= present).max().alias("last"),
-        pl.col("error").filter(told).last(),
-        pl.col("message").filter(told).last(),
-    )
-
-
 def _schedule(rows: pl.DataFrame, healing: HealingSettings, answered: datetime | None, now: datetime) -> pl.DataFrame:
     """`attempts`, `last`, `next` and `state` of each session."""
     present, steps = instant_literal(now), list(healing.after)
     known = pl.when(pl.col("since") <= present).then("since")
-    expired = pl.col("why").is_in([Why.EXPIRED.value, Why.MORE_BARS.value])
-    # That it is open was found by the first question; an answer that expired has not been asked for yet.
+    expired = pl.col("why").is_in([Why.EXPIRED.value, Why.MORE_BARS.value, WHY_STALE])
+    # That it is open was found by the first question; an answer that expired, or a split overtook, was not asked for yet.
     least = pl.when(expired).then(0).otherwise(1)
     rows = rows.with_columns(pl.max_horizontal(pl.col("attempts").fill_null(0), least).alias("attempts"))
     rows = rows.with_columns(pl.coalesce("last", known).alias("last"))

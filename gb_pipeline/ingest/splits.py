@@ -12,6 +12,8 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+import polars as pl
+
 from gb_pipeline.adjustment.split_timeline import last_splits, split_periods
 from gb_pipeline.adjustment.staleness import first_stored, split_adjusted, stale_sessions
 from gb_pipeline.config.settings import SourceSettings
@@ -20,6 +22,7 @@ from gb_pipeline.ingest.corporate_actions import ActionsOutcome, Refetch, ask_ac
 from gb_pipeline.ingest.job import Fetch, Job, Outcome
 from gb_pipeline.ingest.recorder import Recorder, as_failed
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.providers.base import ActionsProvider, Fetched, Provider
@@ -81,6 +84,29 @@ def without_overtaken(store: LakeStore, source: SourceSettings, batch: Sequence[
         if any(edge.latest > asked_at[code] for period in mine for edge in period.edges)
     }
     return [_as_overtaken(fetch, source) if fetch.chunk.symbol.code in overtaken else fetch for fetch in batch]
+
+
+def find_stale(store: LakeStore, source: SourceSettings, resolution: Resolution, codes: Sequence[str]) -> pl.DataFrame:
+    """Stored sessions whose prices are of before a split, and that can be fetched again.
+
+    Returns:
+        `symbol`, `session` and `since` (when the newest of these splits was known, UTC), sorted.
+    """
+    nothing = pl.DataFrame(schema={"symbol": pl.String(), "session": pl.Date(), "since": INSTANT})
+    if not last_splits(store.tables, source.name).keys() & set(codes):
+        return nothing
+    if resolution not in split_adjusted(store.tables, source.name):
+        return nothing
+    stale = stale_sessions(store.tables, source.name, resolution, codes, store.clock()).filter(~pl.col("lost"))
+    if stale.is_empty():
+        return nothing
+    periods = split_periods(store.tables, source.name, codes)
+    edges = [
+        (code, period.ex_date, edge.latest) for code, own in periods.items() for period in own for edge in period.edges
+    ]
+    known = pl.DataFrame(edges, schema={"symbol": pl.String(), "splits": pl.Date(), "since": INSTANT}, orient="row")
+    each = stale.explode("splits").join(known, on=["symbol", "splits"], how="left")
+    return each.group_by("symbol", "session").agg(pl.col("since").max()).sort("symbol", "session")
 
 
 def _as_overtaken(fetch: Fetch, source: SourceSettings) -> Fetch:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.config.project_incidents import ProjectIncidents
 from gb_pipeline.config.settings import SourceSettings
+from gb_pipeline.ingest.attempts import ASKED, DEFERRED
 from gb_pipeline.ingest.bars import ingest
 from gb_pipeline.ingest.job import Job
-from gb_pipeline.ingest.open_work import ASKED, OpenWork, State, find_open_work
+from gb_pipeline.ingest.open_work import OpenWork, State, find_open_work
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.simulation import Simulation
@@ -203,6 +204,30 @@ def test_what_a_failed_run_never_came_to_ask_for_is_open(sim: Simulation, store:
     assert due.height == 2
     fetch(store, source(sim), due)
     assert look(store, source(sim), failed=killed).items.is_empty()
+
+
+def test_what_the_vendors_day_did_not_suffice_for_is_open_and_waits_for_the_next_one(
+    sim: Simulation, store: LakeStore, clock: SetClock
+) -> None:
+    fail(sim, ETH)
+    fetch(store, source(sim), pl.DataFrame({"symbol": [ETH], "session": [date(2024, 1, 1)]}))
+    until = clock.now + 5 * HOUR
+    days = (date(2024, 1, 1), date(2024, 1, 4))
+    runs = [(ETH, *days, clock.now - HOUR, "one", until - DAY), (ETH, *days, clock.now, "two", until)]
+    deferred = pl.DataFrame(runs, schema=DEFERRED, orient="row")
+    work = look(store, source(sim), deferred=deferred)
+    assert work.items.select("session", "why", "attempts", "next", "state").rows() == [
+        # One that failed is asked for no sooner, either.
+        (date(2024, 1, 1), "failed before", 1, until, "waiting"),
+        (date(2024, 1, 2), "deferred", 2, until, "waiting"),
+        (date(2024, 1, 3), "deferred", 2, until, "waiting"),
+    ]
+    assert work.items["since"].to_list()[1:] == [clock.now - HOUR] * 2 and work.next == until
+    clock.now = until
+    assert look(store, source(sim), deferred=deferred).due.height == 3
+    sim.faults.clear()
+    fetch(store, source(sim), work.items)
+    assert look(store, source(sim), deferred=deferred).items.is_empty()
 
 
 def test_gaps_that_an_incident_explains_are_not_open(sim: Simulation, tmp_path: Path, clock: SetClock) -> None:

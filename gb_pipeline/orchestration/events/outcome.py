@@ -248,6 +248,11 @@ def parse_until(text: str) -> datetime:
     return datetime.strptime(text, UNTIL_FORMAT).replace(tzinfo=UTC)
 
 
+def tag_deferral(group: str, why: QuotaExhausted) -> dict[str, str]:
+    """The tags of a run by which the sensor finds again what it left to the vendor's next day; its page shows them."""
+    return {DEFERRED_TAG: group, UNTIL_TAG: why.until.strftime(UNTIL_FORMAT)}
+
+
 def describe_deferral(why: QuotaExhausted) -> str:
     """`deferred until 2026-11-21 05:00Z: 25 of 25 calls used (...)`."""
     return f"deferred until {why.until:%Y-%m-%d %H:%M}Z: {why.what}"

@@ -28,11 +28,12 @@ from gb_pipeline.dagster_runtime.private import (
     StepMaterializationData,
 )
 from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
+from gb_pipeline.errors import QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.events.dataset_check import Findings
-from gb_pipeline.orchestration.events.outcome import PartitionOutcome
+from gb_pipeline.orchestration.events.outcome import PartitionOutcome, tag_deferral
 from gb_pipeline.orchestration.events.red_days import RedDays
 from gb_pipeline.orchestration.events.reporter import count_series_rows, describe_run, describe_series
 from gb_pipeline.orchestration.events.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
@@ -85,6 +86,7 @@ class FetchEvents:
         self._findings = Findings()
         self._red = RedDays(instance, store, group)
         self._failed: list[PartitionOutcome] = []
+        self._deferred: QuotaExhausted | None = None
 
     def report(self, job: Outcome) -> None:
         """Take an outcome in; it is written with others a few seconds later.
@@ -149,6 +151,7 @@ class FetchEvents:
             for key, outcomes in of_series.items():
                 for outcome in outcomes:
                     self._findings.add(outcome.job.symbol.code, outcome)
+                    self._deferred = outcome.deferred or self._deferred
                     if outcome.failed:
                         self._log("ASSET_MATERIALIZATION_PLANNED", AssetMaterializationPlannedData(key, outcome.key))
                         self._failed.append(outcome)
@@ -170,6 +173,8 @@ class FetchEvents:
     def _record_run(self) -> None:
         """The run comes last: one that is under way would be looked after by Dagster's daemon, which knows no process of it."""
         tags = {MAX_RETRIES_TAG: "0", "gb/command": f"gb fetch {self._group.source.name} -r {self._group.resolution}"}
+        if self._deferred is not None:
+            tags |= tag_deferral(self._group.name, self._deferred)
         status = dg.DagsterRunStatus.STARTED if self._failed else dg.DagsterRunStatus.SUCCESS
         run = self._instance.add_run(dg.DagsterRun(JOB_NAME, run_id=self._run_id, status=status, tags=tags))
         if self._failed:

@@ -24,14 +24,12 @@ from gb_pipeline.market.schema import Precision
 from gb_pipeline.orchestration.assets.dataset import describe_dataset
 from gb_pipeline.orchestration.events.dataset_check import Findings
 from gb_pipeline.orchestration.events.outcome import (
-    DEFERRED_TAG,
     NOT_STORED,
-    UNTIL_FORMAT,
-    UNTIL_TAG,
     PartitionOutcome,
     build_table,
     describe_deferral,
     split_by_partition,
+    tag_deferral,
 )
 from gb_pipeline.orchestration.events.red_days import RedDays
 from gb_pipeline.orchestration.events.unstored import find_unstored
@@ -119,9 +117,7 @@ class Reporter:
         if self._tagged:
             return
         self._tagged = True
-        # The tags are how the sensor finds the run again, and what its page says of it.
-        tags = {DEFERRED_TAG: self._group.name, UNTIL_TAG: why.until.strftime(UNTIL_FORMAT)}
-        self._context.instance.add_run_tags(self._context.run.run_id, tags)
+        self._context.instance.add_run_tags(self._context.run.run_id, tag_deferral(self._group.name, why))
         self._context.log.warning(f"{describe_deferral(why)}; what is left of this run waits until then")
 
     def finish(self) -> None:

@@ -9,7 +9,8 @@ import dagster as dg
 import polars as pl
 
 from gb_pipeline.dagster_runtime.runs import UNFINISHED, find_partitions
-from gb_pipeline.ingest.open_work import ASKED
+from gb_pipeline.ingest.attempts import ASKED, DEFERRED
+from gb_pipeline.orchestration.deferred import find_missing
 from gb_pipeline.orchestration.events.outcome import DEFERRED_TAG, UNTIL_TAG, parse_until
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
@@ -29,6 +30,20 @@ def find_failed(instance: dg.DagsterInstance, group: SeriesGroup, now: datetime)
     """What runs of a group that failed were to fetch, as rows of `ASKED`; what a person cancelled is not wanted."""
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], created_after=now - _LOOK_BACK)
     return _to_frame(group, _find_runs(instance, failed))
+
+
+def find_deferrals(instance: dg.DagsterInstance, group: SeriesGroup) -> pl.DataFrame:
+    """What runs of a group left to the vendor's next day and nobody has fetched since, as rows of `DEFERRED`."""
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    rows = []
+    for record in instance.get_run_records(dg.RunsFilter(tags={DEFERRED_TAG: group.name}, statuses=ended)):
+        run, at = record.dagster_run, record.create_timestamp.astimezone(UTC)
+        if (until := run.tags.get(UNTIL_TAG)) is None:
+            continue
+        for partition, series in find_missing(instance, group, run.run_id).items():
+            days = group.partitioning.sessions(partition)
+            rows += [(group.symbols[key].code, *days, at, run.run_id, parse_until(until)) for key in series]
+    return pl.DataFrame(rows, schema=DEFERRED, orient="row")
 
 
 def find_busy(instance: dg.DagsterInstance, group: SeriesGroup) -> tuple[set[str], bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import dagster as dg
 import polars as pl
@@ -17,10 +18,15 @@ from gb_pipeline.dagster_runtime.home import has_home
 from gb_pipeline.health.checkup import examine_one
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import SAMPLE, HealthResult, State
+from gb_pipeline.ingest.attempts import DEFERRED
+from gb_pipeline.market.moments import from_microseconds, instant_literal
 from gb_pipeline.orchestration.events.project_events import open_instance
+from gb_pipeline.orchestration.healing.asking import find_deferrals
 from gb_pipeline.orchestration.health.shown import Shown, compare_with_lake
 
 _SERIES = ["source", "resolution", "symbol"]
+# One day's calls may not suffice for all that waits for it.
+_OVERDUE = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,48 @@ def _sample(absent: pl.DataFrame, unshown: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([part.top_k(SAMPLE, by="key").sort("key", descending=True) for part in rows]).head(SAMPLE)
 
 
+def find_deferred_partitions(shown: Shown) -> HealthResult:
+    """Partitions that wait for the vendor's next day, and whether that has begun long ago."""
+    name = "deferred_partitions"
+    parts = [pl.DataFrame(schema={**DEFERRED, "source": pl.String(), "resolution": pl.String()})]
+    for (source, resolution), group in shown.groups.items():
+        named = {"source": pl.lit(source), "resolution": pl.lit(resolution)}
+        parts.append(find_deferrals(shown.instance, group).with_columns(**named))
+    keys = [*_SERIES, "first"]
+    rows = pl.concat(parts).group_by(keys).agg(pl.col("until").max(), pl.col("run_id").n_unique().alias("attempts"))
+    if rows.is_empty():
+        return HealthResult(name, State.OK, "nothing waits for a vendor's next day")
+    overdue = rows.filter(pl.col("until") < instant_literal(shown.now - _OVERDUE))
+    series, until = rows.n_unique(_SERIES), from_microseconds(rows["until"].dt.timestamp("us").max())  # type: ignore[arg-type]
+    said = (
+        f"{rows.height:,} partition{'s' if rows.height > 1 else ''} of {series:,} series"
+        f" {'wait' if rows.height > 1 else 'waits'} for the vendor's next day, which begins at {until:%Y-%m-%d %H:%M}Z"
+    )
+    counts = {"deferred": rows.height, "series": series, "overdue": overdue.height}
+    sample = rows.sort("until", *keys).head(SAMPLE)
+    if overdue.is_empty():
+        return HealthResult(name, State.OK, said, 0, counts, sample)
+    return HealthResult(
+        name,
+        State.WARN,
+        f"{overdue.height:,} partitions were deferred to a day of the vendor's that is over, and were not asked for since",
+        overdue.height,
+        counts,
+        sample,
+        f"gb update {' '.join(overdue['source'].unique().sort())}",
+        "look whether the sensors `..._deferred` run; a larger `daily_quota` makes it sooner",
+    )
+
+
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
 DAGSTER_CHECKS: Mapping[str, DagsterCheck] = {
     "failed_partitions": DagsterCheck("No partition of a series is red.", find_failed_partitions),
+    "deferred_partitions": DagsterCheck(
+        "What the calls of a vendor's day did not suffice for is asked for on the next one.", find_deferred_partitions
+    ),
     "dagster_equals_lake": DagsterCheck(
         "Dagster shows every partition that is stored, and none that is not.", find_unequal
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import dagster as dg
 import polars as pl
@@ -31,11 +32,15 @@ class Shown:
     """Partitions that are stored, or that Dagster knows something of.
 
     Attributes:
+        instance: that was asked.
+        now: the present, in UTC.
         groups: by source and resolution.
         partitions: `source, resolution, symbol, key` (the partition), and whether it is `stored`, `materialized`, `failed` and
             `in_progress` (Boolean); only partitions that are over.
     """
 
+    instance: dg.DagsterInstance
+    now: datetime
     groups: Mapping[tuple[str, str], SeriesGroup]
     partitions: pl.DataFrame = field(repr=False)
 
@@ -56,7 +61,7 @@ def compare_with_lake(state: ProjectState, instance: dg.DagsterInstance) -> Show
         flags = [(pl.col("is") == name).any().alias(name) for name in ("stored", *_STATES)]
         named = [pl.lit(group.source.name).alias("source"), pl.lit(group.resolution.value).alias("resolution")]
         parts.append(rows.group_by(_KEYS).agg(flags).with_columns(named).select(_SCHEMA.names()))
-    return Shown(groups, pl.concat(parts))
+    return Shown(instance, state.now, groups, pl.concat(parts))
 
 
 def _stored(state: ProjectState, group: SeriesGroup, backlog: Backlog) -> pl.DataFrame:
