@@ -31,7 +31,13 @@ def main(arguments: list[str]) -> int:
     taken: list[Measurement] = []
     for name in wanted:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        taken += runs[name]()
+        for item in runs[name]():
+            taken.append(item)
+            print(
+                f"  {item.name}: {item.value:,.2f} {item.unit} {item.target}; {item.by_hand}",
+                file=sys.stderr,
+                flush=True,
+            )
     if "--json" in arguments:
         print(json.dumps([asdict(item) for item in taken], indent=1))
     else:

@@ -70,7 +70,7 @@ def measure() -> Iterator[Measurement]:
 
 def _measured(name: str, lake: Lake, target: float) -> Measurement:
     rows, size = _rows(lake), _size(lake)
-    by_hand = lake.store.storage.root / "by-hand.parquet"
+    by_hand = Path(str(lake.store.storage.root), "by-hand.parquet")
     total = 0
     for (symbol,), part in lake.bars(None, "1m").group_by("symbol"):
         del symbol

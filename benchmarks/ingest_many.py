@@ -101,7 +101,7 @@ def _ingest(url: str, folder: str, count: int) -> dict[str, Any]:
     assert all(outcome.ok for outcome in outcomes), next(outcome.error for outcome in outcomes if not outcome.ok)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "rows": sum(outcome.rows for outcome in outcomes),
+        "rows": sum(outcome.counts.stored for outcome in outcomes),
         "seconds": seconds,
         "cpu": used.ru_utime + used.ru_stime,
         "peak_mb": used.ru_maxrss / 1024,

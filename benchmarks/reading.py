@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
@@ -21,7 +22,7 @@ COLUMNS = ["timestamp", "open", "high", "low", "close", "volume"]
 def measure() -> Iterator[Measurement]:
     """A year in files of ten days as they were fetched, and in the months that compaction leaves; the target is for those."""
     with new_lake() as lake:
-        plain = lake.store.storage.root / "plain.parquet"
+        plain = Path(str(lake.store.storage.root), "plain.parquet")
         starts = [date(2023, month, day) for month in range(1, 13) for day in (1, 11, 21)]
         windows = list(pairwise([*starts, date(2024, 1, 1)]))
         frames = [texts(SYMBOL, *window) for window in windows]

@@ -1,4 +1,5 @@
-"""This module is Dagster's PostgreSQL event log with many events in one transaction, as `event_log` has it for SQLite.
+"""This module is Dagster's PostgreSQL event log with many events in one transaction, as `event_log` has it for SQLite, and with a
+connection that stays open.
 
 It is imported where a dagster.yaml names it, and needs the extra `postgres`.
 """
@@ -6,12 +7,13 @@ It is imported where a dagster.yaml names it, and needs the extra `postgres`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from dagster_postgres import PostgresEventLogStorage
-from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
+
+from gb_pipeline.dagster_runtime.postgres_kept import KeptConnections
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _LOCK = 0x6762_2026
 
 
-class PostgresEventLog(PostgresEventLogStorage):
+class PostgresEventLog(KeptConnections, PostgresEventLogStorage):
     """Dagster's event log in PostgreSQL; for `event_log_storage` of dagster.yaml, with the settings of Dagster's own class.
 
     Who writes asset events waits for who does: numbers of events then become visible in their order. Dagster's pages remember the
@@ -31,16 +33,6 @@ class PostgresEventLog(PostgresEventLogStorage):
         """As Dagster's."""
         self._own = threading.local()
         super().__init__(*arguments, **settings)
-
-    @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> PostgresEventLog:
-        """As Dagster makes it."""
-        return cls(
-            inst_data=inst_data,
-            postgres_url=pg_url_from_config(config_value),
-            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
-            token_provider=get_token_provider_from_config(config_value),
-        )
 
     @contextmanager
     def together(self, _run_id: str = "") -> Iterator[None]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
 
+from gb_pipeline.dagster_runtime import postgres_kept, postgres_log
 from gb_pipeline.dagster_runtime.client import DagsterError
 from gb_pipeline.dagster_runtime.home import POSTGRES_CONFIG, read_template
 from gb_pipeline.dagster_runtime.instance import Stack, find_free_port
 from gb_pipeline.dagster_runtime.opening import open_home
+from gb_pipeline.dagster_runtime.postgres_kept import PostgresRuns, PostgresTicks
 from gb_pipeline.dagster_runtime.postgres_log import PostgresEventLog
 from gb_pipeline.errors import ConfigError
 from gb_pipeline_tests.dagster_runtime import runs_at_once
@@ -78,13 +82,59 @@ def test_a_database_that_does_not_answer_is_a_sentence(
 )
 def test_a_package_that_is_missing_is_named(prepare, package: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     home = prepare("postgres")
-    config = (home / "dagster.yaml").read_text(encoding="utf-8").replace("dagster_postgres", package)
-    (home / "dagster.yaml").write_text(config, encoding="utf-8")
-    # As if it were not there.
+    if package == "dagster_mysql":
+        config = (home / "dagster.yaml").read_text(encoding="utf-8").replace(postgres_kept.__name__, package)
+        (home / "dagster.yaml").write_text(config, encoding="utf-8")
+    # As if it were not there, and nothing had been imported that needs it.
     monkeypatch.setitem(sys.modules, package, None)
+    for module in (postgres_kept, postgres_log):
+        monkeypatch.delitem(sys.modules, module.__name__)
     with pytest.raises(ConfigError, match=f"names {package}, which is not installed") as caught, open_home(home):
         pass
     assert caught.value.fix == fix
+
+
+def ask_process(storage: Any) -> int:
+    """Which process of the server answers a storage."""
+    connect = storage.index_connection if isinstance(storage, PostgresEventLog) else storage.connect
+    with connect() as connection:
+        return connection.exec_driver_sql("select pg_backend_pid()").scalar()
+
+
+def test_connections_stay_open_until_the_server_closes_them(prepare, postgres: Server) -> None:
+    """A connection for each statement cost the daemon minutes of a backfill of five hundred series."""
+    with open_home(prepare("postgres")) as instance:
+        runs, ticks = instance.run_storage, instance.schedule_storage
+        assert isinstance(runs, PostgresRuns)
+        assert isinstance(ticks, PostgresTicks)
+        storages = (instance.event_log_storage, runs, ticks)
+        first = [ask_process(storage) for storage in storages]
+        assert instance.get_runs() == []
+        assert instance.all_asset_keys() == []
+        assert [ask_process(storage) for storage in storages] == first
+        ended = postgres.connect()
+        ended.autocommit = True
+        with ended.cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid = any(%s)", (first,))
+        ended.close()
+        # As after a restart of the server: nobody notices.
+        instance.report_runless_asset_event(dg.AssetMaterialization("mine", partition="a"))
+        assert instance.get_materialized_partitions(dg.AssetKey("mine")) == {"a"}
+        assert not {ask_process(storage) for storage in storages} & set(first)
+
+
+def test_a_child_process_opens_connections_of_its_own(prepare) -> None:
+    with open_home(prepare("postgres")) as instance:
+        log = instance.event_log_storage
+        own = ask_process(log)
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        child = context.Process(target=lambda: answers.put(ask_process(log)))
+        child.start()
+        assert answers.get(timeout=60) != own
+        child.join(60)
+        assert child.exitcode == 0
+        assert ask_process(log) == own
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
