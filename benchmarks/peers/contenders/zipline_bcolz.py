@@ -41,7 +41,8 @@ class ZiplineBcolz(Contender):
     exactness = "whole volumes"
 
     def open(self, folder: Path, resolution: str) -> None:
-        self.folder, self.daily, self.reader = folder, resolution == "1d", None
+        self.folder, self.daily = folder, resolution == "1d"
+        self.reader: Any = None
         self.calendar = get_calendar("24/7", start=pd.Timestamp("2014-01-01"), end=pd.Timestamp("2025-12-31"))
 
     def prepare(self, batch: Batch) -> Frames:
