@@ -10,7 +10,7 @@ import pytest
 
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
 from gb_pipeline.lake import fetches
-from gb_pipeline.orchestration.events.reporter import count_series_rows
+from gb_pipeline.orchestration.events.series_events import count_series_rows
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import list_series_groups
 from gb_pipeline.reading.lake import Lake

@@ -6,7 +6,6 @@ partition as failed where a run that meant to make it has failed. What is adopte
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,18 +34,17 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.orchestration.events.dataset_check import Findings
 from gb_pipeline.orchestration.events.outcome import PartitionOutcome, tag_deferral
 from gb_pipeline.orchestration.events.red_days import RedDays
-from gb_pipeline.orchestration.events.reporter import count_series_rows, describe_run, describe_series
+from gb_pipeline.orchestration.events.series_events import count_series_rows, describe_run, describe_series
 from gb_pipeline.orchestration.events.stored_partitions import existing_keys, find_stored_partitions, stored_outcomes
 from gb_pipeline.orchestration.events.unstored import find_unstored
+from gb_pipeline.orchestration.events.waiting import TOGETHER, WaitingOutcomes
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 T = TypeVar("T")
 
 JOB_NAME = "gb_fetch"
-# Dagster's own writers wait for so many events at most, a second or less.
-_TOGETHER = 100
-# Outcomes wait so long for company: each look at the ledger has its price.
-_FLUSH_SECONDS = 5.0
+# Nobody looks at a page of a run that is not there yet, and each look at the ledger has its price.
+_SECONDS = 5.0
 # What only a fetch knows, and the ledger does not keep.
 _OF_THE_FETCH = {
     "received", "stored", "unchanged", "duplicates", "restated", "suspicious", "whole_fetch", "of_no_session", "latency_ms",
@@ -80,8 +78,7 @@ class FetchEvents:
         self._instance, self._group, self._store = instance, group, store
         self._run_id = str(uuid.uuid4())
         self._existing = list(existing_keys(group, store.clock()))
-        self._waiting: list[Outcome] = []
-        self._flushed = time.monotonic()
+        self._waiting = WaitingOutcomes(_SECONDS)
         self._written = 0
         self._findings = Findings()
         self._red = RedDays(instance, store, group)
@@ -94,8 +91,7 @@ class FetchEvents:
         Raises:
             DagsterError: the instance cannot be written; what was fetched is stored all the same.
         """
-        self._waiting.append(job)
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+        if self._waiting.add(job):
             with _explained():
                 self._flush()
 
@@ -116,11 +112,10 @@ class FetchEvents:
                 self._record_run()
 
     def _flush(self) -> None:
-        jobs, self._waiting = self._waiting, []
-        self._flushed = time.monotonic()
+        jobs = self._waiting.take()
         if not jobs:
             return
-        for items in _groups(self._outcomes(jobs), _TOGETHER):
+        for items in _groups(self._outcomes(jobs), TOGETHER):
             self._write(items, count_series_rows(self._store, self._group))
             self._written += len(items)
 
@@ -214,7 +209,7 @@ def adopt(
         key = group.key(symbol)
         done = instance.get_materialized_partitions(key)
         missing = partitions.filter(~pl.col("key").is_in(list(done)))
-        for outcomes in _groups(stored_outcomes(store, group, [symbol], missing), _TOGETHER):
+        for outcomes in _groups(stored_outcomes(store, group, [symbol], missing), TOGETHER):
             with together(instance):
                 for _, outcome in outcomes:
                     instance.report_runless_asset_event(_adoption(key, outcome, rows.get(symbol.code, 0)))
