@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from gb_pipeline.storage.vacuum import VacuumReport
 
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _RETENTION = "7d"
 
 
@@ -39,7 +37,10 @@ def vacuum(
     Every version of every bar stays: history is in files that are in use. A reader that started before a file was replaced can use
     it until the retention has passed.
     """
-    retention_period = _parse_duration(retention)
+    try:
+        retention_period = parse_duration(retention)
+    except ValueError as error:
+        raise ConfigError(f"--retention: {error}", fix="write it as 36h, 7d or 4w") from None
     from gb_pipeline.iceberg.before_vacuum import prepare_vacuum
 
     opened_lake = open_lake_if_any(config, lake)
@@ -87,15 +88,3 @@ def _print_reports(reports: list[VacuumReport], retention: str, *, delete: bool)
 
 def _summarise(files: int, size: int) -> str:
     return f"{format_count(files, 'file')}, {format_size(size)}"
-
-
-def _parse_duration(text: str) -> timedelta:
-    """Parse `7d` and the like.
-
-    Raises:
-        ConfigError: it is not a duration.
-    """
-    match = re.fullmatch(r"(\d{1,5})([hdw])", text.strip().lower())
-    if match is None:
-        raise ConfigError(f"--retention: {text[:40]!r} is not a duration", fix="write it as 36h, 7d or 4w")
-    return int(match[1]) * _UNITS[match[2]]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-_LENGTHS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LENGTH = re.compile(r"([0-9]{1,6})\s*([smhd])")
+from gb_pipeline.config.durations import parse_duration
 
 
 class HealingSettings(BaseModel):
@@ -38,7 +36,7 @@ class HealingSettings(BaseModel):
     @classmethod
     def _lengths(cls, value: object) -> object:
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_read_length(item) for item in items)
+        return tuple(item if isinstance(item, timedelta) else parse_duration(str(item)) for item in items)
 
     @field_validator("after")
     @classmethod
@@ -46,12 +44,3 @@ class HealingSettings(BaseModel):
         if min(value) <= timedelta(0) or list(value) != sorted(value):
             raise ValueError("the waits are positive, and none is shorter than the one before")
         return value
-
-
-def _read_length(item: object) -> timedelta:
-    if isinstance(item, timedelta):
-        return item
-    found = _LENGTH.fullmatch(str(item).strip())
-    if found is None:
-        raise ValueError("a wait is written as 30m, 1h or 3d")
-    return timedelta(**{_LENGTHS[found[2]]: int(found[1])})
