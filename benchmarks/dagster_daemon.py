@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
@@ -47,7 +48,8 @@ def _measure_with(database: str) -> Iterator[Measurement]:
                 yield Measurement(
                     f"Dagster per symbol-day, {SERIES} x {len(wanted)} through the daemon, {database}", spent, "ms of CPU",
                     f"<= {target}", spent <= target,
-                    f"{wall:.0f} s from the button to the end; ingest alone {alone / number * 1000:.1f} ms",
+                    f"{wall:.0f} s from the button to the end, at a load of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores;"
+                    f" ingest alone {alone / number * 1000:.1f} ms",
                 )  # fmt: skip
             for process, most in (("daemon", 400), ("webserver", 600)):
                 used = memory(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ def _watch(stack: Stack, group: SeriesGroup, moment: datetime, day: str, databas
     told = ", ".join(f"{name} after {at - tick:.1f}" for name, at in steps.items())
     return Measurement(
         f"from tick to green, {SERIES} x 1, {database}", wall, "s", f"<= {MOST_SECONDS}", wall <= MOST_SECONDS,
-        f"{told} s; {spent:.1f} s of CPU",
+        f"{told} s; {spent:.1f} s of CPU at a load of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores",
     )  # fmt: skip
 
 

@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 
 from gb_pipeline.lake import fetches, ledger
+from gb_pipeline.orchestration.events import unstored
 from gb_pipeline.orchestration.events.outcome import DEFERRED_TAG, UNTIL_FORMAT, UNTIL_TAG
+from gb_pipeline.orchestration.series_group import SeriesGroup
 
 BTC, ETH = "sim/bars_1h/BTC-USDT", "sim/bars_1h/ETH-USDT"
 DAYS = ("2024-01-01", "2024-01-03")
@@ -179,6 +181,62 @@ def test_long_deferrals_are_runs_of_the_usual_size_without_gaps(build_bench):
     assert starts == ["2024-01-01", "2024-01-05", "2024-01-09"]
     assert all(len(item.asset_selection) == 2 for item in requests)
     assert len({item.run_key for item in requests}) == 3
+
+
+def find_looking(bench, monkeypatch) -> tuple[set[tuple[str, str]], int]:
+    """Deferred partitions, and at how many runs was looked for them."""
+    looked, look = [], unstored.find_missing
+
+    def count(instance, group, run_id):
+        looked.append(run_id)
+        return look(instance, group, run_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unstored, "find_missing", count)
+        found = unstored.find_deferred(bench.instance, bench.store, SeriesGroup.of(bench.settings, "sim", "1h"))
+    return set(found.select("symbol", "key").iter_rows()), len(looked)
+
+
+def age(bench) -> None:
+    """All runs so far have ended long ago."""
+    with bench.instance.run_storage.connect() as connection:
+        connection.exec_driver_sql("update runs set update_timestamp = datetime(update_timestamp, '-1 day')")
+
+
+def test_runs_of_which_everything_is_stored_are_looked_at_once(bench, monkeypatch):
+    for day in range(1, 6):
+        assert bench.run(BTC, ETH, partitions=f"2024-01-0{day}").success
+        age(bench)
+    left = {("ETH-USDT", f"2024-01-0{day}") for day in range(1, 6)}
+    left |= {("BTC-USDT", f"2024-01-0{day}") for day in range(2, 6)}
+    assert find_looking(bench, monkeypatch) == (left, 5)
+    next(bench.settings.lake.rglob("*.quota.sqlite")).unlink()
+    assert bench.run(BTC, partitions=("2024-01-02", "2024-01-05")).success
+    assert find_looking(bench, monkeypatch) == ({item for item in left if item[0] == "ETH-USDT"}, 5)
+    next(bench.settings.lake.rglob("*.quota.sqlite")).unlink()
+    assert bench.run(ETH, partitions=("2024-01-01", "2024-01-04")).success
+    age(bench)
+
+    # The look that finds four of them stored is their last one.
+    assert find_looking(bench, monkeypatch) == ({("ETH-USDT", "2024-01-05")}, 1)
+    assert find_looking(bench, monkeypatch) == ({("ETH-USDT", "2024-01-05")}, 1)
+    # What was remembered is only a help.
+    bench.instance.daemon_cursor_storage.set_cursor_values({"gb/deferred/sim_bars_1h": "{}"})
+    assert find_looking(bench, monkeypatch) == ({("ETH-USDT", "2024-01-05")}, 5)
+
+
+def test_a_run_that_goes_on_deferring_is_looked_at_again(bench, monkeypatch):
+    assert bench.run(BTC, ETH, partitions="2024-01-01").success
+    age(bench)
+    job = bench.definitions.resolve_implicit_global_asset_job_def()
+    run = bench.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={DEFERRED_TAG: "sim_bars_1h"})
+    assert find_looking(bench, monkeypatch)[1] == 2
+    age(bench)
+    assert find_looking(bench, monkeypatch) == ({("ETH-USDT", "2024-01-01")}, 2)
+    bench.instance.report_run_canceled(run)
+    age(bench)
+    assert find_looking(bench, monkeypatch)[1] == 2
+    assert find_looking(bench, monkeypatch)[1] == 1
 
 
 def test_a_vendor_without_a_quota_needs_no_such_sensor(build_bench):
