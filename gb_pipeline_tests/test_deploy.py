@@ -66,12 +66,11 @@ def test_each_container_runs_a_program_with_options_that_it_knows(name: str) -> 
     options = [
         word for word in arguments if (word.startswith("-") and word != "-m") or (word == "-m" and name == "code")
     ]
-    depth = {"code": 2, "page": 0, "daemon": 1}[name]
-    start = (
-        [sys.executable, "-m", arguments[1]]
-        if name == "page"
-        else [str(Path(sys.executable).parent / program), *words[:depth]]
-    )
+    start = {
+        "code": [str(Path(sys.executable).parent / program), *words[:2]],
+        "page": [sys.executable, "-m", words[0]],
+        "daemon": [sys.executable, "-m", *words[:2]],
+    }[name]
 
     told = run(*start, "--help")
     assert told.returncode == 0, told.stderr

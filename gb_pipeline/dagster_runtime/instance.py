@@ -33,6 +33,7 @@ from gb_pipeline.errors import ConfigError
 HOST = "127.0.0.1"
 MODULE = "gb_pipeline.definitions"
 WEBSERVER = "gb_pipeline.dagster_runtime.webserver"
+DAEMON = "gb_pipeline.dagster_runtime.daemon"
 OWN_DEFINITIONS = "definitions.py"
 _LOG = "dagster.log"
 _START_SECONDS = 180.0
@@ -206,11 +207,15 @@ class Stack:
             )
 
     def _launch_daemon(self) -> None:
-        self._launch("daemon", "dagster-daemon", "run", "-w", str(self._workspace))
+        # Each of its loops waits for a moment of the wall clock: set back by an hour, it would do nothing for an hour.
+        options = ("run", "-w", str(self._workspace))
+        self._launch("daemon", Path(sys.executable).name, "-m", DAEMON, *options, follows_clock=True)
 
-    def _launch(self, name: str, program: str, *arguments: str) -> None:
+    def _launch(self, name: str, program: str, *arguments: str, follows_clock: bool = False) -> None:
         command = [str(Path(sys.executable).parent / program), *arguments]
-        self._supervisor.launch(name, command, folder=self.folder, environment=self._environment)
+        self._supervisor.launch(
+            name, command, folder=self.folder, environment=self._environment, follows_clock=follows_clock
+        )
 
     def _wait(self, what: str, ready: Callable[[], bool], on_wait: Callable[[str], None] | None) -> None:
         until = time.monotonic() + _START_SECONDS

@@ -6,6 +6,7 @@ It reads the instance itself and needs no webserver.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,8 +32,6 @@ _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _PARTITION_TAG = "dagster/partition"
 _MOST = 200
 _LONGEST_REASON = 500
-# What the daemon says of a failed run that it will not look at again.
-_DROPPED = "Failed to retry run"
 # Databases round moments, and several processes write them.
 _OVERLAP_SECONDS = 5.0
 # The instance may be locked for a while, or its disk full: the next look finds the same.
@@ -74,7 +73,6 @@ class RunWatch:
         self._instance: dg.DagsterInstance | None = None
         self._told: dict[str, dg.DagsterRunStatus] = {}
         self._suspects: set[str] = set()
-        self._retried: set[str] = set()
 
     def news(self) -> list[RunNews]:
         """Runs that began or ended since the last look, oldest first; nothing while the instance cannot be read."""
@@ -110,27 +108,6 @@ class RunWatch:
         except _LATER:
             return []
 
-    def retry_again(self, since: float) -> list[str]:
-        """Have the daemon look again at failed runs that it could not start again, and return their ids.
-
-        A run that fails while there is no code server is dropped by the daemon for good: it looks at each failure once. Reported as
-        failed a second time it is looked at again, and the limit of retries still holds. Each run gets this once.
-
-        Args:
-            since: earlier failures stay as they are; seconds since 1970.
-        """
-        try:
-            instance = self._open()
-            after = datetime.fromtimestamp(since, UTC)
-            failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=after))
-            dropped = [run for run in failed if run.run_id not in self._retried and _was_dropped(instance, run)]
-            for run in dropped:
-                self._retried.add(run.run_id)
-                fail_run(instance, run, "There was no code server to start it again; there is one now.")
-            return [run.run_id for run in dropped]
-        except _LATER:
-            return []
-
     def close(self) -> None:
         """Close the instance."""
         if self._instance is not None:
@@ -144,6 +121,9 @@ class RunWatch:
         return self._instance
 
     def _find_news(self) -> Iterator[RunNews]:
+        # The clock may have been set back meanwhile.
+        if (now := time.time()) < self._since:
+            self._since, self._begin = now, min(self._begin, now - _OVERLAP_SECONDS)
         after = datetime.fromtimestamp(max(self._since - _OVERLAP_SECONDS, self._begin), UTC)
         wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, *_ENDED], updated_after=after)
         instance = self._open()
@@ -229,12 +209,6 @@ def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None
     """Call a run failed whose process is gone; Dagster may start it again."""
     instance.report_run_failed(run, why)
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _was_dropped(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    wanted = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE}
-    events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=wanted)]
-    return bool(events) and events[-1] is not None and events[-1].message == _DROPPED
 
 
 def group_of(process: int) -> int | None:

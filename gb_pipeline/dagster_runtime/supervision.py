@@ -27,9 +27,8 @@ _PING_SECONDS = 5.0
 _AGAIN_SECONDS = 1.0
 _MOST_SILENT_PINGS = 3
 _LOST_RUNS_SECONDS = 5.0
-# The daemon finds a code server that is back somewhat later than we do.
-_RETRY_SECONDS = 60.0
-_DROPPED_SECONDS = 3600.0
+# A clock that is merely corrected loses less at once.
+_SET_BACK_SECONDS = 10.0
 # Who needs a code server waits for it so long.
 _NO_CODE_SERVER_SECONDS = 60.0
 
@@ -42,16 +41,28 @@ class Supervisor:
         log: what the processes print, and one line for each death.
         on_event: told of these lines too.
         patience: how often a process that dies is started again.
+        wall_clock: seconds since 1970, which somebody may set.
     """
 
-    def __init__(self, home: Path, log: LogFile, on_event: Callable[[str], None] | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        home: Path,
+        log: LogFile,
+        on_event: Callable[[str], None] | None,
+        patience: Patience,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         """Nothing is started yet."""
-        self.runs = RunWatch(home, time.time())
+        self.runs = RunWatch(home, wall_clock())
+        self._wall_clock = wall_clock
+        # Grows when the clock is set forward or the machine sleeps, and shrinks when it is set back.
+        self._ahead = wall_clock() - time.monotonic()
         self._home, self._log, self._on_event, self._patience = home, log, on_event, patience
         self._processes: dict[str, Process] = {}
+        self._follow_clock: list[Process] = []
         self._guardian: subprocess.Popen[bytes] | None = None
         self._ping: CodeServerPing | None = None
-        self._next_look = self._retry_until = 0.0
+        self._next_look = 0.0
 
     def start(self) -> None:
         """Wait until the processes of a Dagster that was killed are gone, and be guarded from now on.
@@ -76,8 +87,24 @@ class Supervisor:
         if self._on_event is not None:
             self._on_event(line)
 
-    def launch(self, name: str, command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:
-        """Start a process and keep it alive from now on."""
+    def launch(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        follows_clock: bool = False,
+    ) -> None:
+        """Start a process and keep it alive from now on.
+
+        Args:
+            name: for messages.
+            command: program and arguments.
+            folder: working directory.
+            environment: all variables.
+            follows_clock: it waits for moments of the wall clock, so it is started again when that is set back.
+        """
         process = Process(
             name,
             command,
@@ -88,6 +115,8 @@ class Supervisor:
             on_group=self._note_group,
         )
         self._processes[name] = process
+        if follows_clock:
+            self._follow_clock.append(process)
         process.start()
 
     def watch_code_server(self, name: str, address: str) -> None:
@@ -108,12 +137,11 @@ class Supervisor:
         """
         if self._guardian is not None and self._guardian.poll() is not None:
             self._guard()
+        self._look_at_clock()
         if self._ping is not None:
             self._ping.look()
             if self._ping.is_dead():
                 self._processes[self._ping.name].kill()
-            elif self._ping.has_returned():
-                self._retry_until = time.monotonic() + _RETRY_SECONDS
         for process in self._processes.values():
             if process.due is not None:
                 if time.monotonic() >= process.due and not self._has_to_wait(process):
@@ -122,9 +150,6 @@ class Supervisor:
                 self._bury(process, code)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOST_RUNS_SECONDS
-            if time.monotonic() < self._retry_until:
-                for run_id in self.runs.retry_again(time.time() - _DROPPED_SECONDS):
-                    self.say(f"run {run_id[:8]} failed while there was no code server, and is started again")
             groups = {group for process in self._processes.values() for group in process.groups()}
             for run_id in self.runs.fail_lost(lambda process: group_of(process) in groups):
                 self.say(f"run {run_id[:8]} lost its process and counts as failed")
@@ -140,6 +165,7 @@ class Supervisor:
         for process in processes:
             process.end(until)
         self._processes.clear()
+        self._follow_clock.clear()
         self.runs.close()
         if self._guardian is not None:
             guardian, self._guardian = self._guardian, None
@@ -148,8 +174,18 @@ class Supervisor:
                     guardian.stdin.close()
             guardian.wait()
 
+    def _look_at_clock(self) -> None:
+        before, self._ahead = self._ahead, self._wall_clock() - time.monotonic()
+        if (back := before - self._ahead) < _SET_BACK_SECONDS:
+            return
+        for process in self._follow_clock:
+            if process.due is None:
+                self.say(f"the clock was set back by {_format_seconds(back)}; {process.name} is started again")
+                process.kill()
+                process.bury(0.0)
+
     def _has_to_wait(self, process: Process) -> bool:
-        """Whether a process that is due would find no code server: a daemon that does not calls a backfill failed for good."""
+        """Whether a process that is due would find no code server, which it would then look for only now and then."""
         if self._ping is None or process.name == self._ping.name or process.due is None:
             return False
         return not self._ping.answers and time.monotonic() < process.due + _NO_CODE_SERVER_SECONDS
@@ -206,7 +242,7 @@ class CodeServerPing:
 
     def forget(self) -> None:
         """It is started anew, and answers once it has loaded the definitions."""
-        self._answered, self._silent, self._returned = False, 0, False
+        self._answered, self._silent = False, 0
 
     def look(self) -> None:
         """Ask it, if it is time."""
@@ -219,7 +255,6 @@ class CodeServerPing:
             with grpc.insecure_channel(self._address) as channel:
                 # The empty request, as bytes: Dagster's own client is no public name.
                 channel.unary_unary("/api.DagsterApi/Ping")(b"", timeout=_PING_SECONDS)
-            self._returned = not self._answered
             self._answered, self._silent = True, 0
         except grpc.RpcError as error:
             self._next = time.monotonic() + _AGAIN_SECONDS
@@ -235,11 +270,6 @@ class CodeServerPing:
     def is_dead(self) -> bool:
         """Whether it has answered before, and has not for some time."""
         return self._answered and self._silent >= _MOST_SILENT_PINGS
-
-    def has_returned(self) -> bool:
-        """Whether it has just answered for the first time since it was started; true once."""
-        returned, self._returned = self._returned, False
-        return returned
 
 
 def _format_seconds(seconds: float) -> str:

@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from gb_pipeline.dagster_runtime.client import DagsterError
 from gb_pipeline.dagster_runtime.guardian import is_alive
+from gb_pipeline.dagster_runtime.home import prepare_home
 from gb_pipeline.dagster_runtime.log_file import LogFile
 from gb_pipeline.dagster_runtime.processes import Deaths, Patience
+from gb_pipeline.dagster_runtime.runs import RunWatch
 from gb_pipeline.dagster_runtime.supervision import Supervisor
 
 IMPATIENT = Patience(first_delay=0.05, longest_delay=0.1, quick=30.0, settled=60.0, most_quick_deaths=3)
@@ -118,6 +121,45 @@ def test_one_that_waits_to_be_started_again_is_not_started_after_the_stop(
     supervisor.check()
 
     assert not any(is_alive(process) for process in started(tmp_path))
+
+
+def test_who_waits_by_the_clock_is_started_again_when_it_is_set_back_and_only_then(
+    tmp_path: Path, said: list[str]
+) -> None:
+    """A clock that is set forward, and a machine that slept, look the same."""
+    set_to = [0.0]
+    watching = Supervisor(tmp_path, LogFile(tmp_path / "log"), said.append, IMPATIENT, lambda: time.time() + set_to[0])
+    watching.start()
+    try:
+        command = [sys.executable, "-c", SLEEP]
+        watching.launch("daemon", command, folder=tmp_path, environment=os.environ, follows_clock=True)
+        first = wait_for_another(tmp_path)
+        for seconds in (86_400.0, 86_395.0):
+            set_to[0] = seconds
+            watching.check()
+        assert (said, is_alive(first)) == ([], True)
+
+        set_to[0] -= 7200
+        second = wait_for_another(tmp_path, watching)
+        watching.check()
+        assert said == ["the clock was set back by 120 min; daemon is started again"]
+        assert (is_alive(first), is_alive(second), len(started(tmp_path))) == (False, True, 2)
+    finally:
+        watching.stop()
+
+
+def test_runs_are_news_also_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    prepare_home(tmp_path)
+
+    @dg.job
+    def nothing() -> None: ...
+
+    watch = RunWatch(tmp_path, time.time() + 7200)
+    assert watch.news() == []
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
+    assert [news.run_id for news in watch.news()] == [run.run_id]
+    watch.close()
 
 
 def test_what_a_dead_process_left_at_work_goes_on_until_the_stop(supervisor: Supervisor, tmp_path: Path) -> None:

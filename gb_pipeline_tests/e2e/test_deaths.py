@@ -38,7 +38,7 @@ DAYS = [f"2024-01-{day:02d}" for day in range(1, 17)]
 PATIENCE = 150.0
 # Words of each process's command line.
 WEBSERVER, DAEMON, CODE_SERVER, DEFINITIONS, WORKER, GUARDIAN = (
-    "dagster_runtime.webserver", "dagster-daemon", "code-server", "dagster api grpc", "spawn_main", "guardian",
+    "dagster_runtime.webserver", "dagster_runtime.daemon", "code-server", "dagster api grpc", "spawn_main", "guardian",
 )  # fmt: skip
 
 

@@ -244,7 +244,7 @@ def test_the_vendors_did_repeat_the_keys_and_everything_did_happen(played: Playe
     assert told.str.contains("detected your API key as ***", literal=True).sum() >= 5 * len(KEYED)
     assert "DEBUG:httpcore" in played.said
     assert any("detected your API key as ***" in message for message in played.messages)
-    assert any("dagster-daemon" in command for command in played.commands)
+    assert any("dagster_runtime.daemon" in command for command in played.commands)
     assert any("gb_pipeline.dagster_runtime" in command for command in played.commands)
     exits = dict(reversed(played.exits))
     for provider in KEYED:
