@@ -74,7 +74,8 @@ def check_machine() -> Iterator[Finding]:
 def check_project(settings: Settings) -> Iterator[Finding]:
     """gb.yaml, the lake's folder, the disk and Dagster's home."""
     series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
-    what = f"{settings.path}: {format_count(len(settings.sources), 'source')}, {series} series"
+    where = settings.path.parent / settings.written_in
+    what = f"{where}: {format_count(len(settings.sources), 'source')}, {series} series"
     if settings.sources:
         yield Finding("gb.yaml", CheckResult.OK, what)
     else:

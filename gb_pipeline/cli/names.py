@@ -108,7 +108,7 @@ def select_configured(settings: Settings, names: Sequence[str]) -> dict[str, lis
         name: {symbol.code: symbol for symbol in source.instruments} for name, source in settings.sources.items()
     }
     try:
-        chosen = select(names, {name: list(codes) for name, codes in symbols.items()}, str(settings.path.name))
+        chosen = select(names, {name: list(codes) for name, codes in symbols.items()}, settings.written_in)
     except UnknownSeries as error:
         raise ConfigError(error.what, fix=error.fix) from None
     return {source: [symbols[source][code] for code in codes] for source, codes in chosen.items()}

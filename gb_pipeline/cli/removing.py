@@ -106,7 +106,8 @@ def delete(
             f"{counted} {'is' if gone['bars'].sum() == 1 else 'are'} deleted; --as-of a moment before still reads them"
         )
     if settings is not None and is_listed(settings, source, symbol):
-        note(f"gb.yaml still lists it, and new sessions are fetched: gb symbols remove {source} {symbol} ends that")
+        listed_in = settings.place_of(source).name
+        note(f"{listed_in} still lists it, and new sessions are fetched: gb symbols remove {source} {symbol} ends that")
     return ExitCode.OK
 
 
@@ -204,6 +205,6 @@ def _cells(row: dict[str, Any]) -> Sequence[Any]:
 
 
 def is_listed(settings: Settings, source: str, symbol: str) -> bool:
-    """Whether gb.yaml has a symbol."""
+    """Whether a project has a symbol."""
     named = settings.sources.get(source)
     return named is not None and any(item.code == symbol for item in named.instruments)

@@ -47,7 +47,8 @@ def rename(
     )
     note(f"--as-of a moment before reads them under {old}")
     if settings is not None and is_listed(settings, source, old):
-        note(f"gb.yaml still lists {old}, and new sessions are fetched under it; to have them under {code}:")
+        listed_in = settings.place_of(source).name
+        note(f"{listed_in} still lists {old}, and new sessions are fetched under it; to have them under {code}:")
         note(f"  gb symbols remove {source} {old}")
         note(f"  gb symbols add {source} {code}")
     _say_incidents(settings, source, old, code)

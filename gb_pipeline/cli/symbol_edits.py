@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.universe.editing import Edited
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source of the project.", show_default=False)]
 Codes = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Canonical codes.", show_default=False)]
 
 
@@ -35,8 +35,8 @@ def add(
 ) -> int:
     """Add symbols to a source.
 
-    Edits gb.yaml, or the symbol file that it names. The vendor is asked first: if it does not list a code, nothing is changed and
-    the exit code is 1. Comments and everything else in the file stay as they are.
+    Edits gb.yaml, the defs.yaml of the source's component, or the symbol file that either names. The vendor is asked first: if it
+    does not list a code, nothing is changed and the exit code is 1. Comments and everything else in the file stay as they are.
     """
     with _settings_locked(config):
         return _add(source, symbols, check, config, as_json)
@@ -62,7 +62,7 @@ def _add(source: str, symbols: list[str], check: bool, config: Config, as_json: 
             if instrument is not None and not instrument.active
         ]
     edits = (
-        editing.add(settings.path, source, source_settings.universe, source_settings.asset_class, new_codes)
+        editing.add(settings.place_of(source), source_settings.universe, source_settings.asset_class, new_codes)
         if new_codes
         else []
     )
@@ -120,7 +120,7 @@ def _remove(source: str, symbols: list[str], config: Config, as_json: bool) -> i
             fix=f"did you mean {', '.join(similar)}?" if similar else f"`gb symbols list {source}` shows what it has",
         )
     stored = _count_stored_bars(settings, source, codes)
-    edits = editing.remove(settings.path, source, source_settings.universe, source_settings.asset_class, codes)
+    edits = editing.remove(settings.place_of(source), source_settings.universe, source_settings.asset_class, codes)
     if as_json:
         print_json(
             {

@@ -6,27 +6,17 @@ project share, among it the lake itself, is made by `MarketLake`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from gb_pipeline.components.attributes import attributes_model
 from gb_pipeline.components.scaffolding import DatasetScaffolder
 from gb_pipeline.components.shared_lake import SharedLake
 from gb_pipeline.components.written import Written
-from gb_pipeline.config.credentials import is_credential
-from gb_pipeline.config.environment import Environment
-from gb_pipeline.config.source_settings import SourceSettings
-from gb_pipeline.config.suggestions import describe_problems
-from gb_pipeline.config.symbols.spec import SymbolsSpec
-from gb_pipeline.errors import GbError
-
-# Dagster's two ways to name a variable. A credential is no value here but the name of one, which a run looks up.
-_ENV = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*(?:,\s*['\"]([^'\"}]*)['\"]\s*)?\))\s*\}\}")
+from gb_pipeline.config.datasets import Dataset, name_variables, no_lake
 
 
 @dg.scaffold_with(DatasetScaffolder)
@@ -67,11 +57,9 @@ class MarketDataset(dg.Component):
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """From a `defs.yaml`: templates are rendered, but for the variables of credentials."""
+        """From a `defs.yaml`: templates are rendered, but for variables, which are looked up as those of gb.yaml are."""
         given = {} if attributes is None else attributes.model_dump(exclude_unset=True, by_alias=True)
-        if isinstance(given.get("options"), dict):
-            given["options"] = _name_variables(given["options"])
-        rendered = _render(context.resolution_context.at_path("attributes"), given)
+        rendered = _render(context.resolution_context.at_path("attributes"), name_variables(given))
         component = cls(**{"name": context.component_path.file_path.name, **rendered})
         component._written = Written(context)
         return component
@@ -86,27 +74,15 @@ class MarketDataset(dg.Component):
         """Where it stands."""
         return self._written
 
-    def build_source(self, config: Path, home: Path) -> SourceSettings:
-        """The settings of the source, validated.
-
-        Args:
-            config: gb.yaml of the project, beside which the `.env` lies.
-            home: the folder of what vendors list (`config.symbols.discovered.universe_home`).
-
-        Raises:
-            ConfigError: a setting that cannot be used; the message names file and line.
-        """
-        try:
-            filled = Environment(config).fill_sources({self.name: self._settings})[self.name]
-            return SourceSettings.model_validate(filled, context={"folder": self._folder(config), "home": home})
-        except ValidationError as error:
-            problems = describe_problems(error, SourceSettings, mappings={"symbols": SymbolsSpec})
-            where = error.errors()[0]["loc"]
-            raise self._written.wrong(
-                list(where), problems, "correct the attributes; docs/sources.md lists all"
-            ) from None
-        except GbError as error:
-            raise self._written.wrong([], error.what, error.fix) from None
+    def describe(self) -> Dataset:
+        """What it says of its source, for `Settings.with_datasets`."""
+        context = self._written.context
+        folder = None
+        if context is not None:
+            path: Path = context.component_path.file_path
+            folder = path if path.is_dir() else path.parent
+        settings = {key: value for key, value in self._settings.items() if key != "name"}
+        return Dataset(self.name, settings, folder, lambda keys: self._written.at(*keys), self._written.file)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets, checks, schedules and sensors of this source alone."""
@@ -114,34 +90,8 @@ class MarketDataset(dg.Component):
             self._written = Written(context)
         lakes = context.component_tree.get_all_components(SharedLake)  # type: ignore[type-abstract]
         if not lakes:
-            raise self._written.wrong(
-                [],
-                f"the dataset {self.name} has no lake",
-                "add one to the project: dg scaffold defs gb_pipeline.components.MarketLake lake",
-            )
+            raise no_lake(self._written.at(), self.name)
         return lakes[0].build_parts(context)[self.name]
-
-    def _folder(self, config: Path) -> Path:
-        """What relative paths start from."""
-        context = self._written.context
-        if context is None:
-            return config.parent
-        path: Path = context.component_path.file_path
-        return path if path.is_dir() else path.parent
-
-
-def _name_variables(options: Any, credential: bool = False) -> Any:
-    """Options in which Dagster's templates of credentials became `${NAME}`: left unrendered, so that no definition holds one."""
-    if isinstance(options, Mapping):
-        return {key: _name_variables(value, credential or is_credential(str(key))) for key, value in options.items()}
-    if isinstance(options, list | tuple):
-        return [_name_variables(item, credential) for item in options]
-    return _ENV.sub(_to_shell, options) if credential and isinstance(options, str) else options
-
-
-def _to_shell(match: re.Match[str]) -> str:
-    default = "" if match[3] is None else f":-{match[3]}"
-    return f"${{{match[1] or match[2]}{default}}}"
 
 
 def _render(context: dg.ResolutionContext, value: Any) -> Any:

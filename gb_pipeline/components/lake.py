@@ -19,9 +19,9 @@ from gb_pipeline.components.scaffolding import LakeScaffolder
 from gb_pipeline.components.shared_lake import SharedLake
 from gb_pipeline.components.split import split_definitions
 from gb_pipeline.components.written import Written
+from gb_pipeline.config.datasets import second_lake
 from gb_pipeline.config.places import CONFIG_FILE
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.config.symbols.discovered import universe_home
 from gb_pipeline.errors import GbError
 from gb_pipeline.orchestration.build import build_definitions
 
@@ -69,11 +69,7 @@ class MarketLake(SharedLake, dg.Model, dg.Resolvable):
         if self._parts is None:
             lakes = context.component_tree.get_all_components(MarketLake)
             if len(lakes) > 1:
-                raise lakes[1]._written.wrong(
-                    [],
-                    f"there is a MarketLake already, in {lakes[0]._written.at()}",
-                    "keep one; a project has one lake",
-                )
+                raise second_lake(lakes[1]._written.at(), lakes[0]._written.at())
             datasets = context.component_tree.get_all_components(MarketDataset)
             settings = self.load_settings(context.project_root, datasets)
             self._parts = split_definitions(build_definitions(settings), [dataset.name for dataset in datasets])
@@ -91,19 +87,7 @@ class MarketLake(SharedLake, dg.Model, dg.Resolvable):
         """
         named = self.config or os.environ.get("GB_CONFIG") or CONFIG_FILE
         try:
-            settings = Settings.load(project / Path(named).expanduser())
+            settings = Settings.load_file(project / Path(named).expanduser())
         except GbError as error:
             raise self._written.wrong(["config"], error.what, error.fix) from None
-        home = universe_home(settings.lake, settings.path.parent)
-        sources, places = dict(settings.sources), dict.fromkeys(settings.sources, str(settings.path))
-        for dataset in datasets:
-            source = dataset.build_source(settings.path, home)
-            if source.name in places:
-                raise dataset.written.wrong(
-                    ["name"],
-                    f"there is a source {source.name} already, in {places[source.name]}",
-                    "give one of them another `name`: a name stands for one source of the lake",
-                )
-            places[source.name] = dataset.written.at("name")
-            sources[source.name] = source
-        return settings.model_copy(update={"sources": sources})
+        return settings.with_datasets(dataset.describe() for dataset in datasets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
@@ -27,6 +28,15 @@ class Written:
             position, _ = tree.lookup_closest_and_path(["attributes", *keys], None)
             return str(position)
         return str(self.context.component_path.file_path) if self.context else "a component that was made in code"
+
+    @property
+    def file(self) -> Path | None:
+        """The `defs.yaml` that it stands in; None for a component that was made in code."""
+        if self.context is None:
+            return None
+        folder: Path = self.context.component_path.file_path
+        names = ("defs.yaml", "defs.yml", "component.yaml") if folder.is_dir() else ()
+        return next((folder / name for name in names if (folder / name).is_file()), None)
 
     def wrong(self, keys: Sequence[str | int], what: str, fix: str) -> ConfigError:
         """An error that begins with the place."""

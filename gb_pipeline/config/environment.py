@@ -30,6 +30,9 @@ class Environment:
     Args:
         file: the gb.yaml.
 
+    Attributes:
+        who: needs the variables, for messages; the gb.yaml itself at first.
+
     Raises:
         ConfigError: `.env` cannot be read; the message names the line and never what it holds.
     """
@@ -37,6 +40,7 @@ class Environment:
     def __init__(self, file: Path) -> None:
         """Read `.env`, if there is one."""
         self._file = file
+        self.who = str(file)
         self.file_variables = read_env(file.parent / ENV_FILE)
 
     def get(self, name: str) -> str | None:
@@ -97,7 +101,7 @@ class Environment:
         value = self.get(match[1])
         if value is None and match[2] is None:
             raise ConfigError(
-                f"{self._file} needs the environment variable {match[1]}, which is not set",
+                f"{self.who} needs the environment variable {match[1]}, which is not set",
                 fix=f"set it, write it into {self._file.parent / ENV_FILE}, or write ${{{match[1]}:-a default}}",
             )
         return value if value is not None else str(match[2])

@@ -1,18 +1,21 @@
-"""gb.yaml and GB_* variables, read into one validated object.
+"""gb.yaml, the datasets of components beside it, and GB_* variables, read into one validated object.
 
-This module has what stands at the top of the file and reads all of it; what is said of a source is in `source_settings`. It builds
-nothing: lakes, providers and calendars are made from these settings elsewhere.
+This module has what stands at the top of the file and reads all of it; what is said of a source is in `source_settings`, and where
+else sources may stand in `datasets`. It builds nothing: lakes, providers and calendars are made from these settings elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from gb_pipeline.config import places
 from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.bucket import Address
+from gb_pipeline.config.datasets import Dataset, read_datasets
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.config.health import HealthSettings
@@ -24,11 +27,23 @@ from gb_pipeline.config.symbols.discovered import universe_home
 from gb_pipeline.config.symbols.spec import SymbolSettings, SymbolsSpec
 from gb_pipeline.errors import ConfigError, GbError
 
-__all__ = ["DailyQuota", "Grain", "RateLimit", "Settings", "SourceSettings", "SymbolSettings"]
+__all__ = ["DailyQuota", "Grain", "RateLimit", "Settings", "SourcePlace", "SourceSettings", "SymbolSettings"]
+
+
+class SourcePlace(NamedTuple):
+    """A file, and the keys that lead to a source in it."""
+
+    file: Path
+    keys: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages: `gb.yaml`, `coinbase/defs.yaml`."""
+        return self.file.name if self.keys[0] == "sources" else f"{self.file.parent.name}/{self.file.name}"
 
 
 class Settings(BaseModel):
-    """Everything that gb.yaml says."""
+    """Everything that gb.yaml says, and the sources that components of its project describe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,10 +74,11 @@ class Settings(BaseModel):
     )
     owners: Owners = Field(default=(), description="who looks after the data: e-mail addresses, and teams as team:data")
     sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")
+    _datasets: tuple[Dataset, ...] = PrivateAttr(default=())
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Settings:
-        """Read gb.yaml.
+        """Read gb.yaml, and the `MarketDataset`s in the `defs.yaml` files of its project where it has some.
 
         Args:
             path: the file or its folder; `GB_CONFIG` or the working directory's gb.yaml by default. `GB_LAKE` overrides
@@ -72,8 +88,15 @@ class Settings(BaseModel):
 
         Raises:
             ConfigError: no such file, broken YAML, an unknown name, an unusable value, a lake whose address cannot be used, the
-                unset variable of anything else than a credential, or a broken `.env`; the message says where.
+                unset variable of anything else than a credential, a broken `.env`, or two sources of one name; the message says
+                where.
         """
+        settings = cls.load_file(path)
+        return settings.with_datasets(read_datasets(settings.path))
+
+    @classmethod
+    def load_file(cls, path: Path | str | None = None) -> Settings:
+        """Read gb.yaml alone; see `load`."""
         file = places.find_config(path)
         document = places.read_config(file)
         variables = Environment(file)
@@ -101,6 +124,57 @@ class Settings(BaseModel):
         except GbError as error:
             raise ConfigError(f"{file}: {error.what}", fix=error.fix) from None
 
+    def with_datasets(self, datasets: Iterable[Dataset]) -> Settings:
+        """The same settings with more sources, behind those of gb.yaml.
+
+        Raises:
+            ConfigError: a setting of theirs that cannot be used, or a name that there is already; the message names file and line.
+        """
+        given = tuple(datasets)
+        home = universe_home(self.lake, self.path.parent)
+        sources, written = dict(self.sources), dict.fromkeys(self.sources, str(self.path))
+        for dataset in given:
+            source = dataset.build_source(self.path, home)
+            if source.name in written:
+                raise dataset.wrong(
+                    ["name"],
+                    f"there is a source {source.name} already, in {written[source.name]}",
+                    "give one of them another `name`: a name stands for one source of the lake",
+                )
+            written[source.name] = dataset.at(["name"])
+            sources[source.name] = source
+        settings = self.model_copy(update={"sources": sources})
+        settings._datasets = (*self._datasets, *given)
+        return settings
+
+    def reload(self) -> Settings:
+        """The same files as they are now, with the datasets that these settings have: symbols may have joined.
+
+        Raises:
+            ConfigError: as `load`.
+        """
+        return self.load_file(self.path).with_datasets(self._datasets)
+
+    @property
+    def written_in(self) -> str:
+        """What the sources stand in, for messages: `gb.yaml`, or `gb.yaml with 2 components`."""
+        count = len(self._datasets)
+        return f"{self.path.name} with {count} component{'s' if count > 1 else ''}" if count else self.path.name
+
+    def place_of(self, source: str) -> SourcePlace:
+        """Where a source is written: in gb.yaml, or in the `defs.yaml` of its component.
+
+        Raises:
+            ConfigError: there is no such source, or it was made in code.
+        """
+        name = self.source(source).name
+        dataset = next((dataset for dataset in self._datasets if dataset.name == name), None)
+        if dataset is None:
+            return SourcePlace(self.path, ("sources", name))
+        if dataset.file is None:
+            raise ConfigError(f"the source {name} is written in {dataset.at([])}", fix="edit it by hand")
+        return SourcePlace(dataset.file, ("attributes",))
+
     def backup_address(self) -> Address | None:
         """Where the lake is copied to, a folder relative to gb.yaml or a bucket; None where there is no backup.
 
@@ -116,10 +190,11 @@ class Settings(BaseModel):
         """One source by name.
 
         Raises:
-            ConfigError: gb.yaml has no such source; the message lists what it has.
+            ConfigError: there is no such source; the message lists what there is.
         """
         if name not in self.sources:
             raise ConfigError(
-                f"{self.path} has no source {name!r}", fix=suggest(name, list(self.sources), "its sources are")
+                f"{self.path.parent / self.written_in} has no source {name!r}",
+                fix=suggest(name, list(self.sources), "its sources are"),
             )
         return self.sources[name]

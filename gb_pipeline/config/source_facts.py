@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gb_pipeline.config.datasets import read_datasets
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
 from gb_pipeline.config.places import read_config
@@ -58,7 +59,7 @@ def facts_of(sources: Mapping[str, SourceSettings]) -> tuple[SourceFacts, ...]:
 
 
 def read_facts(file: Path) -> tuple[SourceFacts, ...]:
-    """Of a gb.yaml, the source that is asked first at the beginning.
+    """Of a gb.yaml and the datasets beside it, the source that is asked first at the beginning.
 
     A source that cannot be used for fetching, for want of a credential for example, can be read all the same: what is no
     setting of that kind counts as left out.
@@ -66,15 +67,18 @@ def read_facts(file: Path) -> tuple[SourceFacts, ...]:
     Raises:
         ConfigError: the file cannot be read, or a variable in one of these settings is not set.
     """
-    sources = read_config(file).get("sources")
-    if not isinstance(sources, dict):
+    listed = read_config(file).get("sources")
+    sources: dict[str, Any] = {str(name): body for name, body in listed.items()} if isinstance(listed, dict) else {}
+    for dataset in read_datasets(file):
+        sources.setdefault(dataset.name, dataset.settings)
+    if not sources:
         return ()
     variables = Environment(file)
-    return _by_priority(_read_source(str(name), body, variables) for name, body in sources.items())
+    return _by_priority(_read_source(name, body, variables) for name, body in sources.items())
 
 
 def _read_source(name: str, body: Any, variables: Environment) -> tuple[SourceFacts, int]:
-    given = body if isinstance(body, dict) else {}
+    given = body if isinstance(body, Mapping) else {}
     keys = ("calendar", "extended_hours", "alignment", "priority", "settle_days")
     kept = {key: variables.fill(given.get(key)) for key in keys}
     facts = SourceFacts(

@@ -5,12 +5,14 @@ It decides which file changes and how. Asking the vendor is in `vendor_lists`; w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gb_pipeline.config import strict_yaml
+from gb_pipeline.config.settings import SourcePlace
 from gb_pipeline.config.symbols import symbol_file
 from gb_pipeline.config.symbols.resolved import Universe
 from gb_pipeline.config.symbols.spec import canonical
@@ -18,6 +20,9 @@ from gb_pipeline.config.symbols.table import write_whole
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.universe import yaml_edit
+
+# A line that begins another document than the first one.
+_DOCUMENTS = re.compile(r"(?<=\n)---(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,14 @@ class Edited:
     codes: tuple[str, ...]
 
 
-def add(config: Path, source: str, universe: Universe, asset_class: AssetClass, codes: Sequence[str]) -> list[Edited]:
+def add(place: SourcePlace, universe: Universe, asset_class: AssetClass, codes: Sequence[str]) -> list[Edited]:
     """Give a source symbols that it has not.
 
-    They go into its file of symbols where it has one, and else into the list of gb.yaml: what a discovery or a
+    They go into its file of symbols where it has one, and else into the list of the source: what a discovery or a
     point-in-time list does not hold stands there. What was excluded is excluded no more.
 
     Args:
-        config: gb.yaml.
-        source: its name.
+        place: where the source is written: gb.yaml, or a `defs.yaml`.
         universe: the source's.
         asset_class: the source's.
         codes: canonical, none of them a symbol of the source.
@@ -48,9 +52,9 @@ def add(config: Path, source: str, universe: Universe, asset_class: AssetClass, 
     if universe.kind == "file" and universe.path is not None:
         symbol_file.add(universe.path, codes)
         return [Edited(universe.path, "", tuple(codes))]
-    text = _read_text(config)
-    symbols = _read_symbols(text, source)
-    keys: tuple[str, ...] = ("sources", source, "symbols")
+    text, config = _read_text(place.file), place.file
+    symbols = _read_symbols(text, place)
+    keys: tuple[str, ...] = (*place.keys, "symbols")
     if not isinstance(symbols, dict):
         write_whole(config, yaml_edit.add(text, keys, codes))
         return [Edited(config, ".".join(keys), tuple(codes))]
@@ -68,24 +72,22 @@ def add(config: Path, source: str, universe: Universe, asset_class: AssetClass, 
     return edited
 
 
-def remove(
-    config: Path, source: str, universe: Universe, asset_class: AssetClass, codes: Sequence[str]
-) -> list[Edited]:
+def remove(place: SourcePlace, universe: Universe, asset_class: AssetClass, codes: Sequence[str]) -> list[Edited]:
     """Take symbols out of a source; of a discovery or a point-in-time list they are excluded from then on.
 
     Args:
-        config: gb.yaml.
-        source: its name.
+        place: where the source is written: gb.yaml, or a `defs.yaml`.
         universe: the source's.
         asset_class: the source's.
         codes: canonical, all of them symbols of the source.
 
     Raises:
-        ConfigError: the file cannot be changed, or gb.yaml names them by a variable.
+        ConfigError: the file cannot be changed, or it names them by a variable.
     """
+    config = place.file
     text = before = _read_text(config)
-    symbols = _read_symbols(text, source)
-    keys: tuple[str, ...] = ("sources", source, "symbols")
+    symbols = _read_symbols(text, place)
+    keys: tuple[str, ...] = (*place.keys, "symbols")
     listed = (*keys, "list") if isinstance(symbols, dict) else keys
     items = (symbols.get("list") if isinstance(symbols, dict) else symbols) or []
     read = ((number, _canonical_code(item, asset_class)) for number, item in enumerate(items))
@@ -94,7 +96,7 @@ def remove(
     unknown = sorted(set(codes) - set(spelled.values()) - set(elsewhere))
     if unknown:
         raise ConfigError(
-            f"{config} does not spell out {', '.join(unknown)}: a variable may stand for it", fix="edit gb.yaml by hand"
+            f"{config} does not spell out {', '.join(unknown)}: a variable may stand for it", fix="edit it by hand"
         )
     edited = []
     if spelled:
@@ -112,12 +114,18 @@ def remove(
 
 
 def _read_text(config: Path) -> str:
-    """gb.yaml as it is, line ends included."""
+    """The file as it is, line ends included."""
     return config.read_bytes().decode("utf-8")
 
 
-def _read_symbols(text: str, source: str) -> Any:
-    body = strict_yaml.parse(text, "gb.yaml")["sources"][source]
+def _read_symbols(text: str, place: SourcePlace) -> Any:
+    if len(_DOCUMENTS.findall(text.strip())) > 0:
+        raise ConfigError(
+            f"{place.file} holds several components", fix="edit it by hand, or give each a file of its own"
+        )
+    body = strict_yaml.parse(text, str(place.file))
+    for key in place.keys:
+        body = body[key]
     return body.get("symbols")
 
 

@@ -1,4 +1,4 @@
-"""This module adds codes to a list in gb.yaml and takes them out, without touching anything else in the file.
+"""This module adds codes to a list in gb.yaml or a `defs.yaml` and takes them out, without touching anything else in the file.
 
 It knows where in the text a list stands, and the few characters that change: every comment, space and quote stays as it was
 written. Which list it is, `editing` says. The edited text is read again and must say exactly what was meant; if it does not, it
@@ -129,7 +129,7 @@ def _verify(changed: str, wanted: Any, keys: Keys) -> str:
 
 def _not_editable(keys: Keys) -> ConfigError:
     return ConfigError(
-        f"{'.'.join(keys)} cannot be changed without changing something else", fix="edit gb.yaml by hand"
+        f"{'.'.join(keys)} cannot be changed without changing something else", fix="edit the file by hand"
     )
 
 

@@ -69,6 +69,18 @@ def test_the_same_source_written_as_a_component_makes_the_same_definitions(proje
     assert any("coin_wide" in name for name in expected["schedules"])
 
 
+def test_commands_outside_of_dagster_read_the_same_sources(project: Project):
+    """What `gb` reads of the files, without Dagster, makes the definitions that Dagster makes of the components."""
+    (project.root / "gb.yaml").write_text("lake: data\n", encoding="utf-8")
+    project.write("lake", LAKE, {})
+    for name, body in SOURCES.items():
+        project.write(f"vendors/{name}", DATASET, body)
+
+    settings = Settings.load(project.root)
+    assert set(settings.sources) == set(SOURCES)
+    assert described(build_definitions(settings)) == described(project.load())
+
+
 def test_sources_of_gb_yaml_stand_beside_those_of_components(project):
     config = project.root / "gb.yaml"
     config.write_text(yaml.safe_dump({"lake": "data", "sources": SOURCES}), encoding="utf-8")

@@ -66,7 +66,7 @@ def build_universe_asset(settings: Settings, group: SeriesGroup) -> dg.AssetsDef
             raise dg.Failure(error.what, metadata={"fix": error.fix or ""}, allow_retries=False) from error
         if found.changes and bar_tables(lake.store.tables):
             # Listing dates are in the catalog.
-            refresh_catalog(lake.store, Settings.load(settings.path).sources)
+            refresh_catalog(lake.store, settings.reload().sources)
         joined = any(change.kind == "joined" for change in found.changes)
         reloaded = request_reload() if joined else None
         if reloaded:
