@@ -1,4 +1,7 @@
-"""Run the benchmarks and print a table: `python -m benchmarks [name ...] [--json]`, or `python -m benchmarks peers ...`."""
+"""Run the benchmarks and print a table: `python -m benchmarks [name ...] [--json]`, or `python -m benchmarks peers ...`.
+
+What a benchmark's `measure` takes is an option: `python -m benchmarks dagster_pages --series 50`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib import import_module
+from inspect import signature
+from itertools import pairwise
 from pkgutil import iter_modules
 
 from rich.console import Console
@@ -23,7 +28,10 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["peers"]:
         return peers(arguments[1:])
     runs = _found()
-    wanted = [name for name in arguments if name != "--json"] or list(runs)
+    options = {
+        name[2:]: int(value) for name, value in pairwise(arguments) if name.startswith("--") and value.isdecimal()
+    }
+    wanted = [name for name in arguments if not name.startswith("--") and not name.isdecimal()] or list(runs)
     unknown = [name for name in wanted if name not in runs]
     if unknown:
         print(f"no benchmark {unknown[0]!r}; there is {', '.join(runs)}, peers", file=sys.stderr)
@@ -31,7 +39,8 @@ def main(arguments: list[str]) -> int:
     taken: list[Measurement] = []
     for name in wanted:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        for item in runs[name]():
+        measure = runs[name]
+        for item in measure(**{key: value for key, value in options.items() if key in signature(measure).parameters}):
             taken.append(item)
             print(
                 f"  {item.name}: {item.value:,.2f} {item.unit} {item.target}; {item.by_hand}",
@@ -45,7 +54,7 @@ def main(arguments: list[str]) -> int:
     return 1 if any(item.met is False for item in taken) else 0
 
 
-def _found() -> dict[str, Callable[[], Iterable[Measurement]]]:
+def _found() -> dict[str, Callable[..., Iterable[Measurement]]]:
     modules = {
         info.name: import_module(f"benchmarks.{info.name}")
         for info in iter_modules(benchmarks.__path__)

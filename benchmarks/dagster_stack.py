@@ -78,6 +78,11 @@ def cpu_seconds() -> float:
     return sum(_cpu_of(processes[name]) for name in _WORKING if name in processes)
 
 
+def cpu_of(name: str) -> float:
+    """Processor time of one process, with that of those that it started: `daemon`, `webserver` or `code server`."""
+    return _cpu_of(_find_processes()[name])
+
+
 def memory(name: str) -> float:
     """MB of a process: `daemon`, `webserver` or `code server`."""
     status = Path(f"/proc/{_find_processes()[name]}/status").read_text(encoding="ascii")

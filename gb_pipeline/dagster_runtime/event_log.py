@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from gb_pipeline.dagster_runtime.known_windows import remember_windows
 from gb_pipeline.dagster_runtime.private import INDEX_SHARD_NAME, SqliteEventLogStorage
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class KeptEventLog(SqliteEventLogStorage):
         self._active: dict[str, Connection] = {}
         self._facts: dict[str, bool] = {}
         self._process = os.getpid()
+        # Whoever opens an instance, a process of Dagster's or one of ours, comes by here.
+        remember_windows()
         super().__init__(base_dir, inst_data)
         # Within a transaction the methods of the base class ask for the connection again.
         self._db_lock = threading.RLock()  # type: ignore[assignment]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_postgres import PostgresEventLogStorage
 
+from gb_pipeline.dagster_runtime.known_windows import remember_windows
 from gb_pipeline.dagster_runtime.postgres_kept import KeptConnections
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class PostgresEventLog(KeptConnections, PostgresEventLogStorage):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         """As Dagster's."""
         self._own = threading.local()
+        remember_windows()
         super().__init__(*arguments, **settings)
 
     @contextmanager
