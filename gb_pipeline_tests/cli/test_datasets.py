@@ -74,7 +74,7 @@ def test_what_was_never_fetched_is_in_the_status(gb: Gb, firm: Path) -> None:
     [
         ("plan coin", "2 never fetched"),
         ("fetch coin:SOL-USDT", "48 stored"),
-        ("update coin", "48 bars"),
+        ("update coin", "coin 1h: 2 sessions asked for: 2 complete"),
         ("symbols list coin", "SOL-USDT"),
         ("symbols search coin SOL", "SOL/USDT"),
         ("calendars coin", "every stored session"),
