@@ -44,7 +44,7 @@ def healing(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """List sessions that are asked for again by themselves, or given up.
+    """List sessions that are asked for again, or were given up.
 
     Sessions that failed, were refused, have gaps that nothing explains, wait for the vendor's next day (deferred) or hold prices
     of before a split, of what somebody has fetched: since when, how often they were asked for, and when next. Dagster asks while

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PRICES = ("open", "high", "low", "close")
 _SIZES = (*PRICES, "volume")
 _KEYS = ["symbol", "session"]
+COMPARED = pl.Schema(
+    {"symbol": pl.String(), "session": pl.Date(), **dict.fromkeys(_SIZES, pl.Float64()), "agrees": pl.Boolean()}
+)
 # Vendors take closing auctions, odd lots and late trades into account in ways of their own.
 PRICE_TOLERANCE, VOLUME_TOLERANCE = 0.001, 0.05
 
@@ -46,7 +49,7 @@ def reconcile(
 
     Returns:
         `symbol, session` (Date), `open, high, low, close, volume` (Float64: how far the second source is off, as a share of the
-        first one's number; null where that is 0), `agrees` (Boolean), sorted. Sessions that only one of them has are left out.
+        first one's number; null where only that is 0), `agrees` (Boolean), sorted. Sessions that only one of them has are left out.
 
     Raises:
         UnknownSeries: a source that the lake does not know.
@@ -119,5 +122,9 @@ def _compare(
         pl.when(pl.col(name) == 0).then(pl.col(f"{name}_other") == 0).otherwise(off[name].abs() <= tolerances[name])
         for name in _SIZES
     ]
-    numbers = [pl.when(pl.col(name) != 0).then(off[name]).alias(name) for name in _SIZES]
+    same = [pl.col(name) == pl.col(f"{name}_other") for name in _SIZES]
+    numbers = [
+        pl.when(alike).then(0.0).when(pl.col(name) != 0).then(off[name]).alias(name)
+        for name, alike in zip(_SIZES, same, strict=True)
+    ]
     return both.select(*_KEYS, *numbers, pl.all_horizontal(within).alias("agrees")).sort(_KEYS)

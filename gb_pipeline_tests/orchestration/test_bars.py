@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
@@ -171,6 +172,24 @@ def test_a_run_says_what_the_dataset_holds_by_then(build_bench):
     card = {row.data["measure"]: row.data["value"] for row in shown["scorecard"].records}
     assert (card["series"], card["sessions"], card["complete"]) == ("2", "6", "1")
     assert card["calls"] == str(fetches.read(bench.store.tables)["calls"].sum())
+
+
+def test_a_dataset_says_which_of_its_newest_sessions_another_source_has_otherwise(build_bench):
+    bench = build_bench(resolutions=["1h"])
+    hourly = [path.replace("1m", "1h") for path in (BTC, ETH)]
+    bench.run(*hourly, partitions=DAYS)
+    assert "disagreement" not in bench.metadata("sim/bars_1h"), "there is nothing to compare with"
+
+    lake = Lake(bench.store)
+    bars = lake.bars("BTC-USDT", "1h").select("timestamp", "open", "high", "low", "close", pl.col("volume") * 2)
+    lake.put(bars, source="other", symbol="BTC-USDT", resolution="1h")
+    bench.run(*hourly, partitions="2024-01-03")
+
+    shown = bench.metadata("sim/bars_1h")
+    [row] = [record.data for record in shown["disagreement"].records]
+    assert (row["with"], row["days"], row["sessions"], row["differ"]) == ("other 1h", 30, 3, 3)
+    assert row["newest"] == "BTC-USDT 2024-01-03: volume +100.00%"
+    assert shown["differing_sessions"] == 3
 
 
 @pytest.mark.parametrize("hole", [False, True])

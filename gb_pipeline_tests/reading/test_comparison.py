@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from gb_pipeline import Resolution, Window
 from gb_pipeline.reading.comparison import reconcile, roll_up
+from gb_pipeline.reading.comparisons import find_comparisons
 from gb_pipeline.reading.scorecard import read_scorecard
 
 FIRST, SECOND = "2024-01-01", "2024-01-02"
@@ -66,6 +67,42 @@ def test_intraday_bars_add_up_to_the_daily_bar_or_not(lake, write, close, agrees
     assert found["agrees"].to_list() == [True]
     exact = roll_up(lake, "one", "1h", daily_source="daily", price_tolerance=0.0, volume_tolerance=1.0)
     assert (exact["close"][0] == 0) is agrees
+
+
+def test_a_source_is_compared_with_all_that_has_its_symbols_and_with_its_own_daily_bars(two, write):
+    write("two", "A-USD", FIRST, ["123"], resolution="1d")
+    write("three", "A-USD", FIRST, ["123"], resolution="1d")
+    write("three", "B-USD", FIRST, HOURS, resolution="1h")
+
+    def names(*chosen, **more):
+        return [item.name for item in find_comparisons(two, *chosen, **more)]
+
+    assert names("one") == ["one 1h and three 1d", "one 1h and two 1h"]
+    assert names("two") == ["two 1d and three 1d", "two 1h and one 1h", "two 1h and three 1d", "two 1h and two 1d"]
+    assert names("two", "two") == ["two 1h and two 1d"]
+    assert names("two", "one", resolution="1h") == ["two 1h and one 1h"]
+    assert names("three", symbols=["B-USD"]) == [] == names("nobody")
+
+
+def test_a_comparison_over_months_is_that_of_the_whole_range(lake, write):
+    for day in ("2023-12-31", FIRST, "2024-02-29", "2024-03-01"):
+        write("one", "A-USD", day, HOURS, resolution="1h")
+        write("two", "A-USD", day, [*HOURS[:-1], "130" if day.endswith("01") else "123"], resolution="1h")
+    [comparison] = find_comparisons(lake, "one")
+
+    found = comparison.run(lake)
+    assert found["agrees"].to_list() == [True, False, True, False]
+    assert_frame_equal(found, reconcile(lake, ("one", "two"), "1h"))
+    assert comparison.run(lake, start=FIRST, end="2024-02-01")["session"].to_list() == [date(2024, 1, 1)]
+    assert comparison.run(lake, start="2025-01-01").is_empty()
+
+
+def test_what_is_nothing_in_both_is_alike_and_what_is_something_in_one_is_not(lake, received):
+    for source, volume in (("one", "0"), ("two", "0"), ("three", "1")):
+        frame = received(FIRST, HOURS, step=timedelta(hours=1), volume=volume)
+        lake.write_bars(source, "A-USD", "1h", Window.of(date(2024, 1, 1), date(2024, 1, 2)), frame)
+    assert reconcile(lake, ("one", "two"), "1h").select("volume", "agrees").row(0) == (0.0, True)
+    assert reconcile(lake, ("one", "three"), "1h").select("volume", "agrees").row(0) == (None, False)
 
 
 def test_a_scorecard_says_of_each_source_how_complete_and_true_it_is(two):
