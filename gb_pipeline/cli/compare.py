@@ -58,7 +58,7 @@ def compare(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Compare two sources, or intraday with daily bars, session by session.
+    """Compare two sources, or intraday and daily bars.
 
     Of the symbols that both have, bars of each session are put together, and its numbers compared. A line is a session that
     differs, the newest first, with how far the second source is off, as a share of the first one's number. Sessions that only one
