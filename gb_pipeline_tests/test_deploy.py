@@ -14,7 +14,11 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
+from gb_pipeline.dagster_runtime import container
+from gb_pipeline.dagster_runtime.container import CODE_PORT, PAGE_PORT, parse
+
 ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("code", "page", "daemon")
 DEPLOY = ROOT / "deploy"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
@@ -59,41 +63,30 @@ def test_the_steps_of_the_image_install_a_package_that_works_without_this_folder
         assert (programs / program).exists()
 
 
-@pytest.mark.parametrize("name", ["code", "page", "daemon"])
-def test_each_container_runs_a_program_with_options_that_it_knows(name: str) -> None:
-    program, *arguments = SERVICES[name]["command"]
-    words = [word for word in arguments if not word.startswith("-")]
-    options = [
-        word for word in arguments if (word.startswith("-") and word != "-m") or (word == "-m" and name == "code")
-    ]
-    start = {
-        "code": [str(Path(sys.executable).parent / program), *words[:2]],
-        "page": [sys.executable, "-m", words[0]],
-        "daemon": [sys.executable, "-m", *words[:2]],
-    }[name]
-
-    told = run(*start, "--help")
-    assert told.returncode == 0, told.stderr
-    assert all(re.search(rf"(?<![\w-]){option}\b", told.stdout) for option in options if option != "-m")
-
-
 def test_the_containers_agree_with_each_other_and_with_the_package() -> None:
     template = (ROOT / "gb_pipeline" / "dagster_runtime" / "dagster.postgres.yaml").read_text(encoding="utf-8")
     asked = set(re.findall(r"env: (DAGSTER_\w+)", template))
-    for name in ("code", "page", "daemon"):
-        assert asked <= set(SERVICES[name]["environment"])
-    (entry,) = yaml.safe_load((DEPLOY / "workspace.yaml").read_text(encoding="utf-8"))["load_from"]
-    command = SERVICES["code"]["command"]
-    assert entry["grpc_server"] == {
-        "host": "code",
-        "port": 4000,
-        "location_name": command[command.index("--location-name") + 1],
-    }
-    assert command[command.index("-p") + 1] == "4000"
-    assert SERVICES["code"]["environment"]["DAGSTER_POSTGRES_HOST"] == "postgres"
+    for name in PARTS:
+        service = SERVICES[name]
+        assert asked <= set(service["environment"])
+        assert service["environment"]["DAGSTER_POSTGRES_HOST"] == "postgres"
+        assert service["command"][:3] == ["python", "-m", container.__name__]
+        started = parse(service["command"][3:])
+        assert started.role == name
+        assert (started.code, started.host) == (f"code:{CODE_PORT}", "0.0.0.0")
+        assert "/project/.dagster" in service["volumes"]
+    # Credentials are where runs are, and nowhere else.
+    assert [name for name in PARTS if "env_file" in SERVICES[name]] == ["code"]
     # A port without an address is open to the whole network.
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert published == ["127.0.0.1:3000:3000"]
+    assert published == [f"127.0.0.1:{PAGE_PORT}:{PAGE_PORT}"]
+
+
+def test_the_image_knows_where_project_and_history_are_and_is_nobody_of_rights() -> None:
+    assert "GB_CONFIG=/project/gb.yaml DAGSTER_HOME=/project/.dagster" in DOCKERFILE
+    last = DOCKERFILE.rpartition("FROM ")[2]
+    assert re.findall(r"^USER (\S+)$", last, re.MULTILINE) == ["10001"]
+    assert 'ENTRYPOINT ["tini", "--"]' in last
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:

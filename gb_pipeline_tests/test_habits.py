@@ -54,6 +54,7 @@ MEASURE = {
     "cli/bucket_checks.py": "latency of an object store",
     "dagster_runtime/celery_launcher.py": "how long a run may take to end once it is cancelled",
     "dagster_runtime/client.py": "how long to wait for a run",
+    "dagster_runtime/container.py": "how long to wait for a code server",
     "dagster_runtime/guardian.py": "how long processes may take to end",
     "dagster_runtime/processes.py": "how long a process lived, and when it is started again",
     "dagster_runtime/retries.py": "when to try again",
