@@ -52,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
     except GbError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        place = error.filename or project
+        sys.exit(
+            f"error: {place}: {error.strerror}\n  -> mount {HOME} in {project} as a folder that user {os.getuid()} may write"
+        )
     # The folder of gb.yaml is the working directory, so relative paths in it mean the same everywhere.
     os.chdir(project)
     program = str(Path(sys.executable).parent / command[0])

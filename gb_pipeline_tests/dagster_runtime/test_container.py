@@ -165,3 +165,12 @@ def test_a_lake_that_would_be_lost_with_the_container_is_refused(
         SystemExit, match=r"the lake /proc/sys/lake cannot be written: /proc/sys .*\n  -> write `lake: /lake`"
     ):
         container.main(["code"])
+
+
+def test_a_home_that_cannot_be_written_is_a_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / CONFIG).write_text(read_template("dagster.postgres.yaml"), encoding="utf-8")
+    (project / HOME).symlink_to("/proc/sys")
+    monkeypatch.setenv("GB_CONFIG", str(project))
+    monkeypatch.setattr(container, "_answers", lambda *_: True)
+    with pytest.raises(SystemExit, match=r"^error: .*\n  -> mount .dagster in .* as a folder that user \d+ may write"):
+        container.main(["page"])
