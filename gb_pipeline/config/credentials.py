@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from gb_pipeline.config.variables import VARIABLE
 from gb_pipeline.errors import ConfigError
 
 _CREDENTIAL_WORDS = frozenset(
@@ -20,8 +21,6 @@ _CREDENTIAL_WORDS = frozenset(
 )
 # api_key, api-key, apiKey and APIKey are the same two words.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-# `${NAME}` or `${NAME:-a default for where NAME is unset or empty}`, as shells write it.
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def is_credential(name: str) -> bool:

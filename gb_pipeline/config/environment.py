@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gb_pipeline.config.credentials import VARIABLE, Credential, is_credential
 from gb_pipeline.config.private_files import readable_by_others
+from gb_pipeline.config.variables import VARIABLE
 from gb_pipeline.errors import ConfigError
 
 ENV_FILE = ".env"
@@ -78,6 +78,9 @@ class Environment:
             return [self.fill_options(item) for item in options]
         if not isinstance(options, dict):
             return self.fill(options)
+        # With Pydantic, which whoever only reads a lake does not need.
+        from gb_pipeline.config.credentials import is_credential
+
         return {
             key: self._seal(item) if is_credential(str(key)) else self.fill_options(item)
             for key, item in options.items()
@@ -91,6 +94,8 @@ class Environment:
         return {"name": name, **rest, **options}
 
     def _seal(self, value: Any) -> Any:
+        from gb_pipeline.config.credentials import Credential
+
         if isinstance(value, dict):
             return {key: self._seal(item) for key, item in value.items()}
         if isinstance(value, list):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
 from gb_pipeline.market.spelling import did_you_mean, list_some, near_names
+
+if TYPE_CHECKING:
+    # A lake is read without its settings being validated.
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
 
 # Of one file: whoever corrects these finds the others.
 _MOST = 5
@@ -87,6 +89,8 @@ def _with_hint(text: str, hint: str, otherwise: str = "") -> str:
 
 def _names_at(model: type[BaseModel], place: Sequence[int | str], mappings: Mapping[str, type[BaseModel]]) -> list[str]:
     """The settings that there are at a place."""
+    from pydantic import BaseModel
+
     kinds: list[Any] = [model]
     for part in place:
         kinds = [inner for kind in kinds for inner in _step(kind, part, mappings)]
@@ -96,6 +100,8 @@ def _names_at(model: type[BaseModel], place: Sequence[int | str], mappings: Mapp
 
 def _step(kind: Any, part: int | str, mappings: Mapping[str, type[BaseModel]]) -> Iterator[Any]:
     """The types that can stand at a key or a position of a type."""
+    from pydantic import BaseModel
+
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         fields = {field.alias or name: (name, field) for name, field in kind.model_fields.items()}
         if part in fields:

@@ -102,7 +102,7 @@ def _adjust_part(tables: Tables, question: Question, part: Part, requested: Adju
         projection_pushdown=False,
         slice_pushdown=False,
     )
-    return replace(part, rows=rows)
+    return replace(part, content=rows)
 
 
 def _differs(source: str, code: str, stored: Adjustment, requested: Adjustment | None) -> bool:

@@ -5,32 +5,35 @@ Files are written in the order of time, so their rows are only checked, and sort
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import polars as pl
 import pyarrow as pa
 
 from gb_pipeline.errors import ReadError
 from gb_pipeline.market.schema import Precision, bar_schema
-from gb_pipeline.reading.floats import to_floats, to_floats_fast, too_large
+from gb_pipeline.reading.floats import as_floats, to_floats
 from gb_pipeline.reading.plan import Part, Plan
+from gb_pipeline.reading.stored_rows import StoredRows
 
 _ORDER = ["symbol", "timestamp"]
 
 
 def collect_plan(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
     """The rows of a plan, sorted by symbol and timestamp, with these columns in this order."""
+    symbols = [part.symbol for part in plan.parts]
+    # Several sources, each with many symbols or with days of the same one.
+    mixed = len(symbols) > 1 and (None in symbols or len(set(symbols)) < len(symbols))
+    names = {*columns, "symbol"} if mixed else set(columns)
     frames = [
-        _sort(part, frame, columns)
+        _sort(part, frame, names)
         for part, frame in zip(plan.parts, _collect(plan, columns, as_float=as_float), strict=True)
         if frame.height
     ]
     if not frames:
         return scan_plan(Plan((), plan.precision), columns, as_float=as_float).collect()
-    frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-    symbols = [part.symbol for part in plan.parts]
-    if len(frames) > 1 and (None in symbols or len(set(symbols)) < len(symbols)):
-        # Several sources, each with many symbols or with days of the same one.
-        frame = frame.sort(_ORDER)
-    return frame.select(columns)
+    frame = frames[0] if len(frames) == 1 else pl.concat([_pick(frame, sorted(names)) for frame in frames])
+    return _pick(frame.sort(_ORDER) if len(frames) > 1 and mixed else frame, columns)
 
 
 def to_arrow(frame: pl.DataFrame, precision: Precision, *, as_float: bool) -> pa.Table:
@@ -57,16 +60,17 @@ def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:
 
 def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataFrame]:
     """Every part's rows: the columns that were asked for, and those that the order needs."""
-    queries = [part.rows.select(_needed_columns(part, columns)) for part in plan.parts]
-    if not as_float:
-        return pl.collect_all(queries)
-    schemas = [pl.Schema({name: plan.schema[name] for name in _needed_columns(part, columns)}) for part in plan.parts]
-    pairs = list(zip(queries, schemas, strict=True))
-    frames = pl.collect_all([to_floats_fast(query, schema) for query, schema in pairs])
-    return [
-        to_floats(query, schema).collect() if too_large(frame, schema) else frame
-        for frame, (query, schema) in zip(frames, pairs, strict=True)
+    queries = [
+        part.rows.select(_needed_columns(part, columns))
+        for part in plan.parts
+        if not isinstance(part.content, StoredRows)
     ]
+    collected = iter(pl.collect_all(queries) if queries else [])
+    frames = [
+        part.content.read(_needed_columns(part, columns)) if isinstance(part.content, StoredRows) else next(collected)
+        for part in plan.parts
+    ]
+    return [as_floats(frame) if as_float else frame for frame in frames]
 
 
 def _needed_columns(part: Part, columns: list[str]) -> list[str]:
@@ -91,16 +95,25 @@ def _with_names(part: Part, schema: pl.Schema) -> pl.LazyFrame:
     return part.rows.with_columns(names).select(schema.names())
 
 
-def _sort(part: Part, frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """Sorted rows of one part, with the columns that the part's own fields say."""
+def _sort(part: Part, frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """Sorted rows of one part, with the columns of these names that the part's own fields say."""
     if part.symbol is None:
-        return (frame if _is_sorted(frame) else frame.sort(_ORDER)).with_columns(pl.lit(part.source).alias("source"))
-    if not frame["timestamp"].is_sorted():
+        frame = frame if _is_sorted(frame) else frame.sort(_ORDER)
+    elif not frame["timestamp"].is_sorted():
         frame = frame.sort("timestamp")
-    names = {"source": part.source, "symbol": part.symbol}
-    return frame.with_columns(
-        pl.lit(value).alias(name) for name, value in names.items() if name in {*columns, "symbol"}
+    constants = {"source": part.source, "symbol": part.symbol}
+    return frame.hstack(
+        [
+            pl.Series(name, [value], dtype=pl.String()).new_from_index(0, frame.height)
+            for name, value in constants.items()
+            if name in names and value is not None
+        ]
     )
+
+
+def _pick(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Some columns; a query that selects them takes longer than a small read."""
+    return frame if frame.columns == columns else pl.DataFrame([frame[name] for name in columns])
 
 
 def _is_sorted(frame: pl.DataFrame) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import polars as pl
 
@@ -21,8 +22,8 @@ from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.series import known_series, stored_series, unknown_series_error
+from gb_pipeline.reading.stored_rows import StoredRows
 from gb_pipeline.storage import reading
-from gb_pipeline.storage.dataset import SUPERSEDED_AT
 from gb_pipeline.storage.losses import lost_error, read_losses
 from gb_pipeline.storage.table import Table, Tables
 
@@ -51,12 +52,18 @@ class Part:
     Attributes:
         source: where they come from.
         symbol: None where `rows` has a column `symbol`.
-        rows: lazily, every column of the bars' schema except `source`, `period` and what the part's own fields say.
+        content: every column of the bars' schema except `source`, `period` and what the part's own fields say: rows as they are
+            stored, or a query where something was done to them.
     """
 
     source: str
     symbol: str | None
-    rows: pl.LazyFrame
+    content: StoredRows | pl.LazyFrame
+
+    @cached_property
+    def rows(self) -> pl.LazyFrame:
+        """The content as a query."""
+        return self.content.scan() if isinstance(self.content, StoredRows) else self.content
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,10 @@ def make_plan(tables: Tables, question: Question) -> Plan:
         wanted = [series for series in wanted if series in question.series]
     precision = Precision.WIDE if listed[Precision.WIDE].height else Precision.STANDARD
     if question.resolution.intraday and len(wanted) <= _FEW:
-        return Plan(tuple(_plan_one(tables, question, listed, precision, *series) for series in wanted), precision)
+        # Where only one series was asked for, all files that were found are its own.
+        alone = len(wanted) == 1 and question.source is not None and len(question.symbols) == 1
+        parts = [_plan_one(tables, question, listed, precision, *series, alone=alone) for series in wanted]
+        return Plan(tuple(parts), precision)
     sources = dict.fromkeys(source for source, _ in wanted)
     parts = [
         _plan_many(tables, question, listed, precision, name, [code for source, code in wanted if source == name])
@@ -102,17 +112,18 @@ _Listed = dict[Precision, pl.DataFrame]
 def select_files(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
     """Files of one table that may hold such rows, in the order of time; one version of the table."""
     snapshot = tables.newest(bars_dataset(question.resolution, precision).name)
+    if snapshot.version < 0:
+        return snapshot.files
     window = question.window
     files = snapshot.select(
         {} if question.source is None else {"source": question.source},
         between=None if (window.start, window.end) == (EARLIEST, LATEST) else {"timestamp": (window.start, window.end)},
         holding={"symbol": question.symbols} if question.symbols else None,
+        current=question.as_of is None,
     )
     if question.as_of is not None:
         _refuse_lost(tables[snapshot.dataset.name], question, question.as_of)
         files = reading.files_valid_at(files, question.as_of)
-    else:
-        files = reading.current_files(snapshot, files)
     return files.sort("min.timestamp", "path") if files.height > 1 else files
 
 
@@ -150,12 +161,19 @@ def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) 
 
 
 def _plan_one(
-    tables: Tables, question: Question, listed: _Listed, precision: Precision, source: str, symbol: str
+    tables: Tables,
+    question: Question,
+    listed: _Listed,
+    precision: Precision,
+    source: str,
+    symbol: str,
+    *,
+    alone: bool,
 ) -> Part:
     """One series that has its own files: they say the symbol, which is therefore not read."""
     mine = (pl.col("source") == source) & (pl.col("symbol") == symbol)
     rows = {
-        kind: _scan_rows(tables, question, kind, files.filter(mine), without=("source", "symbol"))
+        kind: _rows_of(tables, question, kind, files if alone else files.filter(mine), without=("source", "symbol"))
         for kind, files in listed.items()
         if precision is Precision.WIDE or kind is precision
     }
@@ -169,33 +187,31 @@ def _plan_many(
     intraday = question.resolution.intraday
     rows = {}
     for kind, files in listed.items():
+        if precision is Precision.STANDARD and kind is not precision:
+            continue
         mine = files.filter(pl.col("source") == source)
         if intraday:
             mine = mine.filter(pl.col("symbol").is_in(symbols))
-        rows[kind] = _scan_rows(tables, question, kind, mine, without=("source",))
-        if not intraday:
-            rows[kind] = rows[kind].filter(pl.col("symbol").is_in(symbols))
+        stored = _rows_of(tables, question, kind, mine, without=("source",))
+        rows[kind] = stored if intraday else replace(stored, symbols=tuple(symbols))
     return Part(source, None, _unite(rows, precision, ["symbol", "timestamp"]))
 
 
-def _scan_rows(
+def _rows_of(
     tables: Tables, question: Question, precision: Precision, files: pl.DataFrame, *, without: Sequence[str]
-) -> pl.LazyFrame:
+) -> StoredRows:
     """Rows of one table, filtered by time only where a file may hold more than was asked for."""
-    window, dataset = question.window, bars_dataset(question.resolution, precision)
-    names = [name for name in bar_schema(precision).names if name not in without]
-    rows = reading.scan(tables.storage, dataset, files, names, between=("timestamp", window.start, window.end))
-    if question.as_of is not None:
-        # At that moment nobody knew what would take the place of what held.
-        ends = pl.lit(None, dataset.polars[SUPERSEDED_AT]).alias(SUPERSEDED_AT)
-        rows = rows.filter(reading.valid_at(question.as_of, history=True)).with_columns(ends)
-    return rows
+    names = tuple(name for name in bar_schema(precision).names if name not in without)
+    dataset = bars_dataset(question.resolution, precision)
+    return StoredRows(tables.storage, dataset, files, names, question.window, question.as_of)
 
 
-def _unite(rows: dict[Precision, pl.LazyFrame], precision: Precision, key: list[str]) -> pl.LazyFrame:
+def _unite(rows: dict[Precision, StoredRows], precision: Precision, key: list[str]) -> StoredRows | pl.LazyFrame:
     """Both tables in the types of the precision."""
     standard = rows[Precision.STANDARD]
-    return standard if precision is Precision.STANDARD else unite(rows[precision], standard, key)
+    if precision is Precision.STANDARD:
+        return standard
+    return unite(rows[precision].scan(), standard.scan(), key)
 
 
 def no_data_error(tables: Tables, question: Question) -> NoDataInRange:
@@ -205,7 +221,7 @@ def no_data_error(tables: Tables, question: Question) -> NoDataInRange:
     anywhere = replace(question, window=Window(EARLIEST, LATEST))
     for precision in Precision:
         files = select_files(tables, anywhere, precision)
-        rows = _scan_rows(tables, anywhere, precision, files, without=("source",))
+        rows = _rows_of(tables, anywhere, precision, files, without=("source",)).scan()
         if symbols is not None:
             rows = rows.filter(pl.col("symbol").is_in(symbols))
         edges.append(rows.select(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")))

@@ -55,7 +55,7 @@ def choose_sources(
     parts = [_without(part, lost.filter(pl.col("source") == part.source)) for part in whole.parts]
     window = question.window
     inside = (pl.col("timestamp") >= window.start) & (pl.col("timestamp") < window.end)
-    return replace(whole, parts=tuple(replace(part, rows=part.rows.filter(inside)) for part in parts))
+    return replace(whole, parts=tuple(replace(part, content=part.rows.filter(inside)) for part in parts))
 
 
 def _whole_days(window: Window) -> Window:
@@ -86,11 +86,11 @@ def _without(part: Part, lost: pl.DataFrame) -> Part:
     """The part without the days that another source gives."""
     if part.symbol is not None:
         days = lost.filter(pl.col("symbol") == part.symbol)["day"]
-        return part if days.is_empty() else replace(part, rows=part.rows.filter(~_DAY.is_in(days.implode())))
+        return part if days.is_empty() else replace(part, content=part.rows.filter(~_DAY.is_in(days.implode())))
     if lost.is_empty():
         return part
     kept = part.rows.with_columns(_DAY).join(lost.lazy().select(_KEY), on=_KEY, how="anti").drop("day")
-    return replace(part, rows=kept)
+    return replace(part, content=kept)
 
 
 def _refuse_mixture(tables: Tables, question: Question, best: pl.DataFrame) -> None:

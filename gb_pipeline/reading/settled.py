@@ -67,7 +67,9 @@ def without_provisional(
     moment = question.as_of or now
     lags = settle_lags(tables, {part.source for part in plan.parts}, facts, moment)
     parts = [
-        replace(part, rows=part.rows.filter(pl.col("known_at") <= instant_literal(before(moment, lags[part.source]))))
+        replace(
+            part, content=part.rows.filter(pl.col("known_at") <= instant_literal(before(moment, lags[part.source])))
+        )
         for part in plan.parts
     ]
     return replace(plan, parts=tuple(parts))

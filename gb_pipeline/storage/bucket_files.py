@@ -36,6 +36,8 @@ _BLOCK = 8 << 20
 class BucketFiles:
     """Files below a prefix of a bucket. Safe to share between threads; a forked process opens connections of its own."""
 
+    is_near = False
+
     def __init__(self, bucket: Bucket) -> None:
         """Nothing is connected before the first request."""
         self.bucket = bucket
@@ -102,6 +104,10 @@ class BucketFiles:
         """All bytes; raises FileNotFoundError."""
         data: bytes = self._ask(lambda system: system.cat_file(self.path(name), max_concurrency=1))
         return data
+
+    def read_buffer(self, name: str) -> pa.Buffer:
+        """All bytes; raises FileNotFoundError."""
+        return pa.py_buffer(self.read(name))
 
     def open(self, name: str) -> pa.NativeFile:
         """A file to be read in pieces; raises FileNotFoundError."""

@@ -13,22 +13,24 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gb_pipeline.errors import LakeError
+from gb_pipeline.market.moments import microseconds
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.files import Files
 
 ROW_GROUP_ROWS = 65_536
 _MAGIC = b"PAR1"
 _TAIL = 8
-# Files up to this size in bytes are read at once.
+# Files up to this size in bytes are read at once; where only so few columns of one are wanted, up to this smaller size.
 SMALL = 4 << 20
+_FEW_COLUMNS, _SMALL_FOR_FEW = 3, 128 << 10
 # A column with fewer rows gets no dictionary, and one has to serve this many rows per value of the grid.
 _WORTH_A_DICTIONARY, _PER_VALUE = 4_096, 4
 # Rows from which the grid of a column is estimated.
@@ -107,13 +109,16 @@ def checksums(name: str) -> tuple[int, int]:
     return int(match[1], 16), int(match[2], 16)
 
 
-def open_verified(files: Files, name: str, size: int) -> pq.ParquetFile:
+def open_verified(files: Files, name: str, size: int, *, few: bool = False) -> pq.ParquetFile:
     """A file of which everything that is read from now on is verified; see `verified_source`.
+
+    Args:
+        few: only a few of its columns will be read.
 
     Raises:
         Unreadable: it is missing, of another size, or damaged.
     """
-    source, intact = verified_source(files, name, size)
+    source, intact = verified_source(files, name, size, small=_SMALL_FOR_FEW if few and files.is_near else SMALL)
     try:
         return pq.ParquetFile(source, page_checksum_verification=not intact)
     except OSError as error:
@@ -122,23 +127,27 @@ def open_verified(files: Files, name: str, size: int) -> pq.ParquetFile:
         raise Unreadable(_first_line(error)) from None
 
 
-def verified_source(files: Files, name: str, size: int) -> tuple[pa.NativeFile, bool]:
+def verified_source(files: Files, name: str, size: int, *, small: int | None = None) -> tuple[pa.NativeFile, bool]:
     """A file's bytes, and whether all of them have been verified; else its footer has, and pages are to be as they are read.
 
     A small file is read at once and compared with the checksum of all its bytes.
+
+    Args:
+        small: how many bytes that are at most; `SMALL` by default.
 
     Raises:
         Unreadable: it is missing, of another size, or nothing of it can be read.
     """
     expected, expected_footer = checksums(name)
     try:
-        if size <= SMALL:
-            data = files.read(name)
+        if size <= min(SMALL, SMALL if small is None else small):
+            data = files.read_buffer(name)
             _compare_size(len(data), size)
             intact = zlib.crc32(data) == expected
             if not intact:
                 # The footer tells whether anything of it can be read.
-                _compare_footer(data[-_TAIL:], data, expected_footer)
+                whole = data.to_pybytes()
+                _compare_footer(whole[-_TAIL:], whole, expected_footer)
             return pa.BufferReader(data), intact
         source = files.open(name)
         _compare_size(source.size(), size)
@@ -188,7 +197,7 @@ def read_columns(
     Raises:
         Unreadable: the file, or a page of it, is damaged.
     """
-    file = open_verified(files, name, size)
+    file = open_verified(files, name, size, few=len(columns) <= _FEW_COLUMNS)
     try:
         groups = range(file.num_row_groups) if between is None else _groups(file, *between)
         return file.read_row_groups(groups, columns=list(columns), use_threads=threads)
@@ -236,11 +245,20 @@ class DamagedFile(LakeError):
 
 def _groups(file: pq.ParquetFile, column: str, start: object, end: object) -> list[int]:
     metadata = file.metadata
+    if metadata.num_row_groups == 1 or not isinstance(start, datetime) or not isinstance(end, datetime):
+        # The log's statistics say the same of the whole file.
+        return list(range(metadata.num_row_groups))
     column_number = metadata.schema.names.index(column)
+    first, last = microseconds(start), microseconds(end)
     groups = []
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(column_number).statistics
-        if statistics is None or not statistics.has_min_max or (statistics.min < end and statistics.max >= start):
+        # As integers: where PyArrow makes a moment of one, it imports pandas, which takes longer than many a read.
+        if (
+            statistics is None
+            or not statistics.has_min_max
+            or (statistics.min_raw < last and statistics.max_raw >= first)
+        ):
             groups.append(group)
     return groups
 
@@ -254,7 +272,7 @@ def _to_decimal64(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if array.type != pa.decimal128(kind.precision, kind.scale):
         return array.cast(kind)
     halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array)) : 2]
-    valid = pc.is_valid(array).buffers()[1] if array.null_count else None
+    valid = array.is_valid().buffers()[1] if array.null_count else None
     narrow = pa.decimal64(kind.precision, kind.scale)
     return pa.Array.from_buffers(narrow, len(array), [valid, pa.py_buffer(np.ascontiguousarray(halves))])
 

@@ -12,10 +12,11 @@ from datetime import date, datetime
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import polars as pl
 
 from gb_pipeline.market.moments import day_number, microseconds
-from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
 from gb_pipeline.storage.log import Entry
 
 # The application transaction that stamps rows: its version is the newest `known_at` in microseconds since 1970.
@@ -81,6 +82,7 @@ class Snapshot:
         *,
         between: Mapping[str, tuple[Any, Any]] | None = None,
         holding: Mapping[str, Sequence[str]] | None = None,
+        current: bool = False,
     ) -> pl.DataFrame:
         """The files that may hold such rows.
 
@@ -88,20 +90,27 @@ class Snapshot:
             partitions: a value, or a list of values, by hive partition.
             between: half-open ranges by indexed column.
             holding: values of which a file must be able to hold one, by indexed or partition column.
+            current: of a table with history, only those of newest versions.
         """
         files = self.files
-        # Time first: before what is appended there is nothing, and no more has to be looked at.
-        for name, (start, end) in (between or {}).items():
-            files = _choose(files, _overlaps(files[f"min.{name}"], files[f"max.{name}"], start, end))
-        if files.is_empty():
-            return files
-        for name, value in (partitions or {}).items():
-            files = _choose(files, _is_one_of(files[name], value))
+        masks = [_overlaps(files[f"min.{name}"], files[f"max.{name}"], *ends) for name, ends in (between or {}).items()]
+        if any(not mask.any() and not mask.null_count() for mask in masks):
+            # After the last bar, where writers append, there is nothing, and nothing more to look at.
+            return files.clear()
+        masks += [_is_one_of(files[name], value) for name, value in (partitions or {}).items()]
+        if current and self.dataset.history:
+            masks.append(files[IS_CURRENT])
+        ranges = dict[str, list[str]]()
         for name, values in (holding or {}).items():
             if name in self.dataset.partitions:
-                files = _choose(files, _is_one_of(files[name], values))
+                masks.append(_is_one_of(files[name], values))
             else:
-                files = _choose(files, _holds_one_of(files[f"min.{name}"], files[f"max.{name}"], sorted(set(values))))
+                ranges[name] = sorted(set(values))
+        files = _choose(files, masks)
+        for name, wanted in ranges.items():
+            if files.is_empty():
+                return files
+            files = _choose(files, [_holds_one_of(files[f"min.{name}"], files[f"max.{name}"], wanted)])
         return files
 
 
@@ -142,11 +151,20 @@ def _column(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
     return pl.Series(name, values, dtype=pl.Int64() if is_number else kind).cast(kind)
 
 
-def _choose(files: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
-    """The files of which the mask is true, or of which nothing is known."""
-    if mask.null_count():
-        mask = mask.fill_null(True)
-    return files.filter(mask) if mask.any() else files.clear()
+def _choose(files: pl.DataFrame, masks: Sequence[pl.Series]) -> pl.DataFrame:
+    """The files of which every mask is true, or says nothing.
+
+    Taken by their places: a query that filters costs ten times as much where a table has a few files.
+    """
+    if not masks or files.is_empty():
+        return files
+    chosen = np.ones(files.height, dtype=bool)
+    for mask in masks:
+        chosen &= (mask.fill_null(True) if mask.null_count() else mask).to_numpy()
+    places = np.flatnonzero(chosen)
+    if len(places) == files.height:
+        return files
+    return files[places] if len(places) else files.clear()
 
 
 def _overlaps(low: pl.Series, high: pl.Series, start: Any, end: Any) -> pl.Series:

@@ -1,0 +1,69 @@
+"""Rows of chosen files as they lie, now or as of a moment: read at once, or lazily where more is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from gb_pipeline.market.window import Window
+from gb_pipeline.storage import reading
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.dataset import KNOWN_AT, SUPERSEDED_AT, Dataset
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of one table in a window.
+
+    Attributes:
+        storage, dataset: of the table.
+        files: rows of `Snapshot.files`, in the order of time.
+        names: columns that can be had.
+        window: half-open range of timestamps.
+        as_of: rows that were valid at this moment; None for the present, whose files were chosen already.
+        symbols: of a table whose files hold many symbols, those that are wanted; None for all of the files'.
+    """
+
+    storage: Storage
+    dataset: Dataset
+    files: pl.DataFrame
+    names: tuple[str, ...]
+    window: Window
+    as_of: datetime | None
+    symbols: tuple[str, ...] | None = None
+
+    def scan(self) -> pl.LazyFrame:
+        """Lazily: columns and filters that follow are pushed down into the files."""
+        rows = reading.scan(self.storage, self.dataset, self.files, self.names, between=self._between)
+        if self.symbols is not None:
+            rows = rows.filter(pl.col("symbol").is_in(self.symbols))
+        if self.as_of is not None:
+            rows = rows.filter(reading.valid_at(self.as_of, history=True)).with_columns(self._ends)
+        return rows
+
+    def read(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns at once, in this order."""
+        needed = list(columns)
+        if self.symbols is not None:
+            needed.append("symbol")
+        if self.as_of is not None:
+            needed += [KNOWN_AT, SUPERSEDED_AT]
+        needed = list(dict.fromkeys(needed))
+        rows = reading.read(self.storage, self.dataset, self.files, needed, between=self._between, contiguous=False)
+        if self.symbols is not None:
+            rows = rows.filter(pl.col("symbol").is_in(self.symbols))
+        if self.as_of is not None:
+            rows = rows.filter(reading.valid_at(self.as_of, history=True)).with_columns(self._ends)
+        return rows if rows.columns == list(columns) else rows.select(columns)
+
+    @property
+    def _between(self) -> reading.Between:
+        return "timestamp", self.window.start, self.window.end
+
+    @property
+    def _ends(self) -> pl.Expr:
+        # At that moment nobody knew what would take the place of what held.
+        return pl.lit(None, self.dataset.polars[SUPERSEDED_AT]).alias(SUPERSEDED_AT)
