@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,14 +29,27 @@ _LOOKS_PER_NEWS = 2
 def stoppable() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal all unwind the block, so that everything in it is stopped in order.
 
-    A shell starts `gb up &` with SIGINT ignored, and Python then leaves it so: it is set back.
+    A shell starts `gb up &` with SIGINT ignored, and Python then leaves it so: it is set back. `nohup gb up` outlives its terminal.
     """
+    terminals = [stream for stream in (1, 2) if os.isatty(stream)]
 
     def stop(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
+    def stop_silently(number: int, _: object) -> NoReturn:
+        # Writing to a terminal that is closed is an error.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in terminals:
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+        raise SystemExit(128 + number)
+
     handlers: dict[signal.Signals, Callable[..., object]] = {signal.SIGINT: signal.default_int_handler}
-    handlers |= {number: stop for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number is not None}
+    handlers[signal.SIGTERM] = stop
+    # Windows has no such signal.
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        handlers[hang_up] = stop_silently
     previous_handlers = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -70,11 +84,13 @@ def running(stack: Stack, *, daemon: bool = True) -> Iterator[Stack]:
             note(f"  | {line}")
         raise
     finally:
-        with ExitStack() as line:
-            # The terminal may be closed.
-            with suppress(OSError):
-                line.enter_context(errors.status("stopping Dagster"))
-            stack.stop()
+        status = errors.status("stopping Dagster")
+        # Who reads it may be gone.
+        with suppress(OSError):
+            status.start()
+        stack.stop()
+        with suppress(OSError):
+            status.stop()
 
 
 def until_stopped(stack: Stack) -> NoReturn:

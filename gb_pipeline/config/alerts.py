@@ -6,11 +6,16 @@ Addresses are Apprise's, and most of them hold a token: they are opened when the
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gb_pipeline.config.credentials import Credential
+from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
+
+# How often the sensor looks.
+_TICK = timedelta(seconds=30)
 
 
 class AlertSettings(BaseModel):
@@ -32,7 +37,10 @@ class AlertSettings(BaseModel):
     )
     heartbeat: SecretStr | None = Field(
         default=None,
-        description="address that is called every five minutes while Dagster works: whoever watches it tells when the calls end",
+        description="address that is called again and again while Dagster works: whoever watches it tells when the calls end",
+    )
+    heartbeat_every: timedelta = Field(
+        default=timedelta(minutes=5), description="how often it is called, such as 5m or 1h; half a minute at least"
     )
     warnings: bool = Field(default=True, description="whether a check that warns is told as well as one that fails")
 
@@ -40,6 +48,18 @@ class AlertSettings(BaseModel):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("heartbeat_every", mode="before")
+    @classmethod
+    def _length(cls, value: object) -> object:
+        return value if isinstance(value, timedelta) else parse_duration(str(value))
+
+    @field_validator("heartbeat_every")
+    @classmethod
+    def _often_enough(cls, value: timedelta) -> timedelta:
+        if not _TICK <= value <= timedelta(days=1):
+            raise ValueError("the heartbeat is called every half minute at most, and every day at least")
+        return value
 
     @field_validator("page")
     @classmethod

@@ -25,7 +25,7 @@ from gb_pipeline.dagster_runtime.home import CONFIG, HOME, HomeLock, prepare_hom
 from gb_pipeline.dagster_runtime.log_file import LogFile
 from gb_pipeline.dagster_runtime.opening import find_variables
 from gb_pipeline.dagster_runtime.processes import Patience
-from gb_pipeline.dagster_runtime.reload import PAGE
+from gb_pipeline.dagster_runtime.reload import LOAD_ERROR, PAGE, find_load_error
 from gb_pipeline.dagster_runtime.runs import RunNews
 from gb_pipeline.dagster_runtime.supervision import Supervisor
 from gb_pipeline.errors import ConfigError
@@ -37,9 +37,8 @@ DAEMON = "gb_pipeline.dagster_runtime.daemon"
 OWN_DEFINITIONS = "definitions.py"
 _LOG = "dagster.log"
 _START_SECONDS = 180.0
-_READY = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus
-  locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } }
-  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
+_READY = f"""{{ workspaceOrError {{ ... on Workspace {{ locationEntries {{ name loadStatus {LOAD_ERROR} }} }} }}
+  instance {{ daemonHealth {{ allDaemonStatuses {{ daemonType required healthy }} }} }} }}"""
 
 
 def find_free_port() -> int:
@@ -234,11 +233,8 @@ class Stack:
             return False
         entries = self.client.graphql(_READY)["workspaceOrError"].get("locationEntries", [])
         for entry in entries:
-            problem = entry["locationOrLoadError"] or {}
-            if problem.get("__typename") == "PythonError":
-                # The last of the chain is what our own code said.
-                reason = [problem["message"], *(link["error"]["message"] for link in problem["errorChain"])][-1]
-                raise DagsterError(f"the definitions do not load: {reason.strip()}", fix=f"see {self.log}")
+            if (reason := find_load_error(entry)) is not None:
+                raise DagsterError(f"the definitions do not load: {reason}", fix=f"see {self.log}")
         return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
 
     def _healthy(self) -> bool:

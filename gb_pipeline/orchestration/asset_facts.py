@@ -12,6 +12,7 @@ import dagster as dg
 
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.providers.registry import find_problem
 from gb_pipeline.storage.address import Storage
 
 # What makes the bars of any source, for whoever wants to read it.
@@ -25,10 +26,16 @@ class AssetFacts:
     Attributes:
         owners: e-mail addresses, and teams as `team:data`.
         metadata: the address of the table, and links to what says how it is made.
+        problem: why nothing can be asked of the source's provider; empty where it can.
     """
 
     owners: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    def describe(self, text: str) -> str:
+        """The description of an asset, which begins with the problem where there is one."""
+        return f"**Nothing can be fetched: {self.problem}.**\n\n{text}" if self.problem else text
 
     @classmethod
     def of(cls, settings: Settings, group: SeriesGroup) -> AssetFacts:
@@ -46,7 +53,9 @@ class AssetFacts:
             ),
             dg.LocalFileCodeReference(file_path=str(_CODE), line_number=1, label="how bars are fetched"),
         ]
+        problem = find_problem(group.source)
         return cls(
+            problem="" if problem is None else f"{problem.what}; {problem.fix}",
             owners=group.source.owners or settings.owners,
             metadata={
                 "dagster/uri": Storage.at(settings.lake, state=settings.state).table(group.table),

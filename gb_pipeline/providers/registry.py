@@ -48,6 +48,15 @@ def build_provider(source: SourceSettings, *, state_dir: Path | None = None) -> 
     return _provider_class(source).from_settings(source, state_dir=state_dir)
 
 
+def find_problem(source: SourceSettings) -> ConfigError | None:
+    """Why nothing can be asked of a source's provider: there is none of that name, or it cannot be imported. Nothing is built."""
+    try:
+        _provider_class(source)
+    except ConfigError as error:
+        return error
+    return None
+
+
 def missing_credentials(source: SourceSettings) -> tuple[ConfigError, ...]:
     """What is missing before a request can be sent: credentials that gb.yaml names, or that the provider cannot do without.
 
@@ -106,6 +115,11 @@ def _built_in(provider: str) -> type[Provider]:
         raise ConfigError(
             f"provider {provider!r} needs the package {error.name}, which is not installed",
             fix=f"install it: uv pip install {error.name}",
+        ) from error
+    # A package that is there in part, or in a version that does not fit, is no reason for the other sources to fail.
+    except Exception as error:
+        raise ConfigError(
+            f"provider {provider!r} cannot be imported: {error}", fix="install gb_pipeline again"
         ) from error
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from gb_pipeline.catalog.projection import table_versions
 from gb_pipeline.dagster_runtime.client import DagsterClient
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline_tests.processes import DAEMON, find_processes
 
 pytestmark = pytest.mark.e2e
 
@@ -56,24 +61,71 @@ def started(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..
         process.wait()
 
 
+class Terminal:
+    """A terminal of its own, for one process; what was printed on it."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = pty.openpty()
+        self._printed: list[bytes] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def said(self) -> str:
+        return b"".join(self._printed).decode()
+
+    def close(self) -> None:
+        """As a window is closed; as often as one likes."""
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
+
+    def _read(self) -> None:
+        with suppress(OSError):
+            while self._ours >= 0:
+                # Nobody may be reading at the moment of the close: it would not take place.
+                if select.select([self._ours], [], [], 0.1)[0]:
+                    self._printed.append(os.read(self._ours, 65_536))
+
+
+@pytest.fixture
+def in_terminal(
+    tmp_path: Path, environment: dict[str, str]
+) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Terminal]]]:
+    """Start `gb` in a terminal of its own."""
+    made: list[tuple[subprocess.Popen[bytes], Terminal]] = []
+
+    def start(*arguments: str) -> tuple[subprocess.Popen[bytes], Terminal]:
+        terminal = Terminal()
+        # A program that makes its standard input the terminal that it is controlled by, and becomes another one.
+        control = (
+            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", control, *GB, *arguments],
+            cwd=tmp_path,
+            env=environment | {"COLUMNS": "200", "TERM": "xterm"},
+            stdin=terminal.theirs,
+            stdout=terminal.theirs,
+            stderr=terminal.theirs,
+            start_new_session=True,
+        )
+        os.close(terminal.theirs)
+        made.append((process, terminal))
+        return made[-1]
+
+    yield start
+    for process, terminal in made:
+        process.kill()
+        process.wait()
+        terminal.close()
+
+
 def wait_until(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + PATIENCE
     while not what():
         assert process.poll() is None, f"ended with {process.returncode}"
         assert time.monotonic() < until
         time.sleep(0.1)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Command lines of everything that runs with this Dagster home."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"DAGSTER_HOME={home}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                found.append((entry / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
-        except (PermissionError, FileNotFoundError, ProcessLookupError):
-            continue
-    return found
 
 
 def test_the_demo_stores_everything_once(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -99,7 +151,7 @@ def test_the_demo_stores_everything_once(tmp_path: Path, environment: dict[str, 
     assert {name: after[name] for name in after if name != "fetches"} == {
         name: versions[name] for name in versions if name != "fetches"
     }
-    assert processes_of(tmp_path / "demo" / ".dagster") == []
+    assert find_processes(tmp_path / "demo" / ".dagster") == {}
 
 
 def test_a_demo_is_not_started_in_somebodys_project(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -131,27 +183,73 @@ def test_a_longer_demo_than_its_project_is_refused(tmp_path: Path, environment: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_dagster_stops_with_the_command_that_started_it(
-    tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]], number: signal.Signals, code: int
+    tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
+    """Without a terminal, as a service; by the signal of Ctrl-C."""
     subprocess.run([*GB, "init", "."], cwd=tmp_path, check=True, capture_output=True)
-    options = ["--read-only"] if number is signal.SIGTERM else []
-    process = started("up", "--port", "0", *options)
+    process = started("up", "--port", "0")
     said = tmp_path / "said"
     wait_until(lambda: "Ctrl-C stops everything" in said.read_text(encoding="utf-8"), process)
-    url = re.split(r"Dagster(?:, read-only)?: ", said.read_text(encoding="utf-8"))[1].split()[0]
-    with DagsterClient(url) as client:
-        permissions = client.graphql("{ permissions { permission value } }")["permissions"]
-    launches = next(item["value"] for item in permissions if item["permission"] == "launch_partition_backfill")
-    assert launches is (not options)
+    url = said.read_text(encoding="utf-8").split("Dagster: ")[1].split()[0]
+    assert may_launch(url)
     with urllib.request.urlopen(f"{url}/server_info", timeout=10) as answer:
         assert answer.status == 200
     home = tmp_path / ".dagster"
-    assert len(processes_of(home)) >= 3
-    process.send_signal(number)
-    assert process.wait(60) == code
-    assert processes_of(home) == []
+    assert len(find_processes(home)) >= 3
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert find_processes(home) == {}
+    assert "\x1b" not in said.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_dagster_stops_when_its_terminal_is_closed(
+    tmp_path: Path, in_terminal: Callable[..., tuple[subprocess.Popen[bytes], Terminal]]
+) -> None:
+    """As when a connection to the machine breaks: SIGHUP, and nobody to print to any more."""
+    subprocess.run([*GB, "init", "."], cwd=tmp_path, check=True, capture_output=True)
+    process, terminal = in_terminal("up", "--port", "0", "--read-only")
+    wait_until(lambda: "Ctrl-C stops everything" in terminal.said, process)
+    url = terminal.said.split("Dagster, read-only: ")[1].split()[0]
+    assert not may_launch(url)
+    home = tmp_path / ".dagster"
+    assert len(find_processes(home)) >= 3
+    terminal.close()
+    assert process.wait(60) == 129
+    assert find_processes(home) == {}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_daemon_that_dies_again_and_again_ends_the_command_with_its_last_lines(
+    tmp_path: Path, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    subprocess.run([*GB, "init", "."], cwd=tmp_path, check=True, capture_output=True)
+    process = started("up", "--port", "0")
+    said, home, killed = tmp_path / "said", tmp_path / ".dagster", 0
+    wait_until(lambda: "Ctrl-C stops everything" in said.read_text(encoding="utf-8"), process)
+    until = time.monotonic() + PATIENCE
+    while process.poll() is None:
+        for daemon in find_processes(home, DAEMON):
+            with suppress(ProcessLookupError):
+                os.kill(daemon, signal.SIGKILL)
+            killed += 1
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+    text = said.read_text(encoding="utf-8")
+    assert process.returncode == 1, text
+    assert re.search(r"Dagster's daemon died after \d s \(SIGKILL: out of memory\?\): 6 times in a row", text)
+    assert f"see {home / 'dagster.log'}" in text
+    assert killed >= 6 and len(re.findall(r"daemon died after .* started again in \d+ s", text)) in {5, 6}
+    assert find_processes(home) == {}
+
+
+def may_launch(url: str) -> bool:
+    with DagsterClient(url) as client:
+        permissions = client.graphql("{ permissions { permission value } }")["permissions"]
+    return next(item["value"] for item in permissions if item["permission"] == "launch_partition_backfill")
 
 
 def test_the_exchange_runs_alone_until_it_is_told_to_stop(

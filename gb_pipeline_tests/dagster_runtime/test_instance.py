@@ -17,29 +17,28 @@ from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
 from gb_pipeline.dagster_runtime.home import HomeLock, ensure_home, prepare_home, read_template
 from gb_pipeline.dagster_runtime.instance import HOST, Stack, find_free_port
+from gb_pipeline.dagster_runtime.reload import request_reload
 from gb_pipeline.errors import ConfigError
+from gb_pipeline_tests.faults.test_surroundings import in_namespace
+from gb_pipeline_tests.processes import CODE_SERVER, find_processes
 
 SOURCE = {"provider": "csv", "options": {"files": "*.csv"}, "start": "2024-01-01", "symbols": ["AAPL"]}
+
+# `gb up`: its exit code, and what it says.
+UP = """
+import contextlib, io, sys
+from gb_pipeline.cli.app import run
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    code = run(["up", "--config", sys.argv[1]])
+print(code, said.getvalue().strip(), sep="\\n")
+"""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"sources": {"mine": SOURCE}}), encoding="utf-8")
     return tmp_path
-
-
-def processes_of(home: Path, program: str = "") -> list[int]:
-    """Every process whose environment names this home and whose command holds this word."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                here = f"DAGSTER_HOME={home}".encode() in (entry / "environ").read_bytes().split(b"\0")
-                if here and program.encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 def wait_for(done, seconds: float = 60) -> None:
@@ -130,31 +129,60 @@ def test_a_home_that_cannot_be_written_is_refused_with_its_name(project):
         Stack(project).start()
 
 
+@pytest.mark.parametrize("made", [[], [".dagster"], [".dagster", ".dagster/in-use.lock"]])
+def test_a_home_on_a_disk_that_is_only_read_is_refused_with_its_name(project, made):
+    for name in made:
+        (project / name).touch() if name.endswith("lock") else (project / name).mkdir()
+    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"'
+    said = in_namespace(project, mount, "-W", "ignore", "-c", UP, str(project / "gb.yaml"))
+    code, *lines = said.splitlines()
+
+    assert code == "2"
+    assert f"keeps its history in {project / '.dagster'}" in said and "cannot be written: Read-only file system" in said
+    assert lines[-1].strip() == "-> make room, or make the folder writable"
+
+
 @pytest.mark.e2e
-def test_a_gb_yaml_that_cannot_be_read_ends_the_start_with_its_reason_and_no_process(project):
-    (project / "gb.yaml").write_text("sources: {mine: {provider: csv}}\n", encoding="utf-8")
+def test_definitions_that_do_not_load_end_the_start_with_their_reason_and_no_process(project):
+    (project / "definitions.py").write_text("raise ValueError('no such universe')\n", encoding="utf-8")
     stack = Stack(project)
 
-    with pytest.raises(DagsterError) as caught:
+    with pytest.raises(DagsterError, match=r"the definitions do not load: .*no such universe"):
         stack.start()
 
-    assert "sources.mine.start" in str(caught.value)
-    wait_for(lambda: not processes_of(stack.home))
+    wait_for(lambda: not find_processes(stack.home))
 
 
 @pytest.mark.e2e
-def test_a_projects_own_definitions_are_loaded_in_place_of_the_packaged_ones(project):
+def test_a_projects_own_definitions_are_loaded_and_may_be_broken_for_a_while(project):
     (project / "own.py").write_text("NAME = 'mine_alone'\n", encoding="utf-8")
-    (project / "definitions.py").write_text(
+    text = (
         "import dagster as dg\nfrom own import NAME\n@dg.asset(name=NAME)\ndef asset(): ...\n"
-        "defs = dg.Definitions(assets=[asset])\n",
-        encoding="utf-8",
+        "defs = dg.Definitions(assets=[asset])\n"
     )
+    (project / "definitions.py").write_text(text, encoding="utf-8")
     stack = Stack(project)
+
+    def assets() -> list[str]:
+        nodes = stack.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
+        return [node["assetKey"]["path"][0] for node in nodes]
+
+    def reload(text: str) -> str:
+        """As a person does it; what the page shows then."""
+        (project / "definitions.py").write_text(text, encoding="utf-8")
+        said = request_reload(stack.url)
+        stack.check()
+        return said
+
     try:
         stack.start(daemon=False)
-        assets = stack.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
-        assert [node["assetKey"]["path"] for node in assets] == [["mine_alone"]]
+        assert assets() == ["mine_alone"]
+
+        before = find_processes(stack.home)
+        assert "no such universe" in reload("raise ValueError('no such universe')\n")
+        assert "loaded anew" in reload(text.replace("name=NAME", "name='repaired'"))
+        assert assets() == ["repaired"]
+        assert set(find_processes(stack.home, CODE_SERVER)) <= set(before)
     finally:
         stack.stop()
 
@@ -174,7 +202,7 @@ def test_a_running_dagster_answers_keeps_its_home_and_leaves_nothing_behind(proj
         with pytest.raises(DagsterError, match="refused the backfill"):
             stack.client.launch_backfill([["mine", "bars_1m", "NOBODY"]], ["2024-01-01"])
 
-    assert processes_of(stack.home) == []
+    assert find_processes(stack.home) == {}
     stack.stop()
 
 
@@ -193,9 +221,9 @@ def test_dagster_does_not_outlive_a_parent_that_is_killed_hard(project):
     process = subprocess.Popen(command)
     try:
         wait_for(lambda: (project / "up").exists() or process.poll() is not None, 120)
-        assert len(processes_of(project / ".dagster")) >= 3
+        assert len(find_processes(project / ".dagster")) >= 3
     finally:
         process.kill()
         process.wait()
 
-    wait_for(lambda: not processes_of(project / ".dagster"), 60)
+    wait_for(lambda: not find_processes(project / ".dagster"), 60)

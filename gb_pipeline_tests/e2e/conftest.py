@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from gb_pipeline.dagster_runtime.client import Backfill
 from gb_pipeline.dagster_runtime.instance import Stack
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage import reading
+from gb_pipeline_tests.processes import CODE_SERVER, DAEMON, DEFINITIONS, WEBSERVER, find_processes
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]
 DOOMED = ["LTC-USD", "BCH-USD"]
@@ -105,13 +106,13 @@ class Project:
 
 @dataclass
 class Second:
-    """What a second backfill and a killed run came to."""
+    """What a second backfill, and a Dagster of which everything was killed in the middle of it, came to."""
 
     again: Backfill
     doomed: Backfill
     before: dict[str, dict[datetime, int]]
     after: dict[str, dict[datetime, int]]
-    killed: list[int] = field(default_factory=list)
+    killed: dict[str, int] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="session")
@@ -247,23 +248,34 @@ def settled(project, first, stocks) -> Project:
 
 @pytest.fixture(scope="session")
 def second(settled) -> Second:
-    """The same backfill again, and beside it one whose first run is killed as hard as can be."""
+    """The same backfill again, and beside it one in whose first run all processes are killed at once, as hard as can be."""
     client = settled.stack.client
     before = settled.committed("sim")
     again = client.launch_backfill(settled.keys(), DAYS)
     doomed = client.launch_backfill(settled.keys(DOOMED, "doomed"), DAYS[:20])
-    killed: list[int] = []
+    killed: dict[str, int] = {}
 
     def look() -> tuple[Backfill, Backfill]:
         now = client.backfill(doomed)
         for run in now.runs:
             if not killed and run["status"] == "STARTED" and (pid := settled.pid(run["id"])):
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
+                killed.update(kill_all(settled.stack.home, worker=pid))
         return client.backfill(again), now
 
-    done = client.wait(look, lambda both: all(item.finished for item in both), "both", 240, alive=settled.stack.check)
+    done = client.wait(look, lambda both: all(item.finished for item in both), "both", 300, alive=settled.stack.check)
     return Second(*done, before=before, after=settled.committed("sim"), killed=killed)
+
+
+def kill_all(home: Path, worker: int) -> dict[str, int]:
+    """Kill a run's process and then those of Dagster, so that there is nobody to notice the first death; their ids."""
+    killed = {"worker": worker}
+    os.kill(worker, signal.SIGKILL)
+    for name in (DEFINITIONS, CODE_SERVER, DAEMON, WEBSERVER):
+        for process in find_processes(home, name):
+            killed[name] = process
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    return killed
 
 
 # --- a browser --------------------------------------------------------------------------------------------------------

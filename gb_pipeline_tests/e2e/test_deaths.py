@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -23,23 +25,30 @@ from gb_pipeline.lake.ledger import current
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline_tests.faults.test_surroundings import in_namespace
+from gb_pipeline_tests.processes import (
+    CODE_SERVER,
+    DAEMON,
+    DEFINITIONS,
+    GUARDIAN,
+    WEBSERVER,
+    WORKER,
+    find_processes,
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
 ]
 
-# Minutes; and where the daemon and the code server die at the same moment, Dagster may forget a run that it was to start again.
+# One after the other, which takes minutes. `test_backfill` kills all of them at once.
 KILLED = pytest.mark.long
 
 GB = [sys.executable, "-m", "gb_pipeline.cli"]
 SYMBOLS = ["LTC-USD", "BCH-USD"]
 DAYS = [f"2024-01-{day:02d}" for day in range(1, 17)]
 PATIENCE = 150.0
-# Words of each process's command line.
-WEBSERVER, DAEMON, CODE_SERVER, DEFINITIONS, WORKER, GUARDIAN = (
-    "dagster_runtime.webserver", "dagster_runtime.daemon", "code-server", "dagster api grpc", "spawn_main", "guardian",
-)  # fmt: skip
+# Twice the time between two calls of the heartbeat.
+QUIET = 60.0
 
 
 @dataclass
@@ -55,6 +64,10 @@ class Up:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=said, stderr=subprocess.STDOUT)
         self.wait(lambda: self.said.count("Ctrl-C stops everything") == self.said.count("Dagster: ") > self._starts)
         self._starts += 1
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
 
     _starts: int = 0
 
@@ -76,20 +89,7 @@ class Up:
 
     def pids(self, word: str = "") -> set[int]:
         """Everything that runs with this home and has this word in its command line."""
-        return {pid for pid, command in self._processes() if word in command and str(pid) != str(self.process.pid)}
-
-    def _processes(self) -> Iterator[tuple[int, str]]:
-        home = f"DAGSTER_HOME={self.folder / '.dagster'}".encode()
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (entry / "cmdline").read_text(encoding="utf-8").replace("\0", " ")
-                if (
-                    home in (entry / "environ").read_bytes().split(b"\0")
-                    or f"{self.folder}/.dagster/guardian" in command
-                ):
-                    yield int(entry.name), command
-            except OSError:
-                continue
+        return set(find_processes(self.folder / ".dagster", word)) - {self.process.pid}
 
     def kill(self, word: str) -> None:
         """Kill one process, and wait until another one has taken its place."""
@@ -124,23 +124,50 @@ class Aftermath:
     backfill: Backfill
     runs: list[dict]
     left_by_the_killed_one: set[int]
+    heart: Heart
+    beats: dict[str, int]
 
 
-def write_project(folder: Path, url: str) -> Path:
+class Heart:
+    """Counts the calls of a heartbeat."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        heart, self.beats = self, 0
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                heart.beats += 1
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        self.url = f"http://127.0.0.1:{server.server_port}/alive"
+
+
+def write_project(folder: Path, url: str, **settings: object) -> Path:
     source = {
         "provider": "ccxt", "asset_class": "crypto", "start": DAYS[0], "end": "2024-01-17", "symbols": SYMBOLS,
         "options": {"exchange": "coinbase", "base_url": url}, "partitions_per_run": 4, "rate_limit": {"calls": 12},
     }  # fmt: skip
     folder.mkdir()
-    (folder / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": {"sim": source}}), encoding="utf-8")
+    (folder / "gb.yaml").write_text(
+        yaml.safe_dump({"lake": "data", "sources": {"sim": source}} | settings), encoding="utf-8"
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def aftermath(market, tmp_path_factory) -> Iterator[Aftermath]:
-    up = Up(write_project(tmp_path_factory.mktemp("killed") / "project", market.url))
-    up.start()
-    try:
+    with ExitStack() as stack:
+        heart = Heart(stack)
+        alerts = {"heartbeat": heart.url, "heartbeat_every": f"{QUIET // 2:.0f}s"}
+        up = Up(write_project(tmp_path_factory.mktemp("killed") / "project", market.url, alerts=alerts))
+        up.start()
+        stack.callback(up.stop)
         with up.client() as client:
             backfill = client.launch_backfill([["sim", "bars_1m", symbol] for symbol in SYMBOLS], DAYS)
         # Nothing is requested yet; a daemon that starts looks at once.
@@ -148,20 +175,24 @@ def aftermath(market, tmp_path_factory) -> Iterator[Aftermath]:
         for victim in (WORKER, DEFINITIONS, WEBSERVER, CODE_SERVER, GUARDIAN, DAEMON):
             up.wait_for_a_run()
             up.kill(victim)
+        up.wait(lambda: heart.beats)
+        beats = {"before": heart.beats}
         up.wait_for_a_run()
         up.process.kill()
         up.process.wait()
         until = time.monotonic() + PATIENCE
         while (left := up.pids()) and time.monotonic() < until:
             time.sleep(0.1)
+        beats["dead"] = heart.beats
+        # Longer than the heartbeat may be silent: there is no condition to wait for.
+        time.sleep(QUIET)
+        beats["still dead"] = heart.beats
         up.start()
         with up.client() as client:
             done = client.wait_backfill(backfill, timeout=PATIENCE)
         up.wait(lambda: all(run["status"] in {"SUCCESS", "FAILURE"} for run in up.runs()))
-        yield Aftermath(up, done, up.runs(), left)
-    finally:
-        up.process.send_signal(signal.SIGINT)
-        up.process.wait(60)
+        up.wait(lambda: heart.beats > beats["still dead"])
+        yield Aftermath(up, done, up.runs(), left, heart, beats)
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +231,15 @@ def test_no_run_is_left_at_work_and_what_was_killed_was_started_again(aftermath)
     assert statuses.count("SUCCESS") == len(DAYS) / 4
     # The worker's run; and what ran when everything was killed, if anything did.
     assert 1 <= statuses.count("FAILURE") <= 4
+
+
+@KILLED
+def test_the_heartbeat_ends_with_everything_and_goes_on_with_it(aftermath):
+    beats = aftermath.beats
+
+    assert beats["before"] >= 1
+    assert beats["still dead"] == beats["dead"]
+    assert aftermath.heart.beats > beats["still dead"]
 
 
 @KILLED

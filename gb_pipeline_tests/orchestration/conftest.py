@@ -113,11 +113,14 @@ def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build_bench(tmp_path: Path, empty_instance: Path) -> Iterator[Callable[..., Bench]]:
-    """`build_bench(grain="month")`: a source `sim` with these settings besides the usual ones; `settings` are gb.yaml's own."""
+    """`build_bench(grain="month")`: a source `sim` with these settings besides the usual ones.
+
+    `settings` are gb.yaml's own, `also` other sources.
+    """
     shutil.copytree(empty_instance, tmp_path, dirs_exist_ok=True)
     with Simulation(seed=5, symbols=SYMBOLS) as simulation, open_instance(tmp_path) as instance:
 
-        def build(*, settings: dict | None = None, **source) -> Bench:
+        def build(*, settings: dict | None = None, also: dict | None = None, **source) -> Bench:
             body = {
                 "provider": "ccxt",
                 "options": {"exchange": "binance", "base_url": simulation.url},
@@ -128,7 +131,7 @@ def build_bench(tmp_path: Path, empty_instance: Path) -> Iterator[Callable[..., 
                 "rate_limit": {"calls": 1000},
                 "retries": 0,
             }
-            raw: dict = {"lake": "data", "sources": {"sim": body | source}} | (settings or {})
+            raw: dict = {"lake": "data", "sources": {"sim": body | source} | (also or {})} | (settings or {})
             (tmp_path / "gb.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
             loaded = Settings.load(tmp_path)
             return Bench(loaded, build_definitions(loaded), instance, simulation)

@@ -21,7 +21,6 @@ from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 _SECONDS = 30
-_HEARTBEAT_SECONDS = 300
 _FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 # Runs that are looked at in one tick; the next one goes on.
 _MOST_RUNS = 200
@@ -53,7 +52,7 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
             problem = f"no message could be delivered to {name_places(waiting)}; the heartbeat waits for it"
             context.log.error(problem)
             return dg.SkipReason(problem)
-        if time.time() - state["beaten"] >= _HEARTBEAT_SECONDS:
+        if time.time() - state["beaten"] >= settings.alerts.heartbeat_every.total_seconds():
             beat(settings)
             context.update_cursor(json.dumps(state | {"beaten": time.time()}))
         return dg.SkipReason(f"told of {len(news)}" if news else f"nothing is new, {len(broken)} broken")
@@ -63,8 +62,10 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
 
 def _read(cursor: str | None) -> dict[str, Any]:
     """What was told; the first look tells nothing of what was before it."""
-    nothing = {"broken": {}, "seen": time.time(), "beaten": 0.0, "waiting": {}}
-    return nothing | (json.loads(cursor) if cursor else {})
+    now = time.time()
+    state = {"broken": {}, "seen": now, "beaten": 0.0, "waiting": {}} | (json.loads(cursor) if cursor else {})
+    # A clock that was set back would keep it silent for as long as it was ahead.
+    return state | {name: min(state[name], now) for name in ("seen", "beaten")}
 
 
 def _tell(

@@ -66,7 +66,7 @@ def build_series_specs(group: SeriesGroup, facts: AssetFacts = NO_FACTS) -> Iter
                 "resolution": str(group.resolution),
                 "calendar": group.source.calendar.replace("/", "-"),
             },
-            description=_describe(group, symbol),
+            description=facts.describe(_describe(group, symbol)),
             metadata={
                 "dagster/column_schema": columns,
                 "dagster/table_name": table,

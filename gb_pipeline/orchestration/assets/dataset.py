@@ -33,8 +33,10 @@ def build_dataset_spec(group: SeriesGroup, facts: AssetFacts = NO_FACTS) -> dg.A
         kinds={"delta", "parquet"},
         owners=facts.owners,
         tags={"vendor": group.vendor, "resolution": str(group.resolution)},
-        description=f"All bars of {group.resolution} from `{group.source.name}` ({group.vendor}), {len(group.symbols):,} series:"
-        " what is stored after the newest run, and whether that run found it valid and complete.",
+        description=facts.describe(
+            f"All bars of {group.resolution} from `{group.source.name}` ({group.vendor}), {len(group.symbols):,} series:"
+            " what is stored after the newest run, and whether that run found it valid and complete."
+        ),
         metadata={
             "dagster/column_schema": build_column_schema(group),
             "dagster/table_name": f"{group.table} (source={group.source.name})",

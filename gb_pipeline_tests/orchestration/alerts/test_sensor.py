@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -254,6 +256,23 @@ def test_the_heartbeat_is_called_while_dagster_works(bench, watch, receiver):
     watch()
     watch()
     assert receiver.calls == ["/alive/very-secret"]
+
+
+def test_the_heartbeat_comes_as_often_as_it_was_asked_for_also_after_the_clock_was_set_back(
+    bench, receiver, monkeypatch
+):
+    alerts = bench.settings.alerts.model_copy(update={"heartbeat_every": timedelta(minutes=2)})
+    watch, begin = watching(bench, bench.settings.model_copy(update={"alerts": alerts})), time.time()
+    for seconds, calls in [(0, 1), (119, 1), (121, 2), (-86_400, 2), (-86_401, 2), (-86_280, 3)]:
+        monkeypatch.setattr(time, "time", lambda now=begin + seconds: now)
+        watch()
+        assert len(receiver.calls) == calls, seconds
+
+
+@pytest.mark.parametrize("every", ["10s", "2d", "soon"])
+def test_a_heartbeat_that_is_too_rare_or_more_often_than_the_ticks_is_refused(every):
+    with pytest.raises(ValueError, match=r"heartbeat_every"):
+        AlertSettings(heartbeat_every=every)
 
 
 def test_an_unset_variable_is_named_and_an_address_that_takes_nothing_told_by_its_place(bench, monkeypatch, receiver):
