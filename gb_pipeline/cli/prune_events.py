@@ -12,6 +12,7 @@ import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json
+from gb_pipeline.config.settings import DEFAULT_HISTORY_DAYS
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def prune_events(
     older_than: Annotated[
-        int, typer.Option("--older-than", metavar="DAYS", help="Keep everything of the last days.", min=1)
-    ] = 90,
+        int | None,
+        typer.Option(
+            "--older-than",
+            metavar="DAYS",
+            min=1,
+            help="Keep everything of the last days; `history_days` of gb.yaml by default.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and remove nothing.")] = False,
     config: Config = None,
     as_json: Json = False,
@@ -42,7 +49,8 @@ def prune_events(
     from gb_pipeline.dagster_runtime.opening import open_home
     from gb_pipeline.dagster_runtime.pruning.prune import prune
 
-    project = load_settings(config).path.parent
+    settings = load_settings(config)
+    project = settings.path.parent
     if not has_home(project):
         raise ConfigError(f"Dagster has no history in {project}", fix="nothing has to be pruned")
     home, lock = project / NAME, HomeLock(project / NAME)
@@ -53,7 +61,8 @@ def prune_events(
         alone = False
     try:
         with open_home(home) as instance:
-            before = datetime.now(UTC) - timedelta(days=older_than)
+            days = older_than or settings.history_days or DEFAULT_HISTORY_DAYS
+            before = datetime.now(UTC) - timedelta(days=days)
             pruned = prune(instance, before, dry_run=dry_run, finish=_finish(home, alone=alone))
     finally:
         if alone:

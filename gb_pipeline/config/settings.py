@@ -42,6 +42,10 @@ class SourcePlace(NamedTuple):
         return self.file.name if self.keys[0] == "sources" else f"{self.file.parent.name}/{self.file.name}"
 
 
+# A quarter: what ran last month is still looked up now and then.
+DEFAULT_HISTORY_DAYS = 90
+
+
 class Settings(BaseModel):
     """Everything that gb.yaml says, and the sources that components of its project describe."""
 
@@ -71,6 +75,11 @@ class Settings(BaseModel):
     )
     healing: HealingSettings = Field(
         default=HealingSettings(), description="how what failed or has gaps is asked for again by itself"
+    )
+    history_days: int | None = Field(
+        default=DEFAULT_HISTORY_DAYS,
+        ge=7,
+        description="Dagster's own events that no page is made of are removed once they are so many days old; null: never",
     )
     owners: Owners = Field(default=(), description="who looks after the data: e-mail addresses, and teams as team:data")
     sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")

@@ -34,6 +34,7 @@ from gb_pipeline.orchestration.maintenance.backup import (
     build_backup_schedules,
     build_restore_test_asset,
 )
+from gb_pipeline.orchestration.maintenance.history import build_prune_events_asset, build_prune_events_schedule
 from gb_pipeline.orchestration.maintenance.verify import build_verify_asset, build_verify_schedule
 from gb_pipeline.orchestration.partitions import warn_if_many
 from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resources
@@ -119,6 +120,7 @@ def _build_assets(
         build_verify_asset(),
         build_backup_asset(settings),
         build_restore_test_asset(settings),
+        build_prune_events_asset(settings),
         build_health_assets(settings),
     ]
 
@@ -134,6 +136,7 @@ def _build_schedules(
         build_vacuum_schedule(),
         build_verify_schedule(),
         *build_backup_schedules(settings),
+        build_prune_events_schedule(settings),
         *build_health_schedules(settings),
     ]
 

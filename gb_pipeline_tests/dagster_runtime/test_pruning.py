@@ -24,8 +24,10 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.opening import open_home
 from gb_pipeline.dagster_runtime.private import (
+    EVENTS,
     AssetMaterializationPlannedData,
     AssetObservationData,
     StepMaterializationData,
@@ -33,6 +35,7 @@ from gb_pipeline.dagster_runtime.private import (
 from gb_pipeline.dagster_runtime.pruning import prune as module
 from gb_pipeline.dagster_runtime.pruning.prune import prune
 from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
+from gb_pipeline.orchestration.maintenance.history import build_prune_events_asset
 from gb_pipeline_tests.dagster_runtime import runs_at_once
 from gb_pipeline_tests.dagster_runtime.page import Page, open_page
 
@@ -182,6 +185,26 @@ def test_what_nobody_asks_for_goes(instance: dg.DagsterInstance, page: Page) -> 
     assert sum(count_events(instance, run) for run in old[:-1]) == 0
     # Runs stay: a partition is red by the state of its run.
     assert {run.run_id for run in instance.get_runs()} == set(logs)
+
+
+def test_the_asset_prunes_the_instance_on_which_it_runs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    history = History(instance)
+    for _ in range(3):
+        history.run(set(KEYS), set(KEYS), set(), "success")
+    gb_yaml = tmp_path / "gb.yaml"
+    gb_yaml.write_text("sources: {}\nhistory_days: 7\n", encoding="utf-8")
+    with instance.event_log_storage.index_transaction() as connection:
+        connection.execute(EVENTS.update().values(timestamp=datetime(2024, 1, 1)))
+    with instance.run_storage.connect() as connection:
+        connection.exec_driver_sql("update runs set update_timestamp = '2024-01-01 00:00:00'")
+
+    assert dg.materialize([build_prune_events_asset(Settings.load(gb_yaml))], instance=instance).success
+
+    record = instance.fetch_materializations(dg.AssetKey("prune_events"), limit=1).records[0]
+    told = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    assert told["events"] > 2 * 2 * len(KEYS)
+    assert told["protected"] >= 1
+    assert statuses(instance) == dict.fromkeys(KEYS, "MATERIALIZED")
 
 
 def test_numbers_of_events_are_given_once(instance: dg.DagsterInstance) -> None:
