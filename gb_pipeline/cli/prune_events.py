@@ -12,7 +12,6 @@ import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json
-from gb_pipeline.config.settings import DEFAULT_HISTORY_DAYS
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def prune_events(
     logs of those that are under way or by which a partition is red. The logs of other old runs go. Dagster may be running; then the
     files get no smaller, but what was freed is used again.
     """
+    from gb_pipeline.config.settings import DEFAULT_HISTORY_DAYS
     from gb_pipeline.dagster_runtime.home import HOME as NAME
     from gb_pipeline.dagster_runtime.home import HomeLock, has_home
     from gb_pipeline.dagster_runtime.opening import open_home

@@ -36,6 +36,7 @@ from gb_pipeline.dagster_runtime.pruning import prune as module
 from gb_pipeline.dagster_runtime.pruning.prune import prune
 from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
 from gb_pipeline.orchestration.maintenance.history import build_prune_events_asset
+from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline_tests.dagster_runtime import runs_at_once
 from gb_pipeline_tests.dagster_runtime.page import Page, open_page
 
@@ -198,7 +199,9 @@ def test_the_asset_prunes_the_instance_on_which_it_runs(instance: dg.DagsterInst
     with instance.run_storage.connect() as connection:
         connection.exec_driver_sql("update runs set update_timestamp = '2024-01-01 00:00:00'")
 
-    assert dg.materialize([build_prune_events_asset(Settings.load(gb_yaml))], instance=instance).success
+    loaded = Settings.load(gb_yaml)
+    lake = {"lake": LakeResource.of(loaded)}
+    assert dg.materialize([build_prune_events_asset(loaded)], instance=instance, resources=lake).success
 
     record = instance.fetch_materializations(dg.AssetKey("prune_events"), limit=1).records[0]
     told = {name: value.value for name, value in record.asset_materialization.metadata.items()}

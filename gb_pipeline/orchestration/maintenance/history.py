@@ -1,7 +1,7 @@
 """Pruning of Dagster's own history is an asset: every week what no page is made of is removed, once it is old enough."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,6 +10,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.pruning.prune import prune
 from gb_pipeline.orchestration.fixed_times import schedule_assets
 from gb_pipeline.orchestration.maintenance.verify import GROUP
+from gb_pipeline.orchestration.resources import LakeResource
 
 PRUNE_EVENTS = dg.AssetKey("prune_events")
 PRUNE_EVENTS_JOB = "prune_events_weekly"
@@ -26,10 +27,10 @@ def build_prune_events_asset(settings: Settings) -> dg.AssetsDefinition:
         description="Removes from Dagster's history what no page is made of, once it is `history_days` of gb.yaml old: what newer"
         " events superseded, logs of old runs, ticks. No partition changes its state, and no asset its newest metadata.",
     )
-    def prune_events(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def prune_events(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
         if settings.history_days is None:
             return dg.MaterializeResult(metadata={"finding": "gb.yaml keeps all of it: `history_days` is null"})
-        before = datetime.now(UTC) - timedelta(days=settings.history_days)
+        before = lake.open_store().clock() - timedelta(days=settings.history_days)
         found: dict[str, Any] = asdict(prune(context.instance, before))
         sentence = f"{found['events']:,} events and {found['run_logs']:,} logs of runs of before {before:%Y-%m-%d} were removed"
         return dg.MaterializeResult(
