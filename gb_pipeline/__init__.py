@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from gb_pipeline.quality.gaps import GapReason
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
+    from gb_pipeline.reading.price_adjustment import PriceAdjustment
     from gb_pipeline.storage.log import DamagedLog
     from gb_pipeline.storage.parquet import DamagedFile
 
@@ -91,6 +92,7 @@ __all__ = [
     "PermanentVendorError",
     "PinRefused",
     "Precision",
+    "PriceAdjustment",
     "QuotaExhausted",
     "RateLimited",
     "ReadError",
@@ -132,6 +134,7 @@ _HOMES = {
     "LakeResource": "orchestration.resources",
     "LakeStore": "lake.store",
     "Precision": "market.schema",
+    "PriceAdjustment": "reading.price_adjustment",
     "Resolution": "market.resolution",
     "SeriesGroup": "orchestration.series_group",
     "SessionReport": "lake.report",

@@ -86,7 +86,7 @@ def export(
     ] = False,
     adjustment: Annotated[
         str | None,
-        typer.Option(help="raw: as traded; split: adjusted for splits; as stored by default.", show_default=False),
+        typer.Option(help="none: as traded; splits; splits+dividends; as stored by default.", show_default=False),
     ] = None,
     as_of: AsOf = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,

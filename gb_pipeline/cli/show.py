@@ -68,7 +68,7 @@ def show(
     ] = None,
     adjustment: Annotated[
         str | None,
-        typer.Option(help="raw: as traded; split: adjusted for splits; as stored by default.", show_default=False),
+        typer.Option(help="none: as traded; splits; splits+dividends; as stored by default.", show_default=False),
     ] = None,
     as_of: AsOf = None,
     candles: Annotated[bool, typer.Option("--candles", help="Draw candles instead of a line into the PNG.")] = False,

@@ -1,7 +1,7 @@
 """This module turns prices as traded into split-adjusted ones, and back: the arithmetic, on frames.
 
 Which splits there were is known to `lake.corporate_actions`, and what was already done to a stored series to `reading.adjusted`.
-Dividends are left out: what they take from a price is an estimate, not a fact.
+Dividends are `reading.dividends`'.
 
 A bar of a session on or after a split's ex date is left alone; every earlier one carries the product of all splits with a
 later ex date. `adjust` divides prices by it and multiplies volumes, `unadjust` does the opposite. Ratios are fractions, so

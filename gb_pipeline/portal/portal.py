@@ -71,7 +71,7 @@ class DataPortal:
             resolution: of the stored bars that are read, such as `1m`.
             source: as in `Lake.bars`.
             fields: prices and volumes that are held in memory.
-            adjustment: None for prices as they are stored; `split` for prices in shares of the clock's day: a split is applied
+            adjustment: None for prices as they are stored; `splits` for prices in shares of the clock's day: a split is applied
                 from its ex date on, never before.
             calendar: of the market; by default that of the source in gb.yaml.
             on_gap: what a window of history does where a bar is missing: `null`, `ffill`, `skip` or `error`.
@@ -87,8 +87,8 @@ class DataPortal:
         unknown = [name for name in fields if name not in _EVERY_FIELD]
         if unknown:
             raise ConfigError(f"{unknown[0]!r:.40} is no number of a bar", fix=f"choose from {', '.join(_EVERY_FIELD)}")
-        if adjustment not in {None, "split"}:
-            raise ConfigError(f"{adjustment!r:.40} is not an adjustment of a portal", fix="use split, or leave it out")
+        if adjustment not in {None, "splits"}:
+            raise ConfigError(f"{adjustment!r:.40} is not an adjustment of a portal", fix="use splits, or leave it out")
         if (strict or adjustment) and not isinstance(lake, Lake):
             raise ConfigError("strict and adjusted reading need the lake itself", fix="pass what Lake.open returns")
         self.clock = clock

@@ -25,7 +25,7 @@ from gb_pipeline.adjustment.split_timeline import (
     split_factors,
     split_periods,
 )
-from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.errors import ReadError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.adjustments import remembered_adjustments, stored_adjustments
 from gb_pipeline.market.adjust import FACTOR, factor_columns, rescale
@@ -35,24 +35,7 @@ from gb_pipeline.reading.arguments import LATEST
 from gb_pipeline.reading.plan import Part, Plan, Question
 from gb_pipeline.storage.table import Tables
 
-_REQUESTABLE = (Adjustment.RAW, Adjustment.SPLIT)
 _NO_CONFIRMATIONS = pl.DataFrame()
-
-
-def parse_adjustment(text: str | Adjustment | None) -> Adjustment | None:
-    """`raw`, `split`, or None for prices as they are stored.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    if text is None:
-        return None
-    if str(text) not in {kind.value for kind in _REQUESTABLE}:
-        raise ConfigError(
-            f"{str(text)[:40]!r} is not an adjustment of bars",
-            fix="use raw, split, or leave it out for what is stored",
-        )
-    return Adjustment(str(text))
 
 
 def adjust_plan(tables: Tables, question: Question, plan: Plan, requested: Adjustment | None) -> Plan:
@@ -179,7 +162,7 @@ class _LedgerFacts:
             return None
         if requested is not None and not (stored is requested is Adjustment.SPLIT):
             fetches = self.fetches.get((code,), pl.DataFrame())
-            _refuse_unknown(self.question, self.source, code, stored, sessions, fetches)
+            refuse_unknown(self.question, self.source, code, stored, sessions, fetches)
         first = sessions["session"].min()
         periods = tuple(period for period in self.periods.get(code, ()) if period.ex_date > first)  # type: ignore[operator]
         if not periods:
@@ -205,7 +188,7 @@ def _read_sessions(tables: Tables, question: Question, source: str, codes: Seque
     )
 
 
-def _refuse_unknown(
+def refuse_unknown(
     question: Question, source: str, code: str, stored: Adjustment, sessions: pl.DataFrame, fetches: pl.DataFrame
 ) -> None:
     """Raise unless the vendor has told of every split that may concern the sessions of the window."""

@@ -17,6 +17,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading import shapes
 from gb_pipeline.reading.arguments import Moment, Symbols, between, moment, named_symbols
 from gb_pipeline.reading.execute import scan_plan, to_arrow
+from gb_pipeline.reading.price_adjustment import PriceAdjustment
 from gb_pipeline.reading.request import Context, Request, collect_request, make_request, plan_request, refuse_options
 from gb_pipeline.reading.resampled import resampled_bars
 
@@ -45,7 +46,7 @@ class BarReader:
         columns: Sequence[str] | None = None,
         as_of: Moment | None = None,
         as_float: bool = False,
-        adjustment: str | None = None,
+        adjustment: str | PriceAdjustment | None = None,
         settled_only: bool = False,
         resample: Resolution | str | None = None,
         calendar: Calendar | str | None = None,
@@ -67,9 +68,11 @@ class BarReader:
             as_float: prices and volumes as Float64, each the float nearest to the stored decimal.
             adjustment: what is done to prices and volumes. None gives them as they are stored (`Lake.symbols` and the
                 catalog's `adjustment` say how), and refuses an answer in which a split has reached only some of the bars.
-                `raw` gives prices as traded, `split` prices that all splits known so far are in (known at `as_of`, where
+                `none` gives prices as traded, `splits` prices that all splits known so far are in (known at `as_of`, where
                 it is given), both by the vendor's own splits and exact where eight decimals hold the result, else rounded
-                half to even. A bar of an ex date or later is never touched by that split.
+                half to even. A bar of an ex date or later is never touched by that split. `splits+dividends` reinvests cash
+                dividends as well, at the close of their ex dates (total return). `PriceAdjustment` has what else can be
+                chosen: another price, prices adjusted forwards, splits and dividends as they were known at a moment.
             settled_only: leave out provisional bars: those that became known, or changed, less than the source's settle lag
                 before now, or `as_of` (see `Lake.settled`). A longer bar with a provisional one in it is left out.
             resample: make longer bars of these, exactly, by the sessions of the source's calendar. `start` and `end` are a range
@@ -109,7 +112,7 @@ class BarReader:
         columns: Sequence[str] | None = None,
         as_of: Moment | None = None,
         as_float: bool = False,
-        adjustment: str | None = None,
+        adjustment: str | PriceAdjustment | None = None,
         settled_only: bool = False,
     ) -> pl.LazyFrame:
         """The same lazily: filters, columns and aggregations that follow are pushed down into the files.
@@ -135,7 +138,7 @@ class BarReader:
         columns: Sequence[str] | None = None,
         as_of: Moment | None = None,
         as_float: bool = False,
-        adjustment: str | None = None,
+        adjustment: str | PriceAdjustment | None = None,
         settled_only: bool = False,
     ) -> pa.Table:
         """The same as an Arrow table, with timestamps as `timestamp[ns, UTC]`.
@@ -260,7 +263,7 @@ class BarReader:
         source: str | None,
         columns: Sequence[str] | None,
         as_of: Moment | None,
-        adjustment: str | None,
+        adjustment: str | PriceAdjustment | None,
         settled_only: bool = False,
     ) -> Request:
         clock = self._context.clock

@@ -14,10 +14,12 @@ from gb_pipeline.errors import ConfigError, ReadError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.window import Window
-from gb_pipeline.reading.adjusted import adjust_plan, parse_adjustment
-from gb_pipeline.reading.arguments import Symbols, named_source, named_symbols
+from gb_pipeline.reading.adjusted import adjust_plan
+from gb_pipeline.reading.arguments import Symbols, moment, named_source, named_symbols
+from gb_pipeline.reading.dividends import reinvest_plan
 from gb_pipeline.reading.execute import collect_plan
 from gb_pipeline.reading.plan import Plan, Question, check_columns, make_plan, no_data_error
+from gb_pipeline.reading.price_adjustment import PriceAdjustment, parse_adjustment
 from gb_pipeline.reading.priority import choose_sources
 from gb_pipeline.reading.settled import no_settled_error, without_provisional
 from gb_pipeline.storage.commit import Clock
@@ -49,7 +51,7 @@ class Request:
 
     question: Question
     columns: Sequence[str] | None
-    adjustment: Adjustment | None
+    adjustment: PriceAdjustment | None
     settled_only: bool = False
 
 
@@ -60,7 +62,7 @@ def make_request(
     source: str | None,
     columns: Sequence[str] | None,
     as_of: datetime | None,
-    adjustment: str | None,
+    adjustment: str | PriceAdjustment | None,
     settled_only: bool = False,
 ) -> Request:
     """From what a caller wrote.
@@ -89,7 +91,16 @@ def plan_request(context: Context, request: Request) -> tuple[Plan, list[str]]:
     plan = choose_sources(context.tables, question, plan, context.priority, mixed=mixed)
     if request.settled_only:
         plan = without_provisional(context.tables, question, plan, context.facts(), context.clock())
-    return adjust_plan(context.tables, question, plan, request.adjustment), names
+    wanted = request.adjustment
+    if wanted is None:
+        return adjust_plan(context.tables, question, plan, None), names
+    known = moment(wanted.as_known, context.clock)
+    if known is not None:
+        # What was known later than the question's own moments is not asked for.
+        question = replace(question, told_at=min(filter(None, (known, question.told_at, question.as_of))))
+    simple = wanted.by_splits_alone
+    plan = adjust_plan(context.tables, question, plan, simple or Adjustment.RAW)
+    return (plan if simple else reinvest_plan(context.tables, question, plan, wanted)), names
 
 
 def collect_request(context: Context, request: Request, *, as_float: bool) -> tuple[pl.DataFrame, Plan]:

@@ -172,7 +172,7 @@ def test_a_split_is_applied_from_its_ex_date_on(lake: Lake) -> None:
     put_days(lake, "NVDA", days, [1200, 1210, 1208, 121], adjustment="raw")
     tell_actions(lake, split("2024-06-10", "10", symbol="NVDA"))
     clock = SimulationClock("2024-06-08")
-    seen = DataPortal(lake, clock, "NVDA", "1d", calendar="XNYS", adjustment="split")
+    seen = DataPortal(lake, clock, "NVDA", "1d", calendar="XNYS", adjustment="splits")
     assert seen.history("NVDA", "close", 3)["close"].to_list() == [1200.0, 1210.0, 1208.0]
     clock.advance_to("2024-06-11")
     assert seen.history("NVDA", ["close", "volume"], 4).select("close", "volume").rows() == [
@@ -183,7 +183,7 @@ def test_a_split_is_applied_from_its_ex_date_on(lake: Lake) -> None:
     ]
     # On the morning of the ex date the newest bar is of the day before, in shares of today.
     clock = SimulationClock("2024-06-10T13:00Z")
-    assert DataPortal(lake, clock, "NVDA", "1d", calendar="XNYS", adjustment="split").current("NVDA") == 120.8
+    assert DataPortal(lake, clock, "NVDA", "1d", calendar="XNYS", adjustment="splits").current("NVDA") == 120.8
 
 
 def test_a_delisted_symbol_cannot_be_traded_from_that_day_on(lake: Lake) -> None:

@@ -1,0 +1,285 @@
+"""Prices with cash dividends reinvested, and prices that are adjusted forwards: one factor per series and stretch between ex dates.
+
+The factors are computed from prices as traded, with fifty digits, and applied to these: a number is rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import polars as pl
+
+from gb_pipeline.adjustment.split_timeline import action_fetches
+from gb_pipeline.errors import ReadError
+from gb_pipeline.lake import corporate_actions, ledger
+from gb_pipeline.market.adjust import as_fraction, factor_columns, rescale
+from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import CASH_DIVIDEND, SPLIT, Adjustment
+from gb_pipeline.market.window import Window
+from gb_pipeline.reading.adjusted import adjust_plan, refuse_unknown
+from gb_pipeline.reading.plan import Part, Plan, Question, make_plan
+from gb_pipeline.reading.price_adjustment import Anchor, PriceAdjustment, Reinvested
+from gb_pipeline.storage.table import Tables
+
+_DIGITS = 50
+_LARGEST = 2**62
+
+
+def reinvest_plan(tables: Tables, question: Question, plan: Plan, wanted: PriceAdjustment) -> Plan:
+    """The plan, whose prices are as traded, with splits and dividends in them and anchored as wanted.
+
+    Raises:
+        ReadError: a dividend that its price does not cover, or bars of weeks and months with an ex date within.
+    """
+    parts = []
+    for part in plan.parts:
+        codes = [part.symbol] if part.symbol is not None else sorted(question.symbols) or None
+        factors = _read_factors(tables, question, part.source, codes, wanted)
+        parts.append(_with_factors(question.resolution, part, factors, wanted) if factors else part)
+    return replace(plan, parts=tuple(parts))
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """Of one series.
+
+    Attributes:
+        sessions: `session`, `first_timestamp` of those that are stored, sorted.
+        ex_dates: sorted; of dividends, and where prices are adjusted forwards, of splits.
+        dividends: for each stretch between ex dates, what its prices are multiplied by; the last is 1.
+        splits: for each stretch, how many shares one share of it has become by the end.
+    """
+
+    sessions: pl.DataFrame
+    ex_dates: Sequence[date]
+    dividends: Sequence[Fraction]
+    splits: Sequence[Fraction]
+
+    def stretches(self, timestamps: pl.Series, resolution: Resolution) -> pl.Series:
+        """The number of the stretch that each bar lies in."""
+        ex_dates = pl.Series(self.ex_dates, dtype=pl.Date)
+        if not resolution.intraday:
+            return ex_dates.search_sorted(timestamps.dt.date(), side="right")
+        positions = self.sessions["first_timestamp"].search_sorted(timestamps, side="right").cast(pl.Int64) - 1
+        return ex_dates.search_sorted(self.sessions["session"].gather(positions.clip(0)), side="right")
+
+
+def _read_factors(
+    tables: Tables, question: Question, source: str, codes: Sequence[str] | None, wanted: PriceAdjustment
+) -> dict[str, _Factors]:
+    told_at = question.told_at or question.as_of
+    sessions = (
+        ledger.current(tables, source, question.resolution, codes, None, question.as_of)
+        .filter(pl.col("actual") > 0)
+        .select("symbol", "session", "first_timestamp", "last_timestamp", "fetched_at")
+        .sort("symbol", "session")
+    )
+    if wanted.dividends is not None:
+        _refuse_unknown(tables, question, source, sessions)
+    actions = corporate_actions.read(tables, source, codes, told_at).filter(
+        pl.col("kind").is_in([SPLIT] if wanted.dividends is None else [CASH_DIVIDEND, SPLIT]),
+        pl.col("ex_date") <= (told_at or datetime.now(UTC)).date(),
+    )
+    if actions.is_empty():
+        return {}
+    dividends = _group(actions.filter(pl.col("kind") == CASH_DIVIDEND))
+    splits = _group(actions.filter(pl.col("kind") == SPLIT))
+    closes = _read_closes(tables, question, source, _with_bases(dividends, sessions, wanted), told_at)
+    factors = {}
+    for (code,), own in sessions.partition_by("symbol", as_dict=True).items():
+        name = str(code)
+        factors[name] = _series_factors(
+            source, name, own, dividends.filter(pl.col("symbol") == code), splits.filter(pl.col("symbol") == code),
+            closes, wanted,
+        )  # fmt: skip
+    return factors
+
+
+def _refuse_unknown(tables: Tables, question: Question, source: str, sessions: pl.DataFrame) -> None:
+    """Raise unless the vendor has told of every dividend in the sessions of the window."""
+    codes = sessions["symbol"].unique().to_list()
+    fetches = action_fetches(tables, source, codes, question.told_at or question.as_of)
+    by_symbol = fetches.partition_by("symbol", as_dict=True)
+    for (code,), own in sessions.partition_by("symbol", as_dict=True).items():
+        answered = by_symbol.get((code,), fetches.clear())
+        refuse_unknown(question, source, str(code), Adjustment.RAW, own, answered)
+
+
+def _group(actions: pl.DataFrame) -> pl.DataFrame:
+    """The actions, by symbol and ex date."""
+    return actions.select("symbol", "ex_date", "amount", "split_to", "split_from").sort("symbol", "ex_date")
+
+
+def _with_bases(dividends: pl.DataFrame, sessions: pl.DataFrame, wanted: PriceAdjustment) -> pl.DataFrame:
+    """`symbol, last_timestamp` of the sessions whose closes dividends are compared with."""
+    days = dividends.select("symbol", session="ex_date").unique().sort("symbol", "session")
+    if wanted.dividends is Reinvested.PREVIOUS_CLOSE:
+        days = days.with_columns(pl.col("session") - timedelta(days=1))
+        found = days.join_asof(sessions, on="session", by="symbol", strategy="backward", check_sortedness=False)
+    else:
+        found = days.join_asof(sessions, on="session", by="symbol", strategy="forward", check_sortedness=False)
+    return found.drop_nulls("last_timestamp").select("symbol", "last_timestamp").unique()
+
+
+def _read_closes(
+    tables: Tables, question: Question, source: str, wanted: pl.DataFrame, told_at: datetime | None
+) -> Mapping[tuple[str, datetime], Decimal]:
+    """Closes as traded, by symbol and the bar's open."""
+    if wanted.is_empty():
+        return {}
+    stamps = wanted["last_timestamp"]
+    window = Window(stamps.min(), stamps.max() + timedelta(microseconds=1))  # type: ignore[operator, arg-type]
+    symbols = tuple(wanted["symbol"].unique().sort())
+    asked = replace(question, symbols=symbols, window=window, source=source, told_at=told_at, series=None)
+    plan = adjust_plan(tables, asked, make_plan(tables, asked), Adjustment.RAW)
+    closes: dict[tuple[str, datetime], Decimal] = {}
+    for part in plan.parts:
+        rows = part.rows if part.symbol is None else part.rows.with_columns(symbol=pl.lit(part.symbol))
+        found = (
+            rows.select("symbol", last_timestamp="timestamp", close="close")
+            .join(wanted.lazy(), on=["symbol", "last_timestamp"], how="semi")
+            .collect()
+        )
+        closes |= {(symbol, stamp): close for symbol, stamp, close in found.rows()}
+    return closes
+
+
+def _series_factors(
+    source: str,
+    code: str,
+    sessions: pl.DataFrame,
+    dividends: pl.DataFrame,
+    splits: pl.DataFrame,
+    closes: Mapping[tuple[str, datetime], Decimal],
+    wanted: PriceAdjustment,
+) -> _Factors:
+    days = sessions["session"].to_list()
+    last = sessions["last_timestamp"].to_list()
+    by_date: dict[date, Fraction] = {}
+    for to, of, ex_date in splits.select("split_to", "split_from", "ex_date").rows():
+        by_date[ex_date] = by_date.get(ex_date, Fraction(1)) * as_fraction(to, of)
+    amounts: dict[date, Decimal] = {}
+    for amount, ex_date in dividends.select("amount", "ex_date").rows():
+        amounts[ex_date] = amounts.get(ex_date, Decimal(0)) + amount
+    ratios: dict[date, Decimal] = {}
+    with localcontext() as context:
+        context.prec = _DIGITS
+        for ex_date, amount in amounts.items():
+            position = _first_from(days, ex_date)
+            if position is None:
+                # Nothing was traded without it yet.
+                continue
+            if wanted.dividends is Reinvested.EX_CLOSE:
+                close = closes[code, last[position]]
+                ratios[ex_date] = close / (close + amount)
+            elif position:
+                # In shares of the ex date.
+                share = Fraction(1)
+                for day, ratio in by_date.items():
+                    share *= ratio if days[position - 1] < day <= ex_date else 1
+                close = closes[code, last[position - 1]] * share.denominator / share.numerator
+                ratios[ex_date] = 1 - amount / close
+            if ratios.get(ex_date, Decimal(1)) <= 0:
+                raise ReadError(
+                    f"{source} {code} paid {amount} on {ex_date}, as much as a share was worth",
+                    fix="check it: gb actions show; a distribution of that size is rarely a cash dividend",
+                )
+        return _accumulate(sessions, sorted({*ratios, *by_date}), ratios, by_date)
+
+
+def _accumulate(
+    sessions: pl.DataFrame, ex_dates: list[date], ratios: Mapping[date, Decimal], splits: Mapping[date, Fraction]
+) -> _Factors:
+    """Products over all later ex dates, for each stretch."""
+    dividend, split = Decimal(1), Fraction(1)
+    by_dividends, by_splits = [Fraction(1)], [Fraction(1)]
+    for ex_date in reversed(ex_dates):
+        dividend *= ratios.get(ex_date, Decimal(1))
+        split *= splits.get(ex_date, Fraction(1))
+        by_dividends.append(Fraction(dividend))
+        by_splits.append(split)
+    return _Factors(sessions, ex_dates, by_dividends[::-1], by_splits[::-1])
+
+
+def _first_from(days: Sequence[date], first: date) -> int | None:
+    """The position of the first session on or after a day."""
+    position = int(pl.Series(days, dtype=pl.Date).search_sorted(first, side="left"))
+    return position if position < len(days) else None
+
+
+def _with_factors(resolution: Resolution, part: Part, factors: Mapping[str, _Factors], wanted: PriceAdjustment) -> Part:
+    def convert(frame: pl.DataFrame) -> pl.DataFrame:
+        if part.symbol is not None:
+            return _convert(resolution, frame, part, part.symbol, factors, wanted)
+        groups = frame.partition_by("symbol", as_dict=True, maintain_order=True)
+        parts = [_convert(resolution, rows, part, str(code), factors, wanted) for (code,), rows in groups.items()]
+        return pl.concat(parts) if parts else frame
+
+    rows = part.rows.map_batches(
+        convert,
+        schema=part.rows.collect_schema(),
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
+    )
+    return replace(part, rows=rows)
+
+
+def _convert(
+    resolution: Resolution,
+    frame: pl.DataFrame,
+    part: Part,
+    code: str,
+    factors: Mapping[str, _Factors],
+    wanted: PriceAdjustment,
+) -> pl.DataFrame:
+    own = factors.get(code)
+    if own is None or frame.is_empty():
+        return frame
+    if resolution in {Resolution.WEEK, Resolution.MONTH}:
+        _refuse_ex_dates_within(resolution, frame, part.source, code, own)
+    stretches = own.stretches(frame["timestamp"], resolution)
+    first = int(stretches[frame["timestamp"].arg_min() or 0]) if wanted.anchor is Anchor.START else -1
+    split, dividend = own.splits[first], own.dividends[first]
+    shares = [each / split for each in own.splits]
+    prices = [_within_digits(share * dividend / each) for share, each in zip(shares, own.dividends, strict=True)]
+    volumes = _multiplied(frame, stretches, shares, ["volume"])
+    return _multiplied(volumes, stretches, prices, [name for name in frame.columns if name != "volume"])
+
+
+def _multiplied(
+    frame: pl.DataFrame, stretches: pl.Series, divisors: Sequence[Fraction], columns: Sequence[str]
+) -> pl.DataFrame:
+    """Of these columns, prices divided, and the volume multiplied, by the divisor of the bar's stretch."""
+    chosen = [name for name in columns if name in frame.columns]
+    if not chosen or all(divisor == 1 for divisor in divisors):
+        return frame
+    factors = pl.DataFrame(factor_columns(divisors)).select(pl.all().gather(stretches))
+    return frame.with_columns(rescale(frame.select(chosen).hstack(factors), back=False).get_columns())
+
+
+def _within_digits(divisor: Fraction) -> Fraction:
+    """The nearest fraction of 62 bits each."""
+    if max(divisor.as_integer_ratio()) < _LARGEST:
+        return divisor
+    scale = _LARGEST // 2 if divisor < 1 else int(_LARGEST / divisor) // 2
+    return Fraction(round(divisor * scale), scale)
+
+
+def _refuse_ex_dates_within(
+    resolution: Resolution, frame: pl.DataFrame, source: str, code: str, factors: _Factors
+) -> None:
+    first = frame["timestamp"].dt.date()
+    end = first.dt.offset_by("1w" if resolution is Resolution.WEEK else "1mo")
+    for ex_date in factors.ex_dates:
+        across = (first < ex_date) & (end > ex_date)
+        if across.any():
+            raise ReadError(
+                f"the bar of {resolution} of {source} {code} at {first.filter(across)[0]} holds prices of before and after"
+                f" the ex date {ex_date}",
+                fix="read daily bars, and resample them once they are adjusted",
+            )
