@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.market.calendar import Calendar, get_calendar
+    from gb_pipeline.market.joins import align, join_asof
     from gb_pipeline.market.resolution import Resolution
+    from gb_pipeline.market.rolls import make_rolls
     from gb_pipeline.market.schema import Adjustment, Precision
     from gb_pipeline.market.symbol import AssetClass, Symbol
     from gb_pipeline.market.window import Window
@@ -114,8 +116,11 @@ __all__ = [
     "WindowRefused",
     "WriteReport",
     "__version__",
+    "align",
     "build_definitions",
     "get_calendar",
+    "join_asof",
+    "make_rolls",
 ]
 
 _HOMES = {
@@ -145,8 +150,11 @@ _HOMES = {
     "Symbol": "market.symbol",
     "Window": "market.window",
     "WriteReport": "lake.report",
+    "align": "market.joins",
     "build_definitions": "orchestration.build",
     "get_calendar": "market.calendar",
+    "join_asof": "market.joins",
+    "make_rolls": "market.rolls",
 }
 
 

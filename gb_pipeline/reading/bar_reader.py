@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.joins import align
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading import shapes
 from gb_pipeline.reading.arguments import Moment, Symbols, between, moment, named_symbols
@@ -253,6 +254,38 @@ class BarReader:
         refuse_options(options, "as_float")
         prices = self.wide(column, symbols, resolution, start, end, **options)
         return shapes.to_returns(prices, kind)
+
+    def align(
+        self,
+        symbols: Symbols | None,
+        resolution: Resolution | str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        calendar: Calendar | str,
+        fill: bool = False,
+        **options: Any,
+    ) -> pl.DataFrame:
+        """Bars of every symbol on the same timestamps, those that one calendar expects.
+
+        Args:
+            symbols, resolution, start, end: as in `bars`.
+            calendar: whose bars; those that it does not expect are left out.
+            fill: where a symbol has no bar, prices are the close of its last bar before, and volumes 0. No later bar is used.
+            options: further keywords of `bars`.
+
+        Returns:
+            A row per symbol and expected bar between the first and the last bar, sorted, with the columns of `bars`; null where
+            there is no bar and nothing to fill with.
+
+        Raises:
+            ConfigError: bars to fill without the column `close`; and what `bars` raises.
+
+        Example:
+            >>> lake.align(["AAPL", "BTC-USD"], "1d", "2024-01-01", calendar="XNYS", fill=True)
+        """
+        bars = self.bars(symbols, resolution, start, end, **options)
+        return align(bars, resolution, calendar, fill=fill)
 
     def _request(
         self,

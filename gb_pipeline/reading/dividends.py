@@ -16,7 +16,7 @@ import polars as pl
 from gb_pipeline.adjustment.split_timeline import action_fetches
 from gb_pipeline.errors import ReadError
 from gb_pipeline.lake import corporate_actions, ledger
-from gb_pipeline.market.adjust import as_fraction, factor_columns, rescale
+from gb_pipeline.market.adjust import as_fraction, factor_columns, rescale, within_digits
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CASH_DIVIDEND, SPLIT, Adjustment
 from gb_pipeline.market.window import Window
@@ -26,7 +26,6 @@ from gb_pipeline.reading.price_adjustment import Anchor, PriceAdjustment, Reinve
 from gb_pipeline.storage.table import Tables
 
 _DIGITS = 50
-_LARGEST = 2**62
 
 
 def reinvest_plan(tables: Tables, question: Question, plan: Plan, wanted: PriceAdjustment) -> Plan:
@@ -246,7 +245,7 @@ def _convert(
     first = int(stretches[frame["timestamp"].arg_min() or 0]) if wanted.anchor is Anchor.START else -1
     split, dividend = own.splits[first], own.dividends[first]
     shares = [each / split for each in own.splits]
-    prices = [_within_digits(share * dividend / each) for share, each in zip(shares, own.dividends, strict=True)]
+    prices = [within_digits(share * dividend / each) for share, each in zip(shares, own.dividends, strict=True)]
     volumes = _multiplied(frame, stretches, shares, ["volume"])
     return _multiplied(volumes, stretches, prices, [name for name in frame.columns if name != "volume"])
 
@@ -260,14 +259,6 @@ def _multiplied(
         return frame
     factors = pl.DataFrame(factor_columns(divisors)).select(pl.all().gather(stretches))
     return frame.with_columns(rescale(frame.select(chosen).hstack(factors), back=False).get_columns())
-
-
-def _within_digits(divisor: Fraction) -> Fraction:
-    """The nearest fraction of 62 bits each."""
-    if max(divisor.as_integer_ratio()) < _LARGEST:
-        return divisor
-    scale = _LARGEST // 2 if divisor < 1 else int(_LARGEST / divisor) // 2
-    return Fraction(round(divisor * scale), scale)
 
 
 def _refuse_ex_dates_within(

@@ -23,14 +23,14 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading import overview
 from gb_pipeline.reading.arguments import Moment, Symbols, moment
-from gb_pipeline.reading.bar_reader import BarReader
+from gb_pipeline.reading.futures_reader import FuturesReader
 from gb_pipeline.reading.history_reader import HistoryReader
 from gb_pipeline.reading.ledger_reader import LedgerReader
 from gb_pipeline.reading.opening import locate, refuse_no_lake
 from gb_pipeline.reading.request import Context
 
 
-class Lake(BarReader, LedgerReader, HistoryReader):
+class Lake(FuturesReader, LedgerReader, HistoryReader):
     """A lake that can be read: frames, Arrow tables, SQL, and what is known about every session.
 
     Times are aware datetimes, dates (midnight UTC), ISO 8601 text, `"today"`, or distances such as `"-7d"`; ranges are
