@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -28,8 +28,11 @@ from gb_pipeline.storage.table import Tables
 _DIGITS = 50
 
 
-def reinvest_plan(tables: Tables, question: Question, plan: Plan, wanted: PriceAdjustment) -> Plan:
+def reinvest_plan(tables: Tables, question: Question, plan: Plan, wanted: PriceAdjustment, now: datetime) -> Plan:
     """The plan, whose prices are as traded, with splits and dividends in them and anchored as wanted.
+
+    Args:
+        now: the present.
 
     Raises:
         ReadError: a dividend that its price does not cover, or bars of weeks and months with an ex date within.
@@ -37,7 +40,7 @@ def reinvest_plan(tables: Tables, question: Question, plan: Plan, wanted: PriceA
     parts = []
     for part in plan.parts:
         codes = [part.symbol] if part.symbol is not None else sorted(question.symbols) or None
-        factors = _read_factors(tables, question, part.source, codes, wanted)
+        factors = _read_factors(tables, question, part.source, codes, wanted, now)
         parts.append(_with_factors(question.resolution, part, factors, wanted) if factors else part)
     return replace(plan, parts=tuple(parts))
 
@@ -68,7 +71,7 @@ class _Factors:
 
 
 def _read_factors(
-    tables: Tables, question: Question, source: str, codes: Sequence[str] | None, wanted: PriceAdjustment
+    tables: Tables, question: Question, source: str, codes: Sequence[str] | None, wanted: PriceAdjustment, now: datetime
 ) -> dict[str, _Factors]:
     told_at = question.told_at or question.as_of
     sessions = (
@@ -81,7 +84,7 @@ def _read_factors(
         _refuse_unknown(tables, question, source, sessions)
     actions = corporate_actions.read(tables, source, codes, told_at).filter(
         pl.col("kind").is_in([SPLIT] if wanted.dividends is None else [CASH_DIVIDEND, SPLIT]),
-        pl.col("ex_date") <= (told_at or datetime.now(UTC)).date(),
+        pl.col("ex_date") <= (told_at or now).date(),
     )
     if actions.is_empty():
         return {}
@@ -225,7 +228,7 @@ def _with_factors(resolution: Resolution, part: Part, factors: Mapping[str, _Fac
         projection_pushdown=False,
         slice_pushdown=False,
     )
-    return replace(part, rows=rows)
+    return replace(part, content=rows)
 
 
 def _convert(

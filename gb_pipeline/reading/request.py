@@ -100,7 +100,7 @@ def plan_request(context: Context, request: Request) -> tuple[Plan, list[str]]:
         question = replace(question, told_at=min(filter(None, (known, question.told_at, question.as_of))))
     simple = wanted.by_splits_alone
     plan = adjust_plan(context.tables, question, plan, simple or Adjustment.RAW)
-    return (plan if simple else reinvest_plan(context.tables, question, plan, wanted)), names
+    return (plan if simple else reinvest_plan(context.tables, question, plan, wanted, context.clock())), names
 
 
 def collect_request(context: Context, request: Request, *, as_float: bool) -> tuple[pl.DataFrame, Plan]:
