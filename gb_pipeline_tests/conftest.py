@@ -85,6 +85,24 @@ def _state_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Alembic reads ninety scripts whenever Dagster opens a database: a fifth of what runs in this process take."""
+    from alembic.script import ScriptDirectory
+
+    read, known = ScriptDirectory.from_config, {}
+
+    def read_once(config: Any) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", staticmethod(read_once))
+        yield
+
+
 @pytest.fixture(scope="session")
 def market_data() -> Callable[[str], Path]:
     """`market_data("sessions/xnys.csv")`: a file or folder of real market data, read where it lies.

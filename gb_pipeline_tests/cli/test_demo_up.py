@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline.catalog.projection import table_versions
+from gb_pipeline.cli.init import read_template
 from gb_pipeline.dagster_runtime.client import DagsterClient
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline_tests.cli.console import Gb as Command
 from gb_pipeline_tests.processes import DAEMON, find_processes
 
 pytestmark = pytest.mark.e2e
@@ -154,32 +156,31 @@ def test_the_demo_stores_everything_once(tmp_path: Path, environment: dict[str, 
     assert find_processes(tmp_path / "demo" / ".dagster") == {}
 
 
-def test_a_demo_is_not_started_in_somebodys_project(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_demo_is_not_started_in_somebodys_project(
+    tmp_path: Path, gb: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
-    command = [*GB, "demo", "--no-ui", "--dir", "mine"]
-    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "something other than a demo" in told.stderr
-    subprocess.run([*GB, "init", "other"], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    command[-1] = "other"
-    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "is not a demo" in told.stderr
+    told = gb("demo", "--no-ui", "--dir", "mine")
+    assert told.code == 2
+    assert "something other than a demo" in told.err
+    assert gb("init", "other").code == 0
+    told = gb("demo", "--no-ui", "--dir", "other")
+    assert told.code == 2
+    assert "is not a demo" in told.err
 
 
-def test_a_longer_demo_than_its_project_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
-    template = Path(__file__).parents[2] / "gb_pipeline" / "cli" / "templates" / "demo.yaml"
+def test_a_longer_demo_than_its_project_is_refused(
+    tmp_path: Path, gb: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = read_template("demo.yaml").replace("{start}", time.strftime("%Y-%m-%d")).replace("{symbols}", "BTC-USDT")
     (tmp_path / "demo").mkdir()
-    yaml = (
-        template.read_text(encoding="utf-8")
-        .replace("{start}", time.strftime("%Y-%m-%d"))
-        .replace("{symbols}", "BTC-USDT")
-    )
-    (tmp_path / "demo" / "gb.yaml").write_text(yaml, encoding="utf-8")
-    told = subprocess.run([*GB, "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "start on" in told.stderr
+    (tmp_path / "demo" / "gb.yaml").write_text(text, encoding="utf-8")
+    told = gb("demo")
+    assert told.code == 2
+    assert "start on" in told.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

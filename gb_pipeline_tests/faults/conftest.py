@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,9 +20,10 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.bars import stored
+from gb_pipeline_tests.faults.forked import Forked
+from gb_pipeline_tests.faults.ingesting import ingest_when_told
 from gb_pipeline_tests.faults.specimen import Specimen, fresh, settled
 
-DRIVER = Path(__file__).with_name("ingesting.py")
 SYMBOLS = ["BTC-USDT", "ETH-USDT"]
 
 
@@ -35,35 +33,25 @@ class Yard:
 
     folder: Path
     simulation: Simulation
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: list[Forked] = field(default_factory=list)
 
     @property
     def store(self) -> LakeStore:
         """A fresh look at the lake, as another process has it."""
         return LakeStore.at(self.folder / "data")
 
-    def ready(self, symbols: str, start: str, end: str) -> Callable[[], subprocess.Popen[bytes]]:
-        """A process that has imported everything; the returned call lets it begin."""
-        mark = self.folder / f"process-{len(self.started)}"
-        paths = [f"{mark}.ready", f"{mark}.go"]
-        command = [sys.executable, str(DRIVER), str(self.folder), symbols, start, end, *paths]
-        with Path(f"{mark}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+    def ready(self, symbols: list[str], start: str, end: str) -> Callable[[], Forked]:
+        """A process that is about to ingest; the returned call lets it begin."""
+        name = f"process-{len(self.started)}"
+        process = Forked(self.folder / f"{name}.log", ingest_when_told, self.folder, symbols, start, end, name)
         self.started.append(process)
 
-        def begin() -> subprocess.Popen[bytes]:
-            self.wait(lambda: Path(paths[0]).exists(), process)
-            Path(paths[1]).touch()
+        def begin() -> Forked:
+            process.hears("ready")
+            process.connection.send("go")
             return process
 
         return begin
-
-    def wait(self, until: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
-        limit = time.monotonic() + seconds
-        while not until():
-            assert process.poll() is None, f"it ended with {process.returncode}: {self.logs()}"
-            assert time.monotonic() < limit, "it takes too long"
-            time.sleep(0.01)
 
     def logs(self) -> str:
         return "\n".join(path.read_text(encoding="utf-8")[-1500:] for path in sorted(self.folder.glob("*.log")))
@@ -121,6 +109,4 @@ def yard(tmp_path) -> Iterator[Yard]:
             yield made
         finally:
             for process in made.started:
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
+                process.kill()

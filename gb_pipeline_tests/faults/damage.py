@@ -53,13 +53,15 @@ class Case:
     def run(self, *, harmless: bool = False) -> int:
         """Ask it everything; how many questions were refused. `verify` has to name the damage, unless it is harmless.
 
-        Of the questions in SQL, each of which opens a catalog, one is asked that the damage may concern and one that it does not,
-        different ones from case to case.
+        Of the questions in SQL, each of which opens a catalog, one is asked: in turn one that the damage may concern, and one that
+        it does not, different ones from case to case.
         """
         refused, turn = 0, next(_TURNS)
-        concerned, others = ([name for name in BY_SQL if self._may_fail(name) is needed] for needed in (True, False))
-        in_turn = {names[turn % len(names)] for names in (concerned, others) if names}
-        for question, answer in ask(self.root, [*NOT_BY_SQL, *sorted(in_turn)]).items():
+        groups = [[name for name in BY_SQL if self._may_fail(name) is needed] for needed in (True, False)]
+        by_turn = [names for names in groups if names]
+        names = by_turn[turn % len(by_turn)]
+        in_turn = names[turn // len(by_turn) % len(names)]
+        for question, answer in ask(self.root, [*NOT_BY_SQL, in_turn]).items():
             truth = self.specimen.answers[question]
             assert isinstance(truth, pl.DataFrame)
             if isinstance(answer, pl.DataFrame):

@@ -16,9 +16,9 @@ def test_four_processes_with_overlapping_days_store_every_row_once(yard):
         ("2024-01-09", "2024-01-13"),
     ]
 
-    waiting = [yard.ready("BTC-USDT", start, end) for start, end in spans]
+    waiting = [yard.ready(["BTC-USDT"], start, end) for start, end in spans]
     for process in [begin() for begin in waiting]:
-        assert process.wait(180) == 0, yard.logs()
+        assert process.wait() == 0, yard.logs()
 
     bars = yard.bars()
     assert bars.height == 12 * 1440 - 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,38 +15,24 @@ from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.fingerprint import session_fingerprints
-from gb_pipeline_tests.faults.writing_days import SYMBOL, bars, write
+from gb_pipeline_tests.faults.forked import Forked
+from gb_pipeline_tests.faults.writing_days import SYMBOL, bars, write, write_and_say_so
 
 FIRST = date(2024, 1, 1)
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def days(count: int, start: int = 0) -> list[date]:
     return [FIRST + timedelta(days=start + number) for number in range(count)]
 
 
-def start(root: Path, edition: int, chosen: Sequence[date]) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "gb_pipeline_tests.faults.writing_days",
-        str(root),
-        str(edition),
-        *map(str, chosen),
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+def start(root: Path, edition: int, chosen: Sequence[date]) -> Forked:
+    return Forked(root.parent / "writers.log", write_and_say_so, root, edition, chosen)
 
 
-def says(process: subprocess.Popen[str], word: str) -> None:
-    assert process.stdout is not None
-    assert process.stdout.readline().strip() == word
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    says(process, "done")
+def finish(process: Forked) -> None:
+    process.hears("done")
     assert process.wait() == 0
-    assert process.stdout is not None
-    process.stdout.close()
+    process.connection.close()
 
 
 def stored(store: LakeStore) -> pl.DataFrame:
@@ -89,26 +73,21 @@ def test_a_writer_killed_ten_times_at_random_moments_loses_and_doubles_nothing(t
     chance = random.Random(20240101)
     store = LakeStore.at(tmp_path)
     chosen = days(6)
-    write(str(tmp_path), 0, chosen)
+    write(tmp_path, 0, chosen)
     killed = 0
     for edition in range(1, 11):
         process = start(tmp_path, edition, chosen)
-        says(process, "ready")
-        try:
-            # Somewhere in its work: a commit takes some 20 ms, and the whole edition less than a second.
-            process.wait(timeout=chance.uniform(0.02, 0.8))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        assert process.stdout is not None
-        process.stdout.close()
+        process.hears("ready")
+        # Somewhere in its work: a commit takes some 20 ms, and the whole edition less than a second.
+        process.wait(chance.uniform(0.02, 0.8))
+        killed += process.kill() == -signal.SIGKILL
         rows = stored(store)
         assert (rows.height, rows["timestamp"].is_unique().all()) == (6 * 1440, True)
         if edition % 3 == 0:
-            write(str(tmp_path), edition, chosen)
+            write(tmp_path, edition, chosen)
             expect_whole(store, chosen, edition)
     assert killed >= 3, "the kills came too late to mean anything"
-    write(str(tmp_path), 11, chosen)
+    write(tmp_path, 11, chosen)
     expect_whole(store, chosen, 11)
     expect_unbroken_history(store)
 
@@ -116,7 +95,7 @@ def test_a_writer_killed_ten_times_at_random_moments_loses_and_doubles_nothing(t
 def test_eight_processes_write_different_days_of_one_symbol_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path, 1, days(4, start=4 * number)) for number in range(8)]
     for process in processes:
-        says(process, "ready")
+        process.hears("ready")
     for process in processes:
         finish(process)
     expect_whole(LakeStore.at(tmp_path), days(32), 1)
@@ -124,10 +103,10 @@ def test_eight_processes_write_different_days_of_one_symbol_at_once(tmp_path: Pa
 
 def test_four_processes_write_the_same_days_at_once(tmp_path: Path) -> None:
     store = LakeStore.at(tmp_path)
-    write(str(tmp_path), 1, days(3))
+    write(tmp_path, 1, days(3))
     processes = [start(tmp_path, 2, days(3)) for _ in range(4)]
     for process in processes:
-        says(process, "ready")
+        process.hears("ready")
     for process in processes:
         finish(process)
     expect_whole(store, days(3), 2)
@@ -138,9 +117,9 @@ def test_four_processes_write_the_same_days_at_once(tmp_path: Path) -> None:
 
 def test_compaction_and_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     store = LakeStore.at(tmp_path)
-    write(str(tmp_path), 1, days(10))
+    write(tmp_path, 1, days(10))
     process = start(tmp_path, 1, days(10, start=10))
-    says(process, "ready")
+    process.hears("ready")
     compacted = 0
     while process.poll() is None:
         crowded = [item for item in store.compaction_candidates(min_files=2) if item.table == "bars_1m"]

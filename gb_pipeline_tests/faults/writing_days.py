@@ -1,13 +1,15 @@
-"""A process that writes days of one symbol, one commit each: `python -m gb_pipeline_tests.faults.writing_days ROOT EDITION DAY...`.
+"""What a process does that writes days of one symbol, one commit each.
 
-Every edition gives every bar another volume, so that a later edition restates an earlier one. It prints `ready` when it
-begins and `done` at the end; tests kill it in between.
+Every edition gives every bar another volume, so that a later edition restates an earlier one. It says `ready` when it begins and
+`done` at the end; tests kill it in between.
 """
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from datetime import date, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import polars as pl
 
@@ -24,7 +26,7 @@ def bars(day: date, edition: int) -> pl.DataFrame:
     return minutes(f"{day}T00:00").with_columns(pl.format("{}{}", "volume", pl.lit(edition)))
 
 
-def write(root: str, edition: int, days: list[date]) -> None:
+def write(root: Path, edition: int, days: Sequence[date]) -> None:
     """Write every day of the edition."""
     store = LakeStore.at(root)
     for day in days:
@@ -32,8 +34,8 @@ def write(root: str, edition: int, days: list[date]) -> None:
         store.write_bars("sim", SYMBOL, Resolution.MINUTE, window, bars(day, edition))
 
 
-if __name__ == "__main__":
-    root, edition, *texts = sys.argv[1:]
-    print("ready", flush=True)
-    write(root, int(edition), [date.fromisoformat(text) for text in texts])
-    print("done", flush=True)
+def write_and_say_so(connection: Connection, root: Path, edition: int, days: Sequence[date]) -> None:
+    """The same in a process of its own."""
+    connection.send("ready")
+    write(root, edition, days)
+    connection.send("done")

@@ -25,7 +25,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from gb_pipeline.config.bucket import Bucket
@@ -221,7 +221,7 @@ _open = ExitStack()
 def running_store() -> Iterator[Store]:
     """The server while the block runs."""
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    app = _elsewhere() or DomainDispatcherApplication(create_backend_app)
+    app = _elsewhere() or create_backend_app("s3")
     store = Store()
     if os.environ.get("GB_S3_SERVER", "").startswith("http"):
         store.key, store.secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
