@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gb_pipeline.config.datasets import read_datasets
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
 from gb_pipeline.config.places import read_config
@@ -69,6 +68,9 @@ def read_facts(file: Path) -> tuple[SourceFacts, ...]:
     """
     listed = read_config(file).get("sources")
     sources: dict[str, Any] = {str(name): body for name, body in listed.items()} if isinstance(listed, dict) else {}
+    # Pydantic is not imported by who only reads a lake.
+    from gb_pipeline.config.datasets import read_datasets
+
     for dataset in read_datasets(file):
         sources.setdefault(dataset.name, dataset.settings)
     if not sources:

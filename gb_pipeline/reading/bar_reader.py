@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.joins import align
 from gb_pipeline.market.resolution import Resolution
@@ -24,6 +23,8 @@ from gb_pipeline.reading.resampled import resampled_bars
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from gb_pipeline.config.source_facts import SourceFacts
 
 
 class BarReader:
