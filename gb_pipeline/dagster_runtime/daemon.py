@@ -1,7 +1,8 @@
 """`python -m gb_pipeline.dagster_runtime.daemon run OPTIONS...`: Dagster's own daemon, patient with a code server that is gone.
 
 A run that is to be started again is, whenever that is possible again (`retries`); and a backfill whose definitions are not
-loaded at the moment waits for them, where Dagster calls it failed for good. Everything else is Dagster's.
+loaded at the moment waits for them, where Dagster calls it failed for good; and one of which a run left out what cannot be had yet
+ends well. Everything else is Dagster's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 import dagster as dg
 
 from gb_pipeline.dagster_runtime.private_daemon import (
+    BACKFILL_ID_TAG,
+    AssetGraphSubset,
     BackfillDataError,
+    BulkActionStatus,
     DefinitionsChangedError,
     RetryDaemon,
     UnreachableError,
@@ -23,6 +27,7 @@ from gb_pipeline.dagster_runtime.private_daemon import (
     run_daemon,
 )
 from gb_pipeline.dagster_runtime.retries import Retries
+from gb_pipeline.dagster_runtime.runs import LEFT_OUT_TAG
 
 
 async def look_at_backfill(
@@ -40,6 +45,29 @@ async def look_at_backfill(
         # It takes another look at the locations, and one may have gone in between.
         _refuse_missing_definitions(backfill, workspace_process_context)
         raise
+    _end_well(backfill.backfill_id, workspace_process_context, instance)
+
+
+def _end_well(backfill_id: str, context: Workspace[Any], instance: dg.DagsterInstance) -> None:
+    """Call a backfill successful of which every run was, although some left out a day that is not over, or that was deferred.
+
+    Dagster calls partitions failed of which a run said nothing that counts; on the pages of the series they are missing.
+    """
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None or backfill.status is not BulkActionStatus.COMPLETED_FAILED:
+        return
+    runs = instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill_id}))
+    whole = all(run.status is dg.DagsterRunStatus.SUCCESS for run in runs)
+    if not whole or not any(LEFT_OUT_TAG in run.tags for run in runs):
+        return
+    graph = context.create_request_context().asset_graph
+    data = backfill.get_asset_backfill_data(graph).with_failed_and_downstream_subset(
+        AssetGraphSubset.create_empty_subset()
+    )
+    # What was asked for and is not there would be shown as in progress for ever.
+    data = data._replace(requested_subset=data.materialized_subset)
+    backfill = backfill.with_asset_backfill_data(data, dynamic_partitions_store=instance, asset_graph=graph)
+    instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))  # type: ignore[no-untyped-call]
 
 
 def _refuse_missing_definitions(backfill: Any, context: Workspace[Any]) -> None:

@@ -66,6 +66,16 @@ CORRECTIONS = (
         r"""children:\g<make>(\g<link>,{to:"?view=partitions&status=FAILED","""
         r"""children:\g<live>.partitionStats.numFailed+" failed"})}):null""",
     ),
+    Correction(
+        "a long value beside a wide table is as wide as the page, not as the table",
+        re.compile(
+            r"""(?P<cell>\(0,\w+\.jsx\)\("td",\{children:\(0,\w+\.jsxs\)\([\w.]+,\{)(?P<rest>flex:\{direction:"row","""
+            r"""justifyContent:"space-between",alignItems:"center",gap:8\},children:\[\(0,\w+\.jsx\)\([\w.]+,"""
+            r"""\{size:14,family:"mono",children:\(0,\w+\.jsx\)\([\w.]+,\{entry:\w+,expandSmallValues:!0\}\)\}\))"""
+        ),
+        # What is left of the window beside the navigation, the list of days and the names.
+        r"""\g<cell>style:{maxWidth:"max(300px, calc(100vw - 740px))",overflowX:"auto"},\g<rest>""",
+    ),
 )
 
 

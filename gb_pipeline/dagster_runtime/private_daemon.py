@@ -5,6 +5,9 @@ Dagster's daemon takes 0.4 s to import, which no run and no command has to spend
 
 from __future__ import annotations
 
+# What a backfill's failed partitions are kept in.
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+
 # What a backfill says of definitions that lack an asset of its own, on one way ...
 from dagster._core.errors import DagsterAssetBackfillDataLoadError as BackfillDataError
 
@@ -20,8 +23,12 @@ from dagster._core.errors import DagsterUserCodeUnreachableError as UnreachableE
 # One look at a backfill; see `daemon`.
 from dagster._core.execution.asset_backfill import execute_asset_backfill_iteration
 
+# How a backfill ended.
+from dagster._core.execution.backfill import BulkActionStatus
+
+# The backfill that a run belongs to.
 # Which run was started in place of a failed one, and the how-manieth one a run is.
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RETRY_NUMBER_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, RETRY_NUMBER_TAG
 
 # What every daemon is given: its instance, and a look at the code locations as they are now.
 from dagster._core.workspace.context import IWorkspaceProcessContext as Workspace
@@ -40,8 +47,11 @@ from dagster._daemon.cli import main as run_daemon
 
 __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
+    "BACKFILL_ID_TAG",
     "RETRY_NUMBER_TAG",
+    "AssetGraphSubset",
     "BackfillDataError",
+    "BulkActionStatus",
     "DefinitionsChangedError",
     "LocationError",
     "RetryDaemon",

@@ -1,4 +1,4 @@
-"""A failed run that is to be started again is, as soon as that is possible, once; and its backfill goes on meanwhile."""
+"""A failed run that is to be started again is, as soon as that is possible, once; its backfill goes on, and ends as it should."""
 
 # No postponed annotations: Dagster looks at that of `context`.
 import logging
@@ -28,6 +28,7 @@ from gb_pipeline.dagster_runtime.home import prepare_home
 from gb_pipeline.dagster_runtime.private import WILL_RETRY_TAG
 from gb_pipeline.dagster_runtime.private_daemon import AUTO_RETRY_RUN_ID_TAG, RETRY_NUMBER_TAG
 from gb_pipeline.dagster_runtime.retries import Retries
+from gb_pipeline.dagster_runtime.runs import LEFT_OUT_TAG
 
 # Dagster's daemon warns of itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Error loading repository location")
@@ -270,6 +271,38 @@ def test_one_whose_asset_is_gone_is_given_up_after_some_attempts_and_says_why(be
     assert (bench.children(run), bench.tag(run, WILL_RETRY_TAG)) == ([], "false")
     said = [entry.message for entry in bench.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)]
     assert [message for message in said if message.startswith("This run is not started again: ")] == said[-1:]
+
+
+@pytest.fixture
+def done(bench: Bench) -> dg.DagsterRun:
+    """The backfill's run, which has made nothing of its partition and is about to end."""
+    assert bench.look_at_backfill() is BulkActionStatus.REQUESTED
+    [requested] = bench.runs()
+    return requested
+
+
+def end(bench: Bench, run: dg.DagsterRun) -> None:
+    bench.instance.handle_run_event(run.run_id, dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name))
+
+
+def test_a_backfill_of_which_a_run_left_out_what_cannot_be_had_yet_ends_well(bench: Bench, done: dg.DagsterRun) -> None:
+    bench.instance.add_run_tags(done.run_id, {LEFT_OUT_TAG: "one: the session is not over before 21:00Z"})
+    end(bench, done)
+    while bench.look_at_backfill() is BulkActionStatus.REQUESTED:
+        pass
+
+    assert bench.backfill.status is BulkActionStatus.COMPLETED_SUCCESS
+    graph = bench.context.create_request_context().asset_graph
+    [shown] = bench.backfill.get_asset_backfill_data(graph).get_backfill_status_per_asset_key(graph)
+    assert shown.num_targeted_partitions == 1
+    assert set(shown.partitions_counts_by_status.values()) == {0}, "nothing of it is shown as failed"
+
+
+def test_a_backfill_of_which_a_run_made_nothing_for_no_reason_fails(bench: Bench, done: dg.DagsterRun) -> None:
+    end(bench, done)
+    while bench.look_at_backfill() is BulkActionStatus.REQUESTED:
+        pass
+    assert bench.backfill.status is BulkActionStatus.COMPLETED_FAILED
 
 
 def stop(*_: object, **__: object) -> None:

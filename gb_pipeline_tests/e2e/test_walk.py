@@ -96,6 +96,10 @@ async def test_a_backfill_its_red_day_the_reason_and_the_repair(dagster, exchang
             RED, "did not materialize this asset", f"ETH-USDT {RED} is not stored", "20 of 1,440 rows are bad"
         )
         await take(page, "red-day", tmp_path)
+        # All of it can be read, although a table below it is wider than the window.
+        edges = "[...document.querySelectorAll('td span')].filter(one => one.innerText.includes('is not stored'))"
+        edge = await page.evaluate(f"Math.max(...{edges}.map(one => one.getBoundingClientRect().right))")
+        assert 600 < edge <= 1280
         sentence = next(line.strip() for line in why.splitlines() if f"ETH-USDT {RED} is not stored" in line)
         await page.press("View logs", "1 of 10 partitions are not stored", sentence)
         await page.press("Done", within=DIALOG)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from gb_pipeline.dagster_runtime.event_log import KeptEventLog
+from gb_pipeline.dagster_runtime.runs import LEFT_OUT_TAG
 from gb_pipeline.lake import fetches
 from gb_pipeline.orchestration.events.series_events import count_series_rows
 from gb_pipeline.orchestration.resources import LakeResource
@@ -65,7 +66,10 @@ def test_a_day_whose_session_is_not_over_is_left_out_and_its_page_says_when_it_c
     assert (
         seen.asset_observation.description
         == "the session is not over before 2024-01-04 00:00Z; the schedule fetches it then"
+        == seen.asset_observation.metadata["status"].value
     )
+    tags = bench.instance.get_run_by_id(result.run_id).tags
+    assert tags[LEFT_OUT_TAG].startswith("2024-01-03: the session is not over before 2024-01-04 00:00Z")
     assert Lake.open(bench.settings.lake).coverage("sim", "ETH-USDT", "1m").height == 2
 
 

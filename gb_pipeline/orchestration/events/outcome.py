@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from gb_pipeline.dagster_runtime.runs import LEFT_OUT_TAG
 from gb_pipeline.errors import GbError, QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
 from gb_pipeline.lake.report import UNSTORED, SessionReport, SessionStatus, describe_statuses
@@ -250,7 +251,8 @@ def parse_until(text: str) -> datetime:
 
 def tag_deferral(group: str, why: QuotaExhausted) -> dict[str, str]:
     """The tags of a run by which the sensor finds again what it left to the vendor's next day; its page shows them."""
-    return {DEFERRED_TAG: group, UNTIL_TAG: why.until.strftime(UNTIL_FORMAT)}
+    until = why.until.strftime(UNTIL_FORMAT)
+    return {DEFERRED_TAG: group, UNTIL_TAG: until, LEFT_OUT_TAG: f"deferred until {until}"}
 
 
 def describe_deferral(why: QuotaExhausted) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 import dagster as dg
 
 from gb_pipeline.dagster_runtime.event_log import together
+from gb_pipeline.dagster_runtime.runs import LEFT_OUT_TAG
 from gb_pipeline.dagster_runtime.status_cache import keep_status_warm
 from gb_pipeline.errors import QuotaExhausted
 from gb_pipeline.ingest.job import Outcome
@@ -27,6 +28,7 @@ from gb_pipeline.orchestration.events.outcome import (
 from gb_pipeline.orchestration.events.red_days import RedDays
 from gb_pipeline.orchestration.events.series_events import (
     count_series_rows,
+    describe_close,
     describe_open,
     describe_run,
     describe_series,
@@ -80,7 +82,9 @@ class Reporter:
             with together(self._context.instance, self._context.run.run_id):
                 for event in events:
                     self._context.log_event(event)
-            self._context.log.warning(f"not fetched, as the session is not over: {', '.join(still)}")
+            said = f"{', '.join(still)}: {describe_close(self._group, still[-1])}"
+            self._context.log.warning(f"not fetched: {said}")
+            self._context.instance.add_run_tags(self._context.run.run_id, {LEFT_OUT_TAG: said})
         return over
 
     def report(self, job: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -49,11 +50,22 @@ def describe_series(
 
 def describe_open(group: SeriesGroup, series: Iterable[dg.AssetKey], key: str) -> Iterator[dg.AssetObservation]:
     """What is said of a day whose session is not over, for each series."""
-    close = max(group.partitioning.closes(*group.partitioning.sessions(key)).values())
-    sentence = f"the session is not over before {close:%Y-%m-%d %H:%M}Z; the schedule fetches it then"
-    metadata: dict[str, Any] = {"status": "not over", "closes": dg.MetadataValue.timestamp(close)}
+    sentence = describe_close(group, key)
+    # The page of the day shows the metadata, and no description.
+    metadata: dict[str, Any] = {"status": sentence, "closes": dg.MetadataValue.timestamp(_close_of(group, key))}
     for one in sorted(series):
         yield dg.AssetObservation(one, description=sentence, metadata=metadata, partition=key)
+
+
+def describe_close(group: SeriesGroup, key: str) -> str:
+    """Until when a day cannot be stored, and what happens then."""
+    return f"the session is not over before {_close_of(group, key):%Y-%m-%d %H:%M}Z; the schedule fetches it then"
+
+
+def _close_of(group: SeriesGroup, key: str) -> datetime:
+    """When the last bar of a day counts as closed."""
+    closes = group.partitioning.closes(*group.partitioning.sessions(key)).values()
+    return max(closes) + timedelta(seconds=group.source.grace_seconds)
 
 
 def describe_run(
