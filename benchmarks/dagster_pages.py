@@ -23,6 +23,7 @@ from gb_pipeline.orchestration.series_group import SeriesGroup
 Query = tuple[str, dict[str, Any]]
 # The page asks for the status of so many assets in a request, and for two requests of a kind at a time.
 _TOGETHER, _AT_ONCE = 10, 2
+_IN_SIGHT = 20
 _LIVE = ("AssetGraphLiveQuery", "AssetStaleStatusDataQuery", "AssetsFreshnessInfoQuery")
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 _JOB = {**_REPOSITORY, "pipelineName": "__ASSET_JOB"}
@@ -91,13 +92,15 @@ class Look:
              ("AssetDefinitionCollisionQuery", {"assetKeys": self._assets[:1]})],
             1, 1,
         )  # fmt: skip
-        yield from self._twice("a series: partitions", [("PartitionHealthQuery", one)], 1, 1)
-        for name, chosen in (("a series", self._assets[:1]), ("10 series", self._assets[:10]), ("all", self._assets)):
-            yield from self._twice(f"backfill dialog of {name}", _dialog(chosen), 2, 2)
+        for number in (1, 10):
+            yield from self._twice(f"backfill dialog of {number} series", _dialog(self._assets[:number]), 2, 2)
+        # It is there after the first requests; how many partitions of each are missing comes in while it is read.
+        yield from self._twice(f"backfill dialog of {len(self._assets)} series", _dialog(self._assets), None, None)
 
     def statuses(self) -> Iterator[Measurement]:
-        """The status of every series, as rows of the list and nodes of the graph show it, and memory after it."""
-        yield from self._twice(f"status of {len(self._assets)} series", _live(self._assets), 10, 1)
+        """The rows of the list that are in sight, and every series as by scrolling through it; and memory after it."""
+        yield from self._twice(f"asset list, {_IN_SIGHT} rows in sight", _live(self._assets[-_IN_SIGHT:]), 10, 1)
+        yield from self._twice(f"status of {len(self._assets)} series", _live(self._assets), 10, None)
         yield from self._twice("a series: partitions", [("PartitionHealthQuery", {"assetKey": self._assets[-1]})], 1, 1)
         for name, most in _MOST_MB.items():
             used = memory(name)
@@ -107,16 +110,17 @@ class Look:
         """A run's page with the first of its log."""
         names = ("RunRootQuery", "RunAssetChecksQuery", "RunGroupPanelQuery", "RunStepStatsQuery")
         queries: list[Query] = [(name, {"runId": run_id}) for name in names]
-        yield from self._twice("a run", [*queries, ("RunLogsQuery", {"runId": run_id, "limit": 1000})], 2, 2)
+        yield from self._twice("a run", [*queries, ("RunLogsQuery", {"runId": run_id, "limit": 1000})], None, None)
 
-    def _twice(self, name: str, queries: Sequence[Query], *most: float) -> Iterator[Measurement]:
+    def _twice(self, name: str, queries: Sequence[Query], *most: float | None) -> Iterator[Measurement]:
         for which, seconds in zip(("first", "again"), most, strict=True):
             began, before = time.perf_counter(), cpu_of("webserver")
             with ThreadPoolExecutor(_AT_ONCE) as threads:
                 size = sum(threads.map(self._ask, queries))
             wall, cpu = time.perf_counter() - began, cpu_of("webserver") - before
             yield Measurement(
-                f"{name}, {which}{self._when}", wall, "s", f"<= {seconds:g}", wall <= seconds,
+                f"{name}, {which}{self._when}", wall, "s", "" if seconds is None else f"<= {seconds:g}",
+                None if seconds is None else wall <= seconds,
                 f"{cpu:.2f} s of CPU, {len(queries)} requests, {size / 1000:,.0f} kB",
             )  # fmt: skip
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from functools import wraps
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import dagster as dg
+
+from gb_pipeline.dagster_runtime.private import TimeWindowPartitionsSubset
 
 # Of different definitions: a project has one for each source and grain.
 _MOST_DEFINITIONS = 1000
@@ -38,6 +40,7 @@ class KnownWindows:
         self._windows: list[dg.TimeWindow] = []
         self._starts: list[float] = []
         self._ends: list[float] = []
+        self._keys: dict[str, tuple[list[str], dict[str, int]]] = {}
 
     def from_moment(self, moment: float) -> Iterator[dg.TimeWindow]:
         """Those that start at a moment (seconds since 1970) or later, oldest first; there is no last one."""
@@ -57,6 +60,30 @@ class KnownWindows:
         """Whether a window starts at a moment."""
         self._know_starts(moment)
         return self._starts[bisect_left(self._starts, moment)] == moment
+
+    def keys(self, fmt: str, last: dg.TimeWindow, find_keys: Callable[[], Sequence[str]]) -> list[str]:
+        """The keys of all windows up to one, oldest first; `find_keys` is asked where somebody wants more than before."""
+        place = bisect_left(self._starts, last.start.timestamp())
+        known, _ = self._keys.get(fmt, ((), {}))
+        if len(known) <= place:
+            known = list(find_keys())
+            self._keys[fmt] = known, {key: number for number, key in enumerate(known)}
+        return list(known[: place + 1])
+
+    def join(
+        self, fmt: str, keys: Iterable[str], first: datetime, end: datetime
+    ) -> tuple[list[dg.TimeWindow], int] | None:
+        """The windows of some keys within a time, neighbours joined, and how many keys these are; None where a key is not known."""
+        _, place_of = self._keys.get(fmt, ((), {}))
+        try:
+            places = sorted({place_of[key] for key in keys})
+        except KeyError:
+            return None
+        windows = self._windows
+        places = [place for place in places if windows[place].start >= first and windows[place].end <= end]
+        cuts = [number for number, (one, other) in enumerate(pairwise(places), 1) if other > one + 1]
+        runs = [run for run in pairwise([0, *cuts, len(places)]) if run[0] < run[1]]
+        return [dg.TimeWindow(windows[places[a]].start, windows[places[b - 1]].end) for a, b in runs], len(places)
 
     @property
     def start(self) -> float:
@@ -84,6 +111,8 @@ def remember_windows() -> None:
     definition: Any = dg.TimeWindowPartitionsDefinition
     forwards, backwards = definition._iterate_time_windows, definition._reverse_iterate_time_windows
     excluded, valid = definition.is_window_start_excluded, definition.filter_valid_partition_keys
+    keys, subset = definition.get_partition_keys, TimeWindowPartitionsSubset
+    added = subset._add_partitions_to_time_windows
     if hasattr(forwards, "__wrapped__"):
         return
 
@@ -129,6 +158,32 @@ def remember_windows() -> None:
             return partition_keys & set(self.get_partition_keys())
         return set(valid(self, partition_keys))
 
+    @wraps(keys)
+    def get_keys(
+        self: dg.TimeWindowPartitionsDefinition,
+        current_time: datetime | None = None,
+        dynamic_partitions_store: Any = None,
+    ) -> Sequence[str]:
+        if not self.exclusions or current_time is not None:
+            return list(keys(self, current_time, dynamic_partitions_store))
+        last = self.get_last_partition_window()
+        return [] if last is None else find(self).keys(self.fmt, last, lambda: keys(self))
+
+    @wraps(added)
+    def add(
+        self: Any, initial_windows: Sequence[Any], partition_keys: Sequence[str], validate: bool = True
+    ) -> tuple[Sequence[Any], int]:
+        own = self.partitions_def
+        if own.exclusions and validate and not initial_windows and len(partition_keys) >= _MANY_KEYS:
+            first, last = own.get_first_partition_window(), own.get_last_partition_window()
+            if first is not None and last is not None:
+                own.get_partition_keys()
+                if (joined := find(own).join(own.fmt, partition_keys, first.start, last.end)) is not None:
+                    # As the subset keeps them.
+                    return subset(own, joined[1], joined[0]).included_time_windows, joined[1]
+        windows, number = added(self, initial_windows, partition_keys, validate)
+        return windows, number
+
     @wraps(definition.__hash__)
     def hash_of(self: dg.TimeWindowPartitionsDefinition) -> int:
         # Dagster's own writes all that is left out as text, for every look into its caches.
@@ -136,4 +191,5 @@ def remember_windows() -> None:
 
     definition._iterate_time_windows, definition._reverse_iterate_time_windows = iterate, reverse
     definition.is_window_start_excluded, definition.filter_valid_partition_keys = is_excluded, filter_valid
-    definition.__hash__ = hash_of
+    definition.get_partition_keys, definition.__hash__ = get_keys, hash_of
+    subset._add_partitions_to_time_windows = add  # type: ignore[method-assign]

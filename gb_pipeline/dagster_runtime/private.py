@@ -13,6 +13,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as CheckTarget,
 )
 
+# What Dagster keeps of an asset's days: ranges. Joined key by key they take longer than everything else; see `known_windows`.
+from dagster._core.definitions.partitions.subset.time_window import TimeWindowPartitionsSubset
+
 # The type of what `dagster.define_asset_job` returns, which has no public name; for annotations alone.
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
@@ -85,6 +88,7 @@ __all__ = [
     "SqlEventLogStorage",
     "SqliteEventLogStorage",
     "StepMaterializationData",
+    "TimeWindowPartitionsSubset",
     "WorkerStatus",
     "create_engine",
     "get_and_update_asset_status_cache_value",
