@@ -1,7 +1,7 @@
 """This module fills Dagster's own cache with what its pages show of an asset's partitions, before anybody looks.
 
-With days that are left out of a definition, Dagster validates key by key what it has not seen yet: a millisecond for each, two
-seconds for ten years of one series, on the first page that shows it.
+What Dagster has kept of an asset counts as long as its definition stays the same. After that the first page that shows it reads all
+of its days anew: a hundredth of a second for each asset, which are seconds for hundreds of them.
 """
 
 from __future__ import annotations

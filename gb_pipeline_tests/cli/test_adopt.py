@@ -37,6 +37,23 @@ def test_a_new_instance_adopts_the_lake_and_hears_of_every_fetch(gb: Gb, project
     assert materialized(project, "BTC-USDT") == {*stored, "2024-01-08"}
 
 
+def test_what_the_pages_show_is_worked_out_before_anybody_looks(gb: Gb, project: Path) -> None:
+    """As after an upgrade, or a new holiday: what Dagster has kept of a series is of another definition."""
+    gb("fetch", "sim", "BTC-USDT", *DAYS, "-c", project)
+    gb("adopt", "-c", project)
+    key = dg.AssetKey(["sim", "bars_1m", "BTC-USDT"])
+    with dg.DagsterInstance.from_config(str(project / ".dagster")) as instance:
+        known = instance.get_asset_records([key])[0].asset_entry.cached_status
+        instance.wipe_asset_cached_status([key])
+        assert instance.get_asset_records([key])[0].asset_entry.cached_status is None
+
+    assert "nothing to do" in gb("adopt", "-c", project).err
+
+    with dg.DagsterInstance.from_config(str(project / ".dagster")) as instance:
+        assert known is not None
+        assert instance.get_asset_records([key])[0].asset_entry.cached_status == known
+
+
 def test_bars_are_stored_also_when_dagster_cannot_be_told(
     gb: Gb, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
