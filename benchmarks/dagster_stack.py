@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +18,12 @@ from gb_pipeline_tests.postgres import find_programs, serve
 SOURCE, RESOLUTION = "many", "1d"
 DATABASES = ("SQLite", "PostgreSQL")
 # What a process's command holds. Those that do the work: the page is another matter.
-_COMMANDS = {"code server": "code-server", "daemon": "dagster-daemon", "webserver": "webserver", "database": "postgres"}
+_COMMANDS = {
+    "code server": "code-server",
+    "daemon": "dagster_runtime.daemon",
+    "webserver": "webserver",
+    "database": "postgres",
+}
 _WORKING = ("code server", "daemon", "database")
 
 
@@ -81,23 +85,14 @@ def cpu_seconds() -> float:
 
 def cpu_of(name: str) -> float:
     """Processor time of one process, with that of those that it started: `daemon`, `webserver` or `code server`."""
-    return _cpu_of(_find_process(name))
+    return _cpu_of(_find_processes()[name])
 
 
 def memory(name: str) -> float:
     """MB of a process: `daemon`, `webserver` or `code server`."""
-    status = Path(f"/proc/{_find_process(name)}/status").read_text(encoding="ascii")
+    status = Path(f"/proc/{_find_processes()[name]}/status").read_text(encoding="ascii")
     [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
-
-
-def _find_process(name: str) -> int:
-    # While other children end, the kernel's list of them may lack one.
-    for _ in range(100):
-        if (found := _find_processes().get(name)) is not None:
-            return found
-        time.sleep(0.05)
-    raise ProcessLookupError(f"no {name} runs")
 
 
 def _find_processes() -> dict[str, int]:

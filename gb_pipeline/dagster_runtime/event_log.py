@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Of waiting for others who write; as Dagster's own connections.
 _PATIENCE_SECONDS = 60
+# All requests of the pages wait meanwhile.
+_PATIENCE_OF_PAGES_MS = 20
 # Files of runs that stay open; the index does for good.
 _OPEN_RUNS = 8
 # Dagster's processes write what they announce of a run, an event for each of its assets and days, in transactions of so many
@@ -66,6 +68,7 @@ class KeptEventLog(SqliteEventLogStorage):
         self._active: dict[str, Connection] = {}
         self._facts: dict[str, bool] = {}
         self._process = os.getpid()
+        self._looking = threading.local()
         # Whoever opens an instance, a process of Dagster's or one of ours, comes by here.
         remember_windows()
         super().__init__(base_dir, inst_data)
@@ -88,6 +91,31 @@ class KeptEventLog(SqliteEventLogStorage):
         with self.together(events[0].run_id):
             for event in events:
                 self.store_event(event)
+
+    def get_asset_status_cache_values(self, partitions_defs_by_key: Any, context: Any) -> Sequence[Any]:
+        """What a page shows of partitions; it does not wait for runs that write in order to keep what it worked out."""
+        self._looking.pages = True
+        try:
+            return super().get_asset_status_cache_values(partitions_defs_by_key, context)
+        finally:
+            self._looking.pages = False
+
+    def update_asset_cached_status_data(self, asset_key: dg.AssetKey, cache_values: Any) -> None:
+        """Keep it for the next look; a page that finds others writing leaves that to the next one."""
+        from sqlalchemy.exc import OperationalError
+
+        if not getattr(self._looking, "pages", False):
+            super().update_asset_cached_status_data(asset_key, cache_values)
+            return
+        with self._connect(INDEX_SHARD_NAME) as connection:
+            connection.exec_driver_sql(f"pragma busy_timeout={_PATIENCE_OF_PAGES_MS}")
+            try:
+                super().update_asset_cached_status_data(asset_key, cache_values)
+            except OperationalError as error:
+                if "locked" not in str(error.orig):
+                    raise
+            finally:
+                connection.exec_driver_sql(f"pragma busy_timeout={_PATIENCE_SECONDS * 1000}")
 
     def has_table(self, table_name: str) -> bool:
         """A table that there is stays."""

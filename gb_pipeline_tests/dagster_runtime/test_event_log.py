@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.loader import LoadingContextForTest
 from sqlalchemy import Engine, event
 
 from gb_pipeline.dagster_runtime.event_log import BATCH_ENVIRONMENT, together
+from gb_pipeline.dagster_runtime.opening import open_home
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 SERIES = [f"S{number:02d}" for number in range(20)]
@@ -86,3 +90,22 @@ def test_nobody_overtakes_a_transaction_of_asset_events(instance) -> None:
         KEY, dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     assert numbers["first"] < numbers["second"]
+
+
+def test_a_page_shows_partitions_while_a_run_writes(prepare: Callable[[str], Path]) -> None:
+    """It would wait for a minute to keep what it shows, and every other request with it."""
+    home = prepare("sqlite")
+    with open_home(home) as instance:
+        report(instance, "2024-01-03")
+        log = instance.event_log_storage
+        index = home / "history" / "runs" / "index.db"
+        with closing(sqlite3.connect(index, isolation_level=None)) as run:
+            run.execute("begin immediate")
+            [value] = log.get_asset_status_cache_values([(KEY, DAYS)], LoadingContextForTest(instance))
+            run.execute("rollback")
+        assert value is not None
+        assert set(value.deserialize_materialized_partition_subsets(DAYS).get_partition_keys()) == {"2024-01-03"}
+        assert instance.get_asset_records([KEY])[0].asset_entry.cached_status is None
+
+        [again] = log.get_asset_status_cache_values([(KEY, DAYS)], LoadingContextForTest(instance))
+        assert again == value == instance.get_asset_records([KEY])[0].asset_entry.cached_status
