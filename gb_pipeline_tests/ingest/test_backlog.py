@@ -32,23 +32,6 @@ def exchange() -> Iterator[Simulation]:
         yield running
 
 
-@pytest.fixture
-def sim(exchange: Simulation) -> Simulation:
-    exchange.reset()
-    exchange.set_now(NOW)
-    return exchange
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock(NOW)
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: SetClock) -> LakeStore:
-    return LakeStore.at(tmp_path, clock=clock)
-
-
 def source(sim: Simulation, **own: Any) -> SourceSettings:
     body = {
         "name": "sim", "provider": "ccxt", "options": {"exchange": "binance", "base_url": sim.url}, "asset_class": "crypto",
