@@ -32,6 +32,7 @@ ASK_FOR_THE_TIME = {
     "dagster_runtime/supervision.py": "runs are news from its start on",
     "dagster_runtime/runs.py": "whether the clock was set back since the last look",
     "dagster_runtime/retries.py": "which runs failed lately",
+    "dagster_runtime/daemon.py": "which runs have only just failed",
     "dagster_runtime/home.py": "since when somebody runs Dagster here",
     "orchestration/alerts/sensor.py": "a sensor's tick happens now; Dagster gives it no moment",
     "orchestration/build.py": "how many partitions there are today, for a warning",

@@ -8,11 +8,13 @@ ends well. Everything else is Dagster's.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
+from gb_pipeline.dagster_runtime.private import WILL_RETRY_TAG
 from gb_pipeline.dagster_runtime.private_daemon import (
     BACKFILL_ID_TAG,
     AssetGraphSubset,
@@ -25,9 +27,12 @@ from gb_pipeline.dagster_runtime.private_daemon import (
     backfills,
     execute_asset_backfill_iteration,
     run_daemon,
+    should_retry,
 )
 from gb_pipeline.dagster_runtime.retries import Retries
 from gb_pipeline.dagster_runtime.runs import LEFT_OUT_TAG
+
+_MOMENT = 10.0
 
 
 async def look_at_backfill(
@@ -36,9 +41,10 @@ async def look_at_backfill(
     """Dagster's look at a backfill of assets; there is none while one of them is in a code location that is not loaded.
 
     Raises:
-        UnreachableError: that is so. Dagster looks again half a minute later.
+        UnreachableError: that is so, or a run has only just failed. Dagster looks again half a minute later.
     """
     _refuse_missing_definitions(backfill, workspace_process_context)
+    _decide_failed_runs(backfill, instance)
     try:
         await execute_asset_backfill_iteration(backfill, logger, workspace_process_context, instance)
     except (BackfillDataError, DefinitionsChangedError):
@@ -75,6 +81,20 @@ def _refuse_missing_definitions(backfill: Any, context: Workspace[Any]) -> None:
     errors = workspace.code_location_errors()
     if errors and not all(workspace.asset_graph.has(key) for key in backfill.asset_selection or ()):
         raise UnreachableError(errors[0].message)
+
+
+def _decide_failed_runs(backfill: Any, instance: dg.DagsterInstance) -> None:
+    """Say of each failed run whether it is started again: where nobody could, Dagster would take the backfill as over."""
+    if not instance.run_retries_enabled:
+        return
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={BACKFILL_ID_TAG: backfill.backfill_id})
+    for record in instance.get_run_records(failed):
+        if WILL_RETRY_TAG in record.dagster_run.tags:
+            continue
+        # Who says that a run failed says why, and whether it is started again, a moment later.
+        if 0 <= time.time() - record.update_timestamp.timestamp() < _MOMENT:
+            raise UnreachableError("a run has just failed, and it is not known yet whether it is started again")
+        should_retry(record.dagster_run, instance)
 
 
 def correct_daemon() -> Retries:

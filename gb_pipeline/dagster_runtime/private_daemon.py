@@ -26,8 +26,7 @@ from dagster._core.execution.asset_backfill import execute_asset_backfill_iterat
 # How a backfill ended.
 from dagster._core.execution.backfill import BulkActionStatus
 
-# The backfill that a run belongs to.
-# Which run was started in place of a failed one, and the how-manieth one a run is.
+# Which run was started in place of a failed one, which backfill a run is of, and the how-manieth one it is.
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_ID_TAG, RETRY_NUMBER_TAG
 
 # What every daemon is given: its instance, and a look at the code locations as they are now.

@@ -223,6 +223,20 @@ def test_a_failure_that_nobody_tagged_is_found_at_the_second_look(bench: Bench, 
     assert len(bench.children(run)) == 1
 
 
+def test_a_backfill_does_not_end_before_it_is_said_of_each_failure_whether_it_is_repeated(
+    bench: Bench, run: dg.DagsterRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk is full: the run is known to have failed, and the tag could not be written."""
+    untag(bench, run, WILL_RETRY_TAG)
+    assert bench.look_at_backfill() is BulkActionStatus.REQUESTED
+    assert bench.tag(run, WILL_RETRY_TAG) is None, "it has only just failed"
+    monkeypatch.setattr(daemon, "_MOMENT", 0.0)
+    assert bench.look_at_backfill() is BulkActionStatus.REQUESTED
+    assert bench.tag(run, WILL_RETRY_TAG) == "true"
+    bench.look()
+    assert len(bench.children(run)) == 1
+
+
 def test_a_failed_step_is_not_repeated(bench: Bench, run: dg.DagsterRun) -> None:
     bench.look()
     [child] = bench.children(run)
