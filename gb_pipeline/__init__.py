@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from gb_pipeline.orchestration.resources import LakeResource
     from gb_pipeline.orchestration.series_group import SeriesGroup
     from gb_pipeline.portal.clock import SimulationClock
+    from gb_pipeline.portal.data_manager import Bar, DataManager
     from gb_pipeline.portal.portal import DataPortal
     from gb_pipeline.quality.gaps import GapReason
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
@@ -68,12 +69,14 @@ __all__ = [
     "Adjustment",
     "Alignment",
     "AssetClass",
+    "Bar",
     "BarRules",
     "Calendar",
     "CompactionRefused",
     "ConfigError",
     "DamagedFile",
     "DamagedLog",
+    "DataManager",
     "DataPortal",
     "GapInWindow",
     "GapPolicy",
@@ -127,10 +130,12 @@ _HOMES = {
     "Adjustment": "market.schema",
     "Alignment": "quality.rules",
     "AssetClass": "market.symbol",
+    "Bar": "portal.data_manager",
     "BarRules": "quality.rules",
     "Calendar": "market.calendar",
     "DamagedFile": "storage.parquet",
     "DamagedLog": "storage.log",
+    "DataManager": "portal.data_manager",
     "DataPortal": "portal.portal",
     "GapPolicy": "quality.rules",
     "GapReason": "quality.gaps",

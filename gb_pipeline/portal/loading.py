@@ -163,5 +163,10 @@ class BarLoader:
 
 def known_until(lake: Lake, resolution: Resolution) -> datetime:
     """The moment of the newest commit: what is read as of it never changes."""
+    return newest_moment(lake.store.tables, answering_tables(resolution))
+
+
+def answering_tables(resolution: Resolution) -> list[str]:
+    """The names of the tables that answers about bars are made of."""
     names = [bars_dataset(resolution, precision).name for precision in Precision]
-    return newest_moment(lake.store.tables, [*names, SESSIONS.name, CORPORATE_ACTIONS.name, FETCHES.name])
+    return [*names, SESSIONS.name, CORPORATE_ACTIONS.name, FETCHES.name]
