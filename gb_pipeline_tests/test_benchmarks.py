@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmarks import planning
 from benchmarks.__main__ import main
 from benchmarks.peers import batch
 from benchmarks.peers.answers import expected, judge_answer
@@ -27,6 +28,7 @@ from benchmarks.peers.race import Race, Taken
 from benchmarks.peers.reads import READS, ReadScale
 from benchmarks.peers.truth import daily, minutes
 from benchmarks.peers.works import LARGE, WORKS, Scale, chosen
+from gb_pipeline.storage.file_index import WORTH_AN_INDEX
 
 HERE = Path(sys.executable)
 READ_A_LITTLE = ReadScale(symbols=2, days=9, weeks=3, listed=3, years=1, session_years=1, fragments=3, repeats=2)
@@ -128,6 +130,12 @@ def test_a_contender_that_keeps_whole_volumes_is_told_apart_and_may_not_change_p
         judge("someone", answer(whole), truth, "exact")
     with pytest.raises(WrongAnswer):
         judge("someone", answer(whole.with_columns(pl.col("close") + 10**6)), truth, "whole volumes")
+
+
+def test_planning_is_measured_with_and_without_the_index() -> None:
+    taken = list(planning.measure(files=2 * WORTH_AN_INDEX))
+    assert [item.unit for item in taken] == ["ms", "ms"]
+    assert all(item.value > 0 for item in taken)
 
 
 def test_a_contender_that_stored_something_else_stops_the_race(tmp_path: Path) -> None:

@@ -25,12 +25,13 @@ from gb_pipeline.market.repeated import repeated
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT
+from gb_pipeline.storage.evolution import first_actions
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.log import decode_entry, encode_entry, entry_name
 from gb_pipeline.storage.pieces import Piece, cut_into_pieces, single_piece
 from gb_pipeline.storage.snapshot import CLOCK, Snapshot
-from gb_pipeline.storage.table import Table, first_actions
+from gb_pipeline.storage.table import Table
 from gb_pipeline.storage.workers import leaf_pool
 
 # A write gives up after others were faster this often; the lock of a local lake prevents it.

@@ -1,4 +1,4 @@
-"""This module lets a table have columns that were declared after it was made, without rewriting a file.
+"""This module says what a table's log tells of its schema, and lets it have columns that were declared after it was made.
 
 Files that are older than a column read as null there. The next commit names the column in the log, so that other engines see it.
 """
@@ -6,6 +6,7 @@ Files that are older than a column read as null there. The next commit names the
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,3 +87,20 @@ def lacks_columns(dataset: Dataset, metadata: Mapping[str, Any]) -> bool:
 
 def _columns(names: list[str]) -> str:
     return f"column{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def first_actions(dataset: Dataset) -> list[dict[str, Any]]:
+    """What the first entry of a table says before anything else: the protocol, its schema and partitions."""
+    metadata: Mapping[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "name": dataset.name,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": schema_text(dataset),
+        "partitionColumns": list(dataset.partitions),
+        # Entries are kept until `gb vacuum` removes them: a checkpoint that is damaged is made again from them.
+        "configuration": {
+            "delta.dataSkippingStatsColumns": ",".join(dataset.indexed),
+            "delta.enableExpiredLogCleanup": "false",
+        },
+    }
+    return [{"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, {"metaData": metadata}]

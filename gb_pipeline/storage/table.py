@@ -8,9 +8,8 @@ lake, and a table that lacks an entry that its mirror has is refused until it is
 from __future__ import annotations
 
 import threading
-import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +18,8 @@ from gb_pipeline.storage import snapshot
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.checkpoints import Checkpoints
 from gb_pipeline.storage.dataset import Dataset, Datasets
-from gb_pipeline.storage.evolution import evolved_metadata, schema_text
+from gb_pipeline.storage.evolution import evolved_metadata
+from gb_pipeline.storage.file_index import FileIndex, Indexed
 from gb_pipeline.storage.log import (
     CHECKPOINT_EVERY,
     Entry,
@@ -52,6 +52,8 @@ class Table:
         # What was found of a schema in the log: what the next commit has to say of it.
         self._evolved: tuple[str, dict[str, Any] | None] = "", None
         self.checkpoints = Checkpoints(storage, dataset)
+        self._index = FileIndex(storage, dataset)
+        self._index_counts = True
 
     @property
     def name(self) -> str:
@@ -79,9 +81,43 @@ class Table:
         if self._newest.version < 0 and not (self.storage.is_readable and self.storage.has_table(self.name)):
             return
         self._refuse_moved()
-        if self._newest.version < 0 and (seal := self.checkpoints.seal()) is not None:
+        if self._newest.version < 0:
+            self._open()
+        self._read_on()
+        self._refuse_backwards()
+
+    def _open(self) -> None:
+        """Start from the newest version that is known without reading the log from its beginning."""
+        seal = self.checkpoints.seal()
+        indexed = self._index.read() if self._index_counts else None
+        if indexed is not None and self._is_of_this_log(indexed):
+            self._newest = indexed.snapshot
+            self._read_on()
+            if seal is None or seal.version <= self._newest.version:
+                if self._newest.version - indexed.snapshot.version >= CHECKPOINT_EVERY:
+                    self._keep_index()
+                return
+            # An entry after it is lost, and the checkpoint is of a later one.
+            self.forget()
+        if seal is not None:
             # What delta-rs notes beside a checkpoint is for other programs.
             self._newest = self.checkpoints.read(seal)
+        self._read_on()
+        self._keep_index()
+
+    def _is_of_this_log(self, indexed: Indexed) -> bool:
+        data = self._read(entry_name(self.name, indexed.snapshot.version))
+        return data is not None and zlib.crc32(data) == indexed.entry
+
+    def _keep_index(self) -> None:
+        """Keep an index of the newest version, if its entry is known and the table has many files."""
+        if not self._index.is_worth_it(self._newest):
+            return
+        entry = self._recent.get(self._newest.version) or self.entry(self._newest.version)
+        if entry is not None:
+            self._index.write(Indexed(self._newest, entry.digest))
+
+    def _read_on(self) -> None:
         entries: list[Entry] = []
         try:
             while (entry := self.entry(self._newest.version + 1 + len(entries))) is not None:
@@ -89,7 +125,6 @@ class Table:
         finally:
             # Those before a damaged one count.
             self._apply(entries)
-        self._refuse_backwards()
 
     def accept(self, entry: Entry, data: bytes) -> None:
         """Take over an entry that this process has just written, mirror it, and checkpoint when it is time.
@@ -158,8 +193,9 @@ class Table:
         return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
 
     def forget(self) -> None:
-        """Open the log anew the next time, after a repair."""
+        """Open the log anew the next time, after a repair, without its index."""
         with self._guard:
+            self._index_counts = False
             self._newest, self._compared = snapshot.empty_snapshot(self.dataset), False
             self._recent.clear()
 
@@ -174,6 +210,7 @@ class Table:
         if not self.checkpoints.write(self._newest):
             return
         self._sealed = version
+        self._keep_index()
         for older in self.mirrored_versions():
             if older < version - CHECKPOINT_EVERY:
                 self.files.delete(self._mirror_name(older))
@@ -358,20 +395,3 @@ class _View(Tables):
         if name not in self._seen:
             self._seen[name] = super().newest(name)
         return self._seen[name]
-
-
-def first_actions(dataset: Dataset) -> list[dict[str, Any]]:
-    """What the first entry of a table says before anything else: the protocol, its schema and partitions."""
-    metadata: Mapping[str, Any] = {
-        "id": str(uuid.uuid4()),
-        "name": dataset.name,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": schema_text(dataset),
-        "partitionColumns": list(dataset.partitions),
-        # Entries are kept until `gb vacuum` removes them: a checkpoint that is damaged is made again from them.
-        "configuration": {
-            "delta.dataSkippingStatsColumns": ",".join(dataset.indexed),
-            "delta.enableExpiredLogCleanup": "false",
-        },
-    }
-    return [{"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, {"metaData": metadata}]
