@@ -21,6 +21,7 @@ from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage import append, reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock
+from gb_pipeline.storage.decoding import Between
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.reading import valid_at
 from gb_pipeline.storage.snapshot import CLOCK
@@ -59,7 +60,7 @@ def _files(
     resolution: Resolution | None,
     symbols: Sequence[str] | None,
     between: tuple[date, date] | None,
-) -> tuple[pl.DataFrame, reading.Between | None]:
+) -> tuple[pl.DataFrame, Between | None]:
     """The files that may hold such rows, and the range of sessions as a reader takes it."""
     filters = (("source", source), ("resolution", resolution and resolution.value))
     files = tables.newest(SESSIONS.name).select(

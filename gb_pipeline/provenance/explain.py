@@ -35,6 +35,7 @@ from gb_pipeline.providers.registry import build_provider
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import parquet, reading
 from gb_pipeline.storage.dataset import Dataset
+from gb_pipeline.storage.decoding import damaged_file
 from gb_pipeline.storage.files import Files
 from gb_pipeline.storage.raw_responses import RawBody, RawStore
 from gb_pipeline.storage.reading import FILE
@@ -246,7 +247,7 @@ class _Explaining:
         try:
             group = _row_group(storage.files, f"{storage.table_name(table)}/{path}", size, self.symbol, bar)
         except parquet.Unreadable as error:
-            raise reading.damaged_file(version.dataset, version.file, error.reason) from None
+            raise damaged_file(version.dataset, version.file, error.reason) from None
         return Place(table, f"{storage.table(table)}/{path}", group)
 
     def _session(self, when: datetime) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import KNOWN_AT, SUPERSEDED_AT, Dataset
+from gb_pipeline.storage.decoding import Between
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class StoredRows:
         return rows if rows.columns == list(columns) else rows.select(columns)
 
     @property
-    def _between(self) -> reading.Between:
+    def _between(self) -> Between:
         return "timestamp", self.window.start, self.window.end
 
     @property

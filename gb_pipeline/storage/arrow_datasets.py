@@ -17,7 +17,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import Dataset
-from gb_pipeline.storage.reading import damaged_file
+from gb_pipeline.storage.decoding import damaged_file
 
 
 class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """This module reads rows out of chosen data files, at once or lazily, and verifies every byte that it decodes.
 
-Columns and time ranges are pushed down. Files are chosen in `snapshot` and opened in `parquet`.
+Columns and time ranges are pushed down. Files are chosen in `snapshot` and decoded in `decoding`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import polars as pl
 import pyarrow as pa
 
 from gb_pipeline.market.moments import instant_literal, microseconds
-from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
-from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD, SUPERSEDED_AT, Dataset
+from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset
+from gb_pipeline.storage.decoding import Between, decode, decode_together
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.workers import THREADS, leaf_pool
 
 FILE, ROW = "file", "row"
 # So many files of at most so many bytes in the mean are decoded together, at most so many at once.
 _MANY, _SMALL_MEAN, _AT_ONCE = 4, 64 << 10, 64
-
-Between = tuple[str, Any, Any]
 
 
 def read(
@@ -174,33 +172,16 @@ def valid_at(moment: datetime, *, history: bool) -> pl.Expr:
     return is_known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > literal))
 
 
-def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:
-    """The error for a file that is not what was written: which series and which time it holds."""
-    source, symbol = row.get("source"), row.get("symbol")
-    details = [str(row[name]) for name in dataset.partition_by if row.get(name) is not None]
-    for name in dataset.statistics:
-        low, high = row.get(f"min.{name}"), row.get(f"max.{name}")
-        if low is not None:
-            details.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
-    if row.get(PERIOD) is not None:
-        details.append(f"period {row[PERIOD]}")
-    series = f"{source}:{symbol}" if source and symbol else str(source or "")
-    contents = ", ".join([*details, f"{row.get('rows')} rows"])
-    return parquet.DamagedFile(
-        dataset.name, str(row["path"]), contents, reason, series=series, superseded=row.get(IS_CURRENT) is False
-    )
-
-
 def _read_files(
     storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str], ranges: list[Between | None]
 ) -> tuple[pl.DataFrame, list[int]]:
     """Columns of some files, one after the other, and how many rows each has; ranges are only used to read less."""
-    read_one = partial(_read_file, storage, dataset, names, threads=len(rows) == 1)
+    read_one = partial(decode, storage, dataset, names, threads=len(rows) == 1)
     together = bool(names) and len(rows) >= _MANY and sum(row["size"] for row in rows) <= len(rows) * _SMALL_MEAN
     frames, heights = [], list[int]()
     for start in range(0, len(rows), _AT_ONCE):
         batch = slice(start, start + _AT_ONCE)
-        frame = _read_together(storage, dataset, rows[batch], names) if together else None
+        frame = decode_together(storage, dataset, rows[batch], names) if together else None
         if frame is not None:
             heights += [row["rows"] for row in rows[batch]]
         else:
@@ -218,68 +199,3 @@ def _to_frame(tables: list[pa.Table], names: list[str]) -> pl.DataFrame:
     frame = pl.from_arrow(tables[0] if len(tables) == 1 else pa.concat_tables(tables), rechunk=False)
     assert isinstance(frame, pl.DataFrame), "a table becomes a frame"
     return frame
-
-
-def _read_together(
-    storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str]
-) -> pl.DataFrame | None:
-    """Columns of several small files, decoded in one go, which takes half of what each by itself does.
-
-    Returns:
-        None where a file is large or anything is wrong: then each is read by itself, and the wrong one is named.
-    """
-    if any(row["size"] > parquet.SMALL for row in rows):
-        return None
-    folder = storage.table_name(dataset.name)
-    sources = [(f"{folder}/{row['path']}", row["size"]) for row in rows]
-
-    def read_bytes(stretch: list[tuple[str, int]]) -> list[bytes | None]:
-        return [parquet.bytes_if_intact(storage.files, *source) for source in stretch]
-
-    # A task for each small file takes longer than reading it.
-    length = -(-len(sources) // THREADS)
-    stretches = [sources[start : start + length] for start in range(0, len(sources), length)]
-    run = map if len(stretches) == 1 else leaf_pool().map
-    intact = [content for contents in run(read_bytes, stretches) for content in contents if content is not None]
-    if len(intact) < len(rows):
-        return None
-    try:
-        frame = pl.read_parquet(intact, columns=names, hive_partitioning=False, glob=False)
-    except (pl.exceptions.PolarsError, OSError):
-        return None
-    return frame if frame.height == sum(row["rows"] for row in rows) else None
-
-
-def _read_file(
-    storage: Storage,
-    dataset: Dataset,
-    names: list[str],
-    row: Mapping[str, Any],
-    needed_range: Between | None,
-    *,
-    threads: bool = False,
-) -> pa.Table:
-    name = f"{storage.table_name(dataset.name)}/{row['path']}"
-    try:
-        table = parquet.read_columns(storage.files, name, row["size"], names, between=needed_range, threads=threads)
-        if not names:
-            # Nothing but partition columns is wanted: the log counts the rows.
-            table = pa.table({"_": pa.nulls(row["rows"])})
-        if needed_range is None and table.num_rows != row["rows"]:
-            raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {row['rows']:,}")
-        if names and table.column_names != names:
-            table = _complete_columns(dataset, table, names)
-    except parquet.Unreadable as error:
-        raise damaged_file(dataset, row, error.reason) from None
-    return table
-
-
-def _complete_columns(dataset: Dataset, table: pa.Table, names: list[str]) -> pa.Table:
-    """The columns in their order; what a release before this one did not write yet is null."""
-    for name in names:
-        if name not in table.column_names:
-            field = dataset.file_schema.field(name)
-            if not field.nullable:
-                raise parquet.Unreadable(f"it has no column {name}")
-            table = table.append_column(field.remove_metadata(), pa.nulls(table.num_rows, field.type))
-    return table.select(names)

@@ -16,8 +16,8 @@ import pyarrow as pa
 from gb_pipeline.errors import LakeError
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import COPY_MARK
+from gb_pipeline.storage.decoding import damaged_file
 from gb_pipeline.storage.log import Seal, decode_entry, decode_seal, entry_name, pointer_name
-from gb_pipeline.storage.reading import damaged_file
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Table
 

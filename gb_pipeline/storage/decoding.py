@@ -1,0 +1,115 @@
+"""This module turns files of a table into columns: one file into an Arrow table, or many small ones into a frame at once.
+
+Every byte that is decoded is verified. Which files and columns are wanted is known to `reading`, how a file is built to `parquet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from gb_pipeline.storage import parquet
+from gb_pipeline.storage.address import Storage
+from gb_pipeline.storage.dataset import IS_CURRENT, PERIOD, Dataset
+from gb_pipeline.storage.workers import THREADS, leaf_pool
+
+Between = tuple[str, Any, Any]
+
+
+def decode(
+    storage: Storage,
+    dataset: Dataset,
+    names: list[str],
+    row: Mapping[str, Any],
+    needed_range: Between | None,
+    *,
+    threads: bool = False,
+) -> pa.Table:
+    """Columns of one file, of its row groups that may hold a range, as an Arrow table: every byte of it verified.
+
+    All rows that are read of a table come through here, or through `decode_together`. What they return depends on nothing but the
+    file, whose name no other one ever has (`row["path"]`), the columns and the range, so it may be kept under these.
+
+    Args:
+        names: stored columns; none for the rows alone.
+        row: of `Snapshot.files`.
+        needed_range: a column and its half-open range, where rows outside of it need not be read; they are not filtered.
+        threads: decode columns side by side.
+
+    Raises:
+        DamagedFile: it is missing or not what was written.
+    """
+    name = f"{storage.table_name(dataset.name)}/{row['path']}"
+    try:
+        table = parquet.read_columns(storage.files, name, row["size"], names, between=needed_range, threads=threads)
+        if not names:
+            # Nothing but partition columns is wanted: the log counts the rows.
+            table = pa.table({"_": pa.nulls(row["rows"])})
+        if needed_range is None and table.num_rows != row["rows"]:
+            raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {row['rows']:,}")
+        if names and table.column_names != names:
+            table = _complete_columns(dataset, table, names)
+    except parquet.Unreadable as error:
+        raise damaged_file(dataset, row, error.reason) from None
+    return table
+
+
+def _complete_columns(dataset: Dataset, table: pa.Table, names: list[str]) -> pa.Table:
+    """The columns in their order; what a release before this one did not write yet is null."""
+    for name in names:
+        if name not in table.column_names:
+            field = dataset.file_schema.field(name)
+            if not field.nullable:
+                raise parquet.Unreadable(f"it has no column {name}")
+            table = table.append_column(field.remove_metadata(), pa.nulls(table.num_rows, field.type))
+    return table.select(names)
+
+
+def decode_together(
+    storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str]
+) -> pl.DataFrame | None:
+    """Columns of several small files, decoded in one go, which takes half of what each by itself does.
+
+    Returns:
+        None where a file is large or anything is wrong: then each is read by itself, and the wrong one is named.
+    """
+    if any(row["size"] > parquet.SMALL for row in rows):
+        return None
+    folder = storage.table_name(dataset.name)
+    sources = [(f"{folder}/{row['path']}", row["size"]) for row in rows]
+
+    def read_bytes(stretch: list[tuple[str, int]]) -> list[bytes | None]:
+        return [parquet.bytes_if_intact(storage.files, *source) for source in stretch]
+
+    # A task for each small file takes longer than reading it.
+    length = -(-len(sources) // THREADS)
+    stretches = [sources[start : start + length] for start in range(0, len(sources), length)]
+    run = map if len(stretches) == 1 else leaf_pool().map
+    intact = [content for contents in run(read_bytes, stretches) for content in contents if content is not None]
+    if len(intact) < len(rows):
+        return None
+    try:
+        frame = pl.read_parquet(intact, columns=names, hive_partitioning=False, glob=False)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    return frame if frame.height == sum(row["rows"] for row in rows) else None
+
+
+def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:
+    """The error for a file that is not what was written: which series and which time it holds."""
+    source, symbol = row.get("source"), row.get("symbol")
+    details = [str(row[name]) for name in dataset.partition_by if row.get(name) is not None]
+    for name in dataset.statistics:
+        low, high = row.get(f"min.{name}"), row.get(f"max.{name}")
+        if low is not None:
+            details.append(f"{name} {low}" if low == high else f"{name} {low} to {high}")
+    if row.get(PERIOD) is not None:
+        details.append(f"period {row[PERIOD]}")
+    series = f"{source}:{symbol}" if source and symbol else str(source or "")
+    contents = ", ".join([*details, f"{row.get('rows')} rows"])
+    return parquet.DamagedFile(
+        dataset.name, str(row["path"]), contents, reason, series=series, superseded=row.get(IS_CURRENT) is False
+    )
