@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from gb_pipeline.errors import ReadError
 from gb_pipeline.market.schema import Precision, bar_schema
+from gb_pipeline.quality.runs import expand, mark_changes
 from gb_pipeline.reading.floats import as_floats, to_floats
 from gb_pipeline.reading.plan import Part, Plan
 from gb_pipeline.reading.stored_rows import StoredRows
@@ -98,7 +100,7 @@ def _with_names(part: Part, schema: pl.Schema) -> pl.LazyFrame:
 def _sort(part: Part, frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
     """Sorted rows of one part, with the columns of these names that the part's own fields say."""
     if part.symbol is None:
-        frame = frame if _is_sorted(frame) else frame.sort(_ORDER)
+        frame = frame if _is_sorted(frame) else _bring_together(frame)
     elif not frame["timestamp"].is_sorted():
         frame = frame.sort("timestamp")
     constants = {"source": part.source, "symbol": part.symbol}
@@ -114,6 +116,18 @@ def _sort(part: Part, frame: pl.DataFrame, names: Collection[str]) -> pl.DataFra
 def _pick(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Some columns; a query that selects them takes longer than a small read."""
     return frame if frame.columns == columns else pl.DataFrame([frame[name] for name in columns])
+
+
+def _bring_together(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of many symbols, sorted: runs of a symbol are put behind each other, as each file has one of each, in order."""
+    changes = np.zeros(frame.height, dtype=bool)
+    mark_changes(changes, frame["symbol"])
+    starts = np.concatenate([[0], np.flatnonzero(changes)])
+    lengths = np.diff(starts, append=frame.height)
+    # Stable: of one symbol the run of an earlier file stays before that of a later one.
+    order = frame["symbol"].gather(starts).rank("ordinal").to_numpy().argsort(kind="stable")
+    together = frame[expand(starts[order], lengths[order])]
+    return together if _is_sorted(together) else frame.sort(_ORDER)
 
 
 def _is_sorted(frame: pl.DataFrame) -> bool:

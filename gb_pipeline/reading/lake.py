@@ -1,6 +1,6 @@
 """`Lake`, the reading side of a lake and its public face.
 
-`bar_reader` and `ledger_reader` have the methods that return bars and what is known of them, `sql` runs SQL.
+`bar_reader`, `edge_reader` and `ledger_reader` have the methods that return bars and what is known of them, `sql` runs SQL.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading import overview
 from gb_pipeline.reading.arguments import Moment, Symbols, moment
+from gb_pipeline.reading.edge_reader import EdgeReader
 from gb_pipeline.reading.futures_reader import FuturesReader
 from gb_pipeline.reading.history_reader import HistoryReader
 from gb_pipeline.reading.ledger_reader import LedgerReader
@@ -30,7 +31,7 @@ from gb_pipeline.reading.opening import locate, refuse_no_lake
 from gb_pipeline.reading.request import Context
 
 
-class Lake(FuturesReader, LedgerReader, HistoryReader):
+class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
     """A lake that can be read: frames, Arrow tables, SQL, and what is known about every session.
 
     Times are aware datetimes, dates (midnight UTC), ISO 8601 text, `"today"`, or distances such as `"-7d"`; ranges are

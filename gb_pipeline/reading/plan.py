@@ -193,7 +193,9 @@ def _plan_many(
         if intraday:
             mine = mine.filter(pl.col("symbol").is_in(symbols))
         stored = _rows_of(tables, question, kind, mine, without=("source",))
-        rows[kind] = stored if intraday else replace(stored, symbols=tuple(symbols))
+        # Files of daily bars hold symbols that nobody asked for, unless all are wanted.
+        whole = intraday or (not question.symbols and question.series is None)
+        rows[kind] = stored if whole else replace(stored, symbols=tuple(symbols))
     return Part(source, None, _unite(rows, precision, ["symbol", "timestamp"]))
 
 

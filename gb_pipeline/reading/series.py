@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.spelling import near_names
 from gb_pipeline.storage import reading
-from gb_pipeline.storage.table import Tables
+from gb_pipeline.storage.table import Table, Tables
 
 SERIES = pl.Schema({"source": pl.String(), "symbol": pl.String(), "resolution": pl.String()})
 
@@ -44,16 +45,34 @@ def stored_series(
         )
         # What is stored no more may have been then.
         files = reading.current_files(snapshot, chosen) if as_of is None else reading.files_valid_at(chosen, as_of)
-        if resolution.intraday:
-            pairs = files.select("source", "symbol").unique()
-        else:
-            rows = reading.scan(tables.storage, dataset, files, ["source", "symbol"])
-            pairs = (rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))).unique().collect()
+        by_file = resolution.intraday
+        pairs = files.select("source", "symbol").unique() if by_file else _series_in(tables[dataset.name], files)
         pairs_by_table.append(pairs)
     wanted = [] if source is None else [pl.col("source") == source]
     if symbols is not None:
         wanted.append(pl.col("symbol").is_in(list(symbols)))
     return pl.concat(pairs_by_table).filter(pl.lit(True), *wanted).unique().sort("source", "symbol")
+
+
+# By file: the symbols in it. A file never changes, and no other one is called as it is.
+_SYMBOLS: WeakKeyDictionary[Table, dict[str, list[str]]] = WeakKeyDictionary()
+_MOST_FILES = 10_000
+
+
+def _series_in(table: Table, files: pl.DataFrame) -> pl.DataFrame:
+    """`source, symbol` of what is in some files; each is opened once in a process."""
+    remembered = _SYMBOLS.setdefault(table, {})
+    if len(remembered) > _MOST_FILES:
+        remembered.clear()
+    paths = files["path"].to_list()
+    unknown = files.filter([path not in remembered for path in paths])
+    if unknown.height:
+        rows = reading.read(table.storage, table.dataset, unknown, ["symbol"], with_file=True)
+        symbols = rows.group_by(reading.FILE).agg(pl.col("symbol").unique())
+        remembered.update({unknown["path"][place]: codes for place, codes in symbols.rows()})
+    sources = files["source"].to_list()
+    pairs = {(source, code) for source, path in zip(sources, paths, strict=True) for code in remembered.get(path, ())}
+    return pl.DataFrame(sorted(pairs), schema={"source": pl.String(), "symbol": pl.String()}, orient="row")
 
 
 def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:

@@ -33,6 +33,18 @@ def test_longer_bars_are_exactly_those_of_the_rows(two_days):
     assert made["source"].unique().to_list() == ["sim"]
 
 
+@pytest.mark.parametrize("symbols", ["BTC-USD", ["BTC-USD", "ETH-USD"], None])
+@pytest.mark.parametrize("source", ["sim", None])
+@pytest.mark.parametrize("settled_only", [False, True])
+def test_some_columns_are_those_of_the_whole_answer(two_days, symbols, source, settled_only):
+    asked = {"source": source, "resample": "1h", "settled_only": settled_only}
+    two_days.store.clock = lambda: at("2034-01-01")
+    whole = two_days.bars(symbols, "1m", "2024-01-02T05:30Z", **asked)
+    for columns in (["close"], ["symbol", "timestamp"], ["volume", "source"], ["vwap", "known_at"], whole.columns):
+        part = two_days.bars(symbols, "1m", "2024-01-02T05:30Z", columns=columns, **asked)
+        assert part.equals(whole.select(columns)), columns
+
+
 def test_floats_are_the_nearest_to_the_exact_sums(two_days):
     exact = two_days.bars("BTC-USD", "1m", resample="1h", columns=["volume"])["volume"]
     floats = two_days.bars("BTC-USD", "1m", resample="1h", columns=["volume"], as_float=True)["volume"]

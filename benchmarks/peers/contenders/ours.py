@@ -84,14 +84,11 @@ class Ours(Contender):
 
     def ask(self, question: Question) -> pl.DataFrame:
         symbols, columns = question.symbols, question.columns
-        if question.kind in {EXTENT, LATEST}:
-            names = ", ".join(f"'{symbol}'" for symbol in symbols)
-            selected = "count(*) as bars, min(timestamp) as first, max(timestamp) as last"
-            if question.kind == LATEST:
-                last = (f"arg_max({name}, timestamp)::double as {name}" for name in columns)
-                selected = f"max(timestamp) as timestamp, {', '.join(last)}"
-            table = f"bars_{self.resolution}"
-            return self.lake.sql(f"select symbol, {selected} from {table} where symbol in ({names}) group by symbol")
+        if question.kind == EXTENT:
+            return self.lake.extent(symbols, self.resolution, source=SOURCE)
+        if question.kind == LATEST:
+            names = ["symbol", "timestamp", *columns]
+            return self.lake.latest(symbols, self.resolution, source=SOURCE, columns=names, as_float=True)
         several = ("symbol",) if len(symbols) > 1 else ()
         return self.lake.bars(
             symbols, self.resolution, question.start, question.end,
@@ -100,7 +97,7 @@ class Ours(Contender):
         )  # fmt: skip
 
     def columns(self, answer: pl.DataFrame) -> Iterator[Any]:
-        for column in answer.drop("symbol", strict=False):
+        for column in answer.drop("symbol", "source", strict=False):
             yield (column.to_physical() if column.dtype.is_temporal() else column).to_numpy()
 
     def rows(self, answer: pl.DataFrame, question: Question) -> pa.Table:

@@ -1,0 +1,131 @@
+"""How many bars each series has, its first and last timestamp, and its last bar: from the log's statistics as far as they say it.
+
+A file is opened only where its statistics leave something open: at the ends of a window, as of a moment, and of bars of a day and
+longer, whose files hold many symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from gb_pipeline.reading.floats import as_floats
+from gb_pipeline.reading.plan import Part, Plan, Question, check_columns, make_plan, no_data_error
+from gb_pipeline.reading.stored_rows import StoredRows
+from gb_pipeline.storage.table import Tables
+
+_SERIES = ["source", "symbol"]
+_EDGES = (pl.col("bars").sum(), pl.col("first").min(), pl.col("last").max())
+_OF_ROWS = (
+    pl.len().cast(pl.Int64).alias("bars"),
+    pl.col("timestamp").min().alias("first"),
+    pl.col("timestamp").max().alias("last"),
+)
+
+
+def extents(tables: Tables, question: Question) -> pl.DataFrame:
+    """See `Lake.extent`.
+
+    Raises:
+        UnknownSeries, NoDataInRange: as `Lake.bars`.
+    """
+    plan = make_plan(tables, question)
+    parts = [edges for part in plan.parts for edges in _extents_of(part)]
+    found = pl.concat(parts).filter(pl.col("bars") > 0) if parts else pl.DataFrame()
+    if found.is_empty():
+        raise no_data_error(tables, question)
+    return found.group_by(_SERIES).agg(*_EDGES).sort("symbol", "source")
+
+
+def _extents_of(part: Part) -> list[pl.DataFrame]:
+    """Parts of the answer: of files that lie in the window from the log, of others from their rows."""
+    content = part.content
+    if not isinstance(content, StoredRows) or content.as_of is not None or "symbol" not in content.files.columns:
+        return [_named(part, part.rows.select("timestamp", *_symbol(part))).group_by(_SERIES).agg(*_OF_ROWS).collect()]
+    window = content.window
+    inside = (content.files["min.timestamp"] >= window.start) & (content.files["max.timestamp"] < window.end)
+    whole = content.files if inside.all() else content.files.filter(inside)
+    told = whole.select(
+        *_SERIES, bars="rows", first="min.timestamp", last="max.timestamp"
+    )  # each file is of one series
+    if whole.height == content.files.height:
+        return [told]
+    cut = replace(content, files=content.files.filter(~inside))
+    rows = _named(part, cut.read(["timestamp", *_symbol(part)]).lazy()).group_by(_SERIES).agg(*_OF_ROWS).collect()
+    return [told, rows]
+
+
+def _symbol(part: Part) -> list[str]:
+    return ["symbol"] if part.symbol is None else []
+
+
+def _named(part: Part, rows: pl.LazyFrame) -> pl.LazyFrame:
+    names = {"source": part.source} | ({} if part.symbol is None else {"symbol": part.symbol})
+    return rows.with_columns(pl.lit(value).alias(name) for name, value in names.items())
+
+
+def latest(tables: Tables, question: Question, columns: Sequence[str] | None, *, as_float: bool) -> pl.DataFrame:
+    """See `Lake.latest`.
+
+    Raises:
+        UnknownSeries, NoDataInRange, ConfigError: as `Lake.bars`.
+    """
+    plan = make_plan(tables, question)
+    names = check_columns(columns, plan.schema)
+    frames = [_last_rows(plan, part, list(dict.fromkeys([*names, *_SERIES, "timestamp"]))) for part in plan.parts]
+    found = pl.concat(frames) if frames else pl.DataFrame()
+    if found.is_empty():
+        raise no_data_error(tables, question)
+    found = found.sort("symbol", "source").select(names)
+    return as_floats(found) if as_float else found
+
+
+def _last_rows(plan: Plan, part: Part, names: list[str]) -> pl.DataFrame:
+    """The last row of each series of a part."""
+    own = [name for name in names if name != "source" and (name != "symbol" or part.symbol is None)]
+    content = part.content
+    if not isinstance(content, StoredRows):
+        return _last_of(part, part.rows.select(own).collect(), names)
+    best = pl.DataFrame(schema={name: plan.schema[name] for name in names})
+    unread = content.files.sort("max.timestamp", descending=True)
+    while unread.height:
+        chosen = _worth_reading(unread, best)
+        if chosen.is_empty():
+            break
+        rows = _last_of(part, replace(content, files=chosen).read(own), names)
+        best = rows if best.is_empty() else _newest(pl.concat([best, rows]), _SERIES)
+        unread = unread.filter(~unread["path"].is_in(chosen["path"].implode()))
+    return best
+
+
+def _last_of(part: Part, rows: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """The last row of each series among some rows of a part, named."""
+    if part.symbol is None:
+        rows = _newest(rows, ["symbol"])
+    elif rows.height:
+        rows = rows[int(rows["timestamp"].arg_max() or 0)]
+    return _named(part, rows.lazy()).select(names).collect()
+
+
+def _newest(rows: pl.DataFrame, series: list[str]) -> pl.DataFrame:
+    """Of each series the last row; each timestamp is there once."""
+    return rows.filter(pl.col("timestamp") == pl.col("timestamp").max().over(series))
+
+
+def _worth_reading(unread: pl.DataFrame, best: pl.DataFrame) -> pl.DataFrame:
+    """Of each series the newest file that is unread, if it may hold a later row than the one that is known.
+
+    Args:
+        unread: in the order of their last timestamps, the newest one first.
+    """
+    of_one_series = "symbol" in unread.columns
+    newest = unread.unique(_SERIES if of_one_series else ["source"], keep="first", maintain_order=True)
+    if best.is_empty():
+        return newest
+    known = best.select(*_SERIES, known="timestamp")
+    if of_one_series:
+        later = newest.join(known, on=_SERIES, how="left", maintain_order="left")
+        return later.filter(pl.col("known").is_null() | (pl.col("max.timestamp") > pl.col("known"))).drop("known")
+    return newest
