@@ -27,6 +27,7 @@ from gb_pipeline.dagster_runtime.client import Backfill
 from gb_pipeline.dagster_runtime.instance import Stack
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage import reading
+from gb_pipeline_tests.e2e.breakout import beside
 from gb_pipeline_tests.processes import CODE_SERVER, DAEMON, DEFINITIONS, WEBSERVER, find_processes
 
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT", "ADA-USDT"]
@@ -190,7 +191,9 @@ def project(market, tmp_path_factory) -> Iterator[Project]:
     stack = Stack(folder)
     stack.start(daemon=False)
     try:
-        yield Project(folder, stack, LakeStore.at(folder / "data"))
+        # The daemon reads the workspace when it starts.
+        with beside(stack, folder / "data", end=common["end"]):
+            yield Project(folder, stack, LakeStore.at(folder / "data"))
     finally:
         stack.stop()
 
