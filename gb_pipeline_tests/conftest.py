@@ -74,7 +74,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "e2e" if file.endswith(("/e2e/test_backfill.py", "/e2e/test_browser.py", "/e2e/test_downstream.py")) else file
+            return (
+                "e2e"
+                if file.endswith(("/e2e/test_backfill.py", "/e2e/test_browser.py", "/e2e/test_downstream.py"))
+                else file
+            )
 
     return ByFile(config, log)
 
