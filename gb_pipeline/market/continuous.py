@@ -76,6 +76,8 @@ def continuous(
     rows = bars.join(held, on="symbol", how="inner", maintain_order="left").filter(
         (pl.col("session") >= pl.col("first")) & (pl.col("session") < pl.col("end"))
     )
+    # Who does not appear in the answer has no part in its prices, such as a contract that comes after the newest bar.
+    held = held.join(rows, on="symbol", how="semi", maintain_order="left")
     if join != Join.NONE and held.height > 1:
         steps = _steps(bars, held, str(join))
         rows = _shifted(rows, held, steps, anchor) if join == Join.DIFFERENCE else _scaled(rows, held, steps, anchor)

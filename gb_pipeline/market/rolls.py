@@ -5,6 +5,7 @@ Which prices are joined at a roll, and how, is in `continuous`. Nothing here rea
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
@@ -60,21 +61,26 @@ def make_rolls(
     """
     if rule not in {kind.value for kind in RollRule}:
         raise ConfigError(f"{rule!r:.40} is not a rule of rolling", fix=f"use {', '.join(RollRule)}, or a table")
-    chain = _sorted_chain(contracts)
-    days = pl.Series("session", list(sessions), dtype=pl.Date)
+    if days_before < 0:
+        raise ConfigError(f"days_before={days_before} rolls after the last session", fix="use 0 or more")
+    chain = sorted_chain(contracts)
+    days = pl.Series("session", sorted(sessions), dtype=pl.Date)
     latest = _latest_rolls(chain, days, days_before)
-    earlier: list[date | None] = [None] * (chain.height - 1)
+    overtakings: list[list[date]] = [[] for _ in latest]
     if rule != RollRule.CALENDAR:
         if measures is None:
             raise ConfigError(f"rolling by {rule} needs it of each contract and session", fix="pass measures=")
-        earlier = _overtakings(chain["symbol"].to_list(), _checked(measures, str(rule)), str(rule), days)
+        overtakings = _overtakings(chain["symbol"].to_list(), _checked(measures, str(rule)), str(rule), days)
     rows, previous = [], date.min
     codes = chain["symbol"].to_list()
-    for number, (last, found) in enumerate(zip(latest, earlier, strict=True)):
-        # A contract is held for a session at least, and never beyond its last one.
-        session = last if found is None or (last is not None and found > last) else max(found, previous)
-        if session is None:
+    for number, (last, found) in enumerate(zip(latest, overtakings, strict=True)):
+        # A contract that was larger once, before its forerunner was the front one, is not yet the front one for that.
+        position = bisect_left(found, previous)
+        choices = [day for day in (last, *found[position : position + 1]) if day is not None]
+        if not choices:
             break
+        # One that may not be held any more when its turn comes is left in the session in which it is reached.
+        session = max(previous, min(choices))
         rows.append((session, codes[number], codes[number + 1]))
         previous = session
     return pl.DataFrame(rows, ROLLS, orient="row")
@@ -84,22 +90,34 @@ def check_rolls(rolls: pl.DataFrame) -> pl.DataFrame:
     """A table of rolls from a user, sorted.
 
     Raises:
-        ConfigError: a column is missing, or a roll does not begin with the contract that the one before ended with.
+        ConfigError: a column is missing or has nulls, a roll does not begin with the contract that the one before ended with, or
+            a contract comes back.
     """
     missing = [name for name in ROLLS if name not in rolls.columns]
     if missing:
         raise ConfigError(f"the table of rolls has no column {missing[0]!r}", fix=f"it needs {', '.join(ROLLS)}")
     table = rolls.select(ROLLS.names()).cast(ROLLS).sort("session", maintain_order=True)
+    if sum(table.null_count().row(0)):
+        raise ConfigError("a roll has no session or no contract", fix=f"fill {', '.join(ROLLS)} of every row")
     torn = table.filter(pl.col("from_symbol") != pl.col("to_symbol").shift())
     if torn.height:
         session, symbol, _ = torn.row(0)
         raise ConfigError(
             f"the roll of {session} leaves {symbol}, which the roll before did not go to", fix="name every roll once"
         )
+    reached = pl.concat([table["from_symbol"].head(1), table["to_symbol"]])
+    if reached.is_duplicated().any():
+        again = reached.filter(reached.is_duplicated())[0]
+        raise ConfigError(f"the rolls come back to {again}", fix="a contract can be the front one once")
     return table
 
 
-def _sorted_chain(contracts: pl.DataFrame) -> pl.DataFrame:
+def sorted_chain(contracts: pl.DataFrame) -> pl.DataFrame:
+    """Contracts in the order of expiry.
+
+    Raises:
+        ConfigError: a column is missing, or a contract has no expiry of its own.
+    """
     missing = [name for name in CONTRACTS if name not in contracts.columns]
     if missing:
         raise ConfigError(f"the contracts have no column {missing[0]!r}", fix=f"they need {', '.join(CONTRACTS)}")
@@ -131,16 +149,14 @@ def _checked(measures: pl.DataFrame, name: str) -> pl.DataFrame:
     return measures.select("symbol", pl.col("session").cast(pl.Date), name)
 
 
-def _overtakings(codes: Sequence[str], measures: pl.DataFrame, name: str, days: pl.Series) -> list[date | None]:
-    """For each contract but the last, the session after the first one in which the next was larger."""
-    nexts = pl.DataFrame({"symbol": codes[:-1], "next": codes[1:]})
+def _overtakings(codes: Sequence[str], measures: pl.DataFrame, name: str, days: pl.Series) -> list[list[date]]:
+    """For each contract but the last, the sessions after those in which the next was larger, sorted."""
+    nexts = pl.DataFrame({"symbol": codes[:-1], "next": codes[1:]}, {"symbol": pl.String(), "next": pl.String()})
     pairs = measures.join(nexts, on="symbol").join(
         measures.rename({"symbol": "next", name: "of_next"}), on=["next", "session"]
     )
-    first = pairs.filter(pl.col("of_next") > pl.col(name)).group_by("symbol").agg(pl.col("session").min())
-    found = nexts.join(first, on="symbol", how="left", maintain_order="left")["session"]
-    positions = days.search_sorted(found, side="right")
-    return [
-        None if session is None or position >= len(days) else days[position]
-        for session, position in zip(found, positions, strict=True)
-    ]
+    larger = pairs.filter(pl.col("of_next") > pl.col(name)).sort("session")
+    positions = days.search_sorted(larger["session"], side="right")
+    known = larger.select("symbol", position=positions).filter(pl.col("position") < len(days))
+    found = known.select("symbol", session=days.gather(known["position"])).partition_by("symbol", as_dict=True)
+    return [found[code,]["session"].to_list() if (code,) in found else [] for code in codes[:-1]]

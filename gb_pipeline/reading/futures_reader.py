@@ -11,7 +11,7 @@ from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.continuous import Join, continuous
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.rolls import RollRule, make_rolls
+from gb_pipeline.market.rolls import RollRule, make_rolls, sorted_chain
 from gb_pipeline.reading.arguments import EARLIEST, LATEST, Moment, between
 from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.reading.floats import to_floats
@@ -71,7 +71,7 @@ class FuturesReader(BarReader):
         refuse_options(options, "columns", "adjustment", "resample")
         kind = Resolution.parse(resolution)
         trading = get_calendar(calendar) if isinstance(calendar, str) else calendar
-        codes = contracts.sort("expiry")["symbol"].to_list()
+        codes = sorted_chain(contracts)["symbol"].to_list()
         window = between(start, end, self._context.clock)
         # Which contract is the front one at the beginning follows from what was traded before.
         first = window.start if isinstance(roll, pl.DataFrame) or roll == RollRule.CALENDAR else EARLIEST

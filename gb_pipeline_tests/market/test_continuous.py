@@ -74,6 +74,29 @@ def test_by_volume_the_session_after_the_first_larger_one_is_the_next_contract_s
     assert make_rolls(chain(5, 10), DAYS, "volume", measures=quiet)["session"].to_list() == [DAYS[6]]
 
 
+def test_who_was_larger_before_its_forerunner_was_the_front_one_is_not_the_front_one_for_that() -> None:
+    """Far contracts trade a lot now and then: one such day must not skip the whole life of the contract between."""
+    volumes = [("ESH24", 9, 9, 1, 1, 1), ("ESM24", 2, 2, 9, 9, 1), ("ESU24", 3, 0, 0, 0, 5)]
+    measures = pl.DataFrame(
+        [(code, DAYS[number], volume) for code, *own in volumes for number, volume in enumerate(own)],
+        {"symbol": pl.String(), "session": pl.Date(), "volume": pl.Int64()},
+        orient="row",
+    )
+    rolls = make_rolls(chain(6, 12, 18), DAYS, "volume", measures=measures)
+    assert rolls["session"].to_list() == [DAYS[3], DAYS[5]]
+
+
+def test_a_contract_that_may_not_be_held_when_its_turn_comes_is_left_at_once() -> None:
+    """Notice can be given of the next contract before this one expires; the order of the list says nothing."""
+    contracts = chain(5, 10, 15, first_notice=[None, DAYS[2], None])
+    rolls = make_rolls(contracts.reverse(), DAYS[::-1], "calendar")
+    assert rolls.rows() == [(DAYS[6], "ESH24", "ESM24"), (DAYS[6], "ESM24", "ESU24")]
+    prices = bars({"ESH24": ["1"] * 6, "ESU24": ["2"] * 8})
+    assert continuous(prices, rolls, CHAIN, join="ratio")["close"].to_list() == [2] * 8
+    with pytest.raises(ConfigError, match="days_before=-1"):
+        make_rolls(contracts, DAYS, "calendar", days_before=-1)
+
+
 def test_what_decides_a_roll_lies_before_it() -> None:
     """Measures of the roll's own session and of later ones change nothing."""
     measures = pl.DataFrame(
@@ -117,6 +140,25 @@ def test_a_table_of_ones_own() -> None:
     torn = pl.concat([own, pl.DataFrame({"session": [DAYS[3]], "from_symbol": ["ESM24"], "to_symbol": ["ESU24"]})])
     with pytest.raises(ConfigError, match="leaves ESM24, which the roll before did not go to"):
         check_rolls(torn)
+
+
+def test_who_is_not_in_the_answer_has_no_part_in_its_prices() -> None:
+    """A roll that lies after the newest bar, or before the first, changes no price, and needs no bar of its contracts."""
+    rolls = make_rolls(chain(2, 4, 9), DAYS, "calendar")
+    prices = bars({"ESH24": ["1", "1"], "ESM24": ["2", "2"]})
+    for join, anchor in (("ratio", "end"), ("difference", "start")):
+        front = continuous(prices, rolls, CHAIN, join=join, anchor=anchor)
+        assert front["close"].to_list() == [1, 1]
+    later = bars({"ESU24": [None] * 6 + ["7"]})
+    assert continuous(later, rolls, CHAIN, join="ratio", anchor="start")["close"].to_list() == [7]
+
+
+def test_a_table_with_holes_or_a_contract_that_comes_back_is_refused() -> None:
+    own = pl.DataFrame({"session": [DAYS[1], DAYS[3]], "from_symbol": CHAIN[:2], "to_symbol": ["ESM24", "ESH24"]})
+    with pytest.raises(ConfigError, match="come back to ESH24"):
+        check_rolls(own)
+    with pytest.raises(ConfigError, match="no session or no contract"):
+        check_rolls(own.with_columns(session=pl.Series([DAYS[1], None])))
 
 
 def test_what_cannot_be_joined_is_an_error() -> None:
