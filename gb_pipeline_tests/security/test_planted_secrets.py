@@ -206,7 +206,13 @@ def by_dagster(
         backfill=backfill,
         variables={row["envVarName"]: {item["name"] for item in row["envVarConsumers"]} for row in variables},
         run_configs="".join(run["runConfigYaml"] for run in runs),
-        steps={item["stepKey"].removesuffix("_bars_1m"): item["status"] for run in runs for item in run["stepStats"]},
+        # The daemon's sensor may have refreshed the catalog by now.
+        steps={
+            item["stepKey"].removesuffix("_bars_1m"): item["status"]
+            for run in runs
+            for item in run["stepStats"]
+            if item["stepKey"].endswith("_bars_1m")
+        },
         messages=messages,
         commands=commands,
     )
