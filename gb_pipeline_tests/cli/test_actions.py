@@ -87,7 +87,7 @@ def test_bars_are_shown_as_traded_or_adjusted(gb: Gb, project: Path) -> None:
     assert float(split[0]["close"]) == pytest.approx(float(raw[0]["close"]) / 4)
     assert split[-1] == raw[-1]
     wrong = gb("show", "massive:AAPL", "--adjustment", "dividends", "-c", project)
-    assert (wrong.code, "use raw, split" in wrong.err) == (2, True)
+    assert (wrong.code, "use none, splits, splits+dividends" in wrong.err) == (2, True)
 
 
 def test_a_source_whose_actions_were_asked_for_and_are_none_is_no_mistake(gb: Gb, project: Path) -> None:

@@ -119,10 +119,10 @@ def test_the_workspace_has_both_and_each_loads(monkeypatch: pytest.MonkeyPatch):
     specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
     assert set(specs) == {"sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT", "breakout/BTC-USDT", "breakout/ETH-USDT",
                           "breakout/monthly"}  # fmt: skip
-    assert [key for key, spec in specs.items() if spec.automation_condition] == [
+    assert {key for key, spec in specs.items() if spec.automation_condition} == {
         "breakout/BTC-USDT",
         "breakout/ETH-USDT",
-    ]
+    }
 
 
 def test_a_month_is_read_from_the_lake_as_a_whole(market: tuple[Path, str], monkeypatch: pytest.MonkeyPatch):
