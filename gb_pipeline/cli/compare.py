@@ -73,11 +73,7 @@ def compare(
     both = sorted(set(codes) & set(with_codes))
     found = find_comparisons(opened_lake, name, with_name, resolution, both)
     if not found:
-        whom = "any other source, nor daily bars of its own," if other is None else other
-        print_error(
-            f"{source} and {whom} have no bars of the same symbol and resolution",
-            "`gb status` lists what each has",
-        )
+        print_error(_nothing_to_compare(source, other, resolution), "`gb status` lists what each has")
         return ExitCode.FAILED
     tolerances = {"price_tolerance": prices, "volume_tolerance": volume}
     parts = [(item, item.run(opened_lake, start, end, **tolerances)) for item in found]
@@ -88,6 +84,15 @@ def compare(
         for item, rows in parts:
             _summarise(item, rows, prices, volume)
     return ExitCode.FAILED if any(not rows["agrees"].all() for _, rows in parts) else ExitCode.OK
+
+
+def _nothing_to_compare(source: str, other: str | None, resolution: str | None) -> str:
+    bars = "bars" if resolution is None else f"bars of {resolution}"
+    if other is None:
+        return f"{source} has no {bars} that another source has too, and no intraday bars beside daily ones"
+    if other == source:
+        return f"{source} has no intraday {bars} beside daily ones of the same symbol"
+    return f"{source} and {other} have no {bars} of the same symbol and resolution"
 
 
 def _select(lake: Lake, name: str, settings: Settings | None) -> tuple[str, list[str]]:

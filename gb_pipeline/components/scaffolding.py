@@ -5,6 +5,8 @@ A project needs one lake; scaffolding the first dataset makes it as well.
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from pathlib import Path
 
@@ -79,7 +81,7 @@ class DatasetScaffolder(dg.Scaffolder[DatasetParameters]):
         else:
             _write(request, _describe_dataset(request))
         if request.project_root is not None and not _has_lake(request):
-            _write_lake(request.target_path.parent / _FOLDER_OF_LAKE)
+            _write_lake(_find_free(request.target_path.parent / _FOLDER_OF_LAKE))
             _write_config(request.project_root)
 
 
@@ -111,14 +113,14 @@ def _describe_dataset(request: dg.ScaffoldRequest[DatasetParameters]) -> str:
         asset_class=given.asset_class,
         calendar=given.calendar,
         start=given.start,
-        symbols=", ".join(_quote(item) for item in given.symbols.split(",")),
+        symbols=", ".join(_quote(item) for item in given.symbols.split(",") if item.strip()),
         resolutions=", ".join(item.strip() for item in given.resolutions.split(",")),
     )
 
 
 def _quote(code: str) -> str:
     # ON is a truth in YAML, and 0700 is 448.
-    return f'"{code.strip()}"'
+    return json.dumps(code.strip())
 
 
 def _write(request: dg.ScaffoldRequest[DatasetParameters] | dg.ScaffoldRequest[BaseModel], text: str) -> None:
@@ -139,7 +141,7 @@ def _has_lake(request: dg.ScaffoldRequest[DatasetParameters]) -> bool:
     """Whether some defs.yaml of the project names a MarketLake."""
     root = request.project_root or request.target_path
     files = [file for pattern in ("defs.y*ml", "component.py") for file in _find(root, pattern)]
-    return any("MarketLake" in file.read_text(encoding="utf-8") for file in files)
+    return any("MarketLake" in file.read_text(encoding="utf-8", errors="replace") for file in files)
 
 
 def _find(root: Path, pattern: str) -> list[Path]:
@@ -147,8 +149,14 @@ def _find(root: Path, pattern: str) -> list[Path]:
     return [file for file in root.rglob(pattern) if not hidden & set(file.relative_to(root).parts)]
 
 
+def _find_free(folder: Path) -> Path:
+    """The folder, or the first of `lake_2`, `lake_3` ... where something else has that name already."""
+    names = itertools.chain([folder], (folder.with_name(f"{folder.name}_{count}") for count in itertools.count(2)))
+    return next(place for place in names if not place.exists())
+
+
 def _write_lake(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     (folder / "defs.yaml").write_text(_LAKE_BODY.format(type=LAKE), encoding="utf-8")
 
 

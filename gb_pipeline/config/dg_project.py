@@ -21,7 +21,9 @@ from gb_pipeline.errors import ConfigError
 # As Dagster looks for them; the first that is there counts.
 _FILES = ("defs.yaml", "defs.yml", "component.yaml")
 _DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
-_OURS = re.compile(r"\btype[\"']?\s*:\s*[\"']?gb_pipeline\.components\.(?:\w+\.)?(MarketDataset|MarketLake)\b")
+_OURS = re.compile(r"gb_pipeline\.components\.(?:\w+\.)?(MarketDataset|MarketLake)")
+# What may be one of ours is parsed, and nothing else: a comment is none, and a text within another component is told by its parse.
+_MENTION = re.compile(rf"^[^#\n]*\btype[\"']?\s*:\s*[\"']?{_OURS.pattern}\b", re.MULTILINE)
 # Its folder is searched further; that of any other component is its own.
 _FOLDER_COMPONENT = "DefsFolderComponent"
 
@@ -134,13 +136,13 @@ def _read_file(file: Path) -> Iterator[WrittenComponent]:
     starts = [0, *(match.end() for match in _DOCUMENT.finditer(text))]
     ends = [*(match.start() for match in _DOCUMENT.finditer(text)), len(text)]
     for start, end in zip(starts, ends, strict=True):
-        ours = _OURS.search(text, start, end)
-        if ours is None:
+        if _MENTION.search(text, start, end) is None:
             continue
         document = "\n" * text.count("\n", 0, start) + text[start:end]
         content = strict_yaml.parse(document, str(file))
-        attributes = content.get("attributes") if isinstance(content, dict) else None
-        yield WrittenComponent(file, ours[1], document, attributes)
+        ours = _OURS.fullmatch(str(content.get("type"))) if isinstance(content, dict) else None
+        if ours is not None:
+            yield WrittenComponent(file, ours[1], document, content.get("attributes"))
 
 
 def _step(node: yaml.Node | None, key: str | int) -> tuple[int, yaml.Node] | None:

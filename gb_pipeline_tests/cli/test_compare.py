@@ -58,7 +58,7 @@ def test_a_source_alone_is_compared_with_all_others_and_with_its_own_daily_bars(
 
 def test_what_cannot_be_compared_is_said(gb: Gb, lake: Path) -> None:
     told = gb("compare", "two", "two", "--lake", lake)
-    assert told.code == 1 and "two and two have no bars of the same symbol and resolution" in told.err
+    assert told.code == 1 and "two has no intraday bars beside daily ones of the same symbol" in told.err
     assert gb("compare", "nobody", "--lake", lake).code == 1
     told = gb("compare", "*:BTC-USD", "--lake", lake)
     assert (told.code, "means series of 2 sources (one, two)" in told.err) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -38,6 +39,29 @@ def test_what_is_scaffolded_is_checked_listed_and_loads(project: Project):
     # One lake, made with the first dataset, in the folder that gb.yaml names.
     assert yaml.safe_load((project.defs / "lake" / "defs.yaml").read_text(encoding="utf-8"))["type"] == LAKE
     assert yaml.safe_load((project.root / "gb.yaml").read_text(encoding="utf-8")) == {"lake": "data"}
+
+
+def test_scaffolding_writes_over_nothing(project: Project):
+    own = project.write("vendors/lake", "firm.Swimming", "attributes: {}\n")
+    before = own.read_text(encoding="utf-8")
+    (made,) = run_dg(project.root, f"scaffold defs {DATASET} vendors/coin --symbols ,")
+
+    assert made.code == 0, made.output
+    assert own.read_text(encoding="utf-8") == before
+    assert _read(project, "vendors/lake_2")["type"] == LAKE
+    assert _read(project, "vendors/coin")["attributes"]["symbols"] == []
+
+
+def test_a_dataset_may_be_called_lake(project: Project):
+    (made,) = run_dg(project.root, f"scaffold defs {DATASET} lake")
+
+    assert made.code == 0, made.output
+    assert (_read(project, "lake")["type"], _read(project, "lake_2")["type"]) == (DATASET, LAKE)
+
+
+def _read(project: Project, folder: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((project.defs / folder / "defs.yaml").read_text(encoding="utf-8"))
+    return found
 
 
 def test_what_is_wrong_in_a_file_is_shown_by_check_yaml_without_loading_code(lake_project: Project):

@@ -105,6 +105,22 @@ def test_several_components_may_stand_in_one_file_and_others_are_left_alone(proj
     assert f"{file}:9: start" in project.refusal()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# once: {LAKE}type: firm.Other\nattributes: {{a: &x 1, b: *x}}\n",
+        f"type: firm.Other # not {COIN}",
+        f"type: firm.Other\nattributes:\n  note: '{LAKE.strip()}'\n",
+        f"type: firm.Other\nattributes:\n  inner: {{{LAKE.strip()}}}\n",
+        f"type: firm.Other\nattributes:\n  note: |\n    {LAKE}",
+    ],
+)
+def test_a_component_that_only_mentions_one_of_ours_is_none(project: Project, text: str):
+    project.write("coin/defs.yaml", COIN)
+    project.write("other/defs.yaml", text)
+    assert project.sources() == ["coin"]
+
+
 @pytest.mark.parametrize("kind", ["dg.toml", "defs_module", "flat"])
 def test_the_project_says_where_its_components_are(tmp_path: Path, kind: str):
     settings = '[tool.dg]\ndirectory_type = "project"\n'
