@@ -17,7 +17,7 @@ import pytest
 from gb_pipeline.dagster_runtime import container
 from gb_pipeline.dagster_runtime.client import DagsterClient, DagsterError
 from gb_pipeline.dagster_runtime.home import CONFIG, HOME, read_template
-from gb_pipeline.dagster_runtime.instance import find_free_port
+from gb_pipeline.dagster_runtime.instance import DAEMON, WEBSERVER, find_free_port
 from gb_pipeline_tests.postgres import Server
 
 PROJECT = """
@@ -121,6 +121,24 @@ def test_three_containers_that_start_at_once_on_an_empty_database_become_one_dag
         if file.is_file() and variables["DAGSTER_POSTGRES_PASSWORD"] in file.read_text("utf-8", "replace")
     ]
     assert secrets == []
+
+
+@pytest.mark.parametrize("role", ["page", "daemon"])
+def test_page_and_daemon_are_those_that_gb_up_starts(
+    project: Path, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster's own ones lack what is corrected for this process: a killed run would not be started again."""
+    (project / CONFIG).write_text(read_template("dagster.postgres.yaml"), encoding="utf-8")
+    monkeypatch.setenv("GB_CONFIG", str(project))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(container, "_answers", lambda *_: True)
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execve", lambda _program, command, _environment: became.append(command))
+    container.main([role])
+    [[program, *arguments]] = became
+    assert Path(program) == Path(sys.executable)
+    assert arguments[:2] == ["-m", {"page": WEBSERVER, "daemon": DAEMON}[role]]
+    assert ["-w", str(project / HOME / "workspace.yaml")] == arguments[arguments.index("-w") :][:2]
 
 
 @pytest.mark.parametrize("text", [None, read_template()], ids=["no dagster.yaml", "one with SQLite"])
