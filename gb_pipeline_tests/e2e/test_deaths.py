@@ -148,10 +148,10 @@ class Heart:
         self.url = f"http://127.0.0.1:{server.server_port}/alive"
 
 
-def write_project(folder: Path, url: str, **settings: object) -> Path:
+def write_project(folder: Path, url: str, calls: int = 12, **settings: object) -> Path:
     source = {
         "provider": "ccxt", "asset_class": "crypto", "start": DAYS[0], "end": "2024-01-17", "symbols": SYMBOLS,
-        "options": {"exchange": "coinbase", "base_url": url}, "partitions_per_run": 4, "rate_limit": {"calls": 12},
+        "options": {"exchange": "coinbase", "base_url": url}, "partitions_per_run": 4, "rate_limit": {"calls": calls},
     }  # fmt: skip
     folder.mkdir()
     (folder / "gb.yaml").write_text(
@@ -279,8 +279,11 @@ def test_the_log_has_no_endless_lines(aftermath):
     assert "\x1b" not in log
 
 
+# It waits for what Dagster gives up only after a while: three minutes on a busy machine.
+@pytest.mark.long
 def test_a_backfill_goes_on_once_a_full_disk_under_the_home_has_room_again(market, tmp_path):
-    folder, project = tmp_path / "disk", write_project(tmp_path / "project", market.url)
+    # A run takes ten seconds at the least, so it is still at work when the disk is full.
+    folder, project = tmp_path / "disk", write_project(tmp_path / "project", market.url, calls=4)
     said = in_namespace(
         folder, 'mount -t tmpfs -o size=24m tmpfs "$0"', "-m", "gb_pipeline_tests.faults.full_instance",
         str(folder), str(project),

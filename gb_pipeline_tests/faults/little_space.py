@@ -6,6 +6,7 @@ space counts as a whole or not at all, says so, and is taken again.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import Counter
@@ -21,12 +22,20 @@ _FREE = [0, 0, 4, 8, 12, 16, 24, 32, 48, 64, 128]
 
 
 def fill(ballast: Path, free: int) -> None:
-    """Leave so many kilobytes."""
-    size = 0
-    with ballast.open("wb", buffering=0) as file:
-        left = os.statvfs(ballast.parent)
-        size = max(0, left.f_bavail * left.f_frsize - free * 1024)
-        os.posix_fallocate(file.fileno(), 0, size) if size else None
+    """Leave so many kilobytes, or fewer; other processes may write meanwhile, and what they gave back since is taken too."""
+    with ballast.open("ab", buffering=0) as file:
+        while (missing := _count_left(ballast.parent) - free * 1024) > 0:
+            try:
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, missing)
+            except OSError as error:
+                # Somebody else took some of it in between.
+                if error.errno != errno.ENOSPC:
+                    raise
+
+
+def _count_left(folder: Path) -> int:
+    left = os.statvfs(folder)
+    return left.f_bavail * left.f_frsize
 
 
 def main() -> None:
