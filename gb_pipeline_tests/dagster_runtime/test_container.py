@@ -33,7 +33,7 @@ sources:
 """
 _ENTRIES = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { __typename } } } }
   instance { daemonHealth { allDaemonStatuses { required healthy } } } }"""
-_WAIT_SECONDS = 180
+_WAIT_SECONDS = 300
 
 
 @pytest.fixture
