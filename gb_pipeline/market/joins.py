@@ -55,7 +55,8 @@ def join_asof(
         Every row on the left once, in its order, and the columns of the right; null where no row exists.
 
     Raises:
-        ConfigError: a column is missing, a timestamp is null, or a direction that there is not.
+        ConfigError: a column is missing or has another type on the right, a timestamp is null, a negative tolerance, or a
+            direction that there is not.
         NaiveTimestamp: timestamps without a zone.
 
     Example:
@@ -64,6 +65,8 @@ def join_asof(
     """
     if direction not in {"backward", "forward", "nearest"}:
         raise ConfigError(f"{direction!r:.40} is not a direction", fix="use backward, forward or nearest")
+    if tolerance is not None and tolerance < timedelta(0):
+        raise ConfigError(f"a tolerance of {tolerance}", fix="pass a timedelta of 0 or more")
     keys = [] if by is None else [by] if isinstance(by, str) else list(by)
     for side, frame in (("left", left), ("right", right)):
         missing = [name for name in ("timestamp", *keys) if name not in frame.columns]
@@ -71,13 +74,20 @@ def join_asof(
             raise ConfigError(f"the {side} frame has no column {missing[0]!r}", fix="name the columns to join by: by=")
         if frame["timestamp"].null_count():
             raise ConfigError(f"the {side} frame has rows without a timestamp", fix="leave them out: drop_nulls")
+    for name in keys:
+        if left.schema[name] != right.schema[name]:
+            raise ConfigError(
+                f"{name} is {left.schema[name]} on the left and {right.schema[name]} on the right",
+                fix="cast one of them: pl.col(...).cast(...)",
+            )
     at_left = left.with_row_index(_ROW).with_columns(_known_from(left, left_resolution, left_calendar)).sort(_AT)
     at_right = right.with_columns(_known_from(right, right_resolution, right_calendar), timestamp="timestamp").sort(
         # Of bars that close together, the one that opened last counts.
         _AT, "timestamp", maintain_order=True,
     )  # fmt: skip
-    joined = at_left.join_asof(
-        at_right,
+    finest = pl.col(_AT).dt.cast_time_unit("ns" if "ns" in {_unit(at_left), _unit(at_right)} else "us")
+    joined = at_left.with_columns(finest).join_asof(
+        at_right.with_columns(finest),
         on=_AT,
         by=keys or None,
         strategy=direction,
@@ -109,7 +119,8 @@ def align(
         A row per symbol and expected bar, sorted, with the columns of `bars`; null where there is no bar and nothing to fill with.
 
     Raises:
-        ConfigError: bars to fill without the column `close`, or a column is missing.
+        ConfigError: bars to fill without the column `close`, a column is missing, a symbol or timestamp is null, or a symbol has
+            two bars at a timestamp, such as those of two sources.
 
     Example:
         >>> align(lake.bars(["AAPL", "BTC-USD"], "1d", "2024-01-01"), "1d", "XNYS", fill=True)
@@ -119,6 +130,14 @@ def align(
         raise ConfigError(f"the bars have no column {missing[0]!r}", fix="ask for it: columns=[...]")
     if bars.is_empty():
         return bars
+    if bars["symbol"].null_count() or bars["timestamp"].null_count():
+        raise ConfigError("there are bars without a symbol or a timestamp", fix="leave them out: drop_nulls")
+    twice = bars.filter(bars.select("symbol", "timestamp").is_duplicated())
+    if twice.height:
+        raise ConfigError(
+            f"{twice['symbol'][0]} has two bars at {twice['timestamp'][0].isoformat()}",
+            fix="align one source at a time",
+        )
     kind = Resolution.parse(resolution)
     trading = get_calendar(calendar) if isinstance(calendar, str) else calendar
     stamps = grid.to_utc(bars["timestamp"])
@@ -137,7 +156,8 @@ def align(
 def _known_from(frame: pl.DataFrame, resolution: Resolution | str | None, calendar: Calendar | str) -> pl.Series:
     stamps = grid.to_utc(frame["timestamp"])
     if resolution is None:
-        return stamps.alias(_AT)
+        # Cut off at a microsecond, a row would be known before it is.
+        return frame["timestamp"].dt.convert_time_zone("UTC").alias(_AT)
     trading = get_calendar(calendar) if isinstance(calendar, str) else calendar
     ends = trading.bar_ends(stamps, Resolution.parse(resolution))
     if ends.null_count():
@@ -149,9 +169,13 @@ def _known_from(frame: pl.DataFrame, resolution: Resolution | str | None, calend
     return ends.alias(_AT)
 
 
+def _unit(frame: pl.DataFrame) -> str:
+    return str(getattr(frame.schema[_AT], "time_unit", ""))
+
+
 def _filled(aligned: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
     """Rows without a bar, with the last close before them."""
-    closes = bars.select("symbol", "timestamp", pl.col("close").alias("__close")).sort("timestamp")
+    closes = bars.select("symbol", "timestamp", pl.col("close").alias("__close")).drop_nulls().sort("timestamp")
     known = aligned.sort("timestamp").join_asof(closes, on="timestamp", by="symbol", check_sortedness=False)
     known = known.sort("symbol", "timestamp")
     absent, filled = pl.col("close").is_null(), pl.col("__close").is_not_null()

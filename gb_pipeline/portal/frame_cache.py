@@ -36,12 +36,13 @@ class FrameCache:
             found = self._frames.get((key, before))
             self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
         if found is not None:
-            return found
+            # Who adds a column to an answer does not add it to the next one.
+            return found.clone()
         frame = make()
         # What was read while somebody committed may be of either state.
         if _versions(tables, names) == before and _size(frame) <= self._frames.maxsize:
             with self._lock:
-                self._frames[key, before] = frame
+                self._frames[key, before] = frame.clone()
         return frame
 
     def clear(self) -> None:

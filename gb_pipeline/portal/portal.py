@@ -84,6 +84,8 @@ class DataPortal:
             ConfigError: an argument that cannot be used, or no calendar is known.
         """
         names = named_symbols(symbols) or []
+        if not names:
+            raise ConfigError("a portal needs symbols", fix="name those that the strategy asks for")
         unknown = [name for name in fields if name not in _EVERY_FIELD]
         if unknown:
             raise ConfigError(f"{unknown[0]!r:.40} is no number of a bar", fix=f"choose from {', '.join(_EVERY_FIELD)}")
@@ -131,6 +133,8 @@ class DataPortal:
         if isinstance(fields, str):
             if isinstance(symbols, str):
                 return self._bars.newest(symbols, fields)
+            if isinstance(symbols, Symbol):
+                return self._bars.newest(symbols.code, fields)
             return {name: self._bars.newest(name, fields) for name in self._named(symbols)}
         if isinstance(symbols, str | Symbol):
             [name] = self._named(symbols)
@@ -162,7 +166,7 @@ class DataPortal:
 
         Returns:
             `symbol`, `timestamp` (the bar's open, Datetime us UTC) and a Float64 column per field, in the order of the symbols,
-            then of time. NaN where there is no number.
+            then of time. Null where there is no number.
 
         Raises:
             GapInWindow: a bar is missing and `on_gap` is `error`.
@@ -242,7 +246,7 @@ class DataPortal:
     ) -> list[tuple[str, HistoryWindow]]:
         names = self._named(symbols)
         self._bars.check_fields(fields)
-        if bar_count < 1:
+        if not isinstance(bar_count, int | np.integer) or bar_count < 1:
             raise ConfigError(f"a window of {bar_count} bars", fix="ask for 1 or more")
         policy = self._on_gap if on_gap is None else OnGap.parse(on_gap)
         kind = None if frequency is None else Resolution.parse(frequency)

@@ -64,6 +64,10 @@ def test_what_cannot_be_joined_is_named() -> None:
         join_asof(left, left.with_columns(pl.col("timestamp").dt.replace_time_zone(None)))
     with pytest.raises(ConfigError, match="not a direction"):
         join_asof(left, left, direction="sideways")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a tolerance of -1 day"):
+        join_asof(left, left, tolerance=timedelta(days=-1))
+    with pytest.raises(ConfigError, match="symbol is String on the left and Categorical on the right"):
+        join_asof(left, left.with_columns(pl.col("symbol").cast(pl.Categorical)))
     with pytest.raises(ConfigError, match="XNYS has no session then"):
         saturday = rows(("A", "2024-01-06", 1))
         join_asof(left, saturday, right_resolution="1d", right_calendar="XNYS")
@@ -121,6 +125,16 @@ def test_bars_of_different_markets_stand_on_the_sessions_of_one() -> None:
     filled = align(pl.concat([coin, equity]), "1d", "XNYS", fill=True)
     assert filled.select("open", "close", "volume").rows()[1] == (1, 1, 0)
     assert filled.columns == coin.columns
+    # What was aligned before can be filled later.
+    assert align(aligned, "1d", "XNYS", fill=True).equals(filled)
+
+
+def test_bars_that_cannot_be_told_apart_are_not_aligned() -> None:
+    days = bars("A", ("2024-01-05", 1), ("2024-01-08", 2))
+    with pytest.raises(ConfigError, match="A has two bars at 2024-01-05"):
+        align(pl.concat([days, days]), "1d", "XNYS")
+    with pytest.raises(ConfigError, match="without a symbol or a timestamp"):
+        align(days.with_columns(symbol=pl.Series([None, "A"])), "1d", "XNYS")
 
 
 @given(present=st.lists(st.booleans(), min_size=30, max_size=30), fill=st.booleans())
@@ -138,3 +152,15 @@ def test_a_filled_bar_is_the_last_one_before(present: list[bool], fill: bool) ->
     assert aligned["close"].to_list() == [
         one if fill or one == n else None for n, one in zip(expected, last, strict=True)
     ]
+
+
+def test_a_nanosecond_after_is_after() -> None:
+    """Cut off at a microsecond, both rows would be of the same moment."""
+    moment = pl.DataFrame({"timestamp": [at("2024-01-02T14:31")]}).cast(pl.Datetime("ns", "UTC"))
+    first = moment.with_columns(pl.col("timestamp") + pl.duration(nanoseconds=200), x=1)
+    second = moment.with_columns(pl.col("timestamp") + pl.duration(nanoseconds=900), y=1)
+    assert join_asof(first, second, by=None)["y"].to_list() == [None]
+    assert join_asof(second, first, by=None)["x"].to_list() == [1]
+    # Units may differ, and moments may lie where nanoseconds do not reach.
+    far = pl.DataFrame({"timestamp": [at("9999-01-01")], "z": [1]})
+    assert join_asof(moment.cast(pl.Datetime("ms", "Asia/Tokyo")), far, by=None, direction="forward")["z"][0] == 1

@@ -143,6 +143,13 @@ def test_bars_as_objects_as_arrow_and_by_stretches(manager: DataManager) -> None
     assert [frame.height for frame in hours] == [300, 300, 300, 300, 240]
 
 
+def test_who_changes_an_answer_does_not_change_the_next_one(manager: DataManager) -> None:
+    for _ in range(2):
+        bars = manager.load_data("BTC-USDT", *DAY, "1m")
+        bars.insert_column(0, pl.lit(1).alias("mine"))
+    assert "mine" not in manager.load_data("BTC-USDT", *DAY, "1m").columns
+
+
 def test_a_frame_that_does_not_fit_is_not_kept(tmp_path: Path, exchange: Simulation) -> None:
     small = DataManager.open(project(tmp_path, sim=source(exchange.url, "BTC-USDT")), cache_megabytes=0.01)
     for _ in range(2):

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gb_pipeline import ConfigError, Lake
+from gb_pipeline import ConfigError, Lake, Symbol
 from gb_pipeline.errors import GapInWindow, LookAhead
 from gb_pipeline.portal.clock import SimulationClock
 from gb_pipeline.portal.portal import DataPortal
@@ -37,6 +37,7 @@ def test_a_bar_exists_from_its_close_on(day: Lake) -> None:
     seen.clock.advance_by(timedelta(microseconds=1))
     assert seen.current("BTC-USD", "close") == 159.75
     assert seen.current(["BTC-USD", "ETH-USD"]) == {"BTC-USD": 159.75, "ETH-USD": 259.75}
+    assert seen.current(Symbol("BTC-USD"), "close") == 159.75
 
 
 def test_before_the_first_bar_there_is_nothing(day: Lake) -> None:
@@ -154,6 +155,11 @@ def test_what_a_portal_does_not_have_is_named(day: Lake) -> None:
         seen.current("BTC-USD", "vwap")
     with pytest.raises(ConfigError, match="window of 0 bars"):
         seen.history("BTC-USD", bar_count=0)
+    with pytest.raises(ConfigError, match=r"window of 2\.5 bars"):
+        seen.history("BTC-USD", bar_count=2.5)  # type: ignore[arg-type]
+    for nobody in (None, []):
+        with pytest.raises(ConfigError, match="symbol"):
+            DataPortal(day, SimulationClock("2024-01-02"), nobody, "1m", calendar="24/7")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="on_gap='zero'"):
         portal(day, "2024-01-02", on_gap="zero")
 
