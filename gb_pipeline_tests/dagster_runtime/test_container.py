@@ -59,9 +59,10 @@ def started(folder: Path, environment: dict[str, str], *arguments: str) -> Itera
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(180)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             raise
 
 

@@ -79,7 +79,8 @@ class Farm:
         for worker in self.workers.values():
             worker.terminate()
         for worker in self.workers.values():
-            worker.wait(60)
+            # It ends the run that it is at.
+            worker.wait(180)
 
 
 @dataclass
