@@ -79,17 +79,19 @@ class BarLoader:
         )
         return {str(code): self._to_versions(str(code), rows) for (code,), rows in parts.items()}
 
-    def earliest(self, symbols: Sequence[str]) -> int:
-        """No bar of these symbols opens before."""
+    def earliest(self, symbols: Sequence[str]) -> dict[str, int]:
+        """By symbol, a moment before which no bar of it opens."""
         if isinstance(self.reader, Lake):
-            known = self.reader.symbols(self.source, self.resolution).filter(pl.col("symbol").is_in(list(symbols)))
-            first = known["start"].min()
+            known = self.reader.symbols(self.source, self.resolution).select("symbol", "start")
         else:
-            first = self.reader.bars(list(symbols), self.resolution, source=self.source, columns=["timestamp"])[
-                "timestamp"
-            ].min()
+            rows = self.reader.bars(list(symbols), self.resolution, source=self.source, columns=["symbol", "timestamp"])
+            known = rows.select("symbol", start="timestamp")
+        firsts = dict(known.group_by("symbol").agg(pl.col("start").min()).drop_nulls().iter_rows())
         # A longer bar opens before its first part.
-        return microseconds(first - timedelta(days=32)) if isinstance(first, datetime) else LAST_MOMENT
+        return {
+            symbol: microseconds(firsts[symbol] - timedelta(days=32)) if symbol in firsts else LAST_MOMENT
+            for symbol in symbols
+        }
 
     def _read_present(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from gb_pipeline.market.moments import MICROSECOND
@@ -25,21 +25,23 @@ class BarMemory:
         series: by symbol.
     """
 
-    def __init__(self, loader: BarLoader, symbols: Sequence[str], earliest: int) -> None:
+    def __init__(self, loader: BarLoader, symbols: Sequence[str], earliest: Mapping[str, int]) -> None:
         """Nothing is read yet.
 
         Args:
-            earliest: no bar of them opens before; microseconds since 1970.
+            earliest: by symbol: no bar of it opens before; microseconds since 1970.
         """
         self._loader = loader
         self._earliest = earliest
+        # What a symbol that is gone is asked for stays in memory: the newest bars, of which there are no later ones.
+        self._most = 1
         self._none = Versions.none(loader.fields)
         self.series = {symbol: VisibleBars(self._none) for symbol in symbols}
         ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, _READ_AHEAD // len(self.series)))
         self._ahead = self._span(ahead)
         self._kept = self._span(100)
         self._now: int | None = None
-        self._start = self._end = 0
+        self._start = self._end = self._grid_start = 0
         self._grid = Grid.none()
 
     def arrive(self, now: int) -> None:
@@ -50,7 +52,7 @@ class BarMemory:
             self._hold({}, max(now - self._kept, FIRST_MOMENT), min(now + self._ahead, LAST_MOMENT))
         elif now >= self._end:
             start, end = max(self._start, now - self._kept), self._end
-            kept = {name: bars.versions.since(start) for name, bars in self.series.items()}
+            kept = {name: bars.versions.since(start, self._most) for name, bars in self.series.items()}
             self._hold(kept, start, min(now + self._ahead, LAST_MOMENT), read_from=end)
         self._now = now
 
@@ -60,22 +62,23 @@ class BarMemory:
         now = self._now
         assert now is not None
         bars.move_to(now)
-        while not bars.count and self._reach_back():
+        while not bars.count and self._reach_back(symbol):
             bars.move_to(now)
         return bars
 
     def existing(self, symbol: str, bar_count: int) -> VisibleBars:
         """The bars of a symbol, so many of which exist now, or all that do."""
+        self._most = max(self._most, bar_count)
         bars = self.newest(symbol)
-        while bars.count < bar_count and self._reach_back():
+        while bars.count < bar_count and self._reach_back(symbol):
             assert self._now is not None
             bars.move_to(self._now)
         return bars
 
     def since(self, symbol: str, first: int) -> VisibleBars:
         """The bars of a symbol, all of which that exist now and open at `first` or later."""
-        while self._start > max(first, self._earliest):
-            self._reach_back()
+        while self._start > max(first, self._earliest[symbol]):
+            self._reach_back(symbol)
         return self.newest(symbol)
 
     def before(self, symbol: str, expected: Integers, on_gap: OnGap) -> VisibleBars:
@@ -84,7 +87,7 @@ class BarMemory:
             return self.newest(symbol)
         bars = self.since(symbol, int(expected[0]))
         if on_gap is OnGap.FFILL:
-            while (not bars.count or bars.open_of(0) > expected[0]) and self._reach_back():
+            while (not bars.count or bars.open_of(0) > expected[0]) and self._reach_back(symbol):
                 assert self._now is not None
                 bars.move_to(self._now)
         return bars
@@ -93,33 +96,34 @@ class BarMemory:
         """Opens of the newest bars that the calendar expects to be closed now, fewer where it begins."""
         assert self._now is not None
         found = self._grid.closed(self._now, bar_count)
-        while len(found) < bar_count and self._reach_back(beyond=True):
+        while len(found) < bar_count and self._grid_start > self._loader.calendar_begins:
+            # The grid may begin before any bar, and needs none.
+            self._grid_start = max(self._now - 2 * (self._now - self._grid_start), self._loader.calendar_begins)
+            self._grid = self._loader.grid(self._grid_start, self._end)
             found = self._grid.closed(self._now, bar_count)
         return found
 
-    def _reach_back(self, *, beyond: bool = False) -> bool:
-        """Read twice as far back, unless there is nothing older; `beyond`: let the grid begin before the first bar."""
-        if self._start <= self._earliest and not (beyond and self._grid_can_grow()):
+    def _reach_back(self, symbol: str) -> bool:
+        """Read twice as far back, unless there is nothing older of the symbol."""
+        if self._start <= self._earliest[symbol]:
             return False
         assert self._now is not None
         self._kept = max(2 * self._kept, self._now - self._start)
         start = max(self._now - self._kept, FIRST_MOMENT)
         older = self._loader.read(list(self.series), start, self._start)
         for name, bars in self.series.items():
+            newer = bars.versions.since(self._start)
             if name in older:
-                bars.replace(older[name].then(bars.versions))
+                bars.replace(older[name].then(newer))
         self._start = start
-        self._grid = self._loader.grid(self._start, self._end)
         return True
-
-    def _grid_can_grow(self) -> bool:
-        return self._start > self._loader.calendar_begins
 
     def _hold(self, kept: dict[str, Versions], start: int, end: int, *, read_from: int | None = None) -> None:
         loaded = self._loader.read(list(self.series), start if read_from is None else read_from, end)
         for name, bars in self.series.items():
             bars.replace(_joined(kept.get(name), loaded.get(name), self._none))
         self._start, self._end = start, end
+        self._grid_start = start
         self._grid = self._loader.grid(start, end)
 
     def _span(self, bar_count: int) -> int:

@@ -28,6 +28,8 @@ from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.reading.lake import Lake
 
 FIELDS = ("open", "high", "low", "close", "volume")
+# A window is asked for at every step of a simulation.
+MOST_BARS = 100_000
 _EVERY_FIELD = (*FIELDS, "trade_count", "vwap")
 
 
@@ -246,8 +248,8 @@ class DataPortal:
     ) -> list[tuple[str, HistoryWindow]]:
         names = self._named(symbols)
         self._bars.check_fields(fields)
-        if not isinstance(bar_count, int | np.integer) or bar_count < 1:
-            raise ConfigError(f"a window of {bar_count} bars", fix="ask for 1 or more")
+        if not isinstance(bar_count, int | np.integer) or not 1 <= bar_count <= MOST_BARS:
+            raise ConfigError(f"a window of {bar_count} bars", fix=f"ask for 1 to {MOST_BARS:,}; `bars` has no limit")
         policy = self._on_gap if on_gap is None else OnGap.parse(on_gap)
         kind = None if frequency is None else Resolution.parse(frequency)
         return self._bars.windows(names, fields, bar_count, kind, policy)

@@ -47,9 +47,9 @@ class Versions:
             np.concatenate([self.split, later.split]),
         )
 
-    def since(self, first: int) -> Versions:
-        """Those of bars that open then or later."""
-        at = int(np.searchsorted(self.opens, first))
+    def since(self, first: int, fewest: int = 0) -> Versions:
+        """Those of bars that open then or later, and so many older ones that there are as many as `fewest` at least."""
+        at = min(int(np.searchsorted(self.opens, first)), max(0, len(self.opens) - fewest))
         values = {name: column[at:] for name, column in self.values.items()}
         return Versions(self.opens[at:], self.holds_from[at:], self.holds_until[at:], values, self.split[at:])
 

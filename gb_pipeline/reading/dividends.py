@@ -113,7 +113,7 @@ def _refuse_unknown(tables: Tables, question: Question, source: str, sessions: p
 
 def _group(actions: pl.DataFrame) -> pl.DataFrame:
     """The actions, by symbol and ex date."""
-    return actions.select("symbol", "ex_date", "amount", "split_to", "split_from").sort("symbol", "ex_date")
+    return actions.select("symbol", "ex_date", "amount", "currency", "split_to", "split_from").sort("symbol", "ex_date")
 
 
 def _with_bases(dividends: pl.DataFrame, sessions: pl.DataFrame, wanted: PriceAdjustment) -> pl.DataFrame:
@@ -164,33 +164,55 @@ def _series_factors(
     by_date: dict[date, Fraction] = {}
     for to, of, ex_date in splits.select("split_to", "split_from", "ex_date").rows():
         by_date[ex_date] = by_date.get(ex_date, Fraction(1)) * as_fraction(to, of)
-    amounts: dict[date, Decimal] = {}
+    _refuse_currencies(source, code, dividends)
+    # By the session whose first bar is without them, so that several that fell between two sessions are one.
+    paid: dict[int, Fraction] = {}
     for amount, ex_date in dividends.select("amount", "ex_date").rows():
-        amounts[ex_date] = amounts.get(ex_date, Decimal(0)) + amount
+        position = _first_from(days, ex_date)
+        if position is None or (not position and wanted.dividends is Reinvested.PREVIOUS_CLOSE):
+            # Nothing was traded without it yet, or with it.
+            continue
+        # An amount is per share of its ex date; closes are in shares of their own session.
+        if wanted.dividends is Reinvested.EX_CLOSE:
+            per_share = Fraction(amount) / _product(by_date, ex_date, days[position])
+        else:
+            per_share = Fraction(amount) * _product(by_date, days[position - 1], ex_date)
+        paid[position] = paid.get(position, Fraction(0)) + per_share
     ratios: dict[date, Decimal] = {}
     with localcontext() as context:
         context.prec = _DIGITS
-        for ex_date, amount in amounts.items():
-            position = _first_from(days, ex_date)
-            if position is None:
-                # Nothing was traded without it yet.
-                continue
+        for position, cash in paid.items():
+            amount = Decimal(cash.numerator) / cash.denominator
             if wanted.dividends is Reinvested.EX_CLOSE:
                 close = closes[code, last[position]]
-                ratios[ex_date] = close / (close + amount)
-            elif position:
-                # In shares of the ex date.
-                share = Fraction(1)
-                for day, ratio in by_date.items():
-                    share *= ratio if days[position - 1] < day <= ex_date else 1
-                close = closes[code, last[position - 1]] * share.denominator / share.numerator
-                ratios[ex_date] = 1 - amount / close
-            if ratios.get(ex_date, Decimal(1)) <= 0:
+                ratio = close / (close + amount)
+            else:
+                ratio = 1 - amount / closes[code, last[position - 1]]
+            if ratio <= 0:
                 raise ReadError(
-                    f"{source} {code} paid {amount} on {ex_date}, as much as a share was worth",
+                    f"{source} {code} paid {amount.normalize():f} before {days[position]}, as much as a share was worth",
                     fix="check it: gb actions show; a distribution of that size is rarely a cash dividend",
                 )
+            ratios[days[position]] = ratio
         return _accumulate(sessions, sorted({*ratios, *by_date}), ratios, by_date)
+
+
+def _refuse_currencies(source: str, code: str, dividends: pl.DataFrame) -> None:
+    """Raise where dividends were paid in several currencies: prices have one."""
+    currencies = dividends["currency"].drop_nulls().unique().sort().to_list()
+    if len(currencies) > 1:
+        raise ReadError(
+            f"dividends of {source} {code} are in {' and '.join(currencies)}, and its prices in one of them",
+            fix="read it with adjustment='splits'; amounts and currencies are in `corporate_actions`",
+        )
+
+
+def _product(splits: Mapping[date, Fraction], after: date, until: date) -> Fraction:
+    """How many shares one share of a day has become by another."""
+    product = Fraction(1)
+    for day, ratio in splits.items():
+        product *= ratio if after < day <= until else 1
+    return product
 
 
 def _accumulate(

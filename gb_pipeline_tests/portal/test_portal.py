@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from gb_pipeline import ConfigError, Lake, Symbol
 from gb_pipeline.errors import GapInWindow, LookAhead
+from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.portal.clock import SimulationClock
+from gb_pipeline.portal.loading import BarLoader
 from gb_pipeline.portal.portal import DataPortal
 from gb_pipeline_tests.actions import delisting, split
 from gb_pipeline_tests.bars import at, minutes
@@ -162,6 +165,41 @@ def test_what_a_portal_does_not_have_is_named(day: Lake) -> None:
             DataPortal(day, SimulationClock("2024-01-02"), nobody, "1m", calendar="24/7")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="on_gap='zero'"):
         portal(day, "2024-01-02", on_gap="zero")
+
+
+def test_symbols_that_begin_late_or_ended_early_are_found_and_read_no_older_bars_of_others(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = get_calendar("XNYS").sessions(date(2010, 1, 4), date(2020, 1, 1))
+    days = [str(day) for day in sessions]
+    put_days(lake, "LONG", days, list(range(1, len(days) + 1)))
+    put_days(lake, "GONE", days[:10], list(range(1, 11)))
+    put_days(lake, "LATE", days[-10:], list(range(1, 11)))
+    read: list[int] = []
+    monkeypatch.setattr(BarLoader, "read", lambda self, symbols, *window: _counted(self, symbols, window, read))
+    clock = SimulationClock(f"{days[-300]}T23:00Z")
+    seen = DataPortal(lake, clock, ["LONG", "LATE", "GONE"], "1d", calendar="XNYS")
+    assert np.isnan(seen.current("LATE"))
+    assert len(read) == 1, "what has not begun is looked for nowhere"
+    assert seen.history("GONE", "close", 3, on_gap="skip")["close"].to_list() == [8, 9, 10]
+    so_far = len(read)
+    for day in days[-299:]:
+        clock.advance_to(f"{day}T23:00Z")
+        assert seen.current("GONE") == 10
+        assert seen.history("GONE", "close", 3, on_gap="skip")["close"].to_list() == [8, 9, 10]
+    assert seen.current(["LONG", "LATE"]) == {"LONG": len(days), "LATE": 10}
+    assert len(read) - so_far <= 2, "the newest bars of what is gone stay in memory"
+
+
+def _counted(
+    loader: BarLoader,
+    symbols: Sequence[str],
+    window: tuple[int, int],
+    read: list[int],
+    own: Callable[..., object] = BarLoader.read,
+) -> object:
+    read.append(1)
+    return own(loader, symbols, *window)
 
 
 def test_a_pin_is_read_like_a_lake(day: Lake) -> None:

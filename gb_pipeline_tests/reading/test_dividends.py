@@ -107,6 +107,27 @@ def test_a_dividend_of_the_whole_price_is_refused(lake: Lake) -> None:
         closes(lake, PriceAdjustment(dividends="previous_close"))
 
 
+def test_dividends_without_a_bar_between_them_are_reinvested_together(lake: Lake) -> None:
+    """The symbol did not trade on the ex dates of two dividends, nor on that of a split between them."""
+    put_days(lake, "KO", [str(SESSIONS[0]), str(SESSIONS[4])], [60, 20], gap_policy="no_trade")
+    first, second = dividend(str(SESSIONS[1]), "10", symbol="KO"), dividend(str(SESSIONS[3]), "5", symbol="KO")
+    tell_actions(lake, first, split(str(SESSIONS[2]), "2", symbol="KO"), second)
+    # One share becomes two at 20, with 10 before the split and twice 5 after it.
+    forwards = closes(lake, PriceAdjustment(dividends="ex_close", anchor="start"))
+    assert forwards == [60, 60]
+    # Of the 60 that it was worth, 20 were paid: prices before are two thirds, and half for the split.
+    assert closes(lake, PriceAdjustment(dividends="previous_close")) == [20, 20]
+
+
+def test_dividends_of_several_currencies_are_refused(lake: Lake) -> None:
+    put_days(lake, "KO", days(3), [50, 60, 40])
+    euros = dividend(str(SESSIONS[2]), "1", symbol="KO") | {"currency": "EUR"}
+    tell_actions(lake, dividend(str(SESSIONS[1]), "1", symbol="KO"), euros)
+    with pytest.raises(ReadError, match="are in EUR and USD"):
+        closes(lake, "splits+dividends")
+    assert closes(lake, "splits") == [50, 60, 40]
+
+
 def test_weeks_are_made_of_adjusted_days(lake: Lake) -> None:
     put_days(lake, "KO", days(10), [50] * 5 + [40] * 5)
     tell_actions(lake, dividend(str(SESSIONS[5]), "10", symbol="KO"))
