@@ -57,6 +57,8 @@ def summarise(results: Sequence[HealthResult]) -> str:
     parts = [(states["fail"], "failure"), (states["warn"], "warning")]
     said = " and ".join(format_count(number, noun) for number, noun in parts if number)
     looked = len(results) - states["skipped"]
+    if not looked:
+        return "nothing was looked at: every check was skipped"
     return f"{said} in {format_count(looked, 'check')}" if said else f"all is well: {format_count(looked, 'check')}"
 
 

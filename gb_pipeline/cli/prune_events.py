@@ -52,7 +52,12 @@ def prune_events(
     settings = load_settings(config)
     project = settings.path.parent
     if not has_home(project):
-        raise ConfigError(f"Dagster has no history in {project}", fix="nothing has to be pruned")
+        # A project that Dagster never ran in; a timer may ask all the same.
+        if as_json:
+            print_json({})
+        else:
+            note(f"Dagster has no history in {project}: there is nothing to prune")
+        return ExitCode.OK
     home, lock = project / NAME, HomeLock(project / NAME)
     alone = True
     try:

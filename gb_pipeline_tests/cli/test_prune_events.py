@@ -87,8 +87,11 @@ def test_it_works_beside_a_running_dagster_and_says_that_files_stay_as_they_are(
     assert count(aged) == 1
 
 
-def test_without_a_history_there_is_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_history_there_is_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "gb.yaml").write_text("sources: {}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
-    assert run(["prune-events"]) == 2
+    assert run(["prune-events"]) == 0
+    assert "there is nothing to prune" in capsys.readouterr().err
