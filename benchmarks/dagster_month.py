@@ -29,21 +29,21 @@ _DAY = timedelta(days=1)
 _SUNDAY = 6
 
 
-def measure() -> Iterator[Measurement]:
+def measure(series: int = SERIES) -> Iterator[Measurement]:
     """Each evening the schedule's own requests, the catalog and the health checks; each Sunday the verification."""
     logging.disable(logging.DEBUG)
     sessions = list(get_calendar("XNYS").sessions(START, END))
     with TemporaryDirectory(prefix="gb-benchmark-") as name:
         folder = Path(name, "project")
-        settings = make_project(folder, SERIES, list(map(str, sessions)), start=str(START), end=str(END))
+        settings = make_project(folder, series, list(map(str, sessions)), start=str(START), end=str(END))
         group, definitions = SeriesGroup.of(settings, SOURCE, "1d"), build_definitions(settings)
         with open_home(ensure_home(folder)) as instance:
             empty = measure_history(instance)
             for day in (START + _DAY * number for number in range((END - START).days)):
                 _live_through(day, definitions, instance, group)
             green = sum(len(instance.get_materialized_partitions(key)) for key in group.symbols)
-            if green != SERIES * len(sessions):
-                raise RuntimeError(f"{green} of {SERIES * len(sessions)} symbol-days are green")
+            if green != series * len(sessions):
+                raise RuntimeError(f"{green} of {series * len(sessions)} symbol-days are green")
             give_back(folder / HOME)
             grown = measure_history(instance) - empty
             pruned = prune(instance, datetime.now(UTC), finish=lambda: give_back(folder / HOME))
@@ -51,7 +51,7 @@ def measure() -> Iterator[Measurement]:
     for what, size in (("", grown), (", pruned", left)):
         # Every run has a file of its own, be it of one series or of five hundred.
         yield Measurement(
-            f"history of a month of {SERIES} series, per symbol-day{what}",
+            f"history of a month of {series} series, per symbol-day{what}",
             size / green / 1024,
             "kB",
             by_hand=f"{size / 1e6:.1f} MB for {len(sessions)} sessions",
