@@ -59,11 +59,11 @@ def started(folder: Path, environment: dict[str, str], *arguments: str) -> Itera
     finally:
         process.terminate()
         try:
-            process.wait(180)
+            process.wait(60)
         except subprocess.TimeoutExpired:
+            # Dagster's code server sometimes does not hear a SIGTERM; whoever stops containers kills it then, as here.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise
 
 
 def wait(until: Callable[[], bool], processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
