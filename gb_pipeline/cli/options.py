@@ -63,10 +63,9 @@ def load_settings(config: Path | None) -> Settings:
 
 def open_store(settings: Settings) -> LakeStore:
     """The lake that gb.yaml names, for writing; its folder need not exist yet."""
-    from gb_pipeline.config.project_incidents import ProjectIncidents
     from gb_pipeline.lake.store import LakeStore
 
-    return LakeStore.at(settings.lake, state=settings.state, incidents=ProjectIncidents(settings.path))
+    return LakeStore.of_project(settings)
 
 
 def open_lake(config: Path | None, folder: Path | None) -> Lake:

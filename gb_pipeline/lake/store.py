@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from gb_pipeline.config.bucket import Address
-from gb_pipeline.config.project_incidents import Incidents
+from gb_pipeline.config.project_incidents import Incidents, ProjectIncidents
 from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.lake import bars, corporate_actions, fetches, ledger, proofs
 from gb_pipeline.lake.adjustments import refuse_other_adjustment
@@ -38,6 +39,9 @@ from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.table import Tables
+
+if TYPE_CHECKING:
+    from gb_pipeline.config.settings import Settings
 
 # Sessions may begin and end some days beside their date.
 FIRST_YEAR, LAST_YEAR = 2, 9998
@@ -84,6 +88,11 @@ class LakeStore(BarDecisions, SeriesChanges):
     ) -> LakeStore:
         """The lake in a local folder or at `s3://bucket/prefix`, which need not exist yet; see `Storage.at`."""
         return cls(Storage.at(root, state=state), datasets=datasets, clock=clock, incidents=incidents)
+
+    @classmethod
+    def of_project(cls, settings: Settings) -> LakeStore:
+        """The lake that gb.yaml names, explained by the incidents of its project; its folder need not exist yet."""
+        return cls.at(settings.lake, state=settings.state, incidents=ProjectIncidents(settings.path))
 
     def write_bars(
         self,

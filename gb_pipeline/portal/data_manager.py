@@ -14,7 +14,6 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from gb_pipeline.catalog.projection import refresh_catalog
-from gb_pipeline.config.project_incidents import ProjectIncidents
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.config.source_facts import facts_of
 from gb_pipeline.errors import ConfigError, GbError, PermanentVendorError, UnknownSymbol, VendorError
@@ -28,7 +27,7 @@ from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.window import Window
 from gb_pipeline.portal.frame_cache import FrameCache
 from gb_pipeline.portal.loading import answering_tables
-from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols
+from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols, required_moment
 from gb_pipeline.reading.lake import Lake
 
 
@@ -67,12 +66,10 @@ class DataManager:
 
     def __init__(self, settings: Settings, *, cache_megabytes: float = 256) -> None:
         """Use `DataManager.open`."""
-        store = LakeStore.at(settings.lake, state=settings.state, incidents=ProjectIncidents(settings.path))
-        self._settings = settings
         self._sources = dict(settings.sources)
-        self._store = store
+        self._store = LakeStore.of_project(settings)
         self._cache = FrameCache(cache_megabytes)
-        self.lake = Lake(store, facts=facts_of(self._sources))
+        self.lake = Lake(self._store, facts=facts_of(self._sources))
 
     @classmethod
     def open(cls, config: Path | str | None = None, *, cache_megabytes: float = 256) -> DataManager:
@@ -157,10 +154,7 @@ class DataManager:
             VendorError: what is missing could not be fetched. What had come is stored, and the next call goes on.
             NoDataInRange: nothing was traded in the range.
         """
-        kind, names = Resolution.parse(resolution), named_symbols(symbols) or []
-        window = Window(_instant(start), _instant(end))
-        if as_of is None:
-            self._cover(names, kind, window, source)
+        names, kind, window = self._covered(symbols, start, end, resolution, as_of, source)
         known = None if as_of is None else moment(as_of, self._store.clock)
         key: Hashable = (tuple(names), kind, window.start, window.end, source, known, repr(sorted(options.items())))
         return self._cache.get(
@@ -174,8 +168,10 @@ class DataManager:
         self, symbols: Symbols, start: Moment, end: Moment, resolution: Resolution | str, **options: Any
     ) -> pa.Table:
         """The same as an Arrow table with timestamps `timestamp[ns, UTC]`; see `Lake.arrow`."""
-        self.load_data(symbols, start, end, resolution, columns=["timestamp"], **_kept(options, "as_of", "source"))
-        return self.lake.arrow(symbols, resolution, start, end, **options)
+        names, kind, window = self._covered(
+            symbols, start, end, resolution, options.get("as_of"), options.get("source")
+        )
+        return self.lake.arrow(names, kind, window.start, window.end, **options)
 
     def iter_bars(
         self, symbols: Symbols, start: Moment, end: Moment, resolution: Resolution | str, **options: Any
@@ -205,11 +201,7 @@ class DataManager:
         """
         if length <= timedelta(0):
             raise ConfigError(f"a stretch of {length}", fix="pass a positive length, such as timedelta(days=1)")
-        kind, names = Resolution.parse(resolution), named_symbols(symbols) or []
-        whole = Window(_instant(start), _instant(end))
-        source = options.get("source")
-        if options.get("as_of") is None:
-            self._cover(names, kind, whole, source)
+        names, kind, whole = self._covered(symbols, start, end, resolution, options.get("as_of"), options.get("source"))
         first = whole.start
         while first < whole.end:
             until = min(first + length, whole.end)
@@ -217,6 +209,22 @@ class DataManager:
             if frame.height:
                 yield frame
             first = until
+
+    def _covered(
+        self,
+        symbols: Symbols,
+        start: Moment,
+        end: Moment,
+        resolution: Resolution | str,
+        as_of: Moment | None,
+        source: str | None,
+    ) -> tuple[list[str], Resolution, Window]:
+        """What a caller wrote, as values, once the lake has all that can be had of it now; the past is not fetched."""
+        names, kind = named_symbols(symbols) or [], Resolution.parse(resolution)
+        window = Window(required_moment(start), required_moment(end))
+        if as_of is None:
+            self._cover(names, kind, window, source)
+        return names, kind, window
 
     def _cover(self, names: Sequence[str], kind: Resolution, window: Window, source: str | None) -> None:
         """Fetch the sessions of a window that the ledger lacks."""
@@ -238,7 +246,8 @@ class DataManager:
             }
             errors |= {code: error for code, error in failed.items() if error is not None}
             # Whom a vendor does not have, the next one is asked for.
-            waiting = [code for code in waiting if code in failed or code not in {one.code for one in own}]
+            answered = {symbol.code for symbol in own} - set(failed)
+            waiting = [code for code in waiting if code not in answered]
             if not waiting:
                 break
         if fetched:
@@ -249,18 +258,21 @@ class DataManager:
 
     def _asked(self, names: Sequence[str], source: str | None) -> list[SourceSettings]:
         """The sources of some symbols, the one that is asked first at the beginning."""
-        chosen = [self._sources[source]] if source in self._sources else list(self._sources.values())
         if source is not None and source not in self._sources:
             raise ConfigError(f"there is no source {source}", fix=f"there are {list_some(list(self._sources))}")
-        having = [one for one in chosen if any(symbol.code in names for symbol in one.instruments)]
+        ordered = [self._sources[facts.name] for facts in facts_of(self._sources) if source in {None, facts.name}]
+        having = [one for one in ordered if any(symbol.code in names for symbol in one.instruments)]
         known = {symbol.code for one in having for symbol in one.instruments}
-        stored = set(self.lake.symbols()["symbol"])
-        missing = [name for name in names if name not in known | stored]
+        missing = [name for name in names if name not in known]
+        if missing:
+            # What nobody is asked for any more may be stored.
+            stored = set(self.lake.symbols()["symbol"])
+            missing = [name for name in missing if name not in stored]
         if missing:
             raise UnknownSymbol(
                 f"no source has {list_some(missing)}", fix="add it: gb symbols add SOURCE SYMBOL, or `add_provider`"
             )
-        return sorted(having, key=lambda one: -one.priority)
+        return having
 
 
 def _refused(code: str) -> VendorError:
@@ -276,14 +288,3 @@ def _days(window: Window, calendar: Calendar) -> tuple[date, date]:
     stamps = pl.Series([window.start, end], dtype=INSTANT)
     first, last = calendar.session_of(stamps, Resolution.TICK)
     return first or window.start.date(), (last or end.date()) + timedelta(days=1)
-
-
-def _instant(edge: Moment) -> datetime:
-    found = moment(edge)
-    if found is None:
-        raise ConfigError("a range needs both ends", fix="pass two moments")
-    return found
-
-
-def _kept(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name in names}

@@ -15,6 +15,8 @@ from gb_pipeline.portal.windows import Grid, OnGap
 _READ_AHEAD = 1_000_000
 _FEWEST_AHEAD, _MOST_AHEAD = 500, 50_000
 _DAY = timedelta(days=1)
+# Where nobody has come yet: farther from every moment than is read ahead.
+_BEFORE_ALL = -(2**62)
 _DAYS_OF = {Resolution.DAY: 1.6, Resolution.WEEK: 7.5, Resolution.MONTH: 32.0}
 
 
@@ -40,15 +42,14 @@ class BarMemory:
         ahead = min(_MOST_AHEAD, max(_FEWEST_AHEAD, _READ_AHEAD // len(self.series)))
         self._ahead = self._span(ahead)
         self._kept = self._span(100)
-        self._now: int | None = None
-        self._start = self._end = self._grid_start = 0
+        self._now = self._start = self._end = self._grid_start = _BEFORE_ALL
         self._grid = Grid.none()
 
     def arrive(self, now: int) -> None:
         """Hold every bar that exists at this moment and is not older than what was asked for so far."""
         if now == self._now:
             return
-        if self._now is None or now - self._end > self._ahead:
+        if now - self._end > self._ahead:
             self._hold({}, max(now - self._kept, FIRST_MOMENT), min(now + self._ahead, LAST_MOMENT))
         elif now >= self._end:
             start, end = max(self._start, now - self._kept), self._end
@@ -59,11 +60,9 @@ class BarMemory:
     def newest(self, symbol: str) -> VisibleBars:
         """The bars of a symbol, at least one of which exists now if any does."""
         bars = self.series[symbol]
-        now = self._now
-        assert now is not None
-        bars.move_to(now)
+        bars.move_to(self._now)
         while not bars.count and self._reach_back(symbol):
-            bars.move_to(now)
+            bars.move_to(self._now)
         return bars
 
     def existing(self, symbol: str, bar_count: int) -> VisibleBars:
@@ -71,7 +70,6 @@ class BarMemory:
         self._most = max(self._most, bar_count)
         bars = self.newest(symbol)
         while bars.count < bar_count and self._reach_back(symbol):
-            assert self._now is not None
             bars.move_to(self._now)
         return bars
 
@@ -88,13 +86,11 @@ class BarMemory:
         bars = self.since(symbol, int(expected[0]))
         if on_gap is OnGap.FFILL:
             while (not bars.count or bars.open_of(0) > expected[0]) and self._reach_back(symbol):
-                assert self._now is not None
                 bars.move_to(self._now)
         return bars
 
     def expected(self, bar_count: int) -> Integers:
         """Opens of the newest bars that the calendar expects to be closed now, fewer where it begins."""
-        assert self._now is not None
         found = self._grid.closed(self._now, bar_count)
         while len(found) < bar_count and self._grid_start > self._loader.calendar_begins:
             # The grid may begin before any bar, and needs none.
@@ -107,7 +103,6 @@ class BarMemory:
         """Read twice as far back, unless there is nothing older of the symbol."""
         if self._start <= self._earliest[symbol]:
             return False
-        assert self._now is not None
         self._kept = max(2 * self._kept, self._now - self._start)
         start = max(self._now - self._kept, FIRST_MOMENT)
         older = self._loader.read(list(self.series), start, self._start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from gb_pipeline.portal.market import find_market
 from gb_pipeline.portal.splits import Splits
 from gb_pipeline.portal.visible import Floats
 from gb_pipeline.portal.windows import HistoryWindow, OnGap, windows_to_frame
-from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols
+from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols, required_moment
 from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.reading.lake import Lake
 
@@ -217,7 +216,7 @@ class DataPortal:
         """
         names = self._named(symbols)
         self._bars.check_fields(fields)
-        first, last = (microseconds(_instant(edge)) for edge in (start, end))
+        first, last = (microseconds(required_moment(edge)) for edge in (start, end))
         if last > self.clock.microseconds:
             self._look_ahead("bars", names, last)
         return windows_to_frame(self._bars.between(names, fields, first, last), fields)
@@ -275,10 +274,3 @@ class DataPortal:
                 f"{method} was asked for {list_some(names)} until {asked.isoformat()}, at {self.clock.now.isoformat()}",
                 fix="ask for what lies before the clock, or make the portal with clip=True",
             )
-
-
-def _instant(edge: Moment) -> datetime:
-    found = moment(edge)
-    if found is None:
-        raise ConfigError("a range needs both ends", fix="pass two moments")
-    return found

@@ -78,14 +78,7 @@ def _adjust_part(tables: Tables, question: Question, part: Part, requested: Adju
     def convert(frame: pl.DataFrame) -> pl.DataFrame:
         return _convert(frame, part, series, set(adjustments))
 
-    rows = part.rows.map_batches(
-        convert,
-        schema=part.rows.collect_schema(),
-        predicate_pushdown=False,
-        projection_pushdown=False,
-        slice_pushdown=False,
-    )
-    return replace(part, content=rows)
+    return part.converted(convert)
 
 
 def _differs(source: str, code: str, stored: Adjustment, requested: Adjustment | None) -> bool:

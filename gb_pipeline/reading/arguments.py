@@ -109,6 +109,18 @@ def moment(value: Moment | None, clock: Clock = wall_clock) -> datetime | None:
     return instant(value)
 
 
+def required_moment(value: Moment | None, clock: Clock = wall_clock) -> datetime:
+    """The same where an end cannot be left open.
+
+    Raises:
+        ConfigError: it is None; and what `moment` raises.
+    """
+    found = moment(value, clock)
+    if found is None:
+        raise ConfigError("a range needs both ends", fix="pass two moments")
+    return found
+
+
 _WORDS = {"today": 0, "yesterday": -1, "tomorrow": 1}
 _DISTANCE = re.compile(r"([+-])(\d{1,9})(s|m|h|d|w|mo|y)")
 _FROM_NOW = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}

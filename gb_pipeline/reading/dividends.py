@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import Literal
 
 import polars as pl
 
@@ -119,11 +120,11 @@ def _group(actions: pl.DataFrame) -> pl.DataFrame:
 def _with_bases(dividends: pl.DataFrame, sessions: pl.DataFrame, wanted: PriceAdjustment) -> pl.DataFrame:
     """`symbol, last_timestamp` of the sessions whose closes dividends are compared with."""
     days = dividends.select("symbol", session="ex_date").unique().sort("symbol", "session")
-    if wanted.dividends is Reinvested.PREVIOUS_CLOSE:
+    previous = wanted.dividends is Reinvested.PREVIOUS_CLOSE
+    if previous:
         days = days.with_columns(pl.col("session") - timedelta(days=1))
-        found = days.join_asof(sessions, on="session", by="symbol", strategy="backward", check_sortedness=False)
-    else:
-        found = days.join_asof(sessions, on="session", by="symbol", strategy="forward", check_sortedness=False)
+    strategy: Literal["backward", "forward"] = "backward" if previous else "forward"
+    found = days.join_asof(sessions, on="session", by="symbol", strategy=strategy, check_sortedness=False)
     return found.drop_nulls("last_timestamp").select("symbol", "last_timestamp").unique()
 
 
@@ -243,14 +244,7 @@ def _with_factors(resolution: Resolution, part: Part, factors: Mapping[str, _Fac
         parts = [_convert(resolution, rows, part, str(code), factors, wanted) for (code,), rows in groups.items()]
         return pl.concat(parts) if parts else frame
 
-    rows = part.rows.map_batches(
-        convert,
-        schema=part.rows.collect_schema(),
-        predicate_pushdown=False,
-        projection_pushdown=False,
-        slice_pushdown=False,
-    )
-    return replace(part, content=rows)
+    return part.converted(convert)
 
 
 def _convert(

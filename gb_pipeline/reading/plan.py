@@ -6,7 +6,7 @@ left to `execute`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -64,6 +64,17 @@ class Part:
     def rows(self) -> pl.LazyFrame:
         """The content as a query."""
         return self.content.scan() if isinstance(self.content, StoredRows) else self.content
+
+    def converted(self, convert: Callable[[pl.DataFrame], pl.DataFrame]) -> Part:
+        """The part with its rows changed by a function that needs all of their columns, and keeps these."""
+        rows = self.rows.map_batches(
+            convert,
+            schema=self.rows.collect_schema(),
+            predicate_pushdown=False,
+            projection_pushdown=False,
+            slice_pushdown=False,
+        )
+        return replace(self, content=rows)
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,24 @@ from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.cli.console import Gb
 
 
-@pytest.fixture
-def open_work(gb: Gb, tmp_path: Path, exchange: Simulation) -> Path:
-    """Two days of one symbol that failed, and a gap of another one."""
+def write_project(folder: Path, exchange: Simulation, **settings: object) -> None:
+    """A source of two days of hours, with these settings besides."""
     source = {
         "provider": "ccxt",
         "options": {"exchange": "binance", "base_url": exchange.url},
         "asset_class": "crypto",
         "start": "2024-01-02",
         "end": "2024-01-04",
-        "symbols": ["BTC-USDT", "ETH-USDT"],
         "resolutions": ["1h"],
-        "retries": 0,
+        **settings,
     }
-    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": {"sim": source}}), "utf-8")
+    (folder / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": {"sim": source}}), "utf-8")
+
+
+@pytest.fixture
+def open_work(gb: Gb, tmp_path: Path, exchange: Simulation) -> Path:
+    """Two days of one symbol that failed, and a gap of another one."""
+    write_project(tmp_path, exchange, symbols=["BTC-USDT", "ETH-USDT"], retries=0)
     assert gb("healing", "-c", tmp_path).err.startswith("nothing is open of what was fetched")
     exchange.faults.add(match="symbol=ETHUSDT", status=503, times=-1)
     exchange.plant("gap", "BTC-USDT", start="2024-01-03T05:00Z", end="2024-01-03T08:00Z")
@@ -75,19 +79,9 @@ def test_retry_asks_now_for_what_is_listed_and_for_nothing_else(gb: Gb, open_wor
 def test_what_waits_for_the_vendors_next_day_is_listed_with_when_it_comes_and_counted_in_health(
     gb: Gb, tmp_path: Path, exchange: Simulation
 ) -> None:
-    source = {
-        "provider": "ccxt",
-        "options": {"exchange": "binance", "base_url": exchange.url},
-        "asset_class": "crypto",
-        "start": "2024-01-02",
-        "end": "2024-01-04",
-        "symbols": ["BTC-USDT", "SOL-USDT"],
-        "resolutions": ["1h"],
-        "max_concurrency": 1,
-        # The markets and one symbol.
-        "daily_quota": {"calls": 2, "zone": "Asia/Tokyo"},
-    }
-    (tmp_path / "gb.yaml").write_text(yaml.safe_dump({"lake": "data", "sources": {"sim": source}}), "utf-8")
+    # The markets and one symbol.
+    quota = {"calls": 2, "zone": "Asia/Tokyo"}
+    write_project(tmp_path, exchange, symbols=["BTC-USDT", "SOL-USDT"], max_concurrency=1, daily_quota=quota)
     ensure_home(tmp_path)
     assert gb("update", "-c", tmp_path).code == 3
 
