@@ -1,7 +1,7 @@
 """This module runs the standing checks of a lake, and turns whatever stops one of them into its result.
 
 What each looks at is in a module of its own. Nothing is fetched or changed, and no file of bars is opened except those that hold
-restated versions of sources with a budget for them.
+restated versions of sources with a budget for them, and daily bars that one source has adjusted and another one as traded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gb_pipeline.errors import GbError
-from gb_pipeline.health import bars, care, machine, sessions, upkeep
+from gb_pipeline.health import bars, care, machine, prices, sessions, upkeep
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import HealthResult, State
 
@@ -46,6 +46,10 @@ CHECKS: Mapping[str, Check] = {
         "No source restated a larger share of a month than its `restatement_budget`.", bars.find_restated
     ),
     "quarantine": Check("Few refused rows wait for somebody to decide about them.", bars.find_refused),
+    "adjusted_prices": Check(
+        "Prices that a vendor adjusted are those that another source's splits and dividends make of its prices as traded.",
+        prices.find_other_factors,
+    ),
     "small_files": Check("Compaction keeps up: few partitions consist of many files.", care.find_crowded),
     "verification": Check("The whole lake was verified lately, and nothing was damaged.", care.find_unverified),
     "restore_test": Check(

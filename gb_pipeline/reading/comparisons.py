@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -16,7 +15,7 @@ import polars as pl
 from gb_pipeline.lake import ledger
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import EARLIEST, LATEST, Moment, moment
-from gb_pipeline.reading.comparison import COMPARED, PRICE_TOLERANCE, VOLUME_TOLERANCE, reconcile, roll_up
+from gb_pipeline.reading.comparison import PRICE_TOLERANCE, VOLUME_TOLERANCE, reconcile, roll_up
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
@@ -57,26 +56,18 @@ class Comparison:
         price_tolerance: float = PRICE_TOLERANCE,
         volume_tolerance: float = VOLUME_TOLERANCE,
     ) -> pl.DataFrame:
-        """How far the other's sessions are off, as `reconcile` and `roll_up` say it; a month of bars is read at once."""
+        """How far the other's sessions are off, as `reconcile` and `roll_up` say it."""
         clock = lake.store.clock
         # Sessions of some calendars begin on the evening before.
         first = max(moment(start, clock) or EARLIEST, _midnight(self.since) - _DAY)
         last = min(moment(end, clock) or LATEST, _midnight(self.until) + 2 * _DAY)
-        parts = []
-        for begin, stop in pairwise(_cut_by_months(first, last)):
-            if self.resolution is self.other_resolution:
-                pair = (self.source, self.other)
-                made = reconcile(
-                    lake, pair, self.resolution, self.symbols, begin, stop,
-                    price_tolerance=price_tolerance, volume_tolerance=volume_tolerance,
-                )  # fmt: skip
-            else:
-                made = roll_up(
-                    lake, self.source, self.resolution, self.symbols, begin, stop, daily_source=self.other,
-                    price_tolerance=price_tolerance, volume_tolerance=volume_tolerance,
-                )  # fmt: skip
-            parts.append(made)
-        return pl.concat(parts or [COMPARED.to_frame()]).sort("symbol", "session")
+        tolerances = {"price_tolerance": price_tolerance, "volume_tolerance": volume_tolerance}
+        if self.resolution is self.other_resolution:
+            pair = (self.source, self.other)
+            return reconcile(lake, pair, self.resolution, self.symbols, first, last, **tolerances)
+        return roll_up(
+            lake, self.source, self.resolution, self.symbols, first, last, daily_source=self.other, **tolerances
+        )
 
 
 def find_comparisons(
@@ -137,11 +128,3 @@ def find_comparisons(
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def _cut_by_months(first: datetime, last: datetime) -> list[datetime]:
-    """The two ends of a range and the months that begin between them; nothing where it is empty."""
-    if first >= last:
-        return []
-    months = pl.datetime_range(first, last, "1mo", time_zone="UTC", eager=True).dt.truncate("1mo")
-    return [first, *(edge for edge in months if first < edge < last), last]

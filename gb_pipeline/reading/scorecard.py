@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from gb_pipeline.errors import UnknownSeries
+from gb_pipeline.errors import ReadError, UnknownSeries
 from gb_pipeline.lake import fetches
 from gb_pipeline.lake.newest_days import find_start
 from gb_pipeline.lake.report import UNSTORED
@@ -130,7 +130,11 @@ def _disagreement(lake: Lake, coverage: pl.DataFrame) -> pl.DataFrame:
     found = []
     for name, other, resolution, symbols, until in pairs.iter_rows():
         start = pl.Series([until]).dt.offset_by(f"-{_COMPARED_DAYS}d")[0]
-        sessions = reconcile(lake, (name, other), resolution, symbols, start)
+        try:
+            sessions = reconcile(lake, (name, other), resolution, symbols, start)
+        except ReadError:
+            # One of them is adjusted, and the splits of the other one are not known: nothing can be said of this pair.
+            continue
         found.append((name, resolution, sessions.height, int((~sessions["agrees"]).sum())))
     rows = pl.DataFrame(found, schema=["source", "resolution", "shared", "differing"], orient="row")
     if rows.is_empty():

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from gb_pipeline import Resolution, Window
+from gb_pipeline import Resolution, UnknownSeries, Window
 from gb_pipeline.reading.comparison import reconcile, roll_up
 from gb_pipeline.reading.comparisons import find_comparisons
 from gb_pipeline.reading.scorecard import read_scorecard
@@ -55,6 +55,11 @@ def test_sources_without_a_common_session_have_nothing_to_compare(lake, write):
     write("one", "A-USD", FIRST, HOURS, resolution="1h")
     write("two", "B-USD", FIRST, HOURS, resolution="1h")
     assert reconcile(lake, ("one", "two"), "1h").is_empty()
+
+
+def test_a_source_that_nobody_knows_is_refused(two):
+    with pytest.raises(UnknownSeries, match="three"):
+        reconcile(two, ("one", "three"), "1h")
 
 
 @pytest.mark.parametrize(("close", "agrees"), [("123", True), ("124", False)])
