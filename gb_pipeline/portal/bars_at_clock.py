@@ -12,7 +12,8 @@ from gb_pipeline.portal.clock import SimulationClock
 from gb_pipeline.portal.loading import BarLoader
 from gb_pipeline.portal.market import Market
 from gb_pipeline.portal.memory import BarMemory
-from gb_pipeline.portal.windows import HistoryWindow, OnGap, existing_window, expected_window, in_shares_of
+from gb_pipeline.portal.price_factors import Conversion
+from gb_pipeline.portal.windows import HistoryWindow, OnGap, existing_window, expected_window
 
 
 class BarsAtClock:
@@ -28,12 +29,12 @@ class BarsAtClock:
         self._clock = clock
         self._loader = loader
         self._market = market
-        self._splits = loader.splits
+        self._factors = loader.factors
         self._earliest = loader.earliest(symbols)
         self._memory = BarMemory(loader, symbols, self._earliest)
         self._memories = {loader.resolution: self._memory}
         self._now: int | None = None
-        self._scales: dict[str, float] = {}
+        self._conversions: dict[str, Conversion | None] = {}
 
     def check_fields(self, fields: Sequence[str]) -> None:
         """Refuse a field that is not held.
@@ -67,7 +68,7 @@ class BarsAtClock:
         if now != self._now:
             self._memory.arrive(now)
             self._now = now
-            self._scales.clear()
+            self._conversions.clear()
 
     def newest(self, symbol: str, field: str) -> float:
         """A number of the newest bar; NaN without one."""
@@ -83,10 +84,11 @@ class BarsAtClock:
             return float("nan")
         row = bars.position(bars.count - 1)
         number: float = column.item(row)
-        if self._splits is None:
+        conversion = self._conversion(symbol)
+        if conversion is None:
             return number
-        split = bars.versions.split[row : row + 1]
-        return in_shares_of(self._scale(symbol), split, field, column[row : row + 1]).item()
+        stretch = bars.versions.stretches[row : row + 1]
+        return conversion.apply(field, stretch, column[row : row + 1]).item()
 
     def newest_open(self, symbol: str) -> int | None:
         """The open of the newest bar."""
@@ -107,7 +109,7 @@ class BarsAtClock:
         memory = self._memory_of(frequency)
         if policy is OnGap.SKIP:
             return [
-                (name, existing_window(memory.existing(name, bar_count), chosen, bar_count, self._scale(name)))
+                (name, existing_window(memory.existing(name, bar_count), chosen, bar_count, self._conversion(name)))
                 for name in names
             ]
         expected = memory.expected(bar_count)
@@ -115,7 +117,7 @@ class BarsAtClock:
             (
                 name,
                 expected_window(
-                    name, memory.before(name, expected, policy), chosen, expected, policy, self._scale(name)
+                    name, memory.before(name, expected, policy), chosen, expected, policy, self._conversion(name)
                 ),
             )
             for name in names
@@ -129,7 +131,7 @@ class BarsAtClock:
         windows = []
         for name in names:
             bars = self._memory.since(name, first)
-            window = existing_window(bars, fields, bars.count, self._scale(name))
+            window = existing_window(bars, fields, bars.count, self._conversion(name))
             inside = (window.opens >= first) & (window.opens < last)
             values = {field: column[inside] for field, column in window.values.items()}
             windows.append((name, HistoryWindow(window.opens[inside], values)))
@@ -163,10 +165,10 @@ class BarsAtClock:
         memory.arrive(self._clock.microseconds)
         return memory
 
-    def _scale(self, symbol: str) -> float:
-        """How many shares one share of the beginning is at the clock; 0 where prices are left as they are stored."""
-        if self._splits is None:
-            return 0.0
-        if symbol not in self._scales:
-            self._scales[symbol] = self._splits.at(symbol, self._market.day(self._clock.now))
-        return self._scales[symbol]
+    def _conversion(self, symbol: str) -> Conversion | None:
+        """What turns stored prices into those of the clock's day; None where they are left as they are stored."""
+        if self._factors is None:
+            return None
+        if symbol not in self._conversions:
+            self._conversions[symbol] = self._factors.conversion(symbol, self._market.day(self._clock.now))
+        return self._conversions[symbol]

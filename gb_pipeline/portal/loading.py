@@ -16,13 +16,14 @@ from gb_pipeline.market.moments import INSTANT, from_microseconds, microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.window import instant
-from gb_pipeline.portal.splits import Splits
+from gb_pipeline.portal.price_factors import PriceFactors
 from gb_pipeline.portal.visible import NEVER, Versions
 from gb_pipeline.portal.windows import Grid
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.pins import Replay, newest_moment
+from gb_pipeline.reading.price_adjustment import PriceAdjustment
 
 # A year inside of what bars can have, as calendars and windows reach beyond their ends.
 FIRST_MOMENT, LAST_MOMENT = microseconds(EARLIEST.replace(year=2)), microseconds(LATEST.replace(year=9998))
@@ -39,7 +40,7 @@ class BarLoader:
         frequency: of the bars; `resolution`, or a longer one that is made of it.
         fields: prices and volumes.
         calendar, alignment: of the market.
-        splits: that prices are adjusted for; None leaves them as they are stored.
+        factors: that prices are adjusted by; None leaves them as they are stored.
         strict: take every version of a bar, each from when it was known.
     """
 
@@ -51,7 +52,7 @@ class BarLoader:
     as_of: datetime | None
     calendar: Calendar
     alignment: str
-    splits: Splits | None
+    factors: PriceFactors | None
     strict: bool
 
     def read(self, symbols: Sequence[str], start: int, end: int) -> dict[str, Versions]:
@@ -104,7 +105,7 @@ class BarLoader:
                 columns=["symbol", "timestamp", *self.fields],
                 as_of=self.as_of,
                 as_float=True,
-                adjustment=None if self.splits is None else "raw",
+                adjustment=self._read_as,
                 resample=None if self.frequency is self.resolution else self.frequency,
                 calendar=self.calendar if self.frequency is not self.resolution else None,
             )
@@ -131,16 +132,31 @@ class BarLoader:
 
     def _to_versions(self, symbol: str, rows: pl.DataFrame) -> Versions:
         opens = rows["timestamp"].cast(pl.Int64).to_numpy()
-        split = np.ones(len(opens))
-        if self.splits is not None:
-            split = self.splits.factors(symbol, self.calendar.session_of(rows["timestamp"], self.frequency))
+        stretches = np.zeros(len(opens), np.int64)
+        if self.factors is not None and self._spans_ex_dates:
+            stretches += self.factors.last_stretch(symbol)
+        elif self.factors is not None:
+            sessions = self.calendar.session_of(rows["timestamp"], self.frequency)
+            stretches = self.factors.stretches(symbol, sessions)
         return Versions(
             opens,
             rows["holds_from"].cast(pl.Int64).to_numpy(),
             rows["holds_until"].to_numpy(),
             {name: rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in self.fields},
-            split,
+            stretches,
         )
+
+    @property
+    def _spans_ex_dates(self) -> bool:
+        """Whether a bar can hold days of before and after an ex date: such bars are made of adjusted ones."""
+        return self.frequency in {Resolution.WEEK, Resolution.MONTH}
+
+    @property
+    def _read_as(self) -> PriceAdjustment | str | None:
+        """What `Lake.bars` does to prices; the rest is done at each clock."""
+        if self.factors is None:
+            return None
+        return self.factors.adjustment if self._spans_ex_dates else "raw"
 
     @property
     def calendar_begins(self) -> int:

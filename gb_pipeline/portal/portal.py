@@ -19,7 +19,7 @@ from gb_pipeline.portal.clock import SimulationClock
 from gb_pipeline.portal.loading import BarLoader, known_until
 from gb_pipeline.portal.look_ahead import Attempt, to_frame
 from gb_pipeline.portal.market import find_market
-from gb_pipeline.portal.splits import Splits
+from gb_pipeline.portal.price_factors import ADJUSTMENTS, PriceFactors
 from gb_pipeline.portal.visible import Floats
 from gb_pipeline.portal.windows import HistoryWindow, OnGap, windows_to_frame
 from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols, required_moment
@@ -73,7 +73,8 @@ class DataPortal:
             source: as in `Lake.bars`.
             fields: prices and volumes that are held in memory.
             adjustment: None for prices as they are stored; `splits` for prices in shares of the clock's day: a split is applied
-                from its ex date on, never before.
+                from its ex date on, never before; `splits+dividends` with cash dividends reinvested as well, each from its ex
+                date on, at the close before it. Prices of the clock's day are as traded.
             calendar: of the market; by default that of the source in gb.yaml.
             on_gap: what a window of history does where a bar is missing: `null`, `ffill`, `skip` or `error`.
             strict: also leave out what this lake had not yet known at the clock, which includes everything that was fetched
@@ -90,8 +91,11 @@ class DataPortal:
         unknown = [name for name in fields if name not in _EVERY_FIELD]
         if unknown:
             raise ConfigError(f"{unknown[0]!r:.40} is no number of a bar", fix=f"choose from {', '.join(_EVERY_FIELD)}")
-        if adjustment not in {None, "splits"}:
-            raise ConfigError(f"{adjustment!r:.40} is not an adjustment of a portal", fix="use splits, or leave it out")
+        if adjustment is not None and adjustment not in ADJUSTMENTS:
+            raise ConfigError(
+                f"{adjustment!r:.40} is not an adjustment of a portal",
+                fix=f"use {' or '.join(ADJUSTMENTS)}, or leave it out",
+            )
         if (strict or adjustment) and not isinstance(lake, Lake):
             raise ConfigError("strict and adjusted reading need the lake itself", fix="pass what Lake.open returns")
         self.clock = clock
@@ -101,11 +105,18 @@ class DataPortal:
         known_at = moment(as_of)
         if known_at is None and isinstance(lake, Lake):
             known_at = known_until(lake, kind)
-        splits = Splits.read(lake, names, source, known_at) if adjustment and isinstance(lake, Lake) else None
+        if strict and adjustment == "splits+dividends":
+            raise ConfigError(
+                "a strict portal reinvests no dividends: closes may have been restated after the ex date",
+                fix="leave strict out, or use adjustment='splits'",
+            )
+        factors = None
+        if adjustment is not None and isinstance(lake, Lake):
+            factors = PriceFactors.read(lake, names, kind, source, adjustment, known_at)
         market = find_market(lake, names, source, calendar, known_at)
         held = tuple(dict.fromkeys(("close", *fields)))
         hours = market.calendar, market.alignment
-        loader = BarLoader(lake, source, kind, kind, held, known_at, *hours, splits, strict)
+        loader = BarLoader(lake, source, kind, kind, held, known_at, *hours, factors, strict)
         self._bars = BarsAtClock(loader, market, names, clock)
         self._attempts: list[Attempt] = []
 

@@ -22,20 +22,20 @@ class Versions:
         holds_from: when the bar was closed and this version of it known.
         holds_until: when another version took its place, or it was removed; `NEVER`.
         values: prices and volumes by column; NaN where there is none.
-        split: how many shares one share of the beginning has become by the bar's session; 1 where nothing was split.
+        stretches: how many ex dates the bar's session has behind it; 0 where prices are left as they are stored.
     """
 
     opens: Integers
     holds_from: Integers
     holds_until: Integers
     values: Mapping[str, Floats]
-    split: Floats
+    stretches: Integers
 
     @classmethod
     def none(cls, fields: tuple[str, ...]) -> Versions:
         """No version at all."""
         moments, numbers = np.empty(0, np.int64), np.empty(0, np.float64)
-        return cls(moments, moments, moments, dict.fromkeys(fields, numbers), numbers)
+        return cls(moments, moments, moments, dict.fromkeys(fields, numbers), moments)
 
     def then(self, later: Versions) -> Versions:
         """These, followed by those of later bars."""
@@ -44,14 +44,14 @@ class Versions:
             np.concatenate([self.holds_from, later.holds_from]),
             np.concatenate([self.holds_until, later.holds_until]),
             {name: np.concatenate([column, later.values[name]]) for name, column in self.values.items()},
-            np.concatenate([self.split, later.split]),
+            np.concatenate([self.stretches, later.stretches]),
         )
 
     def since(self, first: int, fewest: int = 0) -> Versions:
         """Those of bars that open then or later, and so many older ones that there are as many as `fewest` at least."""
         at = min(int(np.searchsorted(self.opens, first)), max(0, len(self.opens) - fewest))
         values = {name: column[at:] for name, column in self.values.items()}
-        return Versions(self.opens[at:], self.holds_from[at:], self.holds_until[at:], values, self.split[at:])
+        return Versions(self.opens[at:], self.holds_from[at:], self.holds_until[at:], values, self.stretches[at:])
 
 
 class VisibleBars:

@@ -11,6 +11,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, GapInWindow
 from gb_pipeline.market.moments import INSTANT, from_microseconds
+from gb_pipeline.portal.price_factors import Conversion
 from gb_pipeline.portal.visible import Floats, Integers, VisibleBars
 
 
@@ -73,18 +74,25 @@ class HistoryWindow:
     values: dict[str, Floats]
 
 
-def existing_window(bars: VisibleBars, fields: Sequence[str], bar_count: int, scale: float) -> HistoryWindow:
+def existing_window(
+    bars: VisibleBars, fields: Sequence[str], bar_count: int, conversion: Conversion | None
+) -> HistoryWindow:
     """The newest bars that exist, at most so many.
 
     Args:
-        scale: what the split factor of the present is; 0 leaves prices as they are.
+        conversion: of prices and volumes; None leaves them as they are.
     """
     rows = bars.last(bar_count)
-    return HistoryWindow(bars.versions.opens[rows], {name: _numbers(bars, name, rows, scale) for name in fields})
+    return HistoryWindow(bars.versions.opens[rows], {name: _numbers(bars, name, rows, conversion) for name in fields})
 
 
 def expected_window(
-    name: str, bars: VisibleBars, fields: Sequence[str], expected: Integers, on_gap: OnGap, scale: float
+    name: str,
+    bars: VisibleBars,
+    fields: Sequence[str],
+    expected: Integers,
+    on_gap: OnGap,
+    conversion: Conversion | None,
 ) -> HistoryWindow:
     """Numbers of each expected bar.
 
@@ -94,7 +102,7 @@ def expected_window(
     rows = bars.last(len(expected))
     opens = bars.versions.opens[rows]
     if len(opens) == len(expected) and np.array_equal(opens, expected):
-        return HistoryWindow(expected, {field: _numbers(bars, field, rows, scale) for field in fields})
+        return HistoryWindow(expected, {field: _numbers(bars, field, rows, conversion) for field in fields})
     existing = bars.versions.opens[: bars.count] if bars.rows is None else bars.versions.opens[bars.rows]
     following = existing.searchsorted(expected, side="right") - 1
     there = (following >= 0) & (existing[np.maximum(following, 0)] == expected) if len(existing) else following >= 0
@@ -108,38 +116,29 @@ def expected_window(
     values = {field: np.full(len(expected), np.nan) for field in fields}
     rows = following[there] if bars.rows is None else bars.rows[following[there]]
     for field in fields:
-        values[field][there] = _numbers(bars, field, rows, scale)
+        values[field][there] = _numbers(bars, field, rows, conversion)
     if on_gap is OnGap.FFILL:
-        _fill(bars, values, following, ~there & (following >= 0), scale)
+        _fill(bars, values, following, ~there & (following >= 0), conversion)
     return HistoryWindow(expected, values)
 
 
-def _fill(bars: VisibleBars, values: dict[str, Floats], before: Integers, filled: np.ndarray, scale: float) -> None:
+def _fill(
+    bars: VisibleBars,
+    values: dict[str, Floats],
+    before: Integers,
+    filled: np.ndarray,
+    conversion: Conversion | None,
+) -> None:
     """Put the last close before it into each bar that does not exist."""
     rows = before[filled] if bars.rows is None else bars.rows[before[filled]]
-    closes = _numbers(bars, "close", rows, scale)
+    closes = _numbers(bars, "close", rows, conversion)
     for field, column in values.items():
         column[filled] = 0.0 if field in {"volume", "trade_count"} else closes
 
 
-def _numbers(bars: VisibleBars, field: str, rows: Integers | slice, scale: float) -> Floats:
+def _numbers(bars: VisibleBars, field: str, rows: Integers | slice, conversion: Conversion | None) -> Floats:
     column = bars.versions.values[field][rows]
-    return in_shares_of(scale, bars.versions.split[rows], field, column) if scale else column
-
-
-def in_shares_of(scale: float, split: Floats, field: str, numbers: Floats) -> Floats:
-    """Numbers of bars in shares of another day.
-
-    Args:
-        scale, split: how many shares one share of the beginning is on that day, and on that of each bar.
-        field: prices are divided by new shares per old one, volumes multiplied, `trade_count` is left alone.
-    """
-    if field == "trade_count":
-        return numbers
-    divided = split >= scale if field == "volume" else scale >= split
-    # A tenth has no float: 1208 / 10 is nearer to 120.8 than 1208 * 0.1.
-    ratio = np.maximum(split, scale) / np.minimum(split, scale)
-    return np.where(divided, numbers / ratio, numbers * ratio)
+    return column if conversion is None else conversion.apply(field, bars.versions.stretches[rows], column)
 
 
 def windows_to_frame(windows: Sequence[tuple[str, HistoryWindow]], fields: Sequence[str]) -> pl.DataFrame:

@@ -41,14 +41,14 @@ def reinvest_plan(tables: Tables, question: Question, plan: Plan, wanted: PriceA
     parts = []
     for part in plan.parts:
         codes = [part.symbol] if part.symbol is not None else sorted(question.symbols) or None
-        factors = _read_factors(tables, question, part.source, codes, wanted, now)
+        factors = read_factors(tables, question, part.source, codes, wanted, now)
         parts.append(_with_factors(question.resolution, part, factors, wanted) if factors else part)
     return replace(plan, parts=tuple(parts))
 
 
 @dataclass(frozen=True)
-class _Factors:
-    """Of one series.
+class SeriesFactors:
+    """What prices and volumes of one series are multiplied by.
 
     Attributes:
         sessions: `session`, `first_timestamp` of those that are stored, sorted.
@@ -71,9 +71,20 @@ class _Factors:
         return ex_dates.search_sorted(self.sessions["session"].gather(positions.clip(0)), side="right")
 
 
-def _read_factors(
+def read_factors(
     tables: Tables, question: Question, source: str, codes: Sequence[str] | None, wanted: PriceAdjustment, now: datetime
-) -> dict[str, _Factors]:
+) -> dict[str, SeriesFactors]:
+    """Factors of some series of a source, by symbol; nothing for one that has no splits or dividends.
+
+    Args:
+        question: whose resolution, window and moment count.
+        codes: the symbols; None for all.
+        wanted: whether dividends count, and at which price they are reinvested.
+        now: the present.
+
+    Raises:
+        ReadError: not all dividends in the window are known, or one is not covered by its price.
+    """
     told_at = question.told_at or question.as_of
     sessions = (
         ledger.current(tables, source, question.resolution, codes, None, question.as_of)
@@ -159,7 +170,7 @@ def _series_factors(
     splits: pl.DataFrame,
     closes: Mapping[tuple[str, datetime], Decimal],
     wanted: PriceAdjustment,
-) -> _Factors:
+) -> SeriesFactors:
     days = sessions["session"].to_list()
     last = sessions["last_timestamp"].to_list()
     by_date: dict[date, Fraction] = {}
@@ -218,7 +229,7 @@ def _product(splits: Mapping[date, Fraction], after: date, until: date) -> Fract
 
 def _accumulate(
     sessions: pl.DataFrame, ex_dates: list[date], ratios: Mapping[date, Decimal], splits: Mapping[date, Fraction]
-) -> _Factors:
+) -> SeriesFactors:
     """Products over all later ex dates, for each stretch."""
     dividend, split = Decimal(1), Fraction(1)
     by_dividends, by_splits = [Fraction(1)], [Fraction(1)]
@@ -227,7 +238,7 @@ def _accumulate(
         split *= splits.get(ex_date, Fraction(1))
         by_dividends.append(Fraction(dividend))
         by_splits.append(split)
-    return _Factors(sessions, ex_dates, by_dividends[::-1], by_splits[::-1])
+    return SeriesFactors(sessions, ex_dates, by_dividends[::-1], by_splits[::-1])
 
 
 def _first_from(days: Sequence[date], first: date) -> int | None:
@@ -236,7 +247,9 @@ def _first_from(days: Sequence[date], first: date) -> int | None:
     return position if position < len(days) else None
 
 
-def _with_factors(resolution: Resolution, part: Part, factors: Mapping[str, _Factors], wanted: PriceAdjustment) -> Part:
+def _with_factors(
+    resolution: Resolution, part: Part, factors: Mapping[str, SeriesFactors], wanted: PriceAdjustment
+) -> Part:
     def convert(frame: pl.DataFrame) -> pl.DataFrame:
         if part.symbol is not None:
             return _convert(resolution, frame, part, part.symbol, factors, wanted)
@@ -252,7 +265,7 @@ def _convert(
     frame: pl.DataFrame,
     part: Part,
     code: str,
-    factors: Mapping[str, _Factors],
+    factors: Mapping[str, SeriesFactors],
     wanted: PriceAdjustment,
 ) -> pl.DataFrame:
     own = factors.get(code)
@@ -281,7 +294,7 @@ def _multiplied(
 
 
 def _refuse_ex_dates_within(
-    resolution: Resolution, frame: pl.DataFrame, source: str, code: str, factors: _Factors
+    resolution: Resolution, frame: pl.DataFrame, source: str, code: str, factors: SeriesFactors
 ) -> None:
     first = frame["timestamp"].dt.date()
     end = first.dt.offset_by("1w" if resolution is Resolution.WEEK else "1mo")

@@ -1,0 +1,123 @@
+"""Adjusted prices at a clock are those of a lake that ends there: a later split or dividend changes none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gb_pipeline import ConfigError, DataPortal, Lake, SimulationClock
+from gb_pipeline.market.calendar import get_calendar
+from gb_pipeline.reading.price_adjustment import PriceAdjustment
+from gb_pipeline_tests.actions import dividend, split
+from gb_pipeline_tests.bars import SetClock, at
+from gb_pipeline_tests.portal.bars import put_days, tell_actions
+
+SESSIONS = [str(day) for day in get_calendar("XNYS").sessions(date(2024, 3, 4), date(2024, 4, 1))]
+ADJUSTED = PriceAdjustment(dividends="previous_close")
+
+
+def open_lake(folder: Path) -> Lake:
+    lake = Lake.open(folder / "data", create=True)
+    lake.store.clock = SetClock(at("2025-01-01"))
+    return lake
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return open_lake(tmp_path)
+
+
+def make_portal(lake: Lake, clock: SimulationClock, adjustment: str, **more: object) -> DataPortal:
+    return DataPortal(lake, clock, "KO", "1d", calendar="XNYS", adjustment=adjustment, **more)  # type: ignore[arg-type]
+
+
+def test_a_dividend_counts_from_the_morning_of_its_ex_date_at_the_close_before_it(lake: Lake) -> None:
+    put_days(lake, "KO", SESSIONS[:3], [50, 60, 40])
+    tell_actions(lake, dividend(SESSIONS[2], "15", symbol="KO"))
+    clock = SimulationClock(f"{SESSIONS[1]}T22:00Z")
+    seen = make_portal(lake, clock, "splits+dividends")
+    assert seen.history("KO", "close", 2)["close"].to_list() == [50, 60], "nothing was paid yet"
+    clock.advance_to(f"{SESSIONS[2]}T13:00Z")
+    assert seen.current("KO") == 45, "who holds it gets 15 of the 60"
+    clock.advance_to(f"{SESSIONS[2]}T22:00Z")
+    assert seen.history("KO", ["close", "volume"], 3).select("close", "volume").rows() == [
+        (37.5, 1000), (45, 1000), (40, 1000),
+    ]  # fmt: skip
+
+
+prices = st.lists(st.decimals("20", "90", places=2), min_size=len(SESSIONS), max_size=len(SESSIONS))
+days = st.integers(0, len(SESSIONS) - 1)
+
+
+@settings(max_examples=12)
+@given(
+    traded=prices,
+    paid=st.dictionaries(days, st.decimals("0.01", "9", places=2), max_size=4),
+    parts=st.dictionaries(days, st.sampled_from(["2", "3", "0.1", "1.5"]), max_size=2),
+    until=st.integers(5, len(SESSIONS) - 1),
+)
+def test_prices_are_those_of_a_lake_that_ends_at_the_clock(
+    tmp_path_factory: pytest.TempPathFactory,
+    traded: list[Decimal],
+    paid: Mapping[int, Decimal],
+    parts: Mapping[int, str],
+    until: int,
+) -> None:
+    def told(last: int) -> list[dict]:
+        found = [split(SESSIONS[day], ratio, symbol="KO") for day, ratio in parts.items() if day <= last]
+        found += [dividend(SESSIONS[day], str(cash), symbol="KO") for day, cash in paid.items() if day <= last]
+        return found or [dividend("2030-01-02", "1", symbol="KO")]
+
+    whole, ended = (open_lake(tmp_path_factory.mktemp("lake")) for _ in range(2))
+    closes = [float(price) for price in traded]
+    put_days(whole, "KO", SESSIONS, closes)
+    tell_actions(whole, *told(len(SESSIONS)))
+    put_days(ended, "KO", SESSIONS[: until + 1], closes[: until + 1])
+    tell_actions(ended, *told(until))
+    clock = SimulationClock(at(SESSIONS[until]) + timedelta(hours=23))
+    for name, adjustment in (("splits", PriceAdjustment()), ("splits+dividends", ADJUSTED)):
+        seen = make_portal(whole, clock, name)
+        expected = ended.bars("KO", "1d", adjustment=adjustment, as_float=True)
+        window = seen.history("KO", ["close", "volume"], until + 1)
+        assert window["timestamp"].equals(expected["timestamp"])
+        for column in ("close", "volume"):
+            assert window[column].to_list() == pytest.approx(expected[column].to_list(), rel=1e-8)
+        weeks = seen.history("KO", ["open", "high", "close"], 2, "1w", on_gap="skip")
+        made = ended.bars("KO", "1d", adjustment=adjustment, as_float=True, resample="1w")
+        both = weeks.join(made, on="timestamp", suffix="_made")
+        assert both.height == weeks.height > 0
+        for column in ("open", "high", "close"):
+            assert both[column].to_list() == pytest.approx(both[f"{column}_made"].to_list(), rel=1e-7)
+
+
+def test_a_week_that_holds_an_ex_date_is_made_of_adjusted_days(lake: Lake) -> None:
+    put_days(lake, "KO", SESSIONS[:5], [100, 100, 100, 25, 25])
+    tell_actions(lake, split(SESSIONS[3], "4", symbol="KO"))
+    seen = make_portal(lake, SimulationClock(f"{SESSIONS[4]}T23:00Z"), "splits")
+    fields = ["open", "high", "low", "close", "volume"]
+    [week] = seen.history("KO", fields, 1, "1w").select(fields).rows()
+    assert week == (25, 25, 25, 25, 14_000)
+
+
+def test_a_symbol_of_two_sources_needs_the_name_of_one(lake: Lake) -> None:
+    for source in ("sim", "other"):
+        put_days(lake, "KO", SESSIONS[:3], [100, 100, 50], source=source)
+        tell_actions(lake, split(SESSIONS[2], "2", symbol="KO"), source=source)
+    clock = SimulationClock(f"{SESSIONS[2]}T23:00Z")
+    with pytest.raises(ConfigError, match="KO is stored of other and sim"):
+        make_portal(lake, clock, "splits")
+    assert make_portal(lake, clock, "splits", source="sim").history("KO", "close", 2)["close"].to_list() == [50, 50]
+
+
+def test_what_a_strict_portal_cannot_know_is_refused(lake: Lake) -> None:
+    put_days(lake, "KO", SESSIONS[:3], [100, 100, 50])
+    with pytest.raises(ConfigError, match="reinvests no dividends"):
+        make_portal(lake, SimulationClock("2024-03-04"), "splits+dividends", strict=True)
+    with pytest.raises(ConfigError, match="use splits or splits"):
+        make_portal(lake, SimulationClock("2024-03-04"), "dividends")
