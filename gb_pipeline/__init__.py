@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gb_pipeline.errors import (
         CompactionRefused,
         ConfigError,
+        FormatRefused,
         GapInWindow,
         GbError,
         HistoryNotAvailable,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
         VendorUnreachable,
         WindowRefused,
     )
+    from gb_pipeline.formats.import_report import ImportedSeries, ImportReport
+    from gb_pipeline.formats.importing import import_bars
     from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.market.calendar import Calendar, get_calendar
@@ -78,11 +81,14 @@ __all__ = [
     "DamagedLog",
     "DataManager",
     "DataPortal",
+    "FormatRefused",
     "GapInWindow",
     "GapPolicy",
     "GapReason",
     "GbError",
     "HistoryNotAvailable",
+    "ImportReport",
+    "ImportedSeries",
     "InvalidResolution",
     "InvalidSymbol",
     "Lake",
@@ -122,6 +128,7 @@ __all__ = [
     "align",
     "build_definitions",
     "get_calendar",
+    "import_bars",
     "join_asof",
     "make_rolls",
 ]
@@ -139,6 +146,8 @@ _HOMES = {
     "DataPortal": "portal.portal",
     "GapPolicy": "quality.rules",
     "GapReason": "quality.gaps",
+    "ImportReport": "formats.import_report",
+    "ImportedSeries": "formats.import_report",
     "Lake": "reading.lake",
     "LakeIOManager": "orchestration.lake_io_manager",
     "LakeResource": "orchestration.resources",
@@ -158,6 +167,7 @@ _HOMES = {
     "align": "market.joins",
     "build_definitions": "orchestration.build",
     "get_calendar": "market.calendar",
+    "import_bars": "formats.importing",
     "join_asof": "market.joins",
     "make_rolls": "market.rolls",
 }

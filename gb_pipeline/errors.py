@@ -18,6 +18,7 @@ Nothing is caught, retried or translated here.
     │       └── HistoryNotAvailable the vendor's history starts at `first`
     ├── UniverseRefused             a list of symbols that is not believable
     ├── WindowRefused               a frame that cannot be stored as it is
+    ├── FormatRefused               another tool's file that cannot be read, and where in it
     ├── LakeError                   the lake's tables cannot do what was asked
     │   ├── CompactionRefused       the rewritten file is not provably the same
     │   ├── PinRefused              what a pin names is not there any more as it was; `differences` lists the bars
@@ -142,6 +143,10 @@ class UniverseRefused(GbError):
 
 class WindowRefused(GbError):
     """A frame that cannot be stored as it is: wrong columns or types, nothing of it was stored."""
+
+
+class FormatRefused(GbError):
+    """Another tool's file that is not what its format says, or is damaged; the message says where."""
 
 
 class LakeError(GbError):

@@ -40,6 +40,7 @@ OPTIONAL = {
     "celery": "celery",
     "dagster-celery": "celery",
     "redis": "celery",
+    "numcodecs": "formats",
 }
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {

@@ -29,6 +29,8 @@ from gb_pipeline.quality.session_days import Flags, Listing, SessionDays
 from gb_pipeline.quality.session_gaps import ExpectedBars, closed_gaps, gaps_by_day, gather_gaps
 
 WORST_ROWS = 5
+# What stands in the place of a suspicious row's text.
+STORED_ROW = "stored"
 _LONGEST_ROW = 300
 _DAY = ["symbol", "session"]
 _STATUSES = pl.Series([status.value for status in SessionStatus])
@@ -236,7 +238,7 @@ def _details(days: SessionDays, validation: ValidationResult) -> dict[str, pl.Se
     if validation.bad.is_empty() and validation.warnings.is_empty():
         return {}
     bad = validation.bad.with_columns(pl.col("reasons").list.join(", ").alias("why"))
-    suspicious = validation.warnings.with_columns(pl.col("warning").alias("why"), pl.lit("stored").alias("row"))
+    suspicious = validation.warnings.with_columns(pl.col("warning").alias("why"), pl.lit(STORED_ROW).alias("row"))
     worst = pl.concat([item.select(*_DAY, "timestamp", "why", "row") for item in (bad, suspicious)])
     return {
         "reason_counts": _counts_by_code(days, validation.bad.explode("reasons"), "reasons"),

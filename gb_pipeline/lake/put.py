@@ -50,7 +50,7 @@ def put(
     """See `Lake.put`."""
     kind = Resolution.parse(resolution)
     trading = get_calendar(calendar) if isinstance(calendar, str) else calendar
-    bar_rules = BarRules(resolution=kind, calendar=trading, **_read_rules(rules))
+    bar_rules = BarRules(resolution=kind, calendar=trading, **read_rules(rules))
     rows = _received(frame, kind, symbol, decimals)
     if rows.is_empty():
         raise WindowRefused("the frame has no row", fix="pass at least one bar")
@@ -61,7 +61,7 @@ def put(
     return reduce(_join, written)
 
 
-def _read_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
+def read_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes of `BarRules`; those that are one of a few words may be given as text.
 
     Raises:
@@ -86,12 +86,12 @@ def _windows(rows: pl.DataFrame, rules: BarRules, window: Window | None) -> Iter
     stamps = rows.group_by("symbol").agg(first=pl.col("timestamp").min(), last=pl.col("timestamp").max()).drop_nulls()
     spans: dict[Window, list[str]] = {}
     for code, first, last in stamps.sort("symbol").rows():
-        spans.setdefault(_span(first, last, rules), []).append(code)
+        spans.setdefault(bar_span(first, last, rules), []).append(code)
     return spans.items()
 
 
-def _span(first: datetime, last: datetime, rules: BarRules) -> Window:
-    """From the first bar to the end of the last one."""
+def bar_span(first: datetime, last: datetime, rules: BarRules) -> Window:
+    """The window from the open of the first bar to the end of the last one."""
     length = rules.resolution.duration
     if rules.resolution.intraday and length is not None:
         return Window(first, last + length)

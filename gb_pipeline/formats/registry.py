@@ -1,0 +1,117 @@
+"""Which formats there are. What a format needs beyond this package is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gb_pipeline.config.suggestions import suggest
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.formats.archive import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of another tool.
+
+    Attributes:
+        name: on the command line.
+        title: what it is.
+        reader: `module:function` that opens a path, where it can be read; see `archive.Reader`.
+        writer: `module:function` that writes it, where it can be written.
+        extra: what has to be installed besides, as `gb_pipeline[extra]`.
+    """
+
+    name: str
+    title: str
+    reader: str | None = None
+    writer: str | None = None
+    extra: str | None = None
+
+    def open_reader(self) -> Reader:
+        """What opens a path of this format.
+
+        Raises:
+            ConfigError: it cannot be read, or what it needs is not installed.
+        """
+        if self.reader is None:
+            raise ConfigError(f"{self.name} is not read", fix=f"formats that are read: {', '.join(readable())}")
+        reader: Reader = self._load(self.reader)
+        return reader
+
+    def open_writer(self) -> Any:
+        """What writes this format.
+
+        Raises:
+            ConfigError: it cannot be written, or what it needs is not installed.
+        """
+        if self.writer is None:
+            raise ConfigError(f"{self.name} is not written", fix=f"formats that are written: {', '.join(writable())}")
+        return self._load(self.writer)
+
+    def _load(self, place: str) -> Any:
+        module, _, name = place.partition(":")
+        try:
+            return vars(import_module(module))[name]
+        except ModuleNotFoundError as error:
+            raise self.not_installed(error) from error
+
+    def not_installed(self, error: ModuleNotFoundError) -> ConfigError:
+        """What to install."""
+        return ConfigError(
+            f"{self.name} needs the package {error.name}, which is not installed",
+            fix=f"install it: uv pip install 'gb_pipeline[{self.extra}]'"
+            if self.extra
+            else "install gb_pipeline again",
+        )
+
+
+_ALL = (
+    Format(
+        "zipline",
+        "zipline bundle: bcolz and SQLite",
+        reader="gb_pipeline.formats.zipline.bundle:open_bundle",
+        extra="formats",
+    ),
+)
+FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}
+
+
+def readable() -> tuple[str, ...]:
+    """Formats that can be read, in the order in which they are listed."""
+    return tuple(item.name for item in _ALL if item.reader)
+
+
+def writable() -> tuple[str, ...]:
+    """Formats that can be written, in the order in which they are listed."""
+    return tuple(item.name for item in _ALL if item.writer)
+
+
+def get_format(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        ConfigError: there is none.
+
+    Example:
+        >>> get_format("zipline").title
+        'zipline bundle: bcolz and SQLite'
+    """
+    found = FORMATS.get(name.strip().lower())
+    if found is None:
+        raise ConfigError(f"there is no format {name[:40]!r}", fix=suggest(name, list(FORMATS), "formats are"))
+    return found
+
+
+def require_path(path: Path) -> Path:
+    """A path that is there.
+
+    Raises:
+        ConfigError: nothing is there.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no file or folder {path}", fix="check the path")
+    return path

@@ -1,0 +1,1 @@
+"""zipline's bundles: bars in bcolz tables, assets and adjustments in SQLite."""
