@@ -19,6 +19,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.reading.arguments import Moment, moment
 from gb_pipeline.reading.price_adjustment import PriceAdjustment, Reinvested
+from gb_pipeline.reading.series import known_series, unknown_series_error
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
@@ -118,10 +119,11 @@ def _compare_sides(
     volume_tolerance: float,
 ) -> pl.DataFrame:
     named = [symbols] if isinstance(symbols, str) else symbols
-    for side in (first, second):
-        # Refuses a source of which the lake knows nothing.
-        lake.symbols(side.source)
-    adjustments = [stored_adjustments(lake.store.tables, side.source, side.resolution) for side in (first, second)]
+    tables = lake.store.tables
+    adjustments = [stored_adjustments(tables, side.source, side.resolution) for side in (first, second)]
+    for side, kinds in zip((first, second), adjustments, strict=True):
+        if not kinds and side.source not in (known := known_series(tables))["source"]:
+            raise unknown_series_error(known, "", side.resolution, side.source)
     both = [code for code in adjustments[0] if code in adjustments[1] and (named is None or code in named)]
     groups: dict[tuple[Adjustment, Adjustment], list[str]] = {}
     for code in sorted(both):

@@ -106,7 +106,12 @@ def unknown_series_error(
     same = known.filter(pl.col("symbol") == symbol)
     if not same.is_empty():
         places = [f"{row[0]} {row[1]} {row[2]}" for row in same.iter_rows()]
-        return UnknownSeries(f"nothing is stored as {requested}", near=places, fix=f"there is {', '.join(places[:10])}")
+        fix = f"there is {', '.join(places[:10])}"
+        finest = min((Resolution(kind) for kind in same["resolution"].unique()), key=list(Resolution).index)
+        if resolution is not None and list(Resolution).index(finest) < list(Resolution).index(resolution):
+            call = f"lake.bars({symbol!r}, {str(finest)!r}, resample={str(resolution)!r})"
+            fix += f"; bars of {resolution} can be made of it: {call}"
+        return UnknownSeries(f"nothing is stored as {requested}", near=places, fix=fix)
     near = near_names(symbol, known["symbol"].unique().sort().to_list())
     return UnknownSeries(
         f"nothing is stored as {requested}",

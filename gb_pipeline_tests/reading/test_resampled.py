@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from gb_pipeline import ConfigError, Lake, NoDataInRange, Resolution, WindowRefused, get_calendar
+from gb_pipeline import ConfigError, Lake, NoDataInRange, Resolution, UnknownSeries, WindowRefused, get_calendar
 from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.market.resample import resample
@@ -124,3 +124,10 @@ def test_an_open_end_reaches_as_far_as_time_does(two_days):
     )
     assert first.height == 2
     assert two_days.bars("BTC-USD", "1m", at("2024-01-02") + timedelta(hours=30), resample="1h").height == 18
+
+
+def test_who_asks_for_longer_bars_that_are_not_stored_is_told_how_they_are_made(two_days):
+    with pytest.raises(UnknownSeries) as refused:
+        two_days.bars("BTC-USD", "1d")
+    [call] = [part for part in refused.value.fix.split(": ") if part.startswith("lake.bars(")]
+    assert eval(call, {"lake": two_days}).height > 0
