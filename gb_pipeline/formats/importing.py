@@ -7,6 +7,7 @@ killed is run again: what is stored already is found unchanged.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -142,7 +143,7 @@ class _Import:
     ) -> None:
         self.store, self.kind, self.path, self.source, self.archive = store, kind, path, source, archive
         self.rules, self.window, self.on_rows = rules, window, on_rows
-        self.id = f"import-{_digest(kind, path, archive)}"
+        self.id = f"import-{_digest(kind, archive)}"
 
     def preview(self) -> ImportReport:
         """What would be stored."""
@@ -316,9 +317,9 @@ def _choose(
     return chosen
 
 
-def _digest(kind: Format, path: Path, archive: Archive) -> str:
+def _digest(kind: Format, archive: Archive) -> str:
     """Of the names and sizes of the files, wherever they lie."""
-    root = path if path.is_dir() else path.parent
+    root = Path(os.path.commonpath([file.parent for file in archive.files])) if archive.files else Path()
     listed = sorted((file.relative_to(root).as_posix(), file.stat().st_size) for file in archive.files)
     return hashlib.sha256(repr((kind.name, listed)).encode()).hexdigest()[:32]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import polars as pl
@@ -73,7 +74,8 @@ class Stored:
 
     def take(self, parts: Sequence[Part], rules: BarRules, told: Mapping[str, ImportedSeries]) -> None:
         """See `Target.take`."""
-        records = {(part.series.symbol.code, part.window): self._record(part) for part in parts}
+        present = self.store.clock()
+        records = {(part.series.symbol.code, part.window): self._record(part, present) for part in parts}
         self.store.record_fetches(list(records.values()))
         reach("import_recorded")
         by_window: dict[Window, list[Part]] = {}
@@ -89,6 +91,7 @@ class Stored:
                 window,
                 pl.concat([part.rows for part in together], how="diagonal"),
                 rules=rules,
+                fetched_at=present,
                 run_id=self.run_id,
             )
             reach("import_written")
@@ -97,14 +100,14 @@ class Stored:
             _tell(report, told)
         self.store.record_fetches(counted)
 
-    def _record(self, part: Part) -> FetchRecord:
+    def _record(self, part: Part, present: datetime) -> FetchRecord:
         return FetchRecord(
             source=self.source,
             symbol=part.series.symbol.code,
             resolution=part.series.resolution.value,
             window_start=part.window.start,
             window_end=part.window.end,
-            fetched_at=self.store.clock(),
+            fetched_at=present,
             outcome=FetchOutcome.OK,
             received=part.rows.height,
             run_id=self.run_id,
