@@ -1,7 +1,8 @@
 """This module declares the datasets of a lake, each once: schema, key, partitions, order, statistics and period of every table.
 
 Storage, the catalog, compaction, vacuum and verification work from these declarations; a new dataset is one more of them. What the
-rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`, `fetches`).
+rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`,
+`fetches`, `instruments`).
 """
 
 from __future__ import annotations
@@ -103,6 +104,25 @@ REMOVALS = Dataset(
     order=("symbol", "resolution"),
     statistics=("symbol",),
 )
+INSTRUMENTS = Dataset(
+    name="instruments",
+    columns=schema.INSTRUMENTS,
+    key=("source", "symbol", "valid_from"),
+    partition_by=("source",),
+    order=("symbol", "valid_from"),
+    statistics=("symbol", "valid_from"),
+    history=True,
+    evidence=("fetched_at",),
+)
+ROLLS = Dataset(
+    name="rolls",
+    columns=schema.ROLLS,
+    key=("source", "symbol", "session"),
+    partition_by=("source",),
+    order=("symbol", "session"),
+    statistics=("symbol", "session"),
+    history=True,
+)
 
 ALL = Datasets(
     [
@@ -119,6 +139,8 @@ ALL = Datasets(
         OVERRIDES,
         REMOVALS,
         QUARANTINE_DECISIONS,
+        INSTRUMENTS,
+        ROLLS,
     ]
 )
 

@@ -293,6 +293,45 @@ REMOVALS = pa.schema(
     ]
 )
 
+# Who stands under which symbol when: one row for each stretch of days of an instrument under one symbol of one source.
+INSTRUMENTS = pa.schema(
+    [
+        *_SERIES,
+        _field("valid_from", pa.date32(), "first day under this symbol; 1900-01-01 where nobody says"),
+        _field("valid_until", pa.date32(), "first day without it; null while it stands", nullable=True),
+        _field("instrument", pa.string(), "permanent id, the same for all symbols and sources of one instrument"),
+        _field("asset_class", pa.string(), "equity, crypto, forex, future, option or prediction"),
+        _field("name", pa.string(), "what people called it then", nullable=True),
+        _field("exchange", pa.string(), "MIC of a stock exchange, such as XNYS, or the name of a venue", nullable=True),
+        _field("currency", pa.string(), "of its prices", nullable=True),
+        _field("vendor_symbol", pa.string(), "the vendor's own spelling", nullable=True),
+        _field("vendor_id", pa.string(), "the vendor's own permanent id", nullable=True),
+        _field("composite_figi", pa.string(), "FIGI of the instrument in its country", nullable=True),
+        _field("share_class_figi", pa.string(), "FIGI of the share class in all countries", nullable=True),
+        _field("isin", pa.string(), "international securities identification number", nullable=True),
+        _field("root", pa.string(), "of a future: the code that all its contracts share, such as ES", nullable=True),
+        _field("expiry", pa.date32(), "of a future or option: the last session in which it trades", nullable=True),
+        _field("first_notice", pa.date32(), "of a future: the first day of notices of delivery", nullable=True),
+        _field("tick_size", pa.decimal128(38, 18), "smallest step of its price", nullable=True),
+        _field("multiplier", pa.decimal128(38, 18), "units of the underlying of one contract", nullable=True),
+        _field("underlying", pa.string(), "of an option: symbol of what it is on", nullable=True),
+        _field("option_right", pa.string(), "of an option: call or put", nullable=True),
+        _field("strike", pa.decimal128(38, 18), "of an option: the price of exercise", nullable=True),
+        _FETCHED_AT,
+    ]
+)
+
+# When a continuous future goes from one contract to the next, where a user knows better than a rule.
+ROLLS = pa.schema(
+    [
+        _field("source", pa.string(), "short name of whose table it is"),
+        _field("symbol", pa.string(), "root of the chain, such as ES"),
+        _field("session", pa.date32(), "first session in which the next contract is the front one"),
+        _field("from_symbol", pa.string(), "the contract that is left"),
+        _field("to_symbol", pa.string(), "the contract that comes"),
+    ]
+)
+
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
     """The same columns as Polars types, in the same order."""
