@@ -41,8 +41,8 @@ def find_overlaps(rows: pl.DataFrame) -> pl.DataFrame:
         rows: `source, symbol, instrument, valid_from, valid_until, name`.
 
     Returns:
-        `source`, `by` (`symbol` or `instrument`), and of both rows `symbol, instrument, valid_from, valid_until, name`, of the second
-        with `other_` before the name.
+        `source`, `by` (`symbol` or `instrument`), and of both rows `symbol, instrument, valid_from, valid_until, name`, of the
+        second with `other_` before the name.
 
     Example:
         >>> find_overlaps(rows).height
