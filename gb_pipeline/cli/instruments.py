@@ -1,0 +1,245 @@
+"""`gb instruments` shows and tells who stood under which symbol when; `gb symbol` says what one meant on a day.
+
+This module parses arguments and prints results. What is told is judged in `lake`, and answered in `reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, open_store
+from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gb_pipeline.lake.instruments import InstrumentsReport
+    from gb_pipeline.lake.store import LakeStore
+
+_COLUMNS = ("symbol", "from", "until", "instrument", "class", "name", "exchange", "figi", "source")
+_OPTIONAL = ("source", "figi", "exchange", "class")
+_MOST_REFUSED = 5
+Symbols = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SYMBOL", help="Symbols or ids; everything by default.", show_default=False),
+]
+Source = Annotated[str | None, typer.Option(help="Only what this source says.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(
+        name="instruments",
+        help="Show and tell who stood under which symbol when.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    group.command("list")(list_instruments)
+    group.command("import")(import_file)
+    group.command("set")(set_row)
+    app.add_typer(group)
+    app.command("symbol")(symbol)
+
+
+def list_instruments(
+    symbols: Symbols = None,
+    source: Source = None,
+    when: Annotated[
+        str | None, typer.Option(help="Only what stood on this day, such as 2020-01-02.", show_default=False)
+    ] = None,
+    asset_class: Annotated[
+        str | None, typer.Option("--class", help="Only this asset class, such as future.", show_default=False)
+    ] = None,
+    versions: Annotated[bool, typer.Option("--versions", help="Every version that was ever known.")] = False,
+    as_of: AsOf = None,
+    limit: Annotated[int, typer.Option(help="Rows to print; --json prints all.", min=1)] = 50,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """List instruments: a row for each stretch of days under one symbol.
+
+    Of a symbol everything is shown that ever stood under it, with all the other symbols of those instruments.
+    """
+    opened = open_lake(config, lake)
+    codes = [text.strip().upper() for text in symbols] if symbols else None
+    frame = opened.instruments(codes, source=source, asset_class=asset_class, when=when, as_of=as_of, versions=versions)
+    if as_json:
+        print_json([_without_nulls(row) for row in frame.to_dicts()])
+        return ExitCode.OK
+    shown = frame.sort("instrument", "valid_from", maintain_order=True) if codes else frame
+    more = ("known_at", "superseded_at") if versions else ()
+    if frame.height:
+        rows = [[*_cells(row), *(row[name] for name in more)] for row in shown.head(limit).to_dicts()]
+        print_table([*_COLUMNS, *more], rows, optional=_OPTIONAL)
+    count = format_count(frame["instrument"].n_unique(), "instrument")
+    note(
+        f"{count}, {format_count(frame.height, 'row')}"
+        + (f", {limit} shown (--limit, --json)" if frame.height > limit else "")
+    )
+    return ExitCode.OK
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or YAML; docs/symbology.md has the columns.")],
+    source: Annotated[str, typer.Option(help="Whose word it is; `own` holds for every source.")] = "own",
+    add: Annotated[
+        bool, typer.Option("--add", help="The file says only some symbols of its instruments: the others stay.")
+    ] = False,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Tell the lake of instruments from a file.
+
+    A file says everything of the instruments that it names: importing a corrected one puts its rows in the place of those before,
+    which stay for --as-of. Where two instruments would stand under one symbol on one day, nothing is stored.
+    """
+    from gb_pipeline.lake.told_instruments import read_file
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", fix="name a CSV or YAML file") from None
+    store = _open(config, lake)
+    report = store.write_instruments(read_file(text, file.name), source=source, telling="rows" if add else "history")
+    return report_written(report, as_json=as_json)
+
+
+def set_row(
+    code: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as META.", show_default=False)],
+    values: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=VALUE", help="Such as valid_from=2022-06-09 instrument=I-PZSGJCLAKQXVG.", show_default=False
+        ),
+    ],
+    source: Annotated[str, typer.Option(help="Whose word it is; `own` holds for every source.")] = "own",
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Tell the lake one row by hand: a symbol, from when until when, and of which instrument.
+
+    The row of the same symbol and valid_from is changed, what it already says stays unless it is named; else one is added.
+    """
+    import polars as pl
+
+    said: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text[:60]!r} is not NAME=VALUE", fix="write it as valid_from=2022-06-09")
+        said[name.strip()] = value.strip()
+    store = _open(config, lake)
+    row = _stored_row(store, source, code.strip().upper(), said.get("valid_from")) | said
+    report = store.write_instruments(pl.DataFrame([row]), source=source, telling="rows")
+    return report_written(report, as_json=as_json)
+
+
+def _stored_row(store: LakeStore, source: str, code: str, first: str | None) -> dict[str, Any]:
+    """The row that is about to be changed, as texts; only the symbol where there is none.
+
+    Raises:
+        ConfigError: there are several, and which one is meant was not said.
+    """
+    import polars as pl
+
+    from gb_pipeline.lake import instruments
+    from gb_pipeline.lake.told_instruments import TOLD
+
+    rows = instruments.read(store.tables, source).filter(pl.col("symbol") == code).select(TOLD.names())
+    days = rows["valid_from"].cast(pl.String).to_list()
+    if first is None and len(days) > 1:
+        raise ConfigError(
+            f"{code} stands in several rows of {source}", fix=f"say which one: valid_from={' or '.join(days)}"
+        )
+    [chosen] = rows.filter(pl.col("valid_from").cast(pl.String) == (first or "".join(days))).cast(
+        pl.String
+    ).to_dicts() or [{"symbol": code}]
+    return _without_nulls(chosen)
+
+
+def symbol(
+    code: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as FB.", show_default=False)],
+    when: Annotated[
+        str | None, typer.Option(help="The day, such as 2020-01-02; today by default.", show_default=False)
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Whose symbols are meant.", show_default=False)] = None,
+    as_of: AsOf = None,
+    config: Config = None,
+    lake: LakeFolder = None,
+    as_json: Json = False,
+) -> int:
+    """Say which instrument stood under a symbol on a day, and what the lake holds of it."""
+    from dataclasses import asdict
+
+    opened = open_lake(config, lake)
+    found = opened.symbol(code.strip().upper(), when, source=source, as_of=as_of)
+    told = _without_nulls(asdict(found))
+    if as_json:
+        print_json(told)
+        return ExitCode.OK
+    series = [f"{item.source}:{item.symbol} {item.resolution}" for item in found.series]
+    told["series"] = ", ".join(series) or "none is stored"
+    print_table(("", "value"), [[name.replace("_", " "), _plain(value)] for name, value in told.items()])
+    others = opened.instruments(found.instrument, as_of=as_of)
+    names = (
+        others.filter(others["symbol"] != found.symbol)
+        .sort("valid_from")["symbol"]
+        .unique(maintain_order=True)
+        .to_list()
+    )
+    if names:
+        note(f"it also stood under {', '.join(names)}: gb instruments list {found.instrument}")
+    return ExitCode.OK
+
+
+def report_written(report: InstrumentsReport, *, as_json: bool) -> ExitCode:
+    """Print what became of what was told; 1 where something was refused."""
+    if as_json:
+        names = ("source", "received", "new", "changed", "ended", "unchanged", "refused")
+        print_json({name: getattr(report, name) for name in names})
+    else:
+        parts = [f"{getattr(report, name):,} {name}" for name in ("new", "changed", "ended", "unchanged")]
+        note(f"{format_count(report.received, 'row')} of {report.source}: {', '.join(parts)}")
+    report_refused(report.refused)
+    return ExitCode.FAILED if report.refused else ExitCode.OK
+
+
+def report_refused(refused: Sequence[str]) -> None:
+    """Say which rows were not taken."""
+    for number, what in enumerate(refused[:_MOST_REFUSED], 1):
+        last = number == min(len(refused), _MOST_REFUSED)
+        print_error(what, "say by hand which of them holds: gb instruments set" if last else "")
+    if len(refused) > _MOST_REFUSED:
+        note(f"{len(refused) - _MOST_REFUSED:,} more were refused")
+
+
+def _open(config: Path | None, folder: Path | None) -> LakeStore:
+    """The lake to write: the one that is named, or that of the project, which need not be there yet."""
+    return open_lake(config, folder).store if folder is not None else open_store(load_settings(config))
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    from gb_pipeline.market.symbology import EARLIEST_DAY
+
+    first = None if row["valid_from"] == EARLIEST_DAY else row["valid_from"]
+    return [
+        row["symbol"], first, row["valid_until"], row["instrument"], row["asset_class"], row["name"], row["exchange"],
+        row["composite_figi"], row["source"],
+    ]  # fmt: skip
+
+
+def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _plain(value: Any) -> str:
+    from decimal import Decimal
+
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
