@@ -1,0 +1,73 @@
+"""`gb instruments` and `gb symbol`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gb_pipeline.cli.output import ExitCode
+from gb_pipeline_tests.cli.console import Gb
+
+NAMES = """symbol,valid_from,valid_until,name,composite_figi
+FB,2012-05-18,2022-06-09,"Facebook, Inc.",BBG000MM2P62
+META,2022-06-09,,"Meta Platforms, Inc.",BBG000MM2P62
+META,2021-06-30,2022-01-31,Roundhill Ball Metaverse ETF,BBG011K55GD7
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "gb.yaml").write_text("lake: data\nsources: {}\n", encoding="utf-8")
+    (tmp_path / "names.csv").write_text(NAMES, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def told(gb: Gb, project: Path) -> Path:
+    assert gb("instruments", "import", project / "names.csv", "-c", project).code == ExitCode.OK
+    return project
+
+
+def test_a_file_is_imported_once_and_listed(gb: Gb, told: Path) -> None:
+    again = gb("instruments", "import", told / "names.csv", "-c", told)
+    assert "3 rows of own: 0 new, 0 changed, 0 ended, 3 unchanged" in again.err
+    listed = gb("instruments", "list", "fb", "-c", told)
+    assert "META" in listed.out
+    assert "Roundhill" not in listed.out
+    assert "1 instrument, 2 rows" in listed.err
+    rows = json.loads(gb("instruments", "list", "--json", "-c", told).out)
+    assert [row["symbol"] for row in rows] == ["FB", "META", "META"]
+
+
+def test_a_symbol_of_a_day_is_told_with_its_other_names(gb: Gb, told: Path) -> None:
+    shown = gb("symbol", "fb", "--when", "2020-01-02", "-c", told)
+    assert "Facebook, Inc." in shown.out
+    assert "it also stood under META" in shown.err
+    found = json.loads(gb("symbol", "META", "--when", "2021-12-31", "--json", "-c", told).out)
+    assert found["name"] == "Roundhill Ball Metaverse ETF"
+    nobody = gb("symbol", "FB", "--when", "2023-01-02", "-c", told)
+    assert (nobody.code, nobody.out) == (ExitCode.FAILED, "")
+    assert "2012-05-18 .. 2022-06-09" in nobody.err
+
+
+def test_a_row_is_set_by_hand_and_keeps_what_it_says(gb: Gb, told: Path) -> None:
+    gb("instruments", "set", "FB", "name=TheFacebook", "-c", told)
+    found = json.loads(gb("symbol", "FB", "--when", "2020-01-02", "--json", "-c", told).out)
+    assert (found["name"], found["valid_until"], found["composite_figi"]) == (
+        "TheFacebook",
+        "2022-06-09",
+        "BBG000MM2P62",
+    )
+    many = gb("instruments", "set", "META", "name=M", "-c", told)
+    assert (many.code, "valid_from=2021-06-30 or 2022-06-09" in many.err) == (ExitCode.USAGE, True)
+    wrong = gb("instruments", "set", "FB", "name", "-c", told)
+    assert (wrong.code, "'name' is not NAME=VALUE" in wrong.err) == (ExitCode.USAGE, True)
+
+
+def test_two_instruments_under_one_symbol_are_refused_with_both_named(gb: Gb, told: Path) -> None:
+    refused = gb("instruments", "set", "FB", "valid_from=2020-01-02", "-c", told)
+    assert refused.code == ExitCode.FAILED
+    assert "FB is two instruments of own on one day" in refused.err
+    assert "(Facebook, Inc.)" in refused.err
