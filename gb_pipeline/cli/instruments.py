@@ -175,7 +175,10 @@ def symbol(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Say which instrument stood under a symbol on a day, and what the lake holds of it."""
+    """Say who stood under a symbol on a day.
+
+    With the bars that the lake holds of that instrument.
+    """
     from dataclasses import asdict
 
     opened = open_lake(config, lake)
