@@ -61,9 +61,9 @@ def list_instruments(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """List instruments: a row for each stretch of days under one symbol.
+    """List instruments and their symbols.
 
-    Of a symbol everything is shown that ever stood under it, with all the other symbols of those instruments.
+    A row is a stretch of days under one symbol. Of a symbol everything is shown that ever stood under it, with all the other symbols of those instruments.
     """
     opened = open_lake(config, lake)
     codes = [text.strip().upper() for text in symbols] if symbols else None
@@ -123,7 +123,7 @@ def set_row(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Tell the lake one row by hand: a symbol, from when until when, and of which instrument.
+    """Tell the lake one row by hand.
 
     The row of the same symbol and valid_from is changed, what it already says stays unless it is named; else one is added.
     """
