@@ -17,6 +17,7 @@ from gb_pipeline.quality.runs import expand, mark_changes
 from gb_pipeline.reading.floats import as_floats, to_floats
 from gb_pipeline.reading.plan import Part, Plan
 from gb_pipeline.reading.stored_rows import StoredRows
+from gb_pipeline.storage.numbers import Numbers
 
 _ORDER = ["symbol", "timestamp"]
 
@@ -68,8 +69,11 @@ def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataF
         if not isinstance(part.content, StoredRows)
     ]
     collected = iter(pl.collect_all(queries) if queries else [])
+    numbers = Numbers.FLOATS if as_float else Numbers.DECIMALS
     frames = [
-        part.content.read(_needed_columns(part, columns)) if isinstance(part.content, StoredRows) else next(collected)
+        part.content.read(_needed_columns(part, columns), numbers)
+        if isinstance(part.content, StoredRows)
+        else next(collected)
         for part in plan.parts
     ]
     return [as_floats(frame) if as_float else frame for frame in frames]

@@ -13,6 +13,7 @@ from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import KNOWN_AT, SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.decoding import Between
+from gb_pipeline.storage.numbers import Numbers
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,17 @@ class StoredRows:
             rows = rows.filter(reading.valid_at(self.as_of, history=True)).with_columns(self._ends)
         return rows
 
-    def read(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns at once, in this order."""
+    def read(self, columns: Sequence[str], numbers: Numbers = Numbers.DECIMALS) -> pl.DataFrame:
+        """Some columns at once, in this order, decimals of up to 18 digits as they are, as floats or as whole numbers."""
         needed = list(columns)
         if self.symbols is not None:
             needed.append("symbol")
         if self.as_of is not None:
             needed += [KNOWN_AT, SUPERSEDED_AT]
         needed = list(dict.fromkeys(needed))
-        rows = reading.read(self.storage, self.dataset, self.files, needed, between=self._between, contiguous=False)
+        rows = reading.read(
+            self.storage, self.dataset, self.files, needed, between=self._between, contiguous=False, numbers=numbers
+        )
         if self.symbols is not None:
             rows = rows.filter(pl.col("symbol").is_in(self.symbols))
         if self.as_of is not None:

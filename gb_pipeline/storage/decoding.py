@@ -27,6 +27,7 @@ def decode(
     needed_range: Between | None,
     *,
     threads: bool = False,
+    integers: bool = False,
 ) -> pa.Table:
     """Columns of one file, of its row groups that may hold a range, as an Arrow table: every byte of it verified.
 
@@ -38,13 +39,16 @@ def decode(
         row: of `Snapshot.files`.
         needed_range: a column and its half-open range, where rows outside of it need not be read; they are not filtered.
         threads: decode columns side by side.
+        integers: decimals of up to 18 digits as the 64-bit integers that they are stored as, which takes less.
 
     Raises:
         DamagedFile: it is missing or not what was written.
     """
     name = f"{storage.table_name(dataset.name)}/{row['path']}"
     try:
-        table = parquet.read_columns(storage.files, name, row["size"], names, between=needed_range, threads=threads)
+        table = parquet.read_columns(
+            storage.files, name, row["size"], names, between=needed_range, threads=threads, integers=integers
+        )
         if not names:
             # Nothing but partition columns is wanted: the log counts the rows.
             table = pa.table({"_": pa.nulls(row["rows"])})

@@ -24,6 +24,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.market.moments import microseconds
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.files import Files
+from gb_pipeline.storage.footers import integers_for_decimals
 
 ROW_GROUP_ROWS = 65_536
 _MAGIC = b"PAR1"
@@ -109,18 +110,20 @@ def checksums(name: str) -> tuple[int, int]:
     return int(match[1], 16), int(match[2], 16)
 
 
-def open_verified(files: Files, name: str, size: int, *, few: bool = False) -> pq.ParquetFile:
+def open_verified(files: Files, name: str, size: int, *, few: bool = False, integers: bool = False) -> pq.ParquetFile:
     """A file of which everything that is read from now on is verified; see `verified_source`.
 
     Args:
         few: only a few of its columns will be read.
+        integers: decimals of up to 18 digits are read as the integers that they are stored as.
 
     Raises:
         Unreadable: it is missing, of another size, or damaged.
     """
     source, intact = verified_source(files, name, size, small=_SMALL_FOR_FEW if few and files.is_near else SMALL)
     try:
-        return pq.ParquetFile(source, page_checksum_verification=not intact)
+        metadata = integers_for_decimals(_footer(source, size)) if integers else None
+        return pq.ParquetFile(source, metadata=metadata, page_checksum_verification=not intact)
     except OSError as error:
         raise _classify_error(name, error) from None
     except pa.ArrowException as error:
@@ -159,6 +162,13 @@ def verified_source(files: Files, name: str, size: int, *, small: int | None = N
         raise _classify_error(name, error) from None
 
 
+def _footer(source: pa.NativeFile, size: int) -> bytes:
+    """The footer of a file, without its length."""
+    length = int.from_bytes(source.read_at(4, size - _TAIL), "little")
+    footer: bytes = source.read_at(length, size - _TAIL - length)
+    return footer
+
+
 def bytes_if_intact(files: Files, name: str, size: int) -> bytes | None:
     """All bytes of a file; None where they are not those that were written."""
     try:
@@ -188,16 +198,18 @@ def read_columns(
     *,
     between: tuple[str, object, object] | None = None,
     threads: bool = False,
+    integers: bool = False,
 ) -> pa.Table:
     """Columns of one file, every page verified.
 
     Args:
         between: a column and its half-open range: row groups that cannot hold it are not read, rows are not filtered.
+        integers: as in `open_verified`.
 
     Raises:
         Unreadable: the file, or a page of it, is damaged.
     """
-    file = open_verified(files, name, size, few=len(columns) <= _FEW_COLUMNS)
+    file = open_verified(files, name, size, few=len(columns) <= _FEW_COLUMNS, integers=integers)
     try:
         groups = range(file.num_row_groups) if between is None else _groups(file, *between)
         return file.read_row_groups(groups, columns=list(columns), use_threads=threads)

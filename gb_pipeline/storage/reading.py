@@ -18,6 +18,7 @@ from gb_pipeline.market.moments import instant_literal, microseconds
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.decoding import Between, decode, decode_together
+from gb_pipeline.storage.numbers import Numbers, converted, read_numbers
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.workers import THREADS, leaf_pool
 
@@ -35,6 +36,7 @@ def read(
     between: Between | None = None,
     with_file: bool = False,
     contiguous: bool = True,
+    numbers: Numbers = Numbers.DECIMALS,
 ) -> pl.DataFrame:
     """The rows of some files, file by file in the order given.
 
@@ -44,26 +46,32 @@ def read(
         between: a column and its half-open range; rows outside it are left out.
         contiguous: each column as one piece of memory, which costs a copy; else as many as there were files.
         with_file: add `file` (UInt32), the position of the row's file in `files`, and `row` (UInt32), its position in the result.
+        numbers: as what decimals of up to 18 digits are read.
 
     Raises:
         DamagedFile: a file is missing or not what was written.
     """
     names = dataset.schema.names if columns is None else list(columns)
-    if files.is_empty():
-        no_rows = dataset.no_rows[names]
-        return no_rows.hstack([pl.Series(name, [], pl.UInt32()) for name in (FILE, ROW)]) if with_file else no_rows
-    types = dataset.polars
+    types = numbers.schema(dataset.polars)
     schema = pl.Schema({name: types[name] for name in names})
     if with_file:
         schema[FILE] = pl.UInt32()
+    if files.is_empty():
+        no_rows = pl.DataFrame(schema=schema)
+        return no_rows.hstack([pl.Series(ROW, [], pl.UInt32())]) if with_file else no_rows
     rows = files.rows(named=True)
     stored = set(dataset.file_schema.names)
     names = [name for name in schema if name in stored]
     ranges = [_needed_range(row, between) for row in rows]
-    if between is not None and any(ranges) and between[0] not in names:
+    uncut = between is not None and any(ranges)
+    if between is not None and uncut and between[0] not in names:
         names.append(between[0])
 
-    frame, heights = _read_files(storage, dataset, rows, names, ranges)
+    if numbers is Numbers.DECIMALS or not names or _worth_decoding_together(rows):
+        frame, heights = _read_files(storage, dataset, rows, names, ranges)
+        frame = frame if numbers is Numbers.DECIMALS else converted(frame, numbers)
+    else:
+        frame, heights, uncut = read_numbers(storage, dataset, rows, names, ranges, numbers)
     if contiguous:
         frame = frame.rechunk()
     derived = [name for name in schema if name not in stored]
@@ -76,7 +84,7 @@ def read(
                 for name in derived
             ]
         )
-    if between is not None and any(ranges):
+    if between is not None and uncut:
         frame = _rows_between(frame, *between)
     if frame.schema != schema:
         frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
@@ -177,7 +185,7 @@ def _read_files(
 ) -> tuple[pl.DataFrame, list[int]]:
     """Columns of some files, one after the other, and how many rows each has; ranges are only used to read less."""
     read_one = partial(decode, storage, dataset, names, threads=len(rows) == 1)
-    together = bool(names) and len(rows) >= _MANY and sum(row["size"] for row in rows) <= len(rows) * _SMALL_MEAN
+    together = bool(names) and _worth_decoding_together(rows)
     frames, heights = [], list[int]()
     for start in range(0, len(rows), _AT_ONCE):
         batch = slice(start, start + _AT_ONCE)
@@ -191,6 +199,11 @@ def _read_files(
             frame = _to_frame(tables, names)
         frames.append(frame)
     return (frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=False)), heights
+
+
+def _worth_decoding_together(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether some files are many and small."""
+    return len(rows) >= _MANY and sum(row["size"] for row in rows) <= len(rows) * _SMALL_MEAN
 
 
 def _to_frame(tables: list[pa.Table], names: list[str]) -> pl.DataFrame:

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from gb_pipeline.market.moments import day_number, microseconds
+from gb_pipeline.storage.arrays import to_places
 from gb_pipeline.storage.dataset import IS_CURRENT, Dataset
 from gb_pipeline.storage.log import Entry
 
@@ -164,7 +165,7 @@ def _choose(files: pl.DataFrame, masks: Sequence[pl.Series]) -> pl.DataFrame:
     places = np.flatnonzero(chosen)
     if len(places) == files.height:
         return files
-    return files[places] if len(places) else files.clear()
+    return files[to_places(places)] if len(places) else files.clear()
 
 
 def _overlaps(low: pl.Series, high: pl.Series, start: Any, end: Any) -> pl.Series:
