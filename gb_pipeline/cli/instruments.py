@@ -63,7 +63,8 @@ def list_instruments(
 ) -> int:
     """List instruments and their symbols.
 
-    A row is a stretch of days under one symbol. Of a symbol everything is shown that ever stood under it, with all the other symbols of those instruments.
+    A row is a stretch of days under one symbol. Of a symbol everything is shown that ever stood under it, with all other symbols
+    of those instruments.
     """
     opened = open_lake(config, lake)
     codes = [text.strip().upper() for text in symbols] if symbols else None

@@ -16,6 +16,7 @@ from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.portal.bars_at_clock import BarsAtClock
 from gb_pipeline.portal.clock import SimulationClock
+from gb_pipeline.portal.listed import ListedAtClock
 from gb_pipeline.portal.loading import BarLoader, known_until
 from gb_pipeline.portal.look_ahead import Attempt, to_frame
 from gb_pipeline.portal.market import find_market
@@ -25,6 +26,7 @@ from gb_pipeline.portal.windows import HistoryWindow, OnGap, windows_to_frame
 from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols, required_moment
 from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline.reading.listed_instrument import ListedInstrument
 
 FIELDS = ("open", "high", "low", "close", "volume")
 # A window is asked for at every step of a simulation.
@@ -119,6 +121,9 @@ class DataPortal:
         loader = BarLoader(lake, source, kind, kind, held, known_at, *hours, factors, strict)
         self._bars = BarsAtClock(loader, market, names, clock)
         self._attempts: list[Attempt] = []
+        self._market = market
+        asked_as_of = moment(as_of)
+        self._listed = ListedAtClock(lake, source, asked_as_of, strict=strict) if isinstance(lake, Lake) else None
 
     @property
     def symbols(self) -> list[str]:
@@ -239,6 +244,36 @@ class DataPortal:
     def is_stale(self, symbols: Symbols) -> bool | dict[str, bool]:
         """Whether the newest bar that the calendar expects to be closed by now does not exist."""
         return self._by_symbol(symbols, self._bars.is_stale)
+
+    def symbol(self, code: Symbol | str, when: Moment | None = None) -> ListedInstrument:
+        """Who stands under a symbol, as a simulation knows it: no later change of a symbol, and no end that lies after the clock.
+
+        Args:
+            code: any symbol, also one that the portal has no bars of.
+            when: a day that the clock has reached; that of the clock, on the exchange's wall clock, by default.
+
+        Returns:
+            The instrument; its `symbol` is the one of that day. With `strict` only what the lake knew at the clock.
+
+        Raises:
+            UnknownSeries: nobody stood under it then.
+            LookAhead: `when` lies after the clock, and the portal does not clip.
+            ReadError: sources disagree on who it was.
+            ConfigError: the portal reads a pin, which has no instruments.
+
+        Example:
+            >>> portal.symbol("FB").instrument == portal.symbol("FB", "2012-06-01").instrument
+            True
+        """
+        if self._listed is None:
+            raise ConfigError("a pin has bars and no instruments", fix="make the portal of what Lake.open returns")
+        [name] = named_symbols(code) or []
+        today = self._market.day(self.clock.now)
+        asked = None if when is None else required_moment(when)
+        if asked is not None and microseconds(asked) > self.clock.microseconds and asked.date() > today:
+            self._look_ahead("symbol", [name], microseconds(asked))
+        day = today if asked is None else min(asked.date(), today)
+        return self._listed.find(name, day, self.clock.now, today)
 
     def audit(self) -> pl.DataFrame:
         """Every attempt to look ahead so far.
