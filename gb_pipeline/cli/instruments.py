@@ -14,6 +14,7 @@ import typer
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, open_store
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import list_some
 
 if TYPE_CHECKING:
     from gb_pipeline.lake.instruments import InstrumentsReport
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_instruments)
     group.command("import")(import_file)
     group.command("set")(set_row)
+    group.command("fetch")(fetch)
     app.add_typer(group)
     app.command("symbol")(symbol)
 
@@ -163,6 +165,49 @@ def _stored_row(store: LakeStore, source: str, code: str, first: str | None) -> 
         pl.String
     ).to_dicts() or [{"symbol": code}]
     return _without_nulls(chosen)
+
+
+def fetch(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)],
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SYMBOL", help="Canonical codes; all symbols of the source by default.", show_default=False
+        ),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Ask a vendor about its instruments.
+
+    Massive tells every ticker that an instrument has had; of Alpaca and exchanges behind ccxt a change shows by their own ids, from
+    the first time on. Fetching again is harmless. Exits with 1 when the vendor refuses permanently or rows clash, and with 3 after
+    a temporary failure or when its quota is used up.
+    """
+    from gb_pipeline.cli.names import select_symbols
+    from gb_pipeline.errors import TransientVendorError
+    from gb_pipeline.ingest.instruments import ingest_instruments
+
+    settings = load_settings(config)
+    source_settings = settings.source(source)
+    codes = [item.code for item in select_symbols(source_settings, symbols)] if symbols else None
+    outcome = ingest_instruments(open_store(settings), source_settings, codes)
+    code = ExitCode.OK
+    if outcome.report is not None:
+        code = report_written(outcome.report, as_json=as_json)
+    elif as_json:
+        print_json({"source": source, "received": 0})
+    else:
+        note(f"{source} told of no instrument")
+    if outcome.unlisted:
+        note(f"not in its list: {list_some(outcome.unlisted)}")
+    for error in {error.what: error for error in outcome.errors.values()}.values():
+        print_error(error.what, error.fix)
+    if any(not isinstance(error, TransientVendorError) for error in outcome.errors.values()):
+        return ExitCode.FAILED
+    if outcome.deferred is not None:
+        print_error(outcome.deferred.what, outcome.deferred.fix)
+    return code or (ExitCode.TRANSIENT if outcome.errors or outcome.deferred is not None else ExitCode.OK)
 
 
 def symbol(

@@ -81,6 +81,9 @@ class Instrument:
         listed_from: first session, where the vendor says.
         listed_until: first session without it, where the vendor says.
         turnover: quote volume of the last 24 hours, where it was asked for and the vendor says.
+        vendor_id: the vendor's own id of the instrument, which stays when its symbol changes; empty where there is none.
+        composite_figi, share_class_figi: FIGIs, where the vendor says.
+        tick_size, multiplier: smallest step of the price, and units of the underlying of one contract, where the vendor says.
     """
 
     symbol: Symbol
@@ -91,6 +94,11 @@ class Instrument:
     listed_from: date | None = None
     listed_until: date | None = None
     turnover: Decimal | None = None
+    vendor_id: str = ""
+    composite_figi: str = ""
+    share_class_figi: str = ""
+    tick_size: Decimal | None = None
+    multiplier: Decimal | None = None
 
 
 @runtime_checkable
@@ -214,6 +222,23 @@ class InstrumentsProvider(Protocol):
             turnover: ask for the turnover as well, which may take more requests.
 
         Raises:
+            VendorError: one of its kinds.
+        """
+        ...
+
+
+@runtime_checkable
+class SymbolHistoryProvider(Protocol):
+    """A vendor that knows under which symbols an instrument stood before."""
+
+    async def symbol_history(self, symbol: Symbol) -> list[Instrument]:
+        """Every symbol that an instrument has had, oldest first; `listed_from` and `listed_until` are those of the symbol.
+
+        Args:
+            symbol: under which it stands now, or stood last.
+
+        Raises:
+            UnknownSymbol: the vendor lists no such symbol.
             VendorError: one of its kinds.
         """
         ...

@@ -15,7 +15,7 @@ from gb_pipeline.config.settings import DailyQuota, SourceSettings
 from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass
-from gb_pipeline.providers.base import ActionsProvider, Provider
+from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider, SymbolHistoryProvider
 
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.
@@ -83,6 +83,15 @@ def has_actions(source: SourceSettings) -> bool:
     equities = any(symbol.asset_class is AssetClass.EQUITY for symbol in source.instruments)
     provider_class = _provider_class(source)
     return equities and issubclass(provider_class, ActionsProvider)
+
+
+def has_instruments(source: SourceSettings) -> bool:
+    """Whether a source's vendor can be asked about instruments. Nothing is built.
+
+    Raises:
+        ConfigError: there is no such provider, or it cannot be imported.
+    """
+    return issubclass(_provider_class(source), SymbolHistoryProvider | InstrumentsProvider)
 
 
 def daily_quota(source: SourceSettings) -> DailyQuota | None:

@@ -83,7 +83,7 @@ def _status(item: Listing) -> str:
 
 def _asset(item: Listing) -> dict[str, Any]:
     return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, item.code)),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, item.identity)),
         "class": "us_equity",
         "exchange": _VENUES.get(item.mic, item.mic),
         "symbol": item.code,

@@ -25,6 +25,7 @@ from gb_pipeline.simulation.stocks import Stocks
 
 HOSTS = ("api.massive.com", "api.polygon.io")
 _REFERENCE = "/v3/reference/"
+_EXPERIMENTAL = "/vX/reference/"
 _ID = "6a7e466379af0a71039d60cc78e72282"
 _PLAN = "Your plan doesn't include this data timeframe. Please upgrade your plan at https://massive.com/pricing"
 _TWO_YEARS_MS = 730 * 86_400_000
@@ -46,7 +47,7 @@ def answer(stocks: Stocks, request: Request) -> Response:
             if key.startswith("basic") and _first_instant(request.path) < stocks.now - _TWO_YEARS_MS:
                 return Response.json({"status": "NOT_AUTHORIZED", "request_id": _ID, "message": _PLAN}, 403)
             return aggregates(stocks, request)
-        if request.path.startswith(_REFERENCE):
+        if request.path.startswith((_REFERENCE, _EXPERIMENTAL)):
             return _reference(stocks, request, request.path.removeprefix(_REFERENCE))
     except ValueError as error:
         return _error(400, str(error))
@@ -62,6 +63,8 @@ def _reference(stocks: Stocks, request: Request, name: str) -> Response:
         return _list_page(
             request, lambda query: _actions(stocks, query, "dividend", "ex_dividend_date"), "ex_dividend_date"
         )
+    if matched := re.fullmatch(_EXPERIMENTAL + r"tickers/([^/]+)/events", name):
+        return _events(stocks, matched[1])
     matched = re.fullmatch(r"tickers/([^/]+)", name)
     if matched:
         return _details(stocks, matched[1], request.query.get("date"))
@@ -109,6 +112,8 @@ def _format_ticker(item: Listing) -> dict[str, Any]:
         "type": _TYPES[item.kind],
         "active": item.active,
         "currency_name": item.currency.lower(),
+        "composite_figi": item.figi("composite"),
+        "share_class_figi": item.figi("share class"),
         "last_updated_utc": "2024-06-01T00:00:00Z",
     }
     if not item.active and item.delisted is not None:
@@ -129,11 +134,24 @@ def _details(stocks: Stocks, ticker: str, as_of: str | None) -> Response:
     return Response.json({"results": record, "status": "OK", "request_id": _ID})
 
 
+def _events(stocks: Stocks, name: str) -> Response:
+    """The tickers that a stock has had, newest first; asked for by ticker or composite FIGI."""
+    found = [item for item in stocks.listings() if name in {item.code, item.figi("composite")}]
+    if not found:
+        return Response.json({"status": "NOT_FOUND", "request_id": _ID, "message": "Entity not found."}, 404)
+    events = [
+        {"ticker_change": {"ticker": ticker}, "type": "ticker_change", "date": day.isoformat()}
+        for day, ticker in stocks.tickers(found[0])
+    ]
+    results = {"name": found[0].name, "composite_figi": found[0].figi("composite"), "events": events}
+    return Response.json({"results": results, "status": "OK", "request_id": _ID})
+
+
 def _actions(stocks: Stocks, query: dict[str, str], kind: str, name: str) -> list[dict[str, Any]]:
     tickers = [query["ticker"]] if "ticker" in query else [item.code for item in stocks.listings()]
     rows = []
     for ticker in tickers:
-        if stocks.listing(ticker) is None:
+        if not stocks.has_bars(ticker):
             continue
         for item in stocks.actions(ticker, *_FOREVER):
             if item.kind == kind and _matches(item.ex_date.isoformat(), query, name):

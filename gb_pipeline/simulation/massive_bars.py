@@ -58,7 +58,7 @@ def aggregates(stocks: Stocks, request: Request) -> Response:
         ValueError: a parameter that the vendor refuses; the text says why.
     """
     query = _parse_query(stocks, request)
-    if stocks.listing(query.ticker) is None:
+    if not stocks.has_bars(query.ticker):
         return _respond(query, [], 0, None)
     page, base, following = _split_page(stocks, query)
     rows = _read_bars(stocks, page)

@@ -36,6 +36,7 @@ from gb_pipeline.simulation.faults import Fault, Faults
 from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
+from gb_pipeline.simulation.ticker_changes import TickerChange
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -141,7 +142,7 @@ class Simulation:
         """`http://127.0.0.1:PORT`, or `https://...` with TLS."""
         return f"{'http' if self._tls is None else 'https'}://{LOOPBACK}:{self._port}"
 
-    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action:
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action | TickerChange:
         """Plant a defect of the data (`defects.Defect`), of equities also corporate actions (`Stocks.plant`)."""
         if self.stocks.listing(symbol.upper()) is not None:
             return self.stocks.plant(kind, symbol, **body)

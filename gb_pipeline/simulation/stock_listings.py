@@ -9,6 +9,8 @@ from datetime import date
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.simulation.instruments import Instrument
 
+# FIGIs have no vowels.
+_FIGI = "0123456789BCDFGHJKLMNPQRSTVWXYZ"
 FIRST_SESSION = date(2000, 1, 3)
 PRICE_DIGITS = 2
 
@@ -28,6 +30,7 @@ class Listing:
         currency: of its prices.
         price: typical price before any split.
         turnover: typical money of one minute in regular hours.
+        identity: the code that it has for good, whatever its ticker is.
     """
 
     code: str
@@ -40,6 +43,12 @@ class Listing:
     delisted: date | None = None
     active: bool = True
     currency: str = "USD"
+    identity: str = ""
+
+    def figi(self, kind: str) -> str:
+        """Its FIGI of a kind, such as `composite`: of the form that OpenFIGI gives out, and the same whatever its ticker is."""
+        digest = hashlib.sha256(f"{kind} {self.identity}".encode()).digest()
+        return "BBG00" + "".join(_FIGI[each % len(_FIGI)] for each in digest[:7])
 
     @property
     def instrument(self) -> Instrument:
@@ -73,7 +82,9 @@ def make_listing(code: str) -> Listing:
     """
     symbol = Symbol.equity(code).code
     if symbol in _KNOWN:
-        return Listing(symbol, *_KNOWN[symbol])
+        return Listing(symbol, *_KNOWN[symbol], identity=symbol)
     digest = hashlib.sha256(symbol.encode()).digest()
     price = round(float(10 ** (0.9 + 1.7 * digest[0] / 255)), 2)
-    return Listing(symbol, f"{symbol} Corporation", "XNAS", "stock", price, 20_000.0 * (1 + digest[1] / 4))
+    return Listing(
+        symbol, f"{symbol} Corporation", "XNAS", "stock", price, 20_000.0 * (1 + digest[1] / 4), identity=symbol
+    )

@@ -21,6 +21,7 @@ from gb_pipeline.simulation.stock_bars import VOLUME_DIGITS, Splits, StockBar
 from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, make_listing
 from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local_ms, midnight, sessions
 from gb_pipeline.simulation.stock_view import StockView
+from gb_pipeline.simulation.ticker_changes import TickerChange, TickerChanges, make_ticker_change
 
 # Minutes of the intraday intervals; days, weeks and months are New York's.
 STOCK_INTERVALS = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60}
@@ -51,6 +52,7 @@ class Stocks:
         self._listed: dict[str, Listing] = {item.code: item for item in listed}
         self._defects: list[Defect] = []
         self._actions: list[Action] = []
+        self._tickers = TickerChanges()
         self._lock = threading.Lock()
 
     @property
@@ -64,15 +66,16 @@ class Stocks:
 
     # --- what is planted --------------------------------------------------------------------------------------------
 
-    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action:
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action | TickerChange:
         """Plant a corporate action or a defect.
 
         Args:
             kind: `split` (ex_date, to, from_=1, announced: shown by vendors from that moment on, applied: whether
                 adjusted prices have it), `dividend` (ex_date,
                 amount, label="regular", announced, declared, record, pay; planted again with `at`, the amount is
-                corrected from that moment on), `delisting` (start: first day without trading, announced), `fractional`
-                (start: volumes have millionths of a share from there on), or a kind of `defects.Defect`.
+                corrected from that moment on), `delisting` (start: first day without trading, announced), `ticker_change` (old:
+                the ticker before, ex_date: first day under that of the listing), `fractional` (start: volumes have millionths
+                of a share from there on), or a kind of `defects.Defect`.
             symbol: a listed ticker.
             body: the arguments of the kind.
 
@@ -82,6 +85,12 @@ class Stocks:
         code = Symbol.equity(symbol).code
         if code not in self._listed:
             raise ConfigError(f"{code} is not listed", fix="start the simulation with it")
+        if kind == "ticker_change":
+            change = make_ticker_change(code, body, list(self._listed))
+            with self._lock:
+                others = tuple(item for item in self._tickers.changes if item.code != code)
+                self._tickers = TickerChanges((*others, change))
+            return change
         if kind in ACTION_KINDS:
             planted_action = make_action(kind, code, body)
             with self._lock:
@@ -102,6 +111,7 @@ class Stocks:
         with self._lock:
             self._defects.clear()
             self._actions.clear()
+            self._tickers = TickerChanges()
         self.clock.set_now(None)
         self.page_limit = None
 
@@ -109,20 +119,31 @@ class Stocks:
 
     def listings(self) -> list[Listing]:
         """All stocks as they are known now, delisted ones with `active` false, by ticker."""
-        return [self._as_known_now(item) for _, item in sorted(self._listed.items())]
+        return sorted((self._as_known_now(item) for item in self._listed.values()), key=lambda item: item.code)
 
     def listing(self, code: str) -> Listing | None:
-        """One stock as it is known now; None where no such ticker was ever listed."""
-        item = self._listed.get(code)
-        return None if item is None else self._as_known_now(item)
+        """One stock as it is known now; None where no stock stands, or stood last, under the ticker."""
+        item = self._listed.get(self._tickers.stock(code))
+        known = None if item is None else self._as_known_now(item)
+        return known if known is not None and known.code == code else None
+
+    def has_bars(self, code: str) -> bool:
+        """Whether a stock stands under a ticker, or ever stood under it."""
+        return self._tickers.stock(code) in self._listed
+
+    def tickers(self, item: Listing) -> list[tuple[date, str]]:
+        """Every ticker that a stock has had by now, and since when, newest first."""
+        return self._tickers.events(item.identity, item.list_date, self.now)
 
     def actions(self, code: str, start: date, end: date) -> list[Action]:
         """Corporate actions with an ex-date in [start, end) that vendors show now, by ex-date.
 
         Some vendors show an action only once it happened: ask `happened`.
         """
-        known_actions = visible_actions(self._planted_actions(code), self.now)
-        return [item for item in known_actions if start <= item.ex_date < end]
+        stock, (first, last) = self._tickers.stock(code), self._tickers.span(code)
+        known_actions = visible_actions(self._planted_actions(stock), self.now)
+        inside = [item for item in known_actions if start <= item.ex_date < end]
+        return [replace(item, code=code) for item in inside if first <= midnight(item.ex_date) < last]
 
     def happened(self, item: Action) -> bool:
         """Whether the market has opened (or would have) on the action's ex-date."""
@@ -167,8 +188,9 @@ class Stocks:
         Raises:
             ConfigError: an unknown ticker, interval or alignment.
         """
+        ticker, code = code, self._tickers.stock(code)
         if code not in self._listed:
-            raise ConfigError(f"{code} is not listed", fix="start the simulation with it")
+            raise ConfigError(f"{ticker} is not listed", fix="start the simulation with it")
         if interval not in STOCK_INTERVALS and interval not in LONG_INTERVALS:
             known = ", ".join([*STOCK_INTERVALS, *LONG_INTERVALS])
             raise ConfigError(f"no bars of {interval}", fix=f"use one of {known}")
@@ -176,6 +198,8 @@ class Stocks:
             raise ConfigError(f"no alignment {aligned!r}", fix="use clock or session")
         # What lies beyond all sessions need not fit into 64 bits.
         start_ms, end_ms = (max(-_FOREVER, min(moment, _FOREVER)) for moment in (start_ms, end_ms))
+        first, last = self._tickers.span(ticker)
+        start_ms, end_ms = max(start_ms, first), min(end_ms, last)
         splits = self._splits(code)
         applied_splits = tuple(item for item in splits if item.applied and self.happened(item)) if adjusted else ()
         ratios = tuple((days_since_epoch(item.ex_date), item.ratio) for item in applied_splits)
@@ -199,20 +223,20 @@ class Stocks:
             defects = [item for item in self._defects if item.symbol == code]
         ends = [item.ex_date for item in self._planted_actions(code) if item.kind == "delisting"]
         # Trading ends on that day, whether or not vendors know of it already.
-        traded_listing = replace(self._as_known_now(self._listed[code]), delisted=min(ends, default=None))
+        traded_listing = replace(self._as_known_now(self._listed[code]), code=code, delisted=min(ends, default=None))
         ratios: Splits = tuple((days_since_epoch(item.ex_date), item.ratio) for item in splits)
         return StockView(self.seed, traded_listing, self.now, ratios, defects, count_call)
 
     def _as_known_now(self, item: Listing) -> Listing:
         with self._lock:
-            starts = [one.start for one in self._defects if one.kind == "listing" and one.symbol == item.code]
+            starts = [one.start for one in self._defects if one.kind == "listing" and one.symbol == item.identity]
         if starts:
             item = replace(item, list_date=datetime.fromtimestamp(max(starts) / 1000, UTC).date())
-        for one in visible_actions(self._planted_actions(item.code), self.now):
+        for one in visible_actions(self._planted_actions(item.identity), self.now):
             ended = self.now >= midnight(one.ex_date)
             if one.kind == "delisting" and (ended or one.known is not None):
                 item = replace(item, delisted=one.ex_date, active=not ended)
-        return item
+        return replace(item, code=self._tickers.ticker(item.identity, self.now))
 
     def _planted_actions(self, code: str) -> list[Action]:
         with self._lock:

@@ -138,6 +138,7 @@ def _instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
         active=row.get("status") == "active",
         # All prices of shares are in dollars; a pair names its own currency.
         quote=vendor.partition("/")[2] or "USD",
+        vendor_id=str(row.get("id") or ""),
     )
 
 

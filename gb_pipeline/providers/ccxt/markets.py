@@ -38,7 +38,12 @@ def by_id(markets: Iterable[Mapping[str, Any]], *, perpetual: bool) -> str | Non
 
 
 def instruments_of(
-    exchange: str, codes: Mapping[str, str], markets: Mapping[str, Any], turnovers: Mapping[str, Decimal]
+    exchange: str,
+    codes: Mapping[str, str],
+    markets: Mapping[str, Any],
+    turnovers: Mapping[str, Decimal],
+    *,
+    decimal_places: bool = False,
 ) -> list[Instrument]:
     """What an exchange lists, by canonical code; what has none, such as a pair of a coin in Chinese, is left out and logged.
 
@@ -47,6 +52,7 @@ def instruments_of(
         codes: ccxt's symbol by code.
         markets: ccxt's description by its symbol.
         turnovers: quote volume of the last 24 hours by ccxt's symbol, where it is known.
+        decimal_places: whether the exchange tells how many digits a price has, instead of its smallest step.
     """
     instruments, unnamed = [], []
     for code, name in sorted(codes.items()):
@@ -66,6 +72,8 @@ def instruments_of(
             quote=str(market["quote"]).upper(),
             listed_from=_day(market.get("created")),
             turnover=turnovers.get(name),
+            tick_size=_tick_size(market, decimal_places=decimal_places),
+            multiplier=_number(market.get("contractSize")) if market.get("contract") else None,
         )
         instruments.append(instrument)
     if unnamed:
@@ -88,6 +96,14 @@ def turnovers_of(tickers: Mapping[str, Any]) -> dict[str, Decimal]:
         if volume is not None:
             turnovers[name] = volume
     return turnovers
+
+
+def _tick_size(market: Mapping[str, Any], *, decimal_places: bool) -> Decimal | None:
+    """The smallest step of a price; None where the exchange does not say."""
+    told = _number((market.get("precision") or {}).get("price"))
+    if told is None or not decimal_places:
+        return told or None
+    return Decimal(1).scaleb(-int(told)) if told == int(told) and told < 30 else None
 
 
 def _number(value: object) -> Decimal | None:

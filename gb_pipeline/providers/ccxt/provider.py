@@ -206,7 +206,10 @@ class CcxtProvider(Provider, InstrumentsProvider):
             kinds = {"swap" if markets[name].get("swap") else "spot" for name in self._markets.values()}
             for kind in sorted(kinds):
                 turnovers |= await self._transport.call(lambda kind=kind: self._turnovers(kind))  # type: ignore[misc]
-        return instruments_of(self.name, self._markets, markets, turnovers)
+        from ccxt.base.decimal_to_precision import DECIMAL_PLACES
+
+        in_digits = self._client.precisionMode == DECIMAL_PLACES
+        return instruments_of(self.name, self._markets, markets, turnovers, decimal_places=in_digits)
 
     async def _turnovers(self, kind: str) -> dict[str, Decimal]:
         with ccxt_client.typed_errors(self.name):

@@ -109,6 +109,24 @@ class MassiveClient:
         tally.accept(body)
         return listed | records[0]
 
+    async def ticker_changes(self, ticker: str, tally: Tally) -> Rows:
+        """Every ticker that an instrument has had, oldest first: `ticker` and `date`; none where the vendor tells of none.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
+
+        async def once() -> tuple[Rows, Body]:
+            path = f"{BASE}/vX/reference/tickers/{ticker}/events"
+            payload, reply = await self._http.get_json(path, {"types": "ticker_change"}, accept={404})
+            return (
+                [] if reply.status == 404 else responses.ticker_changes(responses.check_status(payload))
+            ), reply.body
+
+        rows, body = await self._http.transport.call(once)
+        tally.accept(body)
+        return rows
+
     async def _page(
         self, path: str, query: Mapping[str, str], prefix: str, read: Callable[[dict[str, Any]], Rows]
     ) -> tuple[Rows, tuple[str, str] | None, Body]:

@@ -32,7 +32,14 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
-from gb_pipeline.providers.base import ActionsProvider, Body, Fetched, Instrument, InstrumentsProvider
+from gb_pipeline.providers.base import (
+    ActionsProvider,
+    Body,
+    Fetched,
+    Instrument,
+    InstrumentsProvider,
+    SymbolHistoryProvider,
+)
 from gb_pipeline.providers.http.transport import Tally
 from gb_pipeline.providers.massive import responses
 from gb_pipeline.providers.massive.client import MassiveClient
@@ -61,7 +68,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _UTC_ZONE = ZoneInfo("UTC")
 
 
-class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider):
+class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider, SymbolHistoryProvider):
     """Massive's REST interface.
 
     Args:
@@ -231,6 +238,19 @@ class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider):
                     if item is not None and (active or _newer(item, by_code.get(item.symbol.code))):
                         by_code[item.symbol.code] = item
         return [item for _, item in sorted(by_code.items())]
+
+    async def symbol_history(self, symbol: Symbol) -> list[Instrument]:
+        """Every ticker that an instrument has had, oldest first; of one whose changes the vendor does not tell, its present one.
+
+        Raises:
+            UnknownSymbol: the vendor lists no such ticker, active or not.
+            VendorError: one of its kinds.
+        """
+        name = self.spelling(symbol)
+        with self.transport.measure() as tally:
+            record = await self._client.record(name, tally)
+            changes = await self._client.ticker_changes(name, tally) if symbol.asset_class is AssetClass.EQUITY else []
+        return responses.symbol_history(record, changes, symbol.asset_class)
 
     # --- how ----------------------------------------------------------------------------------------------------------
 

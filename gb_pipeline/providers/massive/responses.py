@@ -6,6 +6,7 @@ Requests are sent by `client`; which rows are wanted is decided by `provider`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -230,7 +231,47 @@ def instrument(row: Row, asset_class: AssetClass) -> Instrument | None:
         quote=(quote or "").upper(),
         listed_from=RECORDS.day(row, "list_date"),
         listed_until=listed_until(row),
+        composite_figi=RECORDS.text(row, "composite_figi") or "",
+        share_class_figi=RECORDS.text(row, "share_class_figi") or "",
     )
+
+
+def ticker_changes(payload: dict[str, Any]) -> list[Row]:
+    """`ticker` and `date` of each change of a ticker, oldest first.
+
+    Raises:
+        TransientVendorError: it is something else.
+    """
+    [record] = single(payload)
+    rows = []
+    for event in objects({"results": record.get("events", [])}):
+        if event.get("type") == "ticker_change":
+            [change] = single({"results": event.get("ticker_change")})
+            rows.append(
+                {"ticker": RECORDS.required_text(change, "ticker"), "date": RECORDS.required_day(event, "date")}
+            )
+    return sorted(rows, key=lambda row: row["date"])
+
+
+def symbol_history(record: Row, changes: Sequence[Row], asset_class: AssetClass) -> list[Instrument]:
+    """A ticker's record once for each ticker that the instrument has had, oldest first.
+
+    Raises:
+        TransientVendorError: as `instrument`, or the tickers do not end with that of the record.
+    """
+    if not changes:
+        listed = instrument(record, asset_class)
+        return [] if listed is None else [listed]
+    if changes[-1]["ticker"] != record.get("ticker"):
+        raise RECORDS.broken(f"changes of a ticker that end with {str(changes[-1]['ticker'])[:20]!r}")
+    found = []
+    for number, change in enumerate(changes):
+        last = number + 1 == len(changes)
+        listed = instrument(record | {"ticker": change["ticker"]}, asset_class)
+        if listed is not None:
+            until = listed.listed_until if last else changes[number + 1]["date"]
+            found.append(replace(listed, active=last and listed.active, listed_from=change["date"], listed_until=until))
+    return found
 
 
 def _require_ticker(rows: Sequence[Row], ticker: str) -> Sequence[Row]:
