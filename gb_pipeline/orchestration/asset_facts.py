@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.orchestration.series_group import SeriesGroup
@@ -65,6 +66,21 @@ class AssetFacts:
 
 
 NO_FACTS = AssetFacts()
+
+
+def describe_columns(schema: pa.Schema) -> dg.TableSchema:
+    """A table's columns with their meanings, as the page shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field.name,
+                str(field.type),
+                description=(field.metadata or {}).get(b"comment", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
 
 
 def _find_line(file: Path, source: str) -> int:

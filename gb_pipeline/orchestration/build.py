@@ -23,6 +23,7 @@ from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
 from gb_pipeline.orchestration.assets.compaction import build_compaction_asset, build_ledgers_compaction_asset
 from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_dataset_spec
+from gb_pipeline.orchestration.assets.instruments import build_instruments_asset
 from gb_pipeline.orchestration.assets.universe import build_universe_asset, build_universe_schedule, is_discovered
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
@@ -41,7 +42,7 @@ from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resou
 from gb_pipeline.orchestration.schedules import build_actions_schedule, build_daily_schedule
 from gb_pipeline.orchestration.sensors import build_catalog_sensor, build_compaction_sensor
 from gb_pipeline.orchestration.series_group import SeriesGroup, list_series_groups
-from gb_pipeline.providers.registry import daily_quota, has_actions
+from gb_pipeline.providers.registry import daily_quota, has_actions, has_instruments
 
 
 def build_definitions(
@@ -112,6 +113,7 @@ def _build_assets(
         *(build_bars_asset(group, AssetFacts.of(settings, group)) for group in groups),
         *(build_dataset_spec(group, AssetFacts.of(settings, group)) for group in groups),
         *(build_actions_asset(group) for group in _list_acting(groups)),
+        *(build_instruments_asset(group) for group in _list_acting(groups) if has_instruments(group.source)),
         *(build_universe_asset(settings, group) for group in discovered),
         *(build_compaction_asset(group) for group in groups),
         build_ledgers_compaction_asset(groups),

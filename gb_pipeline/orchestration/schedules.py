@@ -18,6 +18,7 @@ from gb_pipeline.dagster_runtime.private import RANGE_END_TAG, RANGE_START_TAG, 
 from gb_pipeline.orchestration.fixed_times import STOPPED_FOR_BARS, schedule_assets
 from gb_pipeline.orchestration.partitions import Partitioning
 from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.providers.registry import has_instruments
 
 # A new session is wanted before the next hundred old ones of a backfill.
 PRIORITY = "10"
@@ -123,6 +124,8 @@ def _request(group: SeriesGroup, due: Sequence[date]) -> Iterator[dg.RunRequest]
 def build_actions_schedule(group: SeriesGroup, today: date, *, running: bool = True) -> dg.ScheduleDefinition:
     """Ask every day, an hour after the bars: what is announced in the evening is known before the next session opens.
 
+    Where the vendor tells of instruments as well, their changes of symbols are asked for in the same run.
+
     Args:
         group: any of the source's groups.
         today: the present; the hours of the exchange in the years around it count.
@@ -131,7 +134,7 @@ def build_actions_schedule(group: SeriesGroup, today: date, *, running: bool = T
     settle = timedelta(minutes=group.source.settle_minutes) + _AFTER_BARS
     return schedule_assets(
         f"{group.source.name}_corporate_actions_daily",
-        [group.actions_key],
+        [group.actions_key, *([group.instruments_key] if has_instruments(group.source) else [])],
         # Once a day, and of a day's possible closes after the last one.
         build_crons(group.partitioning, settle, today)[-1],
         does=f"Corporate actions of every share of {group.source.name}.",

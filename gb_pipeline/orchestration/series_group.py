@@ -16,7 +16,7 @@ import dagster as dg
 
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.lake import corporate_actions
+from gb_pipeline.lake import corporate_actions, instruments
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import bar_table
 from gb_pipeline.market.symbol import Symbol
@@ -89,6 +89,11 @@ class SeriesGroup:
     def actions_key(self) -> dg.AssetKey:
         """`[source, "corporate_actions"]`, the same for all groups of a source."""
         return dg.AssetKey([self.source.name, corporate_actions.TABLE])
+
+    @property
+    def instruments_key(self) -> dg.AssetKey:
+        """`[source, "instruments"]`, the same for all groups of a source."""
+        return dg.AssetKey([self.source.name, instruments.TABLE])
 
     @property
     def universe_key(self) -> dg.AssetKey:

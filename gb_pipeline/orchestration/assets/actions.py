@@ -15,6 +15,7 @@ from gb_pipeline.ingest.corporate_actions import ActionsOutcome
 from gb_pipeline.ingest.fetch_actions import ingest_actions
 from gb_pipeline.lake import corporate_actions
 from gb_pipeline.market.schema import CORPORATE_ACTIONS
+from gb_pipeline.orchestration.asset_facts import describe_columns
 from gb_pipeline.orchestration.events.outcome import build_table, describe_deferral
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
 from gb_pipeline.orchestration.series_group import SeriesGroup
@@ -115,17 +116,7 @@ def _build_spec(group: SeriesGroup) -> dg.AssetSpec:
         " the vendor tells them, with every correction kept. A new split of a vendor that adjusts its prices has the stored"
         " bars fetched again.",
         metadata={
-            "dagster/column_schema": dg.TableSchema(
-                columns=[
-                    dg.TableColumn(
-                        field.name,
-                        str(field.type),
-                        description=(field.metadata or {}).get(b"comment", b"").decode(),
-                        constraints=dg.TableColumnConstraints(nullable=field.nullable),
-                    )
-                    for field in CORPORATE_ACTIONS
-                ]
-            ),
+            "dagster/column_schema": describe_columns(CORPORATE_ACTIONS),
             "dagster/table_name": f"{corporate_actions.TABLE} (source={source.name})",
             "dagster/storage_kind": "deltalake",
         },

@@ -13,7 +13,7 @@ from gb_pipeline.errors import UnknownSeries
 from gb_pipeline.lake.report import UNSTORED
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.schema import bar_schema
-from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts
+from gb_pipeline.orchestration.asset_facts import NO_FACTS, AssetFacts, describe_columns
 from gb_pipeline.orchestration.events.dataset_check import CHECK, DESCRIPTION, Findings
 from gb_pipeline.orchestration.events.source_page import describe_source
 from gb_pipeline.orchestration.events.unstored import find_unstored
@@ -123,14 +123,4 @@ def describe_dataset(
 
 def build_column_schema(group: SeriesGroup) -> dg.TableSchema:
     """The columns of the table, from the one place that declares them."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                field.name,
-                str(field.type),
-                description=(field.metadata or {}).get(b"comment", b"").decode(),
-                constraints=dg.TableColumnConstraints(nullable=field.nullable),
-            )
-            for field in bar_schema(group.source.precision)
-        ]
-    )
+    return describe_columns(bar_schema(group.source.precision))
