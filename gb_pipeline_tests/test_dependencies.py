@@ -41,6 +41,8 @@ OPTIONAL = {
     "dagster-celery": "celery",
     "redis": "celery",
     "numcodecs": "formats",
+    "databento-dbn": "formats",
+    "h5py": "formats",
 }
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {
@@ -49,6 +51,7 @@ TOOLS = {
     "mypy": "a program",
     "import-linter": "a program",
     "types-pyyaml": "read by mypy",
+    "tables": "writes the HDF5 stores of the tests, by way of pandas",
     "flask": "moto's server is made of it",
     "flask-cors": "the same",
     "furo": "the look of the site",

@@ -69,13 +69,17 @@ class Format:
         )
 
 
+_READ = "gb_pipeline.formats."
 _ALL = (
+    Format("zipline", "zipline bundle: bcolz and SQLite", reader=_READ + "zipline.bundle:open_bundle", extra="formats"),
+    Format("lean", "LEAN data folder, one market of it", reader=_READ + "lean.folder:open_folder"),
     Format(
-        "zipline",
-        "zipline bundle: bcolz and SQLite",
-        reader="gb_pipeline.formats.zipline.bundle:open_bundle",
+        "freqtrade",
+        "freqtrade candles: Feather, Parquet, JSON, HDF5",
+        reader=_READ + "freqtrade:open_folder",
         extra="formats",
     ),
+    Format("hdf5", "HDF5 stores of pandas, a frame per key", reader=_READ + "hdf5.store:open_store", extra="formats"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}
 

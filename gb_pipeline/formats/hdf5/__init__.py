@@ -1,0 +1,1 @@
+"""HDF5 stores of pandas, read without unpickling anything: a store may come from anybody."""
