@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.figi import figi
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, open_store
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
     group.command("import")(import_file)
     group.command("set")(set_row)
     group.command("fetch")(fetch)
+    group.command("figi")(figi)
     app.add_typer(group)
     app.command("symbol")(symbol)
 

@@ -123,6 +123,14 @@ ROLLS = Dataset(
     statistics=("symbol", "session"),
     history=True,
 )
+IDENTIFIER_ANSWERS = Dataset(
+    name="identifier_answers",
+    columns=schema.IDENTIFIER_ANSWERS,
+    key=("source", "question", "fetched_at"),
+    partition_by=("source",),
+    order=("question",),
+    statistics=("question",),
+)
 
 ALL = Datasets(
     [
@@ -141,6 +149,7 @@ ALL = Datasets(
         QUARANTINE_DECISIONS,
         INSTRUMENTS,
         ROLLS,
+        IDENTIFIER_ANSWERS,
     ]
 )
 

@@ -332,6 +332,16 @@ ROLLS = pa.schema(
     ]
 )
 
+# What a service of identifiers answered to each question, so that nobody asks twice.
+IDENTIFIER_ANSWERS = pa.schema(
+    [
+        _field("source", pa.string(), "who was asked, such as openfigi"),
+        _field("question", pa.string(), "the question, as JSON"),
+        _field("answer", pa.string(), "its answer, as JSON"),
+        _FETCHED_AT,
+    ]
+)
+
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
     """The same columns as Polars types, in the same order."""

@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.errors import ConfigError, GbError
-from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kraken, massive, yahoo
+from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kraken, massive, openfigi, yahoo
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
@@ -47,7 +47,7 @@ _CRYPTO: dict[str, Callable[[Exchange, Request], Response]] = {
     host: module.answer for module in (binance, coinbase, kraken) for host in module.HOSTS
 }
 _EQUITIES: dict[str, Callable[[Stocks, Request], Response]] = {
-    host: module.answer for module in (yahoo, alpaca, massive, alpha_vantage) for host in module.HOSTS
+    host: module.answer for module in (yahoo, alpaca, massive, alpha_vantage, openfigi) for host in module.HOSTS
 }
 _LOGGED_HEADERS = ("User-Agent", "Accept-Encoding", "Authorization")
 _LOG_LENGTH = 200_000

@@ -51,6 +51,15 @@ class Listing:
         return "BBG00" + "".join(_FIGI[each % len(_FIGI)] for each in digest[:7])
 
     @property
+    def isin(self) -> str:
+        """Its ISIN, with a check digit that is right."""
+        digest = hashlib.sha256(f"isin {self.identity}".encode()).digest()
+        body = "US" + "".join(str(each % 10) for each in digest[:9])
+        digits = "".join(str(int(each, 36)) for each in body)
+        doubled = [int(each) * (2 - number % 2) for number, each in enumerate(reversed(digits))]
+        return body + str(-sum(each // 10 + each % 10 for each in doubled) % 10)
+
+    @property
     def instrument(self) -> Instrument:
         """What the price path is made for: cents and whole shares."""
         return Instrument(self.code, self.price, PRICE_DIGITS, 0, self.turnover)

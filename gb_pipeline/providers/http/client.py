@@ -7,6 +7,7 @@ answer means is each vendor's own to know.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -54,7 +55,7 @@ class Reply:
 
 
 class HttpClient:
-    """GET requests to one vendor, each admitted, timed and counted by its transport.
+    """Requests to one vendor, each admitted, timed and counted by its transport.
 
     Args:
         who: the vendor, for messages.
@@ -105,6 +106,11 @@ class HttpClient:
                 may pass.
             PermanentVendorError: a status that will not pass, or more bytes than any answer has.
         """
+        return await self._send("GET", url, params, None, accept)
+
+    async def _send(
+        self, method: str, url: str, params: Mapping[str, str] | None, json: object, accept: Collection[int]
+    ) -> Reply:
         import httpx
 
         self._client = self._client or httpx.AsyncClient(
@@ -118,7 +124,8 @@ class HttpClient:
         await self.transport.admit()
         try:
             async with asyncio.timeout(self.transport.policy.timeout):
-                return await self._read_whole(self._client, self._route(url), params, accept)
+                request = self._client.build_request(method, self._route(url), params=params, json=json)
+                return await self._read_whole(self._client, request, accept)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                 await asyncio.to_thread(self.transport.unsent)
@@ -132,7 +139,13 @@ class HttpClient:
         Raises:
             TransientVendorError: the body is no JSON object or list; otherwise as `get`.
         """
-        reply = await self.get(url, params, accept=accept)
+        return self._parse(await self.get(url, params, accept=accept))
+
+    async def post_json(self, url: str, body: object, *, accept: Collection[int] = ()) -> tuple[Any, Reply]:
+        """One POST of a question that changes nothing at the vendor, as JSON; answer and errors as of `get_json`."""
+        return self._parse(await self._send("POST", url, None, body, accept))
+
+    def _parse(self, reply: Reply) -> tuple[Any, Reply]:
         try:
             # What is read is what the vendor sent: a short key may also be a part of its numbers.
             return read_json(self._who, reply.status, reply.content_type, reply.text), reply
@@ -145,11 +158,9 @@ class HttpClient:
             await self._client.aclose()
             self._client = None
 
-    async def _read_whole(
-        self, client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None, accept: Collection[int]
-    ) -> Reply:
+    async def _read_whole(self, client: httpx.AsyncClient, request: httpx.Request, accept: Collection[int]) -> Reply:
         with self.transport.request() as received:
-            async with client.stream("GET", url, params=params) as answer:
+            async with contextlib.aclosing(await client.send(request, stream=True)) as answer:
                 if answer.headers.get("content-encoding", "").strip().lower() not in {
                     "",
                     "identity",
@@ -176,7 +187,9 @@ class HttpClient:
         if reply.status in accept:
             return reply
         if reply.status >= 400:
-            raise status_error(self._who, reply.status, self._hide(reply.text), wait=answer.headers.get("retry-after"))
+            # `ratelimit-reset` is what the IETF's draft has for the same.
+            wait = answer.headers.get("retry-after") or answer.headers.get("ratelimit-reset")
+            raise status_error(self._who, reply.status, self._hide(reply.text), wait=wait)
         if reply.status >= 300:
             raise TransientVendorError(
                 f"{self._who} redirects to {scrub(self._hide(answer.headers.get('location', 'nowhere')))}",
