@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from gb_pipeline.formats.import_report import ImportedSeries, ImportReport
     from gb_pipeline.formats.importing import import_bars
+    from gb_pipeline.lake.instruments import InstrumentsReport
     from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.market.calendar import Calendar, get_calendar
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from gb_pipeline.quality.gaps import GapReason
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
+    from gb_pipeline.reading.listed_instrument import ListedInstrument, StoredSeries
     from gb_pipeline.reading.price_adjustment import PriceAdjustment
     from gb_pipeline.storage.log import DamagedLog
     from gb_pipeline.storage.parquet import DamagedFile
@@ -89,6 +91,7 @@ __all__ = [
     "HistoryNotAvailable",
     "ImportReport",
     "ImportedSeries",
+    "InstrumentsReport",
     "InvalidResolution",
     "InvalidSymbol",
     "Lake",
@@ -96,6 +99,7 @@ __all__ = [
     "LakeIOManager",
     "LakeResource",
     "LakeStore",
+    "ListedInstrument",
     "LookAhead",
     "NaiveTimestamp",
     "NoDataInRange",
@@ -114,6 +118,7 @@ __all__ = [
     "Settings",
     "SimulationClock",
     "SourceSettings",
+    "StoredSeries",
     "Symbol",
     "TransientVendorError",
     "UniverseRefused",
@@ -148,10 +153,12 @@ _HOMES = {
     "GapReason": "quality.gaps",
     "ImportReport": "formats.import_report",
     "ImportedSeries": "formats.import_report",
+    "InstrumentsReport": "lake.instruments",
     "Lake": "reading.lake",
     "LakeIOManager": "orchestration.lake_io_manager",
     "LakeResource": "orchestration.resources",
     "LakeStore": "lake.store",
+    "ListedInstrument": "reading.listed_instrument",
     "Precision": "market.schema",
     "PriceAdjustment": "reading.price_adjustment",
     "Resolution": "market.resolution",
@@ -161,6 +168,7 @@ _HOMES = {
     "Settings": "config.settings",
     "SimulationClock": "portal.clock",
     "SourceSettings": "config.settings",
+    "StoredSeries": "reading.listed_instrument",
     "Symbol": "market.symbol",
     "Window": "market.window",
     "WriteReport": "lake.report",

@@ -24,6 +24,11 @@ NUMBERS = ("tick_size", "multiplier", "strike")
 _DATES = tuple(name for name, kind in TOLD.items() if kind == pl.Date())
 _CODES = ("symbol", "instrument", "root", "underlying")
 _CLASSES = [kind.value for kind in AssetClass]
+# An option as the OCC writes it: underlying, day of expiry, right, and strike in thousandths.
+_OCC = r"^([A-Z0-9.]{1,6})([0-9]{6})([CP])([0-9]{8})$"
+_OCC_PARTS = ("underlying", "expiry", "option_right", "strike")
+# A future: root, letter of the month, and year.
+_CONTRACT = r"^([A-Z0-9]{1,6})[FGHJKMNQUVXZ][0-9]{2}$"
 _RIGHTS = {"C": "call", "P": "put", "CALL": "call", "PUT": "put"}
 
 
@@ -56,8 +61,27 @@ def read_told(frame: pl.DataFrame) -> pl.DataFrame:
         _told_class(told),
         pl.col("option_right").str.to_uppercase().replace_strict(_RIGHTS, default=pl.col("option_right")),
     )
+    told = _read_codes(told)
     _check(told)
     return told
+
+
+def _read_codes(told: pl.DataFrame) -> pl.DataFrame:
+    """What the code of an option or a future says, where nothing else was told: `AAPL260116C00190000`, `ESZ26`."""
+    is_option = pl.col("asset_class") == AssetClass.OPTION.value
+    is_future = pl.col("asset_class") == AssetClass.FUTURE.value
+    part = {name: pl.col("symbol").str.extract(_OCC, number) for number, name in enumerate(_OCC_PARTS, 1)}
+    said = {
+        "underlying": part["underlying"],
+        "expiry": (pl.lit("20") + part["expiry"]).str.to_date("%Y%m%d", strict=False),
+        "option_right": part["option_right"].replace_strict(_RIGHTS, default=None),
+        "strike": (part["strike"].str.head(5) + "." + part["strike"].str.tail(3)).cast(TOLD["strike"], strict=False),
+    }
+    root = pl.col("symbol").str.extract(_CONTRACT)
+    return told.with_columns(
+        *(pl.when(is_option).then(pl.coalesce(name, said[name])).otherwise(name).alias(name) for name in said),
+        pl.when(is_future).then(pl.coalesce("root", root)).otherwise("root").alias("root"),
+    )
 
 
 def _cast(frame: pl.DataFrame, name: str) -> pl.Series:

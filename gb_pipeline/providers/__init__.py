@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InstrumentsProvider,
         Provider,
         SearchProvider,
+        SymbolHistoryProvider,
     )
     from gb_pipeline.providers.http.client import HttpClient, Reply
     from gb_pipeline.providers.http.cursors import Cursors
@@ -51,6 +52,7 @@ __all__ = [
     "Reply",
     "RestProvider",
     "SearchProvider",
+    "SymbolHistoryProvider",
     "Tally",
     "Transport",
     "broken_body",

@@ -131,11 +131,12 @@ class InstrumentReader(BarReader):
         [name] = named_symbols(code) or []
         listed = find_listed(rows, name, day, of, self._context.priority())
         stored = stored_series(self._store.tables, Selection.of(of, None, None, None, None, as_of))
-        found = []
-        for each, symbol, resolution in stored.select("source", "symbol", "resolution").rows():
-            stretches = self._stretches(rows, listed.instrument, each, Resolution(resolution), known_at)
-            if any(item.symbol == symbol and item.first <= day < item.end for item in stretches):
-                found.append(StoredSeries(each, symbol, resolution))
+        held = set(stored.select("source", "symbol", "resolution").iter_rows())
+        found: list[StoredSeries] = []
+        for each, kind in sorted({(of_source, resolution) for of_source, _, resolution in held}):
+            stretches = self._stretches(rows, listed.instrument, each, Resolution(kind), known_at)
+            codes = dict.fromkeys(item.symbol for item in stretches if item.first <= day < item.end)
+            found += [StoredSeries(each, symbol, kind) for symbol in codes if (each, symbol, kind) in held]
         return replace(listed, series=tuple(found))
 
     def instrument_bars(

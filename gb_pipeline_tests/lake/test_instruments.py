@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -268,3 +269,17 @@ def test_a_table_of_rolls_is_replaced_and_stays_known_as_it_was(store):
         store.write_rolls(
             "ES", pl.concat([table, table.select("session", from_symbol="to_symbol", to_symbol="from_symbol")])
         )
+
+
+def test_codes_of_options_and_futures_say_what_was_not_told(store):
+    told = {"symbol": ["AAPL260116C00190500", "ESZ26", "BRK.B"], "asset_class": ["option", "future", "equity"]}
+    store.write_instruments(pl.DataFrame(told))
+    names = ("symbol", "underlying", "expiry", "option_right", "strike", "root")
+    assert rows(store, *names) == [
+        ("AAPL260116C00190500", "AAPL", date(2026, 1, 16), "call", Decimal("190.5"), None),
+        ("BRK.B", None, None, None, None, None),
+        ("ESZ26", None, None, None, None, "ES"),
+    ]
+    right = pl.DataFrame({"symbol": ["SPX1"], "asset_class": ["option"], "underlying": ["SPX"], "option_right": ["P"]})
+    store.write_instruments(right.with_columns(strike=pl.lit("4000"), expiry=pl.lit("2024-01-19")))
+    assert ("SPX1", "put", Decimal(4000)) in rows(store, "symbol", "option_right", "strike")
