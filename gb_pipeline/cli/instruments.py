@@ -76,7 +76,8 @@ def list_instruments(
     if as_json:
         print_json([_without_nulls(row) for row in frame.to_dicts()])
         return ExitCode.OK
-    shown = frame.sort("instrument", "valid_from", maintain_order=True) if codes else frame
+    order = ("instrument", "valid_from", "source") if codes else ("symbol", "valid_from", "source")
+    shown = frame.sort(order, maintain_order=True)
     more = ("known_at", "superseded_at") if versions else ()
     if frame.height:
         rows = [[*_cells(row), *(row[name] for name in more)] for row in shown.head(limit).to_dicts()]

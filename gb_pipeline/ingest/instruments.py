@@ -14,7 +14,7 @@ from datetime import date, datetime
 import polars as pl
 
 from gb_pipeline.config.settings import SourceSettings
-from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted
+from gb_pipeline.errors import ConfigError, GbError, QuotaExhausted, UnknownSymbol
 from gb_pipeline.ingest.recorder import Recorder
 from gb_pipeline.lake import instruments
 from gb_pipeline.lake.fetches import FetchRecord
@@ -128,7 +128,15 @@ async def _ask_histories(
     recorder.record(answer.record for answer in answers)
     told = [item for answer in answers if isinstance(answer.found, list) for item in answer.found]
     failed = {each.code: each.found for each in answers if isinstance(each.found, GbError)}
-    errors = {code: error for code, error in failed.items() if not isinstance(error, QuotaExhausted)}
+    # A ticker that nobody has any more is told with the one that took its place.
+    former = {item.symbol.code for item in told} | set(
+        instruments.read(recorder.store.tables, recorder.source.name)["symbol"]
+    )
+    errors = {
+        code: error
+        for code, error in failed.items()
+        if not isinstance(error, QuotaExhausted) and not (isinstance(error, UnknownSymbol) and code in former)
+    }
     asked = tuple(each.code for each in answers if each.record is not None)
     report = _store(recorder, told, Telling.HISTORY) if told else None
     return InstrumentsOutcome(report, asked, errors, deferred=exhausted[0] if exhausted else None)

@@ -157,6 +157,12 @@ def test_what_one_symbol_lacks_stops_no_other(sim: Simulation, store: LakeStore)
     assert not deferred.errors
 
 
+def test_a_former_ticker_is_no_error_once_it_is_told_with_the_present_one(sim: Simulation, store: LakeStore) -> None:
+    outcome = ingest_instruments(store, source(sim, "massive", symbols=["FB", "META"]))
+    assert not outcome.errors
+    assert [row[0] for row in rows(store, "META")] == ["FB", "META"]
+
+
 def test_a_vendor_that_tells_nothing_is_refused(sim: Simulation, store: LakeStore) -> None:
     with pytest.raises(ConfigError, match="tells nothing of instruments"):
         ingest_instruments(store, source(sim, "yahoo"))

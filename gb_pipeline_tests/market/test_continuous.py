@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gb_pipeline import ConfigError, ReadError
+from gb_pipeline import ConfigError, Lake, ReadError
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.continuous import continuous
 from gb_pipeline.market.rolls import check_rolls, make_rolls
@@ -228,6 +228,31 @@ def test_published_rolls_of_ten_years_are_the_same(futures: Path) -> None:
     before = [sessions[sessions.index(session) - 1] for session in rolls["session"]]
     assert [day for day in before if 2010 < day.year < 2020] == published
     assert len(published) == 36
+
+
+def test_the_same_rolls_come_from_contracts_that_a_lake_knows(futures: Path, tmp_path: Path) -> None:
+    """The contracts of ES as CME lists them, told to a lake, which answers `Lake.contracts`."""
+    rows = (futures / "lean-future-cme-map_files" / "es.csv").read_text(encoding="utf-8").splitlines()
+    published = [
+        date.fromisoformat(row.split(",")[0]) for row in rows if row.endswith(",0") and "2010" < row[:4] < "2020"
+    ]
+    months = [(year, month) for year in range(2010, 2021) for month in (3, 6, 9, 12)]
+    codes = [f"ES{'HMUZ'[month // 3 - 1]}{year % 100}" for year, month in months]
+    told = pl.DataFrame({"symbol": codes, "expiry": [third_friday(*month) for month in months]}).with_columns(
+        asset_class=pl.lit("future"), exchange=pl.lit("XCME"), currency=pl.lit("USD"), tick_size=pl.lit("0.25"),
+        multiplier=pl.lit("50"),
+    )  # fmt: skip
+    lake = Lake.open(tmp_path / "data", create=True)
+    assert lake.store.write_instruments(told.sample(fraction=1, shuffle=True, seed=3)).new == len(months)
+    contracts = lake.contracts("ES")
+    assert contracts["symbol"].to_list() == codes
+    assert set(contracts.select("multiplier", "tick_size", "currency").rows()) == {(50, Decimal("0.25"), "USD")}
+    sessions = get_calendar("XNYS").sessions(date(2010, 1, 1), date(2021, 1, 1))
+    rolls = make_rolls(contracts, sessions, "calendar", days_before=1)
+    lake.store.write_rolls("ES", rolls)
+    stored = lake.rolls("ES")["session"]
+    before = [sessions[sessions.index(session) - 1] for session in stored]
+    assert [day for day in before if 2010 < day.year < 2020] == published
 
 
 def read_closes(archive: Path) -> pl.DataFrame:
