@@ -38,6 +38,14 @@ def import_(
         str | None,
         typer.Option(help="Of its sessions, such as XNYS, where the files do not say it.", show_default=False),
     ] = None,
+    extended_hours: Annotated[
+        bool | None,
+        typer.Option(
+            "--extended-hours/--regular-hours",
+            help="Whether bars of the pre- and post-market are expected.",
+            show_default=False,
+        ),
+    ] = None,
     asset_class: Annotated[
         str | None, typer.Option(help="equity, crypto, forex, future, ..., likewise.", show_default=False)
     ] = None,
@@ -58,6 +66,10 @@ def import_(
         typer.Option(
             help="What was done to the prices, where the files do not say it: raw, split or all.", show_default=False
         ),
+    ] = None,
+    max_bad_fraction: Annotated[
+        float | None,
+        typer.Option(help="A larger share of bad rows refuses a whole session; 0.01 by default.", show_default=False),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and validate everything, and store nothing.")
@@ -88,7 +100,8 @@ def import_(
             fix=f"such as gb import {format_name} PATH --source bundle",
         )
     store, settings = _open(config, lake)
-    rules = {name: value for name, value in (("precision", precision), ("adjustment", adjustment)) if value is not None}
+    given = {"precision": precision, "adjustment": adjustment, "max_bad_fraction": max_bad_fraction}
+    rules: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with progress("rows", quiet=as_json) as bar:
         task = bar.add_task("reading" if dry_run else "importing", total=None)
         report = import_bars(
@@ -97,6 +110,7 @@ def import_(
             path,
             source=source,
             calendar=calendar,
+            extended_hours=extended_hours,
             asset_class=asset_class,
             symbols=None if symbols is None else [code for code in symbols.split(",") if code.strip()],
             start=parse_moment(start),
@@ -213,6 +227,7 @@ def _print_next(report: ImportReport) -> None:
         "    provider: yahoo   # whoever goes on with it",
         f"    asset_class: {report.asset_class}",
         f"    calendar: {report.calendar}",
+        *(["    extended_hours: true"] if report.extended_hours else []),
         f"    start: {min(firsts).date()}",
         f"    resolutions: [{kinds}]",
         f"    adjustment: {report.adjustment.value}",
@@ -248,6 +263,7 @@ def _as_data(report: ImportReport) -> dict[str, Any]:
         "dry_run": report.dry_run,
         "import_id": report.import_id,
         "calendar": report.calendar,
+        "extended_hours": report.extended_hours,
         "asset_class": report.asset_class,
         "adjustment": report.adjustment,
         "total": report.total.as_dict(),

@@ -30,12 +30,14 @@ class ReadOptions:
         asset_class: the kind of the instruments.
         calendar: of their sessions.
         timezone: of stamps that have no zone.
+        extended_hours: whether bars outside of the regular session are expected.
         resolution: read only series of this length, and take bars for such where the files do not say how long they are.
         window: bars that begin in it are wanted; a reader may skip others, and need not.
     """
 
     asset_class: AssetClass | None = None
     calendar: str | None = None
+    extended_hours: bool | None = None
     timezone: str | None = None
     resolution: Resolution | None = None
     window: Window | None = None
@@ -78,7 +80,7 @@ class Archive:
     Attributes:
         series: what can be read, lazily.
         files: what it is read from: their names and sizes tell whether an import is the same one again.
-        asset_class, calendar, alignment, gap_policy, adjustment: of all series, as far as the files tell.
+        asset_class, calendar, extended_hours, alignment, gap_policy, adjustment: of all series, as far as the files tell.
         actions: corporate actions, columns of `market.schema.ACTIONS_RECEIVED` and `symbol`; None where the format has none.
         notes: what the format cannot tell, and what was done about it; a sentence each.
         skipped: what is there and cannot be a series, and why.
@@ -88,6 +90,7 @@ class Archive:
     files: tuple[Path, ...]
     asset_class: AssetClass = AssetClass.EQUITY
     calendar: str = "24/7"
+    extended_hours: bool = False
     alignment: Alignment = Alignment.CLOCK
     gap_policy: GapPolicy = GapPolicy.NO_TRADE
     adjustment: Adjustment = Adjustment.RAW

@@ -63,7 +63,7 @@ class ImportReport:
         source: under which it is stored.
         dry_run: whether nothing was written.
         import_id: names what was read: the same files in the same format have the same one.
-        calendar, asset_class, adjustment: of the source.
+        calendar, extended_hours, asset_class, adjustment: of the source.
         series: each with its counts.
         actions: what became of corporate actions; None where there are none, and of a dry run.
         action_rows: corporate actions that were read.
@@ -77,6 +77,7 @@ class ImportReport:
     dry_run: bool
     import_id: str
     calendar: str
+    extended_hours: bool
     asset_class: str
     adjustment: Adjustment
     series: tuple[ImportedSeries, ...]

@@ -52,6 +52,7 @@ def import_bars(
     *,
     source: str,
     calendar: str | None = None,
+    extended_hours: bool | None = None,
     asset_class: AssetClass | str | None = None,
     symbols: Sequence[str] | None = None,
     start: datetime | date | str | None = None,
@@ -74,6 +75,7 @@ def import_bars(
         path: the file or folder.
         source: short name under which everything is stored.
         calendar: of the sessions, where the files do not say it or say it wrong.
+        extended_hours: whether bars of the pre- and post-market are expected, where the calendar has such.
         asset_class: likewise, the kind of the instruments.
         symbols: only these canonical codes.
         start: only bars that begin at this moment or later.
@@ -102,6 +104,7 @@ def import_bars(
     options = ReadOptions(
         asset_class=None if asset_class is None else _asset_class(asset_class),
         calendar=None if calendar is None else get_calendar(calendar).name,
+        extended_hours=extended_hours,
         timezone=timezone,
         resolution=None if resolution is None else Resolution.parse(resolution),
         window=_window(start, end),
@@ -115,6 +118,7 @@ def import_bars(
         archive,
         series=_choose(archive, place, symbols, options.resolution),
         calendar=options.calendar or archive.calendar,
+        extended_hours=archive.extended_hours if extended_hours is None else extended_hours,
         asset_class=options.asset_class or archive.asset_class,
         adjustment=given.get("adjustment", archive.adjustment),
     )
@@ -143,6 +147,7 @@ class _Import:
     ) -> None:
         self.store, self.kind, self.path, self.source, self.archive = store, kind, path, source, archive
         self.rules, self.window, self.on_rows = rules, window, on_rows
+        self.calendar = get_calendar(archive.calendar, extended_hours=archive.extended_hours)
         self.id = f"import-{_digest(kind, archive)}"
 
     def preview(self) -> ImportReport:
@@ -244,7 +249,7 @@ class _Import:
             "gap_policy": archive.gap_policy,
             "adjustment": archive.adjustment,
         }
-        return BarRules(resolution=resolution, calendar=get_calendar(archive.calendar), **(facts | self.rules))
+        return BarRules(resolution=resolution, calendar=self.calendar, **(facts | self.rules))
 
     def _report(self, series: list[ImportedSeries], actions: ActionsReport | None, *, dry_run: bool) -> ImportReport:
         archive = self.archive
@@ -255,6 +260,7 @@ class _Import:
             dry_run=dry_run,
             import_id=self.id,
             calendar=archive.calendar,
+            extended_hours=archive.extended_hours,
             asset_class=archive.asset_class.value,
             adjustment=Adjustment(archive.adjustment),
             series=tuple(sorted(series, key=lambda item: (item.symbol, item.resolution.value))),

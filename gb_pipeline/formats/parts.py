@@ -47,16 +47,26 @@ def split_into_parts(
     """
     waiting: list[pl.DataFrame] = []
     cut: datetime | None = None
-    for chunk in series.read():
-        rows = _within(chunk, window)
+    broken: FormatRefused | None = None
+    chunks = series.read()
+    while True:
+        try:
+            rows = _within(next(chunks), window)
+        except StopIteration:
+            break
+        except FormatRefused as error:
+            # What lies before is whole, and comes first.
+            broken = error
+            break
         if rows.is_empty():
             continue
         first = rows["timestamp"].min()
         if cut is not None and isinstance(first, datetime) and first < cut:
-            raise FormatRefused(
+            broken = FormatRefused(
                 f"{series.origin}: its times go back, to {first.isoformat()} behind {cut.isoformat()}",
                 fix="sort the file by time, or get it again",
             )
+            break
         waiting.append(rows)
         if sum(frame.height for frame in waiting) < most:
             continue
@@ -71,6 +81,8 @@ def split_into_parts(
             cut = following
     if waiting and (rows := pl.concat(waiting, how="diagonal")).height:
         yield _part(series, rules, rows, start=cut, end=None)
+    if broken is not None:
+        raise broken
 
 
 def _within(chunk: pl.DataFrame, window: Window | None) -> pl.DataFrame:

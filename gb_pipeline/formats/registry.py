@@ -79,6 +79,7 @@ _ALL = (
         reader=_READ + "freqtrade:open_folder",
         extra="formats",
     ),
+    Format("dbn", "Databento DBN files of bars", reader=_READ + "dbn.files:open_files", extra="formats"),
     Format("hdf5", "HDF5 stores of pandas, a frame per key", reader=_READ + "hdf5.store:open_store", extra="formats"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

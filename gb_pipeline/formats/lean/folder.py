@@ -87,6 +87,8 @@ def open_folder(path: Path, options: ReadOptions) -> Archive:
         files=tuple(file for file in sorted(base.rglob("*")) if file.is_file() and _is_wanted(file, base, resolutions)),
         asset_class=_KINDS[kind],
         calendar=calendar,
+        # LEAN's minutes of American shares are those of 04:00 to 20:00.
+        extended_hours=name == "equity/usa" and calendar == "XNYS",
         actions=actions,
         notes=tuple(notes),
     )
