@@ -232,8 +232,8 @@ class InstrumentReader(BarReader):
     def _stretches(
         self, rows: pl.DataFrame, instrument: str, source: str, resolution: Resolution, as_of: Any
     ) -> list[Stretch]:
-        own = believed(rows, source, self._context.priority()).filter(pl.col("instrument") == instrument)
-        return find_stretches(self._store.tables, own, source, resolution, as_of)
+        holding = believed(rows, source, self._context.priority())
+        return find_stretches(self._store.tables, holding, instrument, source, resolution, as_of)
 
     def _sources_of(self, rows: pl.DataFrame, instrument: str, source: str | None) -> list[str]:
         """Whose bars of an instrument are looked for, in order."""

@@ -7,7 +7,7 @@ followed: the symbol of a day stays what it was, and the bars are read where the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
@@ -38,26 +38,63 @@ class Stretch:
 
 
 def find_stretches(
-    tables: Tables, rows: pl.DataFrame, source: str, resolution: Resolution, as_of: datetime | None
+    tables: Tables, rows: pl.DataFrame, instrument: str, source: str, resolution: Resolution, as_of: datetime | None
 ) -> list[Stretch]:
     """Where a source's bars of an instrument stand, the symbols of the time first, then where renaming moved them to.
 
+    Where renaming moved the bars of another instrument to a symbol, days of these are left out.
+
     Args:
-        rows: of the instrument, as they hold for the source.
+        rows: of all instruments, as they hold for the source.
     """
-    spans = rows.sort("valid_from").select("symbol", "valid_from", until()).rows()
-    found = [Stretch(*span) for span in spans]
+    spans = rows.sort("valid_from").select("instrument", "symbol", "valid_from", until()).rows()
+    direct = [Stretch(*span) for name, *span in spans if name == instrument]
     moved = removals.read(tables, source)
     moved = moved.filter(pl.col("action") == Action.RENAMED.value, pl.col("resolution") == resolution.value)
     if as_of is not None:
         moved = moved.filter(pl.col("known_at") <= instant_literal(as_of))
+    if moved.is_empty():
+        return direct
+    foreign = [Stretch(*span) for name, *span in spans if name != instrument]
+    # Of these symbols, what came from elsewhere: ours, and others'.
+    came: list[Stretch] = []
+    others: list[Stretch] = []
     # In the order in which it happened: what was moved on is followed as well.
     for old, new, first, last in moved.select("symbol", "renamed_to", "first_session", "last_session").rows():
-        for each in list(found):
-            start, end = max(each.first, first or EARLIEST_DAY), min(each.end, (last or LATEST_DAY - _DAY) + _DAY)
-            if each.symbol == old and start < end and (more := Stretch(new, start, end)) not in found:
-                found.append(more)
-    return found
+        span = Stretch(new, first or EARLIEST_DAY, (last or LATEST_DAY - _DAY) + _DAY)
+        ours = _without(_of(direct, old), _of(others, old)) + _of(came, old)
+        theirs = _without(_of(foreign, old), _of(came, old)) + _of(others, old)
+        # Renaming moves all of a series, so nothing that came to the old symbol is there any more.
+        came = [*(each for each in came if each.symbol != old), *_within(ours, span)]
+        others = [*(each for each in others if each.symbol != old), *_within(theirs, span)]
+    return list(dict.fromkeys([*_without(direct, others), *came]))
+
+
+def _of(stretches: Sequence[Stretch], symbol: str) -> list[Stretch]:
+    return [each for each in stretches if each.symbol == symbol]
+
+
+def _within(stretches: Sequence[Stretch], span: Stretch) -> list[Stretch]:
+    """The parts that lie in a span, under its symbol."""
+    parts = [Stretch(span.symbol, max(each.first, span.first), min(each.end, span.end)) for each in stretches]
+    return [part for part in parts if part.first < part.end]
+
+
+def _without(stretches: Sequence[Stretch], cut: Sequence[Stretch]) -> list[Stretch]:
+    """What is left of some stretches without those of the same symbols."""
+    left = list(stretches)
+    for out in cut:
+        left = [
+            part
+            for each in left
+            for part in (
+                (replace(each, end=min(each.end, out.first)), replace(each, first=max(each.first, out.end)))
+                if each.symbol == out.symbol
+                else (each,)
+            )
+            if part.first < part.end
+        ]
+    return left
 
 
 def cut_window(stretch: Stretch, resolution: Resolution, facts: SourceFacts | None, wanted: Window) -> Window | None:

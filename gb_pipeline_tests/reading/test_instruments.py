@@ -85,6 +85,19 @@ def test_renaming_a_series_moves_its_bars_and_no_meaning(traded):
     assert traded.instrument_bars(traded.symbol("FB", "2025-01-03"), "1d")["symbol"].unique().to_list() == ["FB-OLD"]
 
 
+def test_what_renaming_moved_to_somebody_elses_symbol_stays_whose_it_was(lake, write):
+    """The whole history of FB under META, as who does not know of the fund would want it."""
+    lake.store.write_instruments(NAMES)
+    write("massive", "FB", "2022-01-27", ["294", "301"], resolution="1d", days=2)
+    write("massive", "META", "2022-06-09", ["184"], resolution="1d")
+    lake.store.rename("massive", "FB", "META", reason="the ticker changed")
+    assert [row[::2] for row in facebook(lake)] == [("META", 294), ("META", 301), ("META", 184)]
+    with pytest.raises(NoDataInRange):
+        lake.instrument_bars(lake.symbol("META", "2022-01-27"), "1d")
+    assert [item.symbol for item in lake.symbol("FB", "2022-01-27").series] == ["META"]
+    assert lake.symbol("META", "2022-01-27").series == ()
+
+
 def test_what_was_known_at_a_moment_is_what_is_read(lake, write):
     early, late = datetime(2022, 6, 1, tzinfo=UTC), datetime(2022, 7, 1, tzinfo=UTC)
     write("massive", "FB", "2022-05-30", ["195"], resolution="1d", now=early)
