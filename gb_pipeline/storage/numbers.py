@@ -134,12 +134,12 @@ class _Column:
         begin = self._begins[place]
         for chunk in column.chunks:
             if len(chunk):
-                where = {"count": len(chunk), "offset": 8 * begin}
-                begin += len(chunk)
+                units, end = integers(chunk), begin + len(chunk)
                 if self._scale is None:
-                    np.frombuffer(self._buffer, np.int64, **where)[:] = integers(chunk)
+                    np.frombuffer(self._buffer, np.int64)[begin:end] = units
                 else:
-                    _divide(integers(chunk), self._scale, np.frombuffer(self._buffer, np.float64, **where))
+                    _divide(units, self._scale, np.frombuffer(self._buffer, np.float64)[begin:end])
+                begin = end
 
     def _piece(self, column: pa.ChunkedArray) -> pl.Series:
         array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
