@@ -71,3 +71,31 @@ def test_two_instruments_under_one_symbol_are_refused_with_both_named(gb: Gb, to
     assert refused.code == ExitCode.FAILED
     assert "FB is two instruments of own on one day" in refused.err
     assert "(Facebook, Inc.)" in refused.err
+
+
+CHAIN = """symbol,expiry,asset_class
+ESZ13,2013-12-20,future
+ESH14,2014-03-21,future
+ESM14,2014-06-20,future
+"""
+
+
+def test_rolls_are_made_corrected_and_stored(gb: Gb, project: Path) -> None:
+    (project / "chain.csv").write_text(CHAIN, encoding="utf-8")
+    gb("instruments", "import", project / "chain.csv", "-c", project)
+    span = ("--start", "2013-12-02", "--end", "2014-04-01", "--calendar", "CMES", "-c", project)
+    made = gb("rolls", "make", "es", "--days-before", "1", *span)
+    assert made.out.splitlines() == [
+        "session,from_symbol,to_symbol", "2013-12-20,ESZ13,ESH14", "2014-03-21,ESH14,ESM14",
+    ]  # fmt: skip
+    file = project / "rolls.csv"
+    file.write_text(made.out.replace("2013-12-20", "2013-12-13"), encoding="utf-8")
+    assert "2 rolls of ES, 2 of them new" in gb("rolls", "import", "ES", file, "-c", project).err
+    assert "0 of them new" in gb("rolls", "import", "ES", file, "-c", project).err
+    shown = json.loads(gb("rolls", "show", "ES", "--json", "-c", project).out)
+    assert [row["session"] for row in shown] == ["2013-12-13", "2014-03-21"]
+    file.write_text("session,from_symbol,to_symbol\n13.12.2013,ESZ13,ESH14\n", encoding="utf-8")
+    wrong = gb("rolls", "import", "ES", file, "-c", project)
+    assert (wrong.code, "row 1: session '13.12.2013' is not a date" in wrong.err) == (ExitCode.USAGE, True)
+    unknown = gb("rolls", "make", "NQ", *span)
+    assert (unknown.code, "no contract of 'NQ' is known" in unknown.err) == (ExitCode.FAILED, True)
