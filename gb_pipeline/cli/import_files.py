@@ -52,6 +52,9 @@ def import_(
     timezone: Annotated[
         str | None, typer.Option(help="Of times without a zone, such as America/New_York.", show_default=False)
     ] = None,
+    stamp: Annotated[
+        str | None, typer.Option(help="open or close: which end of a bar its time is.", show_default=False)
+    ] = None,
     symbols: Annotated[str | None, typer.Option(help="Only these, such as AAPL,MSFT.", show_default=False)] = None,
     start: Start = None,
     end: End = None,
@@ -117,6 +120,7 @@ def import_(
             end=parse_moment(end),
             resolution=resolution,
             timezone=timezone,
+            stamp=stamp,
             dry_run=dry_run,
             on_rows=lambda rows: bar.advance(task, rows),
             **rules,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import polars as pl
 
 from gb_pipeline.errors import FormatRefused, NaiveTimestamp
@@ -16,7 +14,7 @@ _NEEDED = (*PRICES, "volume")
 
 
 def read_frame(
-    frame: pl.DataFrame, place: str, resolution: Resolution, *, zone: str | None = None, times: Collection[str] = TIMES
+    frame: pl.DataFrame, place: str, resolution: Resolution, *, zone: str | None = None, stamp: str | None = None
 ) -> pl.DataFrame:
     """Columns of `market.schema.RECEIVED`, and those of `OPTIONAL` that there are.
 
@@ -25,14 +23,14 @@ def read_frame(
         place: file, and what in it, for messages.
         resolution: of the bars: of a day and longer, dates and times without a zone are sessions.
         zone: of times without one.
-        times: what the column of times may be called.
+        stamp: `close` where times are the ends of bars.
 
     Raises:
         FormatRefused: a column is missing or of a type that holds no number.
         NaiveTimestamp: times of day without a zone, and nobody says which.
     """
     names = {name.strip().lower(): name for name in reversed(frame.columns)}
-    time = next((names[name] for name in times if name in names), None)
+    time = next((names[name] for name in TIMES if name in names), None)
     if missing := [name for name in _NEEDED if name not in names] + ([] if time else ["timestamp"]):
         raise FormatRefused(
             f"{place} has no column {', '.join(missing)}; there is {', '.join(frame.columns)[:200] or 'none'}",
@@ -42,10 +40,15 @@ def read_frame(
     wanted = [name for name in (*_NEEDED, *OPTIONAL) if name in names]
     return pl.DataFrame(
         [
-            as_stamps(frame[time], place, resolution, zone),
+            _opens(as_stamps(frame[time], place, resolution, zone), resolution, stamp),
             *(_numbers(frame[names[name]].alias(name), place) for name in wanted),
         ]
     )
+
+
+def _opens(stamps: pl.Series, resolution: Resolution, stamp: str | None) -> pl.Series:
+    length = resolution.duration
+    return stamps - length if stamp == "close" and resolution.intraday and length is not None else stamps
 
 
 def as_stamps(series: pl.Series, place: str, resolution: Resolution, zone: str | None) -> pl.Series:

@@ -59,6 +59,7 @@ def import_bars(
     end: datetime | date | str | None = None,
     resolution: Resolution | str | None = None,
     timezone: str | None = None,
+    stamp: str | None = None,
     dry_run: bool = False,
     on_rows: OnRows | None = None,
     **rules: Any,
@@ -82,6 +83,7 @@ def import_bars(
         end: only bars that begin before it.
         resolution: only bars of this length; needed where the files do not say how long theirs are.
         timezone: of stamps without one, for formats that may have such.
+        stamp: `open` or `close`, which end of a bar its time is, for formats that do not settle it.
         dry_run: read and validate everything, and write nothing.
         on_rows: told how many rows more were dealt with.
         rules: further attributes of `BarRules`, such as `precision`, `adjustment`, `gap_policy` or `max_bad_fraction`.
@@ -106,6 +108,7 @@ def import_bars(
         calendar=None if calendar is None else get_calendar(calendar).name,
         extended_hours=extended_hours,
         timezone=timezone,
+        stamp=_stamp(stamp),
         resolution=None if resolution is None else Resolution.parse(resolution),
         window=_window(start, end),
     )
@@ -334,6 +337,12 @@ def _asset_class(text: AssetClass | str) -> AssetClass:
     if text not in list(AssetClass):
         raise ConfigError(f"{text!r:.40} is not an asset class", fix=f"use one of {', '.join(AssetClass)}")
     return AssetClass(text)
+
+
+def _stamp(text: str | None) -> str | None:
+    if text in {"open", "close", None}:
+        return text
+    raise ConfigError(f"{text!r:.40} is no end of a bar", fix="use open or close")
 
 
 def _window(start: datetime | date | str | None, end: datetime | date | str | None) -> Window | None:

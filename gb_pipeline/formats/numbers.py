@@ -65,6 +65,13 @@ def from_halves(body: bytes, count: int, digits: tuple[int, int]) -> pl.Series:
     return pl.Series(pl.from_arrow(array))
 
 
+def narrow(decimals: pl.Series) -> pl.Series:
+    """The same numbers as `Decimal(18,8)` where every one of them has such a form; else unchanged."""
+    narrowed = decimals.cast(_STANDARD.decimal, strict=False)
+    same = narrowed.null_count() == decimals.null_count() and (narrowed.cast(decimals.dtype) == decimals).all()
+    return narrowed if same else decimals
+
+
 def shortest_text(floats: pl.Series) -> pl.Series:
     """Floats as the shortest text that reads back as the same float; null for what is no number.
 

@@ -80,6 +80,8 @@ _ALL = (
         extra="formats",
     ),
     Format("dbn", "Databento DBN files of bars", reader=_READ + "dbn.files:open_files", extra="formats"),
+    Format("nautilus", "NautilusTrader catalog", reader=_READ + "nautilus.catalog:open_catalog"),
+    Format("qlib", "Qlib data folder (bin)", reader=_READ + "qlib:open_folder"),
     Format("hdf5", "HDF5 stores of pandas, a frame per key", reader=_READ + "hdf5.store:open_store", extra="formats"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

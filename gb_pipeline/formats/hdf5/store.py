@@ -36,7 +36,7 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
             except InvalidSymbol as error:
                 skipped[name] = error.what
                 continue
-            series.append(ArchiveSeries(symbol, resolution, name, partial(_read, frame, resolution, options.timezone)))
+            series.append(ArchiveSeries(symbol, resolution, name, partial(_read, frame, resolution, options)))
     if files and not series and not skipped:
         raise FormatRefused(
             f"{path} has no frame of pandas", fix="write frames with DataFrame.to_hdf, a key for each symbol"
@@ -75,7 +75,7 @@ def _read_key(frame: StoredFrame, asset_class: AssetClass) -> tuple[Symbol, Reso
     return Symbol.of(text, asset_class), resolution
 
 
-def _read(frame: StoredFrame, resolution: Resolution, zone: str | None) -> Iterator[pl.DataFrame]:
+def _read(frame: StoredFrame, resolution: Resolution, options: ReadOptions) -> Iterator[pl.DataFrame]:
     place = f"{frame.file}, {frame.key}"
     for chunk in frame.read():
-        yield read_frame(chunk, place, resolution, zone=zone)
+        yield read_frame(chunk, place, resolution, zone=options.timezone, stamp=options.stamp)

@@ -1,0 +1,1 @@
+"""NautilusTrader's Parquet catalogs: bars, and the instruments that they are of."""
