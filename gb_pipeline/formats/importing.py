@@ -165,6 +165,8 @@ class _Import:
         reach("import_begun")
         actions = self._write_actions()
         series = self._copy(Stored(self.store, self.source, self.id, normaliser))
+        # Years of sessions are many rows: whoever reads next finds them in the ledger's own table.
+        ledger.take_over_all(self.store.tables, clock=self.store.clock)
         return self._report(series, actions, dry_run=False)
 
     def _refuse_other_bars(self) -> None:

@@ -31,6 +31,8 @@ POINTS = (
 COPY_POINTS = ("data_copied", "entry_copied")
 # The same of a refresh of Iceberg tables.
 ICEBERG_POINTS = ("iceberg_written", "iceberg_committed")
+# The same of an import of another tool's files.
+IMPORT_POINTS = ("import_begun", "import_recorded", "import_written")
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 
 from gb_pipeline import Lake
 
-_BUNDLE = "zipline-bundle/test/2016-12-13T19;59;34.153449"
+BUNDLE = "zipline-bundle/test/2016-12-13T19;59;34.153449"
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.fixture
 def bundle(market_data: Callable[[str], Path]) -> Path:
     """Nobody writes it."""
-    return market_data(_BUNDLE)
+    return market_data(BUNDLE)
 
 
 @pytest.fixture
