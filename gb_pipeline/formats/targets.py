@@ -19,11 +19,14 @@ from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.bars import validate
+from gb_pipeline.quality.reasons import REFUSED_WITH_ANSWER, REFUSED_WITH_SESSION
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage.fault_points import reach
 
 # Rows of parts that are written together: many short series share a commit.
 BATCH_ROWS = 200_000
+
+_WITH_OTHERS = [REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER]
 
 
 class Target(Protocol):
@@ -53,7 +56,9 @@ class Preview:
                 unplaced=sum(item.rows for item in result.unplaced.values()),
             )
             series.reasons += Counter(reason for reasons in result.bad["reasons"].to_list() for reason in reasons)
-            series.refused(_describe(result.bad.head(WORST)))
+            # Good rows in bad company say nothing of what is wrong.
+            is_good = pl.col("reasons").list.set_difference(_WITH_OTHERS).list.len() == 0
+            series.refused(_describe(result.bad.sort(is_good, maintain_order=True).head(WORST)))
 
 
 @dataclass(frozen=True)
