@@ -6,7 +6,7 @@ left to `execute`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,7 +21,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
-from gb_pipeline.reading.series import known_series, stored_series, unknown_series_error
+from gb_pipeline.reading.series import known_series, runs_in, stored_series, unknown_series_error
 from gb_pipeline.reading.stored_rows import StoredRows
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.losses import lost_error, read_losses
@@ -148,8 +148,8 @@ def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
 
 def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tuple[str, str]]:
     """Source and symbol of every series that may answer, sorted by symbol; without a source, of all that have it."""
-    if question.resolution.intraday and question.source is not None and question.symbols:
-        stored_codes = {code for files in listed.values() for code in files["symbol"].unique()}
+    if question.source is not None and question.symbols:
+        stored_codes = {code for kind, files in listed.items() for code in _codes_in(tables, question, kind, files)}
         if stored_codes.issuperset(question.symbols):
             return [(question.source, code) for code in sorted(question.symbols)]
     stored = stored_series(tables, question.resolution, question.symbols or None, question.source, question.as_of)
@@ -158,6 +158,14 @@ def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tu
     if missing:
         _refuse_unknown(tables, question, sorted(missing))
     return list(stored.sort("symbol", "source").rows())
+
+
+def _codes_in(tables: Tables, question: Question, precision: Precision, files: pl.DataFrame) -> Iterable[str]:
+    """The symbols that some files hold."""
+    if question.resolution.intraday:
+        return files["symbol"].unique()
+    table = tables[bars_dataset(question.resolution, precision).name]
+    return (code for runs in runs_in(table, files) for code in runs) if files.height else ()
 
 
 def _refuse_unknown(tables: Tables, question: Question, missing: Sequence[str]) -> None:
@@ -196,6 +204,7 @@ def _plan_many(
 ) -> Part:
     """Many series in one query: hundreds of small ones would cost more than what is in them."""
     intraday = question.resolution.intraday
+    whole = intraday or (not question.symbols and question.series is None)
     rows = {}
     for kind, files in listed.items():
         if precision is Precision.STANDARD and kind is not precision:
@@ -205,9 +214,21 @@ def _plan_many(
             mine = mine.filter(pl.col("symbol").is_in(symbols))
         stored = _rows_of(tables, question, kind, mine, without=("source",))
         # Files of daily bars hold symbols that nobody asked for, unless all are wanted.
-        whole = intraday or (not question.symbols and question.series is None)
-        rows[kind] = stored if whole else replace(stored, symbols=tuple(symbols))
-    return Part(source, None, _unite(rows, precision, ["symbol", "timestamp"]))
+        rows[kind] = stored if whole else _of_symbols(tables, stored, symbols)
+    alone = symbols[0] if len(symbols) == 1 and not whole else None
+    return Part(source, alone, _unite(rows, precision, ["symbol", "timestamp"]))
+
+
+def _of_symbols(tables: Tables, stored: StoredRows, symbols: list[str]) -> StoredRows:
+    """Rows of files that hold many symbols, of some of them; of a single one it is known where they lie."""
+    if len(symbols) > 1:
+        return replace(stored, symbols=tuple(symbols))
+    paths = stored.files["path"].to_list()
+    runs = [found.get(symbols[0]) for found in runs_in(tables[stored.dataset.name], stored.files)]
+    # A file is written in the order of its symbols; one by another hand need not be.
+    together = all(run is None or run[1] - run[0] == run[2] for run in runs)
+    stretches = {path: run[:2] for path, run in zip(paths, runs, strict=True) if run is not None}
+    return replace(stored, symbols=(symbols[0],), stretches=stretches if together else None)
 
 
 def _rows_of(

@@ -54,25 +54,41 @@ def stored_series(
     return pl.concat(pairs_by_table).filter(pl.lit(True), *wanted).unique().sort("source", "symbol")
 
 
-# By file: the symbols in it. A file never changes, and no other one is called as it is.
-_SYMBOLS: WeakKeyDictionary[Table, dict[str, list[str]]] = WeakKeyDictionary()
+# Of a file's rows, of one symbol: the first, the one after the last, and how many there are.
+Run = tuple[int, int, int]
+# By file: the symbols in it, and where they lie. A file never changes, and no other one is called as it is.
+_RUNS: WeakKeyDictionary[Table, dict[str, dict[str, Run]]] = WeakKeyDictionary()
 _MOST_FILES = 10_000
 
 
 def _series_in(table: Table, files: pl.DataFrame) -> pl.DataFrame:
-    """`source, symbol` of what is in some files; each is opened once in a process."""
-    remembered = _SYMBOLS.setdefault(table, {})
+    """`source, symbol` of what is in some files."""
+    sources = files["source"].to_list()
+    pairs = {(source, code) for source, runs in zip(sources, runs_in(table, files), strict=True) for code in runs}
+    return pl.DataFrame(sorted(pairs), schema={"source": pl.String(), "symbol": pl.String()}, orient="row")
+
+
+def runs_in(table: Table, files: pl.DataFrame) -> list[dict[str, Run]]:
+    """Where each symbol lies in each of some files; of each, the symbols are read once in a process."""
+    remembered = _RUNS.setdefault(table, {})
     if len(remembered) > _MOST_FILES:
         remembered.clear()
     paths = files["path"].to_list()
     unknown = files.filter([path not in remembered for path in paths])
     if unknown.height:
         rows = reading.read(table.storage, table.dataset, unknown, ["symbol"], with_file=True)
-        symbols = rows.group_by(reading.FILE).agg(pl.col("symbol").unique())
-        remembered.update({unknown["path"][place]: codes for place, codes in symbols.rows()})
-    sources = files["source"].to_list()
-    pairs = {(source, code) for source, path in zip(sources, paths, strict=True) for code in remembered.get(path, ())}
-    return pl.DataFrame(sorted(pairs), schema={"source": pl.String(), "symbol": pl.String()}, orient="row")
+        begins = rows.group_by(reading.FILE).agg(begin=pl.col(reading.ROW).min())
+        place = pl.col(reading.ROW) - pl.col("begin")
+        runs = (
+            rows.join(begins, on=reading.FILE)
+            .group_by(reading.FILE, "symbol")
+            .agg(first=place.min(), end=place.max() + 1, count=pl.len())
+        )
+        found: dict[str, dict[str, Run]] = {path: {} for path in unknown["path"]}
+        for file, symbol, *run in runs.rows():
+            found[unknown["path"][file]][symbol] = run[0], run[1], run[2]
+        remembered.update(found)
+    return [remembered[path] for path in paths]
 
 
 def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +27,7 @@ class StoredRows:
         window: half-open range of timestamps.
         as_of: rows that were valid at this moment; None for the present, whose files were chosen already.
         symbols: of a table whose files hold many symbols, those that are wanted; None for all of the files'.
+        stretches: by file, the first row of the only symbol that is wanted and the one after its last; None if not known.
     """
 
     storage: Storage
@@ -36,6 +37,7 @@ class StoredRows:
     window: Window
     as_of: datetime | None
     symbols: tuple[str, ...] | None = None
+    stretches: Mapping[str, tuple[int, int]] | None = None
 
     def scan(self) -> pl.LazyFrame:
         """Lazily: columns and filters that follow are pushed down into the files."""
@@ -49,19 +51,42 @@ class StoredRows:
     def read(self, columns: Sequence[str], numbers: Numbers = Numbers.DECIMALS) -> pl.DataFrame:
         """Some columns at once, in this order, decimals of up to 18 digits as they are, as floats or as whole numbers."""
         needed = list(columns)
-        if self.symbols is not None:
+        if self.stretches is not None and "symbol" not in columns:
+            files = self.files.filter([path in self.stretches for path in self.files["path"]])
+            stretches = [self.stretches[path] for path in files["path"]]
+            return self._of_moment(files, needed, numbers, stretches)
+        if self.symbols is not None and "symbol" not in needed:
             needed.append("symbol")
+        rows = self._of_moment(self.files, needed, numbers)
+        if self.symbols is not None:
+            rows = rows.filter(pl.col("symbol").is_in(self.symbols))
+        return rows if rows.columns == list(columns) else rows.select(columns)
+
+    def _of_moment(
+        self,
+        files: pl.DataFrame,
+        columns: list[str],
+        numbers: Numbers,
+        stretches: Sequence[tuple[int, int]] | None = None,
+    ) -> pl.DataFrame:
+        """The rows of files, or of a stretch of each, that hold, or held then."""
+        needed = list(columns)
         if self.as_of is not None:
             needed += [KNOWN_AT, SUPERSEDED_AT]
         needed = list(dict.fromkeys(needed))
         rows = reading.read(
-            self.storage, self.dataset, self.files, needed, between=self._between, contiguous=False, numbers=numbers
+            self.storage,
+            self.dataset,
+            files,
+            needed,
+            between=self._between,
+            contiguous=False,
+            numbers=numbers,
+            stretches=stretches,
         )
-        if self.symbols is not None:
-            rows = rows.filter(pl.col("symbol").is_in(self.symbols))
         if self.as_of is not None:
             rows = rows.filter(reading.valid_at(self.as_of, history=True)).with_columns(self._ends)
-        return rows if rows.columns == list(columns) else rows.select(columns)
+        return rows if rows.columns == columns else rows.select(columns)
 
     @property
     def _between(self) -> Between:

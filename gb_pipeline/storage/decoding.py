@@ -17,6 +17,7 @@ from gb_pipeline.storage.dataset import IS_CURRENT, PERIOD, Dataset
 from gb_pipeline.storage.workers import THREADS, leaf_pool
 
 Between = tuple[str, Any, Any]
+Stretch = tuple[int, int]
 
 
 def decode(
@@ -25,6 +26,7 @@ def decode(
     names: list[str],
     row: Mapping[str, Any],
     needed_range: Between | None,
+    stretch: Stretch | None = None,
     *,
     threads: bool = False,
     integers: bool = False,
@@ -38,6 +40,7 @@ def decode(
         names: stored columns; none for the rows alone.
         row: of `Snapshot.files`.
         needed_range: a column and its half-open range, where rows outside of it need not be read; they are not filtered.
+        stretch: the first row that is wanted and the one after the last, whatever the range; all by default.
         threads: decode columns side by side.
         integers: decimals of up to 18 digits as the 64-bit integers that they are stored as, which takes less.
 
@@ -47,13 +50,21 @@ def decode(
     name = f"{storage.table_name(dataset.name)}/{row['path']}"
     try:
         table = parquet.read_columns(
-            storage.files, name, row["size"], names, between=needed_range, threads=threads, integers=integers
+            storage.files,
+            name,
+            row["size"],
+            names,
+            between=needed_range if stretch is None else None,
+            stretch=stretch,
+            threads=threads,
+            integers=integers,
         )
+        expected = row["rows"] if stretch is None else stretch[1] - stretch[0]
         if not names:
             # Nothing but partition columns is wanted: the log counts the rows.
-            table = pa.table({"_": pa.nulls(row["rows"])})
-        if needed_range is None and table.num_rows != row["rows"]:
-            raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {row['rows']:,}")
+            table = pa.table({"_": pa.nulls(expected)})
+        if (needed_range is None or stretch is not None) and table.num_rows != expected:
+            raise parquet.Unreadable(f"it holds {table.num_rows:,} rows where the log counts {expected:,}")
         if names and table.column_names != names:
             table = _complete_columns(dataset, table, names)
     except parquet.Unreadable as error:

@@ -22,7 +22,7 @@ from gb_pipeline.market.moments import microseconds
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.arrays import integers, to_series
 from gb_pipeline.storage.dataset import Dataset
-from gb_pipeline.storage.decoding import Between, decode
+from gb_pipeline.storage.decoding import Between, Stretch, decode
 from gb_pipeline.storage.workers import leaf_pool
 
 # Integers up to 2**53 are float64 numbers, and dividing one by a power of ten rounds once: to the float nearest to the decimal.
@@ -55,6 +55,7 @@ def read_numbers(
     rows: Sequence[Mapping[str, Any]],
     names: list[str],
     ranges: Sequence[Between | None],
+    stretches: Sequence[Stretch | None],
     form: Numbers,
 ) -> tuple[pl.DataFrame, list[int], bool]:
     """Columns of some files, one after the other.
@@ -63,6 +64,7 @@ def read_numbers(
         rows: of `Snapshot.files`.
         names: stored columns, at least one.
         ranges: of each file, where rows outside of it are not wanted.
+        stretches: of each file, the rows that are wanted; None for all.
         form: floats or units.
 
     Returns:
@@ -76,17 +78,19 @@ def read_numbers(
     run = map if len(rows) == 1 else leaf_pool().map
 
     def cut_one(place: int) -> tuple[pa.Table, bool]:
-        return _cut(decode_one(rows[place], ranges[place]), ranges[place])
+        return _cut(decode_one(rows[place], ranges[place], stretches[place]), ranges[place])
 
     # How many rows these give is known afterwards only.
     to_cut = [place for place, needed in enumerate(ranges) if needed is not None]
     cut = dict(zip(to_cut, run(cut_one, to_cut), strict=True))
-    heights = [cut[place][0].num_rows if place in cut else row["rows"] for place, row in enumerate(rows)]
+    heights = [
+        cut[place][0].num_rows if place in cut else _count(rows[place], stretches[place]) for place in range(len(rows))
+    ]
     begins = [0, *accumulate(heights)]
     columns = [_Column(name, dataset.file_schema.field(name).type, begins, form) for name in names]
 
     def fill(place: int) -> None:
-        table = cut[place][0] if place in cut else decode_one(rows[place], None)
+        table = cut[place][0] if place in cut else decode_one(rows[place], None, stretches[place])
         for column in columns:
             column.put(place, table[column.name])
 
@@ -95,9 +99,15 @@ def read_numbers(
     return pl.DataFrame([column.series() for column in columns]), heights, any(uncut for _, uncut in cut.values())
 
 
+def _count(row: Mapping[str, Any], stretch: Stretch | None) -> int:
+    return int(row["rows"]) if stretch is None else stretch[1] - stretch[0]
+
+
 def _cut(table: pa.Table, needed: Between | None) -> tuple[pa.Table, bool]:
     """The rows of a range where they lie in its order, else all; and whether others are among them."""
     if needed is None:
+        return table, False
+    if not table.num_rows:
         return table, False
     name, start, end = needed
     column = table[name]

@@ -27,6 +27,8 @@ from gb_pipeline.storage.files import Files
 from gb_pipeline.storage.footers import integers_for_decimals
 
 ROW_GROUP_ROWS = 65_536
+# Of files that hold many symbols, so that one of them is read without most of the others.
+_ROWS_OF_SYMBOLS = 8_192
 _MAGIC = b"PAR1"
 _TAIL = 8
 # Files up to this size in bytes are read at once; where only so few columns of one are wanted, up to this smaller size.
@@ -72,7 +74,7 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
         sink,
         compression="zstd",
         compression_level=_LEVEL,
-        row_group_size=ROW_GROUP_ROWS,
+        row_group_size=_ROWS_OF_SYMBOLS if _holds_many_symbols(dataset) else ROW_GROUP_ROWS,
         store_decimal_as_integer=True,
         use_dictionary=[name for name in table.column_names if name not in delta_packed],
         column_encoding=dict.fromkeys(delta_packed, "DELTA_BINARY_PACKED"),
@@ -83,6 +85,10 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
     data = memoryview(sink.getvalue())
     footer = zlib.crc32(data[_footer_start(data) :])
     return Encoded(f"{secrets.token_hex(6)}-{zlib.crc32(data):08x}-{footer:08x}.parquet", data)
+
+
+def _holds_many_symbols(dataset: Dataset) -> bool:
+    return dataset.history and dataset.order[:1] == ("symbol",) and "symbol" not in dataset.partition_by
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
@@ -197,6 +203,7 @@ def read_columns(
     columns: Sequence[str],
     *,
     between: tuple[str, object, object] | None = None,
+    stretch: tuple[int, int] | None = None,
     threads: bool = False,
     integers: bool = False,
 ) -> pa.Table:
@@ -204,14 +211,20 @@ def read_columns(
 
     Args:
         between: a column and its half-open range: row groups that cannot hold it are not read, rows are not filtered.
+        stretch: the first row and the one after the last that are returned; all by default.
         integers: as in `open_verified`.
 
     Raises:
         Unreadable: the file, or a page of it, is damaged.
     """
-    file = open_verified(files, name, size, few=len(columns) <= _FEW_COLUMNS, integers=integers)
+    few = len(columns) <= _FEW_COLUMNS or stretch is not None
+    file = open_verified(files, name, size, few=few, integers=integers)
     try:
-        groups = range(file.num_row_groups) if between is None else _groups(file, *between)
+        if stretch is not None:
+            groups, skipped = _groups_of_rows(file, *stretch)
+            table = file.read_row_groups(groups, columns=list(columns), use_threads=threads)
+            return table.slice(stretch[0] - skipped, stretch[1] - stretch[0])
+        groups = list(range(file.num_row_groups)) if between is None else _groups(file, *between)
         return file.read_row_groups(groups, columns=list(columns), use_threads=threads)
     except OSError as error:
         raise _classify_error(name, error) from None
@@ -273,6 +286,19 @@ def _groups(file: pq.ParquetFile, column: str, start: object, end: object) -> li
         ):
             groups.append(group)
     return groups
+
+
+def _groups_of_rows(file: pq.ParquetFile, first: int, end: int) -> tuple[list[int], int]:
+    """The row groups that hold some rows, and how many rows lie in front of them."""
+    groups, skipped, begin = list[int](), 0, 0
+    for group in range(file.num_row_groups):
+        after = begin + file.metadata.row_group(group).num_rows
+        if begin < end and after > first:
+            groups.append(group)
+        elif after <= first:
+            skipped = after
+        begin = after
+    return groups, skipped
 
 
 def _footer_start(data: memoryview) -> int:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from gb_pipeline.market.moments import instant_literal, microseconds
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset
-from gb_pipeline.storage.decoding import Between, decode, decode_together
+from gb_pipeline.storage.decoding import Between, Stretch, decode, decode_together
 from gb_pipeline.storage.numbers import Numbers, converted, read_numbers
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.workers import THREADS, leaf_pool
@@ -37,6 +37,7 @@ def read(
     with_file: bool = False,
     contiguous: bool = True,
     numbers: Numbers = Numbers.DECIMALS,
+    stretches: Sequence[Stretch] | None = None,
 ) -> pl.DataFrame:
     """The rows of some files, file by file in the order given.
 
@@ -47,6 +48,7 @@ def read(
         contiguous: each column as one piece of memory, which costs a copy; else as many as there were files.
         with_file: add `file` (UInt32), the position of the row's file in `files`, and `row` (UInt32), its position in the result.
         numbers: as what decimals of up to 18 digits are read.
+        stretches: of each file the first row to read and the one after the last; all by default.
 
     Raises:
         DamagedFile: a file is missing or not what was written.
@@ -63,15 +65,17 @@ def read(
     stored = set(dataset.file_schema.names)
     names = [name for name in schema if name in stored]
     ranges = [_needed_range(row, between) for row in rows]
+    pieces: list[Stretch | None] = [None] * len(rows) if stretches is None else list(stretches)
     uncut = between is not None and any(ranges)
     if between is not None and uncut and between[0] not in names:
         names.append(between[0])
 
-    if numbers is Numbers.DECIMALS or not names or _worth_decoding_together(rows):
-        frame, heights = _read_files(storage, dataset, rows, names, ranges)
+    together = bool(names) and stretches is None and _worth_decoding_together(rows)
+    if numbers is Numbers.DECIMALS or not names or together:
+        frame, heights = _read_files(storage, dataset, rows, names, ranges, pieces, together=together)
         frame = frame if numbers is Numbers.DECIMALS else converted(frame, numbers)
     else:
-        frame, heights, uncut = read_numbers(storage, dataset, rows, names, ranges, numbers)
+        frame, heights, uncut = read_numbers(storage, dataset, rows, names, ranges, pieces, numbers)
     if contiguous:
         frame = frame.rechunk()
     derived = [name for name in schema if name not in stored]
@@ -181,11 +185,17 @@ def valid_at(moment: datetime, *, history: bool) -> pl.Expr:
 
 
 def _read_files(
-    storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str], ranges: list[Between | None]
+    storage: Storage,
+    dataset: Dataset,
+    rows: list[dict[str, Any]],
+    names: list[str],
+    ranges: list[Between | None],
+    stretches: list[Stretch | None],
+    *,
+    together: bool,
 ) -> tuple[pl.DataFrame, list[int]]:
     """Columns of some files, one after the other, and how many rows each has; ranges are only used to read less."""
     read_one = partial(decode, storage, dataset, names, threads=len(rows) == 1)
-    together = bool(names) and _worth_decoding_together(rows)
     frames, heights = [], list[int]()
     for start in range(0, len(rows), _AT_ONCE):
         batch = slice(start, start + _AT_ONCE)
@@ -194,7 +204,7 @@ def _read_files(
             heights += [row["rows"] for row in rows[batch]]
         else:
             run = map if len(rows) == 1 else leaf_pool().map
-            tables = list(run(read_one, rows[batch], ranges[batch]))
+            tables = list(run(read_one, rows[batch], ranges[batch], stretches[batch]))
             heights += [table.num_rows for table in tables]
             frame = _to_frame(tables, names)
         frames.append(frame)

@@ -20,7 +20,7 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, Precision
 from gb_pipeline.storage import footers, parquet, reading
 from gb_pipeline.storage.dataset import Dataset
-from gb_pipeline.storage.numbers import Numbers
+from gb_pipeline.storage.numbers import Numbers, converted
 from gb_pipeline.storage.pieces import single_piece
 from gb_pipeline.storage.snapshot import index_files
 from gb_pipeline_tests.bars import day, minutes
@@ -99,6 +99,39 @@ def test_numbers_are_what_the_decimals_say(tmp_path_factory, contents, in_order,
         exact = pl.Decimal(18, 8)
         assert floats.equals(decimals.with_columns(pl.col(pl.Decimal).cast(pl.Float64)))
         assert units.equals(decimals.with_columns(pl.col(exact).to_physical().cast(pl.Int64)) if standard else decimals)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    contents=st.lists(FILE, min_size=1, max_size=4),
+    shares=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=4, max_size=4),
+    rows_of_a_group=st.sampled_from([3, 64]),
+    edges=st.none() | st.tuples(st.integers(-5, 305), st.integers(-5, 305)),
+)
+def test_a_stretch_of_a_file_is_those_of_its_rows(tmp_path_factory, contents, shares, rows_of_a_group, edges):
+    store = LakeStore.at(tmp_path_factory.mktemp("lake"))
+    dataset = bars_dataset(Resolution.MINUTE)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parquet, "ROW_GROUP_ROWS", rows_of_a_group)
+        adds = [
+            made(store, dataset, frame(dataset, *map(list, zip(*rows, strict=True)), Precision.STANDARD), number)
+            for number, rows in enumerate(contents)
+        ]
+    files = index_files(dataset, adds)
+    stretches = [
+        (int(min(share) * len(rows)), int(max(share) * len(rows)))
+        for share, rows in zip(shares, contents, strict=False)
+    ]
+    columns = ["timestamp", "open", "vwap"]
+    whole = [reading.read(store.storage, dataset, file, columns) for file in files.iter_slices(1)]
+    expected = pl.concat([rows.slice(first, end - first) for rows, (first, end) in zip(whole, stretches, strict=True)])
+    between = None
+    if edges is not None:
+        between = "timestamp", *(START + timedelta(minutes=edge) for edge in sorted(edges))
+        expected = expected.filter((pl.col("timestamp") >= between[1]) & (pl.col("timestamp") < between[2]))
+    for form in Numbers:
+        read = reading.read(store.storage, dataset, files, columns, between=between, numbers=form, stretches=stretches)
+        assert read.equals(converted(expected, form))
 
 
 def test_a_float_is_the_nearest_one_to_the_decimal(tmp_path: Path) -> None:
