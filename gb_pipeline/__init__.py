@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
     from gb_pipeline.reading.lake import Lake
     from gb_pipeline.reading.listed_instrument import ListedInstrument, StoredSeries
+    from gb_pipeline.reading.pieces import BarsPiece
     from gb_pipeline.reading.price_adjustment import PriceAdjustment
     from gb_pipeline.storage.log import DamagedLog
     from gb_pipeline.storage.parquet import DamagedFile
@@ -76,6 +77,7 @@ __all__ = [
     "AssetClass",
     "Bar",
     "BarRules",
+    "BarsPiece",
     "Calendar",
     "CompactionRefused",
     "ConfigError",
@@ -144,6 +146,7 @@ _HOMES = {
     "AssetClass": "market.symbol",
     "Bar": "portal.data_manager",
     "BarRules": "quality.rules",
+    "BarsPiece": "reading.pieces",
     "Calendar": "market.calendar",
     "DamagedFile": "storage.parquet",
     "DamagedLog": "storage.log",

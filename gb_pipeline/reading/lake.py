@@ -28,7 +28,8 @@ from gb_pipeline.reading.futures_reader import FuturesReader
 from gb_pipeline.reading.history_reader import HistoryReader
 from gb_pipeline.reading.ledger_reader import LedgerReader
 from gb_pipeline.reading.opening import locate, refuse_no_lake
-from gb_pipeline.reading.request import Context
+from gb_pipeline.reading.pieces import MOST_ROWS, BarsPiece, make_pieces
+from gb_pipeline.reading.request import Context, refuse_options
 
 
 class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
@@ -160,6 +161,46 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
             decimals=decimals,
             **rules,
         )
+
+    def pieces(
+        self,
+        symbols: Symbols | None,
+        resolution: Resolution | str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        source: str | None = None,
+        as_of: Moment | None = None,
+        most_rows: int = MOST_ROWS,
+        **options: Any,
+    ) -> list[BarsPiece]:
+        """The same question as `bars`, cut into pieces that other processes answer: workers of Dask, Ray or Spark.
+
+        Every piece reads what was known at one moment, so whoever writes meanwhile changes none of them. Put together in their
+        order they are what `bars` returns. No file of bars is opened here.
+
+        Args:
+            symbols, resolution, start, end, source, as_of: as in `bars`.
+            most_rows: about how many bars a piece may have; at least a day of one symbol.
+            options: further keywords of `bars`, without `resample` and `calendar`.
+
+        Returns:
+            Pieces that can be pickled. They name the lake's place, which the workers must reach, and hold no credential.
+
+        Raises:
+            UnknownSeries, NoDataInRange, ReadError: as `bars`.
+            ConfigError: a keyword that cannot be used.
+
+        Example:
+            >>> dask.dataframe.from_map(BarsPiece.read_pandas, lake.pieces(None, "1m", "2024-01-01", source="binance"))
+        """
+        refuse_options(options, "resample", "calendar")
+        named = [options.get(name) for name in ("columns", "adjustment")]
+        request = self._request(
+            symbols, resolution, start, end, source, named[0], as_of, named[1], bool(options.get("settled_only"))
+        )
+        root = self._store.storage.root
+        return make_pieces(self._context, str(root), request, most_rows, options)
 
     def sql(self, query: str, *, as_of: Moment | None = None) -> pl.DataFrame:
         """One SQL query, run by DuckDB: the catalog's tables, and the lake's: `bars_1m` (now), `best_bars_1m` (each bar once,
