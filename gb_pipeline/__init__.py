@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
     from gb_pipeline.orchestration.resources import LakeResource
     from gb_pipeline.orchestration.series_group import SeriesGroup
+    from gb_pipeline.portal.bundles import Bundles
     from gb_pipeline.portal.clock import SimulationClock
     from gb_pipeline.portal.data_manager import Bar, DataManager
     from gb_pipeline.portal.portal import DataPortal
@@ -78,6 +79,7 @@ __all__ = [
     "Bar",
     "BarRules",
     "BarsPiece",
+    "Bundles",
     "Calendar",
     "CompactionRefused",
     "ConfigError",
@@ -147,6 +149,7 @@ _HOMES = {
     "Bar": "portal.data_manager",
     "BarRules": "quality.rules",
     "BarsPiece": "reading.pieces",
+    "Bundles": "portal.bundles",
     "Calendar": "market.calendar",
     "DamagedFile": "storage.parquet",
     "DamagedLog": "storage.log",

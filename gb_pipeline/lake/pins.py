@@ -9,12 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -22,13 +19,13 @@ import polars as pl
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import ConfigError, LakeError
 from gb_pipeline.lake.fingerprints import SESSION_FINGERPRINTS, combine_series, combine_sessions
+from gb_pipeline.lake.named_files import RESTORE, check_name, explained, list_names
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.market.window import Window, instant
 from gb_pipeline.storage.address import Storage
 
 _FORMAT = 1
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,78}[A-Za-z0-9])?", re.ASCII)
 _FOLDER = "pins"
 
 
@@ -129,13 +126,10 @@ class Pin:
                 told_at=instant(document["told_at"]) if document.get("told_at") else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
-            raise LakeError(f"{place} cannot be read: it is no pin, or it is damaged", fix=_RESTORE) from None
+            raise LakeError(f"{place} cannot be read: it is no pin, or it is damaged", fix=RESTORE) from None
         if combine_series(pin.series) != pin.fingerprint:
-            raise LakeError(f"{place} is damaged: its fingerprint is not that of its sessions", fix=_RESTORE)
+            raise LakeError(f"{place} is damaged: its fingerprint is not that of its sessions", fix=RESTORE)
         return pin
-
-
-_RESTORE = "restore the file from a backup, or from your own repository"
 
 
 def check_pin_name(name: str) -> str:
@@ -144,12 +138,7 @@ def check_pin_name(name: str) -> str:
     Raises:
         ConfigError: it cannot.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
-        raise ConfigError(
-            f"{str(name)[:80]!r} is no name of a pin",
-            fix="use up to 80 letters, digits and . - _, beginning and ending with a letter or digit",
-        )
-    return name
+    return check_name(name, "a pin")
 
 
 def encode_copy(bars: pl.DataFrame) -> tuple[bytes, str]:
@@ -167,7 +156,7 @@ def store_pin(storage: Storage, pin: Pin, copy: bytes | None) -> Pin:
         ConfigError: the name is taken by another pin.
         LakeError: the lake cannot be written.
     """
-    with _explained(f"pin {pin.name!r} could not be written"):
+    with explained(f"pin {pin.name!r} could not be written"):
         # A copy has the pins of its lake, and no others.
         _ = storage.is_writable
         if copy is not None:
@@ -194,7 +183,7 @@ def read_pin(storage: Storage, name: str) -> Pin:
         LakeError: it is damaged.
     """
     try:
-        with _explained(f"pin {name!r} could not be read"):
+        with explained(f"pin {name!r} could not be read"):
             data = storage.files.read(_file_name(check_pin_name(name)))
     except FileNotFoundError:
         known = pin_names(storage)
@@ -214,13 +203,7 @@ def read_copy(storage: Storage, pin: Pin) -> pl.DataFrame | None:
 
 def pin_names(storage: Storage) -> list[str]:
     """The names of all pins, sorted."""
-    with _explained("the pins could not be listed"):
-        files = [Path(name) for name, _, _ in storage.files.list(_FOLDER)]
-    return sorted(
-        file.stem
-        for file in files
-        if file.parent.name == _FOLDER and file.suffix == ".json" and not file.name.startswith(".")
-    )
+    return list_names(storage, _FOLDER)
 
 
 def remove_pin(storage: Storage, name: str) -> None:
@@ -234,23 +217,12 @@ def remove_pin(storage: Storage, name: str) -> None:
     except LakeError:
         # One that is damaged can be removed as well.
         copy = None
-    with _explained(f"pin {name!r} could not be removed"):
+    with explained(f"pin {name!r} could not be removed"):
         # A copy has the pins of its lake, and no others.
         _ = storage.is_writable
         storage.files.delete(_file_name(name))
         if copy is not None:
             storage.files.delete(copy)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Errors of the disk or the network as errors of the lake; that there is no such file means something else."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise LakeError(f"{what}: {error.strerror or error}", fix="see `gb doctor`") from error
 
 
 def _file_name(name: str) -> str:

@@ -127,6 +127,6 @@ def refuse_no_lake(storage: Storage) -> None:
         fix = f"name its parent: {root.parent}"
     elif (root / "gb.yaml").is_file():
         fix = "name the folder that `lake:` in its gb.yaml says"
-    elif {entry.name for entry in root.iterdir()} <= {"state", "log", "catalog.duckdb"}:
+    elif {entry.name for entry in root.iterdir()} <= {"state", "log", "catalog.duckdb", "bundles"}:
         return
     raise ConfigError(f"{root} is not a lake", fix=fix)
