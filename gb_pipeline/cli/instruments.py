@@ -5,25 +5,21 @@ This module parses arguments and prints results. What is told is judged in `lake
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gb_pipeline.cli.figi import figi
+from gb_pipeline.cli.instrument_report import open_to_write, report_written, without_nulls
+from gb_pipeline.cli.instrument_rows import set_row
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, open_store
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.spelling import list_some
 
-if TYPE_CHECKING:
-    from gb_pipeline.lake.instruments import InstrumentsReport
-    from gb_pipeline.lake.store import LakeStore
-
 _COLUMNS = ("symbol", "from", "until", "instrument", "class", "name", "exchange", "figi", "source")
 _OPTIONAL = ("source", "figi", "exchange", "class")
-_MOST_REFUSED = 5
 Symbols = Annotated[
     list[str] | None,
     typer.Argument(metavar="SYMBOL", help="Symbols or ids; everything by default.", show_default=False),
@@ -74,7 +70,7 @@ def list_instruments(
     codes = [text.strip().upper() for text in symbols] if symbols else None
     frame = opened.instruments(codes, source=source, asset_class=asset_class, when=when, as_of=as_of, versions=versions)
     if as_json:
-        print_json([_without_nulls(row) for row in frame.to_dicts()])
+        print_json([without_nulls(row) for row in frame.to_dicts()])
         return ExitCode.OK
     order = ("instrument", "valid_from", "source") if codes else ("symbol", "valid_from", "source")
     shown = frame.sort(order, maintain_order=True)
@@ -111,63 +107,9 @@ def import_file(
         text = file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", fix="name a CSV or YAML file") from None
-    store = _open(config, lake)
+    store = open_to_write(config, lake)
     report = store.write_instruments(read_file(text, file.name), source=source, telling="rows" if add else "history")
     return report_written(report, as_json=as_json)
-
-
-def set_row(
-    code: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as META.", show_default=False)],
-    values: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME=VALUE", help="Such as valid_from=2022-06-09 instrument=I-PZSGJCLAKQXVG.", show_default=False
-        ),
-    ],
-    source: Annotated[str, typer.Option(help="Whose word it is; `own` holds for every source.")] = "own",
-    config: Config = None,
-    lake: LakeFolder = None,
-    as_json: Json = False,
-) -> int:
-    """Tell the lake one row by hand.
-
-    The row of the same symbol and valid_from is changed, what it already says stays unless it is named; else one is added.
-    """
-    import polars as pl
-
-    said: dict[str, Any] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"{text[:60]!r} is not NAME=VALUE", fix="write it as valid_from=2022-06-09")
-        said[name.strip()] = value.strip()
-    store = _open(config, lake)
-    row = _stored_row(store, source, code.strip().upper(), said.get("valid_from")) | said
-    report = store.write_instruments(pl.DataFrame([row]), source=source, telling="rows")
-    return report_written(report, as_json=as_json)
-
-
-def _stored_row(store: LakeStore, source: str, code: str, first: str | None) -> dict[str, Any]:
-    """The row that is about to be changed, as texts; only the symbol where there is none.
-
-    Raises:
-        ConfigError: there are several, and which one is meant was not said.
-    """
-    import polars as pl
-
-    from gb_pipeline.lake import instruments
-    from gb_pipeline.lake.told_instruments import TOLD
-
-    rows = instruments.read(store.tables, source).filter(pl.col("symbol") == code).select(TOLD.names())
-    days = rows["valid_from"].cast(pl.String).to_list()
-    if first is None and len(days) > 1:
-        raise ConfigError(
-            f"{code} stands in several rows of {source}", fix=f"say which one: valid_from={' or '.join(days)}"
-        )
-    [chosen] = rows.filter(pl.col("valid_from").cast(pl.String) == (first or "".join(days))).cast(
-        pl.String
-    ).to_dicts() or [{"symbol": code}]
-    return _without_nulls(chosen)
 
 
 def fetch(
@@ -232,7 +174,7 @@ def symbol(
 
     opened = open_lake(config, lake)
     found = opened.symbol(code.strip().upper(), when, source=source, as_of=as_of)
-    told = _without_nulls(asdict(found))
+    told = without_nulls(asdict(found))
     if as_json:
         print_json(told)
         return ExitCode.OK
@@ -251,32 +193,6 @@ def symbol(
     return ExitCode.OK
 
 
-def report_written(report: InstrumentsReport, *, as_json: bool) -> ExitCode:
-    """Print what became of what was told; 1 where something was refused."""
-    if as_json:
-        names = ("source", "received", "new", "changed", "ended", "unchanged", "refused")
-        print_json({name: getattr(report, name) for name in names})
-    else:
-        parts = [f"{getattr(report, name):,} {name}" for name in ("new", "changed", "ended", "unchanged")]
-        note(f"{format_count(report.received, 'row')} of {report.source}: {', '.join(parts)}")
-    report_refused(report.refused)
-    return ExitCode.FAILED if report.refused else ExitCode.OK
-
-
-def report_refused(refused: Sequence[str]) -> None:
-    """Say which rows were not taken."""
-    for number, what in enumerate(refused[:_MOST_REFUSED], 1):
-        last = number == min(len(refused), _MOST_REFUSED)
-        print_error(what, "say by hand which of them holds: gb instruments set" if last else "")
-    if len(refused) > _MOST_REFUSED:
-        note(f"{len(refused) - _MOST_REFUSED:,} more were refused")
-
-
-def _open(config: Path | None, folder: Path | None) -> LakeStore:
-    """The lake to write: the one that is named, or that of the project, which need not be there yet."""
-    return open_lake(config, folder).store if folder is not None else open_store(load_settings(config))
-
-
 def _cells(row: dict[str, Any]) -> list[Any]:
     from gb_pipeline.market.symbology import EARLIEST_DAY
 
@@ -285,10 +201,6 @@ def _cells(row: dict[str, Any]) -> list[Any]:
         row["symbol"], first, row["valid_until"], row["instrument"], row["asset_class"], row["name"], row["exchange"],
         row["composite_figi"], row["source"],
     ]  # fmt: skip
-
-
-def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value is not None}
 
 
 def _plain(value: Any) -> str:

@@ -55,7 +55,9 @@ def read_told(frame: pl.DataFrame) -> pl.DataFrame:
     if "symbol" not in frame.columns:
         raise WindowRefused("the instruments have no column 'symbol'", fix="name the symbol of each row")
     texts = [name for name, kind in frame.schema.items() if kind == pl.String()]
-    frame = frame.with_columns(pl.col(name).str.strip_chars().replace("", None) for name in texts)
+    # A name is one line, whatever a vendor or a file has in it.
+    line = {name: pl.col(name).str.replace_all(r"\p{C}+", " ").str.strip_chars().replace("", None) for name in texts}
+    frame = frame.with_columns(**line)
     told = pl.DataFrame([_cast(frame, name) for name in TOLD], schema=TOLD)
     told = told.with_columns(
         _told_class(told),

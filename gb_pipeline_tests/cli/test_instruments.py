@@ -61,9 +61,35 @@ def test_a_row_is_set_by_hand_and_keeps_what_it_says(gb: Gb, told: Path) -> None
         "BBG000MM2P62",
     )
     many = gb("instruments", "set", "META", "name=M", "-c", told)
-    assert (many.code, "valid_from=2021-06-30 or 2022-06-09" in many.err) == (ExitCode.USAGE, True)
+    assert (many.code, "--row 2021-06-30 or --row 2022-06-09" in many.err) == (ExitCode.USAGE, True)
     wrong = gb("instruments", "set", "FB", "name", "-c", told)
     assert (wrong.code, "'name' is not NAME=VALUE" in wrong.err) == (ExitCode.USAGE, True)
+
+
+def test_a_vendors_word_is_corrected_row_by_row(gb: Gb, project: Path) -> None:
+    """Massive lets META begin on a Saturday, two days late."""
+    late = NAMES.replace("2022-06-09", "2022-06-11")
+    (project / "massive.csv").write_text(late, encoding="utf-8")
+    gb("instruments", "import", project / "massive.csv", "--source", "massive", "-c", project)
+    gb("instruments", "set", "FB", "valid_until=2022-06-09", "-c", project)
+    moved = gb("instruments", "set", "META", "--row", "2022-06-11", "valid_from=2022-06-09", "-c", project)
+    assert moved.code == ExitCode.OK
+    own = json.loads(gb("instruments", "list", "FB", "--source", "own", "--json", "-c", project).out)
+    assert [(row["symbol"], row["valid_from"], row.get("valid_until")) for row in own] == [
+        ("FB", "2012-05-18", "2022-06-09"),
+        ("META", "2022-06-09", None),
+    ]
+    told = json.loads(gb("symbol", "META", "--when", "2022-06-10", "--json", "-c", project).out)
+    assert (told["source"], told["composite_figi"]) == ("own", "BBG000MM2P62")
+    added = gb("instruments", "set", "FB", "valid_from=2025-01-02", "name=Fly\x1b[31mBy", "-c", project)
+    assert "1 row of own: 1 new" in added.err
+    shown = gb("symbol", "FB", "--when", "2025-01-02", "-c", project).out
+    assert "Fly [31mBy" in shown
+    assert "\x1b" not in shown
+    nowhere = gb("instruments", "set", "META", "--row", "2020-01-02", "name=M", "-c", project)
+    assert (nowhere.code, "no row of META begins on 2020-01-02" in nowhere.err) == (ExitCode.USAGE, True)
+    wrong = gb("instruments", "set", "FB", "--row", "2025-01-02", "tick_size=small", "-c", project)
+    assert (wrong.code, "tick_size 'small' cannot be read" in wrong.err) == (ExitCode.USAGE, True)
 
 
 def test_two_instruments_under_one_symbol_are_refused_with_both_named(gb: Gb, told: Path) -> None:
