@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gb_pipeline.errors import (
         CompactionRefused,
         ConfigError,
+        ExportRefused,
         FormatRefused,
         GapInWindow,
         GbError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         VendorUnreachable,
         WindowRefused,
     )
+    from gb_pipeline.formats.export_report import ExportedSeries, ExportReport
+    from gb_pipeline.formats.exporting import export_bars
     from gb_pipeline.formats.import_report import ImportedSeries, ImportReport
     from gb_pipeline.formats.importing import import_bars
     from gb_pipeline.lake.instruments import InstrumentsReport
@@ -87,6 +90,9 @@ __all__ = [
     "DamagedLog",
     "DataManager",
     "DataPortal",
+    "ExportRefused",
+    "ExportReport",
+    "ExportedSeries",
     "FormatRefused",
     "GapInWindow",
     "GapPolicy",
@@ -136,6 +142,7 @@ __all__ = [
     "__version__",
     "align",
     "build_definitions",
+    "export_bars",
     "get_calendar",
     "import_bars",
     "join_asof",
@@ -157,6 +164,8 @@ _HOMES = {
     "DataPortal": "portal.portal",
     "GapPolicy": "quality.rules",
     "GapReason": "quality.gaps",
+    "ExportReport": "formats.export_report",
+    "ExportedSeries": "formats.export_report",
     "ImportReport": "formats.import_report",
     "ImportedSeries": "formats.import_report",
     "InstrumentsReport": "lake.instruments",
@@ -181,6 +190,7 @@ _HOMES = {
     "align": "market.joins",
     "build_definitions": "orchestration.build",
     "get_calendar": "market.calendar",
+    "export_bars": "formats.exporting",
     "import_bars": "formats.importing",
     "join_asof": "market.joins",
     "make_rolls": "market.rolls",

@@ -24,6 +24,7 @@ Nothing is caught, retried or translated here.
     │   ├── PinRefused              what a pin names is not there any more as it was; `differences` lists the bars
     │   ├── DamagedFile             a data file is missing or not what was written (in `storage.parquet`)
     │   └── DamagedLog              a table's log is missing entries, or one is not what was written (in `storage.log`)
+    ├── ExportRefused               files of another tool that would not hold what the lake does; `report` has the counts
     └── ReadError                   a query that the lake cannot answer
         ├── UnknownSeries           nothing is stored under this name; `near` lists what resembles it
         ├── NoDataInRange           the series exists, the range is empty; `available` says what there is
@@ -164,6 +165,18 @@ class PinRefused(LakeError):
         """Carry the differences."""
         super().__init__(what, fix=fix)
         self.differences = differences
+
+
+class ExportRefused(GbError):
+    """Files of another tool would change values or lack bars, and nobody said that they may; nothing was written.
+
+    `report` is an `ExportReport` with the counts and the first values of each series.
+    """
+
+    def __init__(self, what: str, *, report: Any = None, fix: str = "") -> None:
+        """Carry the report."""
+        super().__init__(what, fix=fix)
+        self.report = report
 
 
 class ReadError(GbError):

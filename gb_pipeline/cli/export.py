@@ -1,21 +1,22 @@
 """`gb export` writes bars into files that other programs read.
 
-This module chooses series and columns, and names the files. `export_files` writes them, `reading` answers from the lake.
+This module chooses series and columns, and names the files. `export_files` writes them, `export_formats` those of other tools;
+`reading` answers from the lake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.export_files import Format, new_file, parse_format, refuse_existing
+from gb_pipeline.cli.export_files import parse_format
+from gb_pipeline.cli.export_formats import export_format, is_folder_format, take_format
+from gb_pipeline.cli.export_frames import export_frames
 from gb_pipeline.cli.export_iceberg import export_iceberg
-from gb_pipeline.cli.names import select_stored
+from gb_pipeline.cli.export_series import choose_series, say_resolutions
+from gb_pipeline.cli.names import select_stored, stored_names
 from gb_pipeline.cli.options import (
     AsOf,
     Config,
@@ -27,19 +28,7 @@ from gb_pipeline.cli.options import (
     parse_moment,
     project_of,
 )
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json
-from gb_pipeline.cli.progress import progress
-from gb_pipeline.errors import ConfigError, NoDataInRange, UnknownSeries
-from gb_pipeline.market.spelling import list_some
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from gb_pipeline.market.resolution import Resolution
-    from gb_pipeline.reading.lake import Lake
-
-# Source, symbol and resolution.
-_Series = tuple[str, str, "Resolution"]
+from gb_pipeline.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -51,23 +40,28 @@ def export(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...",
-            help="SOURCE:SYMBOL, a source or a symbol; * and ? stand for any letters.",
+            metavar="[FORMAT] NAME...",
+            help="A format, where it is not that of the file's suffix; then SOURCE:SYMBOL, a source or a symbol; "
+            "* and ? stand for any letters.",
             show_default=False,
         ),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE",
-            help="A .csv, .parquet, .arrow or .feather file for all of them, or a folder for a file each.",
+            metavar="TARGET",
+            help="A .csv, .parquet, .arrow or .feather file for all of them, or a folder for a file each; "
+            "for other tools' formats a new folder.",
             show_default=False,
         ),
     ] = None,
     file_format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="csv, parquet or arrow; what the file's suffix says by default.", show_default=False
+            "--format",
+            help="csv, parquet, arrow, or another tool's: csvdir, lean, qlib, nautilus, freqtrade, freqtrade-json. "
+            "The same as FORMAT; what the file's suffix says by default.",
+            show_default=False,
         ),
     ] = None,
     resolution: Annotated[
@@ -86,10 +80,28 @@ def export(
     ] = False,
     adjustment: Annotated[
         str | None,
-        typer.Option(help="none: as traded; splits; splits+dividends; as stored by default.", show_default=False),
+        typer.Option(
+            help="none: as traded; splits; splits+dividends; stored. As stored by default, in other tools' formats as "
+            "their users expect.",
+            show_default=False,
+        ),
     ] = None,
     as_of: AsOf = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="Write although the format changes values, or cannot hold some bars.")
+    ] = False,
+    market: Annotated[
+        str | None,
+        typer.Option(help="LEAN's market, such as coinbase, or Nautilus' venue; the source's name by default."),
+    ] = None,
+    asset_class: Annotated[
+        str | None,
+        typer.Option(help="Kind of the instruments, for LEAN; as in gb.yaml by default.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written, and what the format cannot hold.")
+    ] = False,
     iceberg: Annotated[
         bool,
         typer.Option(
@@ -101,163 +113,67 @@ def export(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Write bars into CSV, Parquet or Arrow files.
+    """Write bars into files that other programs read.
 
     Numbers are exact: decimals in Parquet and Arrow, all digits in CSV. Several series go into one file, sorted by source, symbol
-    and time, or into a file each where FILE is a folder. A file appears when it is complete, and replaces none without --force.
+    and time, or into a file each where TARGET is a folder. A file appears when it is complete, and replaces none without --force.
 
-    With --iceberg, and without NAME and FILE, nothing is written but what engines that speak only Iceberg have to know of the
+    Other tools' formats are folders: csvdir (zipline), lean, qlib, nautilus, freqtrade, freqtrade-json. The folder has to be new or
+    empty, and is there when all of it is. What a format cannot hold exactly, such as more than three decimals, is counted first,
+    and refused unless --lossy says that it may change.
+
+    With --iceberg, and without NAME and TARGET, nothing is written but what engines that speak only Iceberg have to know of the
     lake's own files. Run it again after new bars, or set `iceberg: true` in gb.yaml.
     """
     if iceberg:
         chosen_options = {
             "NAME": file, "--format": file_format, "--resolution": resolution, "--start": start, "--end": end,
             "--columns": columns, "--float": as_float, "--adjustment": adjustment, "--as-of": as_of, "--force": force,
+            "--lossy": lossy, "--market": market, "--asset-class": asset_class, "--dry-run": dry_run,
         }  # fmt: skip
         return export_iceberg(config, lake, [name for name, value in chosen_options.items() if value], as_json=as_json)
     if not names or file is None:
         raise ConfigError("name what is exported, and the file", fix="such as gb export daily:AAPL aapl.csv")
-    folder = _is_folder(file)
-    kind = parse_format(Path() if folder else file, file_format or ("parquet" if folder else None))
     opened_lake = open_lake(config, lake)
-    chosen = select_stored(opened_lake, names, project_of(opened_lake, config))
+    file_format, names = take_format(names, file_format, list(stored_names(opened_lake)))
+    of_tool = is_folder_format(file_format)
+    folder = _is_folder(file)
+    _refuse_other_options(of_tool, columns=columns, as_float=as_float, market=market, asset_class=asset_class)
+    settings = project_of(opened_lake, config)
+    chosen = select_stored(opened_lake, names, settings)
     moment = parse_moment(as_of)
-    series = _choose_series(opened_lake, chosen, resolution, moment, one_file=not folder)
-    _say_resolutions(opened_lake, series, resolution)
+    series = choose_series(opened_lake, chosen, resolution, moment, one_file=not (of_tool or folder))
+    say_resolutions(opened_lake, series, resolution)
+    if file_format is not None and of_tool:
+        return export_format(
+            opened_lake, file_format, series, file,
+            {"start": start, "end": end, "as_of": moment, "adjustment": adjustment},
+            settings=settings, asset_class=asset_class, as_json=as_json,
+            market=market, lossy=lossy, force=force, dry_run=dry_run,
+        )  # fmt: skip
+    kind = parse_format(Path() if folder else file, file_format or ("parquet" if folder else None))
+    columns_read = None if columns is None else [name.strip() for name in columns.split(",")]
     question: dict[str, Any] = {
-        "start": start, "end": end, "as_of": moment, "as_float": as_float, "adjustment": adjustment,
-        "columns": None if columns is None else [name.strip() for name in columns.split(",")],
+        "start": start, "end": end, "as_of": moment, "as_float": as_float, "columns": columns_read,
+        "adjustment": None if adjustment == "stored" else adjustment,
     }  # fmt: skip
-    files = {_file_of(file, item, kind): [item] for item in series} if folder else {file: series}
-    for path in files:
-        refuse_existing(path, force=force)
-    if folder:
-        file.mkdir(parents=True, exist_ok=True)
-    with progress("series", quiet=as_json) as bar:
-        task = bar.add_task("exporting", total=len(series))
-        written = []
-        for path, items in files.items():
-            frames = _read(opened_lake, items, question, on_series=lambda: bar.advance(task))
-            record = _write(path, kind, frames, force=force)
-            written += [record] if record is not None else []
-    if not written:
-        # The error of the first one says which range there is.
-        opened_lake.bars([series[0][1]], series[0][2], source=series[0][0], **question)
-    return _report(written, series, as_json=as_json)
+    return export_frames(
+        opened_lake, series, file, kind, question, folder=folder, force=force, dry_run=dry_run, as_json=as_json
+    )
+
+
+def _refuse_other_options(
+    of_tool: bool, *, columns: str | None, as_float: bool, market: str | None, asset_class: str | None
+) -> None:
+    """Raise ConfigError for options that mean nothing for the kind of format."""
+    of_files = {"--columns": columns, "--float": as_float}
+    of_tools = {"--market": market, "--asset-class": asset_class}
+    unusable = [name for name, value in (of_files if of_tool else of_tools).items() if value]
+    if unusable:
+        kind = "another tool's format, which has columns of its own" if of_tool else "csv, parquet and arrow"
+        raise ConfigError(f"{', '.join(unusable)} cannot go with {kind}", fix="leave it out")
 
 
 def _is_folder(path: Path) -> bool:
     """A folder that is there, or a name without a suffix: what is in it has one."""
     return path.is_dir() or not (path.suffix or path.exists())
-
-
-def _file_of(folder: Path, series: _Series, kind: Format) -> Path:
-    source, symbol, resolution = series
-    return folder / f"{source}-{symbol}-{resolution}.{kind}"
-
-
-def _choose_series(
-    lake: Lake, chosen: dict[str, list[str]], requested: str | None, as_of: Any, *, one_file: bool
-) -> list[_Series]:
-    """The series that hold bars, each in the resolution that was asked for or in its finest.
-
-    Raises:
-        UnknownSeries: none of them holds a bar.
-        ConfigError: one file would hold bars of several resolutions.
-    """
-    from gb_pipeline.market.resolution import Resolution
-
-    wanted = None if requested is None else Resolution.parse(requested)
-    rows = lake.symbols(as_of=as_of).to_dicts()
-    stored: dict[tuple[str, str], list[Resolution]] = {}
-    for row in rows:
-        if row["record_count"] and row["symbol"] in chosen.get(row["source"], ()):
-            stored.setdefault((row["source"], row["symbol"]), []).append(Resolution(row["resolution"]))
-    order = list(Resolution).index
-    series = [
-        (source, symbol, wanted or min(kinds, key=order))
-        for (source, symbol), kinds in sorted(stored.items())
-        if wanted is None or wanted in kinds
-    ]
-    names = list_some([f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols])
-    if not series:
-        there_is = sorted({kind for kinds in stored.values() for kind in kinds}, key=order)
-        raise UnknownSeries(
-            f"no bar of {names} is stored" + (f" as {wanted}" if wanted and there_is else ""),
-            fix=f"there is {', '.join(there_is)}" if there_is else "`gb status` lists what there is",
-        )
-    resolutions = sorted({kind for _, _, kind in series}, key=order)
-    if one_file and len(resolutions) > 1:
-        raise ConfigError(
-            f"one file would hold bars of {', '.join(resolutions)}",
-            fix=f"say which, such as --resolution {resolutions[-1]}, or name a folder for a file each",
-        )
-    return series
-
-
-def _say_resolutions(lake: Lake, series: list[_Series], requested: str | None) -> None:
-    """Say which resolution is written where nobody has said which, and there are others."""
-    if requested is not None:
-        return
-    stored = {(row["source"], row["symbol"], row["resolution"]) for row in lake.symbols().to_dicts()}
-    for kind in dict.fromkeys(kind for *_, kind in series):
-        own = {(source, symbol) for source, symbol, one in series if one == kind}
-        others = sorted({one for source, symbol, one in stored if (source, symbol) in own and one != kind})
-        if others:
-            note(f"bars of {kind} are written, the finest; there is {', '.join(others)} as well (--resolution)")
-
-
-def _read(
-    lake: Lake, series: list[_Series], question: dict[str, Any], *, on_series: Callable[[], None]
-) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The bars of each series that has some in the range, all in the same types."""
-    wide = _any_wide(lake, series)
-    for source, symbol, resolution in series:
-        with suppress(NoDataInRange):
-            frame = lake.bars([symbol], resolution, source=source, **question)
-            yield f"{source}:{symbol} {resolution}", _in_one_precision(frame, wide=wide)
-        on_series()
-
-
-def _write(
-    path: Path, kind: Format, frames: Iterator[tuple[str, pl.DataFrame]], *, force: bool
-) -> dict[str, Any] | None:
-    """Write one file; none where there is nothing to write."""
-    first = next(frames, None)
-    if first is None:
-        return None
-    rows, holding = 0, []
-    with new_file(path, kind, force=force) as writer:
-        for name, frame in chain([first], frames):
-            writer.write(frame)
-            rows += frame.height
-            holding.append(name)
-    return {"file": str(path), "series": holding, "rows": rows, "bytes": path.stat().st_size}
-
-
-def _any_wide(lake: Lake, series: list[_Series]) -> bool:
-    """Whether any of them needs wide decimals: all rows of a file have one type."""
-    sources = {(source, resolution) for source, _, resolution in series}
-    return any(
-        "wide" in lake.coverage(source, resolution=resolution)["precision"].to_list() for source, resolution in sources
-    )
-
-
-def _in_one_precision(frame: pl.DataFrame, *, wide: bool) -> pl.DataFrame:
-    import polars as pl
-    import polars.selectors as cs
-
-    return frame.with_columns(cs.decimal().cast(pl.Decimal(38, 18))) if wide else frame
-
-
-def _report(written: list[dict[str, Any]], series: list[_Series], *, as_json: bool) -> ExitCode:
-    if as_json:
-        print_json({"files": written})
-        return ExitCode.OK
-    count = sum(len(record["series"]) for record in written)
-    rows, size = sum(record["rows"] for record in written), format_size(sum(record["bytes"] for record in written))
-    where = written[0]["file"] if len(written) == 1 else f"{len(written):,} files of {Path(written[0]['file']).parent}"
-    note(f"wrote {format_count(rows, 'bar')} of {count:,} series into {where} ({size})")
-    if count < len(series):
-        note(f"{len(series) - count:,} series have no bar in the range")
-    return ExitCode.OK

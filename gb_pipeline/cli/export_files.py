@@ -76,7 +76,9 @@ def parse_format(path: Path, name: str | None) -> Format:
         )
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    known = [known_suffix.removeprefix(".") for known_suffix in _SUFFIXES]
+    from gb_pipeline.formats.registry import writable
+
+    known = [*(known_suffix.removeprefix(".") for known_suffix in _SUFFIXES), *writable()]
     what = f"{wanted!r} is not a format" if wanted else f"{path} has no suffix that names a format"
     hint = did_you_mean(near_names(wanted, known), f"use one of {', '.join(known)}")
     raise ConfigError(what, fix=f"{hint}, or say --format csv" if not wanted else hint)
@@ -151,15 +153,11 @@ def _csv_texts(frame: pl.DataFrame) -> Iterator[pl.Expr]:
     """Columns as a person writes them: decimals without trailing zeros, moments with `Z`."""
     import polars as pl
 
+    from gb_pipeline.formats.writing.conversion import plain_text
+
     for name, kind in frame.schema.items():
         if isinstance(kind, pl.Decimal):
-            text = pl.col(name).cast(pl.String)
-            yield (
-                pl.when(text.str.contains(".", literal=True))
-                .then(text.str.strip_chars_end("0").str.strip_chars_end("."))
-                .otherwise(text)
-                .alias(name)
-            )
+            yield plain_text(name)
         elif isinstance(kind, pl.Datetime):
             yield pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ")
 

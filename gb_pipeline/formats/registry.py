@@ -70,18 +70,32 @@ class Format:
 
 
 _READ = "gb_pipeline.formats."
+_WRITE = "gb_pipeline.formats.writing."
 _ALL = (
     Format("zipline", "zipline bundle: bcolz and SQLite", reader=_READ + "zipline.bundle:open_bundle", extra="formats"),
-    Format("lean", "LEAN data folder, one market of it", reader=_READ + "lean.folder:open_folder"),
+    Format("csvdir", "CSV files of zipline's csvdir bundle", writer=_WRITE + "csvdir:CsvdirWriter"),
+    Format(
+        "lean",
+        "LEAN data folder, one market of it",
+        reader=_READ + "lean.folder:open_folder",
+        writer=_WRITE + "lean:LeanWriter",
+    ),
     Format(
         "freqtrade",
-        "freqtrade candles: Feather, Parquet, JSON, HDF5",
+        "freqtrade candles: Feather, Parquet, JSON, HDF5; written as Feather",
         reader=_READ + "freqtrade:open_folder",
+        writer=_WRITE + "freqtrade:FreqtradeWriter",
         extra="formats",
     ),
+    Format("freqtrade-json", "freqtrade candles as JSON", writer=_WRITE + "freqtrade:FreqtradeJsonWriter"),
     Format("dbn", "Databento DBN files of bars", reader=_READ + "dbn.files:open_files", extra="formats"),
-    Format("nautilus", "NautilusTrader catalog", reader=_READ + "nautilus.catalog:open_catalog"),
-    Format("qlib", "Qlib data folder (bin)", reader=_READ + "qlib:open_folder"),
+    Format(
+        "nautilus",
+        "NautilusTrader catalog",
+        reader=_READ + "nautilus.catalog:open_catalog",
+        writer=_WRITE + "nautilus:NautilusWriter",
+    ),
+    Format("qlib", "Qlib data folder (bin)", reader=_READ + "qlib:open_folder", writer=_WRITE + "qlib:QlibWriter"),
     Format("hdf5", "HDF5 stores of pandas, a frame per key", reader=_READ + "hdf5.store:open_store", extra="formats"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

@@ -21,7 +21,7 @@ from gb_pipeline.lake.bars_request import BarsRequest
 from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
 from gb_pipeline.lake.report import SessionStatus, WriteReport
 from gb_pipeline.lake.stored import is_wide, read_window
-from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.calendar import Calendar, calendar_of_version
 from gb_pipeline.market.moments import INSTANT, MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import (
@@ -76,10 +76,7 @@ def parse_values(values: Mapping[str, Any]) -> dict[str, Decimal]:
 
 def recorded_calendar(version: str | None, rules: BarRules) -> Calendar:
     """The calendar by which a session was recorded; that of the rules where nobody said."""
-    if version is None:
-        return rules.calendar
-    name, *more = version.split()
-    return get_calendar(name, extended_hours="extended" in more)
+    return rules.calendar if version is None else calendar_of_version(version)
 
 
 def whole_sessions(rules: BarRules, window: Window) -> Window:

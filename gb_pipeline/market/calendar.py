@@ -60,6 +60,20 @@ def get_calendar(name: str, *, extended_hours: bool = False) -> Calendar:
     return calendar if calendar.name == name else _load(calendar.name, bool(extended_hours))
 
 
+def calendar_of_version(version: str) -> Calendar:
+    """The calendar that a record names, as its sessions are now.
+
+    Args:
+        version: a `Calendar.version`.
+
+    Example:
+        >>> calendar_of_version(get_calendar("XNYS", extended_hours=True).version).extended_hours
+        True
+    """
+    name, *more = version.split()
+    return get_calendar(name, extended_hours="extended" in more)
+
+
 def require_calendar(name: str) -> None:
     """Let the name of a calendar pass; no session is looked at.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -131,5 +133,78 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     told = gb("export", *arguments, "--config", stored)
+    assert (told.code, says in told.err) == (code, True), told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_format_of_another_tool_is_the_first_word(gb: Gb, stored: Path, tmp_path: Path, bars: pl.DataFrame) -> None:
+    preview = gb("export", "freqtrade", SERIES, tmp_path / "out", *DAY, "--dry-run", "--config", stored)
+    assert preview.code == 0 and not (tmp_path / "out").exists()
+    assert re.search(r"sim:BTC-USDT 1m +1,440 +2024-01-02 +2024-01-02 23:59 +1 ", preview.out)
+    assert "would write 1,440 bars of 1 series into" in preview.err
+    told = gb("export", "freqtrade", SERIES, tmp_path / "out", *DAY, "--config", stored)
+    assert told.code == 0 and "wrote 1,440 bars of 1 series into" in told.err and "(1 file, " in told.err
+    table = pyarrow.feather.read_table(tmp_path / "out/BTC_USDT-1m.feather")
+    assert table["close"].to_pylist() == bars["close"].cast(pl.Float64).to_list()
+    again = gb("export", SERIES, tmp_path / "out", "--format", "freqtrade", *DAY, "--config", stored)
+    assert (again.code, "not empty" in again.err) == (2, True)
+
+
+def test_what_a_format_cannot_hold_is_listed_and_refused(gb: Gb, stored: Path, tmp_path: Path) -> None:
+    arguments = ("export", "csvdir", SERIES, tmp_path / "out", *DAY, "--config", stored)
+    refused = gb(*arguments)
+    assert refused.code == 1 and "csvdir cannot hold all of it exactly" in refused.err and "--lossy" in refused.err
+    assert re.search(r"series +bars .* changed", refused.out) and " becomes " in refused.err
+    assert not (tmp_path / "out").exists()
+    told = gb(*arguments, "--lossy", "--json")
+    assert told.code == 0 and told.json["exact"] is False and told.json["series"][0]["changed"] > 0
+    assert (tmp_path / "out/minute/BTC-USDT.csv").exists()
+
+
+def test_lean_takes_the_kind_of_instruments_from_the_project(gb: Gb, stored: Path, tmp_path: Path) -> None:
+    told = gb("export", "lean", SERIES, tmp_path / "out", *DAY, "--config", stored, "--market", "binance")
+    assert told.code == 0, told.err
+    assert (tmp_path / "out/crypto/binance/minute/btcusdt/20240102_trade.zip").exists()
+
+
+def test_files_have_a_dry_run_too(gb: Gb, stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bars.parquet"
+    preview = gb("export", "parquet", "sim:*", path, "--dry-run", "--json", "--config", stored)
+    assert preview.code == 0 and list(tmp_path.iterdir()) == []
+    assert gb("export", "sim:*", path, "--config", stored).code == 0
+    assert preview.json["bytes"] == path.stat().st_size
+    assert sum(series["rows"] for series in preview.json["series"]) == pl.read_parquet(path).height
+    assert gb("export", "csv", SERIES, tmp_path / "each", *DAY, "--config", stored).code == 0
+    assert [file.name for file in (tmp_path / "each").iterdir()] == ["sim-BTC-USDT-1m.csv"]
+
+
+def test_a_source_that_is_called_like_a_format_is_told_apart(gb: Gb, tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake", create=True)
+    frame = pl.DataFrame(
+        {"timestamp": [date(2024, 1, 2)], **dict.fromkeys(("open", "high", "low", "close"), "1"), "volume": "1"}
+    )
+    lake.put(frame, source="csv", symbol="AAPL", resolution="1d")
+    refused = gb("export", "csv", "AAPL", tmp_path / "a.csv", "--lake", tmp_path / "lake")
+    assert refused.code == 2 and "csv is a format, and a source" in refused.err and "--format" in refused.err
+    assert gb("export", "csv", "AAPL", tmp_path / "a.csv", "--format", "csv", "--lake", tmp_path / "lake").code == 0
+    # A name alone is a name.
+    assert gb("export", "csv", tmp_path / "b.csv", "--lake", tmp_path / "lake").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("lean", SERIES, "out", "--float"), 2, "--float cannot go with another tool's format"),
+        (("csv", SERIES, "a.csv", "--market", "usa"), 2, "--market cannot go with csv, parquet and arrow"),
+        (("lean", SERIES, "out", "--asset-class", "shares"), 2, "equity"),
+        (("qlib", SERIES, "out", "--adjustment", "al"), 2, "splits+dividends"),
+        ((SERIES, "out", "--format", "leann"), 2, "leann"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    gb: Gb, stored: Path, tmp_path: Path, monkeypatch, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = gb("export", *arguments, *DAY, "--config", stored)
     assert (told.code, says in told.err) == (code, True), told.err
     assert list(tmp_path.iterdir()) == []
