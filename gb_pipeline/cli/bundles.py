@@ -110,7 +110,7 @@ def ingest(
 
 
 def list_bundles(config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:
-    """List bundles, with the newest pin of each."""
+    """List bundles, and how many pins each has."""
     bundles = _open(config, lake)
     infos = [bundles.info(bundle.name) for bundle in bundles.list()]
     if as_json:
@@ -165,7 +165,7 @@ def info(name: _Name, config: Config = None, lake: LakeFolder = None, as_json: J
 def validate(
     name: _Name, pin: _Pin = None, config: Config = None, lake: LakeFolder = None, as_json: Json = False
 ) -> int:
-    """Say what a bundle lacks and why, and whether its pin still gives the same numbers.
+    """Say what a bundle lacks, and whether its pin holds.
 
     Every bar of the pin is read. Exits with 1 where nothing explains that bars are missing, or where bars of the pin differ.
     """
