@@ -65,7 +65,7 @@ class Format:
             f"{self.name} needs the package {error.name}, which is not installed",
             fix=f"install it: uv pip install 'gb_pipeline[{self.extra}]'"
             if self.extra
-            else "install gb_pipeline again",
+            else f"install it: uv pip install {error.name}",
         )
 
 
@@ -96,6 +96,7 @@ _ALL = (
         writer=_WRITE + "nautilus:NautilusWriter",
     ),
     Format("qlib", "Qlib data folder (bin)", reader=_READ + "qlib:open_folder", writer=_WRITE + "qlib:QlibWriter"),
+    Format("arctic", "ArcticDB on LMDB; needs the package arcticdb", reader=_READ + "arctic:open_store"),
     Format("hdf5", "HDF5 stores of pandas, a frame per key", reader=_READ + "hdf5.store:open_store", extra="formats"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

@@ -7,6 +7,7 @@ minute is labelled by its end in zipline, and by its open here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,15 +174,15 @@ def _minute_series(folder: Path, codes: dict[int, str]) -> list[ArchiveSeries]:
 
 
 def _read_minutes(place: Path, metadata: dict[str, Any], sid: int) -> Iterator[pl.DataFrame]:
+    about = place.parents[2] / "metadata.json"
     try:
         per_day = int(metadata["minutes_per_day"])
         ratios = metadata.get("ohlc_ratios_per_sid") or {}
         ratio = int(ratios.get(str(sid), metadata["ohlc_ratio"]))
-        labels = np.asarray(metadata["market_opens"], dtype=np.int64)
+        sessions = _first_minutes(metadata)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise FormatRefused(
-            f"{place.parents[2] / 'metadata.json'} lacks minutes_per_day, ohlc_ratio or market_opens",
-            fix="ingest the bundle again with a newer zipline",
+            f"{about} does not say which sessions of how many minutes there are", fix="ingest the bundle again"
         ) from None
     decimals = len(str(ratio)) - 1
     if ratio != 10**decimals or decimals > 9 or not 0 < per_day <= 1440:
@@ -189,9 +190,9 @@ def _read_minutes(place: Path, metadata: dict[str, Any], sid: int) -> Iterator[p
             f"{place}: prices of 1/{ratio} in days of {per_day} minutes are not read", fix="use a power of ten"
         )
     table = Table(place, _COLUMNS)
-    if table.length > len(labels) * per_day:
+    if table.length > len(sessions) * per_day:
         raise FormatRefused(
-            f"{place} has {table.length:,} minutes, and its {len(labels):,} sessions have room for {len(labels) * per_day:,}",
+            f"{place} has {table.length:,} minutes, and its {len(sessions):,} sessions have room for {len(sessions) * per_day:,}",
             fix="ingest the bundle again",
         )
     step = max(CHUNK_ROWS // per_day, 1) * per_day
@@ -199,11 +200,21 @@ def _read_minutes(place: Path, metadata: dict[str, Any], sid: int) -> Iterator[p
         stop = min(start + step, table.length)
         columns = table.read(start, stop)
         slot = np.arange(start, stop)
-        # A label is the minute's end, in minutes since 1970.
-        opens = (labels[slot // per_day] + slot % per_day - 1) * 60_000_000
+        opens = (sessions[slot // per_day] + slot % per_day) * 60_000_000
         there = (columns["close"] != 0) | (columns["volume"] != 0)
         if there.any():
             yield _frame(opens[there], {name: values[there] for name, values in columns.items()}, decimals)
+
+
+def _first_minutes(metadata: dict[str, Any]) -> Any:
+    """The open of each session, in minutes since 1970: older zipline lists the first labels, newer one names its calendar."""
+    if "market_opens" in metadata:
+        # A label is the minute's end.
+        return np.asarray(metadata["market_opens"], dtype=np.int64) - 1
+    name = str(metadata["calendar_name"])
+    first, last = (date.fromisoformat(str(metadata[f"{end}_session"])[:10]) for end in ("start", "end"))
+    schedule = get_calendar(_CALENDARS.get(name, name)).schedule(first, last + timedelta(days=1))
+    return schedule["open"].dt.epoch("us").to_numpy() // 60_000_000
 
 
 def _frame(stamps: Any, columns: dict[str, Any], decimals: int) -> pl.DataFrame:
