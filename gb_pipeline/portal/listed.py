@@ -33,6 +33,9 @@ class ListedAtClock:
         self._versions: pl.DataFrame | None = None
         self._by_code: dict[str, pl.DataFrame] = {}
         self._order: Sequence[str] = ()
+        # What was answered on one day of the simulation.
+        self._answers: dict[tuple[str, date], ListedInstrument] = {}
+        self._answered_on: date | None = None
 
     def find(self, code: str, day: date, now: datetime, day_of_now: date) -> ListedInstrument:
         """Who stood under a symbol on a day, as it is known at the clock.
@@ -41,6 +44,17 @@ class ListedAtClock:
             UnknownSeries: nobody did.
             ReadError: sources disagree on who it was.
         """
+        if self._strict:
+            return self._find(code, day, now, day_of_now)
+        if self._answered_on != day_of_now:
+            self._answers.clear()
+            self._answered_on = day_of_now
+        answer = self._answers.get((code, day))
+        if answer is None:
+            answer = self._answers[code, day] = self._find(code, day, now, day_of_now)
+        return answer
+
+    def _find(self, code: str, day: date, now: datetime, day_of_now: date) -> ListedInstrument:
         if self._versions is None:
             self._versions = instruments.history(self._lake.store.tables)
             self._order = [fact.name for fact in self._lake.source_facts]

@@ -119,6 +119,23 @@ def test_what_was_answered_before_trouble_is_kept(sim: Simulation, store: LakeSt
     assert posts(sim) == 2
 
 
+def test_cut_off_before_it_is_stored_nothing_is_asked_twice(
+    sim: Simulation, store: LakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(store, ["S1"], currency="USD")
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LakeStore, "write_instruments", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            look_up_figis(store, base_url=sim.url)
+    assert instruments.read(store.tables)["composite_figi"].to_list() == [None]
+    outcome = look_up_figis(store, base_url=sim.url)
+    assert (outcome.asked, list(outcome.found.values())) == (0, [figi(sim, "S1")])
+
+
 def test_a_key_that_is_refused_is_said_without_it(sim: Simulation, store: LakeStore) -> None:
     tell(store, ["S1"], currency="USD")
     outcome = look_up_figis(store, key="unknown-secret", base_url=sim.url)
