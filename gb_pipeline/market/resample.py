@@ -13,6 +13,7 @@ from gb_pipeline.errors import ConfigError, WindowRefused
 from gb_pipeline.market import grid
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.runs_of_bars import aggregate_runs, lines_of_the_clock
 from gb_pipeline.market.schema import CORE, OPTIONAL, PRICES
 
 _KEYS = ("source", "symbol")
@@ -21,6 +22,7 @@ _ORDER = list(Resolution)
 # Polars adds 128-bit integers without looking whether they still fit. Below this (the largest is 1.7e38) they surely do,
 # and every decimal of 38 digits lies below it.
 _SUM_LIMIT = 1.001e38
+_SUM_LIMIT_64 = 9e18
 _EXACT = Context(prec=80)
 
 
@@ -31,6 +33,7 @@ def resample(
     *,
     alignment: str = grid.CLOCK,
     resolution: Resolution | None = None,
+    units: pl.Decimal | None = None,
 ) -> pl.DataFrame:
     """Aggregate finer bars to a coarser resolution.
 
@@ -44,6 +47,7 @@ def resample(
         alignment: where the wanted intraday bars start, `clock` or `session`; see `Calendar.expected`.
         resolution: of the rows. By default the coarsest one whose grid holds every stamp; say it where the rows are so
             sparse that they could be taken for longer bars.
+        units: prices and volumes are counts (Int64) of the last digit of this decimal, and stay so; `vwap` is not among them.
 
     Returns:
         The same columns and types, `timestamp` in microseconds UTC, sorted by source, symbol and timestamp. `open` is the
@@ -74,10 +78,12 @@ def resample(
     if resolution is not None:
         _refuse_step(resolution, to)
     keys = [key for key in _KEYS if key in frame.columns]
-    rows = _validated(frame).sort(*keys, "timestamp")
+    rows = _validated(frame, pl.Int64 if units is not None else pl.Decimal)
     if rows.is_empty():
         return rows
-    _refuse_duplicates(rows, keys)
+    if keys or not _is_increasing(rows["timestamp"]):
+        rows = rows.sort(*keys, "timestamp")
+        _refuse_duplicates(rows, keys)
     finer = resolution or _guess_resolution(rows["timestamp"], to, calendar)
     _refuse_step(finer, to)
     if finer is Resolution.DAY:
@@ -93,7 +99,10 @@ def resample(
         bars = _period_stamps(rows["timestamp"].dt.date(), to)
     else:
         bars = _coarse_stamps(rows, finer, to, calendar, alignment)
-    return _aggregate(rows.with_columns(timestamp=bars), keys)
+    rows = rows.with_columns(timestamp=bars)
+    if units is None:
+        return _aggregate(rows, keys)
+    return _with_exact_types(aggregate_runs(rows, keys), rows.schema, units).select(rows.columns)
 
 
 def _refuse_step(finer: Resolution, to: Resolution) -> None:
@@ -106,7 +115,12 @@ def _refuse_step(finer: Resolution, to: Resolution) -> None:
         )
 
 
-def _validated(frame: pl.DataFrame) -> pl.DataFrame:
+def _is_increasing(stamps: pl.Series) -> bool:
+    micro = stamps.cast(pl.Int64).to_numpy()
+    return bool((micro[1:] > micro[:-1]).all())
+
+
+def _validated(frame: pl.DataFrame, number: type[pl.DataType]) -> pl.DataFrame:
     frame = frame.drop(_VERSION_COLUMNS, strict=False)
     missing = [name for name in CORE if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in {*_KEYS, *CORE, *OPTIONAL, "known_at"}]
@@ -116,7 +130,7 @@ def _validated(frame: pl.DataFrame) -> pl.DataFrame:
             f"columns of the bars to resample: {missing or 'none'} missing, {unknown or 'none'} unknown",
             fix="select the columns of a bar",
         )
-    wrong_types = {name: str(frame.schema[name]) for name in decimals if not isinstance(frame.schema[name], pl.Decimal)}
+    wrong_types = {name: str(frame.schema[name]) for name in decimals if frame.schema[name] != number}
     if "trade_count" in frame.columns and not frame.schema["trade_count"].is_integer():
         wrong_types["trade_count"] = str(frame.schema["trade_count"])
     if wrong_types:
@@ -168,6 +182,12 @@ def _coarse_stamps(
 ) -> pl.Series:
     """The stamp of the coarser bar that each intraday row belongs to, by the part of it in which the market trades."""
     stamps = rows["timestamp"]
+    if calendar.first is None and calendar.zone.key == "UTC" and to.intraday:
+        # A day holds a whole number of longer bars, so that both alignments are lines of the clock.
+        length, own = (int(grid.bar_length(item).total_seconds()) * 1_000_000 for item in (to, finer))
+        lines, fit = lines_of_the_clock(stamps, length, own)
+        if fit:
+            return lines
     by_session = _on_grid(stamps - calendar.segment_begins(stamps), finer)
     span = calendar.trading_span(stamps, finer, grid.SESSION if by_session else grid.CLOCK)
     _refuse(
@@ -225,17 +245,17 @@ def _aggregate(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return bars.select(rows.columns).sort(by)
 
 
-def _with_exact_types(bars: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+def _with_exact_types(bars: pl.DataFrame, schema: pl.Schema, counted: pl.Decimal | None = None) -> pl.DataFrame:
     """Bring sums back to their column's type, refusing what does not fit: Polars itself wraps around at 128 bits."""
-    dtype = schema["volume"]
+    dtype = schema["volume"] if counted is None else counted
     assert isinstance(dtype, pl.Decimal)
     largest = pl.Series([10**dtype.precision - 1], dtype=pl.Int128)
     # Where the float sum says that 128 bits suffice, the integer sum is exact and can be compared.
-    too_big = bars["_size"] >= _SUM_LIMIT / 10.0**dtype.scale
+    too_big = bars["_size"] >= (_SUM_LIMIT / 10.0**dtype.scale if counted is None else _SUM_LIMIT_64)
     units = bars["volume"].to_physical().cast(pl.Int128)
     too_big |= (units > largest) | (units < pl.Series([1 - 10**dtype.precision], dtype=pl.Int128))
     _refuse(bars, too_big, f"have a volume that does not fit into {dtype}", "store this source with `precision: wide`")
-    columns = [pl.col("volume").cast(dtype)]
+    columns = [pl.col("volume").cast(schema["volume"])]
     if "trade_count" in bars.columns:
         count_type = schema["trade_count"]
         fits = bars["trade_count"].cast(count_type, strict=False).is_null() == bars["trade_count"].is_null()

@@ -14,27 +14,28 @@ import pyarrow as pa
 from gb_pipeline.errors import ReadError
 from gb_pipeline.market.schema import Precision, bar_schema
 from gb_pipeline.quality.runs import expand, mark_changes
-from gb_pipeline.reading.floats import as_floats, to_floats
+from gb_pipeline.reading.floats import to_floats
 from gb_pipeline.reading.plan import Part, Plan
 from gb_pipeline.reading.stored_rows import StoredRows
-from gb_pipeline.storage.numbers import Numbers
+from gb_pipeline.storage.numbers import Numbers, converted
 
 _ORDER = ["symbol", "timestamp"]
 
 
-def collect_plan(plan: Plan, columns: list[str], *, as_float: bool) -> pl.DataFrame:
-    """The rows of a plan, sorted by symbol and timestamp, with these columns in this order."""
+def collect_plan(plan: Plan, columns: list[str], *, as_float: bool, in_units: bool = False) -> pl.DataFrame:
+    """The rows of a plan, sorted by symbol and timestamp, with these columns in this order; decimals as they are, or as asked."""
+    numbers = Numbers.FLOATS if as_float else Numbers.UNITS if in_units else Numbers.DECIMALS
     symbols = [part.symbol for part in plan.parts]
     # Several sources, each with many symbols or with days of the same one.
     mixed = len(symbols) > 1 and (None in symbols or len(set(symbols)) < len(symbols))
     names = {*columns, "symbol"} if mixed else set(columns)
     frames = [
         _sort(part, frame, names)
-        for part, frame in zip(plan.parts, _collect(plan, columns, as_float=as_float), strict=True)
+        for part, frame in zip(plan.parts, _collect(plan, columns, numbers), strict=True)
         if frame.height
     ]
     if not frames:
-        return scan_plan(Plan((), plan.precision), columns, as_float=as_float).collect()
+        return converted(scan_plan(Plan((), plan.precision), columns, as_float=as_float).collect(), numbers)
     frame = frames[0] if len(frames) == 1 else pl.concat([_pick(frame, sorted(names)) for frame in frames])
     return _pick(frame.sort(_ORDER) if len(frames) > 1 and mixed else frame, columns)
 
@@ -61,7 +62,7 @@ def _arrow_field(field: pa.Field, *, as_float: bool) -> pa.Field:
     return field.with_type(pa.float64()) if as_float and pa.types.is_decimal(field.type) else field
 
 
-def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataFrame]:
+def _collect(plan: Plan, columns: list[str], numbers: Numbers) -> list[pl.DataFrame]:
     """Every part's rows: the columns that were asked for, and those that the order needs."""
     queries = [
         part.rows.select(_needed_columns(part, columns))
@@ -69,14 +70,13 @@ def _collect(plan: Plan, columns: list[str], *, as_float: bool) -> list[pl.DataF
         if not isinstance(part.content, StoredRows)
     ]
     collected = iter(pl.collect_all(queries) if queries else [])
-    numbers = Numbers.FLOATS if as_float else Numbers.DECIMALS
     frames = [
         part.content.read(_needed_columns(part, columns), numbers)
         if isinstance(part.content, StoredRows)
         else next(collected)
         for part in plan.parts
     ]
-    return [as_floats(frame) if as_float else frame for frame in frames]
+    return [converted(frame, numbers) for frame in frames]
 
 
 def _needed_columns(part: Part, columns: list[str]) -> list[str]:

@@ -103,14 +103,19 @@ def plan_request(context: Context, request: Request) -> tuple[Plan, list[str]]:
     return (plan if simple else reinvest_plan(context.tables, question, plan, wanted, context.clock())), names
 
 
-def collect_request(context: Context, request: Request, *, as_float: bool) -> tuple[pl.DataFrame, Plan]:
+def collect_request(
+    context: Context, request: Request, *, as_float: bool, in_units: bool = False
+) -> tuple[pl.DataFrame, Plan]:
     """The rows, at least one, and the plan that they come from.
+
+    Args:
+        in_units: standard decimals as counts of their last digit (Int64).
 
     Raises:
         NoDataInRange: there is none; and what `plan_request` raises.
     """
     plan, names = plan_request(context, request)
-    frame = collect_plan(plan, names, as_float=as_float)
+    frame = collect_plan(plan, names, as_float=as_float, in_units=in_units)
     if frame.is_empty() and request.settled_only:
         # Where there is no bar at all, this says so.
         collect_request(context, replace(request, settled_only=False), as_float=as_float)

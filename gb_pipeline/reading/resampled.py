@@ -17,17 +17,19 @@ from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resample import resample
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CORE, OPTIONAL
+from gb_pipeline.market.schema import CORE, CORRECTABLE, OPTIONAL, Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
 from gb_pipeline.reading.floats import as_floats
 from gb_pipeline.reading.plan import check_columns, no_data_error
 from gb_pipeline.reading.request import Context, Request, collect_request
 from gb_pipeline.reading.settled import before, no_settled_error, settle_lags
+from gb_pipeline.storage.numbers import decimals_of
 
 # Sessions begin up to a day before their date and end up to a day after it.
 _SESSION = timedelta(days=2)
 _LENGTHS = {Resolution.DAY: timedelta(days=1), Resolution.WEEK: timedelta(days=7), Resolution.MONTH: timedelta(days=31)}
+_STANDARD = Precision.STANDARD.decimal
 _BAR = ["symbol", "timestamp"]
 _OF_BARS = ("source", "symbol", *CORE, *OPTIONAL, "known_at")
 # Who delivered it, and which columns are of one version of a stored bar.
@@ -50,7 +52,9 @@ def resampled_bars(
     alone = question.source is not None and len(question.symbols) == 1
     columns = _needed_columns(request, alone=alone)
     needed = Request(replace(question, window=_needed(window, to)), columns, request.adjustment)
-    rows, plan = collect_request(context, needed, as_float=False)
+    # Sums of whole numbers take a fraction of what those of decimals do; a mean price needs products of 128 bits.
+    in_units = columns is not None and "vwap" not in columns
+    rows, plan = collect_request(context, needed, as_float=False, in_units=in_units)
     schema = pl.Schema({name: plan.schema[name] for name in plan.schema if name not in _NOT_OF_LONGER_BARS})
     names = check_columns(request.columns, schema)
     now = question.as_of or context.clock()
@@ -127,14 +131,19 @@ def _make_longer(
     """Longer bars of some symbols, as far as they have ended; `source` names all that delivered a part of one."""
     given = get_calendar(calendar) if isinstance(calendar, str) else calendar
     trading = facts.trading_calendar if given is None else given
-    bars = resample(rows.drop("source", strict=False), to, trading, alignment=facts.alignment, resolution=finer)
+    units = _STANDARD if rows.schema["open"] == pl.Int64 else None
+    bars = resample(
+        rows.drop("source", strict=False), to, trading, alignment=facts.alignment, resolution=finer, units=units
+    )
+    if units is not None:
+        bars = bars.with_columns(decimals_of(bars[name], units) for name in CORRECTABLE)
     if "source" not in rows.columns:
         pass
     elif rows["source"].n_unique() == 1:
         bars = bars.with_columns(source=pl.lit(rows["source"][0]))
     else:
         # Of a week, one source may have delivered some days and another the rest.
-        parts = resample(rows, to, trading, alignment=facts.alignment, resolution=finer)
+        parts = resample(rows, to, trading, alignment=facts.alignment, resolution=finer, units=units)
         names = parts.group_by(_BAR).agg(pl.col("source").unique().sort().str.join("+"))
         bars = bars.join(names, on=_BAR, how="left", maintain_order="left")
     return bars.filter(trading.bar_ends(bars["timestamp"], to) <= now).select(rows.columns)

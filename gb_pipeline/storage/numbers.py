@@ -189,12 +189,20 @@ def _divide(units: npt.NDArray[np.int64], scale: int, floats: npt.NDArray[np.flo
     limit = _EXACT_BELOW / 10.0**scale
     if floats.max() >= limit or floats.min() <= -limit:
         large = np.flatnonzero(np.abs(floats) >= limit)
-        words = np.empty((len(large), 2), np.int64)
-        # Decimals of 128 bits, of which the upper half is the sign.
-        words[:, 0] = units[large]
-        words[:, 1] = words[:, 0] >> 63
-        decimals = pa.Array.from_buffers(pa.decimal128(_DIGITS, scale), len(large), [None, pa.py_buffer(words)])
-        floats[large] = to_series(decimals).cast(pl.Float64).to_numpy()
+        floats[large] = _to_decimals(units[large], scale).cast(pl.Float64).to_numpy()
+
+
+def decimals_of(units: pl.Series, kind: pl.Decimal) -> pl.Series:
+    """The decimals of which a series has counts of the last digit, none of them null."""
+    return _to_decimals(units.to_numpy(), kind.scale).alias(units.name)
+
+
+def _to_decimals(units: npt.NDArray[np.int64], scale: int) -> pl.Series:
+    """Decimals of 128 bits, of which the upper half is the sign."""
+    words = np.empty((len(units), 2), np.int64)
+    words[:, 0] = units
+    words[:, 1] = units >> 63
+    return to_series(pa.Array.from_buffers(pa.decimal128(_DIGITS, scale), len(units), [None, pa.py_buffer(words)]))
 
 
 def converted(frame: pl.DataFrame, form: Numbers) -> pl.DataFrame:

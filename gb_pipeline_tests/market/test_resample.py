@@ -16,9 +16,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline.errors import ConfigError, NaiveTimestamp, WindowRefused
+from gb_pipeline.market import resample as resampling
 from gb_pipeline.market import schema
 from gb_pipeline.market.calendar import Calendar, get_calendar
-from gb_pipeline.market.resample import resample
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 
@@ -27,6 +27,29 @@ UTC_TIME = pl.Datetime("us", "UTC")
 NAMES = ["24/7", "FX", "XNYS", "XTKS", "XHKG", "CMES", "us_futures"]
 TARGETS = [item for item in Resolution if item not in {Resolution.TICK, Resolution.SECOND, Resolution.MINUTE}]
 STANDARD = Precision.STANDARD.decimal
+
+
+NUMBERS = (*schema.PRICES, "volume")
+
+
+def resample(frame: pl.DataFrame, *arguments: Any, **options: Any) -> pl.DataFrame:
+    """Of decimals; and what it makes of the same prices as whole numbers has to be the same, or the same refusal."""
+    try:
+        made = resampling.resample(frame, *arguments, **options)
+    except (ConfigError, NaiveTimestamp, WindowRefused) as refusal:
+        if all(frame.schema.get(name) == STANDARD for name in NUMBERS) and "vwap" not in frame.columns:
+            with pytest.raises(type(refusal)) as again:
+                resampling.resample(in_units(frame), *arguments, **options, units=STANDARD)
+            assert str(again.value) == str(refusal)
+        raise
+    if all(frame.schema[name] == STANDARD for name in NUMBERS):
+        whole = resampling.resample(in_units(frame.drop("vwap", strict=False)), *arguments, **options, units=STANDARD)
+        assert whole.equals(in_units(made.drop("vwap", strict=False)))
+    return made
+
+
+def in_units(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col(NUMBERS).to_physical().cast(pl.Int64))
 
 
 def bars(stamps: pl.Series | list[datetime], seed: int = 0, precision: Precision = Precision.STANDARD) -> pl.DataFrame:
