@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import polars as pl
 
-from gb_pipeline.reading.floats import as_floats
+from gb_pipeline.market.window import Window
+from gb_pipeline.reading.arguments import LATEST
 from gb_pipeline.reading.plan import Part, Plan, Question, check_columns, make_plan, no_data_error
 from gb_pipeline.reading.stored_rows import StoredRows
+from gb_pipeline.storage.numbers import Numbers, converted
+from gb_pipeline.storage.snapshot import SLACK
 from gb_pipeline.storage.table import Tables
 
 _SERIES = ["source", "symbol"]
@@ -23,6 +27,11 @@ _OF_ROWS = (
     pl.col("timestamp").min().alias("first"),
     pl.col("timestamp").max().alias("last"),
 )
+
+
+# Statistics of other writers may be cut to milliseconds.
+_END = timedelta(microseconds=SLACK)
+_NEVER = 2**63 - 1
 
 
 def extents(tables: Tables, question: Question) -> pl.DataFrame:
@@ -74,30 +83,71 @@ def latest(tables: Tables, question: Question, columns: Sequence[str] | None, *,
     """
     plan = make_plan(tables, question)
     names = check_columns(columns, plan.schema)
-    frames = [_last_rows(plan, part, list(dict.fromkeys([*names, *_SERIES, "timestamp"]))) for part in plan.parts]
+    numbers = Numbers.FLOATS if as_float else Numbers.DECIMALS
+    needed = list(dict.fromkeys([*names, *_SERIES, "timestamp"]))
+    frames = [_last_rows(plan, part, needed, numbers) for part in plan.parts]
     found = pl.concat(frames) if frames else pl.DataFrame()
     if found.is_empty():
         raise no_data_error(tables, question)
-    found = found.sort("symbol", "source").select(names)
-    return as_floats(found) if as_float else found
+    return found.sort("symbol", "source").select(names)
 
 
-def _last_rows(plan: Plan, part: Part, names: list[str]) -> pl.DataFrame:
+def _last_rows(plan: Plan, part: Part, names: list[str], numbers: Numbers) -> pl.DataFrame:
     """The last row of each series of a part."""
     own = [name for name in names if name != "source" and (name != "symbol" or part.symbol is None)]
     content = part.content
     if not isinstance(content, StoredRows):
-        return _last_of(part, part.rows.select(own).collect(), names)
-    best = pl.DataFrame(schema={name: plan.schema[name] for name in names})
+        return _last_of(part, converted(part.rows.select(own).collect(), numbers), names)
+    best = pl.DataFrame(schema=numbers.schema({name: plan.schema[name] for name in names}))
+    if part.symbol is not None:
+        return _last_of_one(part, content, own, best, numbers)
     unread = content.files.sort("max.timestamp", descending=True)
     while unread.height:
         chosen = _worth_reading(unread, best)
         if chosen.is_empty():
             break
-        rows = _last_of(part, replace(content, files=chosen).read(own), names)
+        rows = _last_of(part, replace(content, files=chosen).read(own, numbers), names)
         best = rows if best.is_empty() else _newest(pl.concat([best, rows]), _SERIES)
         unread = unread.filter(~unread["path"].is_in(chosen["path"].implode()))
     return best
+
+
+def _last_of_one(
+    part: Part, content: StoredRows, columns: list[str], empty: pl.DataFrame, numbers: Numbers
+) -> pl.DataFrame:
+    """The last row of one series, with the columns of an empty frame: of its newest file, unless an older one may hold it."""
+    files = content.files
+    ends = files["max.timestamp"].cast(pl.Int64).fill_null(_NEVER).to_list()
+    last, found = -_NEVER, None
+    for place in sorted(range(files.height), key=ends.__getitem__, reverse=True):
+        if ends[place] <= last:
+            break
+        rows = _read_end(replace(content, files=files[place : place + 1]), columns, numbers)
+        if rows.height:
+            stamps = rows["timestamp"].cast(pl.Int64)
+            newest = int(stamps.arg_max() or 0)
+            if stamps[newest] > last:
+                last, found = stamps[newest], rows[newest : newest + 1]
+    if found is None:
+        return empty
+    constants = {"source": part.source, "symbol": part.symbol}
+    return pl.DataFrame(
+        [
+            pl.Series(name, [constants[name]], dtype=pl.String()) if name in constants else found[name]
+            for name in empty.columns
+        ]
+    )
+
+
+def _read_end(content: StoredRows, columns: list[str], numbers: Numbers) -> pl.DataFrame:
+    """Rows of one file among which the last of a series is."""
+    last = content.files["max.timestamp"][0]
+    if last is not None and last < LATEST - _END:
+        rows = replace(content, window=Window(last - _END, last + _END)).read(columns, numbers)
+        if rows.height:
+            return rows
+    # What lies at the end is another symbol's, or was not valid then.
+    return content.read(columns, numbers)
 
 
 def _last_of(part: Part, rows: pl.DataFrame, names: list[str]) -> pl.DataFrame:

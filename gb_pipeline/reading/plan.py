@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 
 import polars as pl
 
@@ -87,7 +87,12 @@ class Plan:
     @property
     def schema(self) -> pl.Schema:
         """Columns that an answer can have, in order."""
-        return polars_schema(bar_schema(self.precision))
+        return _columns_of_bars(self.precision)
+
+
+@cache
+def _columns_of_bars(precision: Precision) -> pl.Schema:
+    return polars_schema(bar_schema(precision))
 
 
 def make_plan(tables: Tables, question: Question) -> Plan:
