@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -59,8 +62,13 @@ def index(root: Path) -> Path:
 
 def same(one: Snapshot, other: Snapshot) -> bool:
     assert one.files.sort("path").equals(other.files.sort("path"))
-    facts = [(item.version, dict(item.metadata), dict(item.transactions)) for item in (one, other)]
+    facts = [(item.version, told(item), dict(item.transactions)) for item in (one, other)]
     return facts[0] == facts[1]
+
+
+def told(snapshot: Snapshot) -> list[object]:
+    """What counts of a table's metadata; a checkpoint leaves out what the first entry says beside it."""
+    return [snapshot.metadata[name] for name in ("id", "schemaString", "partitionColumns", "configuration")]
 
 
 def test_a_table_is_the_same_from_its_index_as_from_its_log(root, monkeypatch):
@@ -153,3 +161,122 @@ def test_many_may_keep_an_index_at_once(root):
     with ThreadPoolExecutor(8) as pool:
         assert {snapshot.version for snapshot in pool.map(opened, [root] * 16)} == {4}
     assert same(opened(root), by_log(root))
+
+
+# A process that has read the log, and is killed while it keeps an index of it.
+KILLED = """
+import os, signal, sys
+from gb_pipeline import Lake
+from gb_pipeline.storage import file_index, files
+
+file_index.WORTH_AN_INDEX = 1
+point, root = sys.argv[1:]
+whole_write, whole_replace = files._write_all, os.replace
+
+def write(handle, data):
+    whole_write(handle, memoryview(data)[: len(data) // 2] if point == "half_written" else data)
+    if point in ("half_written", "written"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def replace(source, target):
+    whole_replace(source, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+files._write_all = write
+if point == "named":
+    os.replace = replace
+Lake.open(root).store.tables.newest("bars_1m")
+"""
+
+
+@pytest.mark.parametrize("point", ["half_written", "written", "named"])
+def test_a_process_that_is_killed_while_it_keeps_an_index_changes_nothing(root, point):
+    old = index(root)
+    write(root, 5)
+    write(root, 6)
+    assert index(root) == old, "it is kept while the log is short after it"
+    table_log = root / "lake" / TABLE / "_delta_log"
+    # A damaged one is as good as none: the log is read, and another one kept.
+    old.write_bytes(b"damaged")
+    killed = subprocess.run([sys.executable, "-c", KILLED, point, str(root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(table_log.glob("0*.json"))) == 7
+    assert same(opened(root), by_log(root))
+    assert same(opened(root), by_log(root))
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime, timedelta
+import polars as pl
+from gb_pipeline import Lake, Window
+from gb_pipeline.storage import file_index, table
+
+file_index.WORTH_AN_INDEX = table.CHECKPOINT_EVERY = 1
+root, symbol = sys.argv[1:]
+for number in range(6):
+    day = datetime(2024, 2, 1 + number, tzinfo=UTC)
+    numbers = {name: ["1.5"] for name in ("open", "high", "low", "close", "volume")}
+    frame = pl.DataFrame({"timestamp": [day], **numbers})
+    # Each opens the table anew, from an index that the other one may be replacing.
+    Lake.open(root).write_bars("mine", symbol, "1m", Window(day, day + timedelta(hours=1)), frame)
+"""
+
+
+def test_two_processes_that_commit_and_keep_indexes_at_once_lose_nothing(root):
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(root), symbol]) for symbol in ("A", "B")]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    newest = opened(root)
+    assert newest.version == 4 + 12
+    assert same(newest, by_log(root))
+    assert index(root).name.startswith(f"{newest.version:020}")
+
+
+CHANGE = st.one_of(
+    st.tuples(st.just("write"), st.integers(0, 4), st.integers(0, 2), st.integers(1, 3)),
+    st.just(("compact",)),
+    st.just(("open",)),
+    st.just(("lose",)),
+    st.just(("bring back",)),
+)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(CHANGE, min_size=2, max_size=8),
+    symbols=st.none() | st.lists(st.sampled_from(["S0", "S1", "S2", "S9"]), min_size=1, unique=True),
+    days=st.none() | st.tuples(st.integers(0, 5), st.integers(1, 3)),
+    current=st.booleans(),
+)
+def test_a_plan_is_the_same_by_index_and_by_log_after_any_history(tmp_path_factory, changes, symbols, days, current):
+    """Of writes, restatements and compactions, with indexes that are made in between, lost, and older than the log."""
+    root = tmp_path_factory.mktemp("lake")
+    kept: dict[str, bytes] = {}
+    folder = root / "state" / "index" / TABLE
+    for name, *arguments in [("write", 0, 0, 1), *changes]:
+        store = Lake.open(root, create=True).store
+        if name == "write":
+            number, symbol, price = arguments
+            day = datetime(2024, 1, 30 + number % 2, tzinfo=UTC) + timedelta(days=number // 2)
+            frame = pl.DataFrame({"timestamp": [day], **{item: [f"{price}.5"] for item in (*PRICES, "volume")}})
+            store.write_bars("mine", f"S{symbol}", "1m", Window(day, day + timedelta(hours=1)), frame)
+        elif name == "compact":
+            store.compact(*store.compaction_candidates(min_files=2))
+        elif name == "open":
+            assert same(opened(root), by_log(root))
+        else:
+            for path in folder.glob("*.arrow"):
+                kept[path.name] = path.read_bytes()
+                path.unlink()
+            if name == "bring back" and kept:
+                older = min(kept)
+                (folder / older).write_bytes(kept[older])
+    by_index, from_log = opened(root), by_log(root)
+    start = datetime(2024, 1, 30, tzinfo=UTC)
+    between = days and {"timestamp": (start + timedelta(days=days[0]), start + timedelta(days=sum(days)))}
+    plans = [
+        snapshot.select({"source": "mine"}, between=between, holding=symbols and {"symbol": symbols}, current=current)
+        for snapshot in (by_index, from_log)
+    ]
+    assert plans[0].sort("path").equals(plans[1].sort("path"))
+    assert same(by_index, from_log)
