@@ -17,10 +17,11 @@ from gb_pipeline.lake.datasets import SESSIONS
 from gb_pipeline.lake.fingerprints import combine_series, combine_sessions, recorded_sessions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage import copying
-from gb_pipeline.storage.address import COPY_MARK
+from gb_pipeline.storage.address import COPY_MARK, Storage
 from gb_pipeline.storage.copying import CopyRefused, OnFile, Plan
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
+from gb_pipeline.storage.vacuum import Needed
 
 
 def _count_files(plans: Sequence[Plan], beside: Sequence[tuple[str, int]]) -> int:
@@ -214,6 +215,8 @@ def _plan(source: LakeStore, destination: LakeStore, *, restore: bool, every_byt
     if not all(plan.is_proved for plan in plans):
         copy_places.refuse_diverged(view, destination)
     beside, surplus = _beside(source, destination, every_byte=every_byte)
+    if all(snapshot.dataset.name != SESSIONS.name for snapshot in snapshots):
+        beside += _pending_files(source, destination, needed)
     for plan in plans:
         surplus += plan.surplus
     return Copy(source, destination, snapshots, plans, tuple(beside), tuple(surplus), restore, claim)
@@ -249,6 +252,15 @@ def _beside(
             missing += [] if same else [(name, size)]
         surplus += [(name, size) for name, size in there.items() if name not in here]
     return missing, surplus
+
+
+def _pending_files(source: LakeStore, destination: LakeStore, needed: Needed) -> list[tuple[str, int]]:
+    """Files of a ledger that has no table yet: only entries of bars name them, since a first write of years of sessions."""
+    root = Storage.table_name(SESSIONS.name)
+    here = {name: size for name, size, _ in source.storage.files.list(root)}
+    there = {name: size for name, size, _ in destination.storage.files.list(root)}
+    names = sorted(f"{root}/{path}" for path in needed.files.get(SESSIONS.name, frozenset()))
+    return [(name, here.get(name, 0)) for name in names if name not in here or there.get(name) != here[name]]
 
 
 def _fingerprint(tables: Tables) -> str:

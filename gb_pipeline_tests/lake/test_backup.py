@@ -93,6 +93,23 @@ def test_a_copy_is_the_lake_with_its_history(lake: LakeStore, elsewhere: Callabl
     assert copy(lake, there).files == 0
 
 
+def test_the_first_write_of_a_lake_may_be_years_of_sessions(
+    elsewhere: Callable[[str], LakeStore], tmp_path: Path
+) -> None:
+    """So many rows of the ledger wait as a file, which only the entry of the bars names: the ledger has no table yet."""
+    lake, there = LakeStore.at(tmp_path / "lake"), elsewhere("copy")
+    frame = minutes("2020-01-01", 1_500, step=86_400)
+    lake.write_bars("sim", "BTC-USD", Resolution.DAY, day("2020-01-01", 1_500), frame)
+    assert "sessions" not in {snapshot.dataset.name for snapshot in lake.tables.existing()}
+    report = copy(LakeStore(lake.storage), there)
+    assert report.fingerprint == Lake(lake).fingerprint().whole
+    assert Lake(LakeStore(there.storage)).coverage().equals(Lake(lake).coverage())
+    assert copy(LakeStore(lake.storage), there).files == 0
+    back = LakeStore.at(tmp_path / "back")
+    plan_copy(LakeStore(there.storage), LakeStore(back.storage), restore=True).run()
+    assert verify(LakeStore(back.storage)).ok and Lake(back).bars("BTC-USD", "1d").height == 1_500
+
+
 def test_only_what_is_new_is_copied(lake: LakeStore, elsewhere: Callable[[str], LakeStore]) -> None:
     there = elsewhere("copy")
     copy(lake, there)
