@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from gb_pipeline.market import schema
+from gb_pipeline.market import instrument_schema, schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage.dataset import Dataset, Datasets, Period
@@ -106,7 +106,7 @@ REMOVALS = Dataset(
 )
 INSTRUMENTS = Dataset(
     name="instruments",
-    columns=schema.INSTRUMENTS,
+    columns=instrument_schema.INSTRUMENTS,
     key=("source", "symbol", "valid_from"),
     partition_by=("source",),
     order=("symbol", "valid_from"),
@@ -116,7 +116,7 @@ INSTRUMENTS = Dataset(
 )
 ROLLS = Dataset(
     name="rolls",
-    columns=schema.ROLLS,
+    columns=instrument_schema.ROLLS,
     key=("source", "symbol", "session"),
     partition_by=("source",),
     order=("symbol", "session"),
@@ -125,7 +125,7 @@ ROLLS = Dataset(
 )
 IDENTIFIER_ANSWERS = Dataset(
     name="identifier_answers",
-    columns=schema.IDENTIFIER_ANSWERS,
+    columns=instrument_schema.IDENTIFIER_ANSWERS,
     key=("source", "question", "fetched_at"),
     partition_by=("source",),
     order=("question",),

@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from gb_pipeline.market import schema
+from gb_pipeline.market import instrument_schema, schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 
@@ -19,6 +19,9 @@ TABLES = {
     "corporate_actions": schema.CORPORATE_ACTIONS,
     "overrides": schema.OVERRIDES,
     "removals": schema.REMOVALS,
+    "instruments": instrument_schema.INSTRUMENTS,
+    "rolls": instrument_schema.ROLLS,
+    "identifier_answers": instrument_schema.IDENTIFIER_ANSWERS,
 }
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 
 from gb_pipeline.ingest.instruments import InstrumentsOutcome, ingest_instruments
 from gb_pipeline.lake import instruments
-from gb_pipeline.market.schema import INSTRUMENTS
+from gb_pipeline.market.instrument_schema import INSTRUMENTS
 from gb_pipeline.orchestration.asset_facts import describe_columns
 from gb_pipeline.orchestration.events.outcome import build_table, describe_deferral
 from gb_pipeline.orchestration.resources import LakeResource, list_required_resources, with_run_credentials
