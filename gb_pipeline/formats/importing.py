@@ -165,6 +165,8 @@ class _Import:
         reach("import_begun")
         actions = self._write_actions()
         series = self._copy(Stored(self.store, self.source, self.id, normaliser))
+        if self.archive.actions is not None:
+            self._record_actions(series, normaliser)
         # Years of sessions are many rows: whoever reads next finds them in the ledger's own table.
         ledger.take_over_all(self.store.tables, clock=self.store.clock)
         return self._report(series, actions, dry_run=False)
@@ -213,6 +215,34 @@ class _Import:
         span = (first, last + timedelta(days=1)) if isinstance(first, date) and isinstance(last, date) else _ALL_DAYS
         codes = sorted({series.symbol.code for series in self.archive.series})
         return self.store.write_actions(self.source, codes, span, rows, run_id=self.id)
+
+    def _record_actions(self, series: Sequence[ImportedSeries], normaliser: str) -> None:
+        """That the files tell every split and dividend of their own bars: where they have none, there was none."""
+        present, counts = self.store.clock(), dict(self._actions().group_by("symbol").len().iter_rows())
+        spans: dict[str, tuple[datetime, datetime]] = {}
+        for one in series:
+            if one.first is not None and one.last is not None:
+                first, last = spans.get(one.symbol, (one.first, one.last))
+                spans[one.symbol] = min(first, one.first), max(last, one.last)
+        told = [
+            FetchRecord(
+                source=self.source,
+                symbol=symbol,
+                resolution="",
+                # Sessions begin up to a day before their date, and end up to a day after it.
+                window_start=instant(first.date()) - timedelta(days=1),
+                window_end=instant(last.date()) + timedelta(days=2),
+                fetched_at=present,
+                outcome=FetchOutcome.OK,
+                received=counts.get(symbol, 0),
+                run_id=self.id,
+                kind="corporate_actions",
+                normaliser=normaliser,
+            )
+            for symbol, (first, last) in spans.items()
+        ]
+        if told:
+            self.store.record_fetches(told)
 
     def _actions(self) -> pl.DataFrame:
         if self.archive.actions is None:

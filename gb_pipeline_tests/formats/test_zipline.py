@@ -68,6 +68,14 @@ def test_splits_and_dividends_become_corporate_actions(lake, bundle):
     assert lake.corporate_actions(kind="delisting").select("symbol", "ex_date").rows() == [("DELL", date(2013, 10, 30))]
 
 
+def test_imported_prices_can_be_adjusted_at_once_also_those_of_who_never_split(lake, bundle):
+    import_bars(lake, "zipline", bundle, source="quandl", symbols=["AAPL", "AMD"])
+    traded = lake.bars("AAPL", "1d", "2014-06-06", "2014-06-10", adjustment="none")["close"]
+    divided = lake.bars("AAPL", "1d", "2014-06-06", "2014-06-10", adjustment="splits")["close"]
+    assert divided.to_list() == [round(traded[0] / 7, 8), traded[1]]
+    assert lake.bars("AMD", "1d", adjustment="splits+dividends").height == 2769
+
+
 def test_a_dry_run_says_what_would_be_stored_and_writes_nothing(lake, bundle):
     preview = import_bars(lake, "zipline", bundle, source="bundle", dry_run=True)
     assert lake.store.storage.exists is False or not any((lake.store.storage.root / "lake").glob("**/*.parquet"))
