@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, NoDataInRange, UnknownSeries
+from gb_pipeline.errors import ConfigError, NoDataInRange, ReadError, UnknownSeries
 from gb_pipeline.lake import instruments, roll_tables
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
@@ -246,7 +246,17 @@ class InstrumentReader(BarReader):
             return [source]
         told = own["source"].unique().sort().to_list()
         order = self._context.priority()
-        if own["asset_class"].is_in(_VENUES_OWN).any() and OWN not in told:
-            return [*dict.fromkeys([name for name in order if name in told] + told)]
-        stored = stored_series(self._store.tables, Selection.of(None, None, None, None, None))["source"].unique().sort()
-        return [*dict.fromkeys([*order, *stored])]
+        stored = stored_series(self._store.tables, Selection.of(None, None, None, None, None))
+        if not own["asset_class"].is_in(_VENUES_OWN).any():
+            return [*dict.fromkeys([*order, *stored["source"].unique().sort()])]
+        # What is traded on one venue is another thing on another one, whatever it is called.
+        of_venue = [name for name in told if name != OWN]
+        if not of_venue:
+            holding = stored.filter(pl.col("symbol").is_in(own["symbol"].implode()))
+            of_venue = holding["source"].unique().sort().to_list()
+            if len(of_venue) > 1:
+                raise ReadError(
+                    f"{' and '.join(of_venue)} have bars under a symbol of {instrument}, which is traded on one venue",
+                    fix="name the source",
+                )
+        return [*dict.fromkeys([name for name in order if name in of_venue] + of_venue)]

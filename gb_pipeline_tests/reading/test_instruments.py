@@ -171,6 +171,19 @@ def test_sources_that_disagree_are_both_named(lake):
         lake.symbol("BTC-USD", source="binance")
 
 
+def test_bars_of_one_venue_are_not_taken_for_those_of_another(lake, write):
+    for source in ("kraken", "coinbase"):
+        write(source, "BTC-USD", "2024-01-02", ["1" if source == "kraken" else "2"], resolution="1d")
+    pair = {"symbol": ["BTC-USD"], "asset_class": ["crypto"], "exchange": ["kraken"]}
+    lake.store.write_instruments(pl.DataFrame(pair), source="kraken")
+    pairs = lake.instrument_bars(lake.symbol("BTC-USD"), "1d", as_float=True)
+    assert pairs["close"].to_list() == [1]
+    own = lake.store.write_instruments(pl.DataFrame({**pair, "exchange": ["some venue"]})).instruments[0]
+    with pytest.raises(ReadError, match="coinbase and kraken have bars under a symbol of I-"):
+        lake.instrument_bars(own, "1d")
+    assert lake.instrument_bars(own, "1d", source="coinbase", as_float=True)["close"].to_list() == [2]
+
+
 def test_contracts_of_a_root_come_from_the_instruments(lake, write):
     chain = {
         "symbol": ["ESH14", "ESZ13"],
