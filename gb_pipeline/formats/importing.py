@@ -154,7 +154,8 @@ class _Import:
         self.id = f"import-{_digest(kind, archive)}"
 
     def preview(self) -> ImportReport:
-        """What would be stored."""
+        """What would be stored; refused where the import would be."""
+        self._refuse_other_bars()
         return self._report(self._copy(Preview(self.store)), None, dry_run=True)
 
     def run(self) -> ImportReport:

@@ -72,13 +72,15 @@ def split_into_parts(
             continue
         rows = pl.concat(waiting, how="diagonal")
         sessions = rules.calendar.session_of(rows["timestamp"], rules.resolution).fill_null(strategy="forward")
-        is_before = (sessions < sessions.max()).fill_null(True)
+        newest = sessions.drop_nulls().max()
+        is_before = sessions.is_null() if newest is None else (sessions < newest).fill_null(True)
         whole, rest = rows.filter(is_before), rows.filter(~is_before)
         waiting = [rest]
         if whole.height:
-            # Up to the first row of the session that is to come.
-            yield _part(series, rules, whole, start=cut, end=(following := _first(rest)))
-            cut = following
+            # Up to the first row of the session that is to come; rows of no session at all are a part by themselves.
+            part = _part(series, rules, whole, start=cut, end=_first(rest) if rest.height else None)
+            cut = part.window.end
+            yield part
     if waiting and (rows := pl.concat(waiting, how="diagonal")).height:
         yield _part(series, rules, rows, start=cut, end=None)
     if broken is not None:

@@ -99,8 +99,9 @@ def test_an_import_that_is_repeated_finds_everything_unchanged(lake, bundle):
 def test_a_source_that_has_other_bars_is_refused(lake, bundle):
     frame = pl.DataFrame({"date": [date(2024, 1, 2)], **dict.fromkeys(("open", "high", "low", "close", "volume"), 1)})
     lake.put(frame, source="bundle", resolution="1d", symbol="AAPL", calendar="XNYS")
-    with pytest.raises(LakeError, match="source bundle has bars already") as caught:
-        import_bars(lake, "zipline", bundle, source="bundle")
+    for dry_run in (True, False):
+        with pytest.raises(LakeError, match="source bundle has bars already") as caught:
+            import_bars(lake, "zipline", bundle, source="bundle", dry_run=dry_run)
     assert "another name" in caught.value.fix
     assert import_bars(lake, "zipline", bundle, source="other", symbols=["AAPL"]).total.stored == 2769
 
