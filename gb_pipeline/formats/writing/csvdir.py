@@ -1,9 +1,9 @@
 """CSV files that zipline's `csvdir` bundle reads: a file per symbol under `daily/` or `minute/`.
 
-Days are dates; minutes are labelled by their end, in UTC without a zone. Prices are as traded: `split` (new shares per old one) and
-`dividend` stand on their ex dates in the daily files, and zipline adjusts by them itself. It takes them from every file that has
-them, so that minute files have none. A daily file needs a row for every session between its first and its last, so sessions
-without a bar are rows of zeros, which zipline reads as none.
+Days are dates; minutes are labelled by their end, in UTC without a zone. Days have prices as traded: `split` (new shares per old
+one) and `dividend` stand on their ex dates, and zipline adjusts by them itself. Minutes cannot be ingested together with days, and
+have no row that an adjustment could name: they are adjusted for splits instead. A daily file needs a row for every session
+between its first and its last, so sessions without a bar are rows of zeros, which zipline reads as none.
 
 The text is exact. Zipline's bundle is not: it keeps thousandths of a price and whole volumes in 32 bits, so values that it
 changes are counted as changed.
@@ -28,6 +28,12 @@ from gb_pipeline.market.schema import PRICES
 
 _LARGEST = 2**32 - 1
 _THOUSANDTHS = 3
+_WORDS = {
+    AS_STORED: "as stored",
+    "none": "as traded",
+    "splits": "adjusted for splits",
+    "splits+dividends": "adjusted for both",
+}
 
 
 class CsvdirWriter(FormatWriter):
@@ -41,8 +47,10 @@ class CsvdirWriter(FormatWriter):
         self._filled: dict[str, int] = {}
 
     def adjustment_of(self, series: Exported) -> str:
-        """As traded, where it is known what became of the shares."""
-        return AS_STORED if series.actions is None else "none"
+        """Days as traded and minutes adjusted for splits, where it is known what became of the shares."""
+        if series.actions is None:
+            return AS_STORED
+        return "none" if series.resolution is Resolution.DAY else "splits"
 
     def place_of(self, series: Exported) -> str:
         """The file; zipline takes what follows a dot for a suffix."""
@@ -84,7 +92,7 @@ class CsvdirWriter(FormatWriter):
         if "." in series.symbol:
             found.append(f"zipline's name of {series.symbol} is {series.symbol.replace('.', '_')}")
         if series.resolution is Resolution.MINUTE:
-            found.append("zipline takes splits and dividends from daily files: export 1d into the folder as well")
+            found.append(f"zipline's minutes have no splits and dividends: prices are {_WORDS[series.adjustment]}")
         elif series.adjustment == AS_STORED:
             found.append("prices are as stored, without splits and dividends")
         return found
