@@ -26,7 +26,13 @@ from gb_pipeline import Lake, import_bars
 import_bars(Lake.open(sys.argv[1], create=True), "zipline", sys.argv[2], source="bundle")
 """
 # Before the import, within each of its commits, and between them.
-POINTS = [*IMPORT_POINTS, "entry_written:3", "committed:2", "before_ledger"]
+POINTS = [
+    "import_written",
+    *(
+        pytest.param(point, marks=pytest.mark.long)
+        for point in (*IMPORT_POINTS[:2], "entry_written:3", "committed:2", "before_ledger")
+    ),
+]
 
 
 @pytest.fixture(scope="module")
