@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, ExportRefused, NoDataInRange, UnknownSeries
+from gb_pipeline.errors import ConfigError, ExportRefused, NoDataInRange, ReadError, UnknownSeries
 from gb_pipeline.formats.export_report import ExportedSeries, ExportReport
 from gb_pipeline.formats.registry import get_format
 from gb_pipeline.formats.writing.base import AS_STORED, NUMBERS, Exported, FormatWriter
@@ -238,6 +238,10 @@ def _read(lake: Lake, writer: FormatWriter, series: Exported, as_of: datetime) -
             )  # fmt: skip
         except NoDataInRange:
             continue
+        except ReadError as error:
+            if adjustment in {None, "none"}:
+                raise
+            raise ReadError(error.what, fix=f"{error.fix}; or write prices as traded: --adjustment none") from None
         if writer.needs_raw:
             raw = bars["close"]
             if adjustment not in {None, "none"}:

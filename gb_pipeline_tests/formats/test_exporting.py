@@ -159,3 +159,13 @@ def test_prices_of_two_sides_of_a_split_are_not_mixed(lake: Lake, tmp_path: Path
     with pytest.raises(ReadError, match="never fetched"):
         put_shares(lake, symbol="MSFT")
         export_bars(lake, "nautilus", [("daily", "MSFT", Resolution.DAY)], tmp_path / "x", adjustment="splits")
+
+
+def test_prices_that_cannot_be_adjusted_can_be_written_as_traded(lake: Lake, tmp_path: Path) -> None:
+    put_shares(lake, volume=["8248870000", "1", "2", "3"])
+    tell(lake, split("2024-01-05", "4"))
+    with pytest.raises(ReadError, match="do not fit") as refused:
+        export_bars(lake, "qlib", [DAYS], tmp_path / "out")
+    assert "--adjustment none" in refused.value.fix
+    report = export_bars(lake, "qlib", [DAYS], tmp_path / "out", adjustment="none", lossy=True)
+    assert report.series[0].notes == ("factor is 1: prices are not adjusted",)
