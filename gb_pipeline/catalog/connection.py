@@ -31,7 +31,7 @@ def open_catalog(path: Path, root: Address | None = None) -> DuckDBPyConnection:
     import duckdb
 
     if not path.is_file():
-        raise LakeError(f"there is no catalog at {path}", fix="run `gb sql` or refresh the catalog asset")
+        raise LakeError(f"there is no catalog at {path}", fix="run `gb sql 'show tables'` or refresh the catalog asset")
     connection = connect(None, root or path.parent)
     try:
         connection.execute(f"attach {_quote(str(path))} as gb_catalog (read_only)")
@@ -51,8 +51,9 @@ def connect(path: Path | None, root: Address) -> DuckDBPyConnection:
 
     connection = duckdb.connect(":memory:" if path is None else path)
     # Extensions are never downloaded, and a table's name never means a variable of the calling program.
+    # Cursors of the connection take over what is global.
     for setting in ("TimeZone = 'UTC'", "autoinstall_known_extensions = false", "python_enable_replacements = false"):
-        connection.execute(f"set {setting}")
+        connection.execute(f"set global {setting}")
     connection.execute(f"set variable {PLACE} = {_quote(str(root))}")
     return connection
 

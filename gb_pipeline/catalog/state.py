@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gb_pipeline.lake.store import LakeStore
 
 # Raised whenever the catalog's tables change, so that a catalog of an older release counts as stale.
-FORMAT = 8
+FORMAT = 9
 # Delta's id of a table, which a table of the same name made anew does not share, and its version.
 State = dict[str, tuple[str, int]]
 META = pl.Schema(
@@ -66,7 +66,7 @@ class Previous:
 
 def read_previous(storage: Storage) -> Previous:
     """What the catalog in place says; nothing where there is none."""
-    file = _identify(storage)
+    file = catalog_file(storage)
     try:
         connection = open_newest(storage)
     except LakeError:
@@ -93,7 +93,7 @@ def known_sources(storage: Storage, given: Sequence[SourceFacts] | None) -> tupl
 
 def current_state(previous: Previous, storage: Storage) -> State | None:
     """What the catalog in place was made from; it is opened again only if somebody has replaced it meanwhile."""
-    if _identify(storage) == previous.file:
+    if catalog_file(storage) == previous.file:
         return previous.state
     try:
         connection = open_newest(storage)
@@ -157,7 +157,8 @@ def meta_rows(state: State, storage: Storage, *, whole: bool) -> pl.DataFrame:
     return pl.DataFrame(rows or [("", "", -1, *build_facts)], schema=META, orient="row")
 
 
-def _identify(storage: Storage) -> tuple[int, int] | None:
+def catalog_file(storage: Storage) -> tuple[int, int] | None:
+    """What tells the catalog's file on this machine from another one: inode and time of change; None where there is none."""
     with suppress(OSError):
         found = storage.catalog.stat()
         return found.st_ino, found.st_mtime_ns

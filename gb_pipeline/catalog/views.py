@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from gb_pipeline.catalog.best_bars import best_name, best_rows
 from gb_pipeline.catalog.connection import lake_place
+from gb_pipeline.catalog.macros import bar_macros
 from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
@@ -66,6 +67,7 @@ def build_statements(
     """
     created: dict[str, str] = {}
     by_name = _with_standard_siblings(snapshots)
+    bars: dict[str, list[Snapshot]] = {}
     for name, snapshot in by_name.items():
         if not snapshot.dataset.history:
             if name not in skip:
@@ -93,6 +95,8 @@ def build_statements(
                 created[best] = f"create view {best} as {best_rows(name, parts, priority)}"
                 rows_then = best_rows(f"{name}_as_of(ts)", parts, priority)
                 created[f"{best}_as_of"] = f"create macro {best}_as_of(ts) as table {rows_then}"
+                bars[name] = parts
+    created |= bar_macros(bars, priority)
     if "restatements" not in skip:
         tables = [name for name in by_name if (kind := parse_bar_table(name)) and kind[1] is Precision.STANDARD]
         created["restatements"] = f"create view restatements as {_restatements(tables)}"
@@ -130,7 +134,8 @@ def registered_rows(names: Mapping[tuple[str, bool], str]) -> Rows:
     def rows(snapshot: Snapshot, current: bool) -> str:
         if snapshot.version < 0:
             return _no_rows(snapshot.dataset)
-        return f"select {_quote_names(snapshot.dataset.schema.names)} from {names[snapshot.dataset.name, current]}"
+        columns = _columns(snapshot.dataset.schema.names, "these")
+        return f"select {columns} from {names[snapshot.dataset.name, current]} as these"
 
     return rows
 
@@ -143,14 +148,17 @@ def error_view(name: str, schema: pa.Schema, reason: str) -> str:
 
 
 def _unite(standard: str, wide: str) -> str:
-    """Both precisions in the wider types; a wide row takes the place of its standard sibling."""
-    columns = _casts()
-    same = " and ".join(f"wide.{key} = standard.{key}" for key in _KEYS)
-    names = ", ".join(bar_schema(Precision.WIDE).names)
+    """Both precisions in the wider types; a wide row takes the place of its standard sibling.
+
+    A left join instead of `not exists`: only through it do DuckDB's filters on keys reach both sides.
+    """
+    same = " and ".join(f"replaced.{key} = standard.{key}" for key in _KEYS)
     return f"""
-        select {names} from ({wide})
+        select {_columns(bar_schema(Precision.WIDE).names, "wide")} from ({wide}) as wide
         union all
-        select {columns} from ({standard}) as standard where not exists (select 1 from ({wide}) as wide where {same})
+        select {_casts("standard")} from ({standard}) as standard
+            left join (select {_columns(_KEYS, "wide")}, true as is_wide from ({wide}) as wide) as replaced on {same}
+        where replaced.is_wide is null
     """
 
 
@@ -158,10 +166,10 @@ def _unite_history(standard: str, wide: str) -> str:
     """Every version of both precisions in the wider types; a standard row ends when a wide one takes its place."""
     keys = ", ".join(_KEYS)
     return f"""
-        select {_casts()} from (
+        select {_casts("ended")} from (
             select * replace (least(superseded_at, taken_at) as superseded_at) from ({standard})
             left join (select {keys}, min(known_at) as taken_at from ({wide}) group by all) using ({keys})
-        )
+        ) as ended
         union all
         {wide}
     """
@@ -171,7 +179,7 @@ def _visible_rows(snapshot: Snapshot, rows: Rows, *, current: bool) -> str:
     """The columns that a reader sees, without those of the layout."""
     hidden = {"period", IS_CURRENT}
     names = [name for name in snapshot.dataset.schema.names if name not in hidden]
-    return f"select {_quote_names(names)} from ({rows(snapshot, current)})"
+    return f"select {_columns(names, 'shown')} from ({rows(snapshot, current)}) as shown"
 
 
 def _current(snapshot: Snapshot, wide: Snapshot | None, rows: Rows) -> str:
@@ -188,8 +196,8 @@ def _valid_at(snapshot: Snapshot, wide: Snapshot | None, rows: Rows, moment: str
         history = _visible_rows(table, rows, current=False)
         # At that moment nobody knew what would supersede these versions.
         return (
-            f"select * replace (cast(null as timestamp with time zone) as superseded_at) from ({history})"
-            f" where known_at <= {moment} and (superseded_at is null or superseded_at > {moment})"
+            f"select * replace (cast(null as timestamp with time zone) as superseded_at) from ({history}) as versions"
+            f" where versions.known_at <= {moment} and (versions.superseded_at is null or versions.superseded_at > {moment})"
         )
 
     return versions(snapshot) if wide is None or wide.files.is_empty() else _unite(versions(snapshot), versions(wide))
@@ -205,9 +213,9 @@ def _moment(moment: datetime) -> str:
     return f"timestamptz '{moment.astimezone(UTC).isoformat()}'"
 
 
-def _casts() -> str:
+def _casts(table: str) -> str:
     return ", ".join(
-        f"cast({field.name} as {_type(field.type)}) as {field.name}" for field in bar_schema(Precision.WIDE)
+        f"cast({table}.{field.name} as {_type(field.type)}) as {field.name}" for field in bar_schema(Precision.WIDE)
     )
 
 
@@ -245,11 +253,11 @@ def _select(storage: Storage, dataset: Dataset, paths: Sequence[str], *, lacking
     files = f"list_transform(string_split({_quote(chr(10).join(paths))}, chr(10)), lambda file: {place} || file)"
     hive = ", ".join(f"'{name}': {_type(dataset.schema.field(name).type)}" for name in dataset.partitions)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
-    names = _quote_names(dataset.schema.names)
+    names = _columns(dataset.schema.names, "these")
     if lacking:
         rows = f"select * from read_parquet({files}{options}, union_by_name = true)"
-        return f"select {names} from ({_no_rows(dataset)} union all by name {rows})"
-    return f"select {names} from read_parquet({files}{options})"
+        return f"select {names} from ({_no_rows(dataset)} union all by name {rows}) as these"
+    return f"select {names} from read_parquet({files}{options}) as these"
 
 
 def _no_rows(dataset: Dataset) -> str:
@@ -270,9 +278,9 @@ def _type(kind: pa.DataType) -> str:
     return _PLAIN[kind]
 
 
-def _quote_names(columns: Iterable[str]) -> str:
-    """Column names quoted for a query, as some may be words of SQL."""
-    return ", ".join(f'"{name}"' for name in columns)
+def _columns(names: Iterable[str], table: str) -> str:
+    """Columns quoted for a query, as some may be words of SQL, and with their table, as a macro's argument may be called so."""
+    return ", ".join(f'{table}."{name}"' for name in names)
 
 
 def _quote(value: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_moment
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from gb_pipeline.reading.sql_plan import SqlPlan
 
 _DEFAULT_LIMIT = 50
 
@@ -25,6 +28,9 @@ def sql(
     ],
     limit: Annotated[int, typer.Option(help="Rows to print in the table; --json prints all.", min=1)] = _DEFAULT_LIMIT,
     as_of: AsOf = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which files the query would open, and DuckDB's plan; run nothing.")
+    ] = False,
     config: Config = None,
     lake: LakeFolder = None,
     as_json: Json = False,
@@ -37,7 +43,12 @@ def sql(
     were known at that moment.
     """
     moment = parse_moment(as_of)
-    frame = open_lake(config, lake).sql(sys.stdin.read() if query == "-" else query, as_of=moment)
+    text = sys.stdin.read() if query == "-" else query
+    opened = open_lake(config, lake)
+    if explain:
+        _print_plan(opened.explain_sql(text, as_of=moment), as_json=as_json)
+        return ExitCode.OK
+    frame = opened.sql(text, as_of=moment)
     if as_json:
         print_json(frame.to_dicts())
         return ExitCode.OK
@@ -47,3 +58,24 @@ def sql(
         format_count(frame.height, "row") + (f", {hidden:,} of them not shown (--limit, --json)" if hidden > 0 else "")
     )
     return ExitCode.OK
+
+
+def _print_plan(plan: SqlPlan, *, as_json: bool) -> None:
+    if as_json:
+        print_json(plan.to_dict())
+        return
+    rows = [
+        (
+            scan["table"],
+            f"{scan['files']:,} of {scan['of_files']:,}",
+            f"{scan['bytes']:,} of {scan['of_bytes']:,}",
+            scan["rows"],
+            ", ".join(scan["columns"]),
+        )
+        for scan in plan.scans.iter_rows(named=True)
+    ]
+    if rows:
+        print_table(["table", "files", "bytes", "rows", "columns"], rows)
+    else:
+        note("no file of a table is opened: the catalog alone answers")
+    print(plan.steps)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -30,6 +31,10 @@ from gb_pipeline.reading.ledger_reader import LedgerReader
 from gb_pipeline.reading.opening import locate, refuse_no_lake
 from gb_pipeline.reading.pieces import MOST_ROWS, BarsPiece, make_pieces
 from gb_pipeline.reading.request import Context, refuse_options
+
+if TYPE_CHECKING:
+    from gb_pipeline.reading.sql import SqlReader
+    from gb_pipeline.reading.sql_plan import SqlPlan
 
 
 class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
@@ -220,7 +225,35 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
         Example:
             >>> lake.sql("select symbol, max(close) from bars_1m where symbol = 'BTC-USD' group by symbol")
         """
-        # PyArrow's datasets bring pandas along: 0.2 s that only SQL needs.
-        from gb_pipeline.reading import sql
+        return self._queries.query(query, as_of=moment(as_of, self._store.clock))
 
-        return sql.query(self._store, query, as_of=moment(as_of, self._store.clock), facts=self._facts)
+    def explain_sql(self, query: str, *, as_of: Moment | None = None) -> SqlPlan:
+        """Which files a query would open, and how DuckDB would run it; no file of bars is opened.
+
+        Args:
+            query: as for `sql`.
+            as_of: as for `sql`.
+
+        Returns:
+            The plan: `scans` has a row for each time that the query reads a table, with files and bytes; `steps` is DuckDB's text.
+
+        Raises:
+            ReadError: as `sql`.
+
+        Example:
+            >>> lake.explain_sql("select max(close) from bars_1m where symbol = 'BTC-USD'").scans["files"].item()
+            12
+        """
+        return self._queries.explain(query, as_of=moment(as_of, self._store.clock))
+
+    @cached_property
+    def _queries(self) -> SqlReader:
+        # PyArrow's datasets bring pandas along: 0.2 s that only SQL needs.
+        from gb_pipeline.reading.sql import SqlReader
+
+        return SqlReader(self._store, self._facts)
+
+    def close(self) -> None:
+        """Let go of what is held between calls: DuckDB, from the first query in SQL on. The lake stays usable."""
+        if "_queries" in self.__dict__:
+            self._queries.close()

@@ -1,95 +1,125 @@
 """SQL on the catalog and, through its views, on the bars.
 
-This module runs one query, always on the lake as it is now. `sql_guard` says what a query may be and touch, `catalog.views` what
-the views are.
+This module runs queries, always on the lake as it is now. `sql_guard` says what a query may be and touch, `sql_engine` holds
+DuckDB, `sql_tables` puts in the tables, and `catalog.views` says what the views are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
-from gb_pipeline.catalog.incidents import remembered_incidents
-from gb_pipeline.catalog.projection import in_memory_catalog, open_current_catalog
-from gb_pipeline.catalog.sources import read_sources
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import GbError, LakeError, ReadError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_durations import with_durations
-from gb_pipeline.reading.sql_guard import MEMORY, lock, require_query
-from gb_pipeline.reading.sql_tables import SqlTables
+from gb_pipeline.reading.sql_engine import SourcePriority, SqlEngine
+from gb_pipeline.reading.sql_guard import MEMORY, require_query
+from gb_pipeline.reading.sql_plan import SqlPlan, make_plan
+from gb_pipeline.reading.sql_tables import Pruners, SqlTables, needs_catalog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _BATCH_ROWS = 100_000
+T = TypeVar("T")
 
 
-def query(
-    store: LakeStore,
-    text: str,
-    *,
-    as_of: datetime | None = None,
-    facts: Sequence[SourceFacts] | None = None,
-    memory: int = MEMORY,
-) -> pl.DataFrame:
-    """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
+class SqlReader:
+    """SQL on one lake, always as it is now, through a held connection. Safe to share between threads."""
 
-    A catalog that is missing or older than the lake is refreshed first, or built in memory where it cannot be written. The
-    query reads the catalog and the lake's tables, whose files are verified as they are read, and nothing else of the machine.
+    def __init__(self, store: LakeStore, facts: Sequence[SourceFacts] | None = None, *, memory: int = MEMORY) -> None:
+        """Nothing is opened before the first query.
 
-    Args:
-        store: the lake.
-        text: the query.
-        as_of: what was known at this moment, by the tables of the lake and by the catalog's of series and sessions.
-        facts: what gb.yaml says of the sources; by default what the catalog remembers.
-        memory: most bytes that it may use, and that its rows may take; larger sorts go to files of the lake's state.
+        Args:
+            store: the lake.
+            facts: what gb.yaml says of the sources; by default what the catalog remembers.
+            memory: most bytes that queries may use at a time, and that the rows of one may take; larger sorts go to files of the
+                lake's state.
+        """
+        self._store, self._facts, self._memory = store, facts, memory
+        self._engine = SqlEngine(store, facts, memory)
+        self._pruners = Pruners()
+        self._priority = SourcePriority(store.storage, facts)
 
-    Returns:
-        The rows; timestamps with a zone are in UTC.
+    def close(self) -> None:
+        """Let go of DuckDB; the next query opens it again."""
+        self._engine.close()
 
-    Raises:
-        LakeError: a file that the query needs is damaged, or what a table holds is not known.
-        ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory; what
-            DuckDB says is in the message.
-    """
-    import duckdb
+    def query(self, text: str, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
 
-    connection = _open_fresh_catalog(store, facts)
-    tables = None
-    try:
-        require_query(connection, text)
-        tables = SqlTables(store.tables, text, remembered_incidents(connection))
-        tables.register(connection, as_of, [source.name for source in read_sources(connection)])
-        lock(connection, [], spill=store.storage.state / "sql", memory=memory)
-        return _in_utc(pl.DataFrame(pl.from_arrow(with_durations(_read_bounded(connection, text, memory)))))
-    except duckdb.OutOfMemoryException:
-        raise _too_large(memory) from None
-    except duckdb.Error as error:
-        damage = [] if tables is None else tables.damage_behind(error)
-        if damage:
-            raise damage[0] from None
-        raise _explain(connection, error) from None
-    except pl.exceptions.PolarsError as error:
-        raise ReadError(
-            f"the result is not a table: {_first_paragraph(error)}",
-            fix="give every column its own name and a plain type",
-        ) from None
-    finally:
-        connection.close()
+        The query reads the catalog and the lake's tables, whose files are verified as they are read, and nothing else of the
+        machine. A catalog whose tables it names is refreshed first where it is missing or older than the lake.
 
+        Args:
+            text: the query.
+            as_of: what was known at this moment, by the tables of the lake and by the catalog's of series and sessions.
 
-def _open_fresh_catalog(store: LakeStore, facts: Sequence[SourceFacts] | None) -> DuckDBPyConnection:
-    try:
-        return open_current_catalog(store, facts)
-    except (OSError, LakeError):
-        # The folder cannot be written, or another program holds the catalog open for writing.
-        return in_memory_catalog(store, facts)
+        Returns:
+            The rows; timestamps with a zone are in UTC.
+
+        Raises:
+            LakeError: a file that the query needs is damaged, or what a table holds is not known.
+            ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory;
+                what DuckDB says is in the message.
+        """
+        return self._on_tables(text, as_of, lambda connection, _: self._rows(connection, text))
+
+    def explain(self, text: str, *, as_of: datetime | None = None) -> SqlPlan:
+        """Which files a query would open, and how DuckDB would run it; no file of bars is opened.
+
+        Raises:
+            LakeError, ReadError: as `query`.
+        """
+        return self._on_tables(text, as_of, lambda connection, tables: make_plan(connection, text, tables), asked=True)
+
+    def _rows(self, connection: DuckDBPyConnection, text: str) -> pl.DataFrame:
+        return _in_utc(pl.DataFrame(pl.from_arrow(with_durations(_read_bounded(connection, text, self._memory)))))
+
+    def _on_tables(
+        self,
+        text: str,
+        as_of: datetime | None,
+        run: Callable[[DuckDBPyConnection, SqlTables], T],
+        *,
+        asked: bool = False,
+    ) -> T:
+        """Run something on a connection that has the tables of a query."""
+        import duckdb
+
+        with_catalog = needs_catalog(text)
+        while True:
+            with self._engine.cursor(with_catalog=with_catalog) as connection:
+                tables = None
+                try:
+                    require_query(connection, text)
+                    tables = SqlTables(self._store, text, self._pruners, only_asked=asked)
+                    tables.register(connection, as_of, self._priority.names() if "bars" in text.lower() else ())
+                    connection.execute("begin transaction read only")
+                    return run(connection, tables)
+                except duckdb.OutOfMemoryException:
+                    raise _too_large(self._memory) from None
+                except duckdb.CatalogException as error:
+                    if with_catalog:
+                        raise _explain(connection, error) from None
+                    # The catalog may have what is not among the tables that the query names.
+                    with_catalog = True
+                except duckdb.Error as error:
+                    damage = [] if tables is None else tables.damage_behind(error)
+                    if damage:
+                        raise damage[0] from None
+                    raise _explain(connection, error) from None
+                except pl.exceptions.PolarsError as error:
+                    raise ReadError(
+                        f"the result is not a table: {_first_paragraph(error)}",
+                        fix="give every column its own name and a plain type",
+                    ) from None
 
 
 def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int) -> pa.Table:

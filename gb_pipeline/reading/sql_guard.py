@@ -143,8 +143,8 @@ def lock(
 ) -> None:
     """Take everything from a connection but the reading of some folders; it cannot be given back.
 
-    What is attached or registered already stays readable. From here on no extension is loaded, nothing is downloaded, no other
-    file is opened, no setting changes, and a transaction that only reads has begun.
+    What is attached or registered already stays readable, and Python may register more. From here on no extension is loaded,
+    nothing is downloaded, no other file is opened, and no setting changes; so it is for every cursor of the connection.
 
     Args:
         connection: with everything in place that a query needs.
@@ -174,7 +174,6 @@ def lock(
         connection.execute(f"set max_temp_directory_size = '{SPILL} bytes'")
     for name, value in settings.items():
         connection.execute(f"set {name} = {value}")
-    connection.execute("begin transaction read only")
 
 
 def _make_private(folder: Path | None) -> Path | None:

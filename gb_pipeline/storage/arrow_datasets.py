@@ -1,15 +1,20 @@
 """This module hands out tables as Arrow datasets whose every read is verified, for DuckDB, which scans them.
 
-A dataset covers chosen files with their partition values. It opens a file only after its footer is known to be the one that was
-written, and verifies the pages that it decodes. Rows for ourselves are read in `reading`.
+A scan covers the files that `file_pruning` chooses for its filter, with their partition values. It opens a file only after its
+footer is known to be the one that was written, and verifies the pages that it decodes. Rows for ourselves are read in `reading`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
@@ -18,6 +23,7 @@ from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.decoding import damaged_file
+from gb_pipeline.storage.file_pruning import FilePruner
 
 
 class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
@@ -34,6 +40,11 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
         self._rows = {row["path"]: row for row in files.iter_rows(named=True)}
         self.damage: list[LakeError] = []
         self._opened: dict[str, None] = {}
+
+    @property
+    def opened(self) -> list[str]:
+        """The files that were opened, each once."""
+        return list(self._opened)
 
     def look_for_damage(self) -> list[LakeError]:
         """What is damaged, after an error of an engine that does not name the file of a page that it could not read."""
@@ -95,14 +106,6 @@ class VerifiedFiles(fs.FileSystemHandler):  # type: ignore[misc]
     delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse
 
 
-class VerifiedDataset(ds.FileSystemDataset):  # type: ignore[misc]
-    """A dataset whose scans let go of the interpreter while they wait, as the files are opened by Python."""
-
-    def scanner(self, *arguments: Any, **options: Any) -> PatientScanner:
-        """A scan, as DuckDB asks for it: `columns` and `filter`."""
-        return PatientScanner(super().scanner(*arguments, **options))
-
-
 class PatientScanner:
     """A scan of some columns and rows of a dataset.
 
@@ -124,27 +127,77 @@ class PatientScanner:
         return pa.RecordBatchReader.from_batches(self._scanner.projected_schema, self._scanner.to_batches())
 
 
-def verified_dataset(storage: Storage, dataset: Dataset, files: pl.DataFrame) -> tuple[ds.Dataset, VerifiedFiles]:
-    """Rows of some files of a table, with all columns of its schema, and what watches over them.
+@dataclass(frozen=True, slots=True)
+class TableScan:
+    """What an engine asked of a table: the columns, and the files that may hold what it asked for.
 
-    Args:
+    Attributes:
+        columns: that it reads.
         files: rows of `Snapshot.files`.
+        watch: what watches over their bytes.
     """
-    handler = VerifiedFiles(storage, dataset, files)
-    system = fs.PyFileSystem(handler)
+
+    columns: tuple[str, ...]
+    files: pl.DataFrame
+    watch: VerifiedFiles
+
+
+class VerifiedDataset(ds.FileSystemDataset):  # type: ignore[misc]
+    """Rows of some files of a table, of which a scan opens those that may hold what its filter is after.
+
+    A dataset of Arrow has an object for every file, whoever asks for which rows. This one has none before it is scanned. Its scans
+    let go of the interpreter while they wait, as the files are opened by Python.
+
+    Attributes:
+        scans: what was asked so far, in order.
+    """
+
+    def __init__(self, storage: Storage, pruner: FilePruner, *, only_asked: bool = False) -> None:
+        """Nothing is opened.
+
+        Args:
+            storage: where the files are.
+            pruner: the files, and what chooses among them.
+            only_asked: return no row, but note what is asked.
+        """
+        schema = pruner.dataset.schema.remove_metadata()
+        super().__init__([], schema, ds.ParquetFileFormat(), fs.LocalFileSystem())
+        self._storage, self._pruner, self._only_asked = storage, pruner, only_asked
+        self.scans: list[TableScan] = []
+
+    @property
+    def pruner(self) -> FilePruner:
+        """The files, and what chooses among them."""
+        return self._pruner
+
+    def scanner(
+        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
+    ) -> PatientScanner:
+        """A scan of some columns and rows, as DuckDB asks for it."""
+        names = self.schema.names if columns is None else list(columns)
+        chosen = self._pruner.select(filter)
+        watch = VerifiedFiles(self._storage, self._pruner.dataset, chosen)
+        self.scans.append(TableScan(tuple(names), chosen, watch))
+        dataset = _arrow_dataset(self._pruner.dataset, chosen.clear() if self._only_asked else chosen, watch)
+        return PatientScanner(dataset.scanner(columns=names, filter=filter, **options))
+
+
+def _arrow_dataset(declared: Dataset, files: pl.DataFrame, watch: VerifiedFiles) -> ds.Dataset:
+    """All columns of a table, and the rows of some files, each with its partition values."""
+    system = fs.PyFileSystem(watch)
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     parquet_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    schema = dataset.schema.remove_metadata()
-    names = list(dataset.partitions)
+    schema = declared.schema.remove_metadata()
+    # The values of a partition are written as an expression once, however many files have them.
+    written: dict[tuple[Any, ...], ds.Expression] = {}
     fragments = []
-    for row in files.iter_rows(named=True):
-        partition_values = None
-        for name in names:
-            is_value = ds.field(name) == pa.scalar(row[name], type=schema.field(name).type)
-            partition_values = is_value if partition_values is None else partition_values & is_value
-        fragments.append(
-            parquet_format.make_fragment(
-                row["path"], system, partition_expression=partition_values, file_size=row["size"]
+    for path, size, *values in files.select("path", "size", *declared.partitions).iter_rows():
+        key = tuple(values)
+        if key not in written:
+            equalities = (
+                ds.field(name) == pa.scalar(value, type=schema.field(name).type)
+                for name, value in zip(declared.partitions, values, strict=True)
             )
-        )
-    return VerifiedDataset(fragments, schema, parquet_format, system), handler
+            written[key] = reduce(and_, equalities, pc.scalar(True))
+        fragments.append(parquet_format.make_fragment(path, system, partition_expression=written[key], file_size=size))
+    return ds.FileSystemDataset(fragments, schema, parquet_format, system)

@@ -119,6 +119,7 @@ def test_the_order_of_gb_yaml_counts_and_a_priority_before_it(tmp_path, write, l
     def answers(*sources: str) -> list[str]:
         config.write_text("lake: data\nsources:\n" + "".join(f"  {line}\n" for line in sources), encoding="utf-8")
         opened = Lake.open(config)
+        opened.sql("from sources")
         in_sql = opened.sql("select source from best_bars_1d")["source"].to_list()
         # Whoever opens the folder alone is told by the catalog.
         alone = Lake.open(tmp_path / "data").bars("BTC-USD", "1d")["source"].to_list()

@@ -16,6 +16,7 @@ def test_sql_sees_every_commit_at_once(lake, write):
     for day in (2, 3):
         write("sim", "BTC-USD", f"2024-01-0{day}", ["1.5", "2.5"])
         assert lake.sql("select count(*) as bars from bars_1m where symbol = 'BTC-USD'").item() == 2 * (day - 1)
+        assert lake.sql("select record_count from symbol_data").item() == 2 * (day - 1)
         assert not catalog_is_stale(lake.store)
 
 

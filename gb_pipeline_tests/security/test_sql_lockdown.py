@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import Lake, ReadError
-from gb_pipeline.reading import sql, sql_guard
+from gb_pipeline.reading import sql_guard
+from gb_pipeline.reading.sql import SqlReader
 from gb_pipeline_tests.bars import day, minutes
 
 SECRET = "the-words-of-somebody-else"
@@ -53,7 +54,7 @@ class Yard:
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     made = Yard(tmp_path_factory.mktemp("yard"))
-    made.lake.sql("select 1")  # the catalog is there from now on
+    made.lake.sql("from files")  # the catalog is there from now on
     return made
 
 
@@ -203,16 +204,16 @@ LARGE = "select sum(r) from (select r from range(6000000) as t(r) order by hash(
 
 def test_more_memory_than_a_question_may_use_is_an_error_of_ours(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ReadError, match=r"more than 0\.0625 GB of memory") as caught:
-        sql.query(yard.lake.store, "select * from range(1000000000)", memory=2**26)
+        SqlReader(yard.lake.store, memory=2**26).query("select * from range(1000000000)")
     assert "aggregate" in caught.value.fix
     monkeypatch.setattr(sql_guard, "SPILL", 2**22)
     with pytest.raises(ReadError, match=r"more than 0\.0625 GB of memory"):
-        sql.query(yard.lake.store, LARGE, memory=2**26)
+        SqlReader(yard.lake.store, memory=2**26).query(LARGE)
 
 
 def test_what_outgrows_its_memory_goes_to_the_lakes_state_which_nobody_else_reads(yard: Yard) -> None:
     place = yard.lake.store.storage.state / "sql"
-    assert sql.query(yard.lake.store, LARGE, memory=2**26).item() > 0
+    assert SqlReader(yard.lake.store, memory=2**26).query(LARGE).item() > 0
     assert place.stat().st_mode & 0o777 == 0o700
     assert list(place.iterdir()) == []
     with duckdb.connect() as connection:

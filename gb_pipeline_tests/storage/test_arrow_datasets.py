@@ -13,7 +13,8 @@ import pytest
 
 from gb_pipeline import LakeStore, Resolution
 from gb_pipeline.storage import parquet
-from gb_pipeline.storage.arrow_datasets import PatientScanner, verified_dataset
+from gb_pipeline.storage.arrow_datasets import PatientScanner, VerifiedDataset
+from gb_pipeline.storage.file_pruning import FilePruner
 from gb_pipeline_tests.bars import at, day, minutes
 
 
@@ -23,7 +24,7 @@ def test_a_scan_of_duckdb_starts_without_the_interpreter(tmp_path: Path) -> None
         date = str((at("2024-01-20T00:00") + timedelta(days=31 * number)).date())
         store.write_bars("sim", "BTC-USD", Resolution.MINUTE, day(date), minutes(date, 30))
     snapshot = store.tables.newest("bars_1m")
-    dataset, watch = verified_dataset(store.storage, snapshot.dataset, snapshot.files)
+    dataset = VerifiedDataset(store.storage, FilePruner(snapshot.dataset, snapshot.files))
     # pyarrow's own scanner starts with the interpreter held, and files are opened by Python: rarely, neither goes on.
     scanner = dataset.scanner(columns=["timestamp", "close"])
     assert isinstance(scanner, PatientScanner)
@@ -32,7 +33,7 @@ def test_a_scan_of_duckdb_starts_without_the_interpreter(tmp_path: Path) -> None
     connection.register("bars", dataset)
     counts = connection.sql("select count(*), count(distinct period) from bars where close > 0").fetchall()
     assert counts == [(180, 6)]
-    assert watch.damage == []
+    assert [scan.watch.damage for scan in dataset.scans] == [[], []]
 
 
 # A small file is verified as a whole before it is decoded, and of a large one each page as it is.
@@ -46,9 +47,9 @@ def test_no_bit_flips_unseen_by_a_scan(tmp_path: Path, monkeypatch: pytest.Monke
     whole, chance, seen = path.read_bytes(), Random(1), 0
 
     def scan() -> tuple[pa.Table | None, bool]:
-        dataset, watch = verified_dataset(store.storage, snapshot.dataset, snapshot.files)
+        dataset = VerifiedDataset(store.storage, FilePruner(snapshot.dataset, snapshot.files))
         with suppress(pa.ArrowException, OSError):
-            return dataset.scanner().to_reader().read_all(), bool(watch.damage)
+            return dataset.scanner().to_reader().read_all(), bool(dataset.scans[0].watch.damage)
         return None, True
 
     truth, damaged = scan()
