@@ -30,7 +30,6 @@ class ReadOptions:
         asset_class: the kind of the instruments.
         calendar: of their sessions.
         timezone: of stamps that have no zone.
-        extended_hours: whether bars outside of the regular session are expected.
         stamp: `open` or `close`, which end of a bar its time is.
         resolution: read only series of this length, and take bars for such where the files do not say how long they are.
         window: bars that begin in it are wanted; a reader may skip others, and need not.
@@ -38,7 +37,6 @@ class ReadOptions:
 
     asset_class: AssetClass | None = None
     calendar: str | None = None
-    extended_hours: bool | None = None
     timezone: str | None = None
     stamp: str | None = None
     resolution: Resolution | None = None

@@ -106,7 +106,6 @@ def import_bars(
     options = ReadOptions(
         asset_class=None if asset_class is None else _asset_class(asset_class),
         calendar=None if calendar is None else get_calendar(calendar).name,
-        extended_hours=extended_hours,
         timezone=timezone,
         stamp=_stamp(stamp),
         resolution=None if resolution is None else Resolution.parse(resolution),
