@@ -115,5 +115,21 @@ def test_real_files_of_lean_come_out_with_the_same_rows(
             assert text.splitlines() == original[member].splitlines()
 
 
+def test_bids_of_real_quotes_come_out_as_they_were(
+    lake: Lake, tmp_path: Path, market_data: Callable[[str], Path]
+) -> None:
+    market = tmp_path / "in" / "forex" / "oanda"
+    shutil.copytree(market_data("forex-daily-hourly/lean-forex-oanda-daily"), market / "daily")
+    import_bars(lake, "lean", market, source="oanda", symbols=["EUR-USD"], calendar="24/7")
+    series = [("oanda", "EUR-USD", Resolution.DAY)]
+    export_bars(lake, "lean", series, tmp_path / "out", asset_classes={"oanda": AssetClass.FOREX})
+    (written,) = members(tmp_path / "out/forex/oanda/daily/eurusd.zip").values()
+    (original,) = members(market / "daily" / "eurusd.zip").values()
+    bids = {line[:14]: line.split(",")[:6] for line in original.splitlines()}
+    rows = [line.split(",") for line in written.splitlines()]
+    assert len(rows) == lake.bars("EUR-USD", "1d").height > 1000
+    assert all(row[:6] == bids[row[0]] and row[6:] == ["", "", "", "", "0"] for row in rows)
+
+
 def test_every_format_that_is_written_is_in_a_test_of_it() -> None:
     assert set(writable()) == {*CASES, "csvdir", "qlib", "nautilus"}
