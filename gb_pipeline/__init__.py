@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.cache import CacheOptions, RedisOptions
     from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.errors import (
         CompactionRefused,
@@ -83,6 +84,7 @@ __all__ = [
     "BarRules",
     "BarsPiece",
     "Bundles",
+    "CacheOptions",
     "Calendar",
     "CompactionRefused",
     "ConfigError",
@@ -121,6 +123,7 @@ __all__ = [
     "QuotaExhausted",
     "RateLimited",
     "ReadError",
+    "RedisOptions",
     "Resolution",
     "SeriesGroup",
     "SessionReport",
@@ -157,6 +160,7 @@ _HOMES = {
     "BarRules": "quality.rules",
     "BarsPiece": "reading.pieces",
     "Bundles": "portal.bundles",
+    "CacheOptions": "config.cache",
     "Calendar": "market.calendar",
     "DamagedFile": "storage.parquet",
     "DamagedLog": "storage.log",
@@ -176,6 +180,7 @@ _HOMES = {
     "ListedInstrument": "reading.listed_instrument",
     "Precision": "market.schema",
     "PriceAdjustment": "reading.price_adjustment",
+    "RedisOptions": "config.cache",
     "Resolution": "market.resolution",
     "SeriesGroup": "orchestration.series_group",
     "SessionReport": "lake.report",

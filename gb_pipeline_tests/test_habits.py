@@ -51,6 +51,7 @@ ASK_FOR_THE_TIME = {
 }
 STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time") for unit in ("", "_ns")}
 MEASURE = {
+    "caching/redis_store.py": "how long a Redis that did not answer is left alone",
     "catalog/projection.py": "how long a refresh took",
     "cli/bucket_checks.py": "latency of an object store",
     "dagster_runtime/celery_launcher.py": "how long a run may take to end once it is cancelled",

@@ -76,7 +76,7 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
     """
     from gb_pipeline.lake.store import LakeStore
     from gb_pipeline.reading.lake import Lake
-    from gb_pipeline.reading.opening import about_lake, refuse_no_lake
+    from gb_pipeline.reading.opening import about_lake, cache_options, refuse_no_lake
 
     root = lake_address_of(config, folder)
     state, facts, incidents = about_lake(root, config)
@@ -85,7 +85,7 @@ def open_lake(config: Path | None, folder: Path | None) -> Lake:
         raise ConfigError(f"there is no lake at {root} yet", fix="fetch something first: gb fetch SOURCE SYMBOL")
     refuse_no_lake(store.storage)
     store.storage.refuse_other_format()
-    return Lake(store, facts=facts)
+    return Lake(store, facts=facts, cache=cache_options(root, config))
 
 
 def open_lake_if_any(config: Path | None, folder: Path | None) -> Lake | None:

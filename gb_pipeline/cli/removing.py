@@ -96,6 +96,9 @@ def delete(
     if not found.is_empty() or purge:
         confirm(f"{source}:{symbol}", "purge" if purge else "delete", yes=yes)
     gone = opened_lake.store.delete(*chosen, reason=str(reason), purge=purge)
+    if purge:
+        # Other processes forget what they keep at their next read.
+        opened_lake.cache.clear()
     refresh_catalog(opened_lake, config)
     counted = f"{format_count(int(gone['bars'].sum()), 'bar')} of {source}:{symbol}"
     if purge:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from gb_pipeline.config import places
 from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.bucket import Address
+from gb_pipeline.config.cache import CacheOptions, with_variables
+from gb_pipeline.config.cache_settings import CacheSettings
 from gb_pipeline.config.datasets import Dataset, read_datasets
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.healing import HealingSettings
@@ -76,6 +78,7 @@ class Settings(BaseModel):
     healing: HealingSettings = Field(
         default=HealingSettings(), description="how what failed or has gaps is asked for again by itself"
     )
+    cache: CacheSettings = Field(default=CacheSettings(), description="which answers of the lake are kept, and where")
     history_days: int | None = Field(
         default=DEFAULT_HISTORY_DAYS,
         ge=7,
@@ -111,12 +114,15 @@ class Settings(BaseModel):
         variables = Environment(file)
         # How an object store is reached is part of the lake's address.
         filled = {
-            key: variables.fill(value) for key, value in document.items() if key not in {"sources", "s3", "alerts"}
+            key: variables.fill(value)
+            for key, value in document.items()
+            if key not in {"sources", "s3", "alerts", "cache"}
         }
         filled |= {
             "sources": variables.fill_sources(document.get("sources") or {}),
             # What is secret in them is looked up when it is used.
             "alerts": document.get("alerts") or {},
+            "cache": document.get("cache") or {},
             "path": file,
             "lake": places.lake_of(document, file, variables),
             "state": places.state_of(document, file, variables),
@@ -194,6 +200,15 @@ class Settings(BaseModel):
             return None
         place = places.other_address(self.backup, self.path)
         return self.path.parent / place if isinstance(place, Path) else place
+
+    def cache_options(self) -> CacheOptions:
+        """Where answers of the lake are kept, as gb.yaml and GB_CACHE* variables say.
+
+        Raises:
+            ConfigError: a variable that cannot be used, or that is not set.
+        """
+        get = Environment(self.path).get
+        return with_variables(self.cache.options(self.path.parent, get), get)
 
     def source(self, name: str) -> SourceSettings:
         """One source by name.

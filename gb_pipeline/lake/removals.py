@@ -125,6 +125,11 @@ def happened(snapshot: Snapshot, since: datetime | None = None, until: datetime 
     return moments.height > 0
 
 
+def count(snapshot: Snapshot) -> int:
+    """How often anything of a table of bars was removed, or its removal taken back; it never shrinks."""
+    return sum(name.startswith(f"{_KIND} ") for name in snapshot.transactions)
+
+
 def covering(removals: pl.DataFrame, resolution: Resolution, session: date) -> pl.DataFrame:
     """Of some removals, those that concern a session, oldest first."""
     return removals.filter(

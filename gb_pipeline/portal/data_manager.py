@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import ValidationError
 
+from gb_pipeline.caching.cache import Cache
 from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.config.source_facts import facts_of
@@ -25,9 +26,7 @@ from gb_pipeline.market.moments import INSTANT, MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.window import Window
-from gb_pipeline.portal.frame_cache import FrameCache
-from gb_pipeline.portal.loading import answering_tables
-from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_symbols, required_moment
+from gb_pipeline.reading.arguments import Moment, Symbols, named_symbols, required_moment
 from gb_pipeline.reading.lake import Lake
 
 
@@ -64,20 +63,21 @@ class DataManager:
         44640
     """
 
-    def __init__(self, settings: Settings, *, cache_megabytes: float = 256) -> None:
+    def __init__(self, settings: Settings, *, cache_megabytes: float | None = None) -> None:
         """Use `DataManager.open`."""
         self._sources = dict(settings.sources)
         self._store = LakeStore.of_project(settings)
-        self._cache = FrameCache(cache_megabytes)
-        self.lake = Lake(self._store, facts=facts_of(self._sources))
+        options = settings.cache_options()
+        self._options = options if cache_megabytes is None else replace(options, memory_mb=cache_megabytes)
+        self.lake = self._read_side()
 
     @classmethod
-    def open(cls, config: Path | str | None = None, *, cache_megabytes: float = 256) -> DataManager:
+    def open(cls, config: Path | str | None = None, *, cache_megabytes: float | None = None) -> DataManager:
         """Open a project.
 
         Args:
             config: its gb.yaml or folder; as `gb` finds it by default.
-            cache_megabytes: how much memory answers may take; 0 for none.
+            cache_megabytes: how much memory answers may take, 0 for none; as `cache` in gb.yaml says by default.
 
         Raises:
             ConfigError: there is no project, or a setting cannot be used.
@@ -85,9 +85,12 @@ class DataManager:
         return cls(Settings.load(config), cache_megabytes=cache_megabytes)
 
     @property
-    def cache(self) -> FrameCache:
-        """Answers in memory."""
-        return self._cache
+    def cache(self) -> Cache:
+        """Answers that are kept."""
+        return self.lake.cache
+
+    def _read_side(self) -> Lake:
+        return Lake(self._store, facts=facts_of(self._sources), cache=self._options)
 
     def add_provider(
         self,
@@ -124,8 +127,7 @@ class DataManager:
                 f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
             )
             raise ConfigError(f"source {name}: {problems}", fix="the README lists every setting of a source") from None
-        self.lake = Lake(self._store, facts=facts_of(self._sources))
-        self._cache.clear()
+        self.lake = self._read_side()
 
     def load_data(
         self,
@@ -155,14 +157,7 @@ class DataManager:
             NoDataInRange: nothing was traded in the range.
         """
         names, kind, window = self._covered(symbols, start, end, resolution, as_of, source)
-        known = None if as_of is None else moment(as_of, self._store.clock)
-        key: Hashable = (tuple(names), kind, window.start, window.end, source, known, repr(sorted(options.items())))
-        return self._cache.get(
-            self._store.tables,
-            answering_tables(kind),
-            key,
-            lambda: self.lake.bars(names, kind, window.start, window.end, source=source, as_of=known, **options),
-        )
+        return self.lake.bars(names, kind, window.start, window.end, source=source, as_of=as_of, **options)
 
     def load_arrow(
         self, symbols: Symbols, start: Moment, end: Moment, resolution: Resolution | str, **options: Any

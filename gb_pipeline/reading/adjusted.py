@@ -163,10 +163,15 @@ class _LedgerFacts:
         confirmed = _NO_CONFIRMATIONS
         if in_doubt(periods):
             confirmed = confirmations(self.tables, self.source, self.question.resolution, code, told_at)
-        today = (told_at or datetime.now(UTC)).date()
+        day = today() if told_at is None else told_at.date()
         return _Series(
-            self.source, code, self.question.resolution, stored, requested, periods, confirmed, sessions, today
+            self.source, code, self.question.resolution, stored, requested, periods, confirmed, sessions, day
         )
+
+
+def today() -> date:
+    """The day in UTC; splits with a later ex date do not count yet."""
+    return datetime.now(UTC).date()
 
 
 def _read_sessions(tables: Tables, question: Question, source: str, codes: Sequence[str]) -> pl.DataFrame:

@@ -16,9 +16,10 @@ from gb_pipeline.market.joins import align
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading import shapes
 from gb_pipeline.reading.arguments import Moment, Symbols, between, moment, named_symbols
+from gb_pipeline.reading.context import Context, collect_request, plan_request
 from gb_pipeline.reading.execute import scan_plan, to_arrow
 from gb_pipeline.reading.price_adjustment import PriceAdjustment
-from gb_pipeline.reading.request import Context, Request, collect_request, make_request, plan_request, refuse_options
+from gb_pipeline.reading.request import Request, make_request, refuse_options
 from gb_pipeline.reading.resampled import resampled_bars
 
 if TYPE_CHECKING:
@@ -149,8 +150,8 @@ class BarReader:
             ReadError: a bar lies outside 1677 to 2262, where nanoseconds of 64 bits end; and what `bars` raises.
         """
         request = self._request(symbols, resolution, start, end, source, columns, as_of, adjustment, settled_only)
-        frame, plan = collect_request(self._context, request, as_float=as_float)
-        return to_arrow(frame, plan.precision, as_float=as_float)
+        frame, precision = collect_request(self._context, request, as_float=as_float)
+        return to_arrow(frame, precision, as_float=as_float)
 
     def pandas(
         self,

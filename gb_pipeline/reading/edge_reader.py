@@ -8,8 +8,9 @@ import polars as pl
 
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import Moment, Symbols, between, moment
+from gb_pipeline.reading.context import Context
 from gb_pipeline.reading.edges import extents, latest
-from gb_pipeline.reading.request import Context, make_request
+from gb_pipeline.reading.request import make_request
 
 
 class EdgeReader:

@@ -18,10 +18,10 @@ from gb_pipeline.lake.pins import Pin
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.reading.arguments import EARLIEST, Moment, Selection, Symbols, moment
+from gb_pipeline.reading.context import Context
 from gb_pipeline.reading.fingerprints import Fingerprint, make_fingerprint
 from gb_pipeline.reading.ledgers import require_known
 from gb_pipeline.reading.pins import Replay, make_pin, open_pin, parse_series
-from gb_pipeline.reading.request import Context
 from gb_pipeline.reading.settled import settled_series
 
 

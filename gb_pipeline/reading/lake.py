@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from gb_pipeline.caching.cache import Cache
+from gb_pipeline.caching.key import lake_name
 from gb_pipeline.catalog.state import known_sources
+from gb_pipeline.config.cache import NO_CACHE, CacheOptions
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.lake import put
 from gb_pipeline.lake.report import WriteReport
@@ -23,14 +26,16 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading import overview
+from gb_pipeline.reading.answers import Answers
 from gb_pipeline.reading.arguments import Moment, Symbols, moment
+from gb_pipeline.reading.context import Context
 from gb_pipeline.reading.edge_reader import EdgeReader
 from gb_pipeline.reading.futures_reader import FuturesReader
 from gb_pipeline.reading.history_reader import HistoryReader
 from gb_pipeline.reading.ledger_reader import LedgerReader
 from gb_pipeline.reading.opening import locate, refuse_no_lake
 from gb_pipeline.reading.pieces import MOST_ROWS, BarsPiece, make_pieces
-from gb_pipeline.reading.request import Context, refuse_options
+from gb_pipeline.reading.request import refuse_options
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.sql import SqlReader
@@ -49,19 +54,29 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
         42011.5
     """
 
-    def __init__(self, store: LakeStore, *, facts: Sequence[SourceFacts] | None = None) -> None:
+    def __init__(
+        self, store: LakeStore, *, facts: Sequence[SourceFacts] | None = None, cache: CacheOptions | None = None
+    ) -> None:
         """Use `Lake.open`.
 
         Args:
             store: the write side.
             facts: what gb.yaml says of the sources; by default what the catalog remembers of it.
+            cache: where answers are kept; some in memory by default.
+
+        Raises:
+            ConfigError: answers are to be kept in Redis, whose client is not installed.
         """
         self._store = store
         self._facts = facts
-        self._context = Context(store.tables, self._now, lambda: known_sources(store.storage, facts))
+        self._cache = Cache(lake_name(store.storage.root), cache or CacheOptions(), store.storage.state)
+        answers = Answers(store.tables, self._cache, self._now) if self._cache.keeps_anything else None
+        self._context = Context(store.tables, self._now, lambda: known_sources(store.storage, facts), answers)
 
     @classmethod
-    def open(cls, path: Path | str | None = None, *, create: bool = False) -> Lake:
+    def open(
+        cls, path: Path | str | None = None, *, create: bool = False, cache: CacheOptions | bool | None = None
+    ) -> Lake:
         """Open a lake.
 
         Args:
@@ -69,6 +84,8 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
                 one. By default GB_LAKE, else the project of GB_CONFIG, of the working directory or of the nearest folder
                 above it.
             create: make the folder if it is not there.
+            cache: where answers are kept; False keeps none, True some in memory. By default as `cache` in gb.yaml and GB_CACHE*
+                variables say. No answer is ever another one for it.
 
         Raises:
             ConfigError: there is no such folder, it is not a lake, or no project was found.
@@ -81,7 +98,9 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
         if not (create and store.storage.in_bucket):
             refuse_no_lake(store.storage)
         store.storage.refuse_other_format()
-        return cls(store, facts=location.facts)
+        if isinstance(cache, bool):
+            cache = CacheOptions() if cache else NO_CACHE
+        return cls(store, facts=location.facts, cache=location.cache() if cache is None else cache)
 
     def __repr__(self) -> str:
         """Where it is, and a line per resolution: series, and the first and last bar. No file of bars is opened."""
@@ -99,6 +118,11 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
     def store(self) -> LakeStore:
         """The write side."""
         return self._store
+
+    @property
+    def cache(self) -> Cache:
+        """Answers that are kept: `hits`, `misses`, `bytes`, `statistics()` and `clear()`."""
+        return self._cache
 
     def write_bars(
         self,

@@ -5,16 +5,28 @@ It opens no table.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from gb_pipeline.config.bucket import Address, Bucket, is_bucket, same_place
-from gb_pipeline.config.places import CONFIG_FILE, find_config, lake_address, other_address, state_folder
+from gb_pipeline.config.cache import CacheOptions, with_variables
+from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.places import (
+    CONFIG_FILE,
+    find_config,
+    lake_address,
+    other_address,
+    read_config,
+    state_folder,
+)
 from gb_pipeline.config.project_incidents import ProjectIncidents
 from gb_pipeline.config.source_facts import SourceFacts, read_facts
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.storage.address import Storage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +38,18 @@ class Location:
         state: folder of locks and limits; None for the default.
         facts: what the project's gb.yaml says of the sources; None without a project, for what the catalog remembers.
         incidents: what the project says explains gaps; likewise.
+        config: the gb.yaml that was named; None for the one that is found, if it is of this lake.
     """
 
     root: Address
     state: Path | None = None
     facts: tuple[SourceFacts, ...] | None = None
     incidents: ProjectIncidents | None = None
+    config: Path | None = None
+
+    def cache(self) -> CacheOptions:
+        """Where answers of this lake are kept."""
+        return cache_options(self.root, self.config)
 
 
 def locate(path: Path | str | None) -> Location:
@@ -65,7 +83,8 @@ def locate(path: Path | str | None) -> Location:
         return _of_project(given)
     if (given / CONFIG_FILE).is_file() and not (given / "lake").is_dir():
         return _of_project(given / CONFIG_FILE)
-    return Location(given, None, *about_lake(given, given)[1:]) if (given / CONFIG_FILE).is_file() else Location(given)
+    told = (None, *about_lake(given, given)[1:], given) if (given / CONFIG_FILE).is_file() else ()
+    return Location(given, *told)
 
 
 def as_address(text: Path | str) -> Address:
@@ -103,7 +122,35 @@ def about_lake(
 
 def _of_project(file: Path) -> Location:
     root = lake_address(file)
-    return Location(root, *about_lake(root, file))
+    return Location(root, *about_lake(root, file), config=file)
+
+
+def cache_options(root: Address, config: Path | None) -> CacheOptions:
+    """Where answers of a lake are kept: as its project's gb.yaml and variables say. What cannot be used is told and left out.
+
+    Args:
+        root: of the lake.
+        config: gb.yaml or its folder; as `find_config` finds it by default.
+    """
+    try:
+        file = find_config(config)
+        is_its_project = same_place(lake_address(file), root)
+    except ConfigError:
+        # A lake can be read without a usable project.
+        is_its_project = False
+    try:
+        if not is_its_project:
+            return with_variables(CacheOptions())
+        get, section = Environment(file).get, read_config(file).get("cache")
+        if section is None:
+            return with_variables(CacheOptions(), get)
+        # With Pydantic, which whoever only reads a lake does not need.
+        from gb_pipeline.config.cache_settings import read_section
+
+        return read_section(section, file, get)
+    except ConfigError as error:
+        log.warning("%s; answers are kept in memory alone", error.what)
+        return CacheOptions()
 
 
 def refuse_no_lake(storage: Storage) -> None:

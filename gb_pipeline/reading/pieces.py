@@ -24,9 +24,10 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.bar_reader import BarReader
+from gb_pipeline.reading.context import Context, collect_request, plan_request
 from gb_pipeline.reading.opening import as_address, refuse_no_lake
 from gb_pipeline.reading.pins import newest_moment
-from gb_pipeline.reading.request import Context, Request, collect_request, plan_request
+from gb_pipeline.reading.request import Request
 from gb_pipeline.storage.table import Tables
 
 if TYPE_CHECKING:

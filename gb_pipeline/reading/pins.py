@@ -21,8 +21,9 @@ from gb_pipeline.market.schema import CONTENT, Precision
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST, Symbols, named_symbols
 from gb_pipeline.reading.bar_reader import BarReader
+from gb_pipeline.reading.context import Context
 from gb_pipeline.reading.fingerprints import find_mismatches, make_fingerprint, read_bars
-from gb_pipeline.reading.request import Context, Request
+from gb_pipeline.reading.request import Request
 from gb_pipeline.storage.table import Tables
 
 # A pin of no more bars keeps a copy of them.

@@ -17,12 +17,13 @@ from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resample import resample
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import CORE, CORRECTABLE, OPTIONAL, Precision
+from gb_pipeline.market.schema import CORE, CORRECTABLE, OPTIONAL, Precision, bar_schema, polars_schema
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST
+from gb_pipeline.reading.context import Context, collect_request
 from gb_pipeline.reading.floats import as_floats
 from gb_pipeline.reading.plan import check_columns, no_data_error
-from gb_pipeline.reading.request import Context, Request, collect_request
+from gb_pipeline.reading.request import Request
 from gb_pipeline.reading.settled import before, no_settled_error, settle_lags
 from gb_pipeline.storage.numbers import decimals_of
 
@@ -54,8 +55,9 @@ def resampled_bars(
     needed = Request(replace(question, window=_needed(window, to)), columns, request.adjustment)
     # Sums of whole numbers take a fraction of what those of decimals do; a mean price needs products of 128 bits.
     in_units = columns is not None and "vwap" not in columns
-    rows, plan = collect_request(context, needed, as_float=False, in_units=in_units)
-    schema = pl.Schema({name: plan.schema[name] for name in plan.schema if name not in _NOT_OF_LONGER_BARS})
+    rows, precision = collect_request(context, needed, as_float=False, in_units=in_units)
+    known = polars_schema(bar_schema(precision))
+    schema = pl.Schema({name: kind for name, kind in known.items() if name not in _NOT_OF_LONGER_BARS})
     names = check_columns(request.columns, schema)
     now = question.as_of or context.clock()
     sources = [str(question.source)] if alone else rows["source"].unique().to_list()

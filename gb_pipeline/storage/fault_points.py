@@ -33,6 +33,8 @@ COPY_POINTS = ("data_copied", "entry_copied")
 ICEBERG_POINTS = ("iceberg_written", "iceberg_committed")
 # The same of an import of another tool's files.
 IMPORT_POINTS = ("import_begun", "import_recorded", "import_written")
+# The same of an answer that is kept in a file.
+CACHE_POINTS = ("cache_file_opened", "cache_file_written")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from gb_pipeline.config.cache import NO_CACHE, CacheOptions
 from gb_pipeline.errors import ConfigError, LakeError, NoDataInRange, UnknownSeries
 from gb_pipeline.lake import quarantine, versions
 from gb_pipeline.lake.report import WriteReport
@@ -132,6 +133,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = LakeStore.at(self.root, clock=self.clock)
+        # Keeps answers in memory and in files, whatever others do to the lake.
+        self.reader = Lake(LakeStore.at(self.root, clock=self.clock), cache=CacheOptions(1, disk=True, disk_mb=0.5))
 
     def take(self, step: Step) -> None:
         """One step, and what must hold after it."""
@@ -382,8 +385,18 @@ class World:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def _bars(self, kind: str, moment: datetime | None) -> pl.DataFrame:
+        uncached = self._ask(Lake(self.store, cache=NO_CACHE), kind, moment)
+        for _ in range(2):
+            assert self._ask(self.reader, kind, moment).equals(uncached)
+        # Another process, which has the files alone.
+        other = Lake(LakeStore.at(self.root, clock=self.clock), cache=self.reader.cache.options)
+        assert self._ask(other, kind, moment).equals(uncached)
+        return uncached
+
+    @staticmethod
+    def _ask(lake: Lake, kind: str, moment: datetime | None) -> pl.DataFrame:
         try:
-            return Lake(self.store).bars(None, kind, source=SOURCE, columns=_COPIED, as_of=moment)
+            return lake.bars(None, kind, source=SOURCE, columns=_COPIED, as_of=moment)
         except (NoDataInRange, UnknownSeries):
             return pl.DataFrame(schema=dict.fromkeys(_COPIED, pl.Null()))
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from gb_pipeline import ConfigError, Lake, UnknownSymbol, VendorError
+from gb_pipeline.config.cache import NO_CACHE
 from gb_pipeline.lake import fetches
 from gb_pipeline.portal.data_manager import Bar, DataManager
 from gb_pipeline.simulation import Simulation
@@ -167,7 +168,7 @@ def test_with_a_cache_every_answer_is_that_of_the_lake(history: list[str]) -> No
     with tempfile.TemporaryDirectory() as folder:
         nobody = source("http://127.0.0.1:1", start=date(2024, 1, 2), end=date(2024, 1, 3))
         cached = DataManager.open(project(Path(folder), sim=nobody))
-        writer = Lake(cached.lake.store)
+        writer = Lake(cached.lake.store, cache=NO_CACHE)
         for code in ("a", "b"):
             writer.put(minutes("2024-01-02", 3, symbol=code.upper()), source="sim", resolution="1m")
         for number, step in enumerate(history):

@@ -36,7 +36,7 @@ class Ours(Contender):
 
     def open(self, folder: Path, resolution: str) -> None:
         self.folder, self.resolution = folder, resolution
-        self.lake = Lake.open(folder, create=True)
+        self.lake = Lake.open(folder, create=True, cache=False)
 
     @property
     def store(self) -> LakeStore:
