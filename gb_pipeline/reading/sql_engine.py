@@ -6,6 +6,7 @@ transaction, is gone with it. What a query may be is for `sql_guard` to say, and
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import weakref
@@ -25,9 +26,6 @@ from gb_pipeline.storage.address import Storage
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-# Connections that came along with a fork: to close one would wait for threads that are not in this process.
-_OF_PARENTS: list[object] = []
 
 
 class SqlEngine:
@@ -52,7 +50,8 @@ class SqlEngine:
                 refreshed first, or built in memory where it cannot be written.
         """
         if self._process != os.getpid():
-            _OF_PARENTS.append(self._held)
+            if self._held is not None:
+                self._held.abandon()
             self._reset()
         with self._guard:
             cursor = self._open(with_catalog=with_catalog)
@@ -101,6 +100,10 @@ class _Held:
         self._connection, self.has_catalog, self._attached = connection, has_catalog, attached
         # At the end of the process too: an open connection then makes DuckDB complain.
         self.close = weakref.finalize(self, _close, connection, os.getpid())
+
+    def abandon(self) -> None:
+        """Leave a connection that came along with a fork, at the end of the process too: its threads are not in this one."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
     def cursor(self) -> DuckDBPyConnection:
         cursor = self._connection.cursor()
