@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
     from gb_pipeline.orchestration.resources import LakeResource
     from gb_pipeline.orchestration.series_group import SeriesGroup
+    from gb_pipeline.portal.batches import Batch, WindowBatches
     from gb_pipeline.portal.bundles import Bundles
     from gb_pipeline.portal.clock import SimulationClock
     from gb_pipeline.portal.data_manager import Bar, DataManager
@@ -83,6 +84,7 @@ __all__ = [
     "Bar",
     "BarRules",
     "BarsPiece",
+    "Batch",
     "Bundles",
     "CacheOptions",
     "Calendar",
@@ -140,6 +142,7 @@ __all__ = [
     "VendorError",
     "VendorUnreachable",
     "Window",
+    "WindowBatches",
     "WindowRefused",
     "WriteReport",
     "__version__",
@@ -159,6 +162,7 @@ _HOMES = {
     "Bar": "portal.data_manager",
     "BarRules": "quality.rules",
     "BarsPiece": "reading.pieces",
+    "Batch": "portal.batches",
     "Bundles": "portal.bundles",
     "CacheOptions": "config.cache",
     "Calendar": "market.calendar",
@@ -191,6 +195,7 @@ _HOMES = {
     "StoredSeries": "reading.listed_instrument",
     "Symbol": "market.symbol",
     "Window": "market.window",
+    "WindowBatches": "portal.batches",
     "WriteReport": "lake.report",
     "align": "market.joins",
     "build_definitions": "orchestration.build",
