@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks import planning
+from benchmarks import planning, sql
 from benchmarks.__main__ import main
 from benchmarks.peers import batch
 from benchmarks.peers.answers import expected, judge_answer
@@ -130,6 +130,10 @@ def test_a_contender_that_keeps_whole_volumes_is_told_apart_and_may_not_change_p
         judge("someone", answer(whole), truth, "exact")
     with pytest.raises(WrongAnswer):
         judge("someone", answer(whole.with_columns(pl.col("close") + 10**6)), truth, "whole volumes")
+
+
+def test_queries_in_sql_are_measured_at_ever_more_files() -> None:
+    assert [item.unit for item in sql.measure(files=400)] == ["ms"] * 3
 
 
 def test_planning_is_measured_with_and_without_the_index() -> None:
