@@ -118,33 +118,57 @@ def test_the_workspace_has_both_and_each_loads(monkeypatch: pytest.MonkeyPatch):
     dg.Definitions.validate_loadable(definitions)
     specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
     assert set(specs) == {"sim/bars_1m/BTC-USDT", "sim/bars_1m/ETH-USDT", "breakout/BTC-USDT", "breakout/ETH-USDT",
-                          "breakout/monthly"}  # fmt: skip
+                          "breakout/portfolio"}  # fmt: skip
     assert {key for key, spec in specs.items() if spec.automation_condition} == {
         "breakout/BTC-USDT",
         "breakout/ETH-USDT",
     }
 
 
-def test_a_month_is_read_from_the_lake_as_a_whole(market: tuple[Path, str], monkeypatch: pytest.MonkeyPatch):
+def run_month(instance: dg.DagsterInstance, **config: object) -> dict[str, object]:
+    """Run the portfolio of a month; what the page keeps of it."""
+    key = dg.AssetKey(["breakout", "portfolio"])
+    job = load("definitions").defs.resolve_implicit_global_asset_job_def()
+    asked = {"ops": {"breakout__portfolio": {"config": config}}}
+    assert job.execute_in_process(
+        instance=instance, asset_selection=[key], partition_key="2024-02-01", run_config=asked
+    ).success
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None and event.asset_materialization is not None
+    entries = event.asset_materialization.metadata
+    return {name: getattr(entry, "records", entry.value) for name, entry in entries.items()}
+
+
+def test_a_month_replays_from_its_pin_after_the_vendor_has_restated_it(
+    market: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+):
     folder, url = market
     monkeypatch.setenv("GB_SIM_URL", url)
-    assert run(["fetch", "sim", "--start", "2024-01-30", "--end", "2024-02-04", "-c", str(folder)]) == 0
+    fetch = ["fetch", "sim", "--start", "2024-01-30", "--end", "2024-02-04", "-c", str(folder)]
+    assert run(fetch) == 0
     monkeypatch.setenv("BREAKOUT_LAKE", str(folder / "data"))
+    lake = Lake.open(folder / "data")
+    expected = backtest(lake.bars(["BTC-USDT", "ETH-USDT"], "1m", "2024-01-31", as_float=True))
 
     with dg.DagsterInstance.ephemeral() as instance:
-        job = load("definitions").defs.resolve_implicit_global_asset_job_def()
-        assert job.execute_in_process(
-            instance=instance, asset_selection=[dg.AssetKey(["breakout", "monthly"])], partition_key="2024-02-01"
-        ).success
-        event = instance.get_latest_materialization_event(dg.AssetKey(["breakout", "monthly"]))
+        first = run_month(instance)
+        assert first["sessions"] == expected.height == 2 * 3
+        totals = {record.data["symbol"]: record.data for record in first["totals"]}
+        for symbol, own in expected.partition_by("symbol", as_dict=True).items():
+            earned = 100 * ((own["earned"] + 1).product() - 1)
+            assert totals[symbol[0]]["earned_percent"] == pytest.approx(earned, abs=1e-4)
+            assert (totals[symbol[0]]["sessions"], totals[symbol[0]]["trades"]) == (3, own["entry"].count())
 
-    assert event is not None and event.asset_materialization is not None
-    metadata = event.asset_materialization.metadata
-    stored = Lake.open(folder / "data").bars(["BTC-USDT", "ETH-USDT"], "1m", "2024-01-31", as_float=True)
-    expected = backtest(stored)
-    assert metadata["sessions"].value == expected.height == 2 * 3
-    totals = {record.data["symbol"]: record.data for record in metadata["totals"].records}
-    for symbol, own in expected.partition_by("symbol", as_dict=True).items():
-        earned = 100 * ((own["earned"] + 1).product() - 1)
-        assert totals[symbol[0]]["earned_percent"] == pytest.approx(earned, abs=1e-4)
-        assert (totals[symbol[0]]["sessions"], totals[symbol[0]]["trades"]) == (3, own["entry"].count())
+        restated = lake.bars("BTC-USDT", "1m", "2024-02-02", "2024-02-03").drop("source", "known_at")
+        raised = restated.with_columns((pl.col("open", "high", "low", "close") * 2).cast(pl.Decimal(18, 8)))
+        report = lake.put(raised, source="sim", resolution="1m", gap_policy="no_trade")
+        assert report.restated == restated.height
+
+        again = run_month(instance, **first["replay"]["ops"]["breakout__portfolio"]["config"])
+        assert again == first, "the same numbers, the same picture, the same fingerprint"
+        later = run_month(instance)
+        assert (later["fingerprint"], later["held_percent"]) != (first["fingerprint"], first["held_percent"])
+        careful = run_month(instance, margin=0.5, replay=first["pin"])
+        assert careful["trades"] == 0 < first["trades"]
+        assert careful["fingerprint"] == first["fingerprint"]
+    assert lake.replay(first["pin"]).pin.fingerprint == first["fingerprint"]

@@ -1,18 +1,16 @@
 """This module makes the backtests Dagster assets, downstream of bars that another code location makes.
 
-A series' backtest has the partitions of its bars, and gets them as an argument. The report of a month reads what it wants.
+A series' backtest has the partitions of its bars, and gets them as an argument.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from breakout.market import SESSIONS, SOURCE, SYMBOLS, bars_key
+from breakout.market import SESSIONS, bars_key
 from breakout.strategy import backtest
-from gb_pipeline.orchestration.resources import LakeResource
 
 GROUP = "breakout"
 COLUMNS = ["symbol", "timestamp", "high", "close"]
@@ -54,31 +52,6 @@ def build_backtest(symbol: str) -> dg.AssetsDefinition:
     return backtest_sessions
 
 
-@dg.asset(
-    key=[GROUP, "monthly"],
-    deps=[[GROUP, symbol] for symbol in SYMBOLS],
-    partitions_def=dg.MonthlyPartitionsDefinition(start_date="2024-01-01", end_offset=1),
-    group_name=GROUP,
-    kinds={"polars"},
-    description="Both series over a month, against holding them.",
-)
-def monthly(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-    """What `lake.reader` gives is a `Lake`: any symbols, range, moment and adjustment."""
-    first, end = month_of(context.partition_key)
-    bars = lake.reader.bars(
-        SYMBOLS, "1m", first - timedelta(days=1), end, source=SOURCE, columns=COLUMNS, as_float=True
-    )
-    sessions = backtest(bars).filter(pl.col("session") >= first)
-    totals = sessions.group_by("symbol").agg(
-        sessions=pl.len(),
-        trades=pl.col("entry").count(),
-        earned_percent=100 * ((1 + pl.col("earned")).product() - 1),
-        held_percent=100 * (pl.col("exit").last() / pl.col("exit").first() - 1),
-    )
-    rows = totals.sort("symbol").with_columns(pl.col(pl.Float64).round(4)).to_dicts()
-    return dg.MaterializeResult(metadata={"sessions": sessions.height, "totals": table_of(rows)})
-
-
 def describe(row: dict[str, Any] | None) -> dict[str, Any]:
     """The numbers of one session, for its page and for the plots over all of them."""
     if row is None:
@@ -89,14 +62,3 @@ def describe(row: dict[str, Any] | None) -> dict[str, Any]:
         "earned_percent": round(100 * row["earned"], 4),
         "dagster/partition_row_count": row["bars"],
     }
-
-
-def month_of(partition: str) -> tuple[date, date]:
-    """The days [first, end) of a month's partition, 2024-01-01."""
-    first = datetime.strptime(partition, "%Y-%m-%d").date()
-    return first, (first + timedelta(days=31)).replace(day=1)
-
-
-def table_of(rows: Sequence[dict[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as Dagster's page shows them."""
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])

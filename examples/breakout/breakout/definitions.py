@@ -4,8 +4,9 @@ import warnings
 
 import dagster as dg
 
-from breakout.assets import build_backtest, monthly
+from breakout.assets import build_backtest
 from breakout.market import BARS, LAKE, SYMBOLS
+from breakout.portfolio import portfolio
 from gb_pipeline import LakeIOManager
 from gb_pipeline.orchestration.resources import LakeResource
 
@@ -21,7 +22,7 @@ with warnings.catch_warnings():
         description="Runs the backtests of the newest session after the other project has stored its bars.",
     )
     defs = dg.Definitions(
-        assets=[*BARS, *backtests, monthly],
+        assets=[*BARS, *backtests, portfolio],
         sensors=[follow],
         resources={"lake": LakeResource(root=LAKE), "bars_io": LakeIOManager(root=LAKE)},
         executor=dg.in_process_executor,

@@ -11,12 +11,13 @@ import polars as pl
 _SESSION = ["symbol", "session"]
 
 
-def backtest(bars: pl.DataFrame) -> pl.DataFrame:
+def backtest(bars: pl.DataFrame, *, margin: float = 0.0) -> pl.DataFrame:
     """What the strategy did in each session that has one before it.
 
     Args:
         bars: `symbol` (String), `timestamp` (Datetime us UTC, the bar's open), `high` and `close` (Float64) of one or more
             symbols that trade round the clock, sorted by time.
+        margin: how far above the high a close has to be; 0.01 is one per cent of it.
 
     Returns:
         A row per symbol and session, sorted: `symbol`, `session` (Date), `bars`, `level` (the high before), `entered` (Datetime,
@@ -30,7 +31,7 @@ def backtest(bars: pl.DataFrame) -> pl.DataFrame:
     days = bars.group_by(_SESSION).agg(bars=pl.len(), high=pl.col("high").max(), exit=pl.col("close").last())
     days = days.sort(_SESSION).with_columns(level=pl.col("high").shift(1).over("symbol"))
     above = bars.join(days.select(*_SESSION, "level"), on=_SESSION, maintain_order="left").filter(
-        pl.col("close") > pl.col("level")
+        pl.col("close") > pl.col("level") * (1 + margin)
     )
     trades = above.group_by(_SESSION).agg(entered=pl.col("timestamp").first(), entry=pl.col("close").first())
     return (
