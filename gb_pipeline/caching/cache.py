@@ -76,6 +76,11 @@ class Cache:
         return self.memory.bound > 0 or self.folder is not None or self.redis is not None
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes see what is kept."""
+        return self.folder is not None or self.redis is not None
+
+    @property
     def bytes(self) -> int:
         """How much is kept in memory."""
         return self.memory.bytes

@@ -85,18 +85,23 @@ class Answers:
             key = self._key(question, ("state", state, asked), lasting=False)
         if key is None:
             return collect(made, names), made.precision
-        if not self._tables.storage.in_bucket:
-            # In a bucket looking takes requests, and is done only beside others.
+        in_bucket = self._tables.storage.in_bucket
+        # In a bucket looking takes requests, and memory is no place to stay.
+        watched = self.cache.is_shared or not in_bucket
+        if not in_bucket:
             self._forget_removed(question.resolution)
         frame = self.cache.get(key)
         if frame is None:
+            if in_bucket and watched:
+                self._forget_removed(question.resolution)
             frame = collect(made, names)
             if not key.lasting and self._state(request) != state:
                 # What was read while somebody committed may be of either state.
                 return frame, made.precision
             self.cache.put(key, frame)
-            # Bars may have been removed while they were read.
-            self._forget_removed(question.resolution)
+            if watched:
+                # Bars may have been removed while they were read.
+                self._forget_removed(question.resolution)
         self._learn(asked, state, request, key, made.precision)
         return frame, made.precision
 

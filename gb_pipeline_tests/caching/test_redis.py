@@ -8,14 +8,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
 
 import pytest
 import redis
 
 from gb_pipeline.caching.redis_store import RedisStore, host_of
-from gb_pipeline.config.cache import RedisOptions
+from gb_pipeline.config.cache import CacheOptions, RedisOptions
 from gb_pipeline.dagster_runtime.instance import find_free_port
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.reading.lake import Lake
+from gb_pipeline_tests.bars import day, minutes
 from gb_pipeline_tests.caching.conftest import LAKE, frame_of, key_of
 from gb_pipeline_tests.redis_server import PASSWORD
 
@@ -95,6 +100,27 @@ def test_a_redis_that_is_down_is_left_alone_for_a_while(caplog: pytest.LogCaptur
     now[0] = 31
     assert (store.get(key_of(1)), store.measure(LAKE), store.clear(LAKE)) == (None, None, None)
     assert len([line for line in caplog.records if line.levelno == logging.WARNING]) == 1
+
+
+def test_a_second_machine_is_answered_by_redis_and_sees_every_commit(redis_url: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    store = LakeStore.at(root)
+    options = CacheOptions(0, redis=RedisOptions(redis_url, timeout=10))
+
+    def ask() -> tuple[int, int]:
+        lake = Lake(LakeStore.at(root), cache=options)
+        wanted = Lake(LakeStore.at(root), cache=CacheOptions(0)).bars("BTC-USD", "1m", source="sim")
+        assert lake.bars("BTC-USD", "1m", source="sim").equals(wanted)
+        return lake.cache.hits, lake.cache.misses
+
+    for base in (100, 200):
+        store.write_bars("sim", "BTC-USD", "1m", day("2024-01-02"), minutes("2024-01-02", 5, base=base))
+        assert [ask(), ask()] == [(0, 1), (1, 0)]
+    store.delete("sim", "BTC-USD", "1m", date(2024, 1, 2), reason="a test", purge=True)
+    store.write_bars("sim", "BTC-USD", "1m", day("2024-01-03"), minutes("2024-01-03", 5))
+    assert ask() == (0, 1)
+    with redis.Redis.from_url(redis_url) as client:
+        assert len(client.keys("bars:*")) == 1, "nothing of what was purged is left"
 
 
 @contextmanager
