@@ -211,6 +211,15 @@ def test_ours_is_held_against_the_quickest_peer() -> None:
     assert (alone.ratio, alone.met) == (None, None)
 
 
+def test_kept_answers_have_lines_of_their_own_and_are_no_peer() -> None:
+    results = {"R1.weeks": {OURS: taken(3, 3), "gb_pipeline_memory": taken(0.2, 1), "duckdb_native": taken(1, 1)}}
+    report = lines(results, 1)
+    assert [(line.ratio, line.peer, line.met) for line in report] == [
+        (3, "duckdb_native", False),
+        (0.2, "duckdb_native", True),
+    ]
+
+
 def test_a_line_about_one_peer_ignores_the_others() -> None:
     peers = {"duckdb_native": taken(1, 1), "parquet_polars": taken(2, 2)}
     report = {line.title: line for line in lines({"W12.write": {OURS: taken(6, 6), **peers}}, 1)}

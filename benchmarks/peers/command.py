@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers.contender import CONTENDERS, OURS
+from benchmarks.peers.contender import CONTENDERS, OWN
 from benchmarks.peers.environment import PeersUnavailable, cache_folder, peers_python
 from benchmarks.peers.lines import Line, Results, lines
 from benchmarks.peers.process import ContenderProcess
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         names = chosen([name for name in asked.work.split(",") if name], large=asked.large)
-        pythons = {name: Path(sys.executable) if name == OURS else peers_python() for name in contenders}
+        pythons = {name: Path(sys.executable) if name in OWN else peers_python() for name in contenders}
     except (ValueError, PeersUnavailable) as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -17,9 +17,14 @@ from benchmarks.peers.batch import Batch
 from benchmarks.peers.questions import KINDS, Question
 
 OURS = "gb_pipeline"
+# The same with answers that are kept, in memory or in files alone.
+OURS_IN_MEMORY, OURS_ON_DISK = "gb_pipeline_memory", "gb_pipeline_disk"
+OWN = (OURS, OURS_IN_MEMORY, OURS_ON_DISK)
 # Name to module; ours comes first in every table.
 CONTENDERS = {
     OURS: "ours",
+    OURS_IN_MEMORY: "ours_in_memory",
+    OURS_ON_DISK: "ours_on_disk",
     "arcticdb_pandas": "arctic",
     "duckdb_native": "duckdb_native",
     "duckdb_parquet": "duckdb_parquet",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.peers.contender import OURS
+from benchmarks.peers.contender import OURS, OURS_IN_MEMORY, OURS_ON_DISK, OWN
 from benchmarks.peers.judge import Exactness
 from benchmarks.peers.race import Taken
 
@@ -42,15 +42,15 @@ class Line:
 
 
 def _against(
-    work: str, title: str, limit: float | None = None, peer: str | None = None, *, exact: bool = False
+    work: str, title: str, limit: float | None = None, peer: str | None = None, *, exact: bool = False, own: str = OURS
 ) -> Callable[[Results], Line | None]:
     """Wall time against the quickest peer, of those that keep every value where that matters, or against a certain one."""
 
     def line(results: Results) -> Line | None:
         taken = results.get(work, {})
-        if OURS not in taken:
+        if own not in taken:
             return None
-        ours, best = taken[OURS], _best(taken, peer, exact=exact)
+        ours, best = taken[own], _best(taken, peer, exact=exact)
         target = "" if limit is None else f"<= {limit:g} x"
         if best is None:
             return Line(work, title, ours.median_wall, "s", None, "", None, None, target, None)
@@ -107,7 +107,7 @@ def _bytes(work: str, title: str, limit: float) -> Callable[[Results], Line | No
         if OURS not in weights:
             return None
         ours = weights[OURS].bytes_per_row or 0.0
-        peers = {name: item for name, item in weights.items() if name != OURS}
+        peers = {name: item for name, item in weights.items() if name not in OWN}
         target, met = f"<= {limit:g} B/row", ours <= limit
         if not peers:
             return Line(work, title, ours, "B/row", None, "", None, None, target, met)
@@ -122,15 +122,21 @@ def _reads() -> list[Callable[[Results], Line | None]]:
     return [
         _against("R1.start", "start a process and import"),
         _against("R1.year", "fresh process: open, a symbol-year of minutes", 1),
+        _against("R1.year", "the same, kept on disk", 1, own=OURS_ON_DISK),
         _against("R1.close", "its second read: a year of `close`", 1),
+        _against("R1.close", "the same, kept on disk", own=OURS_ON_DISK),
         _against("R1.day", "one day of a year", 1),
         _against("R1.cross", "a day of all symbols", 1),
         _against("R1.latest", "the latest bar of all symbols", 1, exact=True),
         _against("R1.extent", "count, first and last of all symbols", 1, exact=True),
         _against("R1.weeks", "a hot symbol-week, of 100", 0.3),
+        _against("R1.weeks", "the same, kept in memory", 0.3, own=OURS_IN_MEMORY),
+        _against("R1.weeks", "the same, kept on disk", own=OURS_ON_DISK),
         _against("R1.hours", "resample a year to an hour", 1),
         _against("R2.one", "daily bars: one symbol", 1.5),
         _against("R2.all", "daily bars: all 50 symbols", 1),
+        _against("R2.all", "the same, kept in memory", own=OURS_IN_MEMORY),
+        _against("R2.all", "the same, kept on disk", own=OURS_ON_DISK),
         _against("R3.all", "ten years of sessions, all", 1),
         _against("R3.five", "five days of it, two of them overwritten", 1),
         _against("R4.fragments", "a year of 365 daily commits", 1.5),
@@ -139,7 +145,7 @@ def _reads() -> list[Callable[[Results], Line | None]]:
 
 
 def _best(taken: Mapping[str, Taken], only: str | None = None, *, exact: bool = False) -> tuple[str, Taken] | None:
-    peers = [(name, item) for name, item in taken.items() if name != OURS and item.wall and only in {None, name}]
+    peers = [(name, item) for name, item in taken.items() if name not in OWN and item.wall and only in {None, name}]
     peers = [(name, item) for name, item in peers if not exact or item.exactness is Exactness.EXACT]
     return min(peers, key=lambda item: item[1].median_wall) if peers else None
 
