@@ -30,9 +30,10 @@ def register(app: typer.Typer) -> None:
 
 
 def stats(config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:
-    """Show what is kept on disk and in Redis, and how often it was of use.
+    """Show what is kept on disk and in Redis.
 
-    What a process keeps in its memory only that process knows: `lake.cache.statistics()` in Python.
+    Hits and misses on disk are those of all processes. What a process keeps in its memory only that process knows:
+    `lake.cache.statistics()` in Python.
     """
     kept = _shared(open_lake(config, lake).cache.statistics())
     if as_json:
@@ -50,7 +51,7 @@ def stats(config: Config = None, lake: LakeFolder = None, as_json: Json = False)
 
 
 def clear(config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:
-    """Forget every answer of the lake that is kept on disk and in Redis.
+    """Forget what is kept on disk and in Redis.
 
     Nothing is lost: an answer is made again by who asks next. Exit code 1 says that Redis could not be asked.
     """

@@ -149,7 +149,7 @@ def cache_options(root: Address, config: Path | None) -> CacheOptions:
 
         return read_section(section, file, get)
     except ConfigError as error:
-        log.warning("%s; answers are kept in memory alone", error.what)
+        log.warning("%s; answers are kept in memory alone until you %s", error.what, error.fix)
         return CacheOptions()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gb_pipeline import ConfigError, Lake
+from gb_pipeline.config.cache import CacheOptions
 from gb_pipeline_tests.bars import at
 
 
@@ -90,3 +91,20 @@ def test_it_shows_what_it_holds_without_opening_a_file_of_bars_and_whatever_is_d
     assert "1m" in shown
     assert "damaged: " in shown
     assert "damaged: " in Lake.open(root)._repr_html_()
+
+
+def test_a_cache_that_cannot_be_used_is_told_and_stops_no_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("GB_CONFIG", raising=False)
+    (tmp_path / "gb.yaml").write_text("lake: data\ncache: {disc: true}\nsources: {}\n", encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    assert Lake.open(tmp_path).cache.options == CacheOptions()
+    assert "did you mean disk" in caplog.text and "correct gb.yaml" in caplog.text
+    caplog.clear()
+    (tmp_path / "gb.yaml").write_text("lake: data\ncache: {disk: true, max_size_mb: 9}\nsources: {}\n", "utf-8")
+    assert Lake.open(tmp_path).cache.options == CacheOptions(9, disk=True)
+    monkeypatch.setenv("GB_CACHE", "off")
+    assert not Lake.open(tmp_path).cache.keeps_anything
+    assert Lake.open(tmp_path, cache=True).cache.keeps_anything
+    assert caplog.text == ""
