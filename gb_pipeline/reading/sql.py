@@ -21,7 +21,7 @@ from gb_pipeline.reading.sql_durations import with_durations
 from gb_pipeline.reading.sql_engine import SourcePriority, SqlEngine
 from gb_pipeline.reading.sql_guard import MEMORY, require_query
 from gb_pipeline.reading.sql_plan import SqlPlan, make_plan
-from gb_pipeline.reading.sql_tables import Pruners, SqlTables, needs_catalog
+from gb_pipeline.reading.sql_tables import REGISTERED, Pruners, SqlTables, needs_catalog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -154,8 +154,9 @@ def _explain(connection: DuckDBPyConnection, error: Exception) -> GbError:
         what = what.split(" Did you mean", 1)[0]
         with suppress(duckdb.Error):
             connection.rollback()
-        names = [row[0] for row in connection.execute("show tables").fetchall()]
-        fix = f"there is {', '.join(names)}"
+        shown = {name for (name,) in connection.execute("show tables").fetchall()}
+        # A view of this query may have the name of one of the catalog, and is made of what has no name for people.
+        fix = f"there is {', '.join(sorted(name for name in shown if not name.startswith(REGISTERED)))}"
     elif isinstance(error, duckdb.ParserException):
         fix = "write one query, such as: select * from symbol_data"
     elif isinstance(error, duckdb.BinderException):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+# How the names begin under which tables are registered, of which views are made.
+REGISTERED = "arrow_"
 # Tables of the catalog that sum up a table of the same name.
 _SUMMARIES = ("corporate_actions", "quarantine", "fetches")
 # Tables of the catalog that are made for a moment.
@@ -153,7 +155,7 @@ class SqlTables:
     def _names(self) -> dict[tuple[str, bool], str]:
         """Under which name each table is registered: its newest rows, and all of them."""
         return {
-            (name, current): f"arrow_{name}_{'now' if current else 'ever'}"
+            (name, current): f"{REGISTERED}{name}_{'now' if current else 'ever'}"
             for name in (snapshot.dataset.name for snapshot in self._snapshots)
             for current in (True, False)
         }

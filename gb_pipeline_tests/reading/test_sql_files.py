@@ -13,6 +13,7 @@ import pytest
 
 from gb_pipeline import BarRules, Lake, Precision
 from gb_pipeline.catalog.projection import refresh_catalog
+from gb_pipeline.errors import ReadError
 from gb_pipeline.reading.sql_plan import SCANS
 from gb_pipeline.storage.arrow_datasets import VerifiedFiles
 
@@ -137,6 +138,13 @@ def test_filters_reach_both_precisions(months, write, monkeypatch):
         with opened(monkeypatch) as paths:
             assert months.sql(query.format(table)).item() == (4 if "history" in table else 3)
         assert {tuple(path.split("/")[1:3]) for path in paths} == {("symbol=BTC-USD", "period=2024-02")}, table
+
+
+def test_a_wrong_name_is_answered_with_each_name_that_there_is_once(months):
+    with pytest.raises(ReadError) as caught:
+        months.sql("select * from bars_1m join bars_7m using (symbol)")
+    names = caught.value.fix.removeprefix("there is ").split(", ")
+    assert names == sorted(set(names)) and "bars_1m" in names and not any("arrow" in name for name in names)
 
 
 def test_the_macros_are_in_the_catalog_for_any_client_in_any_time_zone(months, tmp_path):
