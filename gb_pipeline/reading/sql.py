@@ -161,6 +161,15 @@ def _explain(connection: DuckDBPyConnection, error: Exception) -> GbError:
         fix = "write one query, such as: select * from symbol_data"
     elif isinstance(error, duckdb.BinderException):
         fix = "`describe TABLE` lists the columns of a table, `show tables` the tables"
+    elif isinstance(error, duckdb.PermissionException):
+        # The path in its message is of no use, as files are opened for a query and never by it.
+        what = "a query reads the tables of the lake, and opens no file by itself"
+        fix = "name a table without its database, such as bars_1m: `show tables` lists them"
+    elif isinstance(error, duckdb.InvalidInputException) and "Values were not provided" in what:
+        what, fix = (
+            "the query has parameters, ? or $1, and nobody gives their values",
+            "write the values into the query",
+        )
     elif isinstance(error, duckdb.IOException):
         fix = "a data file is missing or broken: run the query again, and restore the lake if that does not help"
     return ReadError(what, fix=fix)

@@ -147,6 +147,20 @@ def test_a_wrong_name_is_answered_with_each_name_that_there_is_once(months):
     assert names == sorted(set(names)) and "bars_1m" in names and not any("arrow" in name for name in names)
 
 
+@pytest.mark.parametrize(
+    ("text", "what", "fix"),
+    [
+        ("select * from bars_1m where symbol = ?", "has parameters", "write the values into the query"),
+        ("select * from gb_catalog.main.bars_1m", "opens no file by itself", "such as bars_1m"),
+    ],
+)
+def test_what_cannot_be_asked_says_what_to_write_instead(months, text, what, fix):
+    with pytest.raises(ReadError) as caught:
+        months.sql(text)
+    assert what in caught.value.what and fix in caught.value.fix
+    assert str(months.store.storage.root) not in str(caught.value)
+
+
 def test_the_macros_are_in_the_catalog_for_any_client_in_any_time_zone(months, tmp_path):
     refresh_catalog(months.store)
     shutil.move(months.store.storage.root, tmp_path / "moved")
