@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,13 @@ DISCOVERED = """
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Path:
+def many(tmp_path: Path, exchange: Simulation) -> Iterator[Path]:
+    # A day on which BTC had the largest turnover and SOL the smallest: they change from hour to hour.
+    exchange.exchange.set_now(datetime(2026, 11, 1, tzinfo=UTC))
     (tmp_path / "gb.yaml").write_text(PROJECT + DISCOVERED, encoding="utf-8")
     (tmp_path / "symbols.csv").write_text("code,vendor,name\nKO,ko,Coca-Cola\n", encoding="utf-8")
-    return tmp_path
+    yield tmp_path
+    exchange.exchange.set_now(None)
 
 
 @pytest.fixture

@@ -134,6 +134,7 @@ def test_what_was_known_and_is_lost_is_refused_and_not_answered_with_less(tmp_pa
             query = f"select count(*) from {macro}(timestamptz '{{}}')"
             with pytest.raises(LakeError, match="is not known any more"):
                 again.sql(query.format(moment.isoformat()))
+            again.sql("select count(*) from symbol_data")
             with duckdb.connect(tmp_path / "catalog.duckdb", read_only=True) as plain:
                 with pytest.raises(duckdb.Error, match="is not known any more"):
                     plain.sql(query.format(moment.isoformat())).fetchall()
