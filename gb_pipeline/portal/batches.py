@@ -136,6 +136,7 @@ class WindowBatches:
         self._prices = cube[:, :, read.index(target)]
         self._window, self._horizon, self._size = window, horizon, batch_size
         self._seed, self._epoch = seed, 0
+        self._drawn: tuple[int, npt.NDArray[np.int64]] | None = None
         self._lasts = _whole_windows(np.isfinite(cube).all(axis=(1, 2)), window, horizon)
         if not len(self._lasts):
             raise NoDataInRange(
@@ -152,18 +153,39 @@ class WindowBatches:
         """Choose the order of the next passes, where there is a seed; it depends on the seed and this number only."""
         self._epoch = number
 
+    def __getitem__(self, number: int) -> Batch:
+        """One batch of a pass, from 0 on; a negative number counts from the end, as in a list.
+
+        Raises:
+            IndexError: there is no such batch.
+        """
+        count = len(self)
+        if not -count <= number < count:
+            raise IndexError(f"there is no batch {number}: a pass has {count}")
+        return self._batch(self._order(), number % count)
+
     def __iter__(self) -> Iterator[Batch]:
-        """One pass over all windows."""
-        lasts = self._lasts
-        if self._seed is not None:
-            lasts = np.random.default_rng([self._seed, self._epoch]).permutation(lasts)
+        """One pass over all windows, in the order of the epoch in which it began."""
+        order = self._order()
+        for number in range(len(self)):
+            yield self._batch(order, number)
+
+    def _batch(self, order: npt.NDArray[np.int64], number: int) -> Batch:
+        chosen = order[number * self._size : (number + 1) * self._size]
         steps = np.arange(1 - self._window, 1)
-        for begin in range(0, len(lasts), self._size):
-            chosen = lasts[begin : begin + self._size]
-            earned = self._prices[chosen + self._horizon] / self._prices[chosen] - 1
-            yield Batch(
-                self._inputs[chosen[:, None] + steps], earned.astype(self._inputs.dtype), self._opens[chosen].copy()
-            )
+        earned = self._prices[chosen + self._horizon] / self._prices[chosen] - 1
+        return Batch(
+            self._inputs[chosen[:, None] + steps], earned.astype(self._inputs.dtype), self._opens[chosen].copy()
+        )
+
+    def _order(self) -> npt.NDArray[np.int64]:
+        """Last bars of the windows in the order of this epoch, which is drawn once."""
+        if self._seed is None:
+            return self._lasts
+        if self._drawn is None or self._drawn[0] != self._epoch:
+            drawn = np.random.default_rng([self._seed, self._epoch]).permutation(self._lasts)
+            self._drawn = (self._epoch, drawn)
+        return self._drawn[1]
 
 
 def _whole_windows(is_there: npt.NDArray[np.bool_], window: int, horizon: int) -> npt.NDArray[np.int64]:

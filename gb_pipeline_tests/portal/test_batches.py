@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import timedelta
 
 import numpy as np
@@ -116,6 +117,27 @@ def test_the_order_depends_on_the_seed_and_the_epoch_only(both: Lake) -> None:
     assert order(7) == order(7) != order(None)
     assert order(7, 1) == order(7, 1) != order(7)
     assert order(8) != order(7)
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_batches_by_number_are_those_of_a_pass_also_in_a_copy_of_a_worker(both: Lake, seed: int | None) -> None:
+    batches = WindowBatches(both, BOTH, "1m", calendar="24/7", window=5, seed=seed, batch_size=10)
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        worker = pickle.loads(pickle.dumps(batches))
+        passed = list(batches)
+        for number in reversed(range(len(batches))):
+            for one in (batches[number], worker[number], batches[number - len(batches)]):
+                for field in ("inputs", "targets", "timestamps"):
+                    np.testing.assert_array_equal(getattr(one, field), getattr(passed[number], field))
+        assert len(passed) == len(batches) == 3
+
+
+@pytest.mark.parametrize("number", [3, -4])
+def test_a_batch_that_is_not_there_is_an_error_of_a_sequence(both: Lake, number: int) -> None:
+    batches = WindowBatches(both, BOTH, "1m", calendar="24/7", window=5, batch_size=10)
+    with pytest.raises(IndexError, match=rf"no batch {number}: a pass has 3"):
+        batches[number]
 
 
 def test_numbers_of_a_pin_stay_and_say_where_they_are_from(both: Lake) -> None:
