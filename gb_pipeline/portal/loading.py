@@ -14,7 +14,7 @@ from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, FETCHES, SESSIONS, bars
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.moments import INSTANT, from_microseconds, microseconds
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.schema import PRICES, Precision
 from gb_pipeline.market.window import instant
 from gb_pipeline.portal.price_factors import PriceFactors
 from gb_pipeline.portal.visible import NEVER, Versions
@@ -27,6 +27,7 @@ from gb_pipeline.reading.price_adjustment import PriceAdjustment
 
 # A year inside of what bars can have, as calendars and windows reach beyond their ends.
 FIRST_MOMENT, LAST_MOMENT = microseconds(EARLIEST.replace(year=2)), microseconds(LATEST.replace(year=9998))
+_PRICES = (*PRICES, "vwap")
 _LONGEST = {Resolution.DAY: timedelta(days=1), Resolution.WEEK: timedelta(days=7), Resolution.MONTH: timedelta(days=31)}
 
 
@@ -133,8 +134,10 @@ class BarLoader:
     def _to_versions(self, symbol: str, rows: pl.DataFrame) -> Versions:
         opens = rows["timestamp"].cast(pl.Int64).to_numpy()
         stretches = np.zeros(len(opens), np.int64)
+        paid = 1.0
         if self.factors is not None and self._spans_ex_dates:
             stretches += self.factors.last_stretch(symbol)
+            paid = self.factors.paid_since_last_session(symbol)
         elif self.factors is not None:
             sessions = self.calendar.session_of(rows["timestamp"], self.frequency)
             stretches = self.factors.stretches(symbol, sessions)
@@ -142,7 +145,11 @@ class BarLoader:
             opens,
             rows["holds_from"].cast(pl.Int64).to_numpy(),
             rows["holds_until"].to_numpy(),
-            {name: rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in self.fields},
+            {
+                name: rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+                * (paid if name in _PRICES else 1.0)
+                for name in self.fields
+            },
             stretches,
         )
 

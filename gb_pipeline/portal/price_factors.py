@@ -84,7 +84,9 @@ class PriceFactors:
         factors: dict[str, SeriesFactors] = {}
         for name, codes in _by_source(lake, symbols, resolution, source).items():
             question = Question(tuple(codes), resolution, Window(EARLIEST, LATEST), name, as_of)
-            factors |= read_factors(lake.store.tables, question, name, codes, wanted, lake.store.clock())
+            factors |= read_factors(
+                lake.store.tables, question, name, codes, wanted, lake.store.clock(), from_ex_dates=True
+            )
         return cls(wanted, factors)
 
     def stretches(self, symbol: str, sessions: pl.Series) -> Integers:
@@ -98,6 +100,13 @@ class PriceFactors:
     def last_stretch(self, symbol: str) -> int:
         """The stretch after the last ex date that is known."""
         return len(self.factors[symbol].ex_dates) if symbol in self.factors else 0
+
+    def paid_since_last_session(self, symbol: str) -> float:
+        """What prices are multiplied by for dividends behind the last stored session, which no bar of a lake has in it."""
+        own = self.factors.get(symbol)
+        if own is None or own.sessions.is_empty():
+            return 1.0
+        return float(own.dividends[int(self.stretches(symbol, own.sessions["session"][-1:])[0])])
 
     def conversion(self, symbol: str, day: date) -> Conversion | None:
         """How bars of any stretch are told on a day; None where there is nothing to do."""

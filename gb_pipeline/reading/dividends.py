@@ -72,7 +72,14 @@ class SeriesFactors:
 
 
 def read_factors(
-    tables: Tables, question: Question, source: str, codes: Sequence[str] | None, wanted: PriceAdjustment, now: datetime
+    tables: Tables,
+    question: Question,
+    source: str,
+    codes: Sequence[str] | None,
+    wanted: PriceAdjustment,
+    now: datetime,
+    *,
+    from_ex_dates: bool = False,
 ) -> dict[str, SeriesFactors]:
     """Factors of some series of a source, by symbol; nothing for one that has no splits or dividends.
 
@@ -81,6 +88,8 @@ def read_factors(
         codes: the symbols; None for all.
         wanted: whether dividends count, and at which price they are reinvested.
         now: the present.
+        from_ex_dates: let a dividend count from its ex date on, whether or not a bar follows; else it counts from the first
+            session that is stored without it, and not at all before there is one.
 
     Raises:
         ReadError: not all dividends in the window are known, or one is not covered by its price.
@@ -108,7 +117,7 @@ def read_factors(
         name = str(code)
         factors[name] = _series_factors(
             source, name, own, dividends.filter(pl.col("symbol") == code), splits.filter(pl.col("symbol") == code),
-            closes, wanted,
+            closes, wanted, from_ex_dates=from_ex_dates,
         )  # fmt: skip
     return factors
 
@@ -170,6 +179,8 @@ def _series_factors(
     splits: pl.DataFrame,
     closes: Mapping[tuple[str, datetime], Decimal],
     wanted: PriceAdjustment,
+    *,
+    from_ex_dates: bool,
 ) -> SeriesFactors:
     days = sessions["session"].to_list()
     last = sessions["last_timestamp"].to_list()
@@ -177,10 +188,13 @@ def _series_factors(
     for to, of, ex_date in splits.select("split_to", "split_from", "ex_date").rows():
         by_date[ex_date] = by_date.get(ex_date, Fraction(1)) * as_fraction(to, of)
     _refuse_currencies(source, code, dividends)
-    # By the session whose first bar is without them, so that several that fell between two sessions are one.
-    paid: dict[int, Fraction] = {}
+    # By the session whose first bar is without them, so that several that fell between two sessions are one; and by the day
+    # from which they count.
+    paid: dict[int, dict[date, Fraction]] = {}
     for amount, ex_date in dividends.select("amount", "ex_date").rows():
         position = _first_from(days, ex_date)
+        if position is None and from_ex_dates and wanted.dividends is Reinvested.PREVIOUS_CLOSE:
+            position = len(days)
         if position is None or (not position and wanted.dividends is Reinvested.PREVIOUS_CLOSE):
             # Nothing was traded without it yet, or with it.
             continue
@@ -189,23 +203,29 @@ def _series_factors(
             per_share = Fraction(amount) / _product(by_date, ex_date, days[position])
         else:
             per_share = Fraction(amount) * _product(by_date, days[position - 1], ex_date)
-        paid[position] = paid.get(position, Fraction(0)) + per_share
+        counts_from = ex_date if from_ex_dates else days[position]
+        cash_by_day = paid.setdefault(position, {})
+        cash_by_day[counts_from] = cash_by_day.get(counts_from, Fraction(0)) + per_share
     ratios: dict[date, Decimal] = {}
     with localcontext() as context:
         context.prec = _DIGITS
-        for position, cash in paid.items():
-            amount = Decimal(cash.numerator) / cash.denominator
-            if wanted.dividends is Reinvested.EX_CLOSE:
-                close = closes[code, last[position]]
-                ratio = close / (close + amount)
-            else:
-                ratio = 1 - amount / closes[code, last[position - 1]]
-            if ratio <= 0:
-                raise ReadError(
-                    f"{source} {code} paid {amount.normalize():f} before {days[position]}, as much as a share was worth",
-                    fix="check it: gb actions show; a distribution of that size is rarely a cash dividend",
-                )
-            ratios[days[position]] = ratio
+        for position, cash_by_day in paid.items():
+            total, before = Fraction(0), Decimal(1)
+            for day, cash in sorted(cash_by_day.items()):
+                total += cash
+                amount = Decimal(total.numerator) / total.denominator
+                if wanted.dividends is Reinvested.EX_CLOSE:
+                    close = closes[code, last[position]]
+                    ratio = close / (close + amount)
+                else:
+                    ratio = 1 - amount / closes[code, last[position - 1]]
+                if ratio <= 0:
+                    raise ReadError(
+                        f"{source} {code} paid {amount.normalize():f} before {day}, as much as a share was worth",
+                        fix="check it: gb actions show; a distribution of that size is rarely a cash dividend",
+                    )
+                ratios[day] = ratio / before
+                before = ratio
         return _accumulate(sessions, sorted({*ratios, *by_date}), ratios, by_date)
 
 

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,36 @@ def test_a_dividend_counts_from_the_morning_of_its_ex_date_at_the_close_before_i
     assert seen.history("KO", ["close", "volume"], 3).select("close", "volume").rows() == [
         (37.5, 1000), (45, 1000), (40, 1000),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("later", [[], [6], [7, 8], [5, 6, 7]])
+def test_dividends_count_from_their_ex_dates_whatever_bars_follow(lake: Lake, later: list[int]) -> None:
+    """No bar may follow yet, as on the morning of a live day, or ever, or trading may be halted on the ex date."""
+    chosen = [*range(5), *later]
+    put_days(lake, "KO", [SESSIONS[day] for day in chosen], [100] * len(chosen))
+    tell_actions(
+        lake,
+        dividend(SESSIONS[5], "10", symbol="KO"),
+        dividend(SESSIONS[6], "15", symbol="KO"),
+    )
+    clock = SimulationClock(f"{SESSIONS[4]}T22:00Z")
+    seen = make_portal(lake, clock, "splits+dividends")
+
+    def friday_and_its_week() -> list[float]:
+        frames = [seen.history("KO", "close", 9, kind, on_gap="skip") for kind in ("1d", "1w")]
+        opens = (SESSIONS[4], SESSIONS[0])
+        return [
+            frame.filter(pl.col("timestamp") == at(day))["close"].item()
+            for frame, day in zip(frames, opens, strict=True)
+        ]
+
+    assert friday_and_its_week() == pytest.approx([100, 100])
+    clock.advance_to(f"{SESSIONS[5]}T13:00Z")
+    assert friday_and_its_week() == pytest.approx([90, 90])
+    clock.advance_to(f"{SESSIONS[6]}T13:00Z")
+    # With a bar between both, the second one is reinvested at that bar's close.
+    both = 90 * 0.85 if 5 in later else 75
+    assert friday_and_its_week() == pytest.approx([both, both])
 
 
 prices = st.lists(st.decimals("20", "90", places=2), min_size=len(SESSIONS), max_size=len(SESSIONS))
