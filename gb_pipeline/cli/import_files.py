@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from gb_pipeline.lake.store import LakeStore
 
 # Series that a person wants to see at once; --json has all of them.
-_MOST_SERIES, _MOST_TROUBLES = 40, 10
+_MOST_SERIES, _MOST_TROUBLES, _MOST_NAMES = 40, 10, 100
+# Who has bars of such instruments, for the line that is copied into gb.yaml.
+_VENDORS = {"equity": "yahoo", "crypto": "ccxt"}
 
 
 def register(app: typer.Typer) -> None:
@@ -198,6 +200,8 @@ def _numbers(series: ImportedSeries) -> tuple[int, ...]:
 
 def _print_troubles(report: ImportReport) -> None:
     """What was refused and why, a line each for the first few series; and what was not read."""
+    from gb_pipeline.quality.reasons import REFUSED_TOGETHER
+
     troubled = [series for series in report.series if series.counts.quarantined or series.error]
     for series in troubled[:_MOST_TROUBLES]:
         name = f"{series.symbol} {series.resolution}"
@@ -209,7 +213,13 @@ def _print_troubles(report: ImportReport) -> None:
             note(f"{name}: not read to its end: {series.error}")
     if len(troubled) > _MOST_TROUBLES:
         note(
-            f"{len(troubled) - _MOST_TROUBLES:,} more series have quarantined rows; gb quarantine {report.source} lists them"
+            f"{len(troubled) - _MOST_TROUBLES:,} more series have quarantined rows; gb quarantine list {report.source} lists them"
+        )
+    together = sum(series.reasons[code] for series in troubled for code in REFUSED_TOGETHER)
+    if together:
+        note(
+            f"{format_count(together, 'row')} may be good, and were refused because too much beside them was bad; once you know"
+            " why, a larger --max-bad-fraction stores them"
         )
     for name, why in list(report.skipped.items())[:_MOST_TROUBLES]:
         note(f"not read: {name}: {why}")
@@ -219,25 +229,29 @@ def _print_troubles(report: ImportReport) -> None:
 
 def _print_next(report: ImportReport) -> None:
     """How the source is read now, and what gb.yaml says of one that somebody goes on with."""
-    firsts = [series.first for series in report.series if series.first is not None]
-    if not firsts:
+    stored = [series for series in report.series if series.counts.stored + series.counts.unchanged]
+    if not stored:
         return
-    one = report.series[0]
-    kinds = ", ".join(dict.fromkeys(series.resolution.value for series in report.series))
+    one = stored[0]
+    kinds = ", ".join(dict.fromkeys(series.resolution.value for series in stored))
+    symbols = list(dict.fromkeys(series.symbol for series in stored))
     note(f"read it: gb show {report.source}:{one.symbol} -r {one.resolution}")
     note("to go on with a vendor, under sources: of gb.yaml, with its provider and options:")
     lines = [
         f"  {report.source}:",
-        "    provider: yahoo   # whoever goes on with it",
+        f"    provider: {_VENDORS.get(report.asset_class, '...')}   # whoever goes on with it",
         f"    asset_class: {report.asset_class}",
         f"    calendar: {report.calendar}",
         *(["    extended_hours: true"] if report.extended_hours else []),
-        f"    start: {min(firsts).date()}",
+        f"    start: {min(series.first for series in stored if series.first).date()}",
         f"    resolutions: [{kinds}]",
         f"    adjustment: {report.adjustment.value}",
-        f"    symbols: [{', '.join(dict.fromkeys(series.symbol for series in report.series[:_MOST_TROUBLES]))}]",
+        *(f"    {name}: {str(value).lower()}" for name, value in report.rules.items()),
+        f"    symbols: [{', '.join(symbols[:_MOST_NAMES])}]",
     ]
     note("\n".join(lines))
+    if len(symbols) > _MOST_NAMES:
+        note(f"{len(symbols) - _MOST_NAMES:,} more symbols belong into that list: gb status --json has all of them")
 
 
 def _as_data(report: ImportReport) -> dict[str, Any]:
@@ -270,6 +284,7 @@ def _as_data(report: ImportReport) -> dict[str, Any]:
         "extended_hours": report.extended_hours,
         "asset_class": report.asset_class,
         "adjustment": report.adjustment,
+        "rules": report.rules,
         "total": report.total.as_dict(),
         "series": series,
         "corporate_actions": None if actions is None else {name: getattr(actions, name) for name in kinds},

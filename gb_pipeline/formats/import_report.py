@@ -64,6 +64,7 @@ class ImportReport:
         dry_run: whether nothing was written.
         import_id: names what was read: the same files in the same format have the same one.
         calendar, extended_hours, asset_class, adjustment: of the source.
+        rules: other settings of a source that its bars were stored by, where they are not the default ones.
         series: each with its counts.
         actions: what became of corporate actions; None where there are none, and of a dry run.
         action_rows: corporate actions that were read.
@@ -80,6 +81,7 @@ class ImportReport:
     extended_hours: bool
     asset_class: str
     adjustment: Adjustment
+    rules: Mapping[str, object]
     series: tuple[ImportedSeries, ...]
     actions: ActionsReport | None
     action_rows: int

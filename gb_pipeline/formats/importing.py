@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
 
 _VERSION = 1
+# Rules that every bar of a source is stored by, beside its calendar and adjustment. What an absent bar means, and how many bad
+# rows are put up with, is another question for each vendor.
+_SETTINGS = ("alignment", "precision", "allow_negative_prices", "allow_unaligned")
 _EPOCH = instant("1700-01-01"), instant("2200-01-01")
 # Called with the number of rows that were dealt with.
 OnRows = Callable[[int], object]
@@ -298,12 +301,20 @@ class _Import:
             extended_hours=archive.extended_hours,
             asset_class=archive.asset_class.value,
             adjustment=Adjustment(archive.adjustment),
+            rules=_other_than_usual(self._rules_of(Resolution.MINUTE)),
             series=tuple(sorted(series, key=lambda item: (item.symbol, item.resolution.value))),
             actions=actions,
             action_rows=self._actions().height,
             notes=archive.notes,
             skipped=archive.skipped,
         )
+
+
+def _other_than_usual(rules: BarRules) -> dict[str, object]:
+    """What gb.yaml has to say, so that a vendor's bars are stored as these were."""
+    usual = BarRules()
+    found = {name: getattr(rules, name) for name in _SETTINGS}
+    return {name: getattr(value, "value", value) for name, value in found.items() if value != getattr(usual, name)}
 
 
 _ALL_DAYS = (date(1700, 1, 1), date(2200, 1, 1))

@@ -26,6 +26,7 @@ FETCHED_BEFORE_STORED = "fetched_before_stored"
 REMOVED_MEANWHILE = "removed_meanwhile"
 # Of good rows in bad company.
 REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER = "refused_with_session", "refused_with_answer"
+REFUSED_TOGETHER = frozenset({REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER})
 
 # What a vendor sends as a matter of course does not discredit the rest of its answer: the bar in progress, and the hour that
 # local time has twice on one day of the year.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
-from gb_pipeline import Lake
+from gb_pipeline import Lake, Precision, Resolution
 from gb_pipeline.cli.app import run
+from gb_pipeline.config.settings import Settings
 from gb_pipeline_tests.cli.console import Gb, Result
 
 
@@ -79,3 +82,47 @@ def test_the_same_files_are_the_same_import_and_others_are_refused(gb, bundle, o
     (own_bundle / "more.txt").write_text("another bundle", encoding="utf-8")
     other = gb("import", "zipline", own_bundle, "--source", "bundle", "--lake", "data")
     assert other.code == 1 and "source bundle has bars already" in other.err
+
+
+def write_candles(folder: Path, count: int, bad: int = 0) -> None:
+    """Files of freqtrade: a pair each with a hundred hours, of which some open above their high."""
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        rows = [[1704067200000 + 3600000 * hour, 12 if hour < bad else 10, 11, 9, 10, 1] for hour in range(100)]
+        (folder / f"P{number:03}_USDT-1h.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def test_lines_for_gb_yaml_make_a_project_of_the_same_series(gb, tmp_path):
+    """With whatever every bar of the source was stored by, and each symbol that has bars."""
+    write_candles(tmp_path / "candles", 30)
+    done = gb("import", "freqtrade", "candles", "--source", "old", "--lake", "data", "--precision", "wide")
+    assert done.code == 0, done.err
+    lines = done.err.partition("with its provider and options:\n")[2]
+    (tmp_path / "gb.yaml").write_text(
+        f"lake: data\nsources:\n{lines}    options: {{exchange: binance}}\n", encoding="utf-8"
+    )
+    source = Settings.load(tmp_path / "gb.yaml").sources["old"]
+    assert [symbol.code for symbol in source.symbols] == [f"P{number:03}-USDT" for number in range(30)]
+    assert (source.provider, source.precision, source.resolutions) == ("ccxt", Precision.WIDE, (Resolution.HOUR,))
+
+
+def test_lines_for_gb_yaml_name_what_has_bars(gb, tmp_path):
+    write_candles(tmp_path / "candles", 1, bad=100)
+    nothing = gb("import", "freqtrade", "candles", "--source", "old", "--lake", "data")
+    assert nothing.code == 1 and "gb show" not in nothing.err and "gb.yaml" not in nothing.err
+
+
+def test_rows_that_were_refused_with_others_say_how_they_are_stored(gb, tmp_path):
+    write_candles(tmp_path / "candles", 1, bad=1)
+    refused = gb("import", "freqtrade", "candles", "--source", "old", "--lake", "data", "--dry-run")
+    assert "23 rows may be good" in refused.err and "--max-bad-fraction" in refused.err
+    stored = gb("import", "freqtrade", "candles", "--source", "old", "--lake", "data", "--max-bad-fraction", "0.1")
+    assert stored.code == 0 and "may be good" not in stored.err
+
+
+def test_what_is_too_much_to_print_is_listed_by_the_command_that_is_named(gb, tmp_path):
+    write_candles(tmp_path / "candles", 12, bad=1)
+    done = gb("import", "freqtrade", "candles", "--source", "old", "--lake", "data")
+    (command,) = re.findall(r"more series have quarantined rows; (gb .*) lists them", done.err)
+    listed = gb(*command.split()[1:], "--lake", "data")
+    assert listed.code == 0 and "P011-USDT" in listed.out
