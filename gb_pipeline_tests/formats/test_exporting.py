@@ -65,6 +65,17 @@ def test_float32_changes_what_has_more_digits_than_it_holds(lake: Lake, tmp_path
     assert export_bars(lake, "qlib", [("daily", "MSFT", Resolution.DAY)], tmp_path / "out").is_exact
 
 
+def test_volumes_of_quote_bars_are_not_dropped_without_a_word(lake: Lake, tmp_path: Path) -> None:
+    """LEAN keeps forex as quotes, which have none; 0, which stands for unknown, is what it reads back."""
+    named = {"asset_classes": {"sim": AssetClass.FOREX}, "market": "oanda"}
+    put_minutes(lake, symbol="EUR-USD", volume="7")
+    with pytest.raises(ExportRefused, match="volume of 2024-01-31T23:58Z: 7 becomes 0"):
+        export_bars(lake, "lean", [("sim", "EUR-USD", Resolution.MINUTE)], tmp_path / "out", **named)
+    put_minutes(lake, symbol="GBP-USD", volume="0")
+    report = export_bars(lake, "lean", [("sim", "GBP-USD", Resolution.MINUTE)], tmp_path / "out", **named)
+    assert report.is_exact
+
+
 def test_bars_that_a_format_cannot_hold_are_named(lake: Lake, tmp_path: Path) -> None:
     put_shares(lake, timestamp=[date(1969, 12, 31), date(1970, 1, 2), date(1970, 1, 5), date(1970, 1, 6)])
     with pytest.raises(ExportRefused, match=r"1 bars? would be left out \(before 1970\)"):

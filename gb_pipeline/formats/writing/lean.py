@@ -59,12 +59,14 @@ class LeanWriter(FormatWriter):
         return f"{folder}/{ticker}{self._suffix(series)}"
 
     def convert(self, series: Exported, bars: pl.DataFrame) -> Converted:
-        """Prices of equities in ten-thousandths."""
-        scale = self._layout(series).price_scale
-        if scale == 1:
-            return Converted(bars, bars.select(NUMBERS))
-        decimals = len(str(scale)) - 1
-        return Converted(bars, bars.select(pl.col(PRICES).round(decimals), "volume"))
+        """Prices of equities in ten-thousandths; quotes have no volume, and read back as 0, which stands for unknown."""
+        layout = self._layout(series)
+        values = bars.select(NUMBERS)
+        if layout.price_scale != 1:
+            values = values.with_columns(pl.col(PRICES).round(len(str(layout.price_scale)) - 1))
+        if layout.quotes:
+            values = values.with_columns(pl.lit(0).cast(bars.schema["volume"]).alias("volume"))
+        return Converted(bars, values)
 
     def inspect(self, series: Exported, bars: pl.DataFrame) -> None:
         """Take note of the closes that factors refer to."""
