@@ -142,7 +142,10 @@ def export(
     settings = project_of(opened_lake, config)
     chosen = select_stored(opened_lake, names, settings)
     moment = parse_moment(as_of)
-    series = choose_series(opened_lake, chosen, resolution, moment, one_file=not (of_tool or folder))
+    from gb_pipeline.formats.registry import get_format
+
+    held = get_format(file_format).open_writer().resolutions if of_tool and file_format is not None else None
+    series = choose_series(opened_lake, chosen, resolution, moment, one_file=not (of_tool or folder), held=held)
     say_resolutions(opened_lake, series, resolution)
     if file_format is not None and of_tool:
         return export_format(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.output import note
@@ -17,9 +18,18 @@ Series = tuple[str, str, "Resolution"]
 
 
 def choose_series(
-    lake: Lake, chosen: dict[str, list[str]], requested: str | None, as_of: Any, *, one_file: bool
+    lake: Lake,
+    chosen: dict[str, list[str]],
+    requested: str | None,
+    as_of: Any,
+    *,
+    one_file: bool,
+    held: Container[Resolution] | None = None,
 ) -> list[Series]:
     """The series that hold bars, each in the resolution that was asked for or in its finest.
+
+    Args:
+        held: the resolutions that the files can have; the finest of another one is taken only where there is none of these.
 
     Raises:
         UnknownSeries: none of them holds a bar.
@@ -35,7 +45,7 @@ def choose_series(
             stored.setdefault((row["source"], row["symbol"]), []).append(Resolution(row["resolution"]))
     order = list(Resolution).index
     series = [
-        (source, symbol, wanted or min(kinds, key=order))
+        (source, symbol, wanted or _finest(kinds, held))
         for (source, symbol), kinds in sorted(stored.items())
         if wanted is None or wanted in kinds
     ]
@@ -55,6 +65,11 @@ def choose_series(
     return series
 
 
+def _finest(kinds: list[Resolution], held: Container[Resolution] | None) -> Resolution:
+    fitting = kinds if held is None else [kind for kind in kinds if kind in held]
+    return min(fitting or kinds, key=list(type(kinds[0])).index)
+
+
 def say_resolutions(lake: Lake, series: list[Series], requested: str | None) -> None:
     """Say which resolution is written where nobody has said which, and there are others."""
     if requested is not None:
@@ -64,4 +79,6 @@ def say_resolutions(lake: Lake, series: list[Series], requested: str | None) -> 
         own = {(source, symbol) for source, symbol, one in series if one == kind}
         others = sorted({one for source, symbol, one in stored if (source, symbol) in own and one != kind})
         if others:
-            note(f"bars of {kind} are written, the finest; there is {', '.join(others)} as well (--resolution)")
+            note(
+                f"bars of {kind} are written, the finest that can be; there is {', '.join(others)} as well (--resolution)"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -165,6 +165,24 @@ def test_lean_takes_the_kind_of_instruments_from_the_project(gb: Gb, stored: Pat
     told = gb("export", "lean", SERIES, tmp_path / "out", *DAY, "--config", stored, "--market", "binance")
     assert told.code == 0, told.err
     assert (tmp_path / "out/crypto/binance/minute/btcusdt/20240102_trade.zip").exists()
+
+
+def test_the_finest_resolution_that_a_format_has_is_written(gb: Gb, tmp_path: Path) -> None:
+    """Qlib has no seconds, zipline's folder no hours: there is something that each can hold."""
+    lake = Lake.open(tmp_path / "lake", create=True)
+    for resolution in ("1s", "1h", "1d"):
+        frame = pl.DataFrame(
+            {
+                "timestamp": [datetime(2024, 1, 2, tzinfo=UTC)],
+                **dict.fromkeys(("open", "high", "low", "close", "volume"), "1"),
+            }
+        )
+        lake.put(frame, source="mine", symbol="BTC-USD", resolution=resolution)
+    for tool, written in (("qlib", "1h"), ("csvdir", "1d"), ("nautilus", "1s")):
+        told = gb("export", tool, "mine", tmp_path / tool, "--lake", tmp_path / "lake", "--dry-run", "--json")
+        assert (told.code, [item["series"] for item in told.json["series"]]) == (0, [f"mine:BTC-USD {written}"])
+    refused = gb("export", "qlib", "mine", tmp_path / "out", "--lake", tmp_path / "lake", "-r", "1s")
+    assert refused.code == 2 and "the format has no bars of 1s" in refused.err
 
 
 def test_files_have_a_dry_run_too(gb: Gb, stored: Path, tmp_path: Path) -> None:
