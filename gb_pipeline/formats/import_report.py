@@ -11,7 +11,11 @@ from gb_pipeline.lake.corporate_actions import ActionsReport
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
+from gb_pipeline.quality.rules import BarRules
 
+# Rules that every bar of a source is stored by, beside its calendar and adjustment. What an absent bar means, and how many bad
+# rows are put up with, is another question for each vendor.
+_SETTINGS = ("alignment", "precision", "allow_negative_prices", "allow_unaligned")
 # Refused rows that are shown of each series.
 WORST = 3
 
@@ -102,3 +106,10 @@ class ImportReport:
     def whole(self) -> bool:
         """Whether every series was read to its end; rows in quarantine are accounted for and change nothing here."""
         return not self.errors
+
+
+def other_than_usual(rules: BarRules) -> dict[str, object]:
+    """What gb.yaml has to say, so that a vendor's bars are stored as these were."""
+    usual = BarRules()
+    found = {name: getattr(rules, name) for name in _SETTINGS}
+    return {name: getattr(value, "value", value) for name, value in found.items() if value != getattr(usual, name)}

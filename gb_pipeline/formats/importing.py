@@ -18,7 +18,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, FormatRefused, LakeError
 from gb_pipeline.formats.archive import Archive, ArchiveSeries, ReadOptions
-from gb_pipeline.formats.import_report import ImportedSeries, ImportReport
+from gb_pipeline.formats.import_report import ImportedSeries, ImportReport, other_than_usual
 from gb_pipeline.formats.parts import Part, split_into_parts
 from gb_pipeline.formats.registry import Format, get_format, require_path
 from gb_pipeline.formats.targets import BATCH_ROWS, Preview, Stored, Target
@@ -35,14 +35,12 @@ from gb_pipeline.market.symbol import AssetClass, source_name
 from gb_pipeline.market.window import Window, instant
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage.fault_points import reach
+from gb_pipeline.storage.locks import locked
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
 
 _VERSION = 1
-# Rules that every bar of a source is stored by, beside its calendar and adjustment. What an absent bar means, and how many bad
-# rows are put up with, is another question for each vendor.
-_SETTINGS = ("alignment", "precision", "allow_negative_prices", "allow_unaligned")
 _EPOCH = instant("1700-01-01"), instant("2200-01-01")
 # Called with the number of rows that were dealt with.
 OnRows = Callable[[int], object]
@@ -97,7 +95,7 @@ def import_bars(
     Raises:
         ConfigError: there is no such format, path, symbol or calendar, or its library is not installed.
         FormatRefused: the path is not of this format, or damaged so that nothing of it can be read.
-        LakeError: the source has bars that are not of this import.
+        LakeError: the source has bars that are not of this import, or another import into it is running on this machine.
 
     Example:
         >>> report = import_bars(lake, "zipline", "~/.zipline/data/quandl/2018-03-01T00;00;00", source="quandl")
@@ -161,7 +159,17 @@ class _Import:
         return self._report(self._copy(Preview(self.store)), None, dry_run=True)
 
     def run(self) -> ImportReport:
-        """Store it: corporate actions first, so that no bar is ever read without its split."""
+        """Store it, unless another import into the source is under way: neither would see that the other one has begun."""
+        with locked(self.store.storage.state, f"import-{self.source}", wait=False) as alone:
+            if not alone:
+                raise LakeError(
+                    f"another import into source {self.source} is running",
+                    fix="wait for it, and run this again; other files belong into a source of another name",
+                )
+            return self._run()
+
+    def _run(self) -> ImportReport:
+        """Corporate actions first, so that no bar is ever read without its split."""
         self._refuse_other_bars()
         normaliser = f"{self.kind.name}/{_VERSION}"
         self._record(normaliser)
@@ -301,20 +309,13 @@ class _Import:
             extended_hours=archive.extended_hours,
             asset_class=archive.asset_class.value,
             adjustment=Adjustment(archive.adjustment),
-            rules=_other_than_usual(self._rules_of(Resolution.MINUTE)),
+            rules=other_than_usual(self._rules_of(Resolution.MINUTE)),
             series=tuple(sorted(series, key=lambda item: (item.symbol, item.resolution.value))),
             actions=actions,
             action_rows=self._actions().height,
             notes=archive.notes,
             skipped=archive.skipped,
         )
-
-
-def _other_than_usual(rules: BarRules) -> dict[str, object]:
-    """What gb.yaml has to say, so that a vendor's bars are stored as these were."""
-    usual = BarRules()
-    found = {name: getattr(rules, name) for name in _SETTINGS}
-    return {name: getattr(value, "value", value) for name, value in found.items() if value != getattr(usual, name)}
 
 
 _ALL_DAYS = (date(1700, 1, 1), date(2200, 1, 1))

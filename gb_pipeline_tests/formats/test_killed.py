@@ -66,6 +66,24 @@ def test_a_killed_import_converges(tmp_path: Path, bundle: Path, undisturbed: st
     assert verify(lake.store).ok
 
 
+def test_two_imports_at_once_are_never_mixed(lake, bundle, own_bundle):
+    """Whoever comes while one is running is refused before anything is written, whichever files it has."""
+    (own_bundle / "more.txt").write_text("another bundle", encoding="utf-8")
+    refused = []
+
+    def come_in_between(rows: int) -> None:
+        for path in (bundle, own_bundle):
+            with pytest.raises(LakeError, match="another import into source bundle is running"):
+                import_bars(lake, "zipline", path, source="bundle")
+            refused.append(path)
+        # Into another source it may.
+        import_bars(lake, "zipline", own_bundle, source="other", symbols=["AMD"])
+
+    report = import_bars(lake, "zipline", bundle, source="bundle", symbols=["AAPL"], on_rows=come_in_between)
+    assert refused and report.total.stored == lake.bars(None, "1d", source="bundle").height == 2769
+    assert import_bars(lake, "zipline", bundle, source="bundle", symbols=["AAPL"]).total.unchanged == 2769
+
+
 def test_what_somebody_else_has_fetched_since_is_not_mixed_with(lake, bundle):
     import_bars(lake, "zipline", bundle, source="bundle", symbols=["AAPL"])
     record = fetches.read(lake.store.tables, "bundle").row(-1, named=True)
