@@ -53,6 +53,18 @@ class ReadOptions:
             raise ConfigError(f"{place} does not say how long its bars are", fix="say it, such as --resolution 1m")
         return chosen
 
+    def calendar_or_refuse(self, asset_class: AssetClass, place: object) -> str:
+        """The sessions of files that do not say theirs: crypto trades round the clock, of others the user says it.
+
+        Raises:
+            ConfigError: nobody does.
+        """
+        if asset_class is AssetClass.CRYPTO:
+            return "24/7"
+        if self.calendar is None:
+            raise ConfigError(f"{place} does not say which sessions there are", fix="say it, such as --calendar XNYS")
+        return self.calendar
+
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSeries:

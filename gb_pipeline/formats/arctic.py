@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, FormatRefused, InvalidResolution, InvalidSymbol
+from gb_pipeline.errors import FormatRefused, InvalidResolution, InvalidSymbol
 from gb_pipeline.formats.archive import CHUNK_ROWS, Archive, ArchiveSeries, ReadOptions
 from gb_pipeline.formats.frames import read_frame
 from gb_pipeline.market.resolution import Resolution
@@ -42,12 +42,7 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
                     series.append(_series(library, name, symbol, asset_class, options))
                 except (InvalidSymbol, FormatRefused) as error:
                     skipped[f"{name} {symbol}"] = error.what
-    if asset_class is AssetClass.CRYPTO:
-        calendar = "24/7"
-    elif options.calendar is None:
-        raise ConfigError(f"{path} does not say which sessions there are", fix="say it, such as --calendar XNYS")
-    else:
-        calendar = options.calendar
+    calendar = options.calendar_or_refuse(asset_class, path)
     return Archive(
         series=tuple(series),
         files=tuple(file for file in sorted(root.rglob("data.mdb")) if only in {None, file.parent.name}),

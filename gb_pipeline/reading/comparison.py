@@ -131,10 +131,16 @@ def _compare_sides(
     parts = [COMPARED.to_frame()]
     for (kind, its_kind), codes in groups.items():
         compared = []
-        for ways in _ways_to_adjust(kind, its_kind):
-            mine, others = (
-                _by_session(lake, side, codes, between, way) for side, way in zip((first, second), ways, strict=True)
+        ways_of_both = _ways_to_adjust(kind, its_kind)
+        # The side that its vendor adjusted is the same whichever way the other one is: it is read once.
+        read = {
+            (side, way): _by_session(lake, side, codes, between, way)
+            for side, way in dict.fromkeys(
+                pair for ways in ways_of_both for pair in zip((first, second), ways, strict=True)
             )
+        }
+        for ways in ways_of_both:
+            mine, others = read[first, ways[0]], read[second, ways[1]]
             if kind is not its_kind and Adjustment.ALL in {kind, its_kind}:
                 others = _anchored_like(mine, others)
             compared.append(_compare(mine, others, price_tolerance, volume_tolerance))

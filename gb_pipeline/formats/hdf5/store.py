@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, FormatRefused, InvalidResolution, InvalidSymbol
+from gb_pipeline.errors import FormatRefused, InvalidResolution, InvalidSymbol
 from gb_pipeline.formats.archive import Archive, ArchiveSeries, ReadOptions
 from gb_pipeline.formats.frames import read_frame
 from gb_pipeline.formats.hdf5.pandas_layout import StoredFrame, find_frames
@@ -41,12 +41,7 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
         raise FormatRefused(
             f"{path} has no frame of pandas", fix="write frames with DataFrame.to_hdf, a key for each symbol"
         )
-    if asset_class is AssetClass.CRYPTO:
-        calendar = "24/7"
-    elif options.calendar is None:
-        raise ConfigError(f"{path} does not say which sessions there are", fix="say it, such as --calendar XNYS")
-    else:
-        calendar = options.calendar
+    calendar = options.calendar_or_refuse(asset_class, path)
     return Archive(
         series=tuple(series),
         files=tuple(files),
