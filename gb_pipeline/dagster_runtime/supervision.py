@@ -273,6 +273,6 @@ class CodeServerPing:
 
 
 def _format_seconds(seconds: float) -> str:
-    if seconds < 120:
+    if seconds < 119.5:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 119.5 * 60 else f"{seconds / 3600:.0f} h"

@@ -142,7 +142,7 @@ def test_who_waits_by_the_clock_is_started_again_when_it_is_set_back_and_only_th
         set_to[0] -= 7200
         second = wait_for_another(tmp_path, watching)
         watching.check()
-        assert said == ["the clock was set back by 120 min; daemon is started again"]
+        assert said == ["the clock was set back by 2 h; daemon is started again"]
         assert (is_alive(first), is_alive(second), len(started(tmp_path))) == (False, True, 2)
     finally:
         watching.stop()

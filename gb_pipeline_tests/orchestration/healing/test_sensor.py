@@ -35,12 +35,15 @@ def tick(bench: Bench, cursor: str | None = None) -> tuple[list[dg.RunRequest], 
     return list(data.run_requests), data.skip_message or "", data.cursor
 
 
-def wait_for_requests(bench: Bench) -> list[dg.RunRequest]:
+def wait_for_requests(bench: Bench, series: int = 1) -> list[dg.RunRequest]:
+    """Wait until so many series are due: each waits from its own last answer."""
     end = time.monotonic() + 30
-    while not (requests := tick(bench)[0]):
-        assert time.monotonic() < end, "nothing became due"
+    while True:
+        requests = tick(bench)[0]
+        if sum(len(request.asset_selection or ()) for request in requests) >= series:
+            return requests
+        assert time.monotonic() < end, f"{series} series did not become due"
         time.sleep(0.1)
-    return requests
 
 
 def launch(bench: Bench, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
@@ -72,7 +75,7 @@ def test_failed_days_and_a_gap_become_green_by_themselves(bench):
     assert not bench.run(BTC, ETH, partitions=DAYS).success
     assert bench.materialized(ETH) == set()
 
-    requests = wait_for_requests(bench)
+    requests = wait_for_requests(bench, series=2)
     assert [
         (
             item.tags["dagster/asset_partition_range_start"],
@@ -138,7 +141,7 @@ def test_what_a_killed_run_never_came_to_is_requested(bench):
     job = bench.definitions.resolve_job_def("sim_bars_1h_daily")
     run = bench.instance.create_run_for_job(job, tags={"dagster/partition": "2024-01-05"})
     bench.instance.report_run_failed(run)
-    [request] = wait_for_requests(bench)
+    [request] = wait_for_requests(bench, series=2)
     assert request.tags["dagster/asset_partition_range_start"] == "2024-01-05"
     assert [key.path[-1] for key in request.asset_selection or ()] == ["BTC-USDT", "ETH-USDT"]
     assert launch(bench, request).success
@@ -149,7 +152,7 @@ def test_series_that_are_being_fetched_are_left_alone_and_one_healing_runs_at_a_
     fail(bench, "ETH-USDT")
     fail(bench, "BTC-USDT")
     bench.run(BTC, ETH, partitions="2024-01-01")
-    [both] = wait_for_requests(bench)
+    [both] = wait_for_requests(bench, series=2)
     assert len(both.asset_selection or ()) == 2
     job = bench.definitions.resolve_implicit_global_asset_job_def()
     fetching = bench.instance.create_run_for_job(job, asset_selection=frozenset([dg.AssetKey(ETH.split("/"))]))
