@@ -8,9 +8,12 @@ rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
-from gb_pipeline.market import instrument_schema, schema
+import pyarrow as pa
+
+from gb_pipeline.market import instrument_schema, schema, tick_schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage.dataset import Dataset, Datasets, Period
@@ -132,6 +135,61 @@ IDENTIFIER_ANSWERS = Dataset(
     statistics=("question",),
 )
 
+
+@cache
+def stream_dataset(name: str, precision: Precision = Precision.STANDARD) -> Dataset:
+    """Trades, updates of order books, their snapshots or quotes: files of a symbol and a day."""
+    columns, key = _STREAMS[name]
+    return Dataset(
+        name=f"{name}_wide" if precision is Precision.WIDE else name,
+        columns=columns(precision),
+        key=("source", "symbol", *key),
+        partition_by=("source", "symbol"),
+        order=("timestamp", "receive_time", "ordinal"),
+        statistics=("timestamp", "exchange_time", "receive_time"),
+        time="timestamp",
+        period=Period.DAY,
+    )
+
+
+_STREAMS: dict[str, tuple[Callable[[Precision], pa.Schema], tuple[str, ...]]] = {
+    "trades": (tick_schema.trade_columns, ("trade_id", "exchange_time", "receive_time", "ordinal", "collector")),
+    "book_updates": (tick_schema.book_update_columns, ("receive_time", "ordinal", "collector")),
+    "book_snapshots": (tick_schema.book_snapshot_columns, ("receive_time", "ordinal", "collector")),
+    "quotes": (tick_schema.quote_columns, ("receive_time", "ordinal", "collector")),
+}
+STREAM_TABLES = tuple(_STREAMS)
+CONNECTION_EVENTS = Dataset(
+    name="connection_events",
+    columns=tick_schema.CONNECTION_EVENTS,
+    key=("source", "collector", "connection", "event_time", "kind", "symbol"),
+    partition_by=("source",),
+    order=("event_time",),
+    statistics=("timestamp", "event_time"),
+    time="timestamp",
+    period=Period.MONTH,
+)
+STREAM_INTERVALS = Dataset(
+    name="stream_intervals",
+    columns=tick_schema.STREAM_INTERVALS,
+    key=("source", "symbol", "dataset", "collector", "start_time", "kind"),
+    partition_by=("source", "dataset"),
+    order=("symbol", "start_time"),
+    statistics=("symbol", "timestamp", "start_time", "end_time"),
+    time="timestamp",
+    period=Period.MONTH,
+)
+WATERMARKS = Dataset(
+    name="watermarks",
+    columns=tick_schema.WATERMARKS,
+    key=("source", "dataset", "collector", "segment"),
+    partition_by=("source",),
+    order=("dataset", "through_time"),
+    statistics=("timestamp", "through_time"),
+    time="timestamp",
+    period=Period.MONTH,
+)
+
 ALL = Datasets(
     [
         *(
@@ -150,6 +208,10 @@ ALL = Datasets(
         INSTRUMENTS,
         ROLLS,
         IDENTIFIER_ANSWERS,
+        *(stream_dataset(name, precision) for name in STREAM_TABLES for precision in Precision),
+        CONNECTION_EVENTS,
+        STREAM_INTERVALS,
+        WATERMARKS,
     ]
 )
 

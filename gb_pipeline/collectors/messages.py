@@ -1,0 +1,77 @@
+"""This module holds what decoders hand over: rows of messages as plain tuples, and signals about a stream.
+
+A decoder appends one tuple for each trade, quote or message of a book; numbers stay the venue's own text, and times stay as they
+came. Nothing is parsed here: that is done for all rows of a second at once, in columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
+
+
+class TimeUnit(StrEnum):
+    """How a venue writes the time of an event."""
+
+    ISO = "iso"  # text with up to nine decimals and an offset, such as 2021-04-17T16:43:36.123456Z
+    SECONDS = "s"  # a number, or its text, with decimals
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+
+
+# Exchange time as the venue writes it: of the decoder's `time_unit`; None where there is none.
+RawTime = str | int | None
+# Price and size, as text.
+Level = tuple[str, str]
+# symbol, exchange time, receive time, side of the taker, price, size, trade id, sequence, ordinal
+TradeRow = tuple[str, RawTime, int, str | None, str, str, str | int | None, int | None, int]
+# symbol, exchange time, receive time, bids, asks, first sequence, last sequence, checksum; a size of 0 removes a level
+UpdateRow = tuple[str, RawTime, int, list[Level], list[Level], int | None, int | None, int | None]
+# symbol, exchange time, receive time, bids, asks, sequence, reason; best levels first
+SnapshotRow = tuple[str, RawTime, int, list[Level], list[Level], int | None, str]
+# symbol, exchange time, receive time, bid price, bid size, ask price, ask size, sequence
+QuoteRow = tuple[str, RawTime, int, str | None, str | None, str | None, str | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What a decoder noticed about a stream, beside its rows.
+
+    Attributes:
+        kind: what happened.
+        receive_time: ns since 1970 UTC by the collector's clock.
+        dataset, symbol: of the subscription; None for the whole connection.
+        first_sequence, last_sequence: what is missing, where numbers tell.
+        resubscribe: the stream cannot go on as it is: a book is to be laid anew.
+        detail: more, for a person; never a credential.
+    """
+
+    kind: ConnectionEventKind
+    receive_time: int
+    dataset: StreamDataset | None = None
+    symbol: str | None = None
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    resubscribe: bool = False
+    detail: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class MessageRows:
+    """What was heard and is not in columns yet, in the order in which it came.
+
+    `heard` counts, by dataset and symbol, the messages that a subscription's evidence rests on: those without rows too, such as
+    an update that changes no level, or a heartbeat that carries a number.
+    """
+
+    trades: list[TradeRow] = field(default_factory=list)
+    updates: list[UpdateRow] = field(default_factory=list)
+    snapshots: list[SnapshotRow] = field(default_factory=list)
+    quotes: list[QuoteRow] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    heard: dict[tuple[StreamDataset, str], int] = field(default_factory=dict)
+    messages: int = 0
+    unreadable: int = 0

@@ -1,0 +1,1 @@
+"""This package has one module for each venue; they know nothing of each other."""
