@@ -155,9 +155,12 @@ def _open(config: Path | None, folder: Path | None) -> tuple[LakeStore, Settings
 
 
 def _refused_whole(series: ImportedSeries) -> bool:
-    """Whether it has rows and nothing of it is good: a wrong calendar, zone or unit."""
+    """Whether it has rows and nothing of it is good: a wrong calendar, zone or unit. What is always there says no such thing."""
+    from gb_pipeline.quality.reasons import HARMLESS
+
     counts = series.counts
-    return counts.received > 0 and counts.stored + counts.unchanged + counts.duplicates == 0
+    is_empty = counts.received > 0 and counts.stored + counts.unchanged + counts.duplicates == 0
+    return is_empty and not series.reasons.keys() <= HARMLESS
 
 
 def _print(report: ImportReport, settings: Settings | None) -> None:

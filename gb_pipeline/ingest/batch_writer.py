@@ -25,9 +25,9 @@ from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched
 from gb_pipeline.quality.advice import advise
-from gb_pipeline.quality.reasons import OUTSIDE
+from gb_pipeline.quality.reasons import HARMLESS, OUTSIDE
 from gb_pipeline.quality.rules import BarRules
-from gb_pipeline.quality.unplaced import is_far
+from gb_pipeline.quality.unplaced import UnplacedRows, is_far
 
 
 @dataclass
@@ -111,7 +111,7 @@ class BatchWriter:
             progress = self.progress[fetch.chunk.job]
             read_rows = fetch.answer.read_rows if isinstance(fetch.answer, Fetched) else None
             progress.add(by_symbol[code], record, report, read_rows=read_rows)
-            if isinstance(fetch.answer, Fetched) and _outside_sessions(by_symbol[code], code in report.unplaced):
+            if isinstance(fetch.answer, Fetched) and _outside_sessions(by_symbol[code], report.unplaced.get(code)):
                 # Stamps of other years are no matter of time zones and calendars.
                 near = fetch.answer.frame.filter(~is_far(self._window(fetch.chunk)))["timestamp"]
                 progress.advise(advise(near, self.rules, zone=self.stamp_zone))
@@ -184,9 +184,11 @@ def _by_symbol(sessions: Iterable[SessionReport]) -> Mapping[str, list[SessionRe
     return by_symbol
 
 
-def _outside_sessions(sessions: Sequence[SessionReport], unplaced: bool) -> bool:
-    """Whether rows of a symbol lay where its market is closed."""
-    return unplaced or any(OUTSIDE & session.reasons.keys() for session in sessions)
+def _outside_sessions(sessions: Sequence[SessionReport], unplaced: UnplacedRows | None) -> bool:
+    """Whether rows of a symbol lay where its market is closed, other than such as its vendor always sends."""
+    return bool(unplaced and unplaced.reasons.keys() - HARMLESS) or any(
+        OUTSIDE & session.reasons.keys() for session in sessions
+    )
 
 
 def _asked_at(group: Sequence[Fetch], now: datetime) -> dict[str, datetime]:

@@ -36,6 +36,7 @@ from gb_pipeline.quality.reasons import (
     MISSING,
     OUTSIDE_SESSION,
     OUTSIDE_WINDOW,
+    PART_OF_SESSION,
     UNREADABLE,
     UNREADABLE_TIMESTAMP,
 )
@@ -237,11 +238,13 @@ def _without_absurd_stamps(placed: pl.DataFrame) -> pl.DataFrame:
 def _name_stamps(breaches: pl.DataFrame, ordered: pl.DataFrame, placed: pl.DataFrame, window: Window) -> pl.DataFrame:
     """The breaches, with better words for rows of which more is known than that they are unreadable or outside."""
     if "fault" in ordered.columns:
-        # What its provider says of a row is better than that something of it is missing.
-        is_vague = pl.col("reason").is_in(_VAGUE)
+        # What its provider says of a row is better than that something of it is missing, or that its day is no session.
+        is_evening = (pl.col("reason") == OUTSIDE_SESSION) & (pl.col("fault") == PART_OF_SESSION)
+        is_vague = pl.col("reason").is_in(_VAGUE) & pl.col("fault").ne_missing(PART_OF_SESSION)
         faults = breaches.join(ordered.select("index", "fault"), on="index", how="left", maintain_order="left")
         breaches = faults.select(
-            "index", pl.when(is_vague).then(pl.coalesce("fault", "reason")).otherwise("reason").alias("reason")
+            "index",
+            pl.when(is_vague | is_evening).then(pl.coalesce("fault", "reason")).otherwise("reason").alias("reason"),
         )
     far = placed.select("index", is_far(window).alias("far"), is_implausible(window).alias("implausible")).filter("far")
     if far.is_empty():

@@ -12,6 +12,8 @@ NOT_INCREASING = "not_increasing"
 OUTSIDE_WINDOW, STILL_OPEN = "outside_window", "bar_still_open"
 OUTSIDE_SESSION, OUTSIDE_HOURS = "outside_session", "outside_hours"
 OUTSIDE = frozenset({OUTSIDE_SESSION, OUTSIDE_HOURS})
+# A day's bar of the evening with which the next session begins, where a vendor's days are those of a clock.
+PART_OF_SESSION = "part_of_next_session"
 # Of numbers.
 MISSING, UNREADABLE = "missing_value", "unreadable_number"
 TOO_PRECISE, TOO_LARGE = "too_precise", "too_large"
@@ -28,6 +30,6 @@ REMOVED_MEANWHILE = "removed_meanwhile"
 REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER = "refused_with_session", "refused_with_answer"
 REFUSED_TOGETHER = frozenset({REFUSED_WITH_SESSION, REFUSED_WITH_ANSWER})
 
-# What a vendor sends as a matter of course does not discredit the rest of its answer: the bar in progress, and the hour that
-# local time has twice on one day of the year.
-HARMLESS = frozenset({STILL_OPEN, AMBIGUOUS_TIMESTAMP})
+# What a vendor sends as a matter of course does not discredit the rest of its answer: the bar in progress, the hour that
+# local time has twice on one day of the year, and Sunday's evening as a bar of its own.
+HARMLESS = frozenset({STILL_OPEN, AMBIGUOUS_TIMESTAMP, PART_OF_SESSION})

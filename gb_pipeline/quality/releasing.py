@@ -67,6 +67,11 @@ MEANINGS: Mapping[str, Meaning] = {
     reasons.OUTSIDE_SESSION: Meaning(
         "it lies on a day without a session", Release.NOT, "correct the source's `calendar`, and fetch it again"
     ),
+    reasons.PART_OF_SESSION: Meaning(
+        "it is the evening with which the next session begins, as a bar of its own",
+        Release.NOT,
+        "bring it in under `calendar: 24/7`, in a source of its own",
+    ),
     reasons.REMOVED_MEANWHILE: Meaning(
         "its session was removed on purpose while it was fetched", Release.NOT, "fetch it again, if it is wanted"
     ),

@@ -17,6 +17,7 @@ from gb_pipeline.quality.reasons import (
     MISSING,
     NO_BAR,
     NOT_INCREASING,
+    PART_OF_SESSION,
     PRICE_NOT_POSITIVE,
     UNREADABLE,
 )
@@ -86,7 +87,7 @@ def _lines_without_bar(received: pl.DataFrame, read: pl.DataFrame, rules: BarRul
     fault = fault.cast(pl.String)[suspects["index"]]
     # Of other faults its provider knows better.
     suspects = suspects.with_columns((fault == NO_BAR).fill_null(False).alias("is_told")).filter(
-        fault.is_null() | (fault == NO_BAR)
+        fault.is_null() | fault.is_in([NO_BAR, PART_OF_SESSION])
     )
     absent = [_says_nothing(received[name][suspects["index"]]).alias(name) for name in PRICES]
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections import Counter
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -123,3 +124,37 @@ def test_a_zip_that_broke_off_stops_no_other_series(lake, shares):
     report = import_bars(lake, "lean", shares, source="lean")
     assert not report.whole and "msft.zip" in str(report.errors)
     assert lake.bars("AAPL", "1d", source="lean").height == 2
+
+
+@pytest.mark.parametrize(
+    ("real", "place", "evenings", "rows"),
+    [
+        # 6 Sundays of December's contract, 3 and 1 of the next ones, 1 each of two that have nothing else.
+        ("futures-daily/lean-future-cme-daily", "future/cme", 12, 203),
+        ("forex-daily-hourly/lean-forex-oanda-daily", "forex/oanda", 1240, 7476),
+    ],
+)
+def test_sundays_evening_is_set_aside_and_refuses_no_other_day(
+    lake, market_data, tmp_path, real, place, evenings, rows
+):
+    shutil.copytree(market_data(real), tmp_path / "Data" / place / "daily")
+    market = tmp_path / "Data" / place
+    preview = import_bars(lake, "lean", market, source="lean", dry_run=True)
+    report = import_bars(lake, "lean", market, source="lean")
+    total = report.total
+    assert (total.received, total.stored, total.quarantined) == (rows, rows - evenings, evenings)
+    assert sum((series.reasons for series in report.series), Counter()) == {"part_of_next_session": evenings}
+    assert [series.reasons for series in preview.series] == [series.reasons for series in report.series]
+    refused = lake.quarantine()
+    assert refused.height == evenings and set(refused["timestamp"].dt.weekday()) == {7}
+    assert any("--calendar 24/7 stores all of them" in note for note in report.notes)
+    # Asked for as days of their own, none is missing.
+    whole = import_bars(lake, "lean", market, source="utc", calendar="24/7")
+    assert (whole.total.stored, whole.total.quarantined) == (rows, 0)
+
+
+def test_days_of_a_wrong_calendar_are_still_refused_together(lake, market_data, tmp_path):
+    market = tmp_path / "Data/future/cme"
+    shutil.copytree(market_data("futures-daily/lean-future-cme-daily"), market / "daily")
+    report = import_bars(lake, "lean", market, source="lean", symbols=["ESZ13"], calendar="XNYS")
+    assert report.total.stored == 0 and report.series[0].reasons["outside_session"] == 7

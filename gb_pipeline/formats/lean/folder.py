@@ -28,6 +28,7 @@ from gb_pipeline.providers.csv.files import fill, lists, locate
 from gb_pipeline.providers.csv.options import CsvOptions
 from gb_pipeline.providers.csv.presets import LEAN_MARKETS, LEAN_RESOLUTIONS, fill_preset
 from gb_pipeline.providers.csv.provider import CsvProvider
+from gb_pipeline.quality.reasons import PART_OF_SESSION
 
 _KINDS = {
     "equity": AssetClass.EQUITY, "index": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO, "cryptofuture": AssetClass.CRYPTO,
@@ -40,6 +41,8 @@ _CALENDARS = {
     "future/cbot": "CMES", "future/comex": "CMES", "future/nymex": "CMES", "future/eurex": "XETR", "future/hkfe": "XHKG",
     "crypto": "24/7", "cryptofuture": "24/7", "forex": "FX", "cfd": "FX",
 }  # fmt: skip
+# Whose sessions begin on the evening before.
+_AROUND_THE_CLOCK = frozenset({"future", "forex", "cfd"})
 _RESOLUTION_OF = {name: resolution for resolution, name in LEAN_RESOLUTIONS.items()}
 _EVER = Window(datetime(1700, 1, 2, tzinfo=UTC), datetime(2199, 12, 30, tzinfo=UTC))
 T = TypeVar("T")
@@ -75,6 +78,11 @@ def open_folder(path: Path, options: ReadOptions) -> Archive:
     if market.price_scale != 1:
         notes.append(
             f"Prices are integers of 1/{market.price_scale:,}: digits beyond the fourth were lost when they were made."
+        )
+    if Resolution.DAY in resolutions and kind in _AROUND_THE_CLOCK and calendar != "24/7":
+        notes.append(
+            f"Days end at midnight {market.timezone}: where a session begins on the evening before, such as on Sunday, that evening"
+            f" is a bar of its own, quarantined as {PART_OF_SESSION}; --calendar 24/7 stores all of them."
         )
     actions = None
     if kind == "equity":

@@ -26,6 +26,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.providers.base import Fetched, Instrument, InstrumentsProvider, Provider
 from gb_pipeline.providers.csv.accounts import FilePart, count_rows, is_inside, refuse_implausible
 from gb_pipeline.providers.csv.cache import ParsedFile, ParsedFiles, empty_rows
+from gb_pipeline.providers.csv.evenings import mark_evenings
 from gb_pipeline.providers.csv.files import CsvFile, base_of, fill, lists, locate
 from gb_pipeline.providers.csv.listing import instruments_of
 from gb_pipeline.providers.csv.options import CsvOptions
@@ -189,6 +190,8 @@ class CsvProvider(Provider, InstrumentsProvider):
         for answer in answers:
             refuse_implausible(answer.parts, window, span)
         frame = frame.sort("anchor", maintain_order=True).drop("anchor", "owner")
+        if self._options.preset == "lean" and not resolution.intraday:
+            frame = mark_evenings(frame, self._source.calendar, options.timezone or "UTC")
         return Fetched(
             frame=frame.drop("fault") if frame["fault"].null_count() == frame.height else frame,
             response_hash=hashlib.sha256(b"".join(item.digest for item in parsed)).hexdigest(),
