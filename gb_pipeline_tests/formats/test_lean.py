@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -13,6 +14,7 @@ import pytest
 
 from gb_pipeline.errors import FormatRefused
 from gb_pipeline.formats.importing import import_bars
+from gb_pipeline.providers.csv.options import CsvOptions
 
 
 @pytest.fixture
@@ -158,3 +160,46 @@ def test_days_of_a_wrong_calendar_are_still_refused_together(lake, market_data, 
     shutil.copytree(market_data("futures-daily/lean-future-cme-daily"), market / "daily")
     report = import_bars(lake, "lean", market, source="lean", symbols=["ESZ13"], calendar="XNYS")
     assert report.total.stored == 0 and report.series[0].reasons["outside_session"] == 7
+
+
+def link_out_of_the_folder(path: Path) -> None:
+    path.rename(path.parents[4] / "elsewhere.zip")
+    path.symlink_to(path.parents[4] / "elsewhere.zip")
+
+
+def two_members(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("other.csv", "20200828 00:00,1,1,1,1,1\n")
+
+
+def a_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("aapl.csv", "\n" * 20_000_000)
+
+
+def a_line_of(text: str | bytes):
+    return lambda path: write_zip(path, "aapl.csv", text)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (link_out_of_the_folder, "aapl.zip is a link, .* put the file itself in its place"),
+        (two_members, "aapl.zip holds 2 files: aapl.csv, other.csv.* LEAN has one file of bars in it"),
+        (a_line_of("2020-08-28,1,1,1,1,1\n"), "cannot be read as .* LEAN writes it otherwise"),
+        (a_line_of(b"\xff\xfe\xe9\x00\n"), "is not utf-8.* LEAN writes plain text"),
+        (a_bomb, "grows to more than .* LEAN cuts its files by day or symbol"),
+    ],
+    ids=["link", "members", "stamps", "encoding", "bomb"],
+)
+def test_what_is_wrong_with_a_file_is_said_without_options_of_a_source(lake, shares, damage, said):
+    damage(shares / "daily" / "aapl.zip")
+    try:
+        report = import_bars(lake, "lean", shares, source="lean", resolution="1d")
+        (message,) = report.errors.values()
+    except FormatRefused as error:
+        message = str(error)
+    assert re.search(said, message, re.DOTALL), message
+    # `fix` is what a user reads: no setting of gb.yaml stands in it.
+    fix = message.rpartition("->")[2]
+    assert "`" not in fix and not [name for name in CsvOptions.model_fields if re.search(rf"\b{name}\b", fix)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from gb_pipeline.config.settings import SourceSettings
-from gb_pipeline.errors import FormatRefused, GbError, HistoryNotAvailable, UnknownSymbol, VendorError
+from gb_pipeline.errors import FormatRefused, HistoryNotAvailable, UnknownSymbol, VendorError
 from gb_pipeline.formats.archive import Archive, ArchiveSeries, ReadOptions
 from gb_pipeline.formats.lean.events import read_actions
 from gb_pipeline.market.resolution import Resolution
@@ -43,6 +44,13 @@ _CALENDARS = {
 }  # fmt: skip
 # Whose sessions begin on the evening before.
 _AROUND_THE_CLOCK = frozenset({"future", "forex", "cfd"})
+# What to do where the provider of text files would have an option of its source changed.
+_FIXES = {
+    "root": "put the file itself in its place, or import a copy of the folder that holds it",
+    "member": "get it again: LEAN has one file of bars in it",
+    "encoding": "get it again: LEAN writes plain text",
+    "max_": "look at it, and get it again: LEAN cuts its files by day or symbol",
+}
 _RESOLUTION_OF = {name: resolution for resolution, name in LEAN_RESOLUTIONS.items()}
 _EVER = Window(datetime(1700, 1, 2, tzinfo=UTC), datetime(2199, 12, 30, tzinfo=UTC))
 T = TypeVar("T")
@@ -65,7 +73,8 @@ def open_folder(path: Path, options: ReadOptions) -> Archive:
     kind = name.partition("/")[0]
     market = LEAN_MARKETS.get(name) or LEAN_MARKETS[kind]
     calendar = options.calendar or _CALENDARS.get(name) or _CALENDARS.get(kind) or "24/7"
-    provider, symbols = _open_provider(root, name, resolutions, _KINDS[kind], calendar)
+    with _words_of_an_import():
+        provider, symbols = _open_provider(root, name, resolutions, _KINDS[kind], calendar)
     series = [
         ArchiveSeries(symbol, resolution, f"{name}/{LEAN_RESOLUTIONS[resolution]}/{symbol.code.lower()}", read)
         for resolution in resolutions
@@ -141,10 +150,7 @@ def _open_provider(
         "start": "1900-01-01", "symbols": [], "resolutions": [str(resolution) for resolution in resolutions],
     }  # fmt: skip
     lister = CsvProvider.from_settings(SourceSettings.model_validate(body))
-    try:
-        listed = _wait(lister.instruments())
-    except GbError as error:
-        raise FormatRefused(error.what, fix=error.fix) from None
+    listed = _wait(lister.instruments())
     body["symbols"] = [{"code": item.symbol.code, "vendor": item.vendor} for item in listed]
     provider = CsvProvider.from_settings(SourceSettings.model_validate(body))
     symbols: dict[Resolution, dict[Symbol, list[date]]] = {}
@@ -169,13 +175,28 @@ def _read(provider: CsvProvider, symbol: Symbol, resolution: Resolution, days: l
         windows = [Window(start, end) for start, end in zip(starts, ends, strict=True)]
     for window in windows:
         try:
-            answer = _wait(provider.fetch_bars(symbol, window, resolution))
+            with _words_of_an_import():
+                answer = _wait(provider.fetch_bars(symbol, window, resolution))
         except (HistoryNotAvailable, UnknownSymbol):
             continue
-        except VendorError as error:
-            raise FormatRefused(error.what, fix=error.fix) from None
         if answer.frame.height:
             yield answer.frame
+
+
+@contextmanager
+def _words_of_an_import() -> Iterator[None]:
+    """What is wrong with a file, in words of `gb import`, which has no options of a source of gb.yaml."""
+    try:
+        yield
+    except (HistoryNotAvailable, UnknownSymbol):
+        raise
+    except VendorError as error:
+        fix = error.fix
+        if "`" in fix or "option" in fix:
+            fix = next(
+                (words for option, words in _FIXES.items() if option in fix), "get it again: LEAN writes it otherwise"
+            )
+        raise FormatRefused(error.what, fix=fix) from None
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
