@@ -1,0 +1,104 @@
+"""This module tells from intervals of evidence which stretches of a stream are covered, and which are holes.
+
+Coverage rests on evidence alone: whatever no `covered` or `healed` interval covers is a hole, whether or not a `gap` row says why.
+Stretches of several collectors are united. Everything is half-open, in ns since 1970 UTC, and pure; `lake.stream_evidence` reads
+the tables.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from gb_pipeline.market.tick_schema import IntervalKind
+
+STREAM = ("source", "symbol", "dataset")
+EVIDENCE = (IntervalKind.COVERED.value, IntervalKind.HEALED.value)
+STRETCHES = pl.Schema({**dict.fromkeys(STREAM, pl.String()), "start_time": pl.Int64(), "end_time": pl.Int64()})
+HOLES = pl.Schema({**STRETCHES, "reason": pl.String(), "missing": pl.Int64()})
+_START, _END = pl.col("start_time"), pl.col("end_time")
+
+
+def covered_stretches(intervals: pl.DataFrame) -> pl.DataFrame:
+    """What is covered, with stretches that meet or overlap joined.
+
+    Args:
+        intervals: columns of `tick_schema.STREAM_INTERVALS`; gaps among them do not count.
+
+    Returns:
+        `source, symbol, dataset` (String), `start_time, end_time` (Int64 ns), sorted; no two of a stream meet.
+
+    Example:
+        >>> rows = {"source": "k", "symbol": "A", "dataset": "trades", "kind": "covered"}
+        >>> frame = pl.DataFrame([rows | {"start_time": 0, "end_time": 5}, rows | {"start_time": 5, "end_time": 9}])
+        >>> covered_stretches(frame).row(0)[3:]
+        (0, 9)
+    """
+    evidence = intervals.filter(pl.col("kind").is_in(EVIDENCE), _START < _END).select(STRETCHES.names())
+    ordered = evidence.sort(*STREAM, "start_time", "end_time")
+    reached = _END.cum_max().shift(1).over(STREAM)
+    begins = reached.is_null() | (reached < _START)
+    joined = ordered.with_columns(begins.cum_sum().over(STREAM).alias("stretch"))
+    return (
+        joined.group_by(*STREAM, "stretch", maintain_order=True)
+        .agg(_START.min(), _END.max())
+        .select(STRETCHES.names())
+        .cast(STRETCHES)
+    )
+
+
+def find_holes(intervals: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+    """The stretches of some windows that nothing covers, each with why, where a gap row says so.
+
+    Args:
+        intervals: columns of `tick_schema.STREAM_INTERVALS`, all that touch the windows.
+        windows: `source, symbol, dataset, start_time, end_time`, one for each stream; streams without any interval count too.
+
+    Returns:
+        `source, symbol, dataset, start_time, end_time, reason, missing`, sorted; `reason` and `missing` are those of the gap rows
+        that share most of the hole's time, null where there is none.
+    """
+    wanted = windows.select(STRETCHES.names()).filter(_START < _END)
+    covered = covered_stretches(intervals).join(
+        wanted.rename({"start_time": "from_time", "end_time": "to_time"}), on=STREAM, how="inner"
+    )
+    covered = covered.with_columns(
+        pl.max_horizontal("start_time", "from_time"), pl.min_horizontal("end_time", "to_time")
+    ).filter(pl.col("start_time") < pl.col("end_time"))
+    # Before the first covered stretch of a window, and after each of them.
+    edges = pl.concat(
+        [
+            wanted.select(*STREAM, pl.col("start_time").alias("hole_start")),
+            covered.select(*STREAM, pl.col("end_time").alias("hole_start")),
+        ]
+    ).sort(*STREAM, "hole_start")
+    starts = pl.concat(
+        [
+            covered.select(*STREAM, pl.col("start_time").alias("hole_end")),
+            wanted.select(*STREAM, pl.col("end_time").alias("hole_end")),
+        ]
+    ).sort(*STREAM, "hole_end")
+    holes = edges.with_columns(starts["hole_end"]).filter(pl.col("hole_start") < pl.col("hole_end"))
+    return _explain(holes.rename({"hole_start": "start_time", "hole_end": "end_time"}), intervals)
+
+
+def _explain(holes: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
+    gaps = intervals.filter(pl.col("kind") == IntervalKind.GAP.value).select(
+        *STREAM, _START.alias("gap_start"), _END.alias("gap_end"), "reason", "missing"
+    )
+    shared = pl.min_horizontal("end_time", "gap_end") - pl.max_horizontal("start_time", "gap_start")
+    # A gap of no length, such as a number that was left out between two messages of one moment, lies at its hole's edge.
+    found = holes.join(gaps, on=STREAM, how="inner").with_columns(shared.alias("shared")).filter(pl.col("shared") >= 0)
+    of_reason = found.group_by(*STREAM, "start_time", "end_time", "reason").agg(
+        pl.col("shared").sum(), pl.col("missing").sum().alias("missing"), pl.col("missing").count().alias("numbered")
+    )
+    best = of_reason.sort("shared", "reason", descending=[True, False]).unique(
+        [*STREAM, "start_time", "end_time"], keep="first", maintain_order=True
+    )
+    missing = pl.when(pl.col("numbered") > 0).then("missing").alias("missing")
+    best = best.select(*STREAM, "start_time", "end_time", "reason", missing)
+    return (
+        holes.join(best, on=[*STREAM, "start_time", "end_time"], how="left")
+        .select(HOLES.names())
+        .cast(HOLES)
+        .sort(*STREAM, "start_time")
+    )
