@@ -18,6 +18,9 @@ PART_OF_SESSION = "part_of_next_session"
 MISSING, UNREADABLE = "missing_value", "unreadable_number"
 TOO_PRECISE, TOO_LARGE = "too_precise", "too_large"
 PRICE_NOT_POSITIVE = "price_not_positive"
+# Of trades, quotes and books.
+SIZE_NOT_POSITIVE, SIZE_NEGATIVE, UNKNOWN_SIDE = "size_not_positive", "size_negative", "unknown_side"
+BROKEN_LINE = "broken_line"
 # Of whose they are.
 UNNAMED_LINE, NOT_REQUESTED = "unnamed_line", "symbol_not_asked_for"
 # Of rows as a whole.

@@ -41,6 +41,7 @@ class Meaning:
 _FETCH = "fetch the window that it belongs to"
 _ZONE = "set the source's `timezone`, and fetch it again"
 _FORMAT = "correct the source's `timestamp_format`, and fetch it again"
+_TICK = "look at it where it came from: a trade, a quote or a level is no bar"
 
 MEANINGS: Mapping[str, Meaning] = {
     # Judgements.
@@ -89,6 +90,10 @@ MEANINGS: Mapping[str, Meaning] = {
     reasons.UNNAMED_LINE: Meaning(
         "the line does not say whose it is", Release.NOT, "name the instrument in it, and fetch it again"
     ),
+    reasons.SIZE_NOT_POSITIVE: Meaning("its size is zero or less", Release.NOT, _TICK),
+    reasons.SIZE_NEGATIVE: Meaning("its size is less than zero", Release.NOT, _TICK),
+    reasons.UNKNOWN_SIDE: Meaning("its side is none that there is", Release.NOT, _TICK),
+    reasons.BROKEN_LINE: Meaning("the line has another number of fields than its header", Release.NOT, _TICK),
     reasons.NOT_INCREASING: Meaning("another row has its moment", Release.AS_IT_IS),
     reasons.NOT_REQUESTED: Meaning("its symbol was not asked for", Release.NOT, "fetch that symbol"),
 }
