@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +11,13 @@ import polars as pl
 
 from gb_pipeline.formats.import_report import WORST, ImportedSeries
 from gb_pipeline.formats.parts import Part
-from gb_pipeline.lake.coverage import STORED_ROW
+from gb_pipeline.lake.coverage import describe_sessions
+from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
-from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.window import Window
-from gb_pipeline.quality.bars import validate
+from gb_pipeline.quality.bars import ValidationResult, validate
 from gb_pipeline.quality.reasons import REFUSED_WITH_ANSWER, REFUSED_WITH_SESSION
 from gb_pipeline.quality.rules import BarRules
 from gb_pipeline.storage.fault_points import reach
@@ -46,8 +45,10 @@ class Preview:
     def take(self, parts: Sequence[Part], rules: BarRules, told: Mapping[str, ImportedSeries]) -> None:
         """See `Target.take`."""
         for part in parts:
-            result = validate(part.rows, rules, part.window, now=self.store.clock())
-            series = told[part.series.symbol.code]
+            now = self.store.clock()
+            result = validate(part.rows, rules, part.window, now=now)
+            code = part.series.symbol.code
+            series = told[code]
             series.counts += RowCounts(
                 received=part.rows.height,
                 stored=result.good.height,
@@ -55,10 +56,7 @@ class Preview:
                 duplicates=result.duplicates.height,
                 unplaced=sum(item.rows for item in result.unplaced.values()),
             )
-            series.reasons += Counter(reason for reasons in result.bad["reasons"].to_list() for reason in reasons)
-            # Good rows in bad company say nothing of what is wrong.
-            is_good = pl.col("reasons").list.set_difference(_WITH_OTHERS).list.len() == 0
-            series.refused(_describe(result.bad.sort(is_good, maintain_order=True).head(WORST)))
+            _tell(_described(code, result, rules, part.window, now=now), result.bad, told)
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,9 @@ class Stored:
             reach("import_written")
             for code in codes:
                 counted.append(records[code, window].with_counts(report.counts[code]))
-            _tell(report, told)
+            for code, counts in report.counts.items():
+                told[code].counts += counts
+            _tell(report.sessions_frame, report.refused, told)
         self.store.record_fetches(counted)
 
     def _record(self, part: Part, present: datetime) -> FetchRecord:
@@ -120,24 +120,32 @@ class Stored:
         )
 
 
-def _tell(report: WriteReport, told: Mapping[str, ImportedSeries]) -> None:
-    """Add what a write did to its series."""
-    for code, counts in report.counts.items():
-        told[code].counts += counts
-    for code, unplaced in report.unplaced.items():
-        told[code].reasons += Counter(unplaced.reasons)
-    sessions = report.sessions_frame
+def _described(code: str, result: ValidationResult, rules: BarRules, window: Window, *, now: datetime) -> pl.DataFrame:
+    """The sessions as a write would describe them that finds nothing stored."""
+    nothing = result.good.clear()
+    return describe_sessions(
+        "", [code], rules, expect(rules, window, now), result.runs, result,
+        listings={}, touched=result.good, restated=nothing, withdrawn=nothing,
+    )  # fmt: skip
+
+
+def _tell(sessions: pl.DataFrame, refused: pl.DataFrame, told: Mapping[str, ImportedSeries]) -> None:
+    """Add to the series what is missing and suspicious in their sessions, and which of their rows are refused."""
     for code, missing in sessions.group_by("symbol").agg(pl.col("missing").sum()).rows():
         told[code].missing += missing
-    for name in ("reason_counts", "warning_counts"):
-        codes = sessions.select("symbol", name).explode(name, empty_as_null=False, keep_nulls=False).unnest(name)
-        for code, reason, rows in codes.select("symbol", "code", "rows").rows() if codes.height else ():
-            (told[code].reasons if name == "reason_counts" else told[code].warnings)[reason] += rows
-    worst = sessions.select("symbol", "worst").explode("worst", empty_as_null=False, keep_nulls=False)
-    for code, row in worst.rows():
-        # Rows that are stored although they look suspicious have no text of their own.
-        if row["row"] != STORED_ROW:
-            told[code].refused([{name: str(value or "") for name, value in row.items()}])
+    warnings = sessions.select("symbol", "warning_counts").explode(
+        "warning_counts", empty_as_null=False, keep_nulls=False
+    )
+    for code, warning, rows in warnings.unnest("warning_counts").rows() if warnings.height else ():
+        told[code].warnings[warning] += rows
+    reasons = refused.select("symbol", "reasons").explode("reasons", empty_as_null=False, keep_nulls=False)
+    for code, reason, rows in reasons.group_by("symbol", "reasons", maintain_order=True).len().rows():
+        told[code].reasons[reason] += rows
+    # Good rows in bad company say nothing of what is wrong.
+    is_good = pl.col("reasons").list.set_difference(_WITH_OTHERS).list.len() == 0
+    worst = refused.sort(is_good, "symbol", "timestamp", maintain_order=True).group_by("symbol", maintain_order=True)
+    for (code,), rows in worst.head(WORST).group_by("symbol", maintain_order=True):
+        told[str(code)].refused(_describe(rows))
 
 
 def _describe(bad: pl.DataFrame) -> list[Mapping[str, str]]:

@@ -25,7 +25,7 @@ from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.held_back import describe_held, find_held, hold_back, late_rows
 from gb_pipeline.lake.merge import KEY, MergeResult, merge, remove
 from gb_pipeline.lake.recounting import recount
-from gb_pipeline.lake.report import WriteReport
+from gb_pipeline.lake.report import REFUSED, WriteReport
 from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.stored import (
     filter_window,
@@ -374,6 +374,9 @@ class _Writer:
             sessions_frame=sessions,
             counts=counts,
             unplaced=self.validation.unplaced,
+            refused=pl.concat([self.validation.bad, late_rows(merged.late, self.held)], how="diagonal")[
+                REFUSED.names()
+            ],
             restated=merged.restated.height,
             withdrawn=merged.withdrawn.height,
             late=merged.late.height,

@@ -21,7 +21,7 @@ from gb_pipeline.market.calendar import Calendar, get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import OPTIONAL, PRICES, Adjustment, Precision
 from gb_pipeline.market.symbol import Symbol, symbol_code
-from gb_pipeline.market.window import Window, as_window
+from gb_pipeline.market.window import Window, as_window, instant
 from gb_pipeline.quality.rules import Alignment, BarRules, GapPolicy
 
 # What users call the column of the bars' opens, in the order in which they are looked for.
@@ -91,11 +91,12 @@ def _windows(rows: pl.DataFrame, rules: BarRules, window: Window | None) -> Iter
 
 
 def bar_span(first: datetime, last: datetime, rules: BarRules) -> Window:
-    """The window from the open of the first bar to the end of the last one."""
+    """The window from the open of the first bar to the end of the last one; whole days, where bars are such."""
     length = rules.resolution.duration
     if rules.resolution.intraday and length is not None:
         return Window(first, last + length)
-    return Window(first, last + timedelta(days=1))
+    # A stamp off midnight is refused; its day is described all the same.
+    return Window(instant(first.date()), instant(last.date()) + timedelta(days=1))
 
 
 def _received(frame: object, resolution: Resolution, symbol: Symbol | str | None, decimals: int | None) -> pl.DataFrame:
@@ -236,6 +237,7 @@ def _join(first: WriteReport, second: WriteReport) -> WriteReport:
         # Each symbol is in one of them.
         counts={**first.counts, **second.counts},
         unplaced={**first.unplaced, **second.unplaced},
+        refused=pl.concat([first.refused, second.refused]),
         version=first.version if second.version is None else second.version,
         **{name: getattr(first, name) + getattr(second, name) for name in sums},
     )

@@ -53,6 +53,16 @@ DESCRIBED = pl.Schema(
         "worst": pl.List(pl.Struct({"timestamp": INSTANT, "why": pl.String(), "row": pl.String()})),
     }
 )
+# Quarantined rows of a write.
+REFUSED = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "session": pl.Date(),
+        "timestamp": INSTANT,
+        "reasons": pl.List(pl.String()),
+        "row": pl.String(),
+    }
+)
 
 
 class SessionStatus(StrEnum):
@@ -132,6 +142,7 @@ class WriteReport:
         unplaced: rows that belong to no session of the window, by symbol, and whether they refused the whole answer.
         restated: stored bars whose content changed.
         withdrawn: stored bars that the vendor no longer sends.
+        refused: every quarantined row, columns of `REFUSED`; `session` is null where it belongs to none of the window.
         late: quarantined rows that were fetched before what is stored was; they changed nothing.
         bytes: size of the data files that the commit added.
         version: the table's version after the commit; None when nothing had to be committed.
@@ -148,6 +159,7 @@ class WriteReport:
     version: int | None
     late: int = 0
     unplaced: Mapping[str, UnplacedRows] = field(default_factory=dict)
+    refused: pl.DataFrame = field(default_factory=REFUSED.to_frame, repr=False, compare=False)
 
     @cached_property
     def total(self) -> RowCounts:
