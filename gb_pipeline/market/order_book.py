@@ -1,0 +1,220 @@
+"""This module has one order book: exact levels that messages change, its best levels, and the checksum by which Kraken proves it.
+
+Prices are compared as whole numbers of the smallest step that was seen, so that nothing is rounded; prices and sizes come out as
+the texts that went in. Books of many moments at once are rebuilt in columns by `book_states`.
+
+    >>> book = OrderBook()
+    >>> book.lay([("100.5", "2"), ("100.0", "1")], [("101.0", "3")])
+    >>> book.apply([("100.5", "0")], [("100.75", "0.5")])
+    >>> book.best_bid, book.best_ask
+    (('100.0', '1'), ('100.75', '0.5'))
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+
+# Price and size as the venue writes them.
+Level = tuple[str, str]
+
+_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
+# Kraken's checksum is of so many levels on each side, whatever the depth of the subscription.
+_CHECKED = 10
+# Prices come back, so their numbers are kept; so many at most.
+_MOST_KNOWN = 200_000
+
+
+class OrderBook:
+    """The levels of one instrument.
+
+    Args:
+        depth: levels on each side; those beyond are forgotten after each message, as venues that cut their books demand. None keeps
+            all of them.
+    """
+
+    __slots__ = ("_asks", "_bids", "_checksum", "_decimals", "_digits", "_known", "depth")
+
+    def __init__(self, depth: int | None = None) -> None:
+        """Begin with nothing on either side."""
+        self.depth = depth
+        self._decimals = 0
+        self._known: dict[str, int] = {}
+        # Of each side: keys in order with the best one last, so that what changes most moves least; levels by key; digits by key.
+        self._bids: tuple[list[int], dict[int, Level]] = ([], {})
+        self._asks: tuple[list[int], dict[int, Level]] = ([], {})
+        self._digits: tuple[dict[int, str], dict[int, str]] = ({}, {})
+        self._checksum: int | None = None
+
+    def lay(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        """Replace the whole book.
+
+        Args:
+            bids: price and size as text, in any order; of one price the last counts, and one of size 0 is not there.
+            asks: the same.
+
+        Raises:
+            ValueError: a price is no number.
+        """
+        for side in (self._bids, self._asks):
+            side[0].clear()
+            side[1].clear()
+        for digits in self._digits:
+            digits.clear()
+        self.apply(bids, asks)
+        self._checksum = None
+
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        """Change levels: a size stands at its price from now on, 0 removes the level.
+
+        Raises:
+            ValueError: a price is no number; the book is then not to be used any more.
+        """
+        touched = self._change(self._bids, self._digits[0], 1, bids)
+        if self._change(self._asks, self._digits[1], -1, asks) or touched:
+            self._checksum = None
+
+    @property
+    def best_bid(self) -> Level | None:
+        """The highest bid, None where there is none."""
+        keys, levels = self._bids
+        return levels[keys[-1]] if keys else None
+
+    @property
+    def best_ask(self) -> Level | None:
+        """The lowest ask, None where there is none."""
+        keys, levels = self._asks
+        return levels[keys[-1]] if keys else None
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask, which no book of an exchange in continuous trading is."""
+        bids, asks = self._bids[0], self._asks[0]
+        return bool(bids and asks) and bids[-1] >= -asks[-1]
+
+    def bids(self, depth: int | None = None) -> list[Level]:
+        """Levels from the best one on, at most `depth` of them."""
+        return _best(self._bids, depth)
+
+    def asks(self, depth: int | None = None) -> list[Level]:
+        """Levels from the best one on, at most `depth` of them."""
+        return _best(self._asks, depth)
+
+    def __len__(self) -> int:
+        """Levels on both sides."""
+        return len(self._bids[0]) + len(self._asks[0])
+
+    def checksum(self) -> int:
+        """CRC32 of the ten best levels of each side, as Kraken defines it for versions 1 and 2 of its websockets.
+
+        Prices and sizes count with the digits that the venue wrote, without the point and the zeros before the first digit; asks
+        come first.
+
+        Example:
+            >>> book = OrderBook()
+            >>> book.lay([("0.05000", "0.00000500")], [("0.05005", "0.00000500")])
+            >>> book.checksum() == zlib.crc32(b"5005" + b"500" + b"5000" + b"500")
+            True
+        """
+        if self._checksum is None:
+            text = _checked_text(self._asks, self._digits[1]) + _checked_text(self._bids, self._digits[0])
+            self._checksum = zlib.crc32(text.encode("ascii"))
+        return self._checksum
+
+    # --- how --------------------------------------------------------------------------------------------------------
+
+    def _change(
+        self, side: tuple[list[int], dict[int, Level]], digits: dict[int, str], sign: int, changes: Iterable[Level]
+    ) -> bool:
+        """Whether a level that counts for the checksum may have changed."""
+        keys, levels = side
+        known = self._known
+        edge = keys[-_CHECKED] if len(keys) >= _CHECKED else None
+        touched = False
+        for level in changes:
+            price, size = level
+            try:
+                key = known[price] * sign
+            except KeyError:
+                before = self._decimals
+                key = self._learn(price) * sign
+                if self._decimals != before:
+                    known, edge, touched = self._known, None, True
+            if edge is None or key >= edge:
+                touched = True
+            digits.pop(key, None)
+            if size.strip("0."):
+                if key not in levels:
+                    insort(keys, key)
+                levels[key] = level
+            elif levels.pop(key, None) is not None:
+                del keys[bisect_left(keys, key)]
+        if self.depth is not None and len(keys) > self.depth:
+            beyond = keys[: -self.depth]
+            del keys[: -self.depth]
+            for key in beyond:
+                del levels[key]
+        return touched
+
+    def _learn(self, price: str) -> int:
+        """The whole number of a price that was not seen before; the steps become finer where it needs that."""
+        text = price
+        if _PLAIN.fullmatch(text) is None:
+            try:
+                text = format(Decimal(text), "f")
+            except InvalidOperation:
+                text = ""
+            if _PLAIN.fullmatch(text) is None:
+                raise ValueError(f"{price[:40]!r} is no price")
+        whole, _, fraction = text.partition(".")
+        if len(fraction) > self._decimals:
+            fraction = fraction.rstrip("0")
+            if len(fraction) > self._decimals:
+                self._refine(len(fraction))
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        key = int(whole + fraction.ljust(self._decimals, "0"))
+        self._known[price] = key
+        return key
+
+    def _refine(self, decimals: int) -> None:
+        factor = 10 ** (decimals - self._decimals)
+        self._decimals = decimals
+        self._known.clear()
+        for keys, levels in (self._bids, self._asks):
+            keys[:] = [key * factor for key in keys]
+            moved = {key * factor: level for key, level in levels.items()}
+            levels.clear()
+            levels.update(moved)
+        for digits in self._digits:
+            digits.clear()
+
+
+def _best(side: tuple[list[int], dict[int, Level]], depth: int | None) -> list[Level]:
+    keys, levels = side
+    chosen = keys if depth is None else keys[max(0, len(keys) - depth) :]
+    return [levels[key] for key in reversed(chosen)]
+
+
+def _checked_text(side: tuple[list[int], dict[int, Level]], digits: dict[int, str]) -> str:
+    keys, levels = side
+    best = keys[-_CHECKED:]
+    best.reverse()
+    try:
+        return "".join([digits[key] for key in best])
+    except KeyError:
+        for key in best:
+            if key not in digits:
+                digits[key] = _digits_of(levels[key])
+        if len(digits) > 50 * _CHECKED:
+            for key in set(digits).difference(best):
+                del digits[key]
+        return "".join([digits[key] for key in best])
+
+
+def _digits_of(level: Sequence[str]) -> str:
+    price, size = level
+    return price.replace(".", "").lstrip("0") + size.replace(".", "").lstrip("0")
