@@ -7,13 +7,13 @@ written beside its place and renamed. `export` chooses what is written.
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from gb_pipeline.cli.output import note
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.spelling import did_you_mean, near_names
 
@@ -97,26 +97,29 @@ def new_file(path: Path, kind: Format, *, force: bool = False) -> Iterator[Write
         ConfigError: there is such a file already, or it cannot be written.
     """
     refuse_existing(path, force=force)
+    from gb_pipeline.formats.writing.partial import partial_file
+
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
+        with partial_file(path.absolute().parent, f".{path.name[:100]}.") as (partial, removed):
+            say_removed(removed)
+            with partial.open("wb") as file:
+                writer = _WRITERS[kind](file)
+                yield writer
+                writer.close()
+                file.flush()
+                os.fsync(file.fileno())
+            # Private by default is right for a temporary file, and wrong for the one that the user asked for.
+            partial.chmod(0o666 & ~_umask())
+            refuse_existing(path, force=force)
+            partial.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            writer = _WRITERS[kind](file)
-            yield writer
-            writer.close()
-            file.flush()
-            os.fsync(file.fileno())
-        # Private by default is right for a temporary file, and wrong for the one that the user asked for.
-        partial.chmod(0o666 & ~_umask())
-        refuse_existing(path, force=force)
-        partial.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def say_removed(paths: Sequence[Path | str]) -> None:
+    """Say what a killed export had left."""
+    if paths:
+        note(f"removed what an export that was killed had left: {', '.join(map(str, paths))}")
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gb_pipeline.cli.export_files import say_removed
 from gb_pipeline.cli.output import format_count, format_size, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def print_report(report: ExportReport, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(report) | {"rows": report.rows, "exact": report.is_exact})
         return
+    say_removed(report.removed)
     print_series(report.series)
     for item in report.series:
         for text in _losses(item):

@@ -50,6 +50,7 @@ class ExportReport:
         series: one by one.
         files, bytes: all of them.
         as_of: the moment whose knowledge was read.
+        removed: what killed exports into the same folder had left beside it, and is gone.
     """
 
     format: str
@@ -59,6 +60,7 @@ class ExportReport:
     files: int
     bytes: int
     as_of: datetime
+    removed: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -295,4 +295,10 @@ def _with_files(report: ExportReport, output: StagedFolder) -> ExportReport:
         replace(item, files=len(by_series.get(item.series, ())), bytes=sum(by_series.get(item.series, ())))
         for item in report.series
     ]
-    return replace(report, series=tuple(items), files=len(sizes), bytes=sum(sizes.values()))
+    return replace(
+        report,
+        series=tuple(items),
+        files=len(sizes),
+        bytes=sum(sizes.values()),
+        removed=tuple(map(str, output.removed)),
+    )

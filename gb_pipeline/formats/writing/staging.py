@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.formats.writing.partial import partial_folder
 
 
 class StagedFolder:
@@ -18,11 +18,12 @@ class StagedFolder:
     Attributes:
         root: where they are written.
         series: names of the series that stand in each file, by the file's name.
+        removed: folders that killed exports into the same one had left, and that are gone.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, removed: Sequence[Path] = ()) -> None:
         """Use `staged`."""
-        self.root = root
+        self.root, self.removed = root, tuple(removed)
         self.series: dict[str, set[str]] = {}
 
     def path(self, name: str, series: str | None = None) -> Path:
@@ -59,26 +60,18 @@ def staged(target: Path, *, force: bool, alone: bool, dry_run: bool) -> Iterator
         ConfigError: something is in the way, or the folder cannot be written.
     """
     refuse_full(target, force=force, alone=alone)
+    # Beside the target, so that renaming it is one step.
+    parent = Path(tempfile.gettempdir()) if dry_run else target.absolute().parent
+    prefix = "gb-export-" if dry_run else f".{target.name[:100]}."
     try:
-        if not dry_run:
-            target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        place = tempfile.mkdtemp(
-            prefix="gb-export-" if dry_run else f".{target.name[:100]}.",
-            suffix=".partial",
-            dir=None if dry_run else target.absolute().parent,
-        )
+        parent.mkdir(parents=True, exist_ok=True)
+        with partial_folder(parent, prefix) as (root, removed):
+            folder = StagedFolder(root, removed)
+            yield folder
+            if not dry_run:
+                _publish(folder, target, force=force, alone=alone)
     except OSError as error:
         raise _cannot_write(target, error) from None
-    root = Path(place)
-    try:
-        folder = StagedFolder(root)
-        yield folder
-        if not dry_run:
-            _publish(folder, target, force=force, alone=alone)
-    except OSError as error:
-        raise _cannot_write(target, error) from None
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def refuse_full(target: Path, *, force: bool, alone: bool) -> None:
