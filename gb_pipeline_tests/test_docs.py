@@ -71,7 +71,7 @@ def exchange() -> Iterator[Simulation]:
 def on_loopback(text: str, url: str) -> str:
     """The same gb.yaml with its vendors simulated: no test leaves the machine."""
     content = yaml.safe_load(text)
-    for source in content["sources"].values():
+    for source in content.get("sources", {}).values():
         if source["provider"] != "csv":
             source.setdefault("options", {})["base_url"] = url
     return yaml.safe_dump(content)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from gb_pipeline.config.credentials import seal
 from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass, source_name, symbol_code
@@ -23,6 +25,15 @@ def _name(text: str) -> str:
         return source_name(text)
     except ConfigError as error:
         raise ValueError(f"{error.what}; {error.fix}") from None
+
+
+def _name_of_machine(host: str) -> str:
+    """The name of a machine as one that a lake can hold; machines may be called anything."""
+    text = re.sub(r"[^a-z0-9]+", "_", host.split(".", maxsplit=1)[0].lower())[:32].strip("_")
+    try:
+        return source_name(text)
+    except ConfigError:
+        return "collector"
 
 
 def _code(text: str) -> str:
@@ -69,6 +80,11 @@ class StreamSettings(_Model):
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the venue's own settings, credentials included")
 
+    @field_validator("options", mode="after")
+    @classmethod
+    def _credentials_are_sealed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return seal(value)
+
     @model_validator(mode="after")
     def _names_something(self) -> StreamSettings:
         if not self.symbols and not self.series:
@@ -85,15 +101,13 @@ class CollectSettings(_Model):
     """
 
     collector: Annotated[str, AfterValidator(_name)] = Field(
-        default_factory=lambda: source_name(
-            socket.gethostname().split(".")[0].lower().replace("-", "_") or "collector"
-        ),
+        default_factory=lambda: _name_of_machine(socket.gethostname()),
         description="name of this collector, by which two that hear the same are told apart; that of the machine by default",
     )
     spool: str | None = Field(
         default=None,
-        description="local folder, relative to gb.yaml, in which everything waits until it is committed; `spool` in the folder of "
-        "the lake's state by default",
+        description="local folder, relative to gb.yaml, in which everything waits until it is committed, each collector's in one of "
+        "its name; `spool` in the folder of the lake's state by default",
     )
     fsync_seconds: float = Field(
         default=1.0, gt=0, le=60, description="what is older than this survives a crash of the machine"

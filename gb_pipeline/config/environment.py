@@ -65,6 +65,13 @@ class Environment:
             return sources
         return {name: self._fill_source(name, body) for name, body in sources.items()}
 
+    def fill_collect(self, collect: Any) -> Any:
+        """The same for the section `collect` of gb.yaml, whose streams have options with credentials as sources do."""
+        if not isinstance(collect, dict) or not isinstance(collect.get("streams"), dict):
+            return self.fill(collect)
+        streams = {name: self._fill_body(body) for name, body in collect["streams"].items()}
+        return {key: self.fill(value) for key, value in collect.items() if key != "streams"} | {"streams": streams}
+
     def fill_options(self, options: Any) -> Any:
         """The same for a source's options, whose credentials may be unset: they are needed when they are used.
 
@@ -89,9 +96,14 @@ class Environment:
     def _fill_source(self, name: Any, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
+        return {"name": name, **self._fill_body(body)}
+
+    def _fill_body(self, body: Any) -> Any:
+        """Of a source or stream."""
+        if not isinstance(body, dict):
+            return body
         options = {"options": self.fill_options(body["options"])} if "options" in body else {}
-        rest = {key: self.fill(value) for key, value in body.items() if key != "options"}
-        return {"name": name, **rest, **options}
+        return {key: self.fill(value) for key, value in body.items() if key != "options"} | options
 
     def _seal(self, value: Any) -> Any:
         from gb_pipeline.config.credentials import Credential

@@ -17,6 +17,7 @@ from gb_pipeline.config.alerts import AlertSettings
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.cache import CacheOptions, with_variables
 from gb_pipeline.config.cache_settings import CacheSettings
+from gb_pipeline.config.collect import CollectSettings
 from gb_pipeline.config.datasets import Dataset, read_datasets
 from gb_pipeline.config.environment import Environment
 from gb_pipeline.config.healing import HealingSettings
@@ -85,6 +86,9 @@ class Settings(BaseModel):
         description="Dagster's own events that no page is made of are removed once they are so many days old; null: never",
     )
     owners: Owners = Field(default=(), description="who looks after the data: e-mail addresses, and teams as team:data")
+    collect: CollectSettings = Field(
+        default_factory=CollectSettings, description="which trades and order books `gb collect` hears around the clock"
+    )
     sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")
     _datasets: tuple[Dataset, ...] = PrivateAttr(default=())
 
@@ -116,10 +120,11 @@ class Settings(BaseModel):
         filled = {
             key: variables.fill(value)
             for key, value in document.items()
-            if key not in {"sources", "s3", "alerts", "cache"}
+            if key not in {"sources", "s3", "alerts", "cache", "collect"}
         }
         filled |= {
             "sources": variables.fill_sources(document.get("sources") or {}),
+            "collect": variables.fill_collect(document.get("collect") or {}),
             # What is secret in them is looked up when it is used.
             "alerts": document.get("alerts") or {},
             "cache": document.get("cache") or {},
@@ -200,6 +205,12 @@ class Settings(BaseModel):
             return None
         place = places.other_address(self.backup, self.path)
         return self.path.parent / place if isinstance(place, Path) else place
+
+    @property
+    def spool(self) -> Path:
+        """The local folder of this machine's collector: what waits until it is committed, and what the collector says of itself."""
+        named = self.collect.spool
+        return (self.state / "spool" if named is None else self.path.parent / named) / self.collect.collector
 
     def cache_options(self) -> CacheOptions:
         """Where answers of the lake are kept, as gb.yaml and GB_CACHE* variables say.
