@@ -19,9 +19,9 @@ from gb_pipeline.errors import GbError, LakeError, ReadError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_durations import with_durations
 from gb_pipeline.reading.sql_engine import SourcePriority, SqlEngine
-from gb_pipeline.reading.sql_guard import MEMORY, require_query
+from gb_pipeline.reading.sql_guard import MEMORY, REGISTERED, require_query
 from gb_pipeline.reading.sql_plan import SqlPlan, make_plan
-from gb_pipeline.reading.sql_tables import REGISTERED, Pruners, SqlTables, needs_catalog
+from gb_pipeline.reading.sql_tables import Pruners, SqlTables, needs_catalog
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

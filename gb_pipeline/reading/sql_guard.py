@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 MEMORY = 4 * 2**30
 SPILL = 16 * 2**30
 
+# How the names begin under which tables are registered, of which views are made; they are no names for people.
+REGISTERED = "arrow_"
+_INTERNAL = re.compile(rf"{REGISTERED}(\w+)_(now|ever)")
+
 # `EXPLAIN ANALYZE COPY ... TO` would write its file: what is explained has to be a query itself.
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+|\([^)]*\)\s*)*", re.IGNORECASE)
 # In a WITH clause these run inside a SELECT. A column of such a name can be quoted.
@@ -68,6 +72,9 @@ def require_query(connection: DuckDBPyConnection, text: str) -> None:
                 f"{word.upper()} is not a query: a lake is only read here",
                 fix=f'use SELECT; a column of that name is written "{name}"',
             )
+        if internal := _INTERNAL.fullmatch(_unquoted(word)):
+            table = internal[1]
+            raise ReadError(f"{_unquoted(word)} is no table of the lake", fix=f"read {table}, or see `show tables`")
         if following.startswith("(") and _unquoted(word) in forbidden:
             raise ReadError(
                 f"{_unquoted(word)}() is not available here: queries read the lake's own tables",

@@ -26,6 +26,7 @@ from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.lake.datasets import parse_bar_table
 from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.reading.sql_guard import REGISTERED
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.arrow_datasets import VerifiedDataset
 from gb_pipeline.storage.file_pruning import FilePruner
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-# How the names begin under which tables are registered, of which views are made.
-REGISTERED = "arrow_"
 # Tables of the catalog that sum up a table of the same name.
 _SUMMARIES = ("corporate_actions", "quarantine", "fetches")
 # Tables of the catalog that are made for a moment.

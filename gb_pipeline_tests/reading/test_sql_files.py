@@ -147,11 +147,18 @@ def test_a_wrong_name_is_answered_with_each_name_that_there_is_once(months):
     assert names == sorted(set(names)) and "bars_1m" in names and not any("arrow" in name for name in names)
 
 
+def test_names_like_internal_ones_are_free_to_use(months):
+    rows = months.sql("with arrow_x as (select 'arrow_bars_1m_now' as name from bars_1m limit 1) select * from arrow_x")
+    assert rows["name"].to_list() == ["arrow_bars_1m_now"]
+
+
 @pytest.mark.parametrize(
     ("text", "what", "fix"),
     [
         ("select * from bars_1m where symbol = ?", "has parameters", "write the values into the query"),
         ("select * from gb_catalog.main.bars_1m", "opens no file by itself", "such as bars_1m"),
+        ("select * from arrow_bars_1m_now", "arrow_bars_1m_now is no table of the lake", "read bars_1m"),
+        ('select * from temp."ARROW_bars_1m_ever"', "arrow_bars_1m_ever is no table of the lake", "read bars_1m"),
     ],
 )
 def test_what_cannot_be_asked_says_what_to_write_instead(months, text, what, fix):
