@@ -22,6 +22,8 @@ class TimeUnit(StrEnum):
     NANOSECONDS = "ns"
 
 
+# Of a message that cannot be read, so many characters are shown.
+_EXCERPT = 100
 # Exchange time as the venue writes it: of the decoder's `time_unit`; None where there is none.
 RawTime = str | int | None
 # Price and size, as text.
@@ -75,3 +77,10 @@ class MessageRows:
     heard: dict[tuple[StreamDataset, str], int] = field(default_factory=dict)
     messages: int = 0
     unreadable: int = 0
+
+    def refuse(self, data: bytes, receive_time: int, why: str, dataset: StreamDataset | None = None) -> None:
+        """Note a message that cannot be read: it is counted, and a signal has its first hundred characters."""
+        self.unreadable += 1
+        excerpt = data[:_EXCERPT].decode("utf-8", errors="replace")
+        detail: dict[str, str | int | float | bool | None] = {"message": excerpt, "error": why[:_EXCERPT]}
+        self.signals.append(Signal(ConnectionEventKind.UNREADABLE, receive_time, dataset, detail=detail))

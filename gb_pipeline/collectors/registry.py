@@ -19,6 +19,7 @@ _BUILT_IN = {
     "coinbase": "gb_pipeline.collectors.venues.coinbase:Coinbase",
     "kalshi": "gb_pipeline.collectors.venues.kalshi:Kalshi",
     "kraken": "gb_pipeline.collectors.venues.kraken:Kraken",
+    "kraken_v1": "gb_pipeline.collectors.venues.kraken:KrakenV1",
     "massive": "gb_pipeline.collectors.venues.massive:Massive",
 }
 
