@@ -106,8 +106,8 @@ class CollectSettings(_Model):
     )
     spool: str | None = Field(
         default=None,
-        description="local folder, relative to gb.yaml, in which everything waits until it is committed, each collector's in one of "
-        "its name; `spool` in the folder of the lake's state by default",
+        description="local folder, relative to gb.yaml, in which everything waits until it is committed, each collector's in one "
+        "of its name; `spool` in the folder of the lake's state by default",
     )
     fsync_seconds: float = Field(
         default=1.0, gt=0, le=60, description="what is older than this survives a crash of the machine"

@@ -42,3 +42,11 @@ class HealthSettings(BaseModel):
     catalog_minutes: int = Field(
         default=30, ge=0, description="the catalog may be behind the lake for so long while something is fetched"
     )
+    watermark_minutes: int = Field(
+        default=30,
+        ge=0,
+        description="what is heard (`collect`) is committed so long after `flush.every` has passed, at the latest",
+    )
+    uncovered_budget: float = Field(
+        default=0.001, ge=0, le=1, description="the largest share of a stream's last day that nothing covers"
+    )

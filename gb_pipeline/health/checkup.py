@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gb_pipeline.errors import GbError
-from gb_pipeline.health import bars, care, machine, prices, sessions, upkeep
+from gb_pipeline.health import bars, care, machine, prices, sessions, streams, upkeep
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import HealthResult, State
 
@@ -49,6 +49,19 @@ CHECKS: Mapping[str, Check] = {
     "adjusted_prices": Check(
         "Prices that a vendor adjusted are those that another source's splits and dividends make of its prices as traded.",
         prices.find_other_factors,
+    ),
+    "collector": Check(
+        "The collector of this machine runs, hears everything that gb.yaml names, and can store it.",
+        streams.find_silent_collector,
+        cheap=True,
+    ),
+    "stream_watermarks": Check(
+        "What collectors hear is committed in time, whichever machine hears it.",
+        streams.find_late_watermarks,
+        cheap=True,
+    ),
+    "stream_coverage": Check(
+        "Evidence covers the last day of every stream, up to `uncovered_budget`.", streams.find_uncovered, cheap=True
     ),
     "small_files": Check("Compaction keeps up: few partitions consist of many files.", care.find_crowded),
     "verification": Check("The whole lake was verified lately, and nothing was damaged.", care.find_unverified),
