@@ -91,7 +91,8 @@ class Archive:
 
     Attributes:
         series: what can be read, lazily.
-        files: what it is read from: their names and sizes tell whether an import is the same one again.
+        files: what it is read from: their names and content tell whether an import is the same one again.
+        content: what tells that instead, of a database whose files change when it is read; empty of all others.
         asset_class, calendar, extended_hours, alignment, gap_policy, adjustment: of all series, as far as the files tell.
         actions: corporate actions, columns of `market.schema.ACTIONS_RECEIVED` and `symbol`; None where the format has none.
         notes: what the format cannot tell, and what was done about it; a sentence each.
@@ -100,6 +101,7 @@ class Archive:
 
     series: tuple[ArchiveSeries, ...]
     files: tuple[Path, ...]
+    content: str = ""
     asset_class: AssetClass = AssetClass.EQUITY
     calendar: str = "24/7"
     extended_hours: bool = False

@@ -34,18 +34,22 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
     asset_class = options.asset_class or AssetClass.EQUITY
     series: list[ArchiveSeries] = []
     skipped: dict[str, str] = {}
+    content: list[tuple[str, str, str]] = []
     for name in sorted(arctic.list_libraries()):
         if only in {None, name}:
             library = arctic[name]
             for symbol in sorted(library.list_symbols()):
                 try:
                     series.append(_series(library, name, symbol, asset_class, options))
+                    content.append((name, symbol, _version(library, symbol)))
                 except (InvalidSymbol, FormatRefused) as error:
                     skipped[f"{name} {symbol}"] = error.what
     calendar = options.calendar_or_refuse(asset_class, path)
     return Archive(
         series=tuple(series),
         files=tuple(file for file in sorted(root.rglob("data.mdb")) if only in {None, file.parent.name}),
+        # To list symbols may write into the store.
+        content=repr(content),
         asset_class=asset_class,
         calendar=calendar,
         notes=(
@@ -79,6 +83,12 @@ def _series(library: Any, name: str, symbol: str, asset_class: AssetClass, optio
     resolution = options.resolution_or(_resolution(name, symbol), place)
     read = partial(_read, library, symbol, described.row_count, place, resolution, options)
     return ArchiveSeries(Symbol.of(symbol.rpartition("/")[2], asset_class), resolution, place, read)
+
+
+def _version(library: Any, symbol: str) -> str:
+    """What the newest version of a symbol is known by: a copy of the store has the same, and no other version has."""
+    described = library.get_description(symbol)
+    return f"{described.last_update_time} {described.row_count} {described.date_range}"
 
 
 def _resolution(library: str, symbol: str) -> Resolution | None:

@@ -193,7 +193,7 @@ class _Import:
         if asked.height and others.is_empty():
             return
         raise LakeError(
-            f"source {self.source} has bars already, and they are not of this import",
+            f"source {self.source} has bars already that are not of this import: of other files, or of these before they changed",
             fix="import under another name of a source: two origins in one series could not be told apart",
         )
 
@@ -371,10 +371,26 @@ def _choose(
 
 
 def _digest(kind: Format, archive: Archive) -> str:
-    """Of the names and sizes of the files, wherever they lie."""
+    """Of the names and the content of the files, wherever they lie."""
+    if archive.content:
+        return _sha256(repr((kind.name, archive.content)))
     root = Path(os.path.commonpath([file.parent for file in archive.files])) if archive.files else Path()
-    listed = sorted((file.relative_to(root).as_posix(), file.stat().st_size) for file in archive.files)
-    return hashlib.sha256(repr((kind.name, listed)).encode()).hexdigest()[:32]
+    listed = sorted((file.relative_to(root).as_posix(), _sha256_of(file)) for file in archive.files)
+    return _sha256(repr((kind.name, listed)))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _sha256_of(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise FormatRefused(
+            f"{file} cannot be read: {error.strerror}", fix="check its permissions and the disk"
+        ) from None
 
 
 def _asset_class(text: AssetClass | str) -> AssetClass:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import Lake
+from gb_pipeline.errors import LakeError
 from gb_pipeline.formats.import_report import ImportedSeries
 from gb_pipeline.formats.importing import import_bars
 
@@ -77,3 +80,22 @@ def test_a_dry_run_says_what_the_import_says(tmp_path_factory, rows, length, lim
     (series,) = reports[1].series
     reasons = lake.quarantine()["reasons"].explode().drop_nulls().value_counts() if series.counts.quarantined else None
     assert dict(series.reasons) == ({} if reasons is None else dict(reasons.rows()))
+
+
+def test_a_file_that_changed_and_kept_its_size_is_another_import(lake, tmp_path):
+    folder = write_candles(
+        tmp_path / "files", "BTC_USDT-1h.feather", [(MONDAY, 2.0), (MONDAY + timedelta(hours=1), 2.0)]
+    )
+    (file,) = folder.iterdir()
+    first = import_bars(lake, "freqtrade", folder, source="x")
+    size, moment = file.stat().st_size, file.stat().st_mtime
+    shutil.copytree(folder, tmp_path / "copy")
+    write_candles(folder, file.name, [(MONDAY, 2.0), (MONDAY + timedelta(hours=1), 4.0)])
+    os.utime(file, (moment, moment))
+    assert file.stat().st_size == size
+    for dry in (True, False):
+        with pytest.raises(LakeError, match="not of this import: of other files, or of these before they changed"):
+            import_bars(lake, "freqtrade", folder, source="x", dry_run=dry)
+    # Wherever they lie, the same files are the same import.
+    again = import_bars(lake, "freqtrade", tmp_path / "copy", source="x")
+    assert (again.import_id, again.total.unchanged) == (first.import_id, 2)

@@ -130,6 +130,7 @@ import sys
 import arcticdb
 import pandas as pd
 from gb_pipeline import Lake, import_bars
+from gb_pipeline.errors import LakeError
 
 arctic = arcticdb.Arctic("lmdb://" + sys.argv[1])
 days = pd.DatetimeIndex(["2024-07-02", "2024-07-03", "2024-07-05"])
@@ -149,7 +150,13 @@ assert list(report.skipped) == ["daily NOTES"], report.skipped
 assert [str(close) for close in lake.bars("AAPL", "1d")["close"]] == ["2.20000000", "2.50000000", "2.60000000"]
 again = import_bars(lake, "arctic", sys.argv[1], source="arctic", calendar="XNYS")
 assert again.total.unchanged == 213
-print("done")
+# A version of the same size is another content.
+library.write("AAPL", frame * 3)
+try:
+    import_bars(lake, "arctic", sys.argv[1], source="arctic", calendar="XNYS", dry_run=True)
+except LakeError as error:
+    assert "before they changed" in str(error)
+    print("done")
 """
 
 
