@@ -17,6 +17,7 @@ _BUILT_IN = {
     "binance": "gb_pipeline.collectors.venues.binance:Binance",
     "ccxt_pro": "gb_pipeline.collectors.venues.ccxt_pro:CcxtPro",
     "coinbase": "gb_pipeline.collectors.venues.coinbase:Coinbase",
+    "coinbase_exchange": "gb_pipeline.collectors.venues.coinbase:CoinbaseExchange",
     "kalshi": "gb_pipeline.collectors.venues.kalshi:Kalshi",
     "kraken": "gb_pipeline.collectors.venues.kraken:Kraken",
     "kraken_v1": "gb_pipeline.collectors.venues.kraken:KrakenV1",

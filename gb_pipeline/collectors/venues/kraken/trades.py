@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -34,7 +35,7 @@ async def fetch_trades(client: HttpClient, url: str, pair: str, start_time: int,
     trades: dict[int, tuple[int, str | None, str, str, str]] = {}
     since = start_time - 1
     while since < end_time:
-        rows, last = await client.transport.call(lambda since=since: _page(client, url, pair, since))
+        rows, last = await client.transport.call(partial(_page, client, url, pair, since))
         before = len(trades)
         for row in rows:
             moment = to_nanoseconds(str(row[2]))

@@ -1,4 +1,4 @@
-"""This module speaks version 2 of Kraken's websockets: books with a checksum in each message, numbered trades, the best bid and ask.
+"""This module speaks version 2 of Kraken's websockets: books with a checksum in each message, numbered trades, best bid and ask.
 
 https://docs.kraken.com/api/docs/websocket-v2/book. Numbers are JSON numbers with all their digits, and stay the digits that came.
 """
