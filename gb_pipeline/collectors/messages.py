@@ -6,10 +6,12 @@ came. Nothing is parsed here: that is done for all rows of a second at once, in 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
+from gb_pipeline.providers.http.redaction import hide, scrub
 
 
 class TimeUnit(StrEnum):
@@ -24,6 +26,8 @@ class TimeUnit(StrEnum):
 
 # Of a message that cannot be read, so many characters are shown.
 _EXCERPT = 100
+# And of a venue's own explanation.
+_WORDS = 300
 # Exchange time as the venue writes it: of the decoder's `time_unit`; None where there is none.
 RawTime = str | int | None
 # Price and size, as text.
@@ -48,7 +52,8 @@ class Signal:
         dataset, symbol: of the subscription; None for the whole connection.
         first_sequence, last_sequence: what is missing, where numbers tell.
         resubscribe: the stream cannot go on as it is: a book is to be laid anew.
-        detail: more, for a person; never a credential.
+        detail: more, for a person; never a credential. Of what was refused: `error`, `fix`, and `permanent` where asking again
+            is of no use until a person has changed something.
     """
 
     kind: ConnectionEventKind
@@ -78,9 +83,60 @@ class MessageRows:
     messages: int = 0
     unreadable: int = 0
 
-    def refuse(self, data: bytes, receive_time: int, why: str, dataset: StreamDataset | None = None) -> None:
-        """Note a message that cannot be read: it is counted, and a signal has its first hundred characters."""
+    def refuse(
+        self,
+        data: bytes,
+        receive_time: int,
+        why: str,
+        dataset: StreamDataset | None = None,
+        *,
+        secrets: Collection[str] = (),
+    ) -> None:
+        """Note a message that cannot be read: it is counted, and a signal has its first hundred characters.
+
+        Args:
+            data: the message.
+            receive_time: when it came.
+            why: what is wrong with it.
+            dataset: of which stream it is, where that is known.
+            secrets: texts that are never shown; some vendors repeat a key.
+        """
         self.unreadable += 1
-        excerpt = data[:_EXCERPT].decode("utf-8", errors="replace")
-        detail: dict[str, str | int | float | bool | None] = {"message": excerpt, "error": why[:_EXCERPT]}
+        # Hidden before it is cut: half a key is still half a key.
+        excerpt = _shown(data[: 10 * _EXCERPT].decode("utf-8", errors="replace"), secrets)[:_EXCERPT]
+        detail: dict[str, str | int | float | bool | None] = {
+            "message": excerpt,
+            "error": _shown(why, secrets)[:_EXCERPT],
+        }
         self.signals.append(Signal(ConnectionEventKind.UNREADABLE, receive_time, dataset, detail=detail))
+
+    def deny(
+        self,
+        receive_time: int,
+        error: str,
+        fix: str,
+        *,
+        dataset: StreamDataset | None = None,
+        symbol: str | None = None,
+        permanent: bool = False,
+        secrets: Collection[str] = (),
+    ) -> None:
+        """Note that the venue refuses a subscription, or the whole connection where neither dataset nor symbol is given.
+
+        Args:
+            receive_time: when it said so.
+            error: in its own words.
+            fix: what a person can do.
+            dataset: of the subscription.
+            symbol: of the subscription.
+            permanent: asking again is of no use until a person has changed something.
+            secrets: texts that are never shown; some vendors repeat a key.
+        """
+        detail: dict[str, str | int | float | bool | None] = {"error": _shown(error, secrets)[:_WORDS], "fix": fix}
+        if permanent:
+            detail["permanent"] = True
+        self.signals.append(Signal(ConnectionEventKind.REFUSED, receive_time, dataset, symbol, detail=detail))
+
+
+def _shown(text: str, secrets: Collection[str]) -> str:
+    return scrub(hide(text, secrets)) if secrets else text

@@ -7,8 +7,9 @@ packages add theirs under the entry-point group `gb_pipeline.venues`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, ClassVar, Self
 
 import polars as pl
@@ -90,6 +91,9 @@ class Venue(ABC):
     time_unit: ClassVar[TimeUnit]
     # Options that name credentials which it cannot do without.
     credentials: ClassVar[tuple[str, ...]] = ()
+    # What it hands over may lack messages of which nobody can know: nothing of it is ever covered, and its evidence is gaps with
+    # the reason `best_effort`.
+    best_effort: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -123,6 +127,24 @@ class Venue(ABC):
     @abstractmethod
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of the messages of a connection that was just opened."""
+
+    def listen(self, connection: Connection) -> AsyncIterator[bytes] | None:  # noqa: ARG002 - a venue that has none
+        """Messages of a client of its own, for a venue that is no websocket to be opened at `connection.url`; None otherwise.
+
+        The collector hands each one to the decoder. The iterator ends or raises a `VendorError` where the connection is lost, and
+        is closed with `aclose` where nobody listens any more.
+        """
+        return None
+
+    def refused_handshake(self, status: int) -> str:
+        """What to do about a handshake that was answered with an HTTP status instead of a websocket."""
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return "compare the credentials of the stream with those of the venue's account page, and the clock of this machine"
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return (
+                "it is tried again later; give one venue's symbols to one stream, so that fewer connections are opened"
+            )
+        return "it is tried again later; see the venue's status page"
 
     def snapshot_url(self, subscription: Subscription) -> str | None:  # noqa: ARG002 - a venue that has none
         """Where a whole book is asked for by REST; None where the stream itself sends one."""

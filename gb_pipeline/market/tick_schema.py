@@ -149,6 +149,9 @@ class ConnectionEventKind(StrEnum):
     SLOW = "slow_consumer"  # the collector could not keep up
     VENUE = "venue_status"  # what the venue says of itself
     UNREADABLE = "unreadable"  # a message that is not understood
+    CORRECTION = (
+        "correction"  # of a trade that was heard before, or its cancellation: the venue's message is in `detail`
+    )
 
 
 CONNECTION_EVENTS = pa.schema(
@@ -187,6 +190,7 @@ class GapReason(StrEnum):
     SLOW_CONSUMER = "slow_consumer"
     VENUE_INCIDENT = "venue_incident"
     UNREADABLE = "unreadable"
+    BEST_EFFORT = "best_effort"  # what was heard is stored, but whoever hands it over may lose some and not say so
 
 
 # Evidence: nothing is covered because a clock says so, only because of what was heard.
