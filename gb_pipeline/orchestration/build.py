@@ -42,6 +42,9 @@ from gb_pipeline.orchestration.resources import LakeResource, build_vendor_resou
 from gb_pipeline.orchestration.schedules import build_actions_schedule, build_daily_schedule
 from gb_pipeline.orchestration.sensors import build_catalog_sensor, build_compaction_sensor
 from gb_pipeline.orchestration.series_group import SeriesGroup, list_series_groups
+from gb_pipeline.orchestration.streams.checks import build_stream_checks, build_streams_schedule
+from gb_pipeline.orchestration.streams.feeds import Feed, build_feed_spec, list_feeds
+from gb_pipeline.orchestration.streams.sensor import build_streams_sensor
 from gb_pipeline.providers.registry import daily_quota, has_actions, has_instruments
 
 
@@ -84,17 +87,27 @@ def build_definitions(
     for group in groups:
         warn_if_many(group.name, group.partitioning, len(group.symbols), date.today())
     lake = LakeResource.of(settings)
+    feeds = list_feeds(settings, date.today())
+    stream_checks = [build_stream_checks(settings, feeds)] if feeds else []
     with warnings.catch_warnings():
         # Backfill policies and partitions of checks are young. Dagster is pinned to a patch, and an end-to-end test uses
         # both.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.Definitions(
-            assets=[*_build_assets(settings, groups, discovered), *assets],
-            asset_checks=[*(build_dataset_check(group) for group in groups), *asset_checks],
+            assets=[
+                *_build_assets(settings, groups, discovered),
+                *(build_feed_spec(settings, feed) for feed in feeds),
+                *assets,
+            ],
+            asset_checks=[*(build_dataset_check(group) for group in groups), *stream_checks, *asset_checks],
             jobs=list(jobs),
-            schedules=[*_build_schedules(settings, groups, discovered), *schedules],
-            sensors=[*_build_sensors(settings, lake, groups), *sensors],
+            schedules=[
+                *_build_schedules(settings, groups, discovered),
+                *map(build_streams_schedule, stream_checks),
+                *schedules,
+            ],
+            sensors=[*_build_sensors(settings, lake, groups, feeds), *sensors],
             resources={
                 "lake": lake,
                 "bars_io": LakeIOManager.of(settings),
@@ -143,10 +156,13 @@ def _build_schedules(
     ]
 
 
-def _build_sensors(settings: Settings, lake: LakeResource, groups: Sequence[SeriesGroup]) -> list[dg.SensorDefinition]:
+def _build_sensors(
+    settings: Settings, lake: LakeResource, groups: Sequence[SeriesGroup], feeds: Sequence[Feed]
+) -> list[dg.SensorDefinition]:
     alerts = settings.alerts
     return [
-        *([build_alert_sensor(settings, groups)] if alerts.to or alerts.heartbeat else []),
+        *([build_streams_sensor(lake, feeds)] if feeds else []),
+        *([build_alert_sensor(settings, groups, feeds)] if alerts.to or alerts.heartbeat else []),
         build_catalog_sensor(lake, groups, iceberg=settings.iceberg),
         build_compaction_sensor(lake, groups),
         *(build_deferred_sensor(group) for group in groups if _has_quota(group)),

@@ -19,6 +19,8 @@ from gb_pipeline.orchestration.events.dataset_check import CHECK
 from gb_pipeline.orchestration.events.project_events import JOB_NAME
 from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.series_group import SeriesGroup
+from gb_pipeline.orchestration.streams.checks import check_keys
+from gb_pipeline.orchestration.streams.feeds import Feed
 
 _SECONDS = 30
 _FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
@@ -28,7 +30,9 @@ _MOST_RUNS = 200
 _MOST_WAITING = 50
 
 
-def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.SensorDefinition:
+def build_alert_sensor(
+    settings: Settings, groups: Sequence[SeriesGroup], feeds: Sequence[Feed] = ()
+) -> dg.SensorDefinition:
     """Tell the addresses of `alerts` in gb.yaml what fails first, and when it works again."""
 
     @dg.sensor(
@@ -42,7 +46,7 @@ def build_alert_sensor(settings: Settings, groups: Sequence[SeriesGroup]) -> dg.
         state = _read(context.cursor)
         runs = list(_finished_runs(context.instance, state["seen"]))
         sightings = [_look_at_run(context.instance, run) for run, _ in runs]
-        sightings += _look_at_checks(context.instance, groups, warnings=settings.alerts.warnings)
+        sightings += _look_at_checks(context.instance, groups, feeds, warnings=settings.alerts.warnings)
         news, broken = find_news(state["broken"], sightings)
         waiting = _tell(settings, news, state["waiting"])
         state |= {"broken": broken, "waiting": {place: list(map(asdict, items)) for place, items in waiting.items()}}
@@ -115,10 +119,10 @@ def _name_run(run: dg.DagsterRun) -> str:
 
 
 def _look_at_checks(
-    instance: dg.DagsterInstance, groups: Sequence[SeriesGroup], *, warnings: bool
+    instance: dg.DagsterInstance, groups: Sequence[SeriesGroup], feeds: Sequence[Feed], *, warnings: bool
 ) -> Iterator[Sighting]:
-    """The newest result of each dataset's check, and of each standing check, with the command that repairs it."""
-    keys = [dg.AssetCheckKey(group.dataset_key, CHECK) for group in groups]
+    """The newest result of each dataset's and feed's checks, and of each standing check, with the command that repairs it."""
+    keys = [dg.AssetCheckKey(group.dataset_key, CHECK) for group in groups] + check_keys(feeds)
     keys += [dg.AssetCheckKey(health.key_of(name), health.CHECK) for name in health.MEANINGS]
     for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
         evaluation = record.evaluation

@@ -3,8 +3,8 @@
 The rewriting and its proof are in `storage.compaction`; when it is worth it is up to `sensors`.
 
 Bars of a group have one asset; its partitions are the periods of the table's files, the one in progress included: a month, a
-year for days and longer, a day for seconds. Everything else is merged by one asset without partitions: the ledgers, which
-belong to no group, and bars that gb.yaml no longer names.
+year for days and longer, a day for seconds. Everything else is merged by one asset without partitions: the ledgers and what
+collectors keep, which belong to no group, and bars that gb.yaml no longer names.
 """
 
 from collections.abc import Sequence
@@ -116,8 +116,8 @@ def build_ledgers_compaction_asset(groups: Sequence[SeriesGroup]) -> dg.AssetsDe
         group_name="maintenance",
         kinds={"delta"},
         pool=POOL,
-        description="Merges the small files of the ledgers (sessions, quarantine, fetches, corporate actions), and of bars that"
-        " gb.yaml no longer names.",
+        description="Merges the small files of the ledgers (sessions, quarantine, fetches, corporate actions), of trades and order"
+        " books, and of bars that gb.yaml no longer names.",
     )
     def ledgers_compaction(lake: LakeResource) -> dg.MaterializeResult[None]:
         return _merge(lake.store, select_ungrouped(find_crowded_partitions(lake.store), groups))

@@ -1,0 +1,4 @@
+"""What collectors keep, as Dagster shows it: `feeds` are its assets, `sensor` tells what was committed, `checks` what is covered.
+
+Collectors run beside Dagster and need nothing of it; here is only told what they have stored.
+"""
