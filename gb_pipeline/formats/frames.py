@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import time as clock_time
+
 import polars as pl
 
 from gb_pipeline.errors import FormatRefused, NaiveTimestamp
 from gb_pipeline.formats.numbers import shortest_text
+from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import OPTIONAL, PRICES
 
@@ -14,7 +18,13 @@ _NEEDED = (*PRICES, "volume")
 
 
 def read_frame(
-    frame: pl.DataFrame, place: str, resolution: Resolution, *, zone: str | None = None, stamp: str | None = None
+    frame: pl.DataFrame,
+    place: str,
+    resolution: Resolution,
+    *,
+    zone: str | None = None,
+    stamp: str | None = None,
+    calendar: str | None = None,
 ) -> pl.DataFrame:
     """Columns of `market.schema.RECEIVED`, and those of `OPTIONAL` that there are.
 
@@ -24,6 +34,7 @@ def read_frame(
         resolution: of the bars: of a day and longer, dates and times without a zone are sessions.
         zone: of times without one.
         stamp: `close` where times are the ends of bars.
+        calendar: whose zone's midnight may be the stamp of a day; None where stamps are taken as they are.
 
     Raises:
         FormatRefused: a column is missing or of a type that holds no number.
@@ -38,9 +49,13 @@ def read_frame(
         )
     assert time is not None
     wanted = [name for name in (*_NEEDED, *OPTIONAL) if name in names]
+    stamps = _opens(as_stamps(frame[time], place, resolution, zone), resolution, stamp)
+    if calendar is not None and not resolution.intraday:
+        zones = [getattr(frame[time].dtype, "time_zone", None), zone, get_calendar(calendar).zone.key, "UTC"]
+        stamps = _sessions(stamps, place, list(dict.fromkeys(filter(None, zones))))
     return pl.DataFrame(
         [
-            _opens(as_stamps(frame[time], place, resolution, zone), resolution, stamp),
+            stamps,
             *(_numbers(frame[names[name]].alias(name), place) for name in wanted),
         ]
     )
@@ -49,6 +64,29 @@ def read_frame(
 def _opens(stamps: pl.Series, resolution: Resolution, stamp: str | None) -> pl.Series:
     length = resolution.duration
     return stamps - length if stamp == "close" and resolution.intraday and length is not None else stamps
+
+
+def _sessions(stamps: pl.Series, place: str, zones: Sequence[str]) -> pl.Series:
+    """Days by their session: a stamp that is midnight in one of the zones is that day's, at 00:00 UTC.
+
+    A stamp that is midnight nowhere stays as it is, for validation to refuse.
+
+    Raises:
+        FormatRefused: none of them is midnight anywhere.
+    """
+    dates = []
+    for zone in zones:
+        local = stamps.dt.convert_time_zone(zone)
+        dates.append(pl.select(pl.when(local.dt.time() == clock_time()).then(local.dt.date())).to_series())
+    days = pl.select(pl.coalesce(dates)).to_series()
+    known = stamps.drop_nulls()
+    if len(known) and not days.count():
+        raise FormatRefused(
+            f"{place}: its days are stamped {known[0]:%H:%M} UTC, which is no midnight of {' or '.join(zones)}",
+            fix="name the exchange whose midnight it is, such as --calendar XNYS",
+        )
+    midnights = days.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return pl.select(pl.coalesce(midnights, stamps).alias("timestamp")).to_series()
 
 
 def as_stamps(series: pl.Series, place: str, resolution: Resolution, zone: str | None) -> pl.Series:

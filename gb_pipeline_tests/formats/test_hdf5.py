@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -114,3 +114,53 @@ def test_a_store_that_is_damaged_or_empty_is_refused(lake, tmp_path):
         pass
     with pytest.raises(FormatRefused, match="has no frame of pandas"):
         import_bars(lake, "hdf5", tmp_path / "empty.h5", source="store", calendar="XNYS")
+
+
+# A week before and after the clock changes in New York, Berlin and Lord Howe; of Tokyo it never does.
+SESSIONS = ["2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12", "2024-03-28", "2024-04-02", "2024-04-08"]
+ZONES = {"America/New_York": "XNYS", "Europe/Berlin": "XETR", "Asia/Tokyo": "XTKS"}
+
+
+def days(index: pd.DatetimeIndex) -> pd.DataFrame:
+    return pd.DataFrame({"open": 1.5, "high": 2.0, "low": 1.0, "close": 1.25, "volume": range(len(index))}, index=index)
+
+
+@pytest.mark.parametrize("layout", ["fixed", "table"])
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("kept", ["in its zone", "in UTC", "in UTC without saying so", "as another zone"])
+def test_midnights_of_an_exchange_are_its_sessions(lake, tmp_path, layout, zone, kept):
+    index = pd.DatetimeIndex(SESSIONS).tz_localize(zone)
+    known = {
+        "in its zone": index,
+        "in UTC": index.tz_convert("UTC"),
+        "in UTC without saying so": index.tz_convert("UTC").tz_localize(None),
+        "as another zone": index.tz_convert("Australia/Lord_Howe"),
+    }[kept]
+    days(known).to_hdf(tmp_path / "bars.h5", key="daily/AAPL", **LAYOUTS[layout])
+    # What the file says itself needs no calendar of that zone.
+    calendar = "24/5" if kept == "in its zone" else ZONES[zone]
+    report = import_bars(lake, "hdf5", tmp_path, source="store", calendar=calendar, timezone="UTC")
+    assert report.whole and report.total.stored == len(SESSIONS)
+    bars = lake.bars("AAPL", "1d", source="store")
+    assert bars["timestamp"].dt.strftime("%F %T").to_list() == [f"{day} 00:00:00" for day in SESSIONS]
+    assert bars["volume"].to_list() == list(range(len(SESSIONS)))
+
+
+def test_days_that_are_stamped_at_no_midnight_are_refused_as_a_whole_and_one_of_many_by_itself(lake, tmp_path):
+    noons = pd.DatetimeIndex(SESSIONS).tz_localize("UTC") + pd.Timedelta(hours=14, minutes=30)
+    days(noons).to_hdf(tmp_path / "bars.h5", key="daily/NOON", format="fixed")
+    mixed = pd.DatetimeIndex(SESSIONS).tz_localize("America/New_York").tz_convert("UTC")
+    days(mixed.append(noons[-1:])).to_hdf(tmp_path / "bars.h5", key="daily/SOME", format="fixed")
+    report = import_bars(lake, "hdf5", tmp_path, source="store", calendar="XNYS", max_bad_fraction=0.5)
+    noon, some = report.series
+    assert "stamped 14:30 UTC, which is no midnight of UTC or America/New_York" in noon.error
+    assert "--calendar" in noon.error and noon.counts.received == 0
+    assert (some.counts.stored, some.reasons) == (len(SESSIONS), {"misaligned": 1})
+
+
+def test_an_offset_without_a_name_is_read_in_utc(lake, tmp_path):
+    index = pd.DatetimeIndex(SESSIONS[:2]).tz_localize(timezone(timedelta(hours=-5)))
+    days(index).to_hdf(tmp_path / "bars.h5", key="daily/AAPL", format="fixed")
+    report = import_bars(lake, "hdf5", tmp_path, source="store", calendar="XNYS")
+    assert report.total.stored == 2
+    assert lake.bars("AAPL", "1d")["timestamp"].dt.strftime("%F").to_list() == SESSIONS[:2]

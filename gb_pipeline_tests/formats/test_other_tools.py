@@ -138,6 +138,7 @@ frame = pd.DataFrame({"open": 1.5, "high": 2.0, "low": 1.0, "close": [1.1, 1.25,
 library = arctic.get_library("daily", create_if_missing=True)
 library.write("AAPL", frame)
 library.write("AAPL", frame * 2)
+library.write("MSFT", frame.tz_localize("America/New_York"))
 library.write("NOTES", pd.DataFrame({"text": ["no", "bars"]}))
 local = pd.date_range("2024-07-03 09:30", periods=210, freq="min", tz="America/New_York")
 minutes = pd.DataFrame({"open": 1.5, "high": 2.0, "low": 1.0, "close": 1.25, "volume": 7}, index=local)
@@ -145,11 +146,14 @@ arctic.get_library("1m", create_if_missing=True).write("AAPL", minutes)
 lake = Lake.open(sys.argv[2], create=True)
 report = import_bars(lake, "arctic", sys.argv[1], source="arctic", calendar="XNYS")
 assert report.whole, report.errors
-assert [(str(s.resolution), s.counts.stored, s.missing) for s in report.series] == [("1d", 3, 0), ("1m", 210, 0)], report
+assert [(str(s.resolution), s.counts.stored, s.missing) for s in report.series] == [
+    ("1d", 3, 0), ("1m", 210, 0), ("1d", 3, 0)
+], report
 assert list(report.skipped) == ["daily NOTES"], report.skipped
 assert [str(close) for close in lake.bars("AAPL", "1d")["close"]] == ["2.20000000", "2.50000000", "2.60000000"]
+assert lake.bars("MSFT", "1d")["timestamp"].dt.hour().to_list() == [0, 0, 0]
 again = import_bars(lake, "arctic", sys.argv[1], source="arctic", calendar="XNYS")
-assert again.total.unchanged == 213
+assert again.total.unchanged == 216
 # A version of the same size is another content.
 library.write("AAPL", frame * 3)
 try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,7 @@ class StoredFrame:
     key: str
 
     def read(self) -> Iterator[pl.DataFrame]:
-        """Its rows, some at a time; times with a zone are in UTC, those without have none. The index is the column `index`.
+        """Its rows, some at a time; times have the zone that the store says, if it does. The index is the column `index`.
 
         Raises:
             FormatRefused: it is damaged, or laid out in no way that is known.
@@ -77,7 +78,8 @@ def _read_table(group: Any, place: str) -> Iterator[pl.DataFrame]:
     fields = table.dtype.fields or {}
     if "index" not in fields:
         raise _damaged(place, "its table has no index")
-    has_zone = "tz" in _texts(group.attrs.get("info"))
+    texts = _texts(group.attrs.get("info"))
+    zone = _zone(texts[texts.index("tz") + 1 :]) if "tz" in texts else None
     for start in range(0, table.shape[0], CHUNK_ROWS):
         rows = read_rows(table, start, start + CHUNK_ROWS, place)
         columns: dict[str, pl.Series] = {}
@@ -89,7 +91,7 @@ def _read_table(group: Any, place: str) -> Iterator[pl.DataFrame]:
             if blocks.shape[1] != len(names):
                 raise _damaged(place, f"{name} has {blocks.shape[1]} columns and {len(names)} names")
             for number, own in enumerate(names):
-                columns[own] = _series(own, blocks[:, number], kind, has_zone)
+                columns[own] = _series(own, blocks[:, number], kind, zone)
         yield _without_counting_index(columns)
 
 
@@ -107,15 +109,15 @@ def _read_fixed(group: Any, place: str) -> Iterator[pl.DataFrame]:
         )
     for start in range(0, index.shape[0], CHUNK_ROWS):
         stop = start + CHUNK_ROWS
-        kind, has_zone = _text(index.attrs.get("kind")), "tz" in index.attrs
-        columns = {"index": _series("index", read_rows(index, start, stop, place), kind, has_zone)}
+        kind = _text(index.attrs.get("kind"))
+        columns = {"index": _series("index", read_rows(index, start, stop, place), kind, _zone_of(index))}
         for names, values in blocks:
             if values.ndim != 2 or values.shape != (index.shape[0], len(names)):
                 raise _damaged(place, f"columns {', '.join(names)[:80]} have the shape {values.shape}")
             rows = read_rows(values, start, stop, place)
             for number, name in enumerate(names):
                 value_kind = _text(values.attrs.get("value_type"))
-                columns[name] = _series(name, rows[:, number], value_kind, "tz" in values.attrs)
+                columns[name] = _series(name, rows[:, number], value_kind, _zone_of(values))
         yield _without_counting_index(columns)
 
 
@@ -126,11 +128,28 @@ def _without_counting_index(columns: dict[str, pl.Series]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _series(name: str, values: Any, kind: str, has_zone: bool) -> pl.Series:
+def _zone_of(dataset: Any) -> str | None:
+    """The zone of its times; None where they have none."""
+    return _zone([_text(dataset.attrs["tz"])]) if "tz" in dataset.attrs else None
+
+
+def _zone(texts: list[str]) -> str:
+    """The first of the texts that names a zone; UTC, in which all times are kept, where it is an offset and has no name."""
+    for text in texts:
+        # dateutil's are the path of a file.
+        name = text.rpartition("zoneinfo/")[2]
+        try:
+            return ZoneInfo(name).key
+        except (ValueError, OSError, ZoneInfoNotFoundError):
+            continue
+    return "UTC"
+
+
+def _series(name: str, values: Any, kind: str, zone: str | None) -> pl.Series:
     if kind in _UNITS and values.dtype.kind == "i":
         scaled = values.astype(np.int64) * (1000 if kind == "datetime64[s]" else 1)
         stamps = pl.Series(name, scaled).cast(pl.Datetime(_UNITS[kind]))  # type: ignore[arg-type]
-        return stamps.dt.replace_time_zone("UTC") if has_zone else stamps
+        return stamps if zone is None else stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     if values.dtype.kind == "S":
         return pl.Series(name, [text.decode("utf-8", "replace") for text in values.tolist()], dtype=pl.String)
     return pl.Series(name, np.ascontiguousarray(values))
