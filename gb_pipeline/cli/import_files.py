@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.import_streams import import_into, refuse_options
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, lake_address_of, parse_moment
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
 from gb_pipeline.cli.progress import progress
@@ -76,6 +77,14 @@ def import_(
         float | None,
         typer.Option(help="A larger share of bad rows refuses a whole session; 0.01 by default.", show_default=False),
     ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            help="Of trades, quotes and books: what the files call an instrument, and its code, such as XBTUSD=BTC-USD.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and validate everything, and store nothing.")
     ] = False,
@@ -83,17 +92,17 @@ def import_(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Bring another tool's bars into the lake.
+    """Bring another tool's bars, trades and books into the lake.
 
     Every row is validated as a vendor's is: what is refused goes to quarantine with its reason, and the counts add up. What the
-    format cannot tell is said. The source must have no bars but those of this import: run it again after a kill, and it goes on.
+    format cannot tell is said. The source must have no rows but those of this import: run it again after a kill, and it goes on.
     """
     from gb_pipeline.errors import ConfigError
     from gb_pipeline.formats.importing import import_bars
-    from gb_pipeline.formats.registry import FORMATS
+    from gb_pipeline.formats.registry import FORMATS, get_format
 
     if format_name is None:
-        listed = [item for item in FORMATS.values() if item.reader]
+        listed = [item for item in FORMATS.values() if item.reader or item.stream_reader]
         if as_json:
             print_json([{"format": item.name, "title": item.title, "extra": item.extra} for item in listed])
         else:
@@ -105,6 +114,17 @@ def import_(
             fix=f"such as gb import {format_name} PATH --source bundle",
         )
     store, settings = _open(config, lake)
+    if get_format(format_name).stream_reader is not None:
+        refuse_options(
+            calendar=calendar, extended_hours=extended_hours, stamp=stamp, resolution=resolution, precision=precision,
+            adjustment=adjustment, max_bad_fraction=max_bad_fraction,
+        )  # fmt: skip
+        return import_into(
+            store, format_name, path, source, symbols=symbols, names=names, start=parse_moment(start), end=parse_moment(end),
+            asset_class=asset_class, timezone=timezone, dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
+    if names:
+        raise ConfigError("--name is of trades, quotes and books", fix="leave it out")
     given = {"precision": precision, "adjustment": adjustment, "max_bad_fraction": max_bad_fraction}
     rules: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with progress("rows", quiet=as_json) as bar:

@@ -188,7 +188,8 @@ class _Import:
         has_bars = ledger.scan(tables, self.source, columns=["actual"]).filter(pl.col("actual") > 0).head(1).collect()
         if has_bars.is_empty():
             return
-        asked = fetches.read(tables, self.source).filter(pl.col("received") > 0)
+        # Trades and books of the source are imported by themselves.
+        asked = fetches.read(tables, self.source).filter((pl.col("received") > 0) & (pl.col("kind") != "streams"))
         others = asked.filter((pl.col("run_id") != self.id).fill_null(True))
         if asked.height and others.is_empty():
             return

@@ -11,6 +11,7 @@ from typing import Any
 from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.formats.archive import Reader
+from gb_pipeline.formats.streams.archive import StreamReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Format:
         title: what it is.
         reader: `module:function` that opens a path, where it can be read; see `archive.Reader`.
         writer: `module:function` that writes it, where it can be written.
+        stream_reader: likewise of a format of trades, quotes and books; see `streams.archive.StreamReader`.
+        stream_writer: likewise, what writes such a format; see `streams.writer.StreamWriter`.
         extra: what has to be installed besides, as `gb_pipeline[extra]`.
     """
 
@@ -29,6 +32,8 @@ class Format:
     title: str
     reader: str | None = None
     writer: str | None = None
+    stream_reader: str | None = None
+    stream_writer: str | None = None
     extra: str | None = None
 
     def open_reader(self) -> Reader:
@@ -37,6 +42,10 @@ class Format:
         Raises:
             ConfigError: it cannot be read, or what it needs is not installed.
         """
+        if self.reader is None and self.stream_reader is not None:
+            raise ConfigError(
+                f"{self.name} has trades, quotes and books, no bars", fix="import it with `import_streams`"
+            )
         if self.reader is None:
             raise ConfigError(f"{self.name} is not read", fix=f"formats that are read: {', '.join(readable())}")
         reader: Reader = self._load(self.reader)
@@ -51,6 +60,34 @@ class Format:
         if self.writer is None:
             raise ConfigError(f"{self.name} is not written", fix=f"formats that are written: {', '.join(writable())}")
         return self._load(self.writer)
+
+    def open_stream_reader(self) -> StreamReader:
+        """What opens a path of this format of trades, quotes or books.
+
+        Raises:
+            ConfigError: it has none, or what it needs is not installed.
+        """
+        if self.stream_reader is None:
+            names = [item.name for item in _ALL if item.stream_reader]
+            raise ConfigError(
+                f"{self.name} has no trades, quotes or books that are read",
+                fix=f"formats that have: {', '.join(names)}",
+            )
+        reader: StreamReader = self._load(self.stream_reader)
+        return reader
+
+    def open_stream_writer(self) -> Any:
+        """What writes trades, quotes or books in this format.
+
+        Raises:
+            ConfigError: none are written, or what it needs is not installed.
+        """
+        if self.stream_writer is None:
+            names = [item.name for item in _ALL if item.stream_writer]
+            raise ConfigError(
+                f"{self.name} is not written with trades, quotes or books", fix=f"formats that are: {', '.join(names)}"
+            )
+        return self._load(self.stream_writer)
 
     def _load(self, place: str) -> Any:
         module, _, name = place.partition(":")
@@ -71,6 +108,7 @@ class Format:
 
 _READ = "gb_pipeline.formats."
 _WRITE = "gb_pipeline.formats.writing."
+_STREAMS = "gb_pipeline.formats.streams."
 _ALL = (
     Format("zipline", "zipline bundle: bcolz and SQLite", reader=_READ + "zipline.bundle:open_bundle", extra="formats"),
     Format("csvdir", "CSV files of zipline's csvdir bundle", writer=_WRITE + "csvdir:CsvdirWriter"),
@@ -98,6 +136,20 @@ _ALL = (
     Format("qlib", "Qlib data folder (bin)", reader=_READ + "qlib:open_folder", writer=_WRITE + "qlib:QlibWriter"),
     Format("arctic", "ArcticDB on LMDB; needs the package arcticdb", reader=_READ + "arctic:open_store"),
     Format("hdf5", "HDF5 stores of pandas, a frame per key", reader=_READ + "hdf5.store:open_store", extra="formats"),
+    Format("tardis", "Tardis CSV: trades, quotes, books", stream_reader=_STREAMS + "tardis:open_files"),
+    Format(
+        "binance-public",
+        "Binance's public zips: trades, aggTrades, bookTicker",
+        stream_reader=_STREAMS + "binance_public:open_files",
+    ),
+    Format(
+        "dbn-ticks",
+        "Databento DBN files of trades, tbbo, mbp-1 and mbp-10",
+        stream_reader=_READ + "dbn.ticks:open_files",
+        extra="formats",
+    ),
+    Format("lean-ticks", "LEAN's ticks, one market of a data folder", stream_reader=_STREAMS + "lean:open_folder"),
+    Format("trades-csv", "CSV files of trades", stream_reader=_STREAMS + "trades_csv:open_files"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}
 

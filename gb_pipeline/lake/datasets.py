@@ -156,7 +156,8 @@ _STREAMS: dict[str, tuple[Callable[[Precision], pa.Schema], tuple[str, ...]]] = 
     "trades": (tick_schema.trade_columns, ("trade_id", "exchange_time", "receive_time", "ordinal", "collector")),
     "book_updates": (tick_schema.book_update_columns, ("receive_time", "ordinal", "collector")),
     "book_snapshots": (tick_schema.book_snapshot_columns, ("receive_time", "ordinal", "collector")),
-    "quotes": (tick_schema.quote_columns, ("receive_time", "ordinal", "collector")),
+    # Files have quotes that nobody heard live.
+    "quotes": (tick_schema.quote_columns, ("exchange_time", "receive_time", "ordinal", "collector")),
 }
 STREAM_TABLES = tuple(_STREAMS)
 CONNECTION_EVENTS = Dataset(

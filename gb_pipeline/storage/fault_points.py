@@ -32,7 +32,7 @@ COPY_POINTS = ("data_copied", "entry_copied")
 # The same of a refresh of Iceberg tables.
 ICEBERG_POINTS = ("iceberg_written", "iceberg_committed")
 # The same of an import of another tool's files.
-IMPORT_POINTS = ("import_begun", "import_recorded", "import_written")
+IMPORT_POINTS = ("import_begun", "import_recorded", "import_written", "import_intervals")
 # The same of an answer that is kept in a file.
 CACHE_POINTS = ("cache_file_opened", "cache_file_written")
 

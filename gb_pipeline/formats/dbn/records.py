@@ -5,7 +5,7 @@ Databento's library reads the header. Records of bars are 56 bytes each, and are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,16 @@ def read_header(file: Path) -> Any:
         return _decode_header(file, stream)
 
 
-def read_records(file: Path) -> Iterator[npt.NDArray[Any]]:
-    """The bars of a file in its order, arrays of `RECORD`.
+def read_records(
+    file: Path, record: np.dtype[Any] = RECORD, rtypes: Collection[int] = frozenset(RTYPES), kind: str = "bar"
+) -> Iterator[npt.NDArray[Any]]:
+    """The records of a file in its order, arrays of `record`; by default its bars.
+
+    Args:
+        file: of one kind of records.
+        record: what a record is.
+        rtypes: of such records.
+        kind: what they are called, for messages.
 
     Raises:
         FormatRefused: a record of another kind or a part of one; the message says behind how many bytes.
@@ -51,18 +59,18 @@ def read_records(file: Path) -> Iterator[npt.NDArray[Any]]:
     with _open(file) as stream:
         _decode_header(file, stream)
         at = stream.at
-        while body := stream.read(_RECORDS * RECORD.itemsize):
-            whole = len(body) // RECORD.itemsize
-            records = np.frombuffer(body, dtype=RECORD, count=whole)
-            strange = (records["length"] * 4 != RECORD.itemsize) | ~np.isin(records["rtype"], list(RTYPES))
+        while body := stream.read(_RECORDS * record.itemsize):
+            whole = len(body) // record.itemsize
+            records = np.frombuffer(body, dtype=record, count=whole)
+            strange = (records["length"].astype("u2") * 4 != record.itemsize) | ~np.isin(records["rtype"], list(rtypes))
             number = int(strange.argmax()) if strange.any() else whole
             if number:
                 yield records[:number]
             if number < whole:
-                kind = records["rtype"][number]
-                raise _damaged(file, at + number * RECORD.itemsize, f"a record of kind {kind}, no bar")
-            if len(body) % RECORD.itemsize:
-                raise _damaged(file, at + whole * RECORD.itemsize, "it breaks off within a record")
+                found = records["rtype"][number]
+                raise _damaged(file, at + number * record.itemsize, f"a record of kind {found}, no {kind}")
+            if len(body) % record.itemsize:
+                raise _damaged(file, at + whole * record.itemsize, "it breaks off within a record")
             at += len(body)
 
 
