@@ -84,7 +84,7 @@ def print_table(
     optional: Sequence[str] = (),
     footer: Sequence[Any] | None = None,
 ) -> None:
-    """A table on stdout; numbers are right-aligned, nothing is folded or cut in a pipe.
+    """A table on stdout; numbers are right-aligned, and nothing is folded or cut in a pipe, unless COLUMNS gives it a width.
 
     Args:
         columns: headings.
@@ -152,7 +152,7 @@ def _make_column(heading: str, values: Sequence[Any], styles: Mapping[str, str])
 
 def _split_into_blocks(columns: list[_Column]) -> list[list[_Column]]:
     """Columns that stand beside each other on a terminal; further ones below, each time beside the first one."""
-    if not sys.stdout.isatty() or len(columns) < 2:
+    if not _is_bounded() or len(columns) < 2:
         return [columns]
     first, *others = columns
     blocks, block = [], [first]
@@ -187,13 +187,13 @@ def _print_block(columns: Sequence[_Column], rows: int, *, title: str | None, fo
     for row in range(rows):
         styled = [(escape(column.cells[row]), column.styles[row]) for column in columns]
         table.add_row(*(f"[{style}]{cell}[/{style}]" if style else cell for cell, style in styled))
-    terminal = sys.stdout.isatty()
-    console = Console(width=layout_width() if terminal else _PIPE_WIDTH, highlight=False)
+    bounded = _is_bounded()
+    console = Console(width=layout_width() if bounded else _PIPE_WIDTH, highlight=False)
     endless = console.options.update(max_width=_ENDLESS)
-    # A line that is too long for the terminal is better than a cell that is cut; a pipe has room for everything.
+    # A line that is too long for its place is better than a cell that is cut; a pipe has room for everything.
     needed = console.measure(table, options=endless)
-    room, console.width = console.width, max(console.width, needed.minimum if terminal else needed.maximum)
-    if not terminal or console.width == room:
+    room, console.width = console.width, max(console.width, needed.minimum if bounded else needed.maximum)
+    if not bounded or console.width == room:
         console.print(table)
         return
     segments: list[Segment] = []
@@ -207,7 +207,12 @@ def _print_block(columns: Sequence[_Column], rows: int, *, title: str | None, fo
 
 def layout_width() -> int:
     """How many columns tables are laid out for: those of the terminal, or of COLUMNS, or 80 in a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else 80
+    return shutil.get_terminal_size().columns if _is_bounded() else 80
+
+
+def _is_bounded() -> bool:
+    """Whether lines have an end: on a terminal, and in a pipe where COLUMNS says so."""
+    return sys.stdout.isatty() or bool(os.environ.get("COLUMNS"))
 
 
 def _count_decimals(values: Iterable[Any]) -> int:

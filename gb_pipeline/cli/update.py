@@ -56,8 +56,7 @@ def update(names: Names = None, config: Config = None, as_json: Json = False) ->
             note(f"{name}: no symbols yet: {advise_adding_symbols(source)}")
         for resolution in source.resolutions if symbols else ():
             done.append(_update(fetching, source, resolution, symbols))
-            if not as_json:
-                typer.echo(done[-1].line)
+            _print(done[-1], as_json=as_json)
     if as_json:
         print_json([item.to_dict() for item in done])
     if not chosen:
@@ -118,12 +117,23 @@ def _update(fetching: Fetching, source: SourceSettings, resolution: Resolution, 
         result.missing = backlog.wanted.height
         outcomes = fetching.run(backlog) if backlog.sessions.height else []
     except GbError as error:
-        print_error(f"{source.name} {resolution}: {error.what}", error.fix)
         result.error, result.code = error, exit_code(error)
         return result
     _count(result, outcomes)
     result.code = report_problems(outcomes)
     return result
+
+
+def _print(result: Update, *, as_json: bool) -> None:
+    """Its line; what to do about an error stands on stderr below it, with the error itself where the line is not printed."""
+    error = result.error
+    if as_json:
+        if error is not None:
+            print_error(f"{result.source} {result.resolution}: {error.what}", error.fix)
+        return
+    typer.echo(result.line)
+    if error is not None and error.fix:
+        note(f"  -> {' '.join(error.fix.split())}")
 
 
 def _count(result: Update, outcomes: Sequence[Outcome]) -> None:

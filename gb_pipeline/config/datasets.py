@@ -136,11 +136,23 @@ def _to_shell(match: re.Match[str]) -> str:
 
 
 def _read_dataset(component: WrittenComponent) -> Dataset:
-    given = component.attributes if isinstance(component.attributes, dict) else {}
-    settings = name_variables(given)
+    settings = name_variables(_attributes(component))
     _refuse_templates(component, settings, [])
     named = {key: value for key, value in settings.items() if key != "name"}
     return Dataset(_name_of(component), named, component.file.parent, component.at, component.file)
+
+
+def _attributes(component: WrittenComponent) -> dict[str, Any]:
+    given = component.attributes
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        kind = "a list" if isinstance(given, list) else repr(given)[:40]
+        raise ConfigError(
+            f"{component.at([])}: attributes is {kind}, and no settings with their names",
+            fix="write a setting a line below it, such as `provider: ccxt`",
+        )
+    return given
 
 
 def _name_of(component: WrittenComponent) -> str:
@@ -161,7 +173,7 @@ def _refuse_templates(component: WrittenComponent, value: Any, keys: list[str | 
 
 def _names(lake: WrittenComponent, config: Path, root: Path) -> bool:
     """Whether it is this gb.yaml that a lake means."""
-    given = lake.attributes.get("config") if isinstance(lake.attributes, dict) else None
+    given = _attributes(lake).get("config")
     if not given:
         return config.parent == root or config == _resolve(os.environ.get("GB_CONFIG") or CONFIG_FILE, root)
     try:

@@ -120,11 +120,13 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         max_size=14,
     )
 )
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe of COLUMNS"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
-def test_no_number_date_or_word_is_cut_on_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, row: list[object]
+def test_no_number_date_or_word_is_cut_where_lines_have_an_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, row: list[object]
 ) -> None:
     on_terminal(monkeypatch)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     print_table([f"heading {number}" for number in range(len(row))], [row, row])
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80

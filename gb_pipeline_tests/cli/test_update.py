@@ -92,6 +92,8 @@ def test_a_source_that_cannot_be_used_is_said_and_the_others_go_on(gb: Gb, sever
     first, second = told.out.splitlines()
     assert first.startswith("down 1d: failed: ")
     assert "GB_NO_SUCH_KEY" in first
+    # Its reason once, and what to do about it below.
+    assert told.err.splitlines()[0].startswith("  -> ") and first.removeprefix("down 1d: failed: ") not in told.err
     assert second == "own 1d: 2 sessions asked for: 2 complete; 2 changed"
 
 

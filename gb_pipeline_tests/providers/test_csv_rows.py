@@ -139,6 +139,20 @@ def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:
         rows("timestamp,open,high,low,last,volume\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "options"),
+    [
+        ("when\n2024-01-02\n", "it has column when", {}),
+        ("timestamp;open;high\n2024-01-02;1;2\n", "it has one column of another name", {}),
+        ("a;b,c;d\n1,2\n", "it has 2 columns of other names", {}),
+        ("2024-01-02\n", "it has 1 field a line", {"header": False, "columns": {"timestamp": 0, "open": 1}}),
+    ],
+)
+def test_what_there_is_instead_is_counted_right(text: str, said: str, options: dict[str, object]) -> None:
+    with pytest.raises(PermanentVendorError, match=said):
+        rows(text, **options)
+
+
 def test_a_position_beyond_the_line_is_an_error() -> None:
     with pytest.raises(PermanentVendorError, match="has no column 9 for volume: it has 6 fields"):
         rows(

@@ -19,7 +19,7 @@ HOSTILE = {
     "thousands of columns": (f"code,{SECRET}" + "," * 60_000, "means nothing here|has twice"),
     "a quote that never closes": (HEADER + 'A,"' + f"{SECRET}\n" * 20_000, "line"),
     "zeros": (HEADER + "A,\0\n", "line 2"),
-    "somebody's passwords": (f"{SECRET}:x:0:0:root:/root:/bin/bash\n" * 3, "lacks code; it has 1 columns"),
+    "somebody's passwords": (f"{SECRET}:x:0:0:root:/root:/bin/bash\n" * 3, "lacks code; it has 1 column"),
     "somebody's key": (f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n", "lacks code"),
     "somebody's table": (f"user,password\n{SECRET},{SECRET}\n", "lacks code; it has 2 columns"),
     "a picture": ("\ufffd" + SECRET, "lacks code"),

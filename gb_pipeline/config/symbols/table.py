@@ -200,5 +200,5 @@ def _check_header(path: Path, header: list[str], needed: Sequence[str], known: S
         wrong = f"lacks {', '.join(absent)}" if absent else f"has twice {', '.join(twice)[:80]}"
         wrong = f"has {foreign[0][:40]!r}, which means nothing here" if foreign and not absent else wrong
         columns = f"columns are {', '.join(known)}" if known is not None else f"it needs {', '.join(needed)}"
-        size = f"; it has {len(header)} columns" if header else "; it is empty"
+        size = f"; it has {len(header)} {'column' if len(header) == 1 else 'columns'}" if header else "; it is empty"
         raise ConfigError(f"{path}: the first line {wrong}{size}", fix=columns)

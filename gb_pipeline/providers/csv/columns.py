@@ -187,6 +187,8 @@ class _Finder:
 
     def _held(self) -> str:
         if self.header is None:
-            return f"{self.width} fields a line and no header"
-        telling = len(self.header) <= _NAMES_SHOWN and all(_NAME.fullmatch(name) for name in self.header)
-        return f"columns {', '.join(self.header)}" if telling else f"{len(self.header)} columns of other names"
+            return f"{self.width} {'field' if self.width == 1 else 'fields'} a line and no header"
+        one = len(self.header) == 1
+        if len(self.header) <= _NAMES_SHOWN and all(_NAME.fullmatch(name) for name in self.header):
+            return f"{'column' if one else 'columns'} {', '.join(self.header)}"
+        return "one column of another name" if one else f"{len(self.header)} columns of other names"
