@@ -6,8 +6,6 @@ killed is run again: what is stored already is found unchanged.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -18,6 +16,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, FormatRefused, LakeError
 from gb_pipeline.formats.archive import Archive, ArchiveSeries, ReadOptions
+from gb_pipeline.formats.import_identity import import_id, opening_record, refuse_others
 from gb_pipeline.formats.import_report import ImportedSeries, ImportReport, other_than_usual
 from gb_pipeline.formats.parts import Part, split_into_parts
 from gb_pipeline.formats.registry import Format, get_format, require_path
@@ -26,6 +25,7 @@ from gb_pipeline.lake import fetches, ledger
 from gb_pipeline.lake.corporate_actions import ActionsReport
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.put import read_rules
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.calendar import get_calendar
 from gb_pipeline.market.resolution import Resolution
@@ -95,7 +95,7 @@ def import_bars(
     Raises:
         ConfigError: there is no such format, path, symbol or calendar, or its library is not installed.
         FormatRefused: the path is not of this format, or damaged so that nothing of it can be read.
-        LakeError: the source has bars that are not of this import, or another import into it is running on this machine.
+        LakeError: the source has bars that are not of this import, or another import into it is running.
 
     Example:
         >>> report = import_bars(lake, "zipline", "~/.zipline/data/quandl/2018-03-01T00;00;00", source="quandl")
@@ -151,11 +151,11 @@ class _Import:
         self.store, self.kind, self.path, self.source, self.archive = store, kind, path, source, archive
         self.rules, self.window, self.on_rows = rules, window, on_rows
         self.calendar = get_calendar(archive.calendar, extended_hours=archive.extended_hours)
-        self.id = f"import-{_digest(kind, archive)}"
+        self.id = import_id(kind.name, archive)
 
     def preview(self) -> ImportReport:
         """What would be stored; refused where the import would be."""
-        self._refuse_other_bars()
+        self._refuse_others()
         return self._report(self._copy(Preview(self.store)), None, dry_run=True)
 
     def run(self) -> ImportReport:
@@ -170,9 +170,9 @@ class _Import:
 
     def _run(self) -> ImportReport:
         """Corporate actions first, so that no bar is ever read without its split."""
-        self._refuse_other_bars()
         normaliser = f"{self.kind.name}/{_VERSION}"
-        self._record(normaliser)
+        opened = opening_record(self.id, self.source, self.archive, normaliser, self.store.clock())
+        fetches.record(self.store.tables, [opened], clock=self.store.clock, check=self._refuse_others)
         reach("import_begun")
         actions = self._write_actions()
         series = self._copy(Stored(self.store, self.source, self.id, normaliser))
@@ -180,43 +180,11 @@ class _Import:
             self._record_actions(series, normaliser)
         # Years of sessions are many rows: whoever reads next finds them in the ledger's own table.
         ledger.take_over_all(self.store.tables, clock=self.store.clock)
+        self.store.record_fetches([opened.with_counts(RowCounts(received=opened.received, stored=opened.received))])
         return self._report(series, actions, dry_run=False)
 
-    def _refuse_other_bars(self) -> None:
-        """Let an empty source pass, and one that holds nothing but what this import has brought."""
-        tables = self.store.tables
-        has_bars = ledger.scan(tables, self.source, columns=["actual"]).filter(pl.col("actual") > 0).head(1).collect()
-        if has_bars.is_empty():
-            return
-        # Trades and books of the source are imported by themselves.
-        asked = fetches.read(tables, self.source).filter((pl.col("received") > 0) & (pl.col("kind") != "streams"))
-        others = asked.filter((pl.col("run_id") != self.id).fill_null(True))
-        if asked.height and others.is_empty():
-            return
-        raise LakeError(
-            f"source {self.source} has bars already that are not of this import: of other files, or of these before they changed",
-            fix="import under another name of a source: two origins in one series could not be told apart",
-        )
-
-    def _record(self, normaliser: str) -> None:
-        """That these files were opened, and what they cannot tell: what a continued import is recognised by."""
-        present = self.store.clock()
-        opened = FetchRecord(
-            source=self.source,
-            symbol="*",
-            resolution="",
-            window_start=present,
-            window_end=present,
-            fetched_at=present,
-            outcome=FetchOutcome.OK,
-            received=len(self.archive.series),
-            response_hash=self.id.removeprefix("import-"),
-            message=" ".join(self.archive.notes) or None,
-            run_id=self.id,
-            kind="instruments",
-            normaliser=normaliser,
-        )
-        self.store.record_fetches([opened])
+    def _refuse_others(self) -> None:
+        refuse_others(self.store, self.source, self.id)
 
     def _write_actions(self) -> ActionsReport | None:
         rows = self._actions()
@@ -369,29 +337,6 @@ def _choose(
                 fix="import them one by one, under a name of a source each",
             )
     return chosen
-
-
-def _digest(kind: Format, archive: Archive) -> str:
-    """Of the names and the content of the files, wherever they lie."""
-    if archive.content:
-        return _sha256(repr((kind.name, archive.content)))
-    root = Path(os.path.commonpath([file.parent for file in archive.files])) if archive.files else Path()
-    listed = sorted((file.relative_to(root).as_posix(), _sha256_of(file)) for file in archive.files)
-    return _sha256(repr((kind.name, listed)))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _sha256_of(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise FormatRefused(
-            f"{file} cannot be read: {error.strerror}", fix="check its permissions and the disk"
-        ) from None
 
 
 def _asset_class(text: AssetClass | str) -> AssetClass:

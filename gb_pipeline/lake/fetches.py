@@ -7,7 +7,7 @@ with what became of its rows. Until then, and where a process died in between, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -84,11 +84,18 @@ class FetchRecord:
         return replace(self, **counts.as_dict())
 
 
-def record(tables: Tables, records: Sequence[FetchRecord], *, clock: Clock = wall_clock) -> None:
-    """Append; no commit when there is nothing to say."""
+def record(
+    tables: Tables,
+    records: Sequence[FetchRecord],
+    *,
+    clock: Clock = wall_clock,
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Append; no commit when there is nothing to say, nor where `check` raises: see `storage.append.append`."""
     if records:
         rows = [asdict(item) | {"outcome": item.outcome.value} for item in records]
-        append.append(tables[FETCHES.name], pl.DataFrame(rows, schema=polars_schema(FETCHES.columns)), clock=clock)
+        frame = pl.DataFrame(rows, schema=polars_schema(FETCHES.columns))
+        append.append(tables[FETCHES.name], frame, clock=clock, check=check)
 
 
 def scan(

@@ -6,6 +6,7 @@ revised in `history`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +18,19 @@ from gb_pipeline.storage.table import Table
 
 
 def append(
-    table: Table, rows: pl.DataFrame, *, clock: Clock = wall_clock, after: datetime | None = None
+    table: Table,
+    rows: pl.DataFrame,
+    *,
+    clock: Clock = wall_clock,
+    after: datetime | None = None,
+    check: Callable[[], None] | None = None,
 ) -> datetime | None:
     """Add rows in one commit.
 
     Args:
         rows: columns of the dataset's content.
         after: they become known later than this.
+        check: raises where they must not be added. Whatever others commit to the table meanwhile, it has seen.
 
     Returns:
         The moment they became known; None where there was nothing to add.
@@ -32,6 +39,8 @@ def append(
         return None
 
     def decide(draft: Draft) -> datetime:
+        if check is not None:
+            check()
         if after is not None:
             draft.stamp = max(draft.stamp, after + MICROSECOND)
         draft.add(sort_rows(table, with_known_at(rows, draft.stamp, history=False)))
