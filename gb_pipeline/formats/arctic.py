@@ -32,7 +32,6 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
         )
     arctic = _open(root)
     asset_class = options.asset_class or AssetClass.EQUITY
-    calendar = options.calendar_or_refuse(asset_class, path)
     series: list[ArchiveSeries] = []
     skipped: dict[str, str] = {}
     content: list[tuple[str, str, str]] = []
@@ -41,10 +40,11 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
             library = arctic[name]
             for symbol in sorted(library.list_symbols()):
                 try:
-                    series.append(_series(library, name, symbol, asset_class, options, calendar))
+                    series.append(_series(library, name, symbol, asset_class, options))
                     content.append((name, symbol, _version(library, symbol)))
                 except (InvalidSymbol, FormatRefused) as error:
                     skipped[f"{name} {symbol}"] = error.what
+    calendar = options.calendar_or_refuse(asset_class, path)
     return Archive(
         series=tuple(series),
         files=tuple(file for file in sorted(root.rglob("data.mdb")) if only in {None, file.parent.name}),
@@ -72,9 +72,7 @@ def _open(root: Path) -> Any:
         ) from None
 
 
-def _series(
-    library: Any, name: str, symbol: str, asset_class: AssetClass, options: ReadOptions, calendar: str
-) -> ArchiveSeries:
+def _series(library: Any, name: str, symbol: str, asset_class: AssetClass, options: ReadOptions) -> ArchiveSeries:
     """One symbol; what it holds is looked at before anything is read, because objects are pickled."""
     described = library.get_description(symbol)
     columns = {str(column.name).lower() for column in described.columns}
@@ -83,7 +81,7 @@ def _series(
         raise FormatRefused(f"it has no column {', '.join(missing)}", fix="write frames of bars")
     place = f"{name} {symbol}"
     resolution = options.resolution_or(_resolution(name, symbol), place)
-    read = partial(_read, library, symbol, described.row_count, place, resolution, options, calendar)
+    read = partial(_read, library, symbol, described.row_count, place, resolution, options)
     return ArchiveSeries(Symbol.of(symbol.rpartition("/")[2], asset_class), resolution, place, read)
 
 
@@ -104,7 +102,7 @@ def _resolution(library: str, symbol: str) -> Resolution | None:
 
 
 def _read(
-    library: Any, symbol: str, rows: int, place: str, resolution: Resolution, options: ReadOptions, calendar: str
+    library: Any, symbol: str, rows: int, place: str, resolution: Resolution, options: ReadOptions
 ) -> Iterator[pl.DataFrame]:
     for start in range(0, rows, CHUNK_ROWS):
         try:
@@ -114,4 +112,6 @@ def _read(
                 f"{place}: {str(error)[:300]}", fix="read it with arcticdb to see what is wrong"
             ) from None
         chunk = pl.from_pandas(frame.reset_index())
-        yield read_frame(chunk, place, resolution, zone=options.timezone, stamp=options.stamp, calendar=calendar)
+        yield read_frame(
+            chunk, place, resolution, zone=options.timezone, stamp=options.stamp, calendar=options.calendar or "24/7"
+        )

@@ -25,7 +25,6 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
     """The frames of a file, or of all files of a folder; see `archive.Reader`."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
     asset_class = options.asset_class or AssetClass.EQUITY
-    calendar = options.calendar_or_refuse(asset_class, path)
     series: list[ArchiveSeries] = []
     skipped: dict[str, str] = {}
     for file in files:
@@ -37,11 +36,12 @@ def open_store(path: Path, options: ReadOptions) -> Archive:
             except InvalidSymbol as error:
                 skipped[name] = error.what
                 continue
-            series.append(ArchiveSeries(symbol, resolution, name, partial(_read, frame, resolution, options, calendar)))
+            series.append(ArchiveSeries(symbol, resolution, name, partial(_read, frame, resolution, options)))
     if files and not series and not skipped:
         raise FormatRefused(
             f"{path} has no frame of pandas", fix="write frames with DataFrame.to_hdf, a key for each symbol"
         )
+    calendar = options.calendar_or_refuse(asset_class, path)
     return Archive(
         series=tuple(series),
         files=tuple(files),
@@ -70,7 +70,9 @@ def _read_key(frame: StoredFrame, asset_class: AssetClass) -> tuple[Symbol, Reso
     return Symbol.of(text, asset_class), resolution
 
 
-def _read(frame: StoredFrame, resolution: Resolution, options: ReadOptions, calendar: str) -> Iterator[pl.DataFrame]:
+def _read(frame: StoredFrame, resolution: Resolution, options: ReadOptions) -> Iterator[pl.DataFrame]:
     place = f"{frame.file}, {frame.key}"
     for chunk in frame.read():
-        yield read_frame(chunk, place, resolution, zone=options.timezone, stamp=options.stamp, calendar=calendar)
+        yield read_frame(
+            chunk, place, resolution, zone=options.timezone, stamp=options.stamp, calendar=options.calendar or "24/7"
+        )
