@@ -85,11 +85,49 @@ def latest(tables: Tables, question: Question, columns: Sequence[str] | None, *,
     names = check_columns(columns, plan.schema)
     numbers = Numbers.FLOATS if as_float else Numbers.DECIMALS
     needed = list(dict.fromkeys([*names, *_SERIES, "timestamp"]))
-    frames = [_last_rows(plan, part, needed, numbers) for part in plan.parts]
-    found = pl.concat(frames) if frames else pl.DataFrame()
+    found = _last_of_files(plan.parts, needed, numbers)
+    if found is None:
+        frames = [_last_rows(plan, part, needed, numbers) for part in plan.parts]
+        found = pl.concat(frames) if frames else pl.DataFrame()
     if found.is_empty():
         raise no_data_error(tables, question)
-    return found.sort("symbol", "source").select(names)
+    if found.height > 1:
+        found = found.sort("symbol", "source")
+    return found if found.columns == names else found.select(names)
+
+
+def _last_of_files(parts: Sequence[Part], names: list[str], numbers: Numbers) -> pl.DataFrame | None:
+    """The last row of each series where it is the last one of its newest file, as in files that were written in order of time.
+
+    Returns:
+        None where it is not, or the log does not say which file that is.
+    """
+    contents = [part.content for part in parts if part.symbol is not None and isinstance(part.content, StoredRows)]
+    if not contents or len(contents) < len(parts) or any(content.as_of is not None for content in contents):
+        return None
+    if len({content.dataset.name for content in contents}) > 1 or any(content.stretches for content in contents):
+        return None
+    newest, ends = [], []
+    for content in contents:
+        stamps = content.files["max.timestamp"]
+        if not len(stamps) or stamps.null_count():
+            return None
+        numbers_of_ends = stamps.cast(pl.Int64).to_list()
+        last = max(numbers_of_ends)
+        newest.append(content.files[numbers_of_ends.index(last)])
+        ends.append(last)
+    files = newest[0] if len(newest) == 1 else pl.concat(newest)
+    constants = {"source", "symbol"}
+    rows = replace(
+        contents[0],
+        files=files,
+        stretches={path: (count - 1, count) for path, count in files.select("path", "rows").rows()},
+    )
+    read = rows.read([name for name in names if name not in constants], numbers)
+    if read["timestamp"].cast(pl.Int64).to_list() != ends:
+        return None
+    told = {name: pl.Series(name, [getattr(part, name) for part in parts], dtype=pl.String()) for name in constants}
+    return pl.DataFrame([told[name] if name in constants else read[name] for name in names])
 
 
 def _last_rows(plan: Plan, part: Part, names: list[str], numbers: Numbers) -> pl.DataFrame:

@@ -25,6 +25,7 @@ from gb_pipeline.reading.series import known_series, runs_in, stored_series, unk
 from gb_pipeline.reading.stored_rows import StoredRows
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.losses import lost_error, read_losses
+from gb_pipeline.storage.snapshot import choose, in_order
 from gb_pipeline.storage.table import Table, Tables
 
 
@@ -121,6 +122,8 @@ def make_plan(tables: Tables, question: Question) -> Plan:
 
 # Up to so many series are read by a query each, whose rows need no sorting and no column for the symbol.
 _FEW = 8
+# Of so many files, a query finds the distinct symbols sooner.
+_MANY = 1_000
 # Files of one table, as rows of `Snapshot.files`, in the order of time.
 _Listed = dict[Precision, pl.DataFrame]
 
@@ -140,7 +143,7 @@ def select_files(tables: Tables, question: Question, precision: Precision) -> pl
     if question.as_of is not None:
         _refuse_lost(tables[snapshot.dataset.name], question, question.as_of)
         files = reading.files_valid_at(files, question.as_of)
-    return files.sort("min.timestamp", "path") if files.height > 1 else files
+    return in_order(files)
 
 
 def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
@@ -168,7 +171,8 @@ def _find_series(tables: Tables, question: Question, listed: _Listed) -> list[tu
 def _codes_in(tables: Tables, question: Question, precision: Precision, files: pl.DataFrame) -> Iterable[str]:
     """The symbols that some files hold."""
     if question.resolution.intraday:
-        return files["symbol"].unique()
+        codes = files["symbol"]
+        return codes.unique() if len(codes) > _MANY else set(codes)
     table = tables[bars_dataset(question.resolution, precision).name]
     return (code for runs in runs_in(table, files) for code in runs) if files.height else ()
 
@@ -195,12 +199,11 @@ def _plan_one(
     alone: bool,
 ) -> Part:
     """One series that has its own files: they say the symbol, which is therefore not read."""
-    mine = (pl.col("source") == source) & (pl.col("symbol") == symbol)
-    rows = {
-        kind: _rows_of(tables, question, kind, files if alone else files.filter(mine), without=("source", "symbol"))
-        for kind, files in listed.items()
-        if precision is Precision.WIDE or kind is precision
-    }
+    rows = {}
+    for kind, files in listed.items():
+        if precision is Precision.WIDE or kind is precision:
+            mine = files if alone else choose(files, [files["source"] == source, files["symbol"] == symbol])
+            rows[kind] = _rows_of(tables, question, kind, mine, without=("source", "symbol"))
     return Part(source, symbol, _unite(rows, precision, ["timestamp"]))
 
 
@@ -214,7 +217,7 @@ def _plan_many(
     for kind, files in listed.items():
         if precision is Precision.STANDARD and kind is not precision:
             continue
-        mine = files.filter(pl.col("source") == source)
+        mine = choose(files, [files["source"] == source])
         if intraday:
             mine = mine.filter(pl.col("symbol").is_in(symbols))
         stored = _rows_of(tables, question, kind, mine, without=("source",))

@@ -74,8 +74,8 @@ def runs_in(table: Table, files: pl.DataFrame) -> list[dict[str, Run]]:
     if len(remembered) > _MOST_FILES:
         remembered.clear()
     paths = files["path"].to_list()
-    unknown = files.filter([path not in remembered for path in paths])
-    if unknown.height:
+    if any(path not in remembered for path in paths):
+        unknown = files.filter([path not in remembered for path in paths])
         rows = reading.read(table.storage, table.dataset, unknown, ["symbol"], with_file=True)
         begins = rows.group_by(reading.FILE).agg(begin=pl.col(reading.ROW).min())
         place = pl.col(reading.ROW) - pl.col("begin")

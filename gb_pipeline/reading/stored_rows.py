@@ -52,7 +52,8 @@ class StoredRows:
         """Some columns at once, in this order, decimals of up to 18 digits as they are, as floats or as whole numbers."""
         needed = list(columns)
         if self.stretches is not None and "symbol" not in columns:
-            files = self.files.filter([path in self.stretches for path in self.files["path"]])
+            held = [path in self.stretches for path in self.files["path"]]
+            files = self.files if all(held) else self.files.filter(held)
             stretches = [self.stretches[path] for path in files["path"]]
             return self._of_moment(files, needed, numbers, stretches)
         if self.symbols is not None and "symbol" not in needed:

@@ -1,28 +1,89 @@
-"""This module opens the footer of a Parquet file so that decimals of 64 bits are read as the integers that they are.
+"""This module makes footers of Parquet files: of what a verified one says, for some of its columns, with decimals as integers.
 
-PyArrow makes 128 bits of each such decimal and has no option for the smaller type. The footer that it is given here is the file's
-own, verified one, whose schema leaves out what makes a decimal of an integer. Nothing else is changed, and no file is.
+PyArrow makes 128 bits of each decimal of 64 bits and has no option for the smaller type. A footer that is made here leaves out of
+the schema what makes a decimal of an integer. No file is changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_MAGIC = b"PAR1"
-# Thrift's compact protocol: the types of fields that occur, and how a list and a struct are laid out.
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
-_VERSION_HEADER, _SCHEMA_HEADER = 1 << 4 | _I32, 1 << 4 | _LIST
+from gb_pipeline.storage import thrift
+from gb_pipeline.storage.thrift import Fields
+
+MAGIC = b"PAR1"
+_VERSION_HEADER, _SCHEMA_HEADER = 1 << 4 | thrift.I32, 1 << 4 | thrift.LIST
 # Fields of a schema's element, and the values that a decimal in 64 bits has there.
-_PHYSICAL, _CONVERTED, _LOGICAL = 1, 6, 10
+_PHYSICAL, _NAME, _CHILDREN, _CONVERTED, _LOGICAL = 1, 4, 5, 6, 10
 _OF_DECIMALS = {_CONVERTED, 7, 8, _LOGICAL}
 _INT64, _DECIMAL = b"\x04", b"\x0a"
-# What schemas begin a footer with, and what is put in its place; files of one table share it, so it is worked out once.
-_known: dict[bytes, bytes] = {}
 _MOST_KNOWN = 32
+
+
+@dataclass(frozen=True)
+class FileSchema:
+    """What a footer begins with: a version and the elements of a schema.
+
+    Attributes:
+        begin: as it is in the file.
+        version: the bytes in front of the elements' number.
+        root: the first element.
+        elements: of each column, in order.
+    """
+
+    begin: bytes
+    version: bytes
+    root: Fields
+    elements: dict[str, Fields]
+    _projections: dict[tuple[tuple[str, ...], bool], bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def projected(self, names: Sequence[str], *, integers: bool) -> bytes:
+        """The beginning of a footer with some of the columns, in this order.
+
+        Raises:
+            KeyError: there is no such column.
+        """
+        key = tuple(names), integers
+        found = self._projections.get(key)
+        if found is not None:
+            return found
+        chosen = [self.elements[name] for name in names]
+        root = self.root | {_CHILDREN: (thrift.I32, thrift.write_count(len(names)))}
+        written = [thrift.write_fields(_plain(fields) if integers else fields) for fields in (root, *chosen)]
+        made = b"".join([self.version, thrift.write_list_header(len(written), thrift.STRUCT), *written])
+        if len(self._projections) < _MOST_KNOWN:
+            self._projections[key] = made
+        return made
+
+    def physical(self, name: str) -> bytes:
+        """The number of a column's type."""
+        return self.elements[name][_PHYSICAL][1]
+
+
+# Files of one table share a schema, so it is taken apart once.
+_known: dict[bytes, FileSchema] = {}
 _guard = Lock()
+
+
+def schema_of(footer: bytes) -> FileSchema:
+    """What a file's footer begins with.
+
+    Raises:
+        ValueError, IndexError: it is laid out in another way than ours are.
+    """
+    for begin, known in list(_known.items()):
+        if footer.startswith(begin):
+            return known
+    found = _take_apart(footer)
+    with _guard:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        return _known.setdefault(found.begin, found)
 
 
 def integers_for_decimals(footer: bytes) -> pq.FileMetaData | None:
@@ -34,99 +95,82 @@ def integers_for_decimals(footer: bytes) -> pq.FileMetaData | None:
     Returns:
         None where the footer is laid out in another way than ours are.
     """
-    for schema, plain in list(_known.items()):
-        if footer.startswith(schema):
-            return _parse(plain + footer[len(schema) :])
     try:
-        schema, plain = _without_decimals(footer)
+        schema = schema_of(footer)
     except (IndexError, ValueError):
         return None
-    with _guard:
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        _known[schema] = plain
-    return _parse(plain + footer[len(schema) :])
+    return parse(schema.projected(list(schema.elements), integers=True) + footer[len(schema.begin) :])
 
 
-def _parse(footer: bytes) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(b"".join([_MAGIC, footer, len(footer).to_bytes(4, "little"), _MAGIC])))
+def parse(footer: bytes) -> pq.FileMetaData:
+    """A footer as PyArrow has it."""
+    return pq.read_metadata(pa.BufferReader(MAGIC + complete(footer)))
 
 
-def _without_decimals(footer: bytes) -> tuple[bytes, bytes]:
-    """What a footer begins with, up to the end of its schema, as it is and without the marks of decimals."""
+def complete(footer: bytes) -> bytes:
+    """A footer and what follows it in a file."""
+    return b"".join([footer, len(footer).to_bytes(4, "little"), MAGIC])
+
+
+def footer_with_groups(begin: bytes, groups: Iterable[tuple[int, Sequence[bytes]]]) -> bytes:
+    """The end of a file of row groups, each its number of rows and its columns' chunks; `begin` is of `FileSchema.projected`."""
+    written, total, count = [], 0, 0
+    for rows, chunks in groups:
+        header = thrift.write_list_header(len(chunks), thrift.STRUCT)
+        # Nobody who reads asks for the size of a row group.
+        written += [b"\x19", header, *chunks, b"\x16\x00\x16", thrift.write_count(rows), thrift.STOP]
+        total, count = total + rows, count + 1
+    told = [b"\x16", thrift.write_count(total), b"\x19", thrift.write_list_header(count, thrift.STRUCT)]
+    return complete(b"".join([begin, *told, *written, thrift.STOP]))
+
+
+def chunk_head(schema: FileSchema, name: str, codec: int) -> bytes:
+    """What a chunk of a column says of itself, wherever it lies: file offset, type, encodings, path and compression."""
+    path = name.encode()
+    return b"".join(
+        [b"\x26\x00\x1c\x15", schema.physical(name), b"\x19\x15\x00\x19\x18", thrift.write_integer(len(path)), path, b"\x15",
+         thrift.write_count(codec)]
+    )  # fmt: skip
+
+
+def chunk_at(head: bytes, values: int, size: int, dictionary: int | None, data: int) -> bytes:
+    """A chunk whose first page of data, and whose dictionary if it has one, lie at some places."""
+    counted = thrift.write_count(size)
+    places = b"\x26" + thrift.write_count(data)
+    if dictionary is not None:
+        places += b"\x26" + thrift.write_count(dictionary)
+    return b"".join(
+        [head, b"\x16", thrift.write_count(values), b"\x16", counted, b"\x16", counted, places, b"\x00\x00"]
+    )
+
+
+def _take_apart(footer: bytes) -> FileSchema:
     if footer[0] != _VERSION_HEADER:
         raise ValueError("no version in front")
-    _, place = _integer(footer, 1)
+    _, place = thrift.read_integer(footer, 1)
     if footer[place] != _SCHEMA_HEADER:
         raise ValueError("no schema behind the version")
-    count, kind, place = _list_header(footer, place + 1)
-    if kind != _STRUCT:
+    version = footer[: place + 1]
+    count, kind, place = thrift.read_list_header(footer, place + 1)
+    if kind != thrift.STRUCT:
         raise ValueError("no elements in the schema")
-    plain = bytearray(footer[:place])
+    elements = []
     for _ in range(count):
-        fields, place = _fields(footer, place)
-        of_decimal = fields.get(_CONVERTED, (0, b""))[1] == _DECIMAL and fields.get(_PHYSICAL, (0, b""))[1] == _INT64
-        before = 0
-        for number, (kind, value) in fields.items():
-            if not (of_decimal and number in _OF_DECIMALS):
-                plain.append((number - before) << 4 | kind)
-                plain += value
-                before = number
-        plain.append(0)
-    return footer[:place], bytes(plain)
+        fields, place = thrift.read_fields(footer, place)
+        elements.append(fields)
+    if any(_CHILDREN in fields for fields in elements[1:]) or not elements:
+        raise ValueError("columns within columns")
+    return FileSchema(footer[:place], version, elements[0], {_name(fields): fields for fields in elements[1:]})
 
 
-def _fields(data: bytes, place: int) -> tuple[dict[int, tuple[int, bytes]], int]:
-    """The fields of a struct: number to type and bytes; and where it ends."""
-    fields: dict[int, tuple[int, bytes]] = {}
-    number = 0
-    while data[place]:
-        header, place = data[place], place + 1
-        if not header >> 4:
-            raise ValueError("fields that lie far apart")
-        number += header >> 4
-        end = _end(data, place, header & 15)
-        fields[number] = header & 15, data[place:end]
-        place = end
-    return fields, place + 1
+def _name(element: Fields) -> str:
+    text = element[_NAME][1]
+    length, place = thrift.read_integer(text, 0)
+    return text[place : place + length].decode()
 
 
-def _end(data: bytes, place: int, kind: int) -> int:
-    """Where a value of some type ends."""
-    if kind in {_TRUE, _FALSE}:
-        return place
-    if kind in {_I16, _I32, _I64}:
-        return _integer(data, place)[1]
-    if kind in {_BYTE, _DOUBLE}:
-        return place + (1 if kind == _BYTE else 8)
-    if kind == _BINARY:
-        length, place = _integer(data, place)
-        return place + length
-    if kind in {_LIST, _SET}:
-        count, item, place = _list_header(data, place)
-        for _ in range(count):
-            place = place + 1 if item in {_TRUE, _FALSE} else _end(data, place, item)
-        return place
-    if kind == _STRUCT:
-        return _fields(data, place)[1]
-    raise ValueError(f"a value of type {kind}")
-
-
-def _list_header(data: bytes, place: int) -> tuple[int, int, int]:
-    """How many items, of which type, and where they begin."""
-    header, place = data[place], place + 1
-    if header >> 4 == 15:
-        count, place = _integer(data, place)
-        return count, header & 15, place
-    return header >> 4, header & 15, place
-
-
-def _integer(data: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits per byte, as it is written, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            return value, place
+def _plain(element: Fields) -> Fields:
+    """An element without the marks of a decimal of 64 bits."""
+    if element.get(_CONVERTED, (0, b""))[1] != _DECIMAL or element.get(_PHYSICAL, (0, b""))[1] != _INT64:
+        return element
+    return {number: field for number, field in element.items() if number not in _OF_DECIMALS}

@@ -6,12 +6,12 @@ nearest to the stored decimal. Which files and rows are wanted is known to `read
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import partial
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,20 @@ import polars as pl
 import pyarrow as pa
 
 from gb_pipeline.market.moments import microseconds
+from gb_pipeline.quality.runs import expand
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.arrays import integers, to_series
+from gb_pipeline.storage.assembly import Assembled, assemble
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.decoding import Between, Stretch, decode
+from gb_pipeline.storage.layouts import known_layout
 from gb_pipeline.storage.workers import leaf_pool
 
 # Integers up to 2**53 are float64 numbers, and dividing one by a power of ten rounds once: to the float nearest to the decimal.
 _EXACT_BELOW = 2.0**53
 _DIGITS = 18
+# Of files with more rows, those in a range are found first; from so many rows on, columns are shared between threads.
+_LARGE, _WORTH_THREADS = 8_192, 200_000
 
 
 class Numbers(Enum):
@@ -74,82 +79,140 @@ def read_numbers(
     Raises:
         DamagedFile: a file is missing or not what was written.
     """
-    decode_one = partial(decode, storage, dataset, names, threads=len(rows) == 1, integers=True)
-    run = map if len(rows) == 1 else leaf_pool().map
+    stretches = list(stretches)
+    assembled = partial(assemble, storage.files, storage.table_name(dataset.name), integers=True)
+    for place, (row, needed) in enumerate(zip(rows, ranges, strict=True)):
+        if needed is not None and stretches[place] is None and row["rows"] > _LARGE and len(names) > 1:
+            stretches[place] = _rows_within(assembled, storage, dataset, row, needed)
+    together = assembled(rows, names, stretches)
+    if together is not None:
+        pieces = _pieces(together)
+    else:
+        decode_one = partial(decode, storage, dataset, names, threads=len(rows) == 1, integers=True)
+        run = map if len(rows) == 1 else leaf_pool().map
+        pieces = [_Piece(table, 0, table.num_rows) for table in run(decode_one, rows, ranges, stretches)]
+    heights, uncut, runs = list[int](), False, list[_Piece]()
+    for piece, needed in zip(pieces, ranges, strict=True):
+        first, count, mixed = _cut(piece, needed)
+        heights.append(count)
+        uncut |= mixed
+        runs.append(_Piece(piece.table, first, count))
+    total = sum(heights)
+    tables = [_rows_of(list(group)) for _, group in groupby(runs, key=lambda run: id(run.table))]
 
-    def cut_one(place: int) -> tuple[pa.Table, bool]:
-        return _cut(decode_one(rows[place], ranges[place], stretches[place]), ranges[place])
+    def convert(name: str) -> pl.Series:
+        column = _Column(name, dataset.file_schema.field(name).type, total, form)
+        for table in tables:
+            column.add(table[name])
+        return column.series()
 
-    # How many rows these give is known afterwards only.
-    to_cut = [place for place, needed in enumerate(ranges) if needed is not None]
-    cut = dict(zip(to_cut, run(cut_one, to_cut), strict=True))
-    heights = [
-        cut[place][0].num_rows if place in cut else _count(rows[place], stretches[place]) for place in range(len(rows))
-    ]
-    begins = [0, *accumulate(heights)]
-    columns = [_Column(name, dataset.file_schema.field(name).type, begins, form) for name in names]
-
-    def fill(place: int) -> None:
-        table = cut[place][0] if place in cut else decode_one(rows[place], None, stretches[place])
-        for column in columns:
-            column.put(place, table[column.name])
-
-    for _ in run(fill, range(len(rows))):
-        pass
-    return pl.DataFrame([column.series() for column in columns]), heights, any(uncut for _, uncut in cut.values())
+    many = map if total < _WORTH_THREADS else leaf_pool().map
+    return pl.DataFrame(list(many(convert, names))), heights, uncut
 
 
-def _count(row: Mapping[str, Any], stretch: Stretch | None) -> int:
-    return int(row["rows"]) if stretch is None else stretch[1] - stretch[0]
+def _rows_within(
+    assembled: Callable[..., list[Assembled] | None],
+    storage: Storage,
+    dataset: Dataset,
+    row: Mapping[str, Any],
+    needed: Between,
+) -> Stretch | None:
+    """Rows of a large file among which are all of a range; None where it is not in the order of that, or not known to be.
 
-
-def _cut(table: pa.Table, needed: Between | None) -> tuple[pa.Table, bool]:
-    """The rows of a range where they lie in its order, else all; and whether others are among them."""
-    if needed is None:
-        return table, False
-    if not table.num_rows:
-        return table, False
+    The times of all rows are read once in a process, and of everything else the rows that these tell.
+    """
     name, start, end = needed
-    column = table[name]
-    if not (pa.types.is_timestamp(column.type) and isinstance(start, datetime)) or column.null_count:
-        return table, True
-    chunks = [chunk for chunk in column.chunks if len(chunk)]
-    stamps = np.concatenate([integers(chunk) for chunk in chunks]) if len(chunks) != 1 else integers(chunks[0])
-    if len(stamps) > 1 and (stamps[1:] < stamps[:-1]).any():
-        return table, True
-    first, last = np.searchsorted(stamps, [microseconds(start), microseconds(end)]).tolist()
-    return table.slice(first, last - first), False
+    if not isinstance(start, datetime):
+        return None
+    path = f"{storage.table_name(dataset.name)}/{row['path']}"
+    layout = known_layout(path)
+    edges = microseconds(start), microseconds(end)
+    found = None if layout is None else layout.within(name, *edges)
+    if found is None and (times := assembled([row], [name], [None])) is not None:
+        table = times[0].table
+        stamps = _sorted_stamps(table[name])
+        layout = known_layout(path)
+        if stamps is not None and layout is not None:
+            layout.learn_order(name, stamps)
+            found = layout.within(name, *edges)
+    return found
+
+
+class _Piece(NamedTuple):
+    """Rows of a table: the first one, and how many."""
+
+    table: pa.Table
+    first: int
+    rows: int
+
+
+def _rows_of(runs: Sequence[_Piece]) -> pa.Table:
+    """Runs of rows of one table, behind each other."""
+    table, first, _ = runs[0]
+    if all(before.first + before.rows == run.first for before, run in pairwise(runs)):
+        return table.slice(first, runs[-1].first + runs[-1].rows - first)
+    places = expand(np.array([run.first for run in runs]), np.array([run.rows for run in runs]))
+    return table.take(pa.array(places))
+
+
+def _pieces(parts: Sequence[Assembled]) -> list[_Piece]:
+    """What was decoded together, file by file."""
+    return [_Piece(part.table, first, count) for part in parts for first, count in part.slices]
+
+
+def _cut(piece: _Piece, needed: Between | None) -> tuple[int, int, bool]:
+    """The rows of a range where they lie in its order, else all: the first, how many, and whether others are among them."""
+    table, first, count = piece
+    if needed is None or not count:
+        return first, count, False
+    name, start, end = needed
+    stamps = _sorted_stamps(table[name].slice(first, count)) if isinstance(start, datetime) else None
+    if stamps is None:
+        return first, count, True
+    low, high = stamps.searchsorted([microseconds(start), microseconds(end)]).tolist()
+    return first + low, high - low, False
+
+
+def _sorted_stamps(column: pa.ChunkedArray) -> npt.NDArray[np.int64] | None:
+    """Timestamps as numbers, if they never fall and none is missing."""
+    if not pa.types.is_timestamp(column.type) or column.null_count or not len(column):
+        return None
+    chunks = [integers(chunk) for chunk in column.chunks if len(chunk)]
+    stamps = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+    return None if (stamps[1:] < stamps[:-1]).any() else stamps
 
 
 class _Column:
-    """One column of all files: numbers of 64 bits lie in one piece, whatever cannot is kept by file."""
+    """One column of all files: numbers of 64 bits lie in one piece, whatever cannot is kept as it comes."""
 
-    def __init__(self, name: str, kind: pa.DataType, begins: Sequence[int], form: Numbers) -> None:
+    def __init__(self, name: str, kind: pa.DataType, rows: int, form: Numbers) -> None:
         """Memory for all rows is taken at once; a new one of Arrow's takes a third of what NumPy's does."""
         self.name = name
-        self._begins = begins
         self._scale = kind.scale if form is Numbers.FLOATS and pa.types.is_decimal(kind) else None
         in_place = pa.types.is_timestamp(kind) or pa.types.is_int64(kind)
         if pa.types.is_decimal(kind) and kind.precision <= _DIGITS:
             in_place, kind = True, pa.int64()
         self._kind = kind if self._scale is None else pa.float64()
-        self._buffer = pa.allocate_buffer(8 * begins[-1]) if in_place else None
-        self._pieces: dict[int, pl.Series] = {}
+        self._buffer = pa.allocate_buffer(8 * rows) if in_place else None
+        self._stored = 0
+        # Rows in the buffer, and what cannot be there, in the order of rows.
+        self._pieces: list[tuple[int, int] | pl.Series] = []
 
-    def put(self, place: int, column: pa.ChunkedArray) -> None:
-        """Take what one file has of it."""
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Take the next rows."""
         if self._buffer is None or column.null_count or pa.types.is_decimal(column.type):
-            self._pieces[place] = self._piece(column)
+            self._pieces.append(self._piece(column))
             return
-        begin = self._begins[place]
+        begin = self._stored
         for chunk in column.chunks:
             if len(chunk):
-                units, end = integers(chunk), begin + len(chunk)
+                units, end = integers(chunk), self._stored + len(chunk)
                 if self._scale is None:
-                    np.frombuffer(self._buffer, np.int64)[begin:end] = units
+                    np.frombuffer(self._buffer, np.int64)[self._stored : end] = units
                 else:
-                    _divide(units, self._scale, np.frombuffer(self._buffer, np.float64)[begin:end])
-                begin = end
+                    _divide(units, self._scale, np.frombuffer(self._buffer, np.float64)[self._stored : end])
+                self._stored = end
+        self._pieces.append((begin, self._stored))
 
     def _piece(self, column: pa.ChunkedArray) -> pl.Series:
         array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
@@ -167,17 +230,14 @@ class _Column:
         return series
 
     def series(self) -> pl.Series:
-        """All of it, in the order of the files."""
-        if self._buffer is not None and not self._pieces:
-            return to_series(self._stored(), self.name)
-        pieces = [
-            self._pieces[place] if place in self._pieces else to_series(self._stored().slice(begin, end - begin))
-            for place, (begin, end) in enumerate(pairwise(self._begins))
-        ]
+        """All of it."""
+        if self._buffer is not None and not any(isinstance(piece, pl.Series) for piece in self._pieces):
+            return to_series(self._numbers(0, self._stored), self.name)
+        pieces = [piece if isinstance(piece, pl.Series) else to_series(self._numbers(*piece)) for piece in self._pieces]
         return pl.concat(pieces, rechunk=False).alias(self.name)
 
-    def _stored(self) -> pa.Array:
-        return pa.Array.from_buffers(self._kind, self._begins[-1], [None, self._buffer])
+    def _numbers(self, begin: int, end: int) -> pa.Array:
+        return pa.Array.from_buffers(self._kind, end - begin, [None, self._buffer], offset=begin)
 
 
 def _divide(units: npt.NDArray[np.int64], scale: int, floats: npt.NDArray[np.float64]) -> None:

@@ -18,7 +18,7 @@ from gb_pipeline.market.moments import instant_literal, microseconds
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset
 from gb_pipeline.storage.decoding import Between, Stretch, decode, decode_together
-from gb_pipeline.storage.numbers import Numbers, converted, read_numbers
+from gb_pipeline.storage.numbers import Numbers, read_numbers
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.workers import THREADS, leaf_pool
 
@@ -70,10 +70,9 @@ def read(
     if between is not None and uncut and between[0] not in names:
         names.append(between[0])
 
-    together = bool(names) and stretches is None and _worth_decoding_together(rows)
-    if numbers is Numbers.DECIMALS or not names or together:
+    if numbers is Numbers.DECIMALS or not names:
+        together = bool(names) and stretches is None and _worth_decoding_together(rows)
         frame, heights = _read_files(storage, dataset, rows, names, ranges, pieces, together=together)
-        frame = frame if numbers is Numbers.DECIMALS else converted(frame, numbers)
     else:
         frame, heights, uncut = read_numbers(storage, dataset, rows, names, ranges, pieces, numbers)
     if contiguous:

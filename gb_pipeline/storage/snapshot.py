@@ -6,6 +6,7 @@ A snapshot chooses the files that may hold some rows. Nothing here opens a data 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -26,6 +27,8 @@ CLOCK = "clock"
 SLACK = 1_000
 # Comparing with each of a few values takes less than looking them up in a set.
 _FEW = 8
+# Up to so many files are looked at one by one, or put in order here.
+_SOME = 200
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,11 @@ class Snapshot:
                 masks.append(_is_one_of(files[name], values))
             else:
                 ranges[name] = sorted(set(values))
-        files = _choose(files, masks)
+        files = choose(files, masks)
         for name, wanted in ranges.items():
             if files.is_empty():
                 return files
-            files = _choose(files, [_holds_one_of(files[f"min.{name}"], files[f"max.{name}"], wanted)])
+            files = choose(files, [_holds_one_of(files[f"min.{name}"], files[f"max.{name}"], wanted)])
         return files
 
 
@@ -152,8 +155,8 @@ def _column(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
     return pl.Series(name, values, dtype=pl.Int64() if is_number else kind).cast(kind)
 
 
-def _choose(files: pl.DataFrame, masks: Sequence[pl.Series]) -> pl.DataFrame:
-    """The files of which every mask is true, or says nothing.
+def choose(files: pl.DataFrame, masks: Sequence[pl.Series]) -> pl.DataFrame:
+    """The files of which every mask, a value for each of them, is true or says nothing.
 
     Taken by their places: a query that filters costs ten times as much where a table has a few files.
     """
@@ -166,6 +169,24 @@ def _choose(files: pl.DataFrame, masks: Sequence[pl.Series]) -> pl.DataFrame:
     if len(places) == files.height:
         return files
     return files[to_places(places)] if len(places) else files.clear()
+
+
+def in_order(files: pl.DataFrame) -> pl.DataFrame:
+    """The files in the order of their first timestamps, and of their paths where these are the same."""
+    if files.height < 2:
+        return files
+    stamps = files["min.timestamp"]
+    if files.height <= _SOME and not stamps.null_count():
+        keys = list(zip(_numbers(stamps).to_list(), files["path"].to_list(), strict=True))
+        places = sorted(range(len(keys)), key=keys.__getitem__)
+        return files if places == list(range(len(keys))) else files[to_places(np.array(places))]
+    if not stamps.null_count():
+        numbers = _numbers(stamps).to_numpy()
+        order = numbers.argsort()
+        steps = numbers[order[1:]] > numbers[order[:-1]]
+        if steps.all():
+            return files if (order[1:] > order[:-1]).all() else files[to_places(order)]
+    return files.sort("min.timestamp", "path")
 
 
 def _overlaps(low: pl.Series, high: pl.Series, start: Any, end: Any) -> pl.Series:
@@ -191,6 +212,17 @@ def _is_one_of(column: pl.Series, wanted: object) -> pl.Series:
 def _holds_one_of(low: pl.Series, high: pl.Series, values: list[str]) -> pl.Series:
     if len(values) == 1:
         return (low <= values[0]) & (high >= values[0])
+    if len(low) <= _SOME:
+        # Of so few files, queries take longer than looking at each.
+        places = [bisect_left(values, edge or "") for edge in low.to_list()]
+        ends = high.to_list()
+        return pl.Series(
+            [
+                place < len(values) and (end is None or values[place] <= end)
+                for place, end in zip(places, ends, strict=True)
+            ],
+            dtype=pl.Boolean,
+        )
     # Of any number of values, the first one at or after a file's minimum decides.
     wanted_values = pl.Series([*values, None], dtype=pl.String)
     following = wanted_values.gather(wanted_values.head(-1).search_sorted(low.fill_null(""), side="left"))

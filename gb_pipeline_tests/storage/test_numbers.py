@@ -18,7 +18,7 @@ from gb_pipeline.lake.datasets import bars_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import PRICES, Precision
-from gb_pipeline.storage import footers, parquet, reading
+from gb_pipeline.storage import footers, layouts, numbers, parquet, reading
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.numbers import Numbers, converted
 from gb_pipeline.storage.pieces import single_piece
@@ -78,9 +78,15 @@ FILE = st.lists(
     plain=st.booleans(),
     edges=st.tuples(st.integers(-5, 305), st.integers(-5, 305)),
     precision=st.sampled_from([Precision.STANDARD] * 4 + [Precision.WIDE]),
+    large=st.sampled_from([0, 8_192]),
 )
-def test_numbers_are_what_the_decimals_say(tmp_path_factory, contents, in_order, plain, edges, precision):
+def test_numbers_are_what_the_decimals_say(
+    tmp_path_factory, monkeypatch, contents, in_order, plain, edges, precision, large
+):
     """Of any files, in order of time or not, some of which a range cuts, with nulls and with numbers of more than 53 bits."""
+    monkeypatch.setattr(numbers, "_LARGE", large)
+    monkeypatch.setattr(layouts, "_STEP", 3)
+    monkeypatch.setattr(parquet, "_PAGE_ROWS", 2)
     store = LakeStore.at(tmp_path_factory.mktemp("lake"))
     dataset = bars_dataset(Resolution.MINUTE, precision)
     adds = []
@@ -106,13 +112,17 @@ def test_numbers_are_what_the_decimals_say(tmp_path_factory, contents, in_order,
     contents=st.lists(FILE, min_size=1, max_size=4),
     shares=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=4, max_size=4),
     rows_of_a_group=st.sampled_from([3, 64]),
+    rows_of_a_page=st.sampled_from([1, 2, 4_096]),
     edges=st.none() | st.tuples(st.integers(-5, 305), st.integers(-5, 305)),
 )
-def test_a_stretch_of_a_file_is_those_of_its_rows(tmp_path_factory, contents, shares, rows_of_a_group, edges):
+def test_a_stretch_of_a_file_is_those_of_its_rows(
+    tmp_path_factory, contents, shares, rows_of_a_group, rows_of_a_page, edges
+):
     store = LakeStore.at(tmp_path_factory.mktemp("lake"))
     dataset = bars_dataset(Resolution.MINUTE)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(parquet, "ROW_GROUP_ROWS", rows_of_a_group)
+        patched.setattr(parquet, "_PAGE_ROWS", rows_of_a_page)
         adds = [
             made(store, dataset, frame(dataset, *map(list, zip(*rows, strict=True)), Precision.STANDARD), number)
             for number, rows in enumerate(contents)

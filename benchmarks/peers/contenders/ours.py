@@ -99,7 +99,9 @@ class Ours(Contender):
         )  # fmt: skip
 
     def columns(self, answer: pl.DataFrame) -> Iterator[Any]:
-        for column in answer.drop("symbol", "source", strict=False):
+        for column in answer.iter_columns():
+            if column.name in {"symbol", "source"}:
+                continue
             yield (column.to_physical() if column.dtype.is_temporal() else column).to_numpy()
 
     def rows(self, answer: pl.DataFrame, question: Question) -> pa.Table:
