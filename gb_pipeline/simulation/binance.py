@@ -6,8 +6,9 @@ This module has paths, parameters, JSON layouts and error codes. `server` has HT
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from gb_pipeline.simulation.books import book_at, step_of, update_number
 from gb_pipeline.simulation.exchange import INTERVALS, MONTH, Bar, Exchange, format_units
 from gb_pipeline.simulation.instruments import Instrument
 from gb_pipeline.simulation.response import Request, Response, apply_trouble, integer
@@ -43,7 +44,7 @@ def answer(exchange: Exchange, request: Request) -> Response:  # noqa: PLR0911 -
                 for name, summary in get_tickers(exchange, listed).items()
             ]
         )
-    if endpoint not in {"klines", "aggTrades", "trades"}:
+    if endpoint not in {"klines", "aggTrades", "trades", "historicalTrades", "depth"}:
         return Response(404, "<html><title>404 Not Found</title></html>", "text/html")
     instrument = listed.get(query.get("symbol", ""))
     if instrument is None:
@@ -51,6 +52,8 @@ def answer(exchange: Exchange, request: Request) -> Response:  # noqa: PLR0911 -
     try:
         if endpoint == "klines":
             return _klines(exchange, instrument, request, 1500 if perpetual else _MOST_BARS)
+        if endpoint == "depth":
+            return _depth(exchange, instrument, integer(query, "limit") or 100, perpetual=perpetual)
         return _trades(exchange, instrument, query, aggregated=endpoint == "aggTrades")
     except ValueError:
         return _error(-1100, "Illegal characters found in a parameter.")
@@ -163,17 +166,29 @@ def _pad_to_eight(digits: int) -> Callable[[str], str]:
     return pad
 
 
+def _depth(exchange: Exchange, item: Instrument, limit: int, *, perpetual: bool) -> Response:
+    """A whole book with the number of its last change; the stream's changes go on from it."""
+    moment = step_of(exchange.now)
+    book = book_at(exchange, item, moment)
+    bids, asks = ([], []) if book is None else book.cut(limit).texts(item)
+    times = {"E": exchange.now, "T": moment} if perpetual else {}
+    sides = {"bids": to_depth(bids, item, perpetual=perpetual), "asks": to_depth(asks, item, perpetual=perpetual)}
+    return Response.json({"lastUpdateId": update_number(moment), **times, **sides})
+
+
+def to_depth(levels: Sequence[tuple[str, str]], item: Instrument, *, perpetual: bool) -> list[list[str]]:
+    """Levels as Binance writes them: with eight decimals on spot, with those of the grid for perpetuals."""
+    if perpetual:
+        return [list(level) for level in levels]
+    price, size = _pad_to_eight(item.price_digits), _pad_to_eight(item.volume_digits)
+    return [[price(text), size(amount)] for text, amount in levels]
+
+
 def _trades(exchange: Exchange, item: Instrument, query: Mapping[str, str], *, aggregated: bool) -> Response:
     limit = min(integer(query, "limit") or 500, _MOST_BARS)
     start, end, first_id = (integer(query, name) for name in ("startTime", "endTime", "fromId"))
-    if first_id is not None and aggregated:
-        start = first_id // 10_000 * 60_000
-        trades = [
-            trade
-            for trade in exchange.trades(item.code, start, start + _HOUR_MS, limit + 10_000)
-            if trade[0] >= first_id
-        ]
-        trades = trades[:limit]
+    if first_id is not None:
+        trades = exchange.trades_from(item.code, first_id, limit)
     elif start is not None and aggregated:
         trades = exchange.trades(item.code, start, start + _HOUR_MS if end is None else end, limit)
     else:

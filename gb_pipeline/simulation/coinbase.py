@@ -150,7 +150,8 @@ def _recent_trades(exchange: Exchange, item: Instrument, query: Mapping[str, str
             "price": format_units(price, item.price_digits),
             "size": format_units(size, item.volume_digits),
             "time": f"{datetime.fromtimestamp(moment // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{moment % 1000:03}000Z",
-            "side": "SELL" if maker else "BUY",
+            # Of the maker.
+            "side": "BUY" if maker else "SELL",
             "bid": "",
             "ask": "",
         }

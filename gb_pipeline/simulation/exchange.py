@@ -32,6 +32,8 @@ _MONDAY = 4 * 1440
 _MOST_MINUTES = 500_000
 # Milliseconds; moments beyond are no dates of numpy's, and nobody's.
 _FOREVER = 10**14
+# Of one minute.
+_MOST_TRADES = 2_000
 # Below it, every number of a grid and its shortest text are one double.
 _EXACT_IN_DOUBLES = 10**15
 
@@ -173,9 +175,17 @@ class Exchange:
                 break
             if any(item.hides(np.array([minute * MINUTE_MS]), self.now)[0] for item in hiding_defects):
                 continue
-            of_minute = _trades_between(self._paths[code].trades(minute), start, end)
+            path = self._paths[code]
+            of_minute = _trades_between(path.trades(minute), start, end, path.numbers.first(minute))
             trades = of_minute + trades if newest else trades + of_minute
         return trades[-limit:] if newest else trades[:limit]
+
+    def trades_from(self, code: str, number: int, limit: int) -> list[tuple[int, ...]]:
+        """Trades from a number on up to now, at most `limit`; otherwise as `trades`."""
+        start = self._paths[code].numbers.minute(number) * MINUTE_MS
+        # Of the minute that it begins in, as many may lie before it.
+        trades = self.trades(code, start, self.now, limit + _MOST_TRADES)
+        return [trade for trade in trades if trade[0] >= number][:limit]
 
     # --- how --------------------------------------------------------------------------------------------------------
 
@@ -302,7 +312,7 @@ def _aggregate(bars: Minutes, bins: Ints) -> Minutes:
     )
 
 
-def _trades_between(trades: Trades, start: int, end: int) -> list[tuple[int, ...]]:
+def _trades_between(trades: Trades, start: int, end: int, first: int) -> list[tuple[int, ...]]:
     keep = (trades.time >= start) & (trades.time <= end)
-    columns = (trades.id, trades.time, trades.price, trades.size, trades.buyer_is_maker)
+    columns = (trades.id + first, trades.time, trades.price, trades.size, trades.buyer_is_maker)
     return list(zip(*(column[keep].tolist() for column in columns), strict=True))

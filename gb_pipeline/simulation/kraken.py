@@ -1,20 +1,25 @@
-"""Kraken's REST dialect (`api.kraken.com`): pairs, and only the newest 720 bars, whatever `since` says.
+"""Kraken's REST dialect (`api.kraken.com`): pairs, and only the newest 720 bars, whatever `since` says; trades of any time.
 
 This module has paths, parameters, JSON layouts and error bodies. `server` has HTTP, `exchange` the market.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
-from gb_pipeline.simulation.exchange import Bar, Exchange
+from gb_pipeline.simulation.exchange import Bar, Exchange, format_units
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.json_numbers import Exact, dumps
 from gb_pipeline.simulation.response import Request, Response, apply_trouble, integer
 from gb_pipeline.simulation.tickers import Ticker, get_tickers
 
 HOSTS = ("api.kraken.com",)
 _INTERVALS = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440: "1d", 10080: "1w"}
 _MOST_BARS = 720
+_MOST_TRADES = 1000
+_HOUR_MS = 3_600_000
+_SHORT = {"BTC": "XBT", "DOGE": "XDG"}
 # Kraken's names of the oldest assets; currencies carry a Z, these cryptocurrencies an X.
 _ASSETS = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP", "LTC": "XLTC", "DOGE": "XXDG", "USD": "ZUSD", "EUR": "ZEUR"}
 
@@ -40,12 +45,14 @@ def answer(exchange: Exchange, request: Request) -> Response:  # noqa: PLR0911 -
         return _result(
             {name: _format_ticker(summary, pairs[name]) for name, summary in get_tickers(exchange, pairs).items()}
         )
-    if path != "/0/public/OHLC":
+    if path not in {"/0/public/OHLC", "/0/public/Trades"}:
         return _error("EGeneral:Unknown method")
-    item = listed.get(query.get("pair", ""))
+    item = listed.get(query.get("pair", "")) or _by_short_name(listed).get(query.get("pair", ""))
     if item is None:
         return _error("EQuery:Unknown asset pair")
     try:
+        if path == "/0/public/Trades":
+            return _trades(exchange, item, query)
         interval = _INTERVALS.get(integer(query, "interval") or 1)
         since = integer(query, "since")
     except ValueError:
@@ -65,6 +72,34 @@ def answer(exchange: Exchange, request: Request) -> Response:  # noqa: PLR0911 -
     ]
     last = bars[-2].start // 1000 if len(bars) > 1 else 0
     return _result({_pair_id(item): rows, "last": last})
+
+
+def _by_short_name(listed: Mapping[str, Instrument]) -> dict[str, Instrument]:
+    """Pairs by the name without the letters of old, such as XBTUSD."""
+    return {_SHORT.get(item.base, item.base) + _SHORT.get(item.quote, item.quote): item for item in listed.values()}
+
+
+def _trades(exchange: Exchange, item: Instrument, query: Mapping[str, str]) -> Response:
+    """Trades after a moment in nanoseconds, oldest first; the newest thousand without one."""
+    since, limit = integer(query, "since"), min(integer(query, "count") or _MOST_TRADES, _MOST_TRADES)
+    if since is None:
+        trades = exchange.trades(item.code, exchange.now - _HOUR_MS, exchange.now, limit, newest=True)
+    else:
+        trades = exchange.trades(item.code, since // 1_000_000 + 1, exchange.now, limit)
+    rows = [
+        [
+            format_units(price, item.price_digits),
+            f"{Decimal(format_units(size, item.volume_digits)):.8f}",
+            Exact(f"{moment // 1000}.{moment % 1000:03}"),
+            "s" if buyer_is_maker else "b",
+            "l",
+            "",
+            number,
+        ]
+        for number, moment, price, size, buyer_is_maker in trades
+    ]
+    last = trades[-1][1] * 1_000_000 if trades else since or 0
+    return Response(200, dumps({"error": [], "result": {_pair_id(item): rows, "last": str(last)}}))
 
 
 def _result(value: object) -> Response:

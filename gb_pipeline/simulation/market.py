@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gb_pipeline.simulation.instruments import Instrument
+from gb_pipeline.simulation.trade_numbers import TradeNumbers
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -29,8 +30,6 @@ _OCTAVES = 20
 # Octaves shorter than about an hour breathe with the hour of the day and the mood of the week.
 _FINE_OCTAVES = 6
 _MOST_TRADES = 2_000
-# Ids of trades count within a minute, so that they rise without any history.
-TRADE_IDS_PER_MINUTE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """The trades of one minute in order: ids, epoch milliseconds, ticks, volume steps (int64), who was passive."""
+    """The trades of one minute in order: places in it from 0 on, epoch milliseconds, ticks, volume steps (int64), who was passive."""
 
     id: Ints
     time: Ints
@@ -109,6 +108,17 @@ class Path:
         volume, trades = self._volume(minute, mood, mid)
         return Minutes(minute, opened, high, np.maximum(1, low), closed, volume, trades)
 
+    def trade_counts(self, first: int, count: int) -> Ints:
+        """Trades of each of the minutes `first .. first + count - 1`, without their prices."""
+        minute = np.arange(first, first + count, dtype=np.int64)
+        mood = self._mood(minute)
+        return self._volume(minute, mood, self._mid(minute, mood))[1]
+
+    @cached_property
+    def numbers(self) -> TradeNumbers:
+        """How its trades are numbered."""
+        return TradeNumbers(self.trade_counts)
+
     def fractions(self, minute: Ints) -> Ints:
         """Millionths, 0 to 999999, one per minute: what venues of fractional shares add to a whole volume."""
         return np.asarray((self._hash(minute, 111) % np.uint64(1_000_000)).astype(np.int64))
@@ -134,7 +144,7 @@ class Path:
         offset = np.sort(rng.integers(0, MINUTE_MS, count))
         offset[0] = 0
         return Trades(
-            np.arange(count, dtype=np.int64) + minute * TRADE_IDS_PER_MINUTE,
+            np.arange(count, dtype=np.int64),
             offset.astype(np.int64) + minute * MINUTE_MS,
             price.astype(np.int64),
             size,
