@@ -23,6 +23,7 @@ WALL_CLOCKS = {
 # Files, or folders with a slash at the end, that ask for the time themselves; everything else is given a moment or a clock.
 ASK_FOR_THE_TIME = {
     "storage/commit.py": "the home of the lake's clock, `wall_clock`; Delta's own entries bear the machine's time",
+    "collectors/clock.py": "the home of the clock that stamps what collectors hear",
     "simulation/clock.py": "the home of the simulated clock, which may stand still",
     "simulation/failing.py": "a certificate is valid from now on",
     "simulation/server.py": "the log of requests says when they arrived in earnest",
@@ -51,6 +52,8 @@ ASK_FOR_THE_TIME = {
 }
 STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time") for unit in ("", "_ns")}
 MEASURE = {
+    "collectors/clock.py": "the home of the clock that stamps what collectors hear",
+    "collectors/collector.py": "when to commit again",
     "caching/redis_store.py": "how long a Redis that did not answer is left alone",
     "catalog/projection.py": "how long a refresh took",
     "cli/bucket_checks.py": "latency of an object store",

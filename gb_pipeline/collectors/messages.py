@@ -71,7 +71,8 @@ class MessageRows:
     """What was heard and is not in columns yet, in the order in which it came.
 
     `heard` counts, by dataset and symbol, the messages that a subscription's evidence rests on: those without rows too, such as
-    an update that changes no level, or a heartbeat that carries a number.
+    an update that changes no level, or a heartbeat that carries a number. `last_receive` is when the newest message came, whatever
+    it was; the collector keeps it.
     """
 
     trades: list[TradeRow] = field(default_factory=list)
@@ -82,6 +83,7 @@ class MessageRows:
     heard: dict[tuple[StreamDataset, str], int] = field(default_factory=dict)
     messages: int = 0
     unreadable: int = 0
+    last_receive: int = 0
 
     def refuse(
         self,

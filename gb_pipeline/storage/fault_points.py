@@ -35,6 +35,15 @@ ICEBERG_POINTS = ("iceberg_written", "iceberg_committed")
 IMPORT_POINTS = ("import_begun", "import_recorded", "import_written", "import_intervals")
 # The same of an answer that is kept in a file.
 CACHE_POINTS = ("cache_file_opened", "cache_file_written")
+# The same of what a collector heard, on its way into the lake.
+SPOOL_POINTS = (
+    "spool_written",
+    "spool_synced",
+    "segment_sealed",
+    "rows_committed",
+    "evidence_committed",
+    "segment_deleted",
+)
 
 
 @dataclass

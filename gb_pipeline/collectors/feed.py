@@ -1,0 +1,180 @@
+"""This module is one stream of gb.yaml while it is heard: its venue, its connections, and what is told of them each second.
+
+Symbols come from the settings, or from the venue where contracts come and go; new ones get connections of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from gb_pipeline.collectors.clock import ReceiveClock
+from gb_pipeline.collectors.columns import Columns, to_columns
+from gb_pipeline.collectors.evidence import Evidence, Key
+from gb_pipeline.collectors.link import Link
+from gb_pipeline.collectors.messages import MessageRows
+from gb_pipeline.collectors.registry import venue_class
+from gb_pipeline.collectors.venue import Connection, Subscription, Venue
+from gb_pipeline.config.collect import StreamSettings
+from gb_pipeline.errors import ConfigError, VendorError
+from gb_pipeline.lake.datasets import WATERMARKS
+from gb_pipeline.market.moments import from_microseconds
+from gb_pipeline.market.schema import polars_schema
+from gb_pipeline.market.tick_schema import StreamDataset
+
+Batches = list[tuple[str, pl.DataFrame]]
+_SECOND = 1_000_000_000
+_WATERMARKS = polars_schema(WATERMARKS.columns)
+
+
+def build_venue(source: str, settings: StreamSettings) -> Venue:
+    """The venue of a stream.
+
+    Raises:
+        ConfigError: there is none of that name, it has not all of the datasets, or it refuses an option.
+    """
+    venue = venue_class(settings.venue).from_options(source, settings.options)
+    for dataset in settings.datasets:
+        if dataset not in venue.datasets:
+            raise ConfigError(
+                f"stream {source}: venue {settings.venue} has no {dataset.value}",
+                fix=f"use {', '.join(item.value for item in venue.datasets)}",
+            )
+    return venue
+
+
+def subscriptions(venue: Venue, settings: StreamSettings, symbols: list[str]) -> list[Subscription]:
+    """What is heard of some symbols: every dataset of each.
+
+    Raises:
+        InvalidSymbol: the venue has no such instrument.
+    """
+    return [
+        Subscription(dataset, symbol, venue.venue_symbol(symbol), settings.depth)
+        for symbol in dict.fromkeys(symbols)
+        for dataset in settings.datasets
+    ]
+
+
+@dataclass(slots=True)
+class Heard:
+    """A connection, its evidence, and the task that keeps it open."""
+
+    link: Link
+    evidence: Evidence
+    task: asyncio.Task[None] | None = None
+
+
+class Feed:
+    """One stream of gb.yaml.
+
+    Args:
+        source: its name.
+        settings: what is heard.
+        collector: who hears.
+        clock: stamps of messages.
+        ends: up to when each of its subscriptions was covered before.
+        queue_seconds: see `Link`.
+        log: see `Link`.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        settings: StreamSettings,
+        collector: str,
+        clock: ReceiveClock,
+        *,
+        ends: Mapping[Key, int],
+        queue_seconds: float,
+        log: Callable[..., None],
+    ) -> None:
+        """Nothing is opened."""
+        self.source, self.settings, self.venue = source, settings, build_venue(source, settings)
+        self.heard: list[Heard] = []
+        self._collector, self._clock, self._ends = collector, clock, ends
+        self._queue_seconds, self._log = queue_seconds, log
+        self._known: set[str] = set()
+        self.refused = 0
+
+    def subscribe(self, symbols: list[str]) -> int:
+        """Open connections for symbols that are not heard yet; how many are new."""
+        new = [symbol for symbol in symbols if symbol not in self._known]
+        if not new:
+            return 0
+        self._known |= set(new)
+        for connection in self.venue.connections(subscriptions(self.venue, self.settings, new)):
+            self._open(connection)
+        return len(new)
+
+    def _open(self, connection: Connection) -> None:
+        link = Link(self.venue, connection, self._clock, queue_seconds=self._queue_seconds, log=self._log)
+        evidence = Evidence(
+            self.source,
+            connection,
+            self._collector,
+            stalled_after=int(self.settings.stalled_after.total_seconds() * _SECOND),
+            ends=self._ends,
+            best_effort=self.venue.best_effort,
+        )
+        self.heard.append(Heard(link, evidence, asyncio.create_task(link.run())))
+
+    async def discover(self) -> int:
+        """Ask the venue which contracts are open, where the settings name series; how many are new."""
+        if not self.settings.series:
+            return 0
+        try:
+            return self.subscribe(await self.venue.discover(self.settings.series))
+        except VendorError as error:
+            self._log("discovery_failed", source=self.source, error=error.what, fix=error.fix)
+            return 0
+
+    def take(self) -> list[tuple[Heard, MessageRows]]:
+        """What was heard since the last time, by connection."""
+        return [(item, item.link.take()) for item in self.heard]
+
+    def tell(self, taken: list[tuple[Heard, MessageRows]], now: int) -> tuple[Batches, list[Heard]]:
+        """Rows and evidence of what was taken, in the order in which they are to be kept; connections of streams that stalled."""
+        rows: Batches = []
+        told: Batches = []
+        stalled = []
+        counts = dict.fromkeys(self.settings.datasets, 0)
+        for item, messages in taken:
+            columns = to_columns(messages, self.source, self.venue.time_unit, self._collector)
+            rows += columns.tables.items()
+            if columns.refused.height:
+                rows.append(("refused", columns.refused))
+                self.refused += columns.refused.height
+            told_now = item.evidence.tell(messages, columns, now)
+            told += [("stream_intervals", told_now.intervals), ("connection_events", told_now.events)]
+            _count(columns, counts)
+            if told_now.stalled:
+                stalled.append(item)
+        through = min((item.evidence.through(now) for item, _ in taken), default=now)
+        told.append(("watermarks", self._watermarks(through, counts)))
+        return [*rows, *told], stalled
+
+    def _watermarks(self, through: int, counts: Mapping[StreamDataset, int]) -> pl.DataFrame:
+        rows = [
+            {
+                "source": self.source, "dataset": dataset.value, "collector": self._collector,
+                "timestamp": from_microseconds(through // 1_000), "through_time": through, "segment": 0, "rows": count,
+            }
+            for dataset, count in counts.items()
+        ]  # fmt: skip
+        return pl.DataFrame(rows, schema=_WATERMARKS, orient="row")
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(item.link.stop() for item in self.heard))
+        await asyncio.gather(*(item.task for item in self.heard if item.task is not None), return_exceptions=True)
+
+
+def _count(columns: Columns, counts: dict[StreamDataset, int]) -> None:
+    for table, frame in columns.tables.items():
+        name = table.removesuffix("_wide")
+        dataset = StreamDataset.BOOK_UPDATES if name == "book_snapshots" else StreamDataset(name)
+        counts[dataset] = counts.get(dataset, 0) + frame.height
