@@ -6,9 +6,10 @@ What is sent and how messages are read is each venue's own, in `venues`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from gb_pipeline.config.credentials import open_credential, seal
 from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.errors import ConfigError, InvalidSymbol
 from gb_pipeline.market.symbol import Symbol
@@ -43,6 +44,16 @@ def choice(source: str, options: Mapping[str, Any], name: str, choices: Collecti
     if value not in choices:
         raise ConfigError(f"stream {source} has {name}: {value!r}", fix=f"use one of {', '.join(sorted(choices))}")
     return str(value)
+
+
+def credential(source: str, options: Mapping[str, Any], name: str) -> Callable[[], str]:
+    """What opens a credential when it is sent, so that a stream can be planned without any.
+
+    Raises:
+        ConfigError: by what is returned, where the credential is absent, empty or no text of a header.
+    """
+    sealed = seal({name: options[name]})[name] if name in options else None
+    return lambda: open_credential(source, name, sealed)
 
 
 def base_url_of(source: str, options: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,9 @@ The first path segment is the vendor's real host, so one port serves every vendo
     POST   /_control/now      {"now": "2024-01-02T12:00:00Z"}, or null for the wall clock
     POST   /_control/reset    no faults, no defects, no log, the wall clock
     GET    /_control/log      the requests so far              DELETE: forget them
+    POST   /_control/stream_faults   of single messages of websockets (`streams.stream_faults`)   DELETE: forget all
+    POST   /_control/say      {"body", "match"}: a vendor's message out of the blue, to the websockets that match
+    POST   /_control/drop     {"match"}: the websockets that match are gone without a word
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +40,10 @@ from gb_pipeline.simulation.faults import Fault, Faults
 from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
+from gb_pipeline.simulation.streams.alpaca import AlpacaSession
+from gb_pipeline.simulation.streams.hub import Hub
+from gb_pipeline.simulation.streams.massive import MassiveSession
+from gb_pipeline.simulation.streams.session import Session
 from gb_pipeline.simulation.ticker_changes import TickerChange
 
 if TYPE_CHECKING:
@@ -48,6 +56,9 @@ _CRYPTO: dict[str, Callable[[Exchange, Request], Response]] = {
 }
 _EQUITIES: dict[str, Callable[[Stocks, Request], Response]] = {
     host: module.answer for module in (yahoo, alpaca, massive, alpha_vantage, openfigi) for host in module.HOSTS
+}
+_EQUITY_STREAMS: dict[str, type[Session]] = {
+    host: dialect for dialect in (AlpacaSession, MassiveSession) for host in dialect.HOSTS
 }
 _LOGGED_HEADERS = ("User-Agent", "Accept-Encoding", "Authorization")
 _LOG_LENGTH = 200_000
@@ -68,6 +79,7 @@ class Simulation:
         exchange: the market of crypto pairs.
         stocks: the market of equities; both have one clock.
         faults: what happens to connections.
+        streams: the open websockets, with faults of their own.
         requests: the log, oldest first: method, path, query, headers, `at` (epoch milliseconds of the simulated clock),
             `at_wall` (epoch seconds of arrival), status.
 
@@ -96,6 +108,7 @@ class Simulation:
         self.exchange = Exchange(seed, symbols)
         self.stocks = Stocks(seed, stocks, clock=self.exchange.clock)
         self.faults = Faults()
+        self.streams = Hub(self.exchange.clock, {host: (self.stocks, kind) for host, kind in _EQUITY_STREAMS.items()})
         self.requests: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
         self._port = port
         self._tls = untrusted_tls() if tls else None
@@ -155,6 +168,7 @@ class Simulation:
     def reset(self) -> None:
         """No faults, no defects, no log, and the wall clock."""
         self.faults.clear()
+        self.streams.reset()
         self.exchange.reset()
         self.stocks.reset()
         self.requests.clear()
@@ -194,10 +208,15 @@ class Simulation:
         }
         self.requests.append(entry)
         fault = self.faults.take(request.path_qs)
+        if fault is None and _is_websocket(request) and self.streams.serves(request.path.split("/", 2)[1]):
+            entry["status"] = HTTPStatus.SWITCHING_PROTOCOLS
+            response: web.StreamResponse = await self.streams.serve(request)
+            entry["status"] = response.status
+            return response
         trouble = fault.action if fault is not None and fault.action in TROUBLES else None
         vendor_request = await _to_vendor_request(request, trouble)
         if fault is None:
-            response: web.StreamResponse = respond(await self._answer(vendor_request))
+            response = respond(await self._answer(vendor_request))
         else:
             response = await fail(request, fault, lambda: self._troubled(vendor_request, fault))
         entry["status"] = response.status
@@ -239,6 +258,8 @@ class Simulation:
         return respond(Response.json({"ok": True} if result is None else result, 200))
 
     def _command(self, method: str, action: str, body: dict[str, Any]) -> Any:
+        if action in Hub.COMMANDS:
+            return self.streams.command(method, action, body)
         match (method, action):
             case ("POST", "faults"):
                 return asdict(self.faults.add(**body))
@@ -321,6 +342,10 @@ def _cannot_listen(port: int, error: BaseException) -> BaseException:
 
 def _with_iso_dates(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
+
+
+def _is_websocket(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 async def _to_vendor_request(request: web.Request, trouble: str | None) -> Request:

@@ -16,6 +16,7 @@ from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.simulation.clock import Clock
 from gb_pipeline.simulation.defects import Defect, insert_bad_rows, make_defect, to_grid_units, to_milliseconds
+from gb_pipeline.simulation.market import MINUTE_MS
 from gb_pipeline.simulation.stock_actions import ACTION_KINDS, Action, make_action, visible_actions
 from gb_pipeline.simulation.stock_bars import VOLUME_DIGITS, Splits, StockBar
 from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, make_listing
@@ -215,6 +216,20 @@ class Stocks:
                 if len(rows) >= max_rows:
                     break
         return insert_bad_rows(rows, view.bad(interval))[:max_rows]
+
+    def whole_minute(self, code: str, start: int) -> StockBar | None:
+        """The bar of the minute that begins at `start`, epoch milliseconds, as it is once it is over; None where nothing trades.
+
+        Streams make the minute's trades of it while it lasts.
+        """
+        code = self._tickers.stock(code)
+        if code not in self._listed:
+            return None
+        view = replace(self._view(code, self._splits(code), count_call=False), now=start + MINUTE_MS)
+        for part in view.intraday(1, start, start + MINUTE_MS, extended=True, from_open=False):
+            for bar in part.rows():
+                return bar
+        return None
 
     # --- how --------------------------------------------------------------------------------------------------------
 
