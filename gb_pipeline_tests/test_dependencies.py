@@ -43,6 +43,12 @@ OPTIONAL = {
     "numcodecs": "formats",
     "databento-dbn": "formats",
     "h5py": "formats",
+    "picows": "collect",
+    "msgspec": "collect",
+    "uvloop": "collect",
+    "structlog": "collect",
+    "cryptography": "collect",
+    "prometheus-client": "metrics",
 }
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {

@@ -108,7 +108,7 @@ def test_the_new_file_is_written_like_the_others(store):
     store.compact(partition(store))
     (path,) = data_files(store) - earlier
     columns = duckdb.sql(f"select * from parquet_metadata('{path}')").pl()
-    assert set(columns["compression"]) == {"LZ4_RAW"}
+    assert set(columns["compression"]) == {"ZSTD"}
     for name, encoding in (("open", "RLE_DICTIONARY"), ("timestamp", "DELTA_BINARY_PACKED")):
         column = columns.filter(pl.col("path_in_schema") == name)
         assert column["type"].unique().to_list() == ["INT64"]
