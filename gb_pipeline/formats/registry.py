@@ -149,6 +149,16 @@ _ALL = (
         extra="formats",
     ),
     Format("lean-ticks", "LEAN's ticks, one market of a data folder", stream_reader=_STREAMS + "lean:open_folder"),
+    Format(
+        "hftbacktest",
+        "hftbacktest's event arrays (npz), written",
+        stream_writer=_STREAMS + "hftbacktest:HftBacktestWriter",
+    ),
+    Format(
+        "nautilus-ticks",
+        "NautilusTrader catalog of trades, quotes and books",
+        stream_writer=_STREAMS + "nautilus:NautilusTicksWriter",
+    ),
     Format("trades-csv", "CSV files of trades", stream_reader=_STREAMS + "trades_csv:open_files"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

@@ -273,20 +273,22 @@ class _Import:
     def _write_watermarks(self, storing: Storing) -> None:
         """Up to where everything of the files is stored: readers stop there."""
         table = self.store.tables[WATERMARKS.name]
-        last: dict[str, tuple[int, int]] = {}
+        ends = [stream.last_time for stream in storing.streams.values() if stream.last_time is not None]
+        if not ends:
+            return
+        # The next whole microsecond: no file has anything behind the last row of all, so all of its datasets are settled there.
+        through = (max(ends) // 1000 + 1) * 1000
+        last: dict[str, int] = {}
         for stream in storing.streams.values():
             if stream.last_time is not None:
                 dataset = _DATASET_OF[stream.table]
-                through, held = last.get(dataset, (0, 0))
-                stored = stream.counts.stored + stream.counts.unchanged
-                # The next whole microsecond: nothing of the files lies behind their last row.
-                last[dataset] = max(through, (stream.last_time // 1000 + 1) * 1000), held + stored
+                last[dataset] = last.get(dataset, 0) + stream.counts.stored + stream.counts.unchanged
         names = list(polars_schema(WATERMARKS.columns))
         stored_marks = reading.read(
             self.store.storage, WATERMARKS, table.newest().select({"source": self.source}), names
         ).filter(pl.col("collector") == FILE_COLLECTOR)
         rows = []
-        for dataset, (through, count) in last.items():
+        for dataset, count in last.items():
             own = stored_marks.filter(pl.col("dataset") == dataset)
             before = own["through_time"].max() if own.height else None
             if isinstance(before, int) and before >= through:

@@ -91,7 +91,7 @@ class NautilusWriter(FormatWriter):
 
         if series.name not in self._open:
             first, last = self._ends[series.name]
-            name = f"{self.place_of(series)}/{_file_time(first)}_{_file_time(last)}.parquet"
+            name = f"{self.place_of(series)}/{file_time(first)}_{file_time(last)}.parquet"
             path = folder.path(name, series.name)
             self._open[series.name] = pyarrow.parquet.ParquetWriter(path, self._schema(series))
         table = _table(bars, self._schema(series))
@@ -140,7 +140,7 @@ def _table(bars: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([*columns, stamps, stamps], schema=schema)
 
 
-def _file_time(nanoseconds: int) -> str:
-    """`2024-01-02T00-01-00-000000000Z`."""
+def file_time(nanoseconds: int) -> str:
+    """A moment in the name of a file: `2024-01-02T00-01-00-000000000Z`."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H-%M-%S}-{rest:09d}Z"

@@ -102,12 +102,8 @@ def test_a_run_is_the_same_wherever_the_parts_of_a_file_are_cut(tmp_path_factory
     assert sorted(map(int, snapshots["size"])) == [number for number, begins in enumerate(wanted, 1) if begins]
     updates = reading.read(lake.store.storage, tables["book_updates"].dataset, tables.newest("book_updates").files)
     # Rows of one moment keep the order of the file, whichever part they were in.
-    everything = pl.concat(
-        [
-            snapshots.select(updates.columns[:0] + ["symbol", "receive_time", "ordinal", "size"]),
-            updates.select("symbol", "receive_time", "ordinal", "size"),
-        ]
-    )
+    columns = ["symbol", "receive_time", "ordinal", "size"]
+    everything = pl.concat([snapshots.select(columns), updates.select(columns)])
     for _, own in everything.group_by("symbol"):
         assert own.sort("receive_time", "ordinal")["size"].is_sorted()
         assert own.select("receive_time", "ordinal").is_unique().all()
