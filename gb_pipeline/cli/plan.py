@@ -1,6 +1,7 @@
-"""`gb plan` says what a fetch would take before anything is fetched.
+"""`gb plan` says what a fetch would take before anything is fetched, and how much a lake grows by what is heard.
 
-This module prints a plan. What is missing is found in `ingest.backlog`, and what that takes is computed in `ingest.planner`.
+This module prints a plan. What is missing is found in `ingest.backlog`, and what that takes is computed in `ingest.planner`; what
+streams take is in `plan_streams`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gb_pipeline.cli.backlog_arguments import (
 )
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.plan_streams import DEFAULT_PRICE, OfStreams, Price, plan_streams, streams_of
 from gb_pipeline.cli.symbols import advise_adding_symbols
 
 if TYPE_CHECKING:
@@ -41,17 +43,24 @@ def plan(
     start: FirstSession = None,
     end: EndDate = None,
     again: Again = False,
+    of_streams: OfStreams = False,
+    price: Price = DEFAULT_PRICE,
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Estimate what `gb fetch` would take.
+    """Estimate what `gb fetch` would take, or `gb collect` store.
 
     With the same arguments: the sessions that are missing, calls, bars, bytes, time, and days where the vendor has a daily quota.
     Sends no request and writes nothing. A call is assumed to take as long, and a bar as many bytes, as those that the lake has
     recorded; repeats after failures are not counted.
+
+    Of a stream that `collect` names: rows and bytes that it adds in a month, and what they cost, by what was heard of it lately,
+    else by public recordings.
     """
     settings = load_settings(config)
     store = open_store(settings)
+    if streams := streams_of(settings, names, wanted=of_streams):
+        return plan_streams(store, settings, streams, price, as_json=as_json)
     backlog = parse_backlog(settings, store, names, resolution, start, end, again=again)
     fetch_plan = plan_backlog(store, backlog)
     if as_json:

@@ -1,0 +1,140 @@
+"""How a running collector is, out of the state that it writes each second: a table, JSON, or a view that follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gb_pipeline.collectors.state import CollectorState, StreamState
+
+HEADINGS = (
+    "source", "dataset", "symbol", "", "messages/s", "messages", "lag ms", "last message", "gaps", "gaps/million",
+)  # fmt: skip
+OPTIONAL = ("messages", "gaps/million", "lag ms")
+_STYLES = {"ok": "green", "stalled": "yellow", "not connected": "red"}
+_SECOND = 1_000_000_000
+_REFRESH_SECONDS = 0.5
+# Of a view; the worst are shown first.
+_MOST_ROWS = 40
+
+
+def show_status(spool: Path, *, as_json: bool) -> ExitCode:
+    """Print how the collector of a spool is; `FAILED` unless all is well.
+
+    Raises:
+        StateError: its state cannot be read.
+    """
+    from gb_pipeline.collectors.state import CollectorState
+    from gb_pipeline.health.streams import describe_problems
+
+    state, now = CollectorState.read(spool), time.time_ns()
+    problems = ["no collector ever ran here"] if state is None else list(describe_problems(state, now))
+    if as_json:
+        print_json({"problems": problems, "state": None if state is None else _to_dict(state)})
+    elif state is not None:
+        print_table(HEADINGS, _rows(state, now), styles=_STYLES, optional=OPTIONAL)
+        note("\n".join(describe(state, now)))
+    for problem in () if as_json else problems:
+        note(problem)
+    if state is None and not as_json:
+        note("  -> gb collect")
+    return ExitCode.FAILED if problems else ExitCode.OK
+
+
+def follow(spool: Path, is_over: Callable[[], bool]) -> None:
+    """Show the collector of a spool on a terminal, twice a second.
+
+    Args:
+        spool: its folder.
+        is_over: asked each time whether to end.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from gb_pipeline.collectors.state import CollectorState
+
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while not is_over():
+            live.update(_view(CollectorState.read(spool), time.time_ns()), refresh=True)
+            time.sleep(_REFRESH_SECONDS)
+
+
+def describe(state: CollectorState, now: int) -> list[str]:
+    """What is the same for all streams of a collector, in a few lines."""
+    from gb_pipeline.health.stream_facts import format_seconds
+
+    def ago(moment: int | None) -> str:
+        return "never" if moment is None else f"{format_seconds(max(0, now - moment) / _SECOND)} ago"
+
+    flushed = (
+        f"{state.last_flush_rows:,} rows in {format_seconds(state.last_flush_seconds)}, {ago(state.last_flush_time)}"
+    )
+    rate = "" if state.gaps_per_million is None else f", {state.gaps_per_million:,.3g} gaps per million"
+    return [
+        f"{state.collector}: process {state.pid}, gb_pipeline {state.version}, started {ago(state.started_time)},"
+        f" {format_size(state.rss_bytes)} of memory",
+        f"heard {format_count(state.messages, 'message')}{rate}; {state.unreadable:,} unreadable;"
+        f" {format_count(state.reconnects, 'reconnect')}",
+        f"queue {format_seconds(state.queue_seconds)}; spool {format_size(state.spool_bytes)},"
+        f" {format_count(state.spool_rows, 'row')}; last flush {'never' if state.last_flush_time is None else flushed}",
+    ]
+
+
+def _rows(state: CollectorState, now: int) -> list[tuple[object, ...]]:
+    from gb_pipeline.health.stream_facts import format_seconds
+
+    def row(stream: StreamState) -> tuple[object, ...]:
+        last, rate = stream.last_message_time, stream.gaps_per_million
+        return (
+            stream.source,
+            stream.dataset,
+            stream.symbol,
+            _state_of(stream),
+            round(stream.messages_per_second, 1),
+            stream.messages,
+            None if stream.lag_ms is None else round(stream.lag_ms, 1),
+            "never" if last is None else f"{format_seconds(max(0, now - last) / _SECOND)} ago",
+            stream.gaps,
+            None if rate is None else round(rate, 3),
+        )
+
+    return [row(stream) for stream in sorted(state.streams, key=lambda item: (item.source, item.dataset, item.symbol))]
+
+
+def _state_of(stream: StreamState) -> str:
+    if not stream.connected:
+        return "not connected"
+    return "stalled" if stream.stalled else stream.open_gap or "ok"
+
+
+def _view(state: CollectorState | None, now: int) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from gb_pipeline.health.streams import describe_problems
+
+    if state is None:
+        return Text("no collector ever ran here")
+    table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    rows = sorted(_rows(state, now), key=lambda row: row[3] == "ok")
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*(Text(format_value(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+    more = [Text(f"and {len(rows) - _MOST_ROWS:,} more streams", style="dim")] if len(rows) > _MOST_ROWS else []
+    problems = [Text(problem, style="red") for problem in list(describe_problems(state, now))[:5]]
+    return Group(*map(Text, describe(state, now)), Text(""), table, *more, *problems)
+
+
+def _to_dict(state: CollectorState) -> dict[str, Any]:
+    document = asdict(state) | {"gaps_per_million": state.gaps_per_million}
+    streams = [asdict(stream) | {"gaps_per_million": stream.gaps_per_million} for stream in state.streams]
+    return document | {"streams": streams}
