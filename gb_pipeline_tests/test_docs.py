@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -38,6 +38,9 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *GUIDES]
 ALL_PAGES = [README, ROOT / "CONTRIBUTING.md", *DOCS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]
 BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# What stands behind a command, and with which codes it may end then; and what only a shell understands.
+ENDS = {("||", "true"): range(256), ("||", "test", "$?", "=", "1"): range(1, 2)}
+SHELL = {"|", "||", ">", ">>", "&&", "&", ";"}
 # Shown, not run: output, and pieces of other projects' files.
 SHOWN = {"text", "toml"}
 
@@ -93,9 +96,12 @@ def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulat
     elif block.language == "python":
         # The line numbers of a traceback are those of the page.
         exec(compile("\n" * (block.line - 1) + block.body, where, "exec", dont_inherit=True), names)
-    elif block.language == "bash" and page != README and (commands := commands_of_gb(block)):
-        for arguments in commands:
-            assert run(arguments) == 0, f"{where}: gb {' '.join(arguments)}"
+    elif block.language == "bash" and page != README and (commands := commands_of(block)):
+        for command, codes in commands:
+            ended = (
+                run(command[1:]) if command[0] == "gb" else subprocess.run(command, cwd=folder, check=False).returncode
+            )
+            assert ended in codes, f"{where}: {' '.join(command)} ended with {ended}"
     elif block.language == "bash":
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         command = ["bash", "-euo", "pipefail", "-c", block.body]
@@ -107,16 +113,23 @@ def run_block(page: Path, block: Block, names: dict[str, Any], exchange: Simulat
         assert block.language in SHOWN, f"{where}: nobody runs {block.language}"
 
 
-def commands_of_gb(block: Block) -> list[list[str]]:
-    """The arguments of each line, if all of them call `gb` and leave nothing to a shell; nothing otherwise.
+def commands_of(block: Block) -> list[tuple[list[str], Container[int]]]:
+    """The command of each line and how it may end, if all of them call `gb` or move files, and leave nothing else to a shell.
 
-    They are run in this process, which has imported everything already. README's run as a reader runs them.
+    `gb` is run in this process, which has imported everything already. README's commands run as a reader runs them.
     """
-    lines = [shlex.split(line, comments=True) for line in block.body.splitlines() if line.strip()]
-    words = [word for line in lines for word in line]
-    if any(line[:1] != ["gb"] for line in lines) or {"|", "||", ">", ">>", "&&", "&", ";"} & set(words):
-        return []
-    return [line[1:] for line in lines]
+    commands = []
+    for line in block.body.splitlines():
+        words, codes = shlex.split(line, comments=True), range(1)
+        for end, allowed in ENDS.items():
+            if words[-len(end) :] == list(end):
+                words, codes = words[: -len(end)], allowed
+        if not words:
+            continue
+        if words[0] not in {"gb", "mv", "rm"} or SHELL & set(words):
+            return []
+        commands.append((words, codes))
+    return commands
 
 
 def unproven(block: Block) -> list[str]:
