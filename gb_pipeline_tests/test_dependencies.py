@@ -25,7 +25,6 @@ NOT_IMPORTED = {
 # Imported, and brought by a dependency that could not do without it.
 BROUGHT_ALONG = {
     "botocore": "s3fs",
-    "cryptography": "ccxt",
     "curl-cffi": "yfinance",
     "grpcio": "dagster",
     "pandas": "pandera",

@@ -1,8 +1,8 @@
 """This module tells from intervals of evidence which stretches of a stream are covered, and which are holes.
 
 Coverage rests on evidence alone: whatever no `covered` or `healed` interval covers is a hole, whether or not a `gap` row says why.
-Stretches of several collectors are united. Everything is half-open, in ns since 1970 UTC, and pure; `lake.stream_evidence` reads
-the tables.
+A gap takes away what its own collector calls covered, for it is told later; stretches of several collectors are united. Everything
+is half-open, in ns since 1970 UTC, and pure; `lake.stream_evidence` reads the tables.
 """
 
 from __future__ import annotations
@@ -22,19 +22,26 @@ def covered_stretches(intervals: pl.DataFrame) -> pl.DataFrame:
     """What is covered, with stretches that meet or overlap joined.
 
     Args:
-        intervals: columns of `tick_schema.STREAM_INTERVALS`; gaps among them do not count.
+        intervals: columns of `tick_schema.STREAM_INTERVALS`; a gap counts against what its own collector covers.
 
     Returns:
         `source, symbol, dataset` (String), `start_time, end_time` (Int64 ns), sorted; no two of a stream meet.
 
     Example:
-        >>> rows = {"source": "k", "symbol": "A", "dataset": "trades", "kind": "covered"}
+        >>> rows = {"source": "k", "symbol": "A", "dataset": "trades", "kind": "covered", "collector": "one"}
         >>> frame = pl.DataFrame([rows | {"start_time": 0, "end_time": 5}, rows | {"start_time": 5, "end_time": 9}])
         >>> covered_stretches(frame).row(0)[3:]
         (0, 9)
     """
-    evidence = intervals.filter(pl.col("kind").is_in(EVIDENCE), _START < _END).select(STRETCHES.names())
-    ordered = evidence.sort(*STREAM, "start_time", "end_time")
+    evidence = intervals.filter(_START < _END)
+    is_healed = pl.col("kind") == IntervalKind.HEALED.value
+    own = _less_gaps(evidence.filter(~is_healed))
+    return _joined(pl.concat([own, evidence.filter(is_healed).select(STRETCHES.names()).cast(STRETCHES)]))
+
+
+def _joined(stretches: pl.DataFrame) -> pl.DataFrame:
+    """Stretches that meet or overlap as one."""
+    ordered = stretches.sort(*STREAM, "start_time", "end_time")
     reached = _END.cum_max().shift(1).over(STREAM)
     begins = reached.is_null() | (reached < _START)
     joined = ordered.with_columns(begins.cum_sum().over(STREAM).alias("stretch"))
@@ -44,6 +51,27 @@ def covered_stretches(intervals: pl.DataFrame) -> pl.DataFrame:
         .select(STRETCHES.names())
         .cast(STRETCHES)
     )
+
+
+def _less_gaps(evidence: pl.DataFrame) -> pl.DataFrame:
+    """What each collector covers, without its own gaps: a walk over all edges, counting what is open."""
+    is_gap = (pl.col("kind") == IntervalKind.GAP.value).cast(pl.Int64())
+    keys = [*STREAM, "collector"]
+    edges = pl.concat(
+        [
+            evidence.select(
+                *keys, time.alias("start_time"), (step * (1 - is_gap)).alias("covers"), (step * is_gap).alias("gaps")
+            )
+            for time, step in ((_START, 1), (_END, -1))
+        ]
+    )
+    walk = (
+        edges.group_by(*keys, "start_time")
+        .agg(pl.col("covers", "gaps").sum())
+        .sort(*keys, "start_time")
+        .with_columns(pl.col("covers", "gaps").cum_sum().over(keys), _START.shift(-1).over(keys).alias("end_time"))
+    )
+    return walk.filter(pl.col("covers") > 0, pl.col("gaps") == 0).select(STRETCHES.names()).cast(STRETCHES)
 
 
 def find_holes(intervals: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:

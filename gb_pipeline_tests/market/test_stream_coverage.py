@@ -14,6 +14,7 @@ NAMES = [("kraken", "BTC-USD", "trades"), ("kraken", "ETH-USD", "trades"), ("kra
 SCHEMA = {
     **dict.fromkeys(STREAM, pl.String()),
     "start_time": pl.Int64(), "end_time": pl.Int64(), "kind": pl.String(), "reason": pl.String(), "missing": pl.Int64(),
+    "collector": pl.String(),
 }  # fmt: skip
 MOST = 30
 
@@ -31,13 +32,24 @@ def intervals(draw: st.DrawFn) -> list[tuple]:
         kind = draw(st.sampled_from(["covered", "healed", "gap"]))
         reason = draw(st.sampled_from(["restart", "sequence"])) if kind == "gap" else None
         missing = draw(st.none() | st.integers(0, 9)) if kind == "gap" else None
-        rows.append((draw(st.sampled_from(NAMES)), start, end, kind, reason, missing))
+        collector = draw(st.sampled_from(["one", "two"]))
+        rows.append((draw(st.sampled_from(NAMES)), start, end, kind, reason, missing, collector))
     return rows
 
 
 def points(rows: list[tuple], name: tuple) -> set[int]:
-    """Every nanosecond that evidence covers."""
-    return {point for own, start, end, kind, *_ in rows if own == name and kind != "gap" for point in range(start, end)}
+    """Every nanosecond that a collector covers and does not call a gap, or that was healed."""
+
+    def spans(kind: str, collector: str | None = None) -> set[int]:
+        return {
+            point
+            for own, start, end, said, _, _, who in rows
+            if own == name and said == kind and collector in {None, who}
+            for point in range(start, end)
+        }
+
+    own = (spans("covered", who) - spans("gap", who) for who in ("one", "two"))
+    return set().union(*own, spans("healed"))
 
 
 @given(intervals())
@@ -68,22 +80,22 @@ def test_holes_and_stretches_together_are_the_window_and_share_nothing(rows: lis
 
 @given(intervals())
 def test_two_collectors_cover_what_either_of_them_covers(rows: list[tuple]) -> None:
-    split = len(rows) // 2
     together = covered_stretches(frame(rows))
+    ones, twos = ([row for row in rows if row[-1] == who] for who in ("one", "two"))
     for name in NAMES:
         own = {p for row in together.iter_rows() if row[:3] == name for p in range(row[3], row[4])}
-        assert own == points(rows[:split], name) | points(rows[split:], name)
+        assert own == points(ones, name) | points(twos, name)
 
 
 def test_a_hole_says_why_where_a_gap_row_does() -> None:
     btc, eth, book = NAMES
     rows = frame(
         [
-            (btc, 0, 10, "covered", None, None),
-            (btc, 10, 12, "gap", "sequence", 3),
-            (btc, 12, 20, "gap", "disconnect", None),
-            (btc, 20, 30, "covered", None, None),
-            (eth, 0, 10, "covered", None, None),
+            (btc, 0, 10, "covered", None, None, "one"),
+            (btc, 10, 12, "gap", "sequence", 3, "one"),
+            (btc, 12, 20, "gap", "disconnect", None, "one"),
+            (btc, 20, 30, "covered", None, None, "one"),
+            (eth, 0, 10, "covered", None, None, "one"),
         ]
     )
     windows = pl.DataFrame(
