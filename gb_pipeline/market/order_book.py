@@ -16,12 +16,12 @@ import re
 import zlib
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 # Price and size as the venue writes them.
 Level = tuple[str, str]
 
-_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?P<exponent>[eE][+-]?[0-9]{1,3})?", re.ASCII)
 # Kraken's checksum is of so many levels on each side, whatever the depth of the subscription.
 _CHECKED = 10
 # Prices come back, so their numbers are kept; so many at most.
@@ -161,14 +161,10 @@ class OrderBook:
 
     def _learn(self, price: str) -> int:
         """The whole number of a price that was not seen before; the steps become finer where it needs that."""
-        text = price
-        if _PLAIN.fullmatch(text) is None:
-            try:
-                text = format(Decimal(text), "f")
-            except InvalidOperation:
-                text = ""
-            if _PLAIN.fullmatch(text) is None:
-                raise ValueError(f"{price[:40]!r} is no price")
+        number = _NUMBER.fullmatch(price)
+        if number is None:
+            raise ValueError(f"{price[:40]!r} is no price")
+        text = price if number["exponent"] is None else format(Decimal(price), "f")
         whole, _, fraction = text.partition(".")
         if len(fraction) > self._decimals:
             fraction = fraction.rstrip("0")

@@ -30,6 +30,8 @@ _OCTAVES = 20
 # Octaves shorter than about an hour breathe with the hour of the day and the mood of the week.
 _FINE_OCTAVES = 6
 _MOST_TRADES = 2_000
+# Minutes of trades that are kept.
+_MOST_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Minutes:
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """The trades of one minute in order: places in it from 0 on, epoch milliseconds, ticks, volume steps (int64), who was passive."""
+    """The trades of one minute in order: places in it from 0, epoch milliseconds, ticks, volume steps (int64), who was passive."""
 
     id: Ints
     time: Ints
@@ -71,6 +73,7 @@ class Path:
         self.instrument = instrument
         digest = hashlib.sha256(f"{seed}/{instrument.code}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "little")
+        self._kept: dict[int, Trades] = {}
 
     def minutes(self, first: int, count: int) -> Minutes:
         """Bars of the minutes `first .. first + count - 1`, minutes since 1970."""
@@ -125,6 +128,11 @@ class Path:
 
     def trades(self, minute: int) -> Trades:
         """The trades of one minute: first = open, last = close, extremes = high and low, sizes sum to the volume."""
+        # Streams and tickers ask for the minute in progress again and again.
+        if (kept := self._kept.get(minute)) is not None:
+            return kept
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
         bar = self.minutes(minute, 1)
         opened, high, low, closed = (int(column[0]) for column in (bar.open, bar.high, bar.low, bar.close))
         count, volume = int(bar.trades[0]), int(bar.volume[0])
@@ -143,13 +151,15 @@ class Path:
         # The first trade opens the minute, so that the bar in progress always exists.
         offset = np.sort(rng.integers(0, MINUTE_MS, count))
         offset[0] = 0
-        return Trades(
+        trades = Trades(
             np.arange(count, dtype=np.int64),
             offset.astype(np.int64) + minute * MINUTE_MS,
             price.astype(np.int64),
             size,
             rng.random(count) < 0.5,
         )
+        self._kept[minute] = trades
+        return trades
 
     @cached_property
     def _tick(self) -> float:

@@ -41,7 +41,10 @@ from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
 from gb_pipeline.simulation.streams.alpaca import AlpacaSession
+from gb_pipeline.simulation.streams.binance import BinanceSession
+from gb_pipeline.simulation.streams.coinbase import CoinbaseExchangeSession, CoinbaseSession
 from gb_pipeline.simulation.streams.hub import Hub
+from gb_pipeline.simulation.streams.kraken import KrakenSession
 from gb_pipeline.simulation.streams.massive import MassiveSession
 from gb_pipeline.simulation.streams.session import Session
 from gb_pipeline.simulation.ticker_changes import TickerChange
@@ -59,6 +62,11 @@ _EQUITIES: dict[str, Callable[[Stocks, Request], Response]] = {
 }
 _EQUITY_STREAMS: dict[str, type[Session]] = {
     host: dialect for dialect in (AlpacaSession, MassiveSession) for host in dialect.HOSTS
+}
+_CRYPTO_STREAMS: dict[str, type[Session]] = {
+    host: dialect
+    for dialect in (BinanceSession, CoinbaseSession, CoinbaseExchangeSession, KrakenSession)
+    for host in dialect.HOSTS
 }
 _LOGGED_HEADERS = ("User-Agent", "Accept-Encoding", "Authorization")
 _LOG_LENGTH = 200_000
@@ -108,7 +116,11 @@ class Simulation:
         self.exchange = Exchange(seed, symbols)
         self.stocks = Stocks(seed, stocks, clock=self.exchange.clock)
         self.faults = Faults()
-        self.streams = Hub(self.exchange.clock, {host: (self.stocks, kind) for host, kind in _EQUITY_STREAMS.items()})
+        dialects: dict[str, tuple[Any, type[Session]]] = {
+            **{host: (self.stocks, kind) for host, kind in _EQUITY_STREAMS.items()},
+            **{host: (self.exchange, kind) for host, kind in _CRYPTO_STREAMS.items()},
+        }
+        self.streams = Hub(self.exchange.clock, dialects)
         self.requests: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
         self._port = port
         self._tls = untrusted_tls() if tls else None

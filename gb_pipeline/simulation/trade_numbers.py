@@ -14,8 +14,8 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 _DAY = 1440
-# 2024-01-01 in days since 1970: near it, nothing has to be counted.
-_ORIGIN = 19_723
+# 2025-07-01 in days since 1970: near it, little has to be counted.
+_ORIGIN = 20_270
 # Numbers before the origin are positive too.
 _FIRST = 10_000_000_000
 # So many days are counted at once.

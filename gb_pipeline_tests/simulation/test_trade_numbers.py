@@ -11,7 +11,7 @@ from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.instruments import make_instrument
 from gb_pipeline.simulation.market import Path
 
-_ORIGIN = 19_723 * 1440
+_ORIGIN = 20_270 * 1440
 _PATH = Path(7, make_instrument("BTC-USDT"))
 
 
