@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from gb_pipeline.collectors.books import FollowedBooks
 from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.columns import Columns, to_columns
 from gb_pipeline.collectors.evidence import Evidence, Key
@@ -65,6 +66,7 @@ class Heard:
 
     link: Link
     evidence: Evidence
+    books: FollowedBooks
     task: asyncio.Task[None] | None = None
 
 
@@ -120,7 +122,9 @@ class Feed:
             ends=self._ends,
             best_effort=self.venue.best_effort,
         )
-        self.heard.append(Heard(link, evidence, asyncio.create_task(link.run())))
+        every = self.settings.snapshot_every
+        books = FollowedBooks(connection.subscriptions, None if every is None else int(every.total_seconds() * _SECOND))
+        self.heard.append(Heard(link, evidence, books, asyncio.create_task(link.run())))
 
     async def discover(self) -> int:
         """Ask the venue which contracts are open, where the settings name series; how many are new."""
@@ -143,6 +147,7 @@ class Feed:
         stalled = []
         counts = dict.fromkeys(self.settings.datasets, 0)
         for item, messages in taken:
+            item.books.follow(messages)
             columns = to_columns(messages, self.source, self.venue.time_unit, self._collector)
             rows += columns.tables.items()
             if columns.refused.height:

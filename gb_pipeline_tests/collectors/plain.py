@@ -6,6 +6,7 @@ What a real venue says is tested with the venues; this one says exactly what a t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -118,18 +119,22 @@ class PlainServer:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self._port}/stream"
 
-    def send(self, *messages: Mapping[str, Any] | str) -> None:
-        """To all who are connected."""
+    def send(self, *messages: Mapping[str, Any] | str) -> int:
+        """To all who are connected; how many are."""
         texts = [item if isinstance(item, str) else json.dumps(item) for item in messages]
-        asyncio.run_coroutine_threadsafe(self._send(texts), self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(self._send(texts), self._loop).result(30)
 
     def disconnect(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
 
-    async def _send(self, texts: Sequence[str]) -> None:
-        for text in texts:
-            for socket in list(self._sockets):
-                await socket.send_str(text)
+    async def _send(self, texts: Sequence[str]) -> int:
+        reached = 0
+        for socket in list(self._sockets):
+            with contextlib.suppress(ConnectionError):
+                for text in texts:
+                    await socket.send_str(text)
+                reached += 1
+        return reached
 
     async def _close(self) -> None:
         for socket in list(self._sockets):
