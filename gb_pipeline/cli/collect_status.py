@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ _SECOND = 1_000_000_000
 _REFRESH_SECONDS = 0.5
 # Of a view; the worst are shown first.
 _MOST_ROWS = 40
+_MOST_LINES = 8
 
 
 def show_status(spool: Path, *, as_json: bool) -> ExitCode:
@@ -49,12 +50,13 @@ def show_status(spool: Path, *, as_json: bool) -> ExitCode:
     return ExitCode.FAILED if problems else ExitCode.OK
 
 
-def follow(spool: Path, is_over: Callable[[], bool]) -> None:
+def follow(spool: Path, is_over: Callable[[], bool], lines: Sequence[str] = ()) -> None:
     """Show the collector of a spool on a terminal, twice a second.
 
     Args:
         spool: its folder.
         is_over: asked each time whether to end.
+        lines: what happened, of which the newest are shown below.
     """
     from rich.console import Console
     from rich.live import Live
@@ -64,7 +66,7 @@ def follow(spool: Path, is_over: Callable[[], bool]) -> None:
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while not is_over():
-            live.update(_view(CollectorState.read(spool), time.time_ns()), refresh=True)
+            live.update(_view(CollectorState.read(spool), time.time_ns(), lines[-_MOST_LINES:]), refresh=True)
             time.sleep(_REFRESH_SECONDS)
 
 
@@ -116,7 +118,7 @@ def _state_of(stream: StreamState) -> str:
     return "stalled" if stream.stalled else stream.open_gap or "ok"
 
 
-def _view(state: CollectorState | None, now: int) -> RenderableType:
+def _view(state: CollectorState | None, now: int, lines: Sequence[str]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -124,14 +126,22 @@ def _view(state: CollectorState | None, now: int) -> RenderableType:
     from gb_pipeline.health.streams import describe_problems
 
     if state is None:
-        return Text("no collector ever ran here")
+        return Group(Text("nothing was heard yet"), *map(Text, lines))
     table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     rows = sorted(_rows(state, now), key=lambda row: row[3] == "ok")
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(Text(format_value(cell), style=_STYLES.get(str(cell), "")) for cell in row))
     more = [Text(f"and {len(rows) - _MOST_ROWS:,} more streams", style="dim")] if len(rows) > _MOST_ROWS else []
     problems = [Text(problem, style="red") for problem in list(describe_problems(state, now))[:5]]
-    return Group(*map(Text, describe(state, now)), Text(""), table, *more, *problems)
+    return Group(
+        *map(Text, describe(state, now)),
+        Text(""),
+        table,
+        *more,
+        *problems,
+        Text(""),
+        *(Text(line, style="dim") for line in lines),
+    )
 
 
 def _to_dict(state: CollectorState) -> dict[str, Any]:

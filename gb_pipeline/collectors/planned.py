@@ -1,6 +1,6 @@
 """This module turns what gb.yaml says under `collect` into venues, subscriptions and connections. Nothing is opened or asked.
 
-`gb collect` runs what is planned here, and `gb collect --check` shows it.
+`gb collect --check` shows what is planned here; `feed` opens the same.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.collectors.venue import Connection, Subscription, Venue
 from gb_pipeline.config.collect import CollectSettings, StreamSettings
 from gb_pipeline.config.credentials import credentials
@@ -71,21 +70,12 @@ def plan_stream(source: str, stream: StreamSettings, discovered: Sequence[str] =
         'BTC/USD'
     """
     require_extra()
-    kind = venue_class(stream.venue)
-    for dataset in stream.datasets:
-        if dataset not in kind.datasets:
-            raise ConfigError(
-                f"stream {source} wants {dataset.value}, which venue {stream.venue} does not have",
-                fix=f"it has {', '.join(item.value for item in kind.datasets)}",
-            )
-    venue = kind.from_options(source, stream.options)
-    subscriptions = tuple(
-        Subscription(dataset, symbol, venue.venue_symbol(symbol), stream.depth)
-        for symbol in dict.fromkeys((*stream.symbols, *discovered))
-        for dataset in stream.datasets
-    )
-    connections = tuple(venue.connections(subscriptions)) if subscriptions else ()
-    return PlannedStream(source, stream, venue, subscriptions, connections)
+    from gb_pipeline.collectors.feed import build_venue, subscriptions
+
+    venue = build_venue(source, stream)
+    wanted = subscriptions(venue, stream, [*stream.symbols, *discovered])
+    connections = tuple(venue.connections(wanted)) if wanted else ()
+    return PlannedStream(source, stream, venue, tuple(wanted), connections)
 
 
 def plan_streams(collect: CollectSettings) -> list[PlannedStream]:
