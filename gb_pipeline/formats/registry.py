@@ -148,6 +148,12 @@ _ALL = (
         stream_reader=_READ + "dbn.ticks:open_files",
         extra="formats",
     ),
+    Format(
+        "recordings",
+        "raw recordings of cryptofeed and of hftbacktest's collector",
+        stream_reader=_STREAMS + "recordings:open_files",
+        extra="collect",
+    ),
     Format("lean-ticks", "LEAN's ticks, one market of a data folder", stream_reader=_STREAMS + "lean:open_folder"),
     Format(
         "hftbacktest",

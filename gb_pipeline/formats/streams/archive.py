@@ -108,6 +108,7 @@ class StreamChunk:
         broken: lines that are no record.
         broken_symbol: whose they are; `*` where nobody knows.
         unnamed: records, of the columns of `raw`, that do not say whose they are.
+        refused: rows that the reader refused itself: `symbol`, `timestamp`, `reasons` and `row` as text.
     """
 
     table: str
@@ -117,6 +118,7 @@ class StreamChunk:
     broken: tuple[str, ...] = ()
     broken_symbol: str = "*"
     unnamed: pl.DataFrame | None = None
+    refused: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)

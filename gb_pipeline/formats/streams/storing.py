@@ -55,6 +55,11 @@ class Storing:
 
     def take(self, chunk: StreamChunk, place: str) -> None:
         """Store a chunk, or see what would become of it."""
+        if chunk.refused is not None and chunk.refused.height:
+            kept = pl.concat_str(pl.lit(f'{{"file":{json.dumps(place)},"row":'), "row", pl.lit("}")).alias("row")
+            self._quarantine(chunk.table, chunk.refused.select("symbol", "timestamp", "reasons", kept))
+        if chunk.rows.is_empty() and not chunk.broken and chunk.unnamed is None:
+            return
         placed = place_rows(self._complete(chunk), chunk.table, negative_prices=self.negative_prices)
         stored: list[pl.DataFrame] = []
         for rows, precision in ((placed.standard, Precision.STANDARD), (placed.wide, Precision.WIDE)):
