@@ -7,6 +7,7 @@ is half-open, in ns since 1970 UTC, and pure; `lake.stream_evidence` reads the t
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from gb_pipeline.market.tick_schema import IntervalKind
@@ -14,18 +15,22 @@ from gb_pipeline.market.tick_schema import IntervalKind
 STREAM = ("source", "symbol", "dataset")
 EVIDENCE = (IntervalKind.COVERED.value, IntervalKind.HEALED.value)
 STRETCHES = pl.Schema({**dict.fromkeys(STREAM, pl.String()), "start_time": pl.Int64(), "end_time": pl.Int64()})
+# Of each collector by itself.
+_OWN = pl.Schema({**STRETCHES, "collector": pl.String()})
 HOLES = pl.Schema({**STRETCHES, "reason": pl.String(), "missing": pl.Int64()})
 _START, _END = pl.col("start_time"), pl.col("end_time")
 
 
-def covered_stretches(intervals: pl.DataFrame) -> pl.DataFrame:
+def covered_stretches(intervals: pl.DataFrame, *, by_collector: bool = False) -> pl.DataFrame:
     """What is covered, with stretches that meet or overlap joined.
 
     Args:
         intervals: columns of `tick_schema.STREAM_INTERVALS`; a gap counts against what its own collector covers.
+        by_collector: what each collector covers by itself; else all of them together.
 
     Returns:
-        `source, symbol, dataset` (String), `start_time, end_time` (Int64 ns), sorted; no two of a stream meet.
+        `source, symbol, dataset` (String), `collector` where wanted, `start_time, end_time` (Int64 ns), sorted; no two of a stream
+        meet.
 
     Example:
         >>> rows = {"source": "k", "symbol": "A", "dataset": "trades", "kind": "covered", "collector": "one"}
@@ -33,23 +38,23 @@ def covered_stretches(intervals: pl.DataFrame) -> pl.DataFrame:
         >>> covered_stretches(frame).row(0)[3:]
         (0, 9)
     """
+    keys = [*STREAM, "collector"] if by_collector else [*STREAM]
     evidence = intervals.filter(_START < _END)
     is_healed = pl.col("kind") == IntervalKind.HEALED.value
     own = _less_gaps(evidence.filter(~is_healed))
-    return _joined(pl.concat([own, evidence.filter(is_healed).select(STRETCHES.names()).cast(STRETCHES)]))
+    return _joined(pl.concat([own, evidence.filter(is_healed).select(_OWN.names()).cast(_OWN)]), keys)
 
 
-def _joined(stretches: pl.DataFrame) -> pl.DataFrame:
+def _joined(stretches: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Stretches that meet or overlap as one."""
-    ordered = stretches.sort(*STREAM, "start_time", "end_time")
-    reached = _END.cum_max().shift(1).over(STREAM)
+    ordered = stretches.sort(*keys, "start_time", "end_time")
+    reached = _END.cum_max().shift(1).over(keys)
     begins = reached.is_null() | (reached < _START)
-    joined = ordered.with_columns(begins.cum_sum().over(STREAM).alias("stretch"))
+    joined = ordered.with_columns(begins.cum_sum().over(keys).alias("stretch"))
     return (
-        joined.group_by(*STREAM, "stretch", maintain_order=True)
+        joined.group_by(*keys, "stretch", maintain_order=True)
         .agg(_START.min(), _END.max())
-        .select(STRETCHES.names())
-        .cast(STRETCHES)
+        .select(*keys, "start_time", "end_time")
     )
 
 
@@ -71,7 +76,7 @@ def _less_gaps(evidence: pl.DataFrame) -> pl.DataFrame:
         .sort(*keys, "start_time")
         .with_columns(pl.col("covers", "gaps").cum_sum().over(keys), _START.shift(-1).over(keys).alias("end_time"))
     )
-    return walk.filter(pl.col("covers") > 0, pl.col("gaps") == 0).select(STRETCHES.names()).cast(STRETCHES)
+    return walk.filter(pl.col("covers") > 0, pl.col("gaps") == 0).select(_OWN.names()).cast(_OWN)
 
 
 def find_holes(intervals: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
@@ -130,3 +135,26 @@ def _explain(holes: pl.DataFrame, intervals: pl.DataFrame) -> pl.DataFrame:
         .cast(HOLES)
         .sort(*STREAM, "start_time")
     )
+
+
+def windows_covered(covered: pl.DataFrame, ends: pl.Series, length: int) -> pl.Series:
+    """Whether each window lies in one covered stretch.
+
+    Args:
+        covered: stretches of one stream, as `covered_stretches` returns them.
+        ends: Int64 ns; where windows end, exclusive.
+        length: ns; how long they are.
+
+    Returns:
+        Boolean, null where an end is null.
+
+    Example:
+        >>> windows_covered(pl.DataFrame({"start_time": [0], "end_time": [10]}), pl.Series([5, 10, 11]), 5).to_list()
+        [True, True, False]
+    """
+    starts, stops = covered["start_time"].to_numpy(), covered["end_time"].to_numpy()
+    until = ends.fill_null(0).to_numpy()
+    place = np.searchsorted(starts, until - length, side="right") - 1
+    inside = place >= 0
+    inside[inside] = stops[place[inside]] >= until[inside]
+    return pl.select(pl.when(ends.is_not_null()).then(pl.Series(inside))).to_series().alias("valid")

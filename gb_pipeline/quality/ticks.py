@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from gb_pipeline.market.event_time import event_time
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.quality.exact import parse_exact
@@ -26,8 +27,6 @@ from gb_pipeline.quality.reasons import (
 )
 
 _STANDARD, _WIDE = Precision.STANDARD.decimal, Precision.WIDE.decimal
-# No exchange's clock is further from whoever hears it: a time beyond is not the event's.
-_DAY = 86_400 * 10**9
 # 1970 to 2200: nanoseconds of 64 bits end in 2262.
 _LATEST = 7_258_118_400 * 10**9
 # More decimals than the wide table has, or an exponent: the cast alone would not say whether it is exact.
@@ -69,7 +68,7 @@ def place_rows(rows: pl.DataFrame, table: str, *, negative_prices: bool = False)
     """
     names = [name for name in rows.columns if name in _NUMBERS]
     read = {name: _read(rows[name], required=table != "quotes") for name in names}
-    moment = _moment()
+    moment = event_time()
     columns = [number for number, _, _ in read.values()]
     checked = rows.with_columns(*columns, moment.alias("_moment"))
     conditions: list[tuple[str, pl.Expr]] = [
@@ -106,13 +105,6 @@ def place_rows(rows: pl.DataFrame, table: str, *, negative_prices: bool = False)
 
 
 _NUMBERS = frozenset({"price", "size", "bid_price", "bid_size", "ask_price", "ask_size"})
-
-
-def _moment() -> pl.Expr:
-    """The exchange's time where it says one that is within a day of ours, else ours."""
-    exchange, ours = pl.col("exchange_time"), pl.col("receive_time")
-    far = ((exchange - ours).abs() > _DAY).fill_null(False)
-    return pl.when(exchange.is_null() | far).then(ours).otherwise(exchange)
 
 
 def _reasons(
