@@ -230,6 +230,7 @@ class _State:
         ends: list[pl.DataFrame] = []
         intervals: list[pl.DataFrame] = []
         waiting = 0
+        broken: FormatRefused | None = None
         try:
             for rows, now in _rounds(_merged(recording), venue, connection):
                 columns = to_columns(rows, "", venue.time_unit, FILE_COLLECTOR)
@@ -243,9 +244,13 @@ class _State:
                 if waiting >= CHUNK_ROWS:
                     yield from _chunks(tables, refused)
                     tables, refused, waiting = {}, [], 0
-        finally:
-            self._keep(intervals, ends)
+        except FormatRefused as error:
+            # What lies before the damage is whole, and proves what it does.
+            broken = error
+        self._keep(intervals, ends)
         yield from _chunks(tables, refused)
+        if broken is not None:
+            raise broken
 
     def _keep(self, intervals: Sequence[pl.DataFrame], ends: Sequence[pl.DataFrame]) -> None:
         """Stretches end with the last row of their stream: behind it numbers prove nothing."""
