@@ -16,6 +16,7 @@ from gb_pipeline.cli.export_formats import export_format, is_folder_format, take
 from gb_pipeline.cli.export_frames import export_frames
 from gb_pipeline.cli.export_iceberg import export_iceberg
 from gb_pipeline.cli.export_series import choose_series, say_resolutions
+from gb_pipeline.cli.export_streams import export_stream_format, is_stream_format, refuse_bar_options
 from gb_pipeline.cli.names import select_stored, stored_names
 from gb_pipeline.cli.options import (
     AsOf,
@@ -59,7 +60,8 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="csv, parquet, arrow, or another tool's: csvdir, lean, qlib, nautilus, freqtrade, freqtrade-json. "
+            help="csv, parquet, arrow, or another tool's: csvdir, lean, qlib, nautilus, freqtrade, freqtrade-json; of trades and "
+            "books hftbacktest, nautilus-ticks. "
             "The same as FORMAT; what the file's suffix says by default.",
             show_default=False,
         ),
@@ -99,6 +101,13 @@ def export(
         str | None,
         typer.Option(help="Kind of the instruments, for LEAN; as in gb.yaml by default.", show_default=False),
     ] = None,
+    collector: Annotated[
+        str | None,
+        typer.Option(
+            help="Of trades and books that several collectors heard, whose; `file` of imported ones.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written, and what the format cannot hold.")
     ] = False,
@@ -120,7 +129,7 @@ def export(
 
     Other tools' formats are folders: csvdir (zipline), lean, qlib, nautilus, freqtrade, freqtrade-json. The folder has to be new or
     empty, and is there when all of it is. What a format cannot hold exactly, such as more than three decimals, is counted first,
-    and refused unless --lossy says that it may change.
+    and refused unless --lossy says that it may change. Trades, quotes and books go out as hftbacktest and nautilus-ticks.
 
     With --iceberg, and without NAME and TARGET, nothing is written but what engines that speak only Iceberg have to know of the
     lake's own files. Run it again after new bars, or set `iceberg: true` in gb.yaml.
@@ -130,12 +139,28 @@ def export(
             "NAME": file, "--format": file_format, "--resolution": resolution, "--start": start, "--end": end,
             "--columns": columns, "--float": as_float, "--adjustment": adjustment, "--as-of": as_of, "--force": force,
             "--lossy": lossy, "--market": market, "--asset-class": asset_class, "--dry-run": dry_run,
+            "--collector": collector,
         }  # fmt: skip
         return export_iceberg(config, lake, [name for name, value in chosen_options.items() if value], as_json=as_json)
     if not names or file is None:
         raise ConfigError("name what is exported, and the file", fix="such as gb export daily:AAPL aapl.csv")
     opened_lake = open_lake(config, lake)
     file_format, names = take_format(names, file_format, list(stored_names(opened_lake)))
+    if file_format is not None and is_stream_format(file_format):
+        refuse_bar_options(
+            resolution=resolution,
+            columns=columns,
+            float=as_float,
+            adjustment=adjustment,
+            as_of=as_of,
+            asset_class=asset_class,
+        )
+        return export_stream_format(
+            opened_lake.store, file_format, names, file, start=parse_moment(start), end=parse_moment(end),
+            collector=collector, market=market, lossy=lossy, force=force, dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
+    if collector is not None:
+        raise ConfigError("--collector is of trades, quotes and books", fix="leave it out")
     of_tool = is_folder_format(file_format)
     folder = _is_folder(file)
     _refuse_other_options(of_tool, columns=columns, as_float=as_float, market=market, asset_class=asset_class)

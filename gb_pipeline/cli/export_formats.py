@@ -34,10 +34,10 @@ def take_format(names: Sequence[str], option: str | None, sources: Sequence[str]
         >>> take_format(["lean", "daily:AAPL"], None, ["daily"])
         ('lean', ['daily:AAPL'])
     """
-    from gb_pipeline.formats.registry import writable
+    from gb_pipeline.formats.registry import stream_writable, writable
 
     first = names[0].strip().lower()
-    if option is not None or len(names) < 2 or first not in {*Format, *writable()}:
+    if option is not None or len(names) < 2 or first not in {*Format, *writable(), *stream_writable()}:
         return option, list(names)
     if first in sources:
         raise ConfigError(

@@ -116,7 +116,8 @@ def _print(report: StreamImportReport) -> None:
         note(f"and {more:,} more that were not read; --json lists all")
     if report.intervals:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.intervals.items())
-        note(f"numbers of the files prove these intervals: {kinds}; {report.missing:,} numbers are missing")
+        missing = f"; {format_count(report.missing, 'number')} missing" if report.missing else ""
+        note(f"numbers of the files prove these intervals: {kinds}{missing}")
     for line in report.notes:
         note(f"note: {line}")
     if report.dry_run:

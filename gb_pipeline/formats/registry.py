@@ -180,6 +180,11 @@ def writable() -> tuple[str, ...]:
     return tuple(item.name for item in _ALL if item.writer)
 
 
+def stream_writable() -> tuple[str, ...]:
+    """Formats in which trades, quotes and books can be written, in the order in which they are listed."""
+    return tuple(item.name for item in _ALL if item.stream_writer)
+
+
 def get_format(name: str) -> Format:
     """The format of this name.
 

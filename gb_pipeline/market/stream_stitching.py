@@ -21,7 +21,9 @@ _CONTENT = [*SERIES, "exchange_time", "side", "price", "size"]
 _APART, _APART_UNTIMED = 1_000_000_000, 60_000_000_000
 _RANK = {Origin.STREAM.value: 0, Origin.REST.value: 1, Origin.FILE.value: 2}
 _EARLIEST = -(2**63)
-TURNS = pl.Schema({**dict.fromkeys((*SERIES, "collector"), pl.String()), "from_time": pl.Int64(), "covers": pl.Boolean()})
+TURNS = pl.Schema(
+    {**dict.fromkeys((*SERIES, "collector"), pl.String()), "from_time": pl.Int64(), "covers": pl.Boolean()}
+)
 
 
 def unite_trades(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
@@ -114,8 +116,10 @@ def take_turns(stretches: pl.DataFrame) -> pl.DataFrame:
         spans = list(own.select("start_time", "end_time", "collector").iter_rows())
         rows.append((source, symbol, spans[0][2], _EARLIEST, False))
         rows += [(source, symbol, *turn) for turn in _turns(spans)]
-    return pl.DataFrame(rows, schema=[*SERIES, "collector", "from_time", "covers"], orient="row").cast(TURNS) if rows else (
-        pl.DataFrame(schema=TURNS)
+    return (
+        pl.DataFrame(rows, schema=[*SERIES, "collector", "from_time", "covers"], orient="row").cast(TURNS)
+        if rows
+        else (pl.DataFrame(schema=TURNS))
     )
 
 
@@ -156,7 +160,9 @@ def one_at_a_time(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
     """
     if rows.is_empty() or _one_voice(rows):
         return rows
-    placed = rows.select(*SERIES, "collector", "event_time").with_row_index("_place").sort("event_time", maintain_order=True)
+    placed = (
+        rows.select(*SERIES, "collector", "event_time").with_row_index("_place").sort("event_time", maintain_order=True)
+    )
     told = turns.rename({"collector": "_reader"}).sort("from_time", maintain_order=True)
     joined = placed.join_asof(told, left_on="event_time", right_on="from_time", by=list(SERIES), check_sortedness=False)
     most = (
@@ -169,7 +175,9 @@ def one_at_a_time(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
     )
     joined = joined.join(most, on=list(SERIES), how="left", maintain_order="left")
     heard = pl.col("collector") == pl.coalesce("_reader", "_most")
-    kept = joined.filter(pl.when(pl.col("collector").is_null()).then(~pl.col("covers").fill_null(False)).otherwise(heard))
+    kept = joined.filter(
+        pl.when(pl.col("collector").is_null()).then(~pl.col("covers").fill_null(False)).otherwise(heard)
+    )
     return rows if kept.height == rows.height else rows[kept.get_column("_place").sort()]
 
 

@@ -1,6 +1,6 @@
 """Read exported streams with the tools themselves, in an environment of theirs; prints JSON. Nothing of this package is imported.
 
-`hftbacktest NPZ TRADES BOOK` compares an array with what hftbacktest makes of Tardis' files, and plays it; `raw NPZ GZ` with what
+`hftbacktest NPZ TRADES BOOK` compares an array with what hftbacktest makes of Tardis' files, and plays it; `raw FOLDER GZ` with what
 it makes of its own recording; `nautilus FOLDER` reads a catalog.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 warnings.filterwarnings("ignore")
@@ -41,15 +42,17 @@ def hftbacktest(npz: str, trades: str, book: str) -> dict[str, Any]:
     }
 
 
-def raw(npz: str, recording: str) -> dict[str, Any]:
-    """Events by kind of an array, and of what the tool makes of its own recording."""
+def raw(folder: str, recording: str) -> dict[str, Any]:
+    """Events by kind of the arrays of all days, and of what the tool makes of its own recording."""
     import numpy as np
     from hftbacktest.data.utils import binancefutures  # type: ignore[import-not-found]
     from hftbacktest.data.validation import validate_event_order  # type: ignore[import-not-found]
     from hftbacktest.types import event_dtype  # type: ignore[import-not-found]
 
-    own = np.load(npz)["data"].astype(event_dtype)
-    validate_event_order(own)
+    days = [np.load(file)["data"].astype(event_dtype) for file in sorted(Path(folder).iterdir())]
+    for day in days:
+        validate_event_order(day)
+    own = np.concatenate(days)
     wanted = binancefutures.convert(recording, buffer_size=2_000_000)
     return {"own": _kinds(own), "wanted": _kinds(wanted)}
 
