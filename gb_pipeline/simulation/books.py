@@ -49,10 +49,10 @@ class Book(NamedTuple):
         """
         sides = []
         for side, (old, new) in enumerate(zip(self, after, strict=True)):
-            changed = {price: size for price, size in new.items() if old.get(price) != size}
             standing = new if beyond is None else beyond[side]
-            changed |= {price: 0 for price in old if price not in standing}
-            sides.append(changed)
+            # Removed ones first: clients that cut their book after every level then come to the same.
+            removed = {price: 0 for price in old if price not in standing}
+            sides.append(removed | {price: size for price, size in new.items() if old.get(price) != size})
         return Book(*sides)
 
 

@@ -34,7 +34,14 @@ def answer(exchange: Exchange, request: Request) -> Response:  # noqa: PLR0911 -
     if path == "/0/public/Time":
         return _result({"unixtime": exchange.now // 1000, "rfc1123": ""})
     if path == "/0/public/AssetPairs":
-        return _result({name: _pair(item) for name, item in listed.items()})
+        asked = [name for name in query.get("pair", "").split(",") if name]
+        if not asked:
+            return _result({name: _pair(item) for name, item in listed.items()})
+        # Whoever asks for pairs finds them under the names that he wrote.
+        by_name = {_slashed(item): item for item in listed.values()} | _by_short_name(listed) | listed
+        if any(name not in by_name for name in asked):
+            return _error("EQuery:Unknown asset pair")
+        return _result({name: _pair(by_name[name]) for name in asked})
     if path == "/0/public/Assets":
         return _result({})
     if path == "/0/public/Ticker":
@@ -72,6 +79,10 @@ def answer(exchange: Exchange, request: Request) -> Response:  # noqa: PLR0911 -
     ]
     last = bars[-2].start // 1000 if len(bars) > 1 else 0
     return _result({_pair_id(item): rows, "last": last})
+
+
+def _slashed(item: Instrument) -> str:
+    return f"{item.base}/{item.quote}"
 
 
 def _by_short_name(listed: Mapping[str, Instrument]) -> dict[str, Instrument]:
@@ -138,7 +149,7 @@ def _format_ticker(summary: Ticker, item: Instrument) -> dict[str, object]:
 def _pair(item: Instrument) -> dict[str, object]:
     return {
         "altname": _ASSETS.get(item.base, item.base).lstrip("X") + item.quote,
-        "wsname": f"{item.base}/{item.quote}",
+        "wsname": _slashed(item),
         "aclass_base": "currency",
         "base": _ASSETS.get(item.base, item.base),
         "aclass_quote": "currency",

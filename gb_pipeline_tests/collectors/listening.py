@@ -84,5 +84,9 @@ class Listener:
                 self.decoder.decode(data, time.time_ns(), self.rows)
                 for request in self.decoder.requests():
                     await self._send(request)
+                for subscription in self.decoder.snapshot_needed():
+                    async with self._http.get(self.venue.snapshot_url(subscription) or "") as answer:
+                        body = await answer.read()
+                    self.decoder.apply_snapshot(subscription, body, time.time_ns(), self.rows)
         finally:
             self.closed.set()

@@ -8,7 +8,6 @@ from typing import Any
 from gb_pipeline.market.order_book import OrderBook
 from gb_pipeline.simulation.books import Book, to_texts
 from gb_pipeline.simulation.instruments import Instrument
-from gb_pipeline.simulation.json_numbers import Exact
 from gb_pipeline.simulation.streams.ladder import Ladders, iso, steps_within, trades_within
 from gb_pipeline.simulation.streams.session import Frame, Session
 
@@ -107,7 +106,7 @@ class KrakenSession(Session):
         if channel == "book":
             book = self._books.lay(item, now) or Book({}, {})
             whole = book.cut(depth)
-            data = _levels(name, item, whole, whole, self._shown(now))
+            data = _levels(name, item, whole, whole, now)
             return [_dumps({"channel": "book", "type": "snapshot", "data": [data]})]
         if not wanted:
             return []
@@ -127,7 +126,7 @@ class KrakenSession(Session):
         changes = before.cut(depth).changes(cut, after)
         if not changes.bids and not changes.asks:
             return None
-        data = _levels(name, item, changes, cut, self._shown(moment))
+        data = _levels(name, item, changes, cut, moment)
         return _dumps({"channel": "book", "type": "update", "data": [data]})
 
     def _ticker(self, name: str, item: Instrument, moment: int) -> Frame | None:
@@ -139,12 +138,10 @@ class KrakenSession(Session):
             return None
         kind = "update" if name in self._best else "snapshot"
         self._best[name] = (bid, ask)
-        numbers = {"bid": Exact(bid[0]), "bid_qty": _Kept(bid[1]), "ask": Exact(ask[0]), "ask_qty": _Kept(ask[1])}
-        data = {"symbol": name, **numbers, "timestamp": iso(self._shown(moment))}
+        numbers = {"bid": _Kept(bid[0]), "bid_qty": _Kept(_eight(bid[1]))}
+        numbers |= {"ask": _Kept(ask[0]), "ask_qty": _Kept(_eight(ask[1]))}
+        data = {"symbol": name, **numbers, "timestamp": iso(moment)}
         return _dumps({"channel": "ticker", "type": kind, "data": [data]})
-
-    def _shown(self, moment: int) -> int:
-        return moment
 
 
 def _trade(name: str, trade: Any) -> dict[str, Any]:
@@ -152,7 +149,7 @@ def _trade(name: str, trade: Any) -> dict[str, Any]:
         "symbol": name,
         "side": "sell" if trade.buyer_is_maker else "buy",
         "price": _Kept(trade.price),
-        "qty": _Kept(trade.size),
+        "qty": _Kept(_eight(trade.size)),
         "ord_type": "market",
         "trade_id": trade.number,
         "timestamp": iso(trade.time),
@@ -162,9 +159,17 @@ def _trade(name: str, trade: Any) -> dict[str, Any]:
 def _levels(name: str, item: Instrument, changes: Book, whole: Book, moment: int) -> dict[str, Any]:
     """Changed levels, with the checksum of the whole book after them; numbers keep all their digits."""
     book = OrderBook()
-    book.lay(*whole.texts(item))
-    bids, asks = ([{"price": _Kept(price), "qty": _Kept(size)} for price, size in side] for side in changes.texts(item))
+    book.lay(*([(price, _eight(size)) for price, size in side] for side in whole.texts(item)))
+    bids, asks = (
+        [{"price": _Kept(price), "qty": _Kept(_eight(size))} for price, size in side] for side in changes.texts(item)
+    )
     return {"symbol": name, "bids": bids, "asks": asks, "checksum": book.checksum(), "timestamp": iso(moment)}
+
+
+def _eight(size: str) -> str:
+    """Kraken writes quantities with eight decimals, whatever their grid."""
+    whole, _, fraction = size.partition(".")
+    return f"{whole}.{fraction:0<8}"
 
 
 class _Kept(str):
@@ -175,8 +180,6 @@ class _Kept(str):
 
 def _dumps(value: Any) -> str:
     if isinstance(value, _Kept):
-        return str(value)
-    if isinstance(value, Exact):
         return str(value)
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(name)}:{_dumps(item)}" for name, item in value.items()) + "}"
