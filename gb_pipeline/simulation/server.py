@@ -32,11 +32,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.errors import ConfigError, GbError
-from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kraken, massive, openfigi, yahoo
+from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kalshi, kraken, massive, openfigi, yahoo
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
 from gb_pipeline.simulation.faults import Fault, Faults
+from gb_pipeline.simulation.prediction import PredictionMarket
 from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
 from gb_pipeline.simulation.stocks import Stocks
@@ -44,6 +45,7 @@ from gb_pipeline.simulation.streams.alpaca import AlpacaSession
 from gb_pipeline.simulation.streams.binance import BinanceSession
 from gb_pipeline.simulation.streams.coinbase import CoinbaseExchangeSession, CoinbaseSession
 from gb_pipeline.simulation.streams.hub import Hub
+from gb_pipeline.simulation.streams.kalshi import KalshiSession
 from gb_pipeline.simulation.streams.kraken import KrakenSession
 from gb_pipeline.simulation.streams.massive import MassiveSession
 from gb_pipeline.simulation.streams.session import Session
@@ -86,6 +88,7 @@ class Simulation:
     Attributes:
         exchange: the market of crypto pairs.
         stocks: the market of equities; both have one clock.
+        prediction: the market of contracts on prices of the exchange.
         faults: what happens to connections.
         streams: the open websockets, with faults of their own.
         requests: the log, oldest first: method, path, query, headers, `at` (epoch milliseconds of the simulated clock),
@@ -115,10 +118,12 @@ class Simulation:
             raise ConfigError(f"the simulated exchange would listen on {host}", fix=f"it only ever binds {LOOPBACK}")
         self.exchange = Exchange(seed, symbols)
         self.stocks = Stocks(seed, stocks, clock=self.exchange.clock)
+        self.prediction = PredictionMarket(self.exchange)
         self.faults = Faults()
         dialects: dict[str, tuple[Any, type[Session]]] = {
             **{host: (self.stocks, kind) for host, kind in _EQUITY_STREAMS.items()},
             **{host: (self.exchange, kind) for host, kind in _CRYPTO_STREAMS.items()},
+            **dict.fromkeys(kalshi.HOSTS, (self.prediction, KalshiSession)),
         }
         self.streams = Hub(self.exchange.clock, dialects)
         self.requests: deque[dict[str, Any]] = deque(maxlen=_LOG_LENGTH)
@@ -249,6 +254,8 @@ class Simulation:
         try:
             if request.host in _EQUITIES:
                 return _EQUITIES[request.host](self.stocks, request)
+            if request.host in kalshi.HOSTS:
+                return kalshi.answer(self.prediction, request)
             if request.host in _CRYPTO and request.method == "GET":
                 return _CRYPTO[request.host](self.exchange, request)
         except (OverflowError, ValueError, OSError) as error:
@@ -256,7 +263,7 @@ class Simulation:
             return Response.json({"error": f"no answer to such numbers: {error}"}, 400)
         if request.host in _CRYPTO:
             return Response.json({"error": "market data is read with GET"}, 405)
-        hosts = sorted([*_CRYPTO, *_EQUITIES])
+        hosts = sorted([*_CRYPTO, *_EQUITIES, *kalshi.HOSTS])
         return Response.json({"error": f"no such host here: {request.host}", "hosts": hosts}, 404)
 
     async def _control(self, request: web.Request) -> web.Response:
