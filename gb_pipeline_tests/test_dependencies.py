@@ -31,7 +31,6 @@ BROUGHT_ALONG = {
     "pydantic-core": "pydantic",
     "sqlalchemy": "dagster",
     "starlette": "dagster-webserver",
-    "websockets": "alpaca-py",
 }
 # Imported by what looks first whether it is installed, or because a dagster.yaml names it.
 OPTIONAL = {
