@@ -75,8 +75,9 @@ def test_the_containers_agree_with_each_other_and_with_the_package() -> None:
         assert started.role == name
         assert (started.code, started.host) == (f"code:{CODE_PORT}", "0.0.0.0")
         assert "/project/.dagster" in service["volumes"]
-    # Credentials are where runs are, and nowhere else.
-    assert [name for name in PARTS if "env_file" in SERVICES[name]] == ["code"]
+    # Credentials are where runs are and where streams are heard, and nowhere else.
+    assert {name for name, service in SERVICES.items() if "env_file" in service} == {"code", "collector"}
+    assert SERVICES["collector"]["command"][:2] == ["gb", "collect"]
     # A port without an address is open to the whole network.
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published == [f"127.0.0.1:{PAGE_PORT}:{PAGE_PORT}"]
@@ -89,16 +90,20 @@ def test_the_image_knows_where_project_and_history_are_and_is_nobody_of_rights()
     assert 'ENTRYPOINT ["tini", "--"]' in last
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("gb_pipeline", r"up --port \d+"), ("gb_collector", r"collect --json --metrics-port \d+")],
+)
+def test_systemd_understands_the_units(tmp_path: Path, name: str, arguments: str) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         (pytest.fail if os.environ.get("GB_REQUIRE_SERVICES") == "1" else pytest.skip)("systemd is not installed")
-    text = (DEPLOY / "gb_pipeline.service").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^ExecStart=(\S+) up --port \d+$", text, re.MULTILINE)
+    text = (DEPLOY / f"{name}.service").read_text(encoding="utf-8")
+    (command,) = re.findall(rf"^ExecStart=(\S+) {arguments}$", text, re.MULTILINE)
     # The program and the user are those of the machine that it is for.
-    unit = tmp_path / "gb_pipeline.service"
+    unit = tmp_path / f"{name}.service"
     here = text.replace(command, str(Path(sys.executable).parent / "gb")).replace("User=gb\nGroup=gb\n", "")
     unit.write_text(here, encoding="utf-8")
 
     told = run(program, "verify", str(unit))
-    assert (told.returncode, "gb_pipeline.service:" in told.stderr) == (0, False), told.stderr
+    assert (told.returncode, f"{name}.service:" in told.stderr) == (0, False), told.stderr

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,10 @@ def collect(
     flush: Annotated[
         bool, typer.Option("--flush", help="Commit what a collector that does not run any more has left in the spool.")
     ] = False,
+    heal: Annotated[
+        bool,
+        typer.Option("--heal", help="Ask venues for trades that nothing covers, and store those that are not there."),
+    ] = False,
     live: Annotated[
         bool,
         typer.Option("--live", help="Show rates, lag, queue, flushes and gaps on the terminal, of a running one too."),
@@ -61,9 +66,9 @@ def collect(
     commits what is left. Everything waits in a local spool until it is committed, and survives a kill. Prints a line on stderr for
     each happening, as JSON with `--json`. docs/collecting.md says more.
     """
-    if sum((status, check, flush)) > 1 or (live and (status or check or flush)):
+    if sum((status, check, flush, heal, live)) > 1:
         raise ConfigError(
-            "only one of --status, --check, --flush and --live can be asked for", fix="leave the others out"
+            "only one of --status, --check, --flush, --heal and --live can be asked for", fix="leave the others out"
         )
     settings = load_settings(config)
     if status:
@@ -84,6 +89,8 @@ def collect(
         return check_streams(settings, as_json=as_json)
     if flush:
         return _flush(settings, as_json=as_json)
+    if heal:
+        return _heal(settings, as_json=as_json)
     if running := _running(settings.spool):
         if not live:
             raise ConfigError(
@@ -145,6 +152,23 @@ def _flush(settings: Settings, *, as_json: bool) -> ExitCode:
     else:
         note(said)
     return ExitCode.OK
+
+
+def _heal(settings: Settings, *, as_json: bool) -> ExitCode:
+    from gb_pipeline.cli.collect_log import build_log, print_line
+    from gb_pipeline.collectors.healing import heal_trades
+
+    log = build_log(print_line, as_json=as_json)
+    healed = heal_trades(settings, now=time.time_ns(), log=log)
+    left = [hole for hole in healed if hole.error is not None]
+    if as_json:
+        print_json([asdict(hole) for hole in healed])
+    else:
+        stored = sum(hole.stored for hole in healed)
+        note(
+            f"{format_count(len(healed) - len(left), 'hole')} closed with {format_count(stored, 'trade')}, {len(left):,} left"
+        )
+    return ExitCode.FAILED if left else ExitCode.OK
 
 
 def _running(spool: Path) -> CollectorState | None:

@@ -43,7 +43,8 @@ from gb_pipeline.orchestration.schedules import build_actions_schedule, build_da
 from gb_pipeline.orchestration.sensors import build_catalog_sensor, build_compaction_sensor
 from gb_pipeline.orchestration.series_group import SeriesGroup, list_series_groups
 from gb_pipeline.orchestration.streams.checks import build_stream_checks, build_streams_schedule
-from gb_pipeline.orchestration.streams.feeds import Feed, build_feed_spec, list_feeds
+from gb_pipeline.orchestration.streams.feeds import Feed, build_feed_spec, has_trades, list_feeds
+from gb_pipeline.orchestration.streams.healing import build_healing_asset, build_stream_healing_sensor
 from gb_pipeline.orchestration.streams.sensor import build_streams_sensor
 from gb_pipeline.providers.registry import daily_quota, has_actions, has_instruments
 
@@ -89,6 +90,7 @@ def build_definitions(
     lake = LakeResource.of(settings)
     feeds = list_feeds(settings, date.today())
     stream_checks = [build_stream_checks(settings, feeds)] if feeds else []
+    healed = [build_healing_asset(settings, feeds)] if has_trades(feeds) else []
     with warnings.catch_warnings():
         # Backfill policies and partitions of checks are young. Dagster is pinned to a patch, and an end-to-end test uses
         # both.
@@ -98,6 +100,7 @@ def build_definitions(
             assets=[
                 *_build_assets(settings, groups, discovered),
                 *(build_feed_spec(settings, feed) for feed in feeds),
+                *healed,
                 *assets,
             ],
             asset_checks=[*(build_dataset_check(group) for group in groups), *stream_checks, *asset_checks],
@@ -162,6 +165,7 @@ def _build_sensors(
     alerts = settings.alerts
     return [
         *([build_streams_sensor(lake, feeds)] if feeds else []),
+        *([build_stream_healing_sensor(lake, feeds)] if has_trades(feeds) else []),
         *([build_alert_sensor(settings, groups, feeds)] if alerts.to or alerts.heartbeat else []),
         build_catalog_sensor(lake, groups, iceberg=settings.iceberg),
         build_compaction_sensor(lake, groups),

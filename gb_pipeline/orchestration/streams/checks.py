@@ -44,14 +44,14 @@ def build_stream_checks(settings: Settings, feeds: Sequence[Feed]) -> dg.AssetCh
     """All checks of all feeds: one look at the lake answers them."""
 
     @dg.multi_asset_check(
-        name=HOURLY,
+        name="stream_checks",
         specs=[
             dg.AssetCheckSpec(key.name, asset=key.asset_key, description=_MEANINGS[key.name])
             for key in check_keys(feeds)
         ],
         can_subset=True,
     )
-    def streams_hourly(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+    def stream_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         state = ProjectState(settings, lake.open_store())
         ages, limit, covered = watermark_ages(state), watermark_limit(state), uncovered_of_last_day(state)
         for feed in feeds:
@@ -62,7 +62,7 @@ def build_stream_checks(settings: Settings, feeds: Sequence[Feed]) -> dg.AssetCh
             if dg.AssetCheckKey(feed.key, CONTINUOUS) in selected:
                 yield _judge_continuity(feed, covered.filter(of), settings.health.uncovered_budget)
 
-    return streams_hourly
+    return stream_checks
 
 
 def build_streams_schedule(checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:

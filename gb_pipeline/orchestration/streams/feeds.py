@@ -6,7 +6,7 @@ of any symbol is looked through here; where the days begin is read from the tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -90,6 +90,11 @@ def _tables(stream: StreamSettings) -> Iterator[str]:
         yield dataset.value
         if dataset is StreamDataset.BOOK_UPDATES:
             yield "book_snapshots"
+
+
+def has_trades(feeds: Sequence[Feed]) -> bool:
+    """Whether any of some feeds holds trades, whose holes can be closed afterwards."""
+    return any(feed.dataset is StreamDataset.TRADES for feed in feeds)
 
 
 def find_first_day(settings: Settings, today: date) -> date:

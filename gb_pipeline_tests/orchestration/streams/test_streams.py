@@ -200,3 +200,27 @@ def test_alerts_know_the_checks_of_feeds(bench: Bench) -> None:
     problems = {item.subject: item.problem for item in _look_at_checks(bench.instance, [], feeds, warnings=False)}
     assert problems["kraken/trades, fresh"] == "kraken trades is committed up to 5 h ago"
     assert problems["kraken/trades, continuous"] == ""
+
+
+def test_holes_of_trades_are_asked_for_once_as_they_are_found(bench: Bench) -> None:
+    sensor = bench.definitions.resolve_sensor_def("streams_heal")
+
+    def requests() -> list[dg.RunRequest]:
+        with dg.build_sensor_context(bench.instance, definitions=bench.definitions) as context:
+            return list(sensor.evaluate_tick(context).run_requests)
+
+    assert requests() == []
+    end = now()
+    commit_interval(bench.store, end - 3 * HOUR, end - 2 * HOUR)
+    commit_watermark(bench.store, end)
+    assert requests() == [], "what comes after the last evidence is being heard"
+    commit_interval(bench.store, end - HOUR, end)
+    [first] = requests()
+    commit_watermark(bench.store, end + SECOND)
+    assert [item.run_key for item in requests()] == [first.run_key]
+    commit_interval(bench.store, end - 3 * HOUR, end - 2 * HOUR, symbol="ETH-USD")
+    commit_interval(bench.store, end - HOUR, end, symbol="ETH-USD")
+    assert [item.run_key for item in requests()] != [first.run_key]
+    for symbol in ("BTC-USD", "ETH-USD"):
+        commit_interval(bench.store, end - 2 * HOUR, end - HOUR, symbol=symbol, kind="healed")
+    assert requests() == []
