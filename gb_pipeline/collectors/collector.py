@@ -75,7 +75,7 @@ def flush_pending(settings: Settings) -> list[Flushed]:
     """
     spool, store = Spool(settings.spool, SPOOLED), LakeStore.of_project(settings)
     try:
-        return [flush_segment(store, segment, spool.id, settings.collect.collector) for segment in spool.segments()]
+        return [flush_segment(store, segment, settings.collect.collector) for segment in spool.segments()]
     finally:
         spool.close()
 
@@ -224,7 +224,7 @@ class Collector:
             for segment in self.spool.segments():
                 if damage := segment.damage():
                     self.log("journal_damaged", segment=segment.number, bytes=damage)
-                self._note(flush_segment(self.store, segment, self.spool.id, self.name), 0.0)
+                self._note(flush_segment(self.store, segment, self.name), 0.0)
         except LakeError as error:
             self._flush_error = error.what
             self.log("flush_failed", error=error.what, fix=error.fix)
@@ -269,7 +269,7 @@ class Collector:
         for segment in self.spool.segments():
             began = time.monotonic()
             try:
-                flushed = flush_segment(self.store, segment, self.spool.id, self.name)
+                flushed = flush_segment(self.store, segment, self.name)
             except GbError as error:
                 if self._flush_error != error.what:
                     self.log("flush_failed", error=error.what, fix=error.fix)

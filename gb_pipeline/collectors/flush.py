@@ -62,7 +62,7 @@ class Flushed:
     already: bool
 
 
-def flush_segment(store: LakeStore, segment: Segment, spool_id: str, collector: str) -> Flushed:
+def flush_segment(store: LakeStore, segment: Segment, collector: str) -> Flushed:
     """Commit a segment, and delete it.
 
     Raises:
@@ -70,7 +70,7 @@ def flush_segment(store: LakeStore, segment: Segment, spool_id: str, collector: 
             this one ended.
     """
     waiting = segment.tables()
-    transaction = f"collector/{collector}/{spool_id}"
+    transaction = f"collector/{collector}/{segment.spool_id}"
     rows, added = 0, False
     for dataset in _ROWS:
         if dataset.name in waiting:
@@ -156,8 +156,8 @@ def _chunks(segment: Segment, dataset: Dataset) -> Iterator[pl.DataFrame]:
         yield pl.concat(waiting)
 
 
-def _all(segment: Segment, dataset: Dataset) -> pl.DataFrame:
-    frames = list(segment.read(dataset.name))
+def _all(segment: Segment, dataset: Dataset, *, after_damage: bool = False) -> pl.DataFrame:
+    frames = list(segment.read(dataset.name, after_damage=after_damage))
     return (
         pl.concat(frames)
         if frames
@@ -166,9 +166,14 @@ def _all(segment: Segment, dataset: Dataset) -> pl.DataFrame:
 
 
 def _intervals(segment: Segment) -> pl.DataFrame:
-    """Evidence of each second, with what meets joined."""
-    rows = _all(segment, STREAM_INTERVALS)
+    """Evidence of each second, with what meets joined; gaps of a damaged journal, and what is covered after the damage only."""
     is_covered = pl.col("kind") == IntervalKind.COVERED.value
+    rows = pl.concat(
+        [
+            _all(segment, STREAM_INTERVALS).filter(~is_covered),
+            _all(segment, STREAM_INTERVALS, after_damage=True).filter(is_covered),
+        ]
+    )
     stream = ["source", "dataset", "symbol", "collector"]
     covered = rows.filter(is_covered).sort(*stream, "start_time", "end_time")
     begins = pl.col("end_time").shift(1).over(stream).ne_missing(pl.col("start_time"))

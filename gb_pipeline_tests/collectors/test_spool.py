@@ -51,6 +51,29 @@ def test_what_was_appended_is_read_back_after_a_restart(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
+def test_nothing_is_complete_before_the_last_damage_in_the_midst_of_a_journal(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    spool = Spool(tmp_path_factory.mktemp("spool"), SCHEMAS)
+    ends = []
+    for number in range(4):
+        spool.append([("trades", trades(number)), ("notes", pl.DataFrame({"text": [str(number)]}))])
+        ends.append(spool.waiting_bytes())
+    spool.close()
+    [segment] = spool.segments()
+    whole = segment.path.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    flipped = bytes([whole[place] ^ 1 << data.draw(st.integers(0, 7))])
+    segment.path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+    complete = [int(text) for frame in segment.read("notes", after_damage=True) for text in frame["text"]]
+    lost = {0, 1, 2, 3} - set(numbers(segment))
+    assert lost.isdisjoint(complete)
+    hit = next(number for number, end in enumerate(ends) if place < end)
+    assert set(complete) >= set(range(hit + 2, 4))
+    assert complete == list(range(4)) if segment.damage() == 0 else hit not in complete or hit == 0
+
+
+@given(data=st.data())
 def test_a_journal_that_is_cut_short_or_damaged_gives_every_whole_record(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -99,9 +122,38 @@ def test_a_number_is_never_used_twice_and_a_lost_spool_has_another_id(tmp_path: 
     assert sealed.number == 2
     again.close()
     (tmp_path / "spool.json").write_text("{", encoding="utf-8")
+    same = Spool(tmp_path, SCHEMAS)
+    assert same.id == spool.id
+    same.append([("trades", trades(3))])
+    assert [(item.number, item.spool_id) for item in same.segments()] == [(2, spool.id)]
+    third = same.seal()
+    assert third is not None
+    assert third.number == 3
+    sealed.delete()
+    third.delete()
+    same.close()
+    (tmp_path / "spool.json").unlink()
     other = Spool(tmp_path, SCHEMAS)
     assert other.id != spool.id
     other.close()
+
+
+def test_a_journal_that_is_being_made_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever commits sealed journals meanwhile would find the new one empty, and delete it."""
+    spool = Spool(tmp_path, SCHEMAS)
+    found: list[int] = []
+    sync = os.fdatasync
+
+    def look(handle: int) -> None:
+        found.extend(segment.number for segment in spool.segments())
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", look)
+    for number in (1, 2):
+        spool.append([("trades", trades(number))])
+        spool.seal()
+    assert found == [1, 1]
+    spool.close()
 
 
 def test_what_does_not_fit_the_disk_can_be_appended_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
