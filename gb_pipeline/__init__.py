@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from gb_pipeline.formats.exporting import export_bars
     from gb_pipeline.formats.import_report import ImportedSeries, ImportReport
     from gb_pipeline.formats.importing import import_bars
+    from gb_pipeline.formats.streams.exporting import ExportedStream, StreamExportReport, export_streams
+    from gb_pipeline.formats.streams.importing import import_streams
+    from gb_pipeline.formats.streams.report import ImportedStream, StreamImportReport
     from gb_pipeline.lake.instruments import InstrumentsReport
     from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport
     from gb_pipeline.lake.store import LakeStore
@@ -97,6 +100,7 @@ __all__ = [
     "ExportRefused",
     "ExportReport",
     "ExportedSeries",
+    "ExportedStream",
     "FormatRefused",
     "GapInWindow",
     "GapPolicy",
@@ -105,6 +109,7 @@ __all__ = [
     "HistoryNotAvailable",
     "ImportReport",
     "ImportedSeries",
+    "ImportedStream",
     "InstrumentsReport",
     "InvalidResolution",
     "InvalidSymbol",
@@ -134,6 +139,8 @@ __all__ = [
     "SimulationClock",
     "SourceSettings",
     "StoredSeries",
+    "StreamExportReport",
+    "StreamImportReport",
     "Symbol",
     "TransientVendorError",
     "UniverseRefused",
@@ -149,8 +156,10 @@ __all__ = [
     "align",
     "build_definitions",
     "export_bars",
+    "export_streams",
     "get_calendar",
     "import_bars",
+    "import_streams",
     "join_asof",
     "make_rolls",
 ]
@@ -201,6 +210,12 @@ _HOMES = {
     "build_definitions": "orchestration.build",
     "get_calendar": "market.calendar",
     "export_bars": "formats.exporting",
+    "ExportedStream": "formats.streams.exporting",
+    "StreamExportReport": "formats.streams.exporting",
+    "export_streams": "formats.streams.exporting",
+    "import_streams": "formats.streams.importing",
+    "ImportedStream": "formats.streams.report",
+    "StreamImportReport": "formats.streams.report",
     "import_bars": "formats.importing",
     "join_asof": "market.joins",
     "make_rolls": "market.rolls",

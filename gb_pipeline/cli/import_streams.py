@@ -107,7 +107,7 @@ def _print(report: StreamImportReport) -> None:
         first = f"; the first one: {item.worst[0]['row']}" if item.worst else ""
         note(f"{item.symbol} {item.table}: {item.counts.quarantined:,} quarantined: {reasons}{first}")
     if wide := sum(item.wide for item in report.streams):
-        note(f"{format_count(wide, 'row')} have more than 8 decimals, and stand in the sibling tables of 18")
+        note(f"in the sibling tables of 18 decimals: {format_count(wide, 'row')}")
     for name, why in list(report.errors.items())[:_MOST_TROUBLES]:
         note(f"{name}: not read to its end: {why}")
     for name, why in list(report.skipped.items())[:_MOST_TROUBLES]:
