@@ -1,6 +1,7 @@
 """`Lake`, the reading side of a lake and its public face.
 
-`bar_reader`, `edge_reader` and `ledger_reader` have the methods that return bars and what is known of them, `sql` runs SQL.
+`bar_reader`, `edge_reader` and `ledger_reader` have the methods that return bars and what is known of them, `stream_reader` and
+`evidence_reader` those about trades and books; `sql` runs SQL.
 """
 
 from __future__ import annotations
@@ -30,19 +31,21 @@ from gb_pipeline.reading.answers import Answers
 from gb_pipeline.reading.arguments import Moment, Symbols, moment
 from gb_pipeline.reading.context import Context
 from gb_pipeline.reading.edge_reader import EdgeReader
+from gb_pipeline.reading.evidence_reader import EvidenceReader
 from gb_pipeline.reading.futures_reader import FuturesReader
 from gb_pipeline.reading.history_reader import HistoryReader
 from gb_pipeline.reading.ledger_reader import LedgerReader
 from gb_pipeline.reading.opening import locate, refuse_no_lake
 from gb_pipeline.reading.pieces import MOST_ROWS, BarsPiece, make_pieces
 from gb_pipeline.reading.request import refuse_options
+from gb_pipeline.reading.stream_reader import StreamReader
 
 if TYPE_CHECKING:
     from gb_pipeline.reading.sql import SqlReader
     from gb_pipeline.reading.sql_plan import SqlPlan
 
 
-class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader):
+class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader, StreamReader, EvidenceReader):
     """A lake that can be read: frames, Arrow tables, SQL, and what is known about every session.
 
     Times are aware datetimes, dates (midnight UTC), ISO 8601 text, `"today"`, or distances such as `"-7d"`; ranges are

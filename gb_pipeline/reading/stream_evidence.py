@@ -1,0 +1,274 @@
+"""This module answers what is known of streams beside their rows: watermarks, covered stretches, holes, masks, and files.
+
+What intervals mean is known to `market.stream_coverage`, and `lake.stream_evidence` reads the tables. No file of rows is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import polars as pl
+
+from gb_pipeline.config.durations import parse_duration
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.lake.datasets import STREAM_TABLES, stream_dataset
+from gb_pipeline.lake.stream_evidence import STREAM_OF_TABLE, find_first_evidence, read_intervals, read_watermarks
+from gb_pipeline.market.event_time import NANOSECOND_INSTANT
+from gb_pipeline.market.moments import INSTANT, from_microseconds
+from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.spelling import did_you_mean, near_names
+from gb_pipeline.market.stream_coverage import STREAM, covered_stretches, find_holes, windows_covered
+from gb_pipeline.market.tick_schema import IntervalKind, StreamDataset
+from gb_pipeline.reading.arguments import Moment
+from gb_pipeline.reading.settled_streams import with_life
+from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest, nanoseconds
+from gb_pipeline.reading.stream_rows import find_series
+from gb_pipeline.storage.commit import Clock
+from gb_pipeline.storage.dataset import PERIOD
+from gb_pipeline.storage.table import Tables
+
+_FEED = ["source", "dataset"]
+_SECOND = 1e9
+FILES = pl.Schema(
+    {
+        **dict.fromkeys(("source", "table", "symbol", "day", "path"), pl.String()),
+        **dict.fromkeys(("rows", "bytes"), pl.Int64()),
+        **dict.fromkeys(("first_timestamp", "last_timestamp"), INSTANT),
+    }
+)
+
+
+def watermarks(tables: Tables, source: str | None) -> pl.DataFrame:
+    """See `Lake.watermarks`."""
+    marks = with_life(tables, read_watermarks(tables, source))
+    stored = files(tables, source).with_columns(
+        pl.col("table").replace_strict({name: item.value for name, item in STREAM_OF_TABLE.items()}).alias("dataset")
+    )
+    newest = stored.group_by(_FEED).agg(pl.col("last_timestamp").max().alias("stored_through"))
+    until = pl.col("through_time").cast(NANOSECOND_INSTANT)
+    return (
+        marks.join(newest, on=_FEED, how="left", maintain_order="left")
+        .with_columns((pl.col("stored_through") >= until.cast(INSTANT)).fill_null(False).alias("unsettled"))
+        .select(*_FEED, "collector", until.alias("through"), "segment", "running", "stored_through", "unsettled")
+    )
+
+
+def named_dataset(name: str) -> str:
+    """The name of a stream's dataset.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    names = [item.value for item in StreamDataset]
+    if name not in names:
+        near = near_names(str(name)[:40], names, 2)
+        raise ConfigError(
+            f"no stream is called {name!r:.40}", fix=f"{did_you_mean(near)} use {', '.join(names)}".strip()
+        )
+    return str(name)
+
+
+def coverage(
+    tables: Tables, source: str | None, symbols: list[str] | None, dataset: str | None, start: int, end: int
+) -> pl.DataFrame:
+    """See `Lake.stream_coverage`."""
+    intervals = read_intervals(tables, start, end, source=source, dataset=dataset, symbols=symbols)
+    covered = covered_stretches(intervals).with_columns(
+        pl.col("start_time").clip(lower_bound=start), pl.col("end_time").clip(upper_bound=end)
+    )
+    return _as_moments(covered.filter(pl.col("start_time") < pl.col("end_time")))
+
+
+def gaps(
+    tables: Tables, source: str | None, symbols: list[str] | None, dataset: str | None, start: int, end: int
+) -> pl.DataFrame:
+    """See `Lake.stream_gaps`."""
+    intervals, windows = _evidence(tables, source, symbols, dataset, start, end)
+    return _as_moments(find_holes(intervals, windows))
+
+
+def statistics(
+    tables: Tables, source: str | None, symbols: list[str] | None, dataset: str | None, start: int, end: int
+) -> pl.DataFrame:
+    """See `Lake.stream_statistics`."""
+    intervals, windows = _evidence(tables, source, symbols, dataset, start, end)
+    length = pl.col("end_time") - pl.col("start_time")
+    holes = (
+        find_holes(intervals, windows)
+        .group_by(STREAM)
+        .agg(pl.len().cast(pl.Int64).alias("holes"), (length.sum() / _SECOND).alias("hole_seconds"))
+    )
+    is_covered, is_gap = (pl.col("kind") == kind.value for kind in (IntervalKind.COVERED, IntervalKind.GAP))
+    counted = intervals.group_by(STREAM).agg(
+        pl.col("messages", "rows").filter(is_covered).sum(),
+        is_gap.sum().cast(pl.Int64).alias("gaps"),
+        pl.col("missing").filter(is_gap).sum(),
+    )
+    found = (
+        windows.with_columns((length / _SECOND).alias("seconds"))
+        .join(counted, on=STREAM, how="left")
+        .join(holes, on=STREAM, how="left")
+        .with_columns(pl.col("messages", "rows", "gaps", "missing", "holes", "hole_seconds").fill_null(0))
+    )
+    rate = pl.when(pl.col("messages") > 0).then(pl.col("gaps") * 1e6 / pl.col("messages"))
+    return found.select(
+        *STREAM,
+        "messages",
+        "rows",
+        "gaps",
+        "holes",
+        "missing",
+        (pl.col("seconds") - pl.col("hole_seconds")).alias("covered_seconds"),
+        "hole_seconds",
+        rate.alias("gaps_per_million"),
+    ).sort(STREAM)
+
+
+def _evidence(
+    tables: Tables, source: str | None, symbols: list[str] | None, dataset: str | None, start: int, end: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Intervals that touch a window, and of each stream the part of it that is expected to be covered."""
+    first = find_first_evidence(tables)
+    wanted = [
+        pl.col(name).is_in(values)
+        for name, values in (
+            ("source", None if source is None else [source]),
+            ("symbol", symbols),
+            ("dataset", None if dataset is None else [dataset]),
+        )
+        if values is not None
+    ]
+    through = read_watermarks(tables, source).group_by(_FEED).agg(pl.col("through_time").max())
+    begin = pl.col("start_time") if start == FIRST else pl.lit(start, pl.Int64)
+    finish = pl.col("through_time") if end == LAST else pl.lit(end, pl.Int64)
+    windows = (
+        first.filter(*wanted)
+        .join(through, on=_FEED, how="left")
+        .select(*STREAM, begin.alias("start_time"), finish.alias("end_time"))
+        .filter(pl.col("start_time") < pl.col("end_time"))
+        .sort(STREAM)
+    )
+    intervals = read_intervals(tables, start, end, source=source, dataset=dataset, symbols=symbols)
+    return intervals, windows
+
+
+def _as_moments(stretches: pl.DataFrame) -> pl.DataFrame:
+    more = [name for name in ("reason", "missing") if name in stretches.columns]
+    edges = [pl.col(f"{edge}_time").cast(NANOSECOND_INSTANT).alias(edge) for edge in ("start", "end")]
+    return stretches.select(*STREAM, *edges, *more)
+
+
+def valid_mask(
+    tables: Tables,
+    clock: Clock,
+    symbol: str,
+    timestamps: pl.Series | Sequence[Moment | int],
+    window: timedelta | str | int,
+    datasets: str | Sequence[str],
+    source: str | None,
+) -> pl.Series:
+    """See `Lake.valid_mask`."""
+    length = _length(window)
+    ends = _moments(timestamps, clock)
+    names = [datasets] if isinstance(datasets, str) else list(datasets)
+    if not names:
+        raise ConfigError("no dataset was named", fix="pass datasets=, such as ('trades',)")
+    valid: pl.Series | None = None
+    low, high = ends.min(), ends.max()
+    for name in names:
+        request = StreamRequest(named_dataset(name), source, [symbol], FIRST, LAST)
+        ((own, code),) = find_series(tables, request).rows()
+        since, until = (low - length, high) if isinstance(low, int) and isinstance(high, int) else (0, 0)
+        intervals = read_intervals(tables, since, until, source=own, dataset=name, symbols=[code])
+        covered = windows_covered(covered_stretches(intervals), ends, length)
+        valid = covered if valid is None else valid & covered
+    assert valid is not None, "at least one dataset"
+    return valid
+
+
+def _length(window: timedelta | str | int) -> int:
+    try:
+        value = parse_duration(window) if isinstance(window, str) else window
+    except ValueError as error:
+        raise ConfigError(str(error), fix="pass a window such as 5m, a timedelta, or ns") from None
+    length = value // timedelta(microseconds=1) * 1000 if isinstance(value, timedelta) else value
+    if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < LAST // 2:
+        raise ConfigError(f"{window!r:.40} is no length of a window", fix="pass one such as 5m, a timedelta, or ns")
+    return length
+
+
+def _moments(timestamps: pl.Series | Sequence[Moment | int], clock: Clock) -> pl.Series:
+    """Int64 ns."""
+    if not isinstance(timestamps, pl.Series):
+        return pl.Series("timestamp", [nanoseconds(value, clock) for value in timestamps], dtype=pl.Int64)
+    kind = timestamps.dtype
+    if isinstance(kind, pl.Datetime):
+        # A zone only shows: the count is of UTC in each of them.
+        return timestamps.cast(pl.Datetime("ns", kind.time_zone)).cast(pl.Int64)
+    if kind == pl.Int64:
+        return timestamps
+    raise ConfigError(f"moments of type {kind} cannot be used", fix="pass Datetime, or Int64 as ns since 1970 UTC")
+
+
+def files(
+    tables: Tables,
+    source: str | None = None,
+    symbols: list[str] | None = None,
+    prefix: str | None = None,
+    table: str | None = None,
+    start: int = FIRST,
+    end: int = LAST,
+) -> pl.DataFrame:
+    """See `Lake.stream_files`; columns of `FILES`."""
+    if table is not None and table not in STREAM_TABLES:
+        near = near_names(str(table)[:40], STREAM_TABLES, 2)
+        raise ConfigError(
+            f"no table of streams is called {table!r:.40}",
+            fix=f"{did_you_mean(near)} use {', '.join(STREAM_TABLES)}".strip(),
+        )
+    wanted: dict[str, object] = {}
+    if source is not None:
+        wanted["source"] = source
+    if symbols is not None:
+        wanted["symbol"] = symbols
+    between = {"timestamp": (from_microseconds(start // 1000), from_microseconds(-(-end // 1000)))}
+    parts = [pl.DataFrame(schema=FILES)]
+    for name in STREAM_TABLES if table is None else (table,):
+        for precision in Precision:
+            dataset = stream_dataset(name, precision)
+            found = tables.newest(dataset.name).select(wanted, between=between)
+            if prefix is not None:
+                found = found.filter(pl.col("symbol").str.starts_with(prefix))
+            if found.height:
+                place = f"{tables.storage.table_name(dataset.name)}/"
+                parts.append(
+                    found.select(
+                        "source",
+                        pl.lit(name).alias("table"),
+                        "symbol",
+                        pl.col(PERIOD).alias("day"),
+                        (pl.lit(place) + pl.col("path")).alias("path"),
+                        "rows",
+                        pl.col("size").alias("bytes"),
+                        pl.col("min.timestamp").alias("first_timestamp"),
+                        pl.col("max.timestamp").alias("last_timestamp"),
+                    ).cast(FILES)
+                )
+    return pl.concat(parts).sort("source", "table", "symbol", "day", "path")
+
+
+def summarize(listed: pl.DataFrame) -> pl.DataFrame:
+    """See `Lake.stream_data`; of `files`."""
+    keys = ["source", "table", "symbol"]
+    return (
+        listed.group_by(keys)
+        .agg(
+            pl.col("rows", "bytes").sum(),
+            pl.len().cast(pl.Int64).alias("files"),
+            pl.col("day").n_unique().cast(pl.Int64).alias("days"),
+            pl.col("first_timestamp").min().alias("start"),
+            pl.col("last_timestamp").max().alias("end"),
+        )
+        .sort(keys)
+    )
