@@ -10,6 +10,8 @@ The first path segment is the vendor's real host, so one port serves every vendo
     GET    /_control/log      the requests so far              DELETE: forget them
     POST   /_control/stream_faults   of single messages of websockets (`streams.stream_faults`)   DELETE: forget all
     POST   /_control/say      {"body", "match"}: a vendor's message out of the blue, to the websockets that match
+    POST   /_control/skew     {"ms", "match"}: a vendor's clock is wrong on the websockets that match
+    POST   /_control/replay   {"paths", "host", "speed"}: recordings in the place of the market     GET: how far they are
     POST   /_control/drop     {"match"}: the websockets that match are gone without a word
 """
 
@@ -232,7 +234,10 @@ class Simulation:
             return response
         trouble = fault.action if fault is not None and fault.action in TROUBLES else None
         vendor_request = await _to_vendor_request(request, trouble)
-        if fault is None:
+        recorded = await self.streams.answer(vendor_request.host, vendor_request.path, vendor_request.query)
+        if recorded is not None and fault is None:
+            response = respond(Response(200, recorded))
+        elif fault is None:
             response = respond(await self._answer(vendor_request))
         else:
             response = await fail(request, fault, lambda: self._troubled(vendor_request, fault))

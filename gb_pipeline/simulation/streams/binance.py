@@ -66,7 +66,7 @@ class BinanceSession(Session):
             if kind in {"trade", "aggTrade"}:
                 events += [
                     (trade.time, stream, self._trade(kind, item, trade))
-                    for trade in trades_within(self.market, item, start, end)
+                    for trade in trades_within(self.market, item, start, end, self.skew_ms)
                 ]
                 continue
             for moment, _ in steps_within(start, end):
@@ -117,7 +117,8 @@ class BinanceSession(Session):
         before, number = self._last_number[item.code], update_number(moment)
         self._last_number[item.code] = number
         bids, asks = (to_depth(side, item, perpetual=self._perpetual) for side in changes.texts(item))
-        times = {"E": moment, "T": moment} if self._perpetual else {"E": moment}
+        shown = moment + self.skew_ms
+        times = {"E": shown, "T": shown} if self._perpetual else {"E": shown}
         chain = {"U": before + 1, "u": number} | ({"pu": before} if self._perpetual else {})
         return {"e": "depthUpdate", **times, "s": item.base + item.quote, **chain, "b": bids, "a": asks}
 
@@ -130,7 +131,8 @@ class BinanceSession(Session):
             return None
         self._best[item.code] = (bids, asks)
         (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
-        times = {"e": "bookTicker", "T": moment, "E": moment} if self._perpetual else {}
+        shown = moment + self.skew_ms
+        times = {"e": "bookTicker", "T": shown, "E": shown} if self._perpetual else {}
         numbers = {"b": bid, "B": bid_size, "a": ask, "A": ask_size}
         return {"u": update_number(moment), "s": item.base + item.quote, **numbers, **times}
 

@@ -78,26 +78,32 @@ class CoinbaseSession(_Products):
         events: list[tuple[int, str, list[dict[str, Any]]]] = []
         for item in self._items("market_trades"):
             batches: dict[int, list[Tick]] = {}
-            for trade in trades_within(self.market, item, start, end):
+            for trade in trades_within(self.market, item, start, end, self.skew_ms):
                 batches.setdefault(trade.time // _BATCH_MS, []).append(trade)
             for trades in batches.values():
                 shown = [_trade(item, trade) for trade in reversed(trades)]
-                events.append((trades[-1].time, "market_trades", [{"type": "update", "trades": shown}]))
+                events.append((trades[-1].time - self.skew_ms, "market_trades", [{"type": "update", "trades": shown}]))
         for item in self._items("level2"):
             for moment, _ in steps_within(start, end):
                 books = self._books.advance(item, moment)
                 changes = None if books is None else books[0].changes(books[1])
                 if changes is not None and (changes.bids or changes.asks):
-                    event = {"type": "update", "product_id": item.code, "updates": _updates(item, changes, iso(moment))}
+                    event = {
+                        "type": "update",
+                        "product_id": item.code,
+                        "updates": _updates(item, changes, iso(moment + self.skew_ms)),
+                    }
                     events.append((moment, "l2_data", [event]))
         for item in self._items("ticker"):
-            for trade in trades_within(self.market, item, start, end)[-1:]:
-                events.append((trade.time, "ticker", [{"type": "update", "tickers": [self._ticker(item, trade)]}]))
+            for trade in trades_within(self.market, item, start, end, self.skew_ms)[-1:]:
+                events.append(
+                    (trade.time - self.skew_ms, "ticker", [{"type": "update", "tickers": [self._ticker(item, trade)]}])
+                )
         events.sort(key=lambda event: event[0])
         frames: list[Frame] = [self._message(channel, body, moment) for moment, channel, body in events]
         if "heartbeats" in self._subscribed and end // _HEARTBEAT_MS > start // _HEARTBEAT_MS:
             self._heartbeats += 1
-            beat = {"current_time": iso(end), "heartbeat_counter": self._heartbeats}
+            beat = {"current_time": iso(end + self.skew_ms), "heartbeat_counter": self._heartbeats}
             frames.append(self._message("heartbeats", [beat], end))
         return frames
 
@@ -132,7 +138,7 @@ class CoinbaseSession(_Products):
         body = {
             "channel": channel,
             "client_id": "",
-            "timestamp": iso(moment),
+            "timestamp": iso(moment + self.skew_ms),
             "sequence_num": self._number,
             "events": events,
         }
@@ -185,7 +191,7 @@ class CoinbaseExchangeSession(_Products):
         """Matches, changed books and heartbeats."""
         events: list[tuple[int, Frame]] = []
         for item in self._items("matches"):
-            for trade in trades_within(self.market, item, start, end):
+            for trade in trades_within(self.market, item, start, end, self.skew_ms):
                 self._last[item.code] = trade.number
                 events.append((trade.time, _dumps(_match("match", item, trade))))
         for channel in ("level2", "level2_batch"):
@@ -197,7 +203,12 @@ class CoinbaseExchangeSession(_Products):
                         continue
                     bids, asks = changes.texts(item)
                     rows = [["buy", *level] for level in bids] + [["sell", *level] for level in asks]
-                    body = {"type": "l2update", "product_id": item.code, "changes": rows, "time": iso(moment)}
+                    body = {
+                        "type": "l2update",
+                        "product_id": item.code,
+                        "changes": rows,
+                        "time": iso(moment + self.skew_ms),
+                    }
                     events.append((moment, _dumps(body)))
         events.sort(key=lambda pair: pair[0])
         frames = [frame for _, frame in events]
@@ -205,7 +216,7 @@ class CoinbaseExchangeSession(_Products):
             for item in self._items("heartbeat"):
                 if (last := self._last.get(item.code)) is not None:
                     beat = {"type": "heartbeat", "last_trade_id": last, "product_id": item.code, "sequence": last}
-                    frames.append(_dumps({**beat, "time": iso(end)}))
+                    frames.append(_dumps({**beat, "time": iso(end + self.skew_ms)}))
         return frames
 
     def _snapshots(self, channel: str, products: list[str]) -> list[Frame]:

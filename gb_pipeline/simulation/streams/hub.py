@@ -10,11 +10,13 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.simulation.clock import Clock
 from gb_pipeline.simulation.failing import respond
+from gb_pipeline.simulation.streams.replay import Replay, ReplaySession
 from gb_pipeline.simulation.streams.session import Frame, Handshake, Session
 from gb_pipeline.simulation.streams.stream_faults import StreamFault, StreamFaults
 
@@ -25,6 +27,8 @@ _TICK_SECONDS = 0.02
 # A clock that is moved further than this starts anew where it was put: nobody wants a month of trades at once.
 _LONGEST_STRETCH_MS = 30 * 60_000
 _POLICY_VIOLATION = 1008
+# Of a book: Kraken's, in either version.
+_CHECKSUM = re.compile(r'("(?:checksum|c)":"?)([0-9]+)')
 
 
 class Hub:
@@ -39,11 +43,13 @@ class Hub:
         received: what clients sent, oldest first, as `(path, message)`.
     """
 
-    COMMANDS = ("stream_faults", "say", "drop")
+    COMMANDS = ("stream_faults", "say", "drop", "skew", "replay")
 
     def __init__(self, clock: Clock, dialects: Mapping[str, tuple[Any, type[Session]]]) -> None:
         """No connection is open."""
-        self._clock, self._dialects = clock, dialects
+        self._clock, self._dialects = clock, dict(dialects)
+        self._skew: list[tuple[str, int]] = []
+        self._replays: dict[str, Replay] = {}
         self.faults = StreamFaults()
         self.received: list[tuple[str, str]] = []
         self._open: dict[_Line, Session] = {}
@@ -51,7 +57,32 @@ class Hub:
 
     def serves(self, host: str) -> bool:
         """Whether a host has websockets here."""
-        return host in self._dialects
+        return host in self._dialects or host in self._replays
+
+    def skew(self, ms: int, match: str = "") -> None:
+        """Let a vendor's clock go wrong: times of events are shifted on connections whose `/host/path` matches, also later ones."""
+        self._skew.append((match, ms))
+        for line, session in list(self._open.items()):
+            session.skew_ms = self._skew_of(line.path)
+
+    def replay(self, paths: Sequence[str | Path], host: str, speed: float = 1.0) -> Replay:
+        """Say recordings on the websockets of a host, in the place of the simulated market, until `reset`.
+
+        Raises:
+            ConfigError: no message was received in them.
+            FormatRefused: a file is damaged.
+        """
+        self._replays[host] = Replay.of_files(paths, host, speed)
+        return self._replays[host]
+
+    async def answer(self, host: str, path: str, query: Mapping[str, str]) -> str | None:
+        """The recorded answer to a request by REST, as soon as the replay has come to it; None where none was recorded."""
+        for replay in list(self._replays.values()):
+            while (found := replay.answer(host, path, query)) is not None:
+                if found[0]:
+                    return found[1]
+                await asyncio.sleep(_TICK_SECONDS)
+        return None
 
     @property
     def connections(self) -> int:
@@ -86,20 +117,33 @@ class Hub:
         Raises:
             ConfigError: it is none, or a fault that there is not.
         """
+        result: Any = None
         match (method, action):
             case ("POST", "stream_faults"):
-                return asdict(self.faults.add(**body))
+                result = asdict(self.faults.add(**body))
             case ("DELETE", "stream_faults"):
-                return self.faults.clear()
+                self.faults.clear()
             case ("POST", "say"):
-                return {"connections": self.say(**body)}
+                result = {"connections": self.say(**body)}
             case ("POST", "drop"):
-                return {"connections": self.drop(**body)}
-        raise ConfigError(f"no such command: {method} {action}", fix="see gb_pipeline.simulation.server")
+                result = {"connections": self.drop(**body)}
+            case ("POST", "skew"):
+                self.skew(**body)
+            case ("POST", "replay"):
+                result = {"messages": self.replay(**body).total}
+            case ("GET", "replay"):
+                result = {host: {"sent": item.sent, "messages": item.total} for host, item in self._replays.items()}
+            case _:
+                raise ConfigError(f"no such command: {method} {action}", fix="see gb_pipeline.simulation.server")
+        return result
 
     def reset(self) -> None:
-        """Forget faults and what was received; connections stay."""
+        """Forget faults, replays, skewed clocks and what was received; connections stay."""
         self.faults.clear()
+        self._replays.clear()
+        self._skew.clear()
+        for session in list(self._open.values()):
+            session.skew_ms = 0
         self.received.clear()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -109,12 +153,15 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         _, host, *rest = request.path.split("/", 2)
         handshake = Handshake(host, "/" + "".join(rest), request.headers, request.query)
-        market, dialect = self._dialects[host]
+        market, dialect = self._dialects.get(host, (None, ReplaySession))
+        if (replay := self._replays.get(host)) is not None:
+            market, dialect = replay, ReplaySession
         if (refusal := dialect.refuse(market, handshake)) is not None:
             return respond(refusal)
         socket = web.WebSocketResponse(max_msg_size=2**24)
         await socket.prepare(request)
         session = dialect(market, handshake)
+        session.skew_ms = self._skew_of(request.path)
         line = _Line(socket, request, self.faults)
         self._open[line] = session
         clock = asyncio.create_task(self._follow_clock(line, session))
@@ -156,6 +203,9 @@ class Hub:
         ]
         if limit is not None and len(same) > limit:
             line.send(session.crowded())
+
+    def _skew_of(self, path: str) -> int:
+        return next((ms for match, ms in reversed(self._skew) if re.search(match, path)), 0)
 
     def _call(self, action: Callable[[], None]) -> None:
         if self._loop is not None:
@@ -225,6 +275,9 @@ class _Line:
                 self._closing = True
             case "reset":
                 self.reset()
+            case "checksum":
+                text = frame if isinstance(frame, str) else frame.decode("latin-1")
+                self._put(_CHECKSUM.sub(lambda found: f"{found[1]}{int(found[2]) ^ 1}", text, count=1))
             case "flood":
                 for _ in range(fault.size):
                     self._put(frame)

@@ -78,7 +78,7 @@ class KrakenSession(Session):
             if item is None:
                 continue
             if channel == "trade":
-                for trade in trades_within(self.market, item, start, end):
+                for trade in trades_within(self.market, item, start, end, self.skew_ms):
                     message = {"channel": "trade", "type": "update", "data": [_trade(name, trade)]}
                     events.append((trade.time, _dumps(message)))
                 continue
@@ -106,7 +106,7 @@ class KrakenSession(Session):
         if channel == "book":
             book = self._books.lay(item, now) or Book({}, {})
             whole = book.cut(depth)
-            data = _levels(name, item, whole, whole, now)
+            data = _levels(name, item, whole, whole, now + self.skew_ms)
             return [_dumps({"channel": "book", "type": "snapshot", "data": [data]})]
         if not wanted:
             return []
@@ -126,7 +126,7 @@ class KrakenSession(Session):
         changes = before.cut(depth).changes(cut, after)
         if not changes.bids and not changes.asks:
             return None
-        data = _levels(name, item, changes, cut, moment)
+        data = _levels(name, item, changes, cut, moment + self.skew_ms)
         return _dumps({"channel": "book", "type": "update", "data": [data]})
 
     def _ticker(self, name: str, item: Instrument, moment: int) -> Frame | None:
@@ -140,7 +140,7 @@ class KrakenSession(Session):
         self._best[name] = (bid, ask)
         numbers = {"bid": _Kept(bid[0]), "bid_qty": _Kept(_eight(bid[1]))}
         numbers |= {"ask": _Kept(ask[0]), "ask_qty": _Kept(_eight(ask[1]))}
-        data = {"symbol": name, **numbers, "timestamp": iso(moment)}
+        data = {"symbol": name, **numbers, "timestamp": iso(moment + self.skew_ms)}
         return _dumps({"channel": "ticker", "type": kind, "data": [data]})
 
 

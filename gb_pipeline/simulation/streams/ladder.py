@@ -28,10 +28,16 @@ class Tick(NamedTuple):
     buyer_is_maker: bool
 
 
-def trades_within(exchange: Exchange, item: Instrument, start: int, end: int) -> list[Tick]:
-    """Trades of `[start, end)`, epoch milliseconds."""
+def trades_within(exchange: Exchange, item: Instrument, start: int, end: int, skew: int = 0) -> list[Tick]:
+    """Trades of `[start, end)`, epoch milliseconds; a vendor whose clock is wrong by `skew` writes other times."""
     return [
-        Tick(number, time, format_units(price, item.price_digits), format_units(size, item.volume_digits), bool(maker))
+        Tick(
+            number,
+            time + skew,
+            format_units(price, item.price_digits),
+            format_units(size, item.volume_digits),
+            bool(maker),
+        )
         for number, time, price, size, maker in exchange.trades(item.code, start, end - 1, _MOST_TRADES)
     ]
 

@@ -43,6 +43,7 @@ class Session(ABC):
 
     Attributes:
         closing: why the vendor closes the connection after what it has just said; None while it does not.
+        skew_ms: how far the vendor's clock is wrong: added to the times of events.
         account: whose connection it is, once that is known: vendors count connections by it.
     """
 
@@ -54,6 +55,7 @@ class Session(ABC):
         self.market, self.handshake = market, handshake
         self.closing: str | None = None
         self.account: str | None = None
+        self.skew_ms = 0
 
     @classmethod
     def refuse(cls, market: Any, handshake: Handshake) -> Response | None:  # noqa: ARG003 - a vendor that refuses none

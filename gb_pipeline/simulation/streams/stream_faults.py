@@ -10,7 +10,7 @@ from typing import Any
 
 from gb_pipeline.errors import ConfigError
 
-ACTIONS = ("drop", "duplicate", "reorder", "replace", "stall", "close", "reset", "flood")
+ACTIONS = ("drop", "duplicate", "reorder", "replace", "checksum", "stall", "close", "reset", "flood")
 
 
 @dataclass(slots=True)
@@ -20,6 +20,7 @@ class StreamFault:
     Attributes:
         match: regular expression, searched in `/host/path MESSAGE`; every message by default.
         action: `drop` it, send it twice (`duplicate`), send it after the next one (`reorder`), send `body` instead (`replace`),
+            send it with a wrong `checksum` of its book,
             send nothing at all for `delay` seconds and then everything (`stall`), `close` the connection properly after it, `reset`
             it without a word, or send it `size` times (`flood`).
         body: of a replacement.
