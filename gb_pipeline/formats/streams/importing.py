@@ -7,8 +7,6 @@ the file itself prove it.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -18,16 +16,17 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, FormatRefused, LakeError
+from gb_pipeline.formats.import_identity import STREAMS, begun_record, id_of_files, refuse_other_streams
 from gb_pipeline.formats.registry import Format, get_format, require_path
 from gb_pipeline.formats.streams.archive import FILE_COLLECTOR, StreamArchive, StreamChunk, StreamOptions
 from gb_pipeline.formats.streams.report import StreamImportReport
 from gb_pipeline.formats.streams.storing import Storing
 from gb_pipeline.lake import fetches
-from gb_pipeline.lake.datasets import STREAM_INTERVALS, STREAM_TABLES, WATERMARKS, stream_dataset
-from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
+from gb_pipeline.lake.datasets import STREAM_INTERVALS, WATERMARKS
+from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import INSTANT, microseconds
-from gb_pipeline.market.schema import Precision, polars_schema
+from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import AssetClass, source_name
 from gb_pipeline.market.window import instant
@@ -39,7 +38,6 @@ from gb_pipeline.storage.locks import locked
 if TYPE_CHECKING:
     from gb_pipeline.reading.lake import Lake
 
-KIND = "streams"
 _VERSION = 1
 # Snapshots are read with the updates that they begin, and share their watermark.
 _DATASET_OF = {"trades": "trades", "quotes": "quotes", "book_updates": "book_updates", "book_snapshots": "book_updates"}
@@ -144,16 +142,22 @@ class _Import:
         self.store, self.kind, self.path, self.source, self.archive = store, kind, path, source, archive
         self.symbols, self.on_rows = symbols, on_rows
         self.start, self.end = (None if edge is None else microseconds(edge) * 1000 for edge in window)
-        self.id = f"import-{_digest(kind, archive)}"
+        self.id = id_of_files(kind.name, archive.files)
         self.seen: set[str] = set()
 
     def run(self, *, dry_run: bool) -> StreamImportReport:
         """Read everything, and store it unless it is a dry run."""
-        self._refuse_other_rows()
         asset_class = self.archive.asset_class
         storing = Storing(self.store, self.source, self.id, asset_class in _SIGNED, dry_run)
-        if not dry_run:
-            self._record()
+        opened = begun_record(
+            self.id, self.source, len(self.archive.parts), self.archive.notes, f"{self.kind.name}/{_VERSION}",
+            self.store.clock(), kind=STREAMS,
+        )  # fmt: skip
+        if dry_run:
+            self._refuse_others()
+        else:
+            # What a continued import is recognised by.
+            fetches.record(self.store.tables, [opened], clock=self.store.clock, check=self._refuse_others)
             reach("import_begun")
         errors: dict[str, str] = {}
         for part in self.archive.parts:
@@ -176,6 +180,7 @@ class _Import:
             self._write_intervals(intervals)
             reach("import_intervals")
             self._write_watermarks(storing)
+            self.store.record_fetches([opened.with_counts(RowCounts(received=opened.received, stored=opened.received))])
         kinds = dict(intervals.group_by("kind", maintain_order=True).len().iter_rows())
         return StreamImportReport(
             format=self.kind.name,
@@ -204,46 +209,8 @@ class _Import:
             keep &= moment.fill_null(self.end - 1) < self.end
         return replace(chunk, rows=chunk.rows.filter(keep))
 
-    def _refuse_other_rows(self) -> None:
-        """Let a source without rows pass, and one that holds nothing but what this import has brought."""
-        tables = self.store.tables
-        holds = any(
-            tables.newest(stream_dataset(name, precision).name).select({"source": self.source}).height
-            for name in STREAM_TABLES
-            for precision in Precision
-        )
-        if not holds:
-            return
-        begun = fetches.read(tables, self.source).filter(pl.col("kind") == KIND)
-        if begun.height and (begun["run_id"] == self.id).all():
-            return
-        raise LakeError(
-            f"source {self.source} has trades, quotes or books already, and they are not of this import",
-            fix="import under another name of a source: two origins in one stream could not be told apart",
-        )
-
-    def _record(self) -> None:
-        """That these files were opened, and what they cannot tell: what a continued import is recognised by."""
-        present = self.store.clock()
-        self.store.record_fetches(
-            [
-                FetchRecord(
-                    source=self.source,
-                    symbol="*",
-                    resolution="",
-                    window_start=present,
-                    window_end=present,
-                    fetched_at=present,
-                    outcome=FetchOutcome.OK,
-                    received=len(self.archive.parts),
-                    response_hash=self.id.removeprefix("import-"),
-                    message=" ".join(self.archive.notes) or None,
-                    run_id=self.id,
-                    kind=KIND,
-                    normaliser=f"{self.kind.name}/{_VERSION}",
-                )
-            ]
-        )
+    def _refuse_others(self) -> None:
+        refuse_other_streams(self.store, self.source, self.id)
 
     def _intervals(self) -> pl.DataFrame:
         """What the files prove of what was asked for."""
@@ -302,13 +269,6 @@ class _Import:
         if rows:
             frame = pl.DataFrame(rows, schema=polars_schema(WATERMARKS.columns) | {"timestamp": pl.Int64()})
             append(table, frame.with_columns(pl.col("timestamp").cast(INSTANT)), clock=self.store.clock)
-
-
-def _digest(kind: Format, archive: StreamArchive) -> str:
-    """Of the names and sizes of the files, wherever they lie."""
-    root = Path(os.path.commonpath([file.parent for file in archive.files])) if archive.files else Path()
-    listed = sorted((file.relative_to(root).as_posix(), file.stat().st_size) for file in archive.files)
-    return hashlib.sha256(repr((kind.name, listed)).encode()).hexdigest()[:32]
 
 
 def _asset_class(text: AssetClass | str) -> AssetClass:
