@@ -77,6 +77,8 @@ def on_loopback(text: str, url: str) -> str:
     for source in content.get("sources", {}).values():
         if source["provider"] != "csv":
             source.setdefault("options", {})["base_url"] = url
+    for stream in content.get("collect", {}).get("streams", {}).values():
+        stream.setdefault("options", {})["base_url"] = url
     return yaml.safe_dump(content)
 
 

@@ -110,6 +110,7 @@ def test_it_hears_shows_itself_and_commits_when_it_ends(
                 'gb_collector_messages_total{collector="one",dataset="trades",source="feed",symbol="BTC-USD"} 100.0'
                 in (answer.read().decode())
             )
+        assert gb("health", "collector", "--json", "-c", tmp_path).json[0]["state"] == "ok"
         second = gb("collect", "-c", tmp_path)
         assert (second.code, "runs already, as process" in second.err) == (2, True)
         while_it_runs = gb("collect", "--flush", "-c", tmp_path)
@@ -127,6 +128,8 @@ def test_it_hears_shows_itself_and_commits_when_it_ends(
     assert read_watermarks(store.tables).height == 1
     after = gb("collect", "--status", "-c", tmp_path)
     assert (after.code, "collector one was stopped" in after.err) == (1, True)
+    [health] = gb("health", "collector", "--json", "-c", tmp_path).json
+    assert (health["state"], health["repair"]) == ("fail", "gb collect")
 
 
 def test_what_a_killed_one_left_is_committed_by_a_flush_once(
