@@ -10,5 +10,35 @@ The names of this module are what the author of a venue needs, and nothing else.
 
 from gb_pipeline.collectors.messages import MessageRows, Signal, TimeUnit
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
+from gb_pipeline.collectors.venue_options import (
+    base_url_of,
+    check_options,
+    choice,
+    credential,
+    currency_pair,
+    rest_client,
+    rest_url,
+    websocket_url,
+)
+from gb_pipeline.market.tick_schema import ConnectionEventKind, Side, StreamDataset
 
-__all__ = ["Connection", "Decoder", "MessageRows", "Signal", "Subscription", "TimeUnit", "Venue"]
+__all__ = [
+    "Connection",
+    "ConnectionEventKind",
+    "Decoder",
+    "MessageRows",
+    "Side",
+    "Signal",
+    "StreamDataset",
+    "Subscription",
+    "TimeUnit",
+    "Venue",
+    "base_url_of",
+    "check_options",
+    "choice",
+    "credential",
+    "currency_pair",
+    "rest_client",
+    "rest_url",
+    "websocket_url",
+]
