@@ -33,11 +33,15 @@ def show_status(spool: Path, *, as_json: bool) -> ExitCode:
     Raises:
         StateError: its state cannot be read.
     """
+    from gb_pipeline.collectors.spool import is_open
     from gb_pipeline.collectors.state import CollectorState
     from gb_pipeline.health.streams import describe_problems
 
     state, now = CollectorState.read(spool), time.time_ns()
     problems = ["no collector ever ran here"] if state is None else list(describe_problems(state, now))
+    if state is not None and not state.stopped and not is_open(spool):
+        # What it wrote last says nothing of now.
+        problems.insert(0, f"collector {state.collector} (process {state.pid}) is gone")
     if as_json:
         print_json({"problems": problems, "state": None if state is None else _to_dict(state)})
     elif state is not None:
@@ -80,7 +84,7 @@ def describe(state: CollectorState, now: int) -> list[str]:
     flushed = (
         f"{state.last_flush_rows:,} rows in {format_seconds(state.last_flush_seconds)}, {ago(state.last_flush_time)}"
     )
-    rate = "" if state.gaps_per_million is None else f", {state.gaps_per_million:,.3g} gaps per million"
+    rate = "" if state.gaps_per_million is None else f", {state.gaps_per_million:,.1f} gaps per million"
     return [
         f"{state.collector}: process {state.pid}, gb_pipeline {state.version}, started {ago(state.started_time)},"
         f" {format_size(state.rss_bytes)} of memory",

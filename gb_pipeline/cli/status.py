@@ -118,8 +118,15 @@ def status(
     elif everything:
         note(f"all {everything:,} series are complete" if everything > 1 else "it is complete")
     else:
-        note("nothing is stored yet, and gb.yaml names no series" if moment is None else "nothing was known then")
+        note(_nothing(project_of(opened_lake, config)) if moment is None else "nothing was known then")
     return ExitCode.OK
+
+
+def _nothing(settings: Settings | None) -> str:
+    nothing = "no bars are stored yet, and gb.yaml names no series"
+    if settings is None or not settings.collect.streams:
+        return nothing
+    return f"{nothing}; what collectors hear is told by `gb collect --status`, and how much is covered by `gb health`"
 
 
 def _show_sources(

@@ -33,7 +33,7 @@ from gb_pipeline.errors import ConfigError, GbError, LakeError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stream_evidence import read_intervals
 from gb_pipeline.market.stream_coverage import EVIDENCE
-from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
+from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason, StreamDataset
 
 _SECOND = 1_000_000_000
 _STATE_SECONDS = 1.0
@@ -338,6 +338,6 @@ class Collector:
             source=source, dataset=stream.dataset.value, symbol=stream.symbol, connection=item.link.connection.name,
             connected=item.link.is_connected, messages=stream.messages, rows=stream.rows,
             lag_ms=None if stream.lag is None else stream.lag / 1e6, last_message_time=stream.heard_time,
-            stalled=stream.warned, open_gap=None if stream.gap_reason is None else stream.gap_reason.value,
+            stalled=stream.gap_reason is GapReason.STALLED, open_gap=None if stream.gap_reason is None else stream.gap_reason.value,
             gaps=stream.gaps + (stream.gap_reason is not None), missing=stream.missing,
         )  # fmt: skip

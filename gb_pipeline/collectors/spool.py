@@ -268,6 +268,21 @@ class _Record(NamedTuple):
     length: int
 
 
+def is_open(folder: Path) -> bool:
+    """Whether a process has the spool of a folder open at this moment."""
+    try:
+        lock = os.open(folder / _LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _record(name: str, call: int, message: pa.Buffer | bytes) -> bytes:
     payload = bytes(message) if name == _SCHEMAS else _CODEC.compress(message, asbytes=True)
     text = name.encode()

@@ -39,7 +39,7 @@ _FEW_COLUMNS, _SMALL_FOR_FEW = 3, 128 << 10
 _WORTH_A_DICTIONARY, _PER_VALUE = 4_096, 4
 # Rows from which the grid of a column is estimated.
 _SAMPLE = 256
-# Data files are ZSTD, as every release promised: LZ4 decodes a page in half the time, for 6 % more bytes, and is not what users chose.
+# Data files are ZSTD, as every release promised; LZ4 would decode a page in half the time, for 6 % more bytes.
 # From level 4 on, ZSTD finds what delta-packed prices have in common, which lie on a grid.
 _COMPRESSION, _LEVEL = "zstd", 4
 # Rows of a page, of which a read of a day decodes one or two.
