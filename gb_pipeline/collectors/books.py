@@ -33,13 +33,14 @@ class FollowedBooks:
     Args:
         subscriptions: those of books among them are followed.
         every: ns between two that are kept; None to keep none.
+        cut: whether the venue forgets what lies beyond the depth of a subscription; elsewhere, books have whatever was told.
     """
 
-    def __init__(self, subscriptions: Iterable[Subscription], every: int | None) -> None:
+    def __init__(self, subscriptions: Iterable[Subscription], every: int | None, *, cut: bool = False) -> None:
         """All of them wait for the venue's first snapshot."""
         self._every = every
         self._depths = {
-            item.symbol: item.depth
+            item.symbol: item.depth if cut else None
             for item in subscriptions
             if item.dataset is StreamDataset.BOOK_UPDATES and every is not None
         }

@@ -123,7 +123,11 @@ class Feed:
             best_effort=self.venue.best_effort,
         )
         every = self.settings.snapshot_every
-        books = FollowedBooks(connection.subscriptions, None if every is None else int(every.total_seconds() * _SECOND))
+        books = FollowedBooks(
+            connection.subscriptions,
+            None if every is None else int(every.total_seconds() * _SECOND),
+            cut=self.venue.cuts_books,
+        )
         self.heard.append(Heard(link, evidence, books, asyncio.create_task(link.run())))
 
     async def discover(self) -> int:

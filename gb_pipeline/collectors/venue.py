@@ -94,6 +94,8 @@ class Venue(ABC):
     # What it hands over may lack messages of which nobody can know: nothing of it is ever covered, and its evidence is gaps with
     # the reason `best_effort`.
     best_effort: ClassVar[bool] = False
+    # Its books end at the depth of the subscription, which `connections` names exactly: what falls out is gone without a word.
+    cuts_books: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The simulated websockets of crypto exchanges: what is heard agrees with REST and bars, faults are noticed, recordings come again."""
+"""The simulated websockets of crypto exchanges: what is heard agrees with REST and bars, faults show, recordings come again."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def sim() -> Iterator[Simulation]:
     with Simulation(7, ["BTC-USDT", "BTC-USD", "BTC-USDT-PERP"]) as simulation:
         simulation.set_now(_BEGIN)
         yield simulation
+
+
+async def control(sim: Simulation, command: str, **body: Any) -> Any:
+    """As another process does it."""
+    async with httpx.AsyncClient(base_url=f"{sim.url}/_control/") as client:
+        answer = await (client.post(command, json=body) if body else client.get(command))
+        return answer.raise_for_status().json()
 
 
 def connect(sim: Simulation, name: str, symbol: str, datasets: tuple[StreamDataset, ...]) -> Listener:
@@ -73,7 +80,7 @@ async def test_trades_of_the_stream_are_those_of_rest_and_make_the_bar(sim: Simu
                 ),
                 "trades",
             )
-        rows = [row for row in listener.rows.trades]
+        rows = list(listener.rows.trades)
         assert not listener.signals(ConnectionEventKind.SEQUENCE)
     start, end = (round((_BEGIN + timedelta(seconds=second)).timestamp() * 10**9) for second in (30, 90))
     venue = made(name, {"base_url": sim.url})
@@ -136,8 +143,7 @@ async def test_the_book_of_the_stream_is_that_of_the_exchange(sim: Simulation, n
 async def test_a_planted_fault_is_noticed_and_the_book_laid_anew(
     sim: Simulation, name: str, match: str, action: str, kind: ConnectionEventKind
 ) -> None:
-    planted = httpx.post(f"{sim.url}/_control/stream_faults", json={"match": match, "action": action, "skip": 4})
-    assert planted.status_code == 200
+    assert (await control(sim, "stream_faults", match=match, action=action, skip=4))["action"] == action
     async with connect(sim, name, _VENUES[name], (_BOOK,)) as listener:
         await until_subscribed(listener, 1)
         sim.set_now(_BEGIN + timedelta(seconds=3))
@@ -170,8 +176,8 @@ async def test_a_recording_comes_again_a_thousand_times_as_fast(
 ) -> None:
     sim.set_now(None)
     path = market_data("order-book/cryptofeed/KRAKEN.ws.50.0")
-    told = httpx.post(f"{sim.url}/_control/replay", json={"paths": [str(path)], "host": "ws.kraken.com", "speed": 1000})
-    assert told.json() == {"messages": 4321}
+    told = await control(sim, "replay", paths=[str(path)], host="ws.kraken.com", speed=1000)
+    assert told == {"messages": 4321}
     venue = venue_class("kraken_v1").from_options("k", {"base_url": sim.url})
     pairs = [
         "WAVES-EUR",
@@ -190,9 +196,9 @@ async def test_a_recording_comes_again_a_thousand_times_as_fast(
         await listener.until(lambda: listener.rows.messages == 4321, "all messages")
         assert len(listener.rows.updates) == 4269
         assert not listener.signals(ConnectionEventKind.CHECKSUM)
-    assert httpx.get(f"{sim.url}/_control/replay").json() == {"ws.kraken.com": {"sent": 4321, "messages": 4321}}
+    assert await control(sim, "replay") == {"ws.kraken.com": {"sent": 4321, "messages": 4321}}
     sim.reset()
-    assert httpx.get(f"{sim.url}/_control/replay").json() == {}
+    assert await control(sim, "replay") == {}
 
 
 async def test_recorded_books_are_answered_when_the_replay_comes_to_them(

@@ -154,7 +154,7 @@ def test_whatever_happens_to_a_change_the_book_is_exact_or_a_hole_is_told(
     assert rows.unreadable == 0
     told = [signal for signal in rows.signals if signal.kind is ConnectionEventKind.SEQUENCE]
     # As the lake has it: the last snapshot, and what came after it.
-    laid = [row for row in rows.snapshots]
+    laid = list(rows.snapshots)
     needed = bool(decoder.snapshot_needed()) or bool(told)
     if laid and not needed:
         book = OrderBook()

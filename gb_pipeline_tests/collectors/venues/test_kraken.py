@@ -210,6 +210,8 @@ def test_symbols_depths_and_options() -> None:
         {"channel": "book", "symbol": ["BTC/USD"], "depth": 25},
         {"channel": "ticker", "symbol": ["BTC/USD"], "event_trigger": "bbo"},
     ]
+    # Books are cut at what was asked for, not at what was wanted.
+    assert {item.depth for item in connection.subscriptions if item.dataset is StreamDataset.BOOK_UPDATES} == {25}
     many = [Subscription(StreamDataset.TRADES, f"C{number}-USD", f"C{number}/USD") for number in range(250)]
     spread = venue.connections(many)
     assert [len(item.subscriptions) for item in spread] == [100, 100, 50]

@@ -6,6 +6,7 @@ https://docs.kraken.com/api/docs/websocket-v2/book. Numbers are JSON numbers wit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -50,6 +51,7 @@ class Kraken(Venue):
     name: ClassVar[str] = "kraken"
     datasets: ClassVar[tuple[StreamDataset, ...]] = tuple(_CHANNELS)
     time_unit: ClassVar[TimeUnit] = TimeUnit.ISO
+    cuts_books: ClassVar[bool] = True
     address: ClassVar[str] = _ADDRESS
 
     def __init__(self, base_url: str | None = None) -> None:
@@ -69,15 +71,17 @@ class Kraken(Venue):
 
     def connections(self, subscriptions: Sequence[Subscription]) -> list[Connection]:
         """One for each hundred symbols, with all datasets of a symbol on the same."""
-        for item in subscriptions:
-            depth_of(item.depth)
+        exact = [
+            replace(item, depth=depth_of(item.depth)) if item.dataset is StreamDataset.BOOK_UPDATES else item
+            for item in subscriptions
+        ]
         symbols = sorted({item.symbol for item in subscriptions})
         parts = [symbols[at : at + _SYMBOLS_PER_CONNECTION] for at in range(0, len(symbols), _SYMBOLS_PER_CONNECTION)]
         return [
             Connection(
                 f"{self.name}-{number}",
                 websocket_url(self.address, self._base_url),
-                tuple(item for item in subscriptions if item.symbol in part),
+                tuple(item for item in exact if item.symbol in part),
                 _SILENCE_SECONDS,
             )
             for number, part in enumerate(parts, 1)
