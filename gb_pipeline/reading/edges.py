@@ -16,6 +16,7 @@ from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import LATEST
 from gb_pipeline.reading.plan import Part, Plan, Question, check_columns, make_plan, no_data_error
 from gb_pipeline.reading.stored_rows import StoredRows
+from gb_pipeline.storage import reading
 from gb_pipeline.storage.numbers import Numbers, converted
 from gb_pipeline.storage.snapshot import SLACK
 from gb_pipeline.storage.table import Tables
@@ -89,11 +90,10 @@ def latest(tables: Tables, question: Question, columns: Sequence[str] | None, *,
     if found is None:
         frames = [_last_rows(plan, part, needed, numbers) for part in plan.parts]
         found = pl.concat(frames) if frames else pl.DataFrame()
-    if found.is_empty():
-        raise no_data_error(tables, question)
-    if found.height > 1:
+        if found.is_empty():
+            raise no_data_error(tables, question)
         found = found.sort("symbol", "source")
-    return found if found.columns == names else found.select(names)
+    return found if found.columns == names else pl.DataFrame([found[name] for name in names])
 
 
 def _last_of_files(parts: Sequence[Part], names: list[str], numbers: Numbers) -> pl.DataFrame | None:
@@ -103,31 +103,29 @@ def _last_of_files(parts: Sequence[Part], names: list[str], numbers: Numbers) ->
         None where it is not, or the log does not say which file that is.
     """
     contents = [part.content for part in parts if part.symbol is not None and isinstance(part.content, StoredRows)]
-    if not contents or len(contents) < len(parts) or any(content.as_of is not None for content in contents):
+    if not contents or len(contents) < len(parts) or not all(content.is_plain for content in contents):
         return None
-    if len({content.dataset.name for content in contents}) > 1 or any(content.stretches for content in contents):
+    if len({content.dataset.name for content in contents}) > 1:
         return None
     newest, ends = [], []
     for content in contents:
         stamps = content.files["max.timestamp"]
         if not len(stamps) or stamps.null_count():
             return None
-        numbers_of_ends = stamps.cast(pl.Int64).to_list()
-        last = max(numbers_of_ends)
-        newest.append(content.files[numbers_of_ends.index(last)])
-        ends.append(last)
-    files = newest[0] if len(newest) == 1 else pl.concat(newest)
-    constants = {"source", "symbol"}
-    rows = replace(
-        contents[0],
-        files=files,
-        stretches={path: (count - 1, count) for path, count in files.select("path", "rows").rows()},
-    )
-    read = rows.read([name for name in names if name not in constants], numbers)
+        known = stamps.cast(pl.Int64).to_list()
+        ends.append(max(known))
+        newest.append(content.files.row(known.index(ends[-1]), named=True))
+    constants = {name: [getattr(part, name) for part in parts] for name in _SERIES}
+    keys = list(zip(constants["symbol"], constants["source"], strict=True))
+    if keys != sorted(keys):
+        return None
+    stored = [name for name in names if name not in constants]
+    read = reading.read_last(contents[0].storage, contents[0].dataset, newest, stored, numbers)
     if read["timestamp"].cast(pl.Int64).to_list() != ends:
         return None
-    told = {name: pl.Series(name, [getattr(part, name) for part in parts], dtype=pl.String()) for name in constants}
-    return pl.DataFrame([told[name] if name in constants else read[name] for name in names])
+    return pl.DataFrame(
+        [pl.Series(name, constants[name], dtype=pl.String()) if name in constants else read[name] for name in names]
+    )
 
 
 def _last_rows(plan: Plan, part: Part, names: list[str], numbers: Numbers) -> pl.DataFrame:

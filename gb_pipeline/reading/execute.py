@@ -16,7 +16,8 @@ from gb_pipeline.market.schema import Precision, bar_schema
 from gb_pipeline.quality.runs import expand, mark_changes
 from gb_pipeline.reading.floats import to_floats
 from gb_pipeline.reading.plan import Part, Plan
-from gb_pipeline.reading.stored_rows import StoredRows
+from gb_pipeline.reading.stored_rows import StoredRows, read_together
+from gb_pipeline.storage.arrays import to_places
 from gb_pipeline.storage.numbers import Numbers, converted
 
 _ORDER = ["symbol", "timestamp"]
@@ -25,6 +26,9 @@ _ORDER = ["symbol", "timestamp"]
 def collect_plan(plan: Plan, columns: list[str], *, as_float: bool, in_units: bool = False) -> pl.DataFrame:
     """The rows of a plan, sorted by symbol and timestamp, with these columns in this order; decimals as they are, or as asked."""
     numbers = Numbers.FLOATS if as_float else Numbers.UNITS if in_units else Numbers.DECIMALS
+    together = _collect_together(plan, columns, numbers)
+    if together is not None:
+        return together
     symbols = [part.symbol for part in plan.parts]
     # Several sources, each with many symbols or with days of the same one.
     mixed = len(symbols) > 1 and (None in symbols or len(set(symbols)) < len(symbols))
@@ -70,13 +74,37 @@ def _collect(plan: Plan, columns: list[str], numbers: Numbers) -> list[pl.DataFr
         if not isinstance(part.content, StoredRows)
     ]
     collected = iter(pl.collect_all(queries) if queries else [])
-    frames = [
+    return [
         part.content.read(_needed_columns(part, columns), numbers)
         if isinstance(part.content, StoredRows)
-        else next(collected)
+        else converted(next(collected), numbers)
         for part in plan.parts
     ]
-    return [converted(frame, numbers) for frame in frames]
+
+
+def _collect_together(plan: Plan, columns: list[str], numbers: Numbers) -> pl.DataFrame | None:
+    """The rows of several series of files of their own, read at once; None where some of them have to be put in order."""
+    codes = [part.symbol for part in plan.parts]
+    if len(codes) < 2 or len({*codes, None}) <= len(codes) or codes != sorted(codes, key=str):
+        return None
+    read = read_together([part.content for part in plan.parts], _needed_columns(plan.parts[0], columns), numbers)
+    if read is None or read[0].is_empty():
+        return None
+    frame, heights = read
+    stamps = frame["timestamp"].cast(pl.Int64).to_numpy()
+    falls = stamps[1:] < stamps[:-1]
+    ends = np.cumsum(heights)
+    falls[[end - 1 for end in ends.tolist() if 0 < end < len(stamps)]] = False
+    if falls.any():
+        return None
+    of_part = to_places(np.repeat(np.arange(len(heights)), heights))
+    named: dict[str, list[str | None]] = {"source": [part.source for part in plan.parts], "symbol": codes}
+    return pl.DataFrame(
+        [
+            pl.Series(name, named[name], dtype=pl.String()).gather(of_part) if name in named else frame[name]
+            for name in columns
+        ]
+    )
 
 
 def _needed_columns(part: Part, columns: list[str]) -> list[str]:
@@ -105,7 +133,7 @@ def _sort(part: Part, frame: pl.DataFrame, names: Collection[str]) -> pl.DataFra
     """Sorted rows of one part, with the columns of these names that the part's own fields say."""
     if part.symbol is None:
         frame = frame if _is_sorted(frame) else _bring_together(frame)
-    elif not frame["timestamp"].is_sorted():
+    elif not _rises(frame["timestamp"]):
         frame = frame.sort("timestamp")
     constants = {"source": part.source, "symbol": part.symbol}
     return frame.hstack(
@@ -132,6 +160,12 @@ def _bring_together(frame: pl.DataFrame) -> pl.DataFrame:
     order = frame["symbol"].gather(starts).rank("ordinal").to_numpy().argsort(kind="stable")
     together = frame[expand(starts[order], lengths[order])]
     return together if _is_sorted(together) else frame.sort(_ORDER)
+
+
+def _rises(stamps: pl.Series) -> bool:
+    """Whether no timestamp lies before the one in front of it."""
+    numbers = stamps.cast(pl.Int64).to_numpy()
+    return bool((numbers[1:] >= numbers[:-1]).all())
 
 
 def _is_sorted(frame: pl.DataFrame) -> bool:

@@ -25,7 +25,7 @@ from gb_pipeline.reading.series import known_series, runs_in, stored_series, unk
 from gb_pipeline.reading.stored_rows import StoredRows
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.losses import lost_error, read_losses
-from gb_pipeline.storage.snapshot import choose, in_order
+from gb_pipeline.storage.snapshot import choose, files_of_series, in_order
 from gb_pipeline.storage.table import Table, Tables
 
 
@@ -124,12 +124,12 @@ def make_plan(tables: Tables, question: Question) -> Plan:
 _FEW = 8
 # Of so many files, a query finds the distinct symbols sooner.
 _MANY = 1_000
-# Files of one table, as rows of `Snapshot.files`, in the order of time.
+# Files of one table, as rows of `Snapshot.files`.
 _Listed = dict[Precision, pl.DataFrame]
 
 
 def select_files(tables: Tables, question: Question, precision: Precision) -> pl.DataFrame:
-    """Files of one table that may hold such rows, in the order of time; one version of the table."""
+    """Files of one table that may hold such rows; one version of the table."""
     snapshot = tables.newest(bars_dataset(question.resolution, precision).name)
     if snapshot.version < 0:
         return snapshot.files
@@ -143,7 +143,7 @@ def select_files(tables: Tables, question: Question, precision: Precision) -> pl
     if question.as_of is not None:
         _refuse_lost(tables[snapshot.dataset.name], question, question.as_of)
         files = reading.files_valid_at(files, question.as_of)
-    return in_order(files)
+    return files
 
 
 def _refuse_lost(table: Table, question: Question, moment: datetime) -> None:
@@ -202,7 +202,7 @@ def _plan_one(
     rows = {}
     for kind, files in listed.items():
         if precision is Precision.WIDE or kind is precision:
-            mine = files if alone else choose(files, [files["source"] == source, files["symbol"] == symbol])
+            mine = files if alone else files_of_series(files, source, symbol)
             rows[kind] = _rows_of(tables, question, kind, mine, without=("source", "symbol"))
     return Part(source, symbol, _unite(rows, precision, ["timestamp"]))
 
@@ -217,7 +217,7 @@ def _plan_many(
     for kind, files in listed.items():
         if precision is Precision.STANDARD and kind is not precision:
             continue
-        mine = choose(files, [files["source"] == source])
+        mine = files if question.source is not None else choose(files, [files["source"] == source])
         if intraday:
             mine = mine.filter(pl.col("symbol").is_in(symbols))
         stored = _rows_of(tables, question, kind, mine, without=("source",))
@@ -245,7 +245,7 @@ def _rows_of(
     """Rows of one table, filtered by time only where a file may hold more than was asked for."""
     names = tuple(name for name in bar_schema(precision).names if name not in without)
     dataset = bars_dataset(question.resolution, precision)
-    return StoredRows(tables.storage, dataset, files, names, question.window, question.as_of)
+    return StoredRows(tables.storage, dataset, in_order(files), names, question.window, question.as_of)
 
 
 def _unite(rows: dict[Precision, StoredRows], precision: Precision, key: list[str]) -> StoredRows | pl.LazyFrame:

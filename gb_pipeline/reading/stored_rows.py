@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate, pairwise
 
 import polars as pl
 
@@ -90,6 +91,11 @@ class StoredRows:
         return rows if rows.columns == columns else rows.select(columns)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether all that is asked of the files is a range of time."""
+        return self.as_of is None and self.symbols is None and self.stretches is None
+
+    @property
     def _between(self) -> Between:
         return "timestamp", self.window.start, self.window.end
 
@@ -97,3 +103,26 @@ class StoredRows:
     def _ends(self) -> pl.Expr:
         # At that moment nobody knew what would take the place of what held.
         return pl.lit(None, self.dataset.polars[SUPERSEDED_AT]).alias(SUPERSEDED_AT)
+
+
+def read_together(
+    contents: Sequence[object], columns: Sequence[str], numbers: Numbers
+) -> tuple[pl.DataFrame, list[int]] | None:
+    """Some columns of several series of one table, one after the other, and how many rows each has.
+
+    Returns:
+        None where they are not of one table and range, or rows have to be left out one by one.
+    """
+    rows = [content for content in contents if isinstance(content, StoredRows) and content.is_plain]
+    if len(rows) < len(contents):
+        return None
+    first = rows[0]
+    if any(content.dataset.name != first.dataset.name or content.window != first.window for content in rows):
+        return None
+    files = [file for content in rows for file in content.files.rows(named=True)]
+    read = reading.read_in_order(first.storage, first.dataset, files, columns, first._between, numbers)
+    if read is None:
+        return None
+    frame, heights = read
+    ends = list(accumulate((content.files.height for content in rows), initial=0))
+    return frame, [sum(heights[begin:end]) for begin, end in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""This module turns files of a table into columns: one file into an Arrow table, or many small ones into a frame at once.
+"""This module turns one file of a table into columns, and makes the error that says what a damaged one holds.
 
 Every byte that is decoded is verified. Which files and columns are wanted is known to `reading`, how a file is built to `parquet`.
 """
@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from gb_pipeline.storage import parquet
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, PERIOD, Dataset
-from gb_pipeline.storage.workers import THREADS, leaf_pool
 
 Between = tuple[str, Any, Any]
 Stretch = tuple[int, int]
@@ -33,7 +31,7 @@ def decode(
 ) -> pa.Table:
     """Columns of one file, of its row groups that may hold a range, as an Arrow table: every byte of it verified.
 
-    All rows that are read of a table come through here, or through `decode_together`. What they return depends on nothing but the
+    All rows that are read of a table come through here, or through `assembly`. What they return depends on nothing but the
     file, whose name no other one ever has (`row["path"]`), the columns and the range, so it may be kept under these.
 
     Args:
@@ -81,36 +79,6 @@ def _complete_columns(dataset: Dataset, table: pa.Table, names: list[str]) -> pa
                 raise parquet.Unreadable(f"it has no column {name}")
             table = table.append_column(field.remove_metadata(), pa.nulls(table.num_rows, field.type))
     return table.select(names)
-
-
-def decode_together(
-    storage: Storage, dataset: Dataset, rows: list[dict[str, Any]], names: list[str]
-) -> pl.DataFrame | None:
-    """Columns of several small files, decoded in one go, which takes half of what each by itself does.
-
-    Returns:
-        None where a file is large or anything is wrong: then each is read by itself, and the wrong one is named.
-    """
-    if any(row["size"] > parquet.SMALL for row in rows):
-        return None
-    folder = storage.table_name(dataset.name)
-    sources = [(f"{folder}/{row['path']}", row["size"]) for row in rows]
-
-    def read_bytes(stretch: list[tuple[str, int]]) -> list[bytes | None]:
-        return [parquet.bytes_if_intact(storage.files, *source) for source in stretch]
-
-    # A task for each small file takes longer than reading it.
-    length = -(-len(sources) // THREADS)
-    stretches = [sources[start : start + length] for start in range(0, len(sources), length)]
-    run = map if len(stretches) == 1 else leaf_pool().map
-    intact = [content for contents in run(read_bytes, stretches) for content in contents if content is not None]
-    if len(intact) < len(rows):
-        return None
-    try:
-        frame = pl.read_parquet(intact, columns=names, hive_partitioning=False, glob=False)
-    except (pl.exceptions.PolarsError, OSError):
-        return None
-    return frame if frame.height == sum(row["rows"] for row in rows) else None
 
 
 def damaged_file(dataset: Dataset, row: Mapping[str, Any], reason: str) -> parquet.DamagedFile:

@@ -7,7 +7,7 @@ verified anew each time, against the checksum that its header had when the whole
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -24,7 +24,7 @@ _CODECS = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "ZSTD": 6, "LZ4": 7}
 _END = 8 << 10
 _PAGE_SIZE, _PAGE_OF_DATA, _PAGE_OF_DICTIONARY, _VALUES = 3, 5, 7, 1
 _DATA, _DICTIONARY = 0, 2
-_MOST_KNOWN = 4_096
+_MOST_KNOWN = 2_048
 _STEP = 512
 Stretch = tuple[int, int]
 Integers = npt.NDArray[np.int64]
@@ -52,6 +52,10 @@ class Pages:
         after = bisect_right(self.begins, end - 1)
         last = self.begins[after] if after < len(self.begins) else -1
         return self.begins[bisect_right(self.begins, first) - 1], last
+
+    def holding(self, first: int, end: int) -> tuple[Page, ...]:
+        """The pages of data that hold rows which one of them begins and one ends at."""
+        return self.data[bisect_left(self.begins, first) : bisect_left(self.begins, end)]
 
 
 @dataclass(frozen=True, slots=True)

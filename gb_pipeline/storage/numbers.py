@@ -1,17 +1,18 @@
-"""This module reads columns of several files into memory that is one piece per column, decimals as floats or as whole numbers.
+"""This module reads columns of several files into memory that is one piece per column, decimals as they are, as floats or as units.
 
-A file's numbers are put into their place as soon as they are decoded, while they are still at hand. Every float is the one that is
+The rows of a range are cut out of files that lie in its order. Every float is the one that is
 nearest to the stored decimal. Which files and rows are wanted is known to `reading`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import partial
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ import pyarrow as pa
 from gb_pipeline.market.moments import microseconds
 from gb_pipeline.quality.runs import expand
 from gb_pipeline.storage.address import Storage
-from gb_pipeline.storage.arrays import integers, to_series
+from gb_pipeline.storage.arrays import integers, to_frame, to_series
 from gb_pipeline.storage.assembly import Assembled, assemble
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.decoding import Between, Stretch, decode
@@ -31,6 +32,7 @@ from gb_pipeline.storage.workers import leaf_pool
 # Integers up to 2**53 are float64 numbers, and dividing one by a power of ten rounds once: to the float nearest to the decimal.
 _EXACT_BELOW = 2.0**53
 _DIGITS = 18
+_NONE = np.empty(0, np.int64)
 # Of files with more rows, those in a range are found first; from so many rows on, columns are shared between threads.
 _LARGE, _WORTH_THREADS = 8_192, 200_000
 
@@ -44,9 +46,10 @@ class Numbers(Enum):
 
     def schema(self, types: Mapping[str, pl.DataType]) -> pl.Schema:
         """The types of columns that are read so."""
-        return pl.Schema({name: self._kind(kind) for name, kind in types.items()})
+        return pl.Schema({name: self.kind(kind) for name, kind in types.items()})
 
-    def _kind(self, kind: pl.DataType) -> pl.DataType:
+    def kind(self, kind: pl.DataType) -> pl.DataType:
+        """The type of a column that is read so."""
         if not isinstance(kind, pl.Decimal) or self is Numbers.DECIMALS:
             return kind
         if self is Numbers.FLOATS:
@@ -70,7 +73,7 @@ def read_numbers(
         names: stored columns, at least one.
         ranges: of each file, where rows outside of it are not wanted.
         stretches: of each file, the rows that are wanted; None for all.
-        form: floats or units.
+        form: of decimals.
 
     Returns:
         The rows, how many each file gave, and whether rows outside of the ranges are among them: those of files that are not in
@@ -80,7 +83,8 @@ def read_numbers(
         DamagedFile: a file is missing or not what was written.
     """
     stretches = list(stretches)
-    assembled = partial(assemble, storage.files, storage.table_name(dataset.name), integers=True)
+    exact = form is Numbers.DECIMALS
+    assembled = partial(assemble, storage.files, storage.table_name(dataset.name), integers=not exact)
     for place, (row, needed) in enumerate(zip(rows, ranges, strict=True)):
         if needed is not None and stretches[place] is None and row["rows"] > _LARGE and len(names) > 1:
             stretches[place] = _rows_within(assembled, storage, dataset, row, needed)
@@ -88,7 +92,7 @@ def read_numbers(
     if together is not None:
         pieces = _pieces(together)
     else:
-        decode_one = partial(decode, storage, dataset, names, threads=len(rows) == 1, integers=True)
+        decode_one = partial(decode, storage, dataset, names, threads=len(rows) == 1, integers=not exact)
         run = map if len(rows) == 1 else leaf_pool().map
         pieces = [_Piece(table, 0, table.num_rows) for table in run(decode_one, rows, ranges, stretches)]
     heights, uncut, runs = list[int](), False, list[_Piece]()
@@ -97,17 +101,14 @@ def read_numbers(
         heights.append(count)
         uncut |= mixed
         runs.append(_Piece(piece.table, first, count))
+    parts = [_Rows.of(list(group)) for _, group in groupby(runs, key=lambda run: id(run.table))]
     total = sum(heights)
-    tables = [_rows_of(list(group)) for _, group in groupby(runs, key=lambda run: id(run.table))]
 
-    def convert(name: str) -> pl.Series:
-        column = _Column(name, dataset.file_schema.field(name).type, total, form)
-        for table in tables:
-            column.add(table[name])
-        return column.series()
+    def convert(name: str) -> pa.Array:
+        return _array(parts, name, dataset.file_schema.field(name).type, form, total)
 
     many = map if total < _WORTH_THREADS else leaf_pool().map
-    return pl.DataFrame(list(many(convert, names))), heights, uncut
+    return to_frame(pa.RecordBatch.from_arrays(list(many(convert, names)), names)), heights, uncut
 
 
 def _rows_within(
@@ -146,13 +147,83 @@ class _Piece(NamedTuple):
     rows: int
 
 
-def _rows_of(runs: Sequence[_Piece]) -> pa.Table:
-    """Runs of rows of one table, behind each other."""
-    table, first, _ = runs[0]
-    if all(before.first + before.rows == run.first for before, run in pairwise(runs)):
-        return table.slice(first, runs[-1].first + runs[-1].rows - first)
-    places = expand(np.array([run.first for run in runs]), np.array([run.rows for run in runs]))
-    return table.take(pa.array(places))
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some rows of a table: a stretch, or their places."""
+
+    table: pa.Table
+    places: slice | npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, runs: Sequence[_Piece]) -> Self:
+        """Runs of rows of one table, behind each other."""
+        table, first, _ = runs[0]
+        if all(before.first + before.rows == run.first for before, run in pairwise(runs)):
+            return cls(table, slice(first, runs[-1].first + runs[-1].rows))
+        return cls(table, expand(np.array([run.first for run in runs]), np.array([run.rows for run in runs])))
+
+    def array(self, name: str) -> pa.Array:
+        """A column."""
+        column = self.table[name]
+        whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if isinstance(self.places, slice):
+            return whole.slice(self.places.start, self.places.stop - self.places.start)
+        return whole.take(pa.array(self.places))
+
+    def numbers(self, name: str) -> npt.NDArray[np.int64] | None:
+        """The same of one whose numbers have 64 bits each and are all there; None of others."""
+        column = self.table[name]
+        if column.null_count or not (pa.types.is_int64(column.type) or pa.types.is_timestamp(column.type)):
+            return None
+        chunks = [integers(chunk) for chunk in column.chunks]
+        return (chunks[0] if len(chunks) == 1 else np.concatenate([_NONE, *chunks]))[self.places]
+
+    def is_most(self, name: str) -> bool:
+        """Whether these rows are most of what lies in one piece of memory, which they may keep therefore."""
+        column = self.table[name]
+        if not isinstance(self.places, slice) or column.num_chunks != 1:
+            return False
+        size: int = column.chunk(0).buffers()[1].size
+        return bool(16 * (self.places.stop - self.places.start) > size)
+
+
+def _array(parts: Sequence[_Rows], name: str, kind: pa.DataType, form: Numbers, rows: int) -> pa.Array:
+    """One column of all parts, behind each other."""
+    narrow = form is not Numbers.DECIMALS and pa.types.is_decimal(kind) and kind.precision <= _DIGITS
+    scale = kind.scale if form is Numbers.FLOATS and pa.types.is_decimal(kind) else None
+    found = [part.numbers(name) for part in parts]
+    units = [numbers for numbers in found if numbers is not None]
+    if not units or len(units) < len(found):
+        pieces = [_converted_array(part.array(name), scale, narrow=narrow) for part in parts]
+        return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+    if scale is None and len(parts) == 1 and parts[0].is_most(name):
+        return parts[0].array(name)
+    # A new piece of memory of Arrow's takes a third of what NumPy's does.
+    buffer, begin = pa.allocate_buffer(8 * rows), 0
+    for numbers in units:
+        end = begin + len(numbers)
+        if scale is None:
+            np.frombuffer(buffer, np.int64)[begin:end] = numbers
+        else:
+            _divide(numbers, scale, np.frombuffer(buffer, np.float64)[begin:end])
+        begin = end
+    stored = pa.int64() if narrow else kind
+    return pa.Array.from_buffers(stored if scale is None else pa.float64(), rows, [None, buffer])
+
+
+def _converted_array(array: pa.Array, scale: int | None, *, narrow: bool) -> pa.Array:
+    """A column that has nulls, or decimals of 128 bits, or no numbers."""
+    if scale is not None and pa.types.is_int64(array.type):
+        buffer = pa.allocate_buffer(8 * (array.offset + len(array)))
+        _divide(integers(array), scale, np.frombuffer(buffer, np.float64)[array.offset :])
+        return pa.Array.from_buffers(pa.float64(), len(array), [array.buffers()[0], buffer], offset=array.offset)
+    if scale is not None:
+        return to_series(array).cast(pl.Float64).to_arrow()
+    return (
+        to_series(array).to_physical().cast(pl.Int64).to_arrow()
+        if narrow and pa.types.is_decimal(array.type)
+        else array
+    )
 
 
 def _pieces(parts: Sequence[Assembled]) -> list[_Piece]:
@@ -180,64 +251,6 @@ def _sorted_stamps(column: pa.ChunkedArray) -> npt.NDArray[np.int64] | None:
     chunks = [integers(chunk) for chunk in column.chunks if len(chunk)]
     stamps = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     return None if (stamps[1:] < stamps[:-1]).any() else stamps
-
-
-class _Column:
-    """One column of all files: numbers of 64 bits lie in one piece, whatever cannot is kept as it comes."""
-
-    def __init__(self, name: str, kind: pa.DataType, rows: int, form: Numbers) -> None:
-        """Memory for all rows is taken at once; a new one of Arrow's takes a third of what NumPy's does."""
-        self.name = name
-        self._scale = kind.scale if form is Numbers.FLOATS and pa.types.is_decimal(kind) else None
-        in_place = pa.types.is_timestamp(kind) or pa.types.is_int64(kind)
-        if pa.types.is_decimal(kind) and kind.precision <= _DIGITS:
-            in_place, kind = True, pa.int64()
-        self._kind = kind if self._scale is None else pa.float64()
-        self._buffer = pa.allocate_buffer(8 * rows) if in_place else None
-        self._stored = 0
-        # Rows in the buffer, and what cannot be there, in the order of rows.
-        self._pieces: list[tuple[int, int] | pl.Series] = []
-
-    def add(self, column: pa.ChunkedArray) -> None:
-        """Take the next rows."""
-        if self._buffer is None or column.null_count or pa.types.is_decimal(column.type):
-            self._pieces.append(self._piece(column))
-            return
-        begin = self._stored
-        for chunk in column.chunks:
-            if len(chunk):
-                units, end = integers(chunk), self._stored + len(chunk)
-                if self._scale is None:
-                    np.frombuffer(self._buffer, np.int64)[self._stored : end] = units
-                else:
-                    _divide(units, self._scale, np.frombuffer(self._buffer, np.float64)[self._stored : end])
-                self._stored = end
-        self._pieces.append((begin, self._stored))
-
-    def _piece(self, column: pa.ChunkedArray) -> pl.Series:
-        array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-        if self._scale is not None and pa.types.is_int64(array.type):
-            buffer = pa.allocate_buffer(8 * (array.offset + len(array)))
-            _divide(integers(array), self._scale, np.frombuffer(buffer, np.float64)[array.offset :])
-            return to_series(
-                pa.Array.from_buffers(pa.float64(), len(array), [array.buffers()[0], buffer], offset=array.offset)
-            )
-        series = to_series(array)
-        if self._scale is not None:
-            return series.cast(pl.Float64)
-        if pa.types.is_int64(self._kind) and series.dtype.is_decimal():
-            return series.to_physical().cast(pl.Int64)
-        return series
-
-    def series(self) -> pl.Series:
-        """All of it."""
-        if self._buffer is not None and not any(isinstance(piece, pl.Series) for piece in self._pieces):
-            return to_series(self._numbers(0, self._stored), self.name)
-        pieces = [piece if isinstance(piece, pl.Series) else to_series(self._numbers(*piece)) for piece in self._pieces]
-        return pl.concat(pieces, rechunk=False).alias(self.name)
-
-    def _numbers(self, begin: int, end: int) -> pa.Array:
-        return pa.Array.from_buffers(self._kind, end - begin, [None, self._buffer], offset=begin)
 
 
 def _divide(units: npt.NDArray[np.int64], scale: int, floats: npt.NDArray[np.float64]) -> None:

@@ -1,30 +1,26 @@
 """This module reads rows out of chosen data files, at once or lazily, and verifies every byte that it decodes.
 
-Columns and time ranges are pushed down. Files are chosen in `snapshot` and decoded in `decoding`.
+Columns and time ranges are pushed down. Files are chosen in `snapshot` and decoded in `numbers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from gb_pipeline.market.moments import instant_literal, microseconds
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, SUPERSEDED_AT, Dataset
-from gb_pipeline.storage.decoding import Between, Stretch, decode, decode_together
+from gb_pipeline.storage.decoding import Between, Stretch
 from gb_pipeline.storage.numbers import Numbers, read_numbers
 from gb_pipeline.storage.snapshot import Snapshot
-from gb_pipeline.storage.workers import THREADS, leaf_pool
+from gb_pipeline.storage.workers import THREADS
 
 FILE, ROW = "file", "row"
-# So many files of at most so many bytes in the mean are decoded together, at most so many at once.
-_MANY, _SMALL_MEAN, _AT_ONCE = 4, 64 << 10, 64
 
 
 def read(
@@ -54,8 +50,8 @@ def read(
         DamagedFile: a file is missing or not what was written.
     """
     names = dataset.schema.names if columns is None else list(columns)
-    types = numbers.schema(dataset.polars)
-    schema = pl.Schema({name: types[name] for name in names})
+    types = {name: numbers.kind(dataset.polars[name]) for name in names}
+    schema = pl.Schema(types)
     if with_file:
         schema[FILE] = pl.UInt32()
     if files.is_empty():
@@ -70,11 +66,14 @@ def read(
     if between is not None and uncut and between[0] not in names:
         names.append(between[0])
 
-    if numbers is Numbers.DECIMALS or not names:
-        together = bool(names) and stretches is None and _worth_decoding_together(rows)
-        frame, heights = _read_files(storage, dataset, rows, names, ranges, pieces, together=together)
-    else:
+    if names:
         frame, heights, uncut = read_numbers(storage, dataset, rows, names, ranges, pieces, numbers)
+    else:
+        # Nothing but partition columns is wanted: the log counts the rows.
+        heights = [
+            row["rows"] if piece is None else piece[1] - piece[0] for row, piece in zip(rows, pieces, strict=True)
+        ]
+        frame = pl.DataFrame(height=sum(heights))
     if contiguous:
         frame = frame.rechunk()
     derived = [name for name in schema if name not in stored]
@@ -92,6 +91,43 @@ def read(
     if frame.schema != schema:
         frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
     return frame.hstack([pl.Series(ROW, np.arange(frame.height, dtype=np.uint32))]) if with_file else frame
+
+
+def read_in_order(
+    storage: Storage,
+    dataset: Dataset,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    between: Between,
+    numbers: Numbers,
+) -> tuple[pl.DataFrame, list[int]] | None:
+    """Stored columns of files in a range, and how many rows each file gave.
+
+    Args:
+        rows: of `Snapshot.files`.
+        columns: stored ones, that of the range among them.
+
+    Returns:
+        None where a file is not in the order of the range, so that rows have to be left out one by one.
+
+    Raises:
+        DamagedFile: a file is missing or not what was written.
+    """
+    ranges = [_needed_range(row, between) for row in rows]
+    frame, heights, uncut = read_numbers(storage, dataset, rows, list(columns), ranges, [None] * len(rows), numbers)
+    return None if uncut else (frame, heights)
+
+
+def read_last(
+    storage: Storage, dataset: Dataset, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], numbers: Numbers
+) -> pl.DataFrame:
+    """Stored columns of the last row of each of some files.
+
+    Raises:
+        DamagedFile: a file is missing or not what was written.
+    """
+    ends = [(row["rows"] - 1, row["rows"]) for row in rows]
+    return read_numbers(storage, dataset, rows, list(columns), [None] * len(rows), ends, numbers)[0]
 
 
 def _rows_between(frame: pl.DataFrame, name: str, start: Any, end: Any) -> pl.DataFrame:
@@ -181,43 +217,3 @@ def valid_at(moment: datetime, *, history: bool) -> pl.Expr:
     if not history:
         return is_known
     return is_known & (pl.col(SUPERSEDED_AT).is_null() | (pl.col(SUPERSEDED_AT) > literal))
-
-
-def _read_files(
-    storage: Storage,
-    dataset: Dataset,
-    rows: list[dict[str, Any]],
-    names: list[str],
-    ranges: list[Between | None],
-    stretches: list[Stretch | None],
-    *,
-    together: bool,
-) -> tuple[pl.DataFrame, list[int]]:
-    """Columns of some files, one after the other, and how many rows each has; ranges are only used to read less."""
-    read_one = partial(decode, storage, dataset, names, threads=len(rows) == 1)
-    frames, heights = [], list[int]()
-    for start in range(0, len(rows), _AT_ONCE):
-        batch = slice(start, start + _AT_ONCE)
-        frame = decode_together(storage, dataset, rows[batch], names) if together else None
-        if frame is not None:
-            heights += [row["rows"] for row in rows[batch]]
-        else:
-            run = map if len(rows) == 1 else leaf_pool().map
-            tables = list(run(read_one, rows[batch], ranges[batch], stretches[batch]))
-            heights += [table.num_rows for table in tables]
-            frame = _to_frame(tables, names)
-        frames.append(frame)
-    return (frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=False)), heights
-
-
-def _worth_decoding_together(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether some files are many and small."""
-    return len(rows) >= _MANY and sum(row["size"] for row in rows) <= len(rows) * _SMALL_MEAN
-
-
-def _to_frame(tables: list[pa.Table], names: list[str]) -> pl.DataFrame:
-    if not names:
-        return pl.DataFrame(schema={}, height=sum(table.num_rows for table in tables))
-    frame = pl.from_arrow(tables[0] if len(tables) == 1 else pa.concat_tables(tables), rechunk=False)
-    assert isinstance(frame, pl.DataFrame), "a table becomes a frame"
-    return frame

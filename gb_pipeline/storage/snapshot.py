@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gb_pipeline.market.moments import day_number, microseconds
@@ -165,10 +166,28 @@ def choose(files: pl.DataFrame, masks: Sequence[pl.Series]) -> pl.DataFrame:
     chosen = np.ones(files.height, dtype=bool)
     for mask in masks:
         chosen &= (mask.fill_null(True) if mask.null_count() else mask).to_numpy()
-    places = np.flatnonzero(chosen)
-    if len(places) == files.height:
-        return files
-    return files[to_places(places)] if len(places) else files.clear()
+    return take(files, np.flatnonzero(chosen))
+
+
+def files_of_series(files: pl.DataFrame, source: str, symbol: str) -> pl.DataFrame:
+    """Of files that hold a series each, those of one."""
+    if files.height > _SOME:
+        return choose(files, [files["source"] == source, files["symbol"] == symbol])
+    pairs = zip(files["source"].to_list(), files["symbol"].to_list(), strict=True)
+    return take(files, [place for place, pair in enumerate(pairs) if pair == (source, symbol)])
+
+
+def take(files: pl.DataFrame, places: Sequence[int] | npt.NDArray[np.int64]) -> pl.DataFrame:
+    """The files at some places, in their order.
+
+    Neighbours are taken without Polars' threads, which take longer to wake than that.
+    """
+    if not len(places):
+        return files.clear()
+    first, last = int(places[0]), int(places[-1])
+    if last - first == len(places) - 1:
+        return files if len(places) == files.height else files[first : last + 1]
+    return files[to_places(np.asarray(places))]
 
 
 def in_order(files: pl.DataFrame) -> pl.DataFrame:

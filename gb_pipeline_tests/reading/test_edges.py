@@ -102,18 +102,18 @@ def test_what_the_log_says_needs_no_file(lake, received):
 
 
 def test_only_the_newest_file_is_opened_for_the_last_bar(lake, received, monkeypatch):
-    from gb_pipeline.storage import reading
+    from gb_pipeline.storage.files import LocalFiles
 
     for month in ("2024-01", "2024-02", "2024-03"):
         window = Window.of(f"{month}-02", f"{month}-03")
         lake.write_bars("sim", "BTC-USD", "1m", window, received(f"{month}-02", ["1", "2", "3"]))
-    opened = []
-    whole = reading.read
+    opened = set()
+    whole = LocalFiles.read_into
     monkeypatch.setattr(
-        reading, "read", lambda *given, **named: opened.append(given[2].height) or whole(*given, **named)
+        LocalFiles, "read_into", lambda files, name, *given: opened.add(name) or whole(files, name, *given)
     )
     assert str(lake.latest("BTC-USD", "1m")["timestamp"][0].date()) == "2024-03-02"
-    assert opened == [1]
+    assert ["period=2024-03" in name for name in opened] == [True]
 
 
 def test_unknown_names_and_columns_are_refused_as_by_bars(lake, received):

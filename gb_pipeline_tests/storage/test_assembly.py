@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import PRICES
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.storage import assembly, layouts, parquet
 from gb_pipeline.storage.decoding import decode
@@ -59,6 +62,19 @@ def test_files_that_are_decoded_together_are_what_each_is_by_itself(
     assert [part.combine_chunks() for part in found] == [
         part.combine_chunks() for part in one_by_one(store, stretches, names)
     ]
+
+
+def test_a_dictionary_may_come_first(store, monkeypatch) -> None:
+    monkeypatch.setattr(parquet, "_WORTH_A_DICTIONARY", 1)
+    still = minutes("2024-01-05", 300).with_columns(pl.col("open").first().alias(name) for name in PRICES)
+    store.write_bars("sim", "BTC-USD", Resolution.MINUTE, day("2024-01-05"), still)
+    row = store.tables.newest("bars_1m").files.rows(named=True)[-1]
+    metadata = pq.read_metadata(store.storage.root / "lake/bars_1m" / row["path"])
+    assert metadata.row_group(0).column(metadata.schema.names.index("open")).has_dictionary_page
+    for stretch in (None, (7, 211)):
+        found = assembly.assemble(store.storage.files, "lake/bars_1m", [row], ["open"], [stretch], integers=True)
+        assert found is not None
+        assert set(found[0].table["open"].to_pylist()) == {still["open"].cast(pl.Decimal(18, 8)).to_physical()[0]}
 
 
 @pytest.mark.parametrize("names", [COLUMNS, ["open"]])
