@@ -49,7 +49,7 @@ _MOMENTS = [
 _PLACE = [
     column("sequence", pa.int64(), "the venue's number of the message; of a range of updates its last", nullable=True),
     column("ordinal", pa.int32(), "place of the row in its message, from 0"),
-    column("collector", pa.string(), "which collector heard it; null if not heard live", nullable=True),
+    column("collector", pa.string(), "which collector heard it; `file` where it was imported", nullable=True),
 ]
 
 

@@ -118,7 +118,9 @@ def _updates_since(tables: Tables, request: StreamRequest, whole: pl.DataFrame, 
     laid = _newest(whole)
     updates = read_all(tables, replace(request, start=laid - _EARLIER, end=at + 1), _LEVELS)
     came = whole["receive_time"].max()
-    after = pl.col("timestamp").cast(pl.Int64) > laid if came is None else pl.col("receive_time") > came
+    # Of a file, changes may have come in the very nanosecond of the whole book: their place is behind its own.
+    behind = (pl.col("receive_time") == came) & (pl.col("ordinal") > whole["ordinal"].max())
+    after = pl.col("timestamp").cast(pl.Int64) > laid if came is None else (pl.col("receive_time") > came) | behind
     return updates.filter(pl.col("collector").eq_missing(whole["collector"][0]) & after)
 
 

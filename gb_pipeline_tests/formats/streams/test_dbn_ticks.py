@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import Lake
-from gb_pipeline.errors import FormatRefused
+from gb_pipeline.errors import FormatRefused, GapInWindow
 from gb_pipeline.formats.dbn import records as dbn_records
 from gb_pipeline.formats.dbn.records import UNDEFINED_PRICE
 from gb_pipeline.formats.dbn.ticks import RECORDS
@@ -178,6 +178,21 @@ def test_changes_of_any_books_add_up_to_each_of_them_wherever_parts_are_cut(tmp_
                 if ask_size:
                     wanted["ask", price(ask)] = ask_size
             assert book_after(through, (2**62, 0)) == wanted
+
+
+def test_a_book_is_read_whole_where_its_first_changes_share_its_nanosecond(lake, tmp_path):
+    rows = [
+        {"instrument_id": 1, "ts_event": T0 + n // 2, "ts_recv": T0 + n // 2, "action": b"M", "side": b"N",
+         "price": UNDEFINED_PRICE, "sequence": n, "levels": [(100 * 10**9, 1 + n, (101 + n) * 10**9, 7)]}
+        for n in range(3)
+    ]  # fmt: skip
+    write(tmp_path / "es.dbn", "mbp-10", ES, rows)
+    import_streams(lake, "dbn-ticks", tmp_path / "es.dbn", source="cme")
+    # No number of the file proves that nothing is missing.
+    with pytest.raises(GapInWindow):
+        lake.book("ESH24", at=T0, source="cme")
+    book = lake.book("ESH24", at=T0, source="cme", across_holes=True)
+    assert book.select("side", "price", "size").rows() == [("bid", 100, 2), ("ask", 102, 7)]
 
 
 def test_nine_decimals_stand_in_the_wide_table_only_where_eight_do_not_hold_them(lake, stored, tmp_path):

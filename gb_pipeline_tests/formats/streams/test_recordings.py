@@ -80,6 +80,9 @@ def test_krakens_books_keep_every_checksum(lake, stored, market_data):
     assert stored("book_updates")["checksum"].drop_nulls().len() == 4_269
     covered = stored("stream_intervals")
     assert covered["kind"].unique().to_list() == ["covered"] and covered["symbol"].n_unique() == 10
+    # Read back as what a collector heard, the venue's checksums prove the book.
+    book = lake.book("BTC-CHF", at="2021-04-17T16:49:10Z", source="kraken", verify=True)
+    assert book.filter(level=1)["price"].to_list()[0] == Decimal("56060.0")
 
 
 def test_coinbases_recording_has_the_numbers_of_its_trades_as_evidence(lake, stored, market_data):
