@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import zlib
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 # Price and size as the venue writes them.
@@ -36,7 +36,7 @@ class OrderBook:
             all of them.
     """
 
-    __slots__ = ("_asks", "_bids", "_checksum", "_decimals", "_digits", "_known", "depth")
+    __slots__ = ("_asks", "_bids", "_checked", "_checksum", "_decimals", "_digits", "_known", "depth")
 
     def __init__(self, depth: int | None = None) -> None:
         """Begin with nothing on either side."""
@@ -47,9 +47,11 @@ class OrderBook:
         self._bids: tuple[list[int], dict[int, Level]] = ([], {})
         self._asks: tuple[list[int], dict[int, Level]] = ([], {})
         self._digits: tuple[dict[int, str], dict[int, str]] = ({}, {})
+        # The text of each side that the checksum is made of, and the checksum; None where they are to be made anew.
+        self._checked: list[str | None] = [None, None]
         self._checksum: int | None = None
 
-    def lay(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def lay(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Replace the whole book.
 
         Args:
@@ -65,17 +67,19 @@ class OrderBook:
         for digits in self._digits:
             digits.clear()
         self.apply(bids, asks)
+        self._checked = [None, None]
         self._checksum = None
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Change levels: a size stands at its price from now on, 0 removes the level.
 
         Raises:
             ValueError: a price is no number; the book is then not to be used any more.
         """
-        touched = self._change(self._bids, self._digits[0], 1, bids)
-        if self._change(self._asks, self._digits[1], -1, asks) or touched:
-            self._checksum = None
+        if bids and self._change(self._bids, self._digits[0], 1, bids):
+            self._checked[0] = self._checksum = None
+        if asks and self._change(self._asks, self._digits[1], -1, asks):
+            self._checked[1] = self._checksum = None
 
     @property
     def best_bid(self) -> Level | None:
@@ -120,14 +124,18 @@ class OrderBook:
             True
         """
         if self._checksum is None:
-            text = _checked_text(self._asks, self._digits[1]) + _checked_text(self._bids, self._digits[0])
-            self._checksum = zlib.crc32(text.encode("ascii"))
+            bids, asks = self._checked
+            if bids is None:
+                bids = self._checked[0] = _checked_text(self._bids, self._digits[0])
+            if asks is None:
+                asks = self._checked[1] = _checked_text(self._asks, self._digits[1])
+            self._checksum = zlib.crc32((asks + bids).encode("ascii"))
         return self._checksum
 
     # --- how --------------------------------------------------------------------------------------------------------
 
     def _change(
-        self, side: tuple[list[int], dict[int, Level]], digits: dict[int, str], sign: int, changes: Iterable[Level]
+        self, side: tuple[list[int], dict[int, Level]], digits: dict[int, str], sign: int, changes: Sequence[Level]
     ) -> bool:
         """Whether a level that counts for the checksum may have changed."""
         keys, levels = side

@@ -118,10 +118,13 @@ class _Decoder(Decoder):
         sides: list[list[Level]] = []
         time, checksum = "", None
         for name in ("bs", "as") if whole else ("b", "a"):
-            levels = [level for part in parts for level in part.get(name, ())]
+            levels = parts[0].get(name, ())
+            if len(parts) > 1:
+                levels = [level for part in parts for level in part.get(name, ())]
             sides.append([(level[0], level[1]) for level in levels])
             # All have ten digits before the point.
-            time = max(time, max((level[2] for level in levels), default=""))
+            for level in levels:
+                time = level[2] if level[2] > time else time
         for part in parts:
             checksum = part.get("c", checksum)
         lay_or_update = self._books.lay if whole else self._books.update
