@@ -46,6 +46,7 @@ from gb_pipeline.orchestration.streams.checks import build_stream_checks, build_
 from gb_pipeline.orchestration.streams.feeds import Feed, build_feed_spec, has_trades, list_feeds
 from gb_pipeline.orchestration.streams.healing import build_healing_asset, build_stream_healing_sensor
 from gb_pipeline.orchestration.streams.sensor import build_streams_sensor
+from gb_pipeline.orchestration.streams.tie_out import build_tie_out, build_tie_out_schedule, find_tie_outs
 from gb_pipeline.providers.registry import daily_quota, has_actions, has_instruments
 
 
@@ -90,6 +91,7 @@ def build_definitions(
     lake = LakeResource.of(settings)
     feeds = list_feeds(settings, date.today())
     stream_checks = [build_stream_checks(settings, feeds)] if feeds else []
+    tie_outs = [build_tie_out(found)] if (found := find_tie_outs(settings, feeds)) else []
     healed = [build_healing_asset(settings, feeds)] if has_trades(feeds) else []
     with warnings.catch_warnings():
         # Backfill policies and partitions of checks are young. Dagster is pinned to a patch, and an end-to-end test uses
@@ -103,11 +105,12 @@ def build_definitions(
                 *healed,
                 *assets,
             ],
-            asset_checks=[*(build_dataset_check(group) for group in groups), *stream_checks, *asset_checks],
+            asset_checks=[*(build_dataset_check(group) for group in groups), *stream_checks, *tie_outs, *asset_checks],
             jobs=list(jobs),
             schedules=[
                 *_build_schedules(settings, groups, discovered),
                 *map(build_streams_schedule, stream_checks),
+                *map(build_tie_out_schedule, tie_outs),
                 *schedules,
             ],
             sensors=[*_build_sensors(settings, lake, groups, feeds), *sensors],

@@ -21,6 +21,7 @@ from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.series_group import SeriesGroup
 from gb_pipeline.orchestration.streams.checks import check_keys
 from gb_pipeline.orchestration.streams.feeds import Feed
+from gb_pipeline.orchestration.streams.tie_out import tie_out_keys
 
 _SECONDS = 30
 _FINISHED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
@@ -34,6 +35,7 @@ def build_alert_sensor(
     settings: Settings, groups: Sequence[SeriesGroup], feeds: Sequence[Feed] = ()
 ) -> dg.SensorDefinition:
     """Tell the addresses of `alerts` in gb.yaml what fails first, and when it works again."""
+    stream_keys = [*check_keys(feeds), *tie_out_keys(settings, feeds)]
 
     @dg.sensor(
         name="alerts",
@@ -46,7 +48,7 @@ def build_alert_sensor(
         state = _read(context.cursor)
         runs = list(_finished_runs(context.instance, state["seen"]))
         sightings = [_look_at_run(context.instance, run) for run, _ in runs]
-        sightings += _look_at_checks(context.instance, groups, feeds, warnings=settings.alerts.warnings)
+        sightings += _look_at_checks(context.instance, groups, stream_keys, warnings=settings.alerts.warnings)
         news, broken = find_news(state["broken"], sightings)
         waiting = _tell(settings, news, state["waiting"])
         state |= {"broken": broken, "waiting": {place: list(map(asdict, items)) for place, items in waiting.items()}}
@@ -119,10 +121,15 @@ def _name_run(run: dg.DagsterRun) -> str:
 
 
 def _look_at_checks(
-    instance: dg.DagsterInstance, groups: Sequence[SeriesGroup], feeds: Sequence[Feed], *, warnings: bool
+    instance: dg.DagsterInstance,
+    groups: Sequence[SeriesGroup],
+    stream_keys: Sequence[dg.AssetCheckKey],
+    *,
+    warnings: bool,
 ) -> Iterator[Sighting]:
     """The newest result of each dataset's and feed's checks, and of each standing check, with the command that repairs it."""
-    keys = [dg.AssetCheckKey(group.dataset_key, CHECK) for group in groups] + check_keys(feeds)
+    keys = [dg.AssetCheckKey(group.dataset_key, CHECK) for group in groups]
+    keys += stream_keys
     keys += [dg.AssetCheckKey(health.key_of(name), health.CHECK) for name in health.MEANINGS]
     for key, record in instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
         evaluation = record.evaluation

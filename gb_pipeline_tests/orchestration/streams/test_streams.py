@@ -197,7 +197,9 @@ def test_alerts_know_the_checks_of_feeds(bench: Bench) -> None:
     assert len(check_keys(feeds)) == 4
     commit_watermark(bench.store, now() - 5 * HOUR)
     run_checks(bench)
-    problems = {item.subject: item.problem for item in _look_at_checks(bench.instance, [], feeds, warnings=False)}
+    problems = {
+        item.subject: item.problem for item in _look_at_checks(bench.instance, [], check_keys(feeds), warnings=False)
+    }
     assert problems["kraken/trades, fresh"] == "kraken trades is committed up to 5 h ago"
     assert problems["kraken/trades, continuous"] == ""
 
