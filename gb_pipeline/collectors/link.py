@@ -23,7 +23,7 @@ from gb_pipeline.collectors.venue_options import rest_client
 from gb_pipeline.errors import GbError, VendorError
 from gb_pipeline.market.tick_schema import ConnectionEventKind
 from gb_pipeline.providers.http.policy import Policy
-from gb_pipeline.providers.http.redaction import scrub
+from gb_pipeline.providers.http.redaction import hide, scrub
 
 _SECOND = 1_000_000_000
 _HANDSHAKE_SECONDS = 15.0
@@ -147,6 +147,7 @@ class Link:
 
     def _lost(self, error: str, fix: str) -> None:
         """Said once for a connection that stood, and once for each new reason why there is none."""
+        error = hide(error, self.venue.secrets())
         if not self.is_connected and error == self._lost_by:
             return
         self.is_connected, self._decoder, self._lost_by = False, None, error
@@ -284,7 +285,8 @@ class _Listener(picows.WSListener):
                 message, self._parts = bytes(self._parts), bytearray()
                 self._link.receive(message)
         elif kind is picows.WSMsgType.CLOSE:
-            words = scrub(bytes(frame.get_close_message() or b"").decode("utf-8", "replace"))[:200]
+            text = bytes(frame.get_close_message() or b"").decode("utf-8", "replace")
+            words = scrub(hide(text, self._link.venue.secrets()))[:200]
             self._link.closed_by = f" (code {int(frame.get_close_code())}{': ' * bool(words)}{words})"
             transport.send_close(frame.get_close_code())
             transport.disconnect(graceful=True)
@@ -310,6 +312,6 @@ def _explain(venue: Venue, error: BaseException) -> tuple[str, str]:
             "it is tried again; look at the network of this machine",
         )
     return (
-        f"no connection: {type(error).__name__}: {scrub(str(error))[:200]}",
+        f"no connection: {type(error).__name__}: {scrub(hide(str(error), venue.secrets()))[:200]}",
         "it is tried again; see the venue's status page",
     )

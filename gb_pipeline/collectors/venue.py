@@ -138,6 +138,10 @@ class Venue(ABC):
         """
         return None
 
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that no event and no log shows: venues repeat keys in what they answer."""
+        return ()
+
     def refused_handshake(self, status: int) -> str:
         """What to do about a handshake that was answered with an HTTP status instead of a websocket."""
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

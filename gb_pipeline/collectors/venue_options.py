@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from gb_pipeline.config.credentials import open_credential, seal
@@ -54,6 +55,15 @@ def credential(source: str, options: Mapping[str, Any], name: str) -> Callable[[
     """
     sealed = seal({name: options[name]})[name] if name in options else None
     return lambda: open_credential(source, name, sealed)
+
+
+def known_secrets(*openers: Callable[[], str]) -> tuple[str, ...]:
+    """Values of the credentials that there are; one that is missing cannot be shown either."""
+    found = []
+    for opener in openers:
+        with suppress(ConfigError):
+            found.append(opener())
+    return tuple(found)
 
 
 def base_url_of(source: str, options: Mapping[str, Any]) -> str | None:

@@ -21,9 +21,17 @@ import msgspec
 
 from gb_pipeline.collectors.messages import MessageRows, Signal, TimeUnit
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
-from gb_pipeline.collectors.venue_options import base_url_of, check_options, choice, credential, websocket_url
+from gb_pipeline.collectors.venue_options import (
+    base_url_of,
+    check_options,
+    choice,
+    credential,
+    known_secrets,
+    websocket_url,
+)
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
+from gb_pipeline.providers.http.redaction import hide
 
 FEEDS = ("iex", "sip", "delayed_sip", "boats", "overnight")
 _ADDRESS = "stream.data.alpaca.markets/v2"
@@ -90,7 +98,11 @@ class Alpaca(Venue):
 
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of a connection that was just opened."""
-        return _Decoder(connection.subscriptions, lambda: (self._key(), self._secret()))
+        return _Decoder(connection.subscriptions, self.secrets())
+
+    def secrets(self) -> tuple[str, ...]:
+        """Key and secret."""
+        return known_secrets(self._key, self._secret)
 
 
 class _Trade(msgspec.Struct, tag_field="T", tag="t", gc=False):
@@ -149,7 +161,7 @@ _READ = frozenset({"t", "q", "c", "x", "success", "subscription", "error"})
 
 
 class _Decoder(Decoder):
-    def __init__(self, subscriptions: Sequence[Subscription], secrets: Callable[[], tuple[str, str]]) -> None:
+    def __init__(self, subscriptions: Sequence[Subscription], secrets: tuple[str, ...]) -> None:
         self._trades, self._quotes = (
             {item.venue_symbol: item.symbol for item in subscriptions if item.dataset is dataset}
             for dataset in _CHANNELS
@@ -196,7 +208,7 @@ class _Decoder(Decoder):
         try:
             raw_events = _RAW_EVENTS.decode(data)
         except msgspec.MsgspecError:
-            rows.refuse(data, receive_time, why, secrets=self._secrets())
+            rows.refuse(data, receive_time, why, secrets=self._secrets)
             return [], []
         read: list[tuple[Any, msgspec.Raw]] = []
         for raw in raw_events:
@@ -204,7 +216,7 @@ class _Decoder(Decoder):
                 read.append((_EVENT.decode(raw), raw))
             except msgspec.MsgspecError as error:
                 if _kind_of(raw) in _READ | {None}:
-                    rows.refuse(bytes(raw), receive_time, str(error), secrets=self._secrets())
+                    rows.refuse(bytes(raw), receive_time, str(error), secrets=self._secrets)
         return [event for event, _ in read], [raw for _, raw in read]
 
     def _trade(self, event: _Trade, receive_time: int, ordinal: int, rows: MessageRows) -> None:
@@ -230,10 +242,11 @@ class _Decoder(Decoder):
         if symbol is None:
             return
         said = _WHOLE.decode(raw)
-        detail = {
-            name: value if isinstance(value, str | int) else msgspec.json.encode(value).decode()
+        texts = {
+            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
             for name, value in said.items()
         }
+        detail = {name: hide(text, self._secrets) for name, text in texts.items()}
         detail["what"] = "corrected" if type(event) is _Correction else "canceled"
         rows.signals.append(
             Signal(ConnectionEventKind.CORRECTION, receive_time, StreamDataset.TRADES, symbol, detail=dict(detail))
@@ -242,7 +255,9 @@ class _Decoder(Decoder):
 
     def _success(self, event: _Success, receive_time: int, rows: MessageRows) -> None:
         if event.msg != "authenticated":
-            rows.signals.append(Signal(ConnectionEventKind.VENUE, receive_time, detail={"status": event.msg}))
+            rows.signals.append(
+                Signal(ConnectionEventKind.VENUE, receive_time, detail={"status": hide(event.msg, self._secrets)})
+            )
             return
         wanted = {"trades": list(self._trades), "quotes": list(self._quotes)}
         channels = {name: symbols for name, symbols in wanted.items() if symbols}
@@ -261,11 +276,11 @@ class _Decoder(Decoder):
 
     def _error(self, event: _Error, receive_time: int, rows: MessageRows) -> None:
         if event.code == _SLOW:
-            detail: dict[str, str | int | float | bool | None] = {"error": event.msg}
+            detail: dict[str, str | int | float | bool | None] = {"error": hide(event.msg, self._secrets)}
             rows.signals.append(Signal(ConnectionEventKind.SLOW, receive_time, detail=detail))
             return
         fix, permanent = _FIXES.get(event.code, _LATER)
-        error, secrets = f"{event.msg} (code {event.code})", self._secrets()
+        error, secrets = f"{event.msg} (code {event.code})", self._secrets
         waiting = [
             (dataset, symbol)
             for dataset, ours in ((StreamDataset.TRADES, self._trades), (StreamDataset.QUOTES, self._quotes))

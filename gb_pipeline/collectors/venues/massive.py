@@ -17,9 +17,17 @@ import msgspec
 
 from gb_pipeline.collectors.messages import MessageRows, Signal, TimeUnit
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
-from gb_pipeline.collectors.venue_options import base_url_of, check_options, choice, credential, websocket_url
+from gb_pipeline.collectors.venue_options import (
+    base_url_of,
+    check_options,
+    choice,
+    credential,
+    known_secrets,
+    websocket_url,
+)
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
+from gb_pipeline.providers.http.redaction import hide
 from gb_pipeline.providers.massive.symbols import ticker
 
 FEEDS = {"realtime": "socket.massive.com", "delayed": "delayed.massive.com"}
@@ -78,7 +86,11 @@ class Massive(Venue):
 
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of a connection that was just opened."""
-        return _Decoder(connection.subscriptions, self._key)
+        return _Decoder(connection.subscriptions, self.secrets())
+
+    def secrets(self) -> tuple[str, ...]:
+        """The key."""
+        return known_secrets(self._key)
 
 
 class _Trade(msgspec.Struct, tag_field="ev", tag="T", gc=False):
@@ -123,14 +135,14 @@ _READ = frozenset({*_DATASETS, "status"})
 
 
 class _Decoder(Decoder):
-    def __init__(self, subscriptions: Sequence[Subscription], key: Callable[[], str]) -> None:
+    def __init__(self, subscriptions: Sequence[Subscription], secrets: tuple[str, ...]) -> None:
         self._symbols = {(item.dataset, item.venue_symbol): item.symbol for item in subscriptions}
         self._trades, self._quotes = (
             {item.venue_symbol: item.symbol for item in subscriptions if item.dataset is dataset}
             for dataset in _CHANNELS
         )
         self._channels = [f"{_CHANNELS[item.dataset]}.{item.venue_symbol}" for item in subscriptions]
-        self._key = key
+        self._secrets = secrets
         self._requests: list[bytes] = []
 
     def decode(self, data: bytes, receive_time: int, rows: MessageRows) -> None:
@@ -159,7 +171,7 @@ class _Decoder(Decoder):
         try:
             raw_events = _RAW_EVENTS.decode(data)
         except msgspec.MsgspecError:
-            rows.refuse(data, receive_time, why, secrets=(self._key(),))
+            rows.refuse(data, receive_time, why, secrets=self._secrets)
             return []
         events = []
         for raw in raw_events:
@@ -167,7 +179,7 @@ class _Decoder(Decoder):
                 events.append(_EVENT.decode(raw))
             except msgspec.MsgspecError as error:
                 if _kind_of(raw) in _READ | {None}:
-                    rows.refuse(bytes(raw), receive_time, str(error), secrets=(self._key(),))
+                    rows.refuse(bytes(raw), receive_time, str(error), secrets=self._secrets)
         return events
 
     def _trade(self, event: _Trade, receive_time: int, ordinal: int, rows: MessageRows) -> None:
@@ -194,7 +206,7 @@ class _Decoder(Decoder):
         rows.heard[key] = rows.heard.get(key, 0) + 1
 
     def _status(self, event: _Status, receive_time: int, rows: MessageRows) -> None:
-        text, secrets = event.message, (self._key(),)
+        text, secrets = event.message, self._secrets
         match event.status:
             case "connected":
                 rows.signals.append(Signal(ConnectionEventKind.VENUE, receive_time, detail={"status": "connected"}))
@@ -214,7 +226,7 @@ class _Decoder(Decoder):
             case "max_connections" | "force_disconnect":
                 rows.deny(receive_time, text or event.status, _LIMIT_FIX, secrets=secrets)
             case "slow_consumer":
-                detail: dict[str, str | int | float | bool | None] = {"error": text}
+                detail: dict[str, str | int | float | bool | None] = {"error": hide(text, secrets)}
                 rows.signals.append(Signal(ConnectionEventKind.SLOW, receive_time, detail=detail))
             case _:
                 named: list[tuple[StreamDataset | None, str | None]] = [*self._named(text)]

@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Hub:
         self.faults = StreamFaults()
         self.received: list[tuple[str, str]] = []
         self._open: dict[_Line, Session] = {}
+        self._closing: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def serves(self, host: str) -> bool:
@@ -110,6 +112,23 @@ class Hub:
         for line in lines:
             self._call(line.reset)
         return len(lines)
+
+    def close(self, reason: str, match: str = "") -> int:
+        """Close connections whose `/host/path` matches, properly and with a reason; from any thread.
+
+        Returns:
+            how many.
+        """
+        lines = [(line, session) for line, session in list(self._open.items()) if re.search(match, line.path)]
+        for line, session in lines:
+            session.closing = reason
+            self._call(partial(self._settle, line, session))
+        return len(lines)
+
+    def _settle(self, line: _Line, session: Session) -> None:
+        task = asyncio.ensure_future(line.settle(session))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def command(self, method: str, action: str, body: dict[str, Any]) -> Any:
         """One of `COMMANDS` from another process.

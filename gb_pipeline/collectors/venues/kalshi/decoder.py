@@ -6,7 +6,7 @@ them, so all of the subscription's books are laid anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,6 +17,7 @@ from gb_pipeline.collectors.resync import Resync
 from gb_pipeline.collectors.venue import Decoder, Subscription
 from gb_pipeline.collectors.venues.kalshi.numbers import cents_to_dollars, contracts, dollars, nanoseconds, other_side
 from gb_pipeline.market.tick_schema import ConnectionEventKind, Side, StreamDataset
+from gb_pipeline.providers.http.redaction import hide
 
 CHANNELS = {StreamDataset.BOOK_UPDATES: "orderbook_delta", StreamDataset.TRADES: "trade"}
 LIFECYCLE = "market_lifecycle_v2"
@@ -66,7 +67,7 @@ class KalshiDecoder(Decoder):
         secrets: what is never shown.
     """
 
-    def __init__(self, subscriptions: Sequence[Subscription], secrets: Callable[[], Collection[str]]) -> None:
+    def __init__(self, subscriptions: Sequence[Subscription], secrets: tuple[str, ...]) -> None:
         """All books wait for their snapshots."""
         self._symbols: dict[StreamDataset, dict[str, str]] = {dataset: {} for dataset in CHANNELS}
         for item in subscriptions:
@@ -85,7 +86,7 @@ class KalshiDecoder(Decoder):
         try:
             self._read(_MESSAGES.decode(data), receive_time, rows)
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError, IndexError, InvalidOperation) as error:
-            rows.refuse(data, receive_time, str(error), secrets=self._secrets())
+            rows.refuse(data, receive_time, str(error), secrets=self._secrets)
         if self._resync.due(receive_time):
             self._ask_for_books()
 
@@ -250,7 +251,7 @@ class KalshiDecoder(Decoder):
         for name in symbols:
             rows.deny(
                 receive_time, f"{said.get('msg', 'error')} (code {code})", fix or _LATER,
-                dataset=dataset, symbol=name, permanent=fix is not None, secrets=self._secrets(),
+                dataset=dataset, symbol=name, permanent=fix is not None, secrets=self._secrets,
             )  # fmt: skip
 
     def _lifecycle(self, said: Mapping[str, Any], receive_time: int, rows: MessageRows) -> None:
@@ -258,9 +259,12 @@ class KalshiDecoder(Decoder):
         symbol = next((names[ticker] for names in self._symbols.values() if ticker in names), None)
         if symbol is None:
             return
-        detail: dict[str, str | int | float | bool | None] = {"contract": event, "ended": event in _ENDED}
+        detail: dict[str, str | int | float | bool | None] = {
+            "contract": hide(event, self._secrets),
+            "ended": event in _ENDED,
+        }
         if said.get("result"):
-            detail["result"] = str(said["result"])
+            detail["result"] = hide(str(said["result"]), self._secrets)
         rows.signals.append(Signal(ConnectionEventKind.VENUE, receive_time, symbol=symbol, detail=detail))
 
 

@@ -19,6 +19,7 @@ from gb_pipeline.collectors.venue_options import (
     check_options,
     choice,
     credential,
+    known_secrets,
     rest_client,
     websocket_url,
 )
@@ -111,7 +112,11 @@ class Kalshi(Venue):
 
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of a connection that was just opened."""
-        return KalshiDecoder(connection.subscriptions, lambda: (self._key(),))
+        return KalshiDecoder(connection.subscriptions, self.secrets())
+
+    def secrets(self) -> tuple[str, ...]:
+        """The key's id; the private key is never sent."""
+        return known_secrets(self._key)
 
     def refused_handshake(self, status: int) -> str:
         """What to do about a handshake that was answered with an HTTP status."""
