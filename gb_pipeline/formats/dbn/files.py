@@ -59,9 +59,7 @@ def open_files(path: Path, options: ReadOptions) -> Archive:
         header = read_header(file)
         resolution = SCHEMAS.get(str(header.schema))
         if resolution is None or header.ts_out:
-            skipped[file.name] = (
-                f"it holds {header.schema}, no bars" if resolution is None else "its records have ts_out"
-            )
+            skipped[file.name] = _why_not(str(header.schema)) if resolution is None else "its records have ts_out"
             continue
         kind = options.asset_class or asset_class_of(header.dataset)
         series = []
@@ -89,6 +87,11 @@ def open_files(path: Path, options: ReadOptions) -> Archive:
         notes=tuple(notes) if files else (),
         skipped=skipped,
     )
+
+
+def _why_not(schema: str) -> str:
+    hint = "; `gb import dbn-ticks` reads it" if schema in {"trades", "tbbo", "mbp-1", "mbp-10"} else ""
+    return f"it holds {schema}, no bars{hint}"
 
 
 def _series(files: list[_File]) -> Iterator[ArchiveSeries]:

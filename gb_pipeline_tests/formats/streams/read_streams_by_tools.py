@@ -1,7 +1,7 @@
 """Read exported streams with the tools themselves, in an environment of theirs; prints JSON. Nothing of this package is imported.
 
-`hftbacktest NPZ TRADES BOOK` compares an array with what hftbacktest makes of Tardis' files, and plays it; `raw FOLDER GZ` with what
-it makes of its own recording; `nautilus FOLDER` reads a catalog.
+`hftbacktest NPZ TRADES BOOK` compares an array with what hftbacktest makes of Tardis' files, and plays it; `raw FOLDER GZ` with
+what it makes of its own recording; `nautilus FOLDER` reads a catalog.
 """
 
 from __future__ import annotations

@@ -135,6 +135,37 @@ def test_events_that_are_heard_are_the_rows_that_are_stored(tmp_path_factory, ro
         ]
 
 
+@given(ROWS)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_catalog_gives_back_every_trade_and_change_that_is_stored(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("catalog")
+    ordered = sorted(rows, key=lambda row: row[0])
+    trades, levels = [], []
+    for number, (local, late, price, size) in enumerate(ordered):
+        text = f"{Decimal(price).scaleb(-9)}"
+        trades.append((local - late, local, f"{number},sell,{text},{Decimal(size + 1).scaleb(-12)}"))
+        levels.append((local - late, local, f"false,bid,{text},{Decimal(size).scaleb(-12)}"))
+    write_trades(folder / "in", trades)
+    write_book(folder / "in", levels)
+    lake = Lake.open(folder / "lake", create=True)
+    import_streams(lake, "tardis", folder / "in", source="t")
+    assert export_streams(lake, "nautilus-ticks", [STREAM], folder / "out").is_exact
+    for name, extra in (("trade_tick", 1), ("order_book_delta", 0)):
+        (file,) = (folder / "out/data" / name).rglob("*.parquet")
+        written = [
+            (
+                row["ts_event"],
+                row["ts_init"],
+                *(int.from_bytes(row[c], "little", signed=True) for c in ("price", "size")),
+            )
+            for row in pq.read_table(file).to_pylist()
+        ]
+        assert written == [
+            ((T0 + local - late) * 1000, (T0 + local) * 1000, price * 10**7, (size + extra) * 10**4)
+            for local, late, price, size in ordered
+        ]
+
+
 def test_a_number_that_is_another_one_as_a_float_is_refused_unless_it_may_change(lake, tmp_path):
     write_trades(tmp_path / "in", [(1, 2, "1,buy,9007199254740993.25,1"), (3, 4, "2,buy,0.1,1")])
     import_streams(lake, "tardis", tmp_path / "in", source="t")
