@@ -14,6 +14,7 @@ from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from gb_pipeline.storage import footers, parquet, thrift
 from gb_pipeline.storage.files import LocalFiles
@@ -92,6 +93,8 @@ class Layout:
         # Of columns whose values never fall: those of every so many rows, and the last.
         self._marks: dict[str, Integers] = {}
         metadata = footers.parse(footer)
+        # Whoever asks for a layout asks for columns next.
+        self._parsed: pq.FileMetaData | None = metadata
         self.rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._places = {name: place for place, name in enumerate(self.schema.elements)}
 
@@ -103,7 +106,7 @@ class Layout:
         """
         missing = [name for name in names if name not in self._chunks]
         if missing:
-            metadata = footers.parse(self.footer)
+            metadata, self._parsed = self._parsed or footers.parse(self.footer), None
             groups = [metadata.row_group(group) for group in range(len(self.rows))]
             for name in missing:
                 place = self._places[name]
