@@ -149,6 +149,9 @@ def stream_dataset(name: str, precision: Precision = Precision.STANDARD) -> Data
         statistics=("timestamp", "exchange_time", "receive_time"),
         time="timestamp",
         period=Period.DAY,
+        # What is traded moves step by step; what changes in a book does not.
+        repeated=("price", "size") if name.startswith("book_") else ("size",) if name == "trades" else (),
+        distinct=("trade_id",) if name == "trades" else (),
     )
 
 

@@ -43,6 +43,8 @@ class Dataset:
         period: how much time one partition covers.
         history: whether rows have versions (`known_at`, `superseded_at`, `is_current`); else the table only grows.
         evidence: columns about how a row came here, which make no new version of it.
+        repeated: columns of numbers of which the same come again and again, though far apart, as the levels of a book.
+        distinct: columns of text of which hardly any comes twice.
 
     Example:
         >>> notes = Dataset("notes", pa.schema([pa.field("symbol", pa.string()), pa.field("text", pa.string())]), ("symbol",))
@@ -60,6 +62,8 @@ class Dataset:
     period: Period | None = None
     history: bool = False
     evidence: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    distinct: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> pa.Schema:

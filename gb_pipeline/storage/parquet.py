@@ -18,6 +18,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gb_pipeline.errors import LakeError
@@ -71,7 +72,11 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
         table: `to_arrow` of rows in the dataset's file schema; they are written as they lie.
     """
     packable = [field.name for field in table.schema if _can_delta_pack(field.type)]
-    delta_packed = [name for name in packable if not _suits_dictionary(table[name])]
+    delta_packed = [
+        name
+        for name in packable
+        if not (_comes_again(table[name]) if name in dataset.repeated else _suits_dictionary(table[name]))
+    ]
     many_symbols = _holds_many_symbols(dataset)
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -82,7 +87,7 @@ def encode(dataset: Dataset, table: pa.Table) -> Encoded:
         row_group_size=_ROWS_OF_SYMBOLS if many_symbols else ROW_GROUP_ROWS,
         max_rows_per_page=_PAGE_ROWS_OF_SYMBOLS if many_symbols else _PAGE_ROWS,
         store_decimal_as_integer=True,
-        use_dictionary=[name for name in table.column_names if name not in delta_packed],
+        use_dictionary=[name for name in table.column_names if name not in (*delta_packed, *dataset.distinct)],
         column_encoding=dict.fromkeys(delta_packed, "DELTA_BINARY_PACKED"),
         write_statistics=list(dataset.indexed),
         write_page_checksum=True,
@@ -351,6 +356,15 @@ def _suits_dictionary(column: pa.ChunkedArray) -> bool:
     steps = np.diff(np.sort(integers[:: rows // _SAMPLE]))
     tick = int(np.gcd.reduce(steps)) or 1
     return (int(integers.max()) - int(integers.min())) // tick < rows // _PER_VALUE
+
+
+def _comes_again(column: pa.ChunkedArray) -> bool:
+    """Whether values of a column that is said to have the same ones again and again do come again.
+
+    Of a book's levels, 2.0 and 1.8 bytes by dictionary against 3.5 and 4.0 delta-packed for price and size.
+    """
+    rows = min(len(column), ROW_GROUP_ROWS)
+    return rows >= _SAMPLE and pc.count_distinct(column.slice(0, rows)).as_py() <= rows // 2
 
 
 def means_damage(error: OSError) -> bool:

@@ -19,7 +19,7 @@ from gb_pipeline.lake.datasets import stream_dataset
 from gb_pipeline.market.checked_books import CheckedBook
 from gb_pipeline.market.tick_schema import StreamDataset
 from gb_pipeline.storage.append import append
-from gb_pipeline_tests.reading.recorded_streams import SYMBOLS, commit_columns, decode_recording
+from gb_pipeline_tests.reading.recorded_streams import KRAKEN_SYMBOLS, commit_columns, decode_recording
 from gb_pipeline_tests.streams import SECOND, commit_interval, commit_rows, commit_watermark, nanoseconds
 
 NINE = nanoseconds("2024-01-02 09:00")
@@ -48,7 +48,7 @@ def kraken(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     market_data: Callable[[str], Path] = request.getfixturevalue("market_data")
     lake = Lake.open(tmp_path_factory.mktemp("books"), create=True)
     path = market_data("order-book/cryptofeed/KRAKEN.ws.50.0")
-    return lake, commit_columns(lake.store, decode_recording(path, "kraken_v1", "kraken", SYMBOLS, BOOKS), BOOKS)
+    return lake, commit_columns(lake.store, decode_recording(path, "kraken_v1", "kraken", KRAKEN_SYMBOLS, BOOKS), BOOKS)
 
 
 def test_books_from_the_lake_have_all_4269_checksums_of_the_venue(kraken: tuple[Lake, pl.DataFrame]) -> None:
