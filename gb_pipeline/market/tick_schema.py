@@ -39,6 +39,8 @@ class Origin(StrEnum):
     FILE = "file"  # imported
 
 
+# The `collector` of imported rows, intervals and watermarks; it has nothing left to commit.
+FILE_COLLECTOR = "file"
 _MOMENTS = [
     column("timestamp", TIMESTAMP, "moment of the event in microseconds: the exchange's where it says one, else ours"),
     column("exchange_time", pa.int64(), "ns since 1970 UTC by the exchange's clock", nullable=True),

@@ -11,7 +11,7 @@ import polars as pl
 from gb_pipeline.lake.datasets import CONNECTION_EVENTS
 from gb_pipeline.lake.stream_evidence import STREAM_OF_TABLE, read_intervals, read_watermarks
 from gb_pipeline.market.stream_coverage import STREAM, find_holes
-from gb_pipeline.market.tick_schema import ConnectionEventKind
+from gb_pipeline.market.tick_schema import FILE_COLLECTOR, ConnectionEventKind
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.table import Tables
 
@@ -76,4 +76,5 @@ def with_life(tables: Tables, marks: pl.DataFrame) -> pl.DataFrame:
     last = events.group_by("collector").agg(pl.col("kind").sort_by("event_time").last()).collect()
     life = last.select("collector", (pl.col("kind") != ConnectionEventKind.STOPPED.value).alias("running"))
     joined = marks.join(life, on="collector", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("running").fill_null(True))
+    # What files brought is whole since its watermark.
+    return joined.with_columns(pl.col("running").fill_null(True) & (pl.col("collector") != FILE_COLLECTOR))

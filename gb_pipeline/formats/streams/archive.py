@@ -18,8 +18,6 @@ from gb_pipeline.market.tick_schema import STREAM_INTERVALS
 
 # Rows that a reader yields at once, about: flat memory, whatever the file holds.
 CHUNK_ROWS = 500_000
-# Of an imported row, interval or watermark; live collectors have other names (`config.collect`).
-FILE_COLLECTOR = "file"
 INTERVALS = pl.Schema(
     {
         name: kind

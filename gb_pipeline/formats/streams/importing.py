@@ -18,7 +18,7 @@ import polars as pl
 from gb_pipeline.errors import ConfigError, FormatRefused, LakeError
 from gb_pipeline.formats.import_identity import STREAMS, begun_record, id_of_files, refuse_other_streams
 from gb_pipeline.formats.registry import Format, get_format, require_path
-from gb_pipeline.formats.streams.archive import FILE_COLLECTOR, StreamArchive, StreamChunk, StreamOptions
+from gb_pipeline.formats.streams.archive import StreamArchive, StreamChunk, StreamOptions
 from gb_pipeline.formats.streams.report import StreamImportReport
 from gb_pipeline.formats.streams.storing import Storing
 from gb_pipeline.lake import fetches
@@ -29,6 +29,7 @@ from gb_pipeline.market.moments import INSTANT, microseconds
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import AssetClass, source_name
+from gb_pipeline.market.tick_schema import FILE_COLLECTOR
 from gb_pipeline.market.window import instant
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.append import append

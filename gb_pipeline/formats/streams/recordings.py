@@ -27,7 +27,6 @@ from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venu
 from gb_pipeline.errors import FormatRefused, GbError
 from gb_pipeline.formats.streams.archive import (
     CHUNK_ROWS,
-    FILE_COLLECTOR,
     INTERVALS,
     StreamArchive,
     StreamChunk,
@@ -38,7 +37,7 @@ from gb_pipeline.formats.streams.text_files import place_of
 from gb_pipeline.market.recorded_messages import Direction, RecordedMessage, read_recording
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import AssetClass
-from gb_pipeline.market.tick_schema import ConnectionEventKind, IntervalKind, StreamDataset
+from gb_pipeline.market.tick_schema import FILE_COLLECTOR, ConnectionEventKind, IntervalKind, StreamDataset
 
 _TRADES, _BOOK, _QUOTES = StreamDataset.TRADES, StreamDataset.BOOK_UPDATES, StreamDataset.QUOTES
 # Venues by the address that was recorded.

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import polars as pl
 
-from gb_pipeline.formats.streams.archive import FILE_COLLECTOR, StreamChunk
+from gb_pipeline.formats.streams.archive import StreamChunk
 from gb_pipeline.formats.streams.report import WORST, ImportedStream
 from gb_pipeline.lake import quarantine
 from gb_pipeline.lake.datasets import stream_dataset
@@ -19,7 +19,7 @@ from gb_pipeline.lake.row_counts import RowCounts
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import EPOCH, INSTANT, MICROSECOND
 from gb_pipeline.market.schema import Precision, polars_schema
-from gb_pipeline.market.tick_schema import Origin
+from gb_pipeline.market.tick_schema import FILE_COLLECTOR, Origin
 from gb_pipeline.market.window import Window
 from gb_pipeline.quality.reasons import BROKEN_LINE, CONFLICT, UNNAMED_LINE
 from gb_pipeline.quality.ticks import place_rows

@@ -6,9 +6,10 @@ import gzip
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,10 @@ from gb_pipeline import Lake, import_bars
 from gb_pipeline.errors import ConfigError, FormatRefused, LakeError
 from gb_pipeline.formats.streams import text_files
 from gb_pipeline.formats.streams.importing import import_streams
+from gb_pipeline.lake.datasets import stream_dataset
+from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.storage import reading
+from gb_pipeline.storage.append import append
 
 T0 = 1_704_067_200_000_000
 TRADES = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
@@ -162,6 +166,27 @@ def test_rows_say_that_they_come_from_a_file_and_no_evidence_is_invented(lake, s
     assert stored("stream_intervals").is_empty()
     (mark,) = stored("watermarks").to_dicts()
     assert mark["through_time"] == (T0 + 2001) * 1000 and mark["dataset"] == "trades"
+
+
+def test_a_collector_goes_on_where_files_end_and_is_not_held_back_by_them(lake, stored, tmp_path):
+    import_streams(lake, "tardis", write_trades(tmp_path / "in", [trade(1), trade(2)]), source="t")
+    tables, later = lake.store.tables, 3_600_000_000_000
+    heard = stored("trades").drop("known_at", "period").cast(polars_schema(stream_dataset("trades").columns))
+    live = heard.with_columns(
+        pl.col("timestamp") + timedelta(hours=1), pl.col("exchange_time", "receive_time") + later,
+        pl.lit("vps").alias("collector"), pl.lit("stream").alias("origin"), ("9" + pl.col("trade_id")).alias("trade_id"),
+    )  # fmt: skip
+    append(tables["trades"], live)
+    mark = (
+        stored("watermarks")
+        .drop("known_at", "period")
+        .with_columns(
+            pl.col("timestamp") + timedelta(hours=1), pl.col("through_time") + later, pl.lit("vps").alias("collector")
+        )
+    )
+    append(tables["watermarks"], mark)
+    rows = lake.trades("BTC-USDT", "2024-01-01", "2024-01-02", source="t")
+    assert rows["trade_id"].to_list() == ["1", "2", "91", "92"]
 
 
 def test_bars_and_trades_of_one_source_are_imported_each_by_themselves(lake, tmp_path):
