@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import polars as pl
 
-from gb_pipeline import __version__
 from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.evidence import Key
 from gb_pipeline.collectors.feed import Batches, Feed, Heard
@@ -36,6 +36,7 @@ from gb_pipeline.market.stream_coverage import EVIDENCE
 from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason, StreamDataset
 
 _SECOND = 1_000_000_000
+_VERSION = version("gb_pipeline")
 _STATE_SECONDS = 1.0
 _DISCOVER_SECONDS = 60.0
 # A lake that cannot be written is tried again after a pause that doubles up to this.
@@ -317,7 +318,7 @@ class Collector:
             now, {(item.source, item.dataset, item.symbol): (item.messages, item.rows) for item in streams}
         )
         return CollectorState(
-            collector=self.name, pid=os.getpid(), version=__version__, started_time=self._started, written_time=now,
+            collector=self.name, pid=os.getpid(), version=_VERSION, started_time=self._started, written_time=now,
             streams=tuple(self._rates.apply(item) for item in streams),
             queue_seconds=max((item.link.queue_ns() for _, item in links), default=0) / _SECOND,
             spool_bytes=self._spool_bytes(), spool_rows=self.spool.rows,
