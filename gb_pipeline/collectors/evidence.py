@@ -252,6 +252,10 @@ class Evidence:
                 laid = after if kind is ConnectionEventKind.SNAPSHOT else None
                 start = self._begin(signal.receive_time) if laid is None else laid
                 self._open(stream, start, signal.receive_time, intervals)
+            elif kind is ConnectionEventKind.VENUE and signal.detail.get("ended") is True:
+                # A contract that is over: nothing is missing after it, and nobody waits for more.
+                self._extend(stream, self._end(), intervals)
+                stream.reached = stream.gap_start = stream.gap_reason = None
             elif (reason := _BROKEN.get(kind)) is not None and stream.is_open:
                 self._break(stream, signal, reason, after, intervals)
 

@@ -68,6 +68,9 @@ class Heard:
     evidence: Evidence
     books: FollowedBooks
     task: asyncio.Task[None] | None = None
+    # All of its contracts were over when the venue was asked; then it was closed.
+    is_over: bool = False
+    is_retired: bool = False
 
 
 class Feed:
@@ -135,14 +138,35 @@ class Feed:
         if not self.settings.series:
             return 0
         try:
-            return self.subscribe(await self.venue.discover(self.settings.series))
+            found = await self.venue.discover(self.settings.series)
         except VendorError as error:
             self._log("discovery_failed", source=self.source, error=error.what, fix=error.fix)
             return 0
+        await self._retire({*found, *self.settings.symbols})
+        return self.subscribe(found)
+
+    async def _retire(self, wanted: set[str]) -> None:
+        """Close connections whose contracts are all over; not before the second time, for the last messages are under way."""
+        for item in self.heard:
+            symbols = {subscription.symbol for subscription in item.link.connection.subscriptions}
+            if not symbols.isdisjoint(wanted):
+                item.is_over = False
+            elif not item.is_over:
+                item.is_over = True
+            elif not item.is_retired:
+                await item.link.stop()
+                if item.task is not None:
+                    await asyncio.gather(item.task, return_exceptions=True)
+                item.is_retired = True
+                # Should the venue open them again, they are new ones.
+                self._known -= symbols
+                self._log("retired", source=self.source, connection=item.link.connection.name, contracts=len(symbols))
 
     def take(self) -> list[tuple[Heard, MessageRows]]:
-        """What was heard since the last time, by connection."""
-        return [(item, item.link.take()) for item in self.heard]
+        """What was heard since the last time, by connection; one that was closed is in it for the last time."""
+        taken = [(item, item.link.take()) for item in self.heard]
+        self.heard = [item for item in self.heard if not item.is_retired]
+        return taken
 
     def tell(self, taken: list[tuple[Heard, MessageRows]], now: int) -> tuple[Batches, list[Heard]]:
         """Rows and evidence of what was taken, in the order in which they are to be kept; connections of streams that stalled."""

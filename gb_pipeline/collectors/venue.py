@@ -84,7 +84,10 @@ class Decoder(ABC):
 
 
 class Venue(ABC):
-    """One venue's public streams."""
+    """One venue's public streams.
+
+    Contracts that end are told by a signal `VENUE` with their symbol and `ended: True` in its detail.
+    """
 
     name: ClassVar[str]
     datasets: ClassVar[tuple[StreamDataset, ...]]

@@ -251,15 +251,21 @@ async def test_contracts_that_end_while_they_are_heard_are_told(sim: Simulation)
     assert max(int(row[1] or 0) for row in ours.rows.updates) < 1718888400 * 10**9
 
 
-async def test_a_contract_that_there_is_not_is_refused_by_name(sim: Simulation) -> None:
+async def test_a_contract_that_there_is_not_is_refused_by_name_and_the_others_are_heard(sim: Simulation) -> None:
     gone = "KXBTCD-24JUN2012-T999.99"
     venue = venue_of(sim)
     [connection] = subscribed(venue, [A, gone])
     async with Listener(venue, connection) as ours:
         await ours.until(lambda: len(ours.signals(ConnectionEventKind.REFUSED)) == 2, "refused")
-    signal = ours.signals(ConnectionEventKind.REFUSED)[0]
-    assert (signal.symbol, signal.detail["permanent"]) == (gone, True)
-    assert "code 16" in str(signal.detail["error"])
+        await ours.until(lambda: len(ours.rows.snapshots) == 1, "the other one's book")
+        sim.set_now("2024-06-20T12:01:00Z")
+        await ours.until(lambda: bool(ours.rows.trades), "the other one's trades")
+    refused = ours.signals(ConnectionEventKind.REFUSED)
+    assert {(signal.dataset, signal.symbol) for signal in refused} == {(BOOK, gone), (TRADES, gone)}
+    assert refused[0].detail["permanent"] is True
+    assert "code 16" in str(refused[0].detail["error"])
+    # The next connection does not ask for it again.
+    assert not any(gone.encode() in request for request in venue.opening(connection))
 
 
 # --- decoding alone -----------------------------------------------------------------------------------------------------------

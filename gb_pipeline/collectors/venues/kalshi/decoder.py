@@ -47,7 +47,8 @@ class _Message(msgspec.Struct):
 
 
 _MESSAGES = msgspec.json.Decoder(_Message, float_hook=str)
-_ENDED = frozenset({"deactivated", "determined", "settled"})
+_NO_SUCH_CONTRACT = 16
+_ENDED = frozenset({"determined", "settled"})
 
 
 class _Book:
@@ -65,10 +66,12 @@ class KalshiDecoder(Decoder):
     Args:
         subscriptions: what is heard over it.
         secrets: what is never shown.
+        ended: tickers of contracts that are over, to which this one adds; the next connection leaves them out.
     """
 
-    def __init__(self, subscriptions: Sequence[Subscription], secrets: tuple[str, ...]) -> None:
+    def __init__(self, subscriptions: Sequence[Subscription], secrets: tuple[str, ...], ended: set[str]) -> None:
         """All books wait for their snapshots."""
+        self._ended = ended
         self._symbols: dict[StreamDataset, dict[str, str]] = {dataset: {} for dataset in CHANNELS}
         for item in subscriptions:
             self._symbols[item.dataset][item.venue_symbol] = item.symbol
@@ -157,7 +160,12 @@ class KalshiDecoder(Decoder):
             self._last.pop(sid, None)
         if sids:
             self._requests.append(_command(_UNSUBSCRIBE_REQUEST, "unsubscribe", {"sids": sids}))
-        self._requests.append(subscribe(_BOOK, list(self._symbols[_BOOK])))
+        self._subscribe(_BOOK)
+
+    def _subscribe(self, dataset: StreamDataset) -> None:
+        tickers = [ticker for ticker in self._symbols[dataset] if ticker not in self._ended]
+        if tickers:
+            self._requests.append(subscribe(dataset, tickers))
 
     # --- books ----------------------------------------------------------------------------------------------------------
 
@@ -248,6 +256,10 @@ class KalshiDecoder(Decoder):
         symbol = self._symbols[dataset].get(str(ticker)) if dataset is not None else None
         fix = _FIXES.get(code if isinstance(code, int) else 0)
         symbols = [symbol] if symbol is not None else list(self._symbols[dataset].values()) if dataset else [None]
+        if code == _NO_SUCH_CONTRACT and symbol is not None and dataset is not None:
+            # A request is taken as a whole or not at all: the others are asked for without it.
+            self._ended.add(str(ticker))
+            self._subscribe(dataset)
         for name in symbols:
             rows.deny(
                 receive_time, f"{said.get('msg', 'error')} (code {code})", fix or _LATER,
@@ -259,10 +271,10 @@ class KalshiDecoder(Decoder):
         symbol = next((names[ticker] for names in self._symbols.values() if ticker in names), None)
         if symbol is None:
             return
-        detail: dict[str, str | int | float | bool | None] = {
-            "contract": hide(event, self._secrets),
-            "ended": event in _ENDED,
-        }
+        is_over = event in _ENDED
+        if is_over:
+            self._ended.add(ticker)
+        detail: dict[str, str | int | float | bool | None] = {"contract": hide(event, self._secrets), "ended": is_over}
         if said.get("result"):
             detail["result"] = hide(str(said["result"]), self._secrets)
         rows.signals.append(Signal(ConnectionEventKind.VENUE, receive_time, symbol=symbol, detail=detail))

@@ -60,6 +60,7 @@ class Kalshi(Venue):
         """Nothing is opened; credentials are asked for when something is signed, at the time that `clock` says in ns."""
         self._key, self._private_key, self._clock = key, private_key, clock
         self._host, self._base_url = HOSTS[environment], base_url
+        self._ended: set[str] = set()
 
     @classmethod
     def from_options(cls, source: str, options: Mapping[str, Any]) -> Self:
@@ -105,14 +106,18 @@ class Kalshi(Venue):
         """One request for each channel, and one for what happens to contracts."""
         requests = []
         for dataset in CHANNELS:
-            tickers = [item.venue_symbol for item in connection.subscriptions if item.dataset is dataset]
+            tickers = [
+                item.venue_symbol
+                for item in connection.subscriptions
+                if item.dataset is dataset and item.venue_symbol not in self._ended
+            ]
             if tickers:
                 requests.append(subscribe(dataset, tickers))
         return [*requests, subscribe_to_lifecycle()]
 
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of a connection that was just opened."""
-        return KalshiDecoder(connection.subscriptions, self.secrets())
+        return KalshiDecoder(connection.subscriptions, self.secrets(), self._ended)
 
     def secrets(self) -> tuple[str, ...]:
         """The key's id; the private key is never sent."""
