@@ -36,7 +36,7 @@ DOCUMENTED_ROWS_PER_SECOND = {
     "kraken": {"trades": 0.6, "book_updates": 14.0, "quotes": 0.2},
 }
 # As the lake has stored five minutes of the first of those recordings.
-DOCUMENTED_BYTES_PER_ROW = {"trades": 15.7, "book_updates": 9.0, "book_snapshots": 9.0, "quotes": 11.5}
+DOCUMENTED_BYTES_PER_ROW = {"trades": 7.8, "book_updates": 4.7, "book_snapshots": 4.7, "quotes": 10.0}
 # Levels on each side of a whole book where gb.yaml does not say it.
 _DEPTH = 1_000
 
