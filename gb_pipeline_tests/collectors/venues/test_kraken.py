@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from gb_pipeline.collectors import Connection, Decoder, MessageRows, Subscription, Venue
 from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.errors import ConfigError, InvalidSymbol
+from gb_pipeline.market.order_book import OrderBook
 from gb_pipeline.market.recorded_messages import Direction, RecordedMessage, read_recording
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 
@@ -216,3 +218,38 @@ def test_symbols_depths_and_options() -> None:
     spread = venue.connections(many)
     assert [len(item.subscriptions) for item in spread] == [100, 100, 50]
     assert {item for part in spread for item in part.subscriptions} == set(many)
+
+
+@pytest.mark.parametrize("fault", ["drop", "duplicate", "swap"])
+def test_whatever_happens_to_a_message_the_best_ten_levels_are_exact_or_it_is_told(
+    book_messages: list[RecordedMessage], fault: str
+) -> None:
+    messages = [item for message in book_messages[:360] if (item := to_v2(message))]
+    venue, connection = connect("kraken")
+    right = decode_all(venue.decoder(connection), messages)
+    told_at_all = 0
+    for at in random.Random(fault).sample(range(10, len(messages) - 1), 15):
+        faulty = list(messages)
+        if fault == "drop":
+            del faulty[at]
+        elif fault == "duplicate":
+            faulty.insert(at, faulty[at])
+        else:
+            faulty[at], faulty[at + 1] = faulty[at + 1], faulty[at]
+        found = decode_all(venue.decoder(connection), faulty)
+        told = {signal.symbol for signal in found.signals if signal.kind is ConnectionEventKind.CHECKSUM}
+        told_at_all += len(told)
+        for symbol in set(SYMBOLS) - told:
+            assert best_ten(right, symbol) == best_ten(found, symbol)
+    assert bool(told_at_all) == (fault != "duplicate")
+
+
+def best_ten(rows: MessageRows, symbol: str) -> tuple[list[Any], list[Any]]:
+    book = OrderBook(1000)
+    for row in rows.snapshots:
+        if row[0] == symbol:
+            book.lay(row[3], row[4])
+    for row in rows.updates:
+        if row[0] == symbol:
+            book.apply(row[3], row[4])
+    return book.bids(10), book.asks(10)
