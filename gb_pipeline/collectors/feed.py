@@ -24,7 +24,8 @@ from gb_pipeline.errors import ConfigError, VendorError
 from gb_pipeline.lake.datasets import WATERMARKS
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import polars_schema
-from gb_pipeline.market.tick_schema import StreamDataset
+from gb_pipeline.market.spelling import list_some
+from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 
 Batches = list[tuple[str, pl.DataFrame]]
 _SECOND = 1_000_000_000
@@ -165,8 +166,21 @@ class Feed:
     def take(self) -> list[tuple[Heard, MessageRows]]:
         """What was heard since the last time, by connection; one that was closed is in it for the last time."""
         taken = [(item, item.link.take()) for item in self.heard]
+        for item, rows in taken:
+            self._log_refusals(item.link.connection.name, rows)
         self.heard = [item for item in self.heard if not item.is_retired]
         return taken
+
+    def _log_refusals(self, connection: str, rows: MessageRows) -> None:
+        """One line for each thing that a venue refuses, however many subscriptions it is about."""
+        refused: dict[tuple[str, str], list[str]] = {}
+        for signal in rows.signals:
+            if signal.kind is ConnectionEventKind.REFUSED:
+                words = (str(signal.detail.get("error") or ""), str(signal.detail.get("fix") or ""))
+                refused.setdefault(words, []).append(signal.symbol or "")
+        for (error, fix), symbols in refused.items():
+            named = list_some(sorted({symbol for symbol in symbols if symbol}))
+            self._log("refused", source=self.source, connection=connection, symbols=named, error=error, fix=fix)
 
     def tell(self, taken: list[tuple[Heard, MessageRows]], now: int) -> tuple[Batches, list[Heard]]:
         """Rows and evidence of what was taken, in the order in which they are to be kept; connections of streams that stalled."""

@@ -155,3 +155,27 @@ def test_equities_are_stored_with_their_events(sim: Simulation, tmp_path: Path) 
     )
     [correction] = events.filter(pl.col("kind") == "correction")["detail"]
     assert '"what": "canceled"' in correction
+
+
+def test_what_a_venue_refuses_is_logged_with_what_to_do_and_stored(sim: Simulation, tmp_path: Path) -> None:
+    sim.reset()
+    symbols = [f"S{number}" for number in range(31)]
+    options = {"key": "k123", "secret": "hush", "base_url": sim.url}
+    streams = {
+        "many": {"venue": "alpaca", "asset_class": "equity", "symbols": symbols, "options": options},
+        "locked": {
+            "venue": "massive", "asset_class": "equity", "symbols": ["KO"], "options": {"key": "unknown", "base_url": sim.url},
+        },
+    }  # fmt: skip
+    with collecting(tmp_path, streams) as collected:
+        wait_for(lambda: {f["source"] for e, f in collected.events if e == "refused"} == {"many", "locked"}, "refusals")
+    refused = {facts["source"]: facts for event, facts in collected.events if event == "refused"}
+    assert refused["many"]["error"] == "symbol limit exceeded (code 405)"
+    assert refused["many"]["symbols"].endswith("and 23 more")
+    assert "30" in refused["many"]["fix"]
+    assert refused["locked"]["error"] == "authentication failed"
+    assert "option `key`" in refused["locked"]["fix"]
+    events = collected.read(CONNECTION_EVENTS).filter(pl.col("kind") == "refused")
+    assert events.filter(pl.col("source") == "many")["symbol"].n_unique() == 31
+    # Nothing of what was refused is covered.
+    assert collected.read(STREAM_INTERVALS).filter(pl.col("kind") == "covered").height == 0
