@@ -6,12 +6,14 @@ in them is written with its table, because a bare `symbol` would be the macro's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gb_pipeline.catalog.best_bars import best_rows
 from gb_pipeline.storage.snapshot import Snapshot
 
 MACROS = ("bars", "bars_as_of")
+# Of a stream's table: `trades_of(symbol, start, end)`.
+STREAM_MACRO = "_of"
 
 
 def bar_macros(stored: Mapping[str, Sequence[Snapshot]], priority: Sequence[str]) -> dict[str, str]:
@@ -32,6 +34,17 @@ def bar_macros(stored: Mapping[str, Sequence[Snapshot]], priority: Sequence[str]
     return {
         "bars": f"create macro bars({arguments}) as table {_of_resolution(now)}",
         "bars_as_of": f'create macro bars_as_of(symbol, resolution, start, "end", moment) as table {_of_resolution(then)}',
+    }
+
+
+def stream_macros(tables: Iterable[str]) -> dict[str, str]:
+    """`create` statements by name: rows of one symbol in a half-open range."""
+    arguments = 'symbol, start := null, "end" := null'
+    body = "select rows.* from {table} as rows where {within}"
+    return {
+        f"{table}{STREAM_MACRO}": f"create macro {table}{STREAM_MACRO}({arguments}) as table "
+        + body.format(table=table, within=_within("rows", whole_days=False))
+        for table in tables
     }
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from gb_pipeline.catalog import tables as contents
 from gb_pipeline.config.project_incidents import NO_INCIDENTS, Incidents
-from gb_pipeline.lake import corporate_actions, decisions, fetches, ledger, quarantine
+from gb_pipeline.lake import corporate_actions, decisions, fetches, ledger, quarantine, stream_files
 from gb_pipeline.lake.datasets import FETCHES, QUARANTINE
 from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.storage.table import Tables
@@ -62,6 +62,8 @@ class Summaries:
             ),
             "corporate_actions": lambda: corporate_actions.read(self.tables),
             "fetches": lambda: contents.fetch_summary(fetches.read(self.tables)),
+            "stream_files": lambda: stream_files.list_files(self.tables),
+            "stream_data": lambda: stream_files.summarize_files(stream_files.list_files(self.tables)),
         }
         return builders[name]()
 
@@ -75,4 +77,6 @@ SUMMARIES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "quarantine": lambda: contents.quarantine_summary(pl.DataFrame(schema={**QUARANTINE.polars, **decisions.DECIDED})),
     "corporate_actions": lambda: pl.DataFrame(schema=corporate_actions.ACTIONS_STORED),
     "fetches": lambda: contents.fetch_summary(pl.DataFrame(schema=FETCHES.polars)),
+    "stream_files": lambda: pl.DataFrame(schema=stream_files.FILES),
+    "stream_data": lambda: pl.DataFrame(schema=stream_files.STREAM_DATA),
 }

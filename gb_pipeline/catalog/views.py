@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from gb_pipeline.catalog.best_bars import best_name, best_rows
 from gb_pipeline.catalog.connection import lake_place
-from gb_pipeline.catalog.macros import bar_macros
-from gb_pipeline.lake.datasets import bars_dataset, parse_bar_table
+from gb_pipeline.catalog.macros import bar_macros, stream_macros
+from gb_pipeline.lake.datasets import STREAM_TABLES, bars_dataset, parse_bar_table, stream_dataset
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
@@ -72,6 +72,8 @@ def build_statements(
         if not snapshot.dataset.history:
             if name not in skip:
                 body = rows(snapshot, as_of is None)
+                if name.removesuffix("_wide") in STREAM_TABLES:
+                    body = _stream(snapshot, by_name.get(f"{name}_wide"), rows)
                 created[name] = f"create view {name} as {body if as_of is None else _known_at(body, as_of)}"
             continue
         wide = by_name.get(f"{name}_wide") if parse_bar_table(name) else None
@@ -96,7 +98,7 @@ def build_statements(
                 rows_then = best_rows(f"{name}_as_of(ts)", parts, priority)
                 created[f"{best}_as_of"] = f"create macro {best}_as_of(ts) as table {rows_then}"
                 bars[name] = parts
-    created |= bar_macros(bars, priority)
+    created |= bar_macros(bars, priority) | stream_macros(name for name in STREAM_TABLES if name in created)
     if "restatements" not in skip:
         tables = [name for name in by_name if (kind := parse_bar_table(name)) and kind[1] is Precision.STANDARD]
         created["restatements"] = f"create view restatements as {_restatements(tables)}"
@@ -113,6 +115,9 @@ def _with_standard_siblings(snapshots: Sequence[Snapshot]) -> dict[str, Snapshot
             standard = bars_dataset(kind[0])
             if standard.name not in present:
                 by_name[standard.name] = empty_snapshot(standard)
+        stream = snapshot.dataset.name.removesuffix("_wide")
+        if stream in STREAM_TABLES and stream not in present:
+            by_name[stream] = empty_snapshot(stream_dataset(stream))
         by_name[snapshot.dataset.name] = snapshot
     return by_name
 
@@ -160,6 +165,16 @@ def _unite(standard: str, wide: str) -> str:
             left join (select {_columns(_KEYS, "wide")}, true as is_wide from ({wide}) as wide) as replaced on {same}
         where replaced.is_wide is null
     """
+
+
+def _stream(snapshot: Snapshot, wide: Snapshot | None, rows: Rows) -> str:
+    """Rows of trades, quotes or books of both precisions, in the wider types where there are wide ones; none is in both."""
+    standard = _visible_rows(snapshot, rows, current=True)
+    if wide is None or wide.files.is_empty():
+        return standard
+    kinds = {field.name: field.type for field in wide.dataset.schema if pa.types.is_decimal(field.type)}
+    casts = ", ".join(f'cast({name} as {_type(kind)}) as "{name}"' for name, kind in kinds.items())
+    return f"select * replace ({casts}) from ({standard}) union all by name {_visible_rows(wide, rows, current=True)}"
 
 
 def _unite_history(standard: str, wide: str) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.reading import stream_evidence
 from gb_pipeline.reading.arguments import Moment, Symbols, named_source, named_symbols
-from gb_pipeline.reading.bar_comparison import BarComparison, compare_with_trades
-from gb_pipeline.reading.stream_request import FIRST, LAST, nanoseconds
+
+if TYPE_CHECKING:
+    from gb_pipeline.reading.bar_comparison import BarComparison
 
 
 class EvidenceReader:
@@ -35,6 +36,8 @@ class EvidenceReader:
             >>> lake.watermarks().select("source", "dataset", "through").row(0)
             ('kraken', 'trades', datetime.datetime(2024, 1, 2, 9, 30, tzinfo=zoneinfo.ZoneInfo(key='UTC')))
         """
+        from gb_pipeline.reading import stream_evidence
+
         return stream_evidence.watermarks(self._store.tables, named_source(source))
 
     def stream_coverage(
@@ -55,6 +58,8 @@ class EvidenceReader:
         Returns:
             `source, symbol, dataset` (String), `start, end` (Datetime ns UTC, half-open); sorted, no two of a stream meet.
         """
+        from gb_pipeline.reading import stream_evidence
+
         return stream_evidence.coverage(self._store.tables, *self._stretch(source, symbols, dataset, start, end))
 
     def stream_gaps(
@@ -76,6 +81,8 @@ class EvidenceReader:
             checksum, stalled, slow_consumer, venue_incident, unreadable or best_effort; null where nobody said why), `missing`
             (Int64, messages or trades, where the venue's numbers tell); sorted.
         """
+        from gb_pipeline.reading import stream_evidence
+
         return stream_evidence.gaps(self._store.tables, *self._stretch(source, symbols, dataset, start, end))
 
     def stream_statistics(
@@ -96,6 +103,8 @@ class EvidenceReader:
             collector called a gap, those of them that nothing covers by now, and what is known to be missing), `covered_seconds,
             hole_seconds` (Float64) and `gaps_per_million` (Float64; null without a message).
         """
+        from gb_pipeline.reading import stream_evidence
+
         return stream_evidence.statistics(self._store.tables, *self._stretch(source, symbols, dataset, start, end))
 
     def valid_mask(
@@ -129,6 +138,8 @@ class EvidenceReader:
             >>> bars = lake.bars_from_trades("BTC-USD", "2024-01-02", "2024-01-03", "1m")
             >>> bars.filter(lake.valid_mask("BTC-USD", bars["timestamp"], "30m"))
         """
+        from gb_pipeline.reading import stream_evidence
+
         return stream_evidence.valid_mask(
             self._store.tables, self._store.clock, symbol, timestamps, window, datasets, named_source(source)
         )
@@ -153,11 +164,12 @@ class EvidenceReader:
             >>> lake.stream_files(prefix="KXBTC", table="trades", start="2024-01-02")["rows"].sum()
             0
         """
+        from gb_pipeline.lake.stream_files import list_files
+        from gb_pipeline.reading.stream_request import FIRST, LAST, nanoseconds
+
         ends = nanoseconds(start, self._store.clock), nanoseconds(end, self._store.clock)
         window = FIRST if ends[0] is None else ends[0], LAST if ends[1] is None else ends[1]
-        return stream_evidence.files(
-            self._store.tables, named_source(source), named_symbols(symbols), prefix, table, *window
-        )
+        return list_files(self._store.tables, named_source(source), named_symbols(symbols), prefix, table, *window)
 
     def stream_data(self, source: str | None = None) -> pl.DataFrame:
         """What is kept of each stream: rows, bytes, files, and the first and the last row. No file is opened.
@@ -165,7 +177,9 @@ class EvidenceReader:
         Returns:
             `source, table, symbol` (String), `rows, bytes, files, days` (Int64), `start, end` (Datetime us UTC); sorted.
         """
-        return stream_evidence.summarize(stream_evidence.files(self._store.tables, named_source(source)))
+        from gb_pipeline.lake.stream_files import list_files, summarize_files
+
+        return summarize_files(list_files(self._store.tables, named_source(source)))
 
     def compare_bars_with_trades(
         self,
@@ -197,6 +211,8 @@ class EvidenceReader:
             >>> lake.compare_bars_with_trades("BTC-USD", "1m", "2024-01-02", "2024-01-03").differences.height
             0
         """
+        from gb_pipeline.reading.bar_comparison import compare_with_trades
+
         return compare_with_trades(self, symbol, resolution, start, end, source, bars_source)  # type: ignore[arg-type]
 
     def _stretch(
@@ -207,11 +223,14 @@ class EvidenceReader:
         start: Moment | int | None,
         end: Moment | int | None,
     ) -> tuple[str | None, list[str] | None, str | None, int, int]:
+        from gb_pipeline.reading.stream_evidence import named_dataset
+        from gb_pipeline.reading.stream_request import FIRST, LAST, nanoseconds
+
         first, last = nanoseconds(start, self._store.clock), nanoseconds(end, self._store.clock)
         return (
             named_source(source),
             named_symbols(symbols),
-            None if dataset is None else stream_evidence.named_dataset(dataset),
+            None if dataset is None else named_dataset(dataset),
             FIRST if first is None else first,
             LAST if last is None else last,
         )

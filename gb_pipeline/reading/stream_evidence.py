@@ -12,11 +12,10 @@ import polars as pl
 
 from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.lake.datasets import STREAM_TABLES, stream_dataset
 from gb_pipeline.lake.stream_evidence import STREAM_OF_TABLE, find_first_evidence, read_intervals, read_watermarks
+from gb_pipeline.lake.stream_files import list_files
 from gb_pipeline.market.event_time import NANOSECOND_INSTANT
-from gb_pipeline.market.moments import INSTANT, from_microseconds
-from gb_pipeline.market.schema import Precision
+from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.market.stream_coverage import STREAM, covered_stretches, find_holes, windows_covered
 from gb_pipeline.market.tick_schema import IntervalKind, StreamDataset
@@ -25,24 +24,16 @@ from gb_pipeline.reading.settled_streams import with_life
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest, nanoseconds
 from gb_pipeline.reading.stream_rows import find_series
 from gb_pipeline.storage.commit import Clock
-from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.table import Tables
 
 _FEED = ["source", "dataset"]
 _SECOND = 1e9
-FILES = pl.Schema(
-    {
-        **dict.fromkeys(("source", "table", "symbol", "day", "path"), pl.String()),
-        **dict.fromkeys(("rows", "bytes"), pl.Int64()),
-        **dict.fromkeys(("first_timestamp", "last_timestamp"), INSTANT),
-    }
-)
 
 
 def watermarks(tables: Tables, source: str | None) -> pl.DataFrame:
     """See `Lake.watermarks`."""
     marks = with_life(tables, read_watermarks(tables, source))
-    stored = files(tables, source).with_columns(
+    stored = list_files(tables, source).with_columns(
         pl.col("table").replace_strict({name: item.value for name, item in STREAM_OF_TABLE.items()}).alias("dataset")
     )
     newest = stored.group_by(_FEED).agg(pl.col("last_timestamp").max().alias("stored_through"))
@@ -209,66 +200,3 @@ def _moments(timestamps: pl.Series | Sequence[Moment | int], clock: Clock) -> pl
     if kind == pl.Int64:
         return timestamps
     raise ConfigError(f"moments of type {kind} cannot be used", fix="pass Datetime, or Int64 as ns since 1970 UTC")
-
-
-def files(
-    tables: Tables,
-    source: str | None = None,
-    symbols: list[str] | None = None,
-    prefix: str | None = None,
-    table: str | None = None,
-    start: int = FIRST,
-    end: int = LAST,
-) -> pl.DataFrame:
-    """See `Lake.stream_files`; columns of `FILES`."""
-    if table is not None and table not in STREAM_TABLES:
-        near = near_names(str(table)[:40], STREAM_TABLES, 2)
-        raise ConfigError(
-            f"no table of streams is called {table!r:.40}",
-            fix=f"{did_you_mean(near)} use {', '.join(STREAM_TABLES)}".strip(),
-        )
-    wanted: dict[str, object] = {}
-    if source is not None:
-        wanted["source"] = source
-    if symbols is not None:
-        wanted["symbol"] = symbols
-    between = {"timestamp": (from_microseconds(start // 1000), from_microseconds(-(-end // 1000)))}
-    parts = [pl.DataFrame(schema=FILES)]
-    for name in STREAM_TABLES if table is None else (table,):
-        for precision in Precision:
-            dataset = stream_dataset(name, precision)
-            found = tables.newest(dataset.name).select(wanted, between=between)
-            if prefix is not None:
-                found = found.filter(pl.col("symbol").str.starts_with(prefix))
-            if found.height:
-                place = f"{tables.storage.table_name(dataset.name)}/"
-                parts.append(
-                    found.select(
-                        "source",
-                        pl.lit(name).alias("table"),
-                        "symbol",
-                        pl.col(PERIOD).alias("day"),
-                        (pl.lit(place) + pl.col("path")).alias("path"),
-                        "rows",
-                        pl.col("size").alias("bytes"),
-                        pl.col("min.timestamp").alias("first_timestamp"),
-                        pl.col("max.timestamp").alias("last_timestamp"),
-                    ).cast(FILES)
-                )
-    return pl.concat(parts).sort("source", "table", "symbol", "day", "path")
-
-
-def summarize(listed: pl.DataFrame) -> pl.DataFrame:
-    """See `Lake.stream_data`; of `files`."""
-    keys = ["source", "table", "symbol"]
-    return (
-        listed.group_by(keys)
-        .agg(
-            pl.col("rows", "bytes").sum(),
-            pl.len().cast(pl.Int64).alias("files"),
-            pl.col("day").n_unique().cast(pl.Int64).alias("days"),
-            pl.col("first_timestamp").min().alias("start"),
-            pl.col("last_timestamp").max().alias("end"),
-        )
-        .sort(keys)
-    )

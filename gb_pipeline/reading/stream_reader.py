@@ -13,10 +13,7 @@ import polars as pl
 
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.reading import books
 from gb_pipeline.reading.arguments import Moment, Symbols
-from gb_pipeline.reading.stream_request import nanoseconds, request_stream
-from gb_pipeline.reading.stream_rows import read_stream
 
 
 class StreamReader:
@@ -205,6 +202,10 @@ class StreamReader:
             >>> lake.book("BTC-USD", "2024-01-02T09:30Z", depth=1)["price"].to_list()
             [Decimal('44150.10000000'), Decimal('44150.20000000')]
         """
+        # Whoever reads bars alone does not wait for this.
+        from gb_pipeline.reading import books
+        from gb_pipeline.reading.stream_request import nanoseconds, request_stream
+
         request = request_stream(
             "book_updates", symbol, None, None, self._store.clock, source=source, include_unsettled=include_unsettled,
             collectors=collector,
@@ -280,6 +281,9 @@ class StreamReader:
         as_float: bool,
         as_datetime: bool,
     ) -> pl.DataFrame:
+        from gb_pipeline.reading.stream_request import request_stream
+        from gb_pipeline.reading.stream_rows import read_stream
+
         request = request_stream(
             table, symbol, start, end, self._store.clock, source=source, include_unsettled=include_unsettled,
             collectors=collectors,

@@ -1,4 +1,4 @@
-"""Order books at a moment: laid from the last whole one and what follows it, proven by the venue's checksums, never across a hole."""
+"""Order books at a moment: laid from the last whole one and what follows it, proven by checksums, never across a hole."""
 
 from __future__ import annotations
 
