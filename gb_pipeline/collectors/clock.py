@@ -1,7 +1,7 @@
 """This module is the clock by which messages are stamped: it grows with every stamp, also where somebody sets the machine's clock.
 
 The machine's wall clock says where it begins, and a clock that nobody sets how it goes on. Once the two have come apart, the wall
-clock was set: that is told, and stamps follow it from then on.
+clock was set: whoever stamps ends what rests on the stamps so far, and follows it then.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ class ReceiveClock:
         self._last = max(self._steady() + self._offset, self._last + 1)
         return self._last
 
-    def was_set(self) -> int:
-        """By how many ns the machine's clock was set since the last look; 0 if it was not. Stamps follow it from now on."""
+    def step(self) -> int:
+        """By how many ns the machine's clock was set since `follow`; 0 if it was not."""
         step = self._wall() - self._steady() - self._offset
-        if abs(step) < _SET_NS:
-            return 0
+        return 0 if abs(step) < _SET_NS else step
+
+    def follow(self, step: int) -> None:
+        """Stamps go with the machine's clock again, from the next one on; those before it may be greater."""
         self._offset += step
         self._last = 0
-        return step

@@ -30,6 +30,7 @@ from gb_pipeline.collectors.state import CollectorState, StreamState
 from gb_pipeline.collectors.tally import Rates
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError, GbError, LakeError
+from gb_pipeline.lake.datasets import STREAM_INTERVALS
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stream_evidence import read_intervals
 from gb_pipeline.market.stream_coverage import EVIDENCE
@@ -135,7 +136,7 @@ class Collector:
                 loop.add_signal_handler(number, self._stop.set)
         flushing: asyncio.Task[None] | None = None
         try:
-            ends = await loop.run_in_executor(self._flusher, self._recover)
+            ends = await loop.run_in_executor(self._flusher, self._ends)
             for source, stream in self.settings.collect.streams.items():
                 own = {(dataset, symbol): end for (name, dataset, symbol), end in ends.items() if name == source}
                 feed = Feed(
@@ -179,16 +180,24 @@ class Collector:
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make what came durable. While the disk refuses, it stays here, and connections are not read any further."""
-        if step := self.clock.was_set():
+        if self._waiting and not await loop.run_in_executor(self._worker, self._append, []):
+            return
+        step = self.clock.step()
+        if step:
             self.log("clock_set", seconds=step / _SECOND)
             for feed in self.feeds:
                 for item in feed.heard:
                     item.link.reconnect(f"the clock of this machine was set by {step / _SECOND:+.3f} s")
-        if self._waiting and not await loop.run_in_executor(self._worker, self._append, []):
-            return
         now = self.clock.now()
         taken = [(feed, feed.take()) for feed in self.feeds]
+        if step:
+            # Nothing was stamped in between: all that was taken, and the end of each connection, are by the old clock.
+            self.clock.follow(step)
         stalled = await loop.run_in_executor(self._worker, self._tell, taken, now)
+        if step:
+            for feed in self.feeds:
+                for item in feed.heard:
+                    item.evidence.forget_clock()
         for item in stalled:
             item.link.reconnect("a stream that was lively fell silent")
 
@@ -219,29 +228,26 @@ class Collector:
 
     # --- commits --------------------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> dict[tuple[str, StreamDataset, str], int]:
-        """Commit what an earlier process left, and look up how far it had come; the lake may be out of reach."""
-        try:
-            for segment in self.spool.segments():
-                if damage := segment.damage():
-                    self.log("journal_damaged", segment=segment.number, bytes=damage)
-                self._note(flush_segment(self.store, segment, self.name), 0.0)
-        except LakeError as error:
-            self._flush_error = error.what
-            self.log("flush_failed", error=error.what, fix=error.fix)
-        return self._ends()
-
     def _ends(self) -> dict[tuple[str, StreamDataset, str], int]:
-        ends: dict[tuple[str, StreamDataset, str], int] = {}
+        """How far an earlier process had come, by the lake, which may be out of reach, and by the journals that it left."""
+        told: list[pl.DataFrame] = []
+        for segment in self.spool.segments():
+            if damage := segment.damage():
+                self.log("journal_damaged", segment=segment.number, bytes=damage)
+            told += segment.read(STREAM_INTERVALS.name)
         try:
-            rows = read_intervals(self.store.tables)
+            told.append(read_intervals(self.store.tables))
         except LakeError as error:
             self.log("evidence_unreadable", error=error.what, fix=error.fix)
-            return ends
-        own = rows.filter((rows["collector"] == self.name) & rows["kind"].is_in(EVIDENCE))
-        last = own.group_by("source", "dataset", "symbol").agg(pl.col("end_time").max())
-        for source, dataset, symbol, end in last.iter_rows():
-            ends[source, StreamDataset(dataset), symbol] = end
+        ends: dict[tuple[str, StreamDataset, str], int] = {}
+        names = ["source", "dataset", "symbol", "collector", "kind", "end_time"]
+        for rows in told:
+            own = rows.select(names).filter(pl.col("collector") == self.name, pl.col("kind").is_in(EVIDENCE))
+            for source, dataset, symbol, end in (
+                own.group_by("source", "dataset", "symbol").agg(pl.col("end_time").max()).iter_rows()
+            ):
+                key = (source, StreamDataset(dataset), symbol)
+                ends[key] = max(end, ends.get(key, end))
         return ends
 
     async def _flush_when_due(self) -> None:
@@ -255,6 +261,8 @@ class Collector:
                 self.spool.rows >= flush.rows
                 or self.spool.bytes >= flush.spool_mb * 1e6
                 or time.monotonic() - self._sealed_at >= flush.every.total_seconds()
+                # A full disk has room again once what waits there is in the lake.
+                or (self._spool_error is not None and self.spool.rows > 0)
             )
             if due:
                 await loop.run_in_executor(self._worker, self._seal)

@@ -91,10 +91,9 @@ def to_columns(rows: MessageRows, source: str, unit: TimeUnit, collector: str) -
     return Columns(tables, pl.concat(refused) if refused else pl.DataFrame(schema=REFUSED))
 
 
-_MESSAGE = {"symbol": pl.String(), "raw_time": None, "receive_time": pl.Int64()}
+_LIMIT = 2**63
 _UPDATE = ("first_sequence", "sequence", "checksum")
 _SNAPSHOT = ("sequence", "reason")
-_TYPES = dict.fromkeys(("first_sequence", "sequence", "checksum"), pl.Int64()) | {"reason": pl.String()}
 
 
 def _split(table: str, frame: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> list[pl.DataFrame]:
@@ -134,7 +133,7 @@ def _trades(rows: MessageRows, unit: TimeUnit) -> pl.DataFrame | None:
             pl.Series("price", price, pl.String()),
             pl.Series("size", size, pl.String()),
             _texts("trade_id", ids),
-            pl.Series("sequence", sequence, pl.Int64()),
+            _integers("sequence", sequence),
             pl.Series("ordinal", ordinal, pl.Int32()),
         ]
     )
@@ -151,7 +150,7 @@ def _quotes(rows: MessageRows, unit: TimeUnit) -> pl.DataFrame | None:
             pl.Series("bid_size", bid_size, pl.String()),
             pl.Series("ask_price", ask_price, pl.String()),
             pl.Series("ask_size", ask_size, pl.String()),
-            pl.Series("sequence", sequence, pl.Int64()),
+            _integers("sequence", sequence),
             pl.Series("ordinal", np.zeros(len(symbol), np.int32)),
         ]
     )
@@ -175,7 +174,10 @@ def _levels(messages: Sequence[tuple[Any, ...]], more: tuple[str, ...], unit: Ti
     whole = pl.DataFrame(
         [
             *_message(symbol, raw, received, unit),
-            *(pl.Series(name, values, _TYPES[name]) for name, values in zip(more, facts, strict=True)),
+            *(
+                pl.Series(name, values, pl.String()) if name == "reason" else _integers(name, values)
+                for name, values in zip(more, facts, strict=True)
+            ),
         ]
     )
     ordinal = np.arange(len(levels)) - (ends - of_message)[of_row]
@@ -222,8 +224,21 @@ def _nanoseconds(times: pl.Series, unit: TimeUnit) -> pl.Series:
     return numbers.set((numbers.abs() > 2**63 // (factor + 1)).fill_null(False), None) * factor
 
 
+def _integers(name: str, values: Sequence[int | None]) -> pl.Series:
+    """Numbers of messages; null where one is beyond what 64 bits hold: the row counts without it."""
+    try:
+        return pl.Series(name, values, pl.Int64())
+    except (TypeError, OverflowError):
+        return pl.Series(
+            name, [item if item is None or -_LIMIT <= item < _LIMIT else None for item in values], pl.Int64()
+        )
+
+
 def _texts(name: str, values: Sequence[str | int | None]) -> pl.Series:
     first = next((value for value in values if value is not None), None)
-    if isinstance(first, int) and not isinstance(first, bool):
-        return pl.Series(name, values, pl.Int64(), strict=False).cast(pl.String())
-    return pl.Series(name, values, pl.String(), strict=False)
+    if isinstance(first, int):
+        try:
+            return pl.Series(name, values, pl.Int64()).cast(pl.String())
+        except (TypeError, OverflowError):
+            pass
+    return pl.Series(name, [None if item is None else str(item) for item in values], pl.String())

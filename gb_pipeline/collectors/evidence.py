@@ -3,7 +3,8 @@
 A stream is covered while its subscription stands and its connection speaks; stretches lie on the time axis of the rows, so that
 the moment up to which a connection is heard is its newest message less the largest lag of the last minute. A stream that was
 lively and falls silent is stalled, and not covered since its last row; one that was quiet before may just be quiet. Whatever is
-missing between two messages is a gap from the one to the other, and a gap takes away what its collector had called covered.
+missing between two messages is a gap from the one to the other, both included, for several may be of one moment; and a gap takes
+away what its collector had called covered.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Stream:
     lag: int | None = None
     liveliness: float = 0.0
     warned: bool = False
+    clock_was_set: bool = False
+    told_until: int = 0
     untold_messages: int = 0
     untold_rows: int = 0
 
@@ -136,6 +139,9 @@ class Evidence:
         for item in connection.subscriptions:
             key = (item.dataset, item.symbol)
             end = (ends or {}).get(key)
+            if end is not None:
+                # Its last row may have been one of several of the same moment.
+                end -= _MICROSECOND
             self.streams[key] = Stream(*key, gap_start=end, gap_reason=None if end is None else GapReason.RESTART)
 
     def through(self, now: int) -> int:
@@ -171,6 +177,17 @@ class Evidence:
             stalled,
         )
 
+    def forget_clock(self) -> None:
+        """The collector's clock was set, and every stream is closed: moments by it are not compared with later ones any more.
+
+        A gap that is closed afterwards takes away whatever the two clocks call the same time.
+        """
+        self._lags.clear()
+        self._last_receive = None
+        for stream in self.streams.values():
+            stream.heard_time = stream.last_row = None
+            stream.clock_was_set = True
+
     def _find_stalled(self, now: int, events: list[dict[str, Any]]) -> Iterator[Key]:
         """Streams that fell silent; an event for each silence."""
         for key, stream in self.streams.items():
@@ -184,8 +201,7 @@ class Evidence:
                 self._event(Signal(ConnectionEventKind.STALLED, now, *key, detail={"was_lively": is_stalled}))
             )
             if is_stalled:
-                start = stream.reached if stream.last_row is None else stream.last_row + _MICROSECOND
-                self._close(stream, start, GapReason.STALLED)
+                self._close(stream, stream.last_row, GapReason.STALLED)
                 yield key
 
     def _measure(self, columns: Columns) -> dict[Key, _Rows]:
@@ -225,8 +241,11 @@ class Evidence:
         return max((high for _, high in self._lags), default=0)
 
     def _begin(self, receive_time: int) -> int:
-        """From when on everything is heard that comes after a moment of the collector's clock."""
-        return receive_time - min((low for low, _ in self._lags), default=0)
+        """From when on everything is heard that comes after a moment of the collector's clock.
+
+        Later than that moment where the venue's clock is ahead, and never earlier: what was slow so far may be fast now.
+        """
+        return receive_time - min((low for low, _ in self._lags if low < 0), default=0)
 
     def _end(self) -> int | None:
         """Up to when everything is heard."""
@@ -245,7 +264,7 @@ class Evidence:
             after = None if own is None else own.next_moment()
             if kind is ConnectionEventKind.DISCONNECTED:
                 self._extend(stream, self._end(), intervals)
-                self._close(stream, stream.reached, GapReason.DISCONNECT)
+                self._close(stream, None, GapReason.DISCONNECT)
             elif kind is ConnectionEventKind.SNAPSHOT or (
                 kind is ConnectionEventKind.SUBSCRIBED and dataset is not StreamDataset.BOOK_UPDATES
             ):
@@ -265,13 +284,13 @@ class Evidence:
         """Something is missing between the last row and this message."""
         start = min(stream.reached or signal.receive_time, self._begin(signal.receive_time))
         if stream.last_row is not None:
-            start = stream.last_row + _MICROSECOND
+            start = stream.last_row
         self._extend(stream, start, intervals)
         if signal.resubscribe:
             stream.missing += _missing(signal) or 0
             self._close(stream, start, reason)
             return
-        end = max(self._begin(signal.receive_time) if after is None else after, start + 1)
+        end = max(self._begin(signal.receive_time) if after is None else after + _MICROSECOND, start + _MICROSECOND)
         self._gap(stream, start, end, reason, intervals, signal)
         stream.reached = max(stream.reached or end, end)
 
@@ -292,7 +311,8 @@ class Evidence:
         stream.lag = self._lags[-1][1] if self._lags else None
         # A book is whole only from a snapshot on.
         if not stream.is_open and stream.dataset is not StreamDataset.BOOK_UPDATES:
-            self._open(stream, int(moments.min()), stream.heard_time or 0, intervals)
+            # Others of the same moment may have come before anybody listened.
+            self._open(stream, int(moments.min()) + _MICROSECOND, stream.heard_time or 0, intervals)
         stream.last_row = max(stream.last_row or 0, int(moments.max()))
 
     def _extend(self, stream: Stream, end: int | None, intervals: list[dict[str, Any]]) -> None:
@@ -311,15 +331,25 @@ class Evidence:
         self._last_receive = max(self._last_receive or 0, receive_time)
         if stream.is_open:
             return
+        opened = start
         if stream.gap_start is not None and stream.gap_reason is not None:
-            start = max(start, stream.gap_start + 1)
-            self._gap(stream, stream.gap_start, start, stream.gap_reason, intervals)
+            began, start = stream.gap_start, max(start, stream.gap_start + 1)
+            if stream.clock_was_set:
+                began, start = min(began, opened), max(start, stream.told_until)
+            self._gap(stream, began, start, stream.gap_reason, intervals)
         stream.reached, stream.gap_start, stream.gap_reason = start, None, None
+        stream.clock_was_set = False
 
     def _close(self, stream: Stream, at: int | None, reason: GapReason) -> None:
-        if stream.is_open:
-            stream.gap_start, stream.gap_reason = stream.reached if at is None else at, reason
-            stream.reached = None
+        """It is not covered since a moment, or since it was heard last, of which moment there may have been more."""
+        if stream.reached is not None:
+            heard = stream.reached if stream.last_row is None else min(stream.reached, stream.last_row)
+            complete = self._end() or 0
+            stream.gap_start, stream.gap_reason = (
+                max(heard, min(stream.reached, complete)) if at is None else at,
+                reason,
+            )
+            stream.told_until, stream.reached = stream.reached, None
 
     def _gap(
         self,

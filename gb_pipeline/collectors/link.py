@@ -67,6 +67,7 @@ class Link:
         self._transport: Any = None
         self._paused = False
         self._stopping = asyncio.Event()
+        self._taken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._client = rest_client(venue.name, Policy(), None)
         self._lost_by = ""
@@ -79,6 +80,7 @@ class Link:
         """What was heard since the last time; reading goes on where it had paused."""
         rows, self._rows = self._rows, MessageRows()
         self._oldest = None
+        self._taken.set()
         self._read_on()
         return rows
 
@@ -90,6 +92,7 @@ class Link:
         """Keep the connection open until `stop`."""
         attempt = 0
         while not self._stopping.is_set():
+            await self._wait_for_room()
             began = self.clock.now()
             try:
                 await self._connect_and_listen()
@@ -97,6 +100,8 @@ class Link:
                 self._lost(*_explain(self.venue, error))
             except GbError as error:
                 self._lost(error.what, error.fix)
+            except Exception as error:
+                self._lost(*_explain(self.venue, error))
             self.is_connected = False
             if self.clock.now() - began > _STEADY_SECONDS * _SECOND:
                 attempt = 0
@@ -104,6 +109,13 @@ class Link:
             attempt += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def _wait_for_room(self) -> None:
+        """Nothing new is opened while what was heard waits for too long: each opening sends whole books."""
+        while self.queue_ns() > self._queue_ns and not self._stopping.is_set():
+            self._taken.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._taken.wait(), _ATTEND_SECONDS * 10)
 
     def reconnect(self, why: str) -> None:
         """Close the connection; it is opened again."""
@@ -132,7 +144,10 @@ class Link:
         self.last_message = moment
         decoder = self._decoder
         if decoder is not None:
-            decoder.decode(data, moment, self._rows)
+            try:
+                decoder.decode(data, moment, self._rows)
+            except Exception as error:
+                self._rows.refuse(data, moment, f"{type(error).__name__} in the decoder of {self.venue.name}")
             self._rows.last_receive = moment
         if moment - self._oldest > self._queue_ns and not self._paused:
             self._pause(moment)
@@ -261,7 +276,10 @@ class Link:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             if self._decoder is decoder:
-                decoder.apply_snapshot(subscription, reply.body, self.clock.stamp(), self._rows)
+                try:
+                    decoder.apply_snapshot(subscription, reply.body, self.clock.stamp(), self._rows)
+                except Exception as error:
+                    self.reconnect(f"the book of {subscription.symbol} could not be read: {type(error).__name__}")
             return
 
 
@@ -281,7 +299,10 @@ class _Listener(picows.WSListener):
                 self._parts = bytearray(frame.get_payload_as_bytes())
         elif kind is picows.WSMsgType.CONTINUATION:
             self._parts += frame.get_payload_as_bytes()
-            if frame.fin:
+            if len(self._parts) > _LARGEST_MESSAGE:
+                self._parts = bytearray()
+                self._link.reconnect(f"a message of more than {_LARGEST_MESSAGE >> 20} MiB")
+            elif frame.fin:
                 message, self._parts = bytes(self._parts), bytearray()
                 self._link.receive(message)
         elif kind is picows.WSMsgType.CLOSE:
