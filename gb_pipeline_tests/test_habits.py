@@ -24,6 +24,8 @@ WALL_CLOCKS = {
 ASK_FOR_THE_TIME = {
     "storage/commit.py": "the home of the lake's clock, `wall_clock`; Delta's own entries bear the machine's time",
     "collectors/clock.py": "the home of the clock that stamps what collectors hear",
+    "collectors/venues/kalshi/venue.py": "a signature is of the machine's time, and good for some seconds",
+    "simulation/streams/kalshi.py": "signatures are of the real time, whatever the simulated one is",
     "simulation/clock.py": "the home of the simulated clock, which may stand still",
     "simulation/failing.py": "a certificate is valid from now on",
     "simulation/server.py": "the log of requests says when they arrived in earnest",
@@ -54,6 +56,7 @@ STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "p
 MEASURE = {
     "collectors/clock.py": "the home of the clock that stamps what collectors hear",
     "collectors/collector.py": "when to commit again",
+    "simulation/streams/replay.py": "recordings are played at a multiple of the real pace",
     "caching/redis_store.py": "how long a Redis that did not answer is left alone",
     "catalog/projection.py": "how long a refresh took",
     "cli/bucket_checks.py": "latency of an object store",
