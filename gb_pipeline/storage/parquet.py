@@ -43,7 +43,7 @@ _SAMPLE = 256
 # From level 4 on, ZSTD finds what delta-packed prices have in common, which lie on a grid.
 _COMPRESSION, _LEVEL = "zstd", 4
 # Rows of a page, of which a read of a day decodes one or two.
-_PAGE_ROWS, _PAGE_ROWS_OF_SYMBOLS = 4_096, 1_024
+_PAGE_ROWS, _PAGE_ROWS_OF_SYMBOLS = 8_192, 1_024
 _NAME = re.compile(r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
 
 
