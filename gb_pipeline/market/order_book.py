@@ -61,12 +61,10 @@ class OrderBook:
         Raises:
             ValueError: a price is no number.
         """
-        for side in (self._bids, self._asks):
-            side[0].clear()
-            side[1].clear()
         for digits in self._digits:
             digits.clear()
-        self.apply(bids, asks)
+        self._lay_side(self._bids, 1, bids)
+        self._lay_side(self._asks, -1, asks)
         self._checked = [None, None]
         self._checksum = None
 
@@ -134,6 +132,35 @@ class OrderBook:
 
     # --- how --------------------------------------------------------------------------------------------------------
 
+    def _lay_side(self, side: tuple[list[int], dict[int, Level]], sign: int, laid: Sequence[Level]) -> None:
+        keys, levels = side
+        keys.clear()
+        levels.clear()
+        known = self._known
+        decimals = -1
+        # A price of more decimals than all before makes the numbers of the others new.
+        while decimals != self._decimals:
+            decimals, known = self._decimals, self._known
+            for price, _ in laid:
+                if price not in known:
+                    self._learn(price)
+        for level in laid:
+            key = known.get(level[0])
+            # Of a book with more prices than are kept, some are forgotten already.
+            levels[(self._learn(level[0]) if key is None else key) * sign] = level
+        for key in [key for key, (_, size) in levels.items() if not size.strip("0.")]:
+            del levels[key]
+        keys += sorted(levels)
+        self._cut(side)
+
+    def _cut(self, side: tuple[list[int], dict[int, Level]]) -> None:
+        keys, levels = side
+        if self.depth is not None and len(keys) > self.depth:
+            beyond = keys[: -self.depth]
+            del keys[: -self.depth]
+            for key in beyond:
+                del levels[key]
+
     def _change(
         self, side: tuple[list[int], dict[int, Level]], digits: dict[int, str], sign: int, changes: Sequence[Level]
     ) -> bool:
@@ -160,19 +187,17 @@ class OrderBook:
                 levels[key] = level
             elif levels.pop(key, None) is not None:
                 del keys[bisect_left(keys, key)]
-        if self.depth is not None and len(keys) > self.depth:
-            beyond = keys[: -self.depth]
-            del keys[: -self.depth]
-            for key in beyond:
-                del levels[key]
+        self._cut(side)
         return touched
 
     def _learn(self, price: str) -> int:
         """The whole number of a price that was not seen before; the steps become finer where it needs that."""
-        number = _NUMBER.fullmatch(price)
-        if number is None:
-            raise ValueError(f"{price[:40]!r} is no price")
-        text = price if number["exponent"] is None else format(Decimal(price), "f")
+        text = price
+        if not (price.isascii() and price.replace(".", "", 1).isdigit()):
+            number = _NUMBER.fullmatch(price)
+            if number is None:
+                raise ValueError(f"{price[:40]!r} is no price")
+            text = price if number["exponent"] is None else format(Decimal(price), "f")
         whole, _, fraction = text.partition(".")
         if len(fraction) > self._decimals:
             fraction = fraction.rstrip("0")
@@ -180,7 +205,8 @@ class OrderBook:
                 self._refine(len(fraction))
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        key = int(whole + fraction.ljust(self._decimals, "0"))
+        missing = self._decimals - len(fraction)
+        key = int(whole + fraction) * 10**missing if missing else int(whole + fraction)
         self._known[price] = key
         return key
 

@@ -141,3 +141,14 @@ def test_books_of_many_moments_are_those_of_message_by_message(
             assert found.filter(pl.col("side") == side).select("level", "price", "size").rows() == wanted
     keys = states.select("moment", pl.col("side") == "ask", "level")
     assert keys.equals(keys.sort("moment", "side", "level"))
+
+
+def test_a_book_of_more_prices_than_are_remembered_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gb_pipeline.market.order_book._MOST_KNOWN", 7)
+    bids = [(f"{number}.{number % 100:02}", "1") for number in range(300)]
+    book = OrderBook()
+    book.lay(bids, [("1000.123", "2")])
+    book.apply([("299.9999", "3"), ("5.05", "0")], [])
+    expected = {**{price: size for price, size in bids if price != "5.05"}, "299.9999": "3"}
+    assert dict(book.bids()) == expected
+    assert book.best_bid == ("299.9999", "3")
