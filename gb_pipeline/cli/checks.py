@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 from gb_pipeline.cli.output import format_count
 from gb_pipeline.cli.readiness import assess_readiness
+from gb_pipeline.errors import GbError
 
 if TYPE_CHECKING:
+    from gb_pipeline.config.collect import StreamSettings
     from gb_pipeline.config.settings import Settings, SourceSettings
 
 # Below this, a backfill of a few years of minutes or a compaction may not fit.
@@ -76,7 +78,9 @@ def check_project(settings: Settings) -> Iterator[Finding]:
     series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
     where = settings.path.parent / settings.written_in
     what = f"{where}: {format_count(len(settings.sources), 'source')}, {series} series"
-    if settings.sources:
+    if streams := len(settings.collect.streams):
+        what += f", {format_count(streams, 'stream')} to collect"
+    if settings.sources or streams:
         yield Finding("gb.yaml", CheckResult.OK, what)
     else:
         yield Finding("gb.yaml", CheckResult.WARN, what, "add a source; `gb init FOLDER` writes examples")
@@ -156,3 +160,21 @@ def _check_space(folder: Path) -> Finding:
     return Finding(
         "disk", result, f"{free / 1e9:.1f} GB free", "" if result is CheckResult.OK else "make room, or move the lake"
     )
+
+
+def check_stream(name: str, stream: StreamSettings) -> Finding:
+    """Whether a collector could hear a stream, and why not; no request is sent."""
+    from gb_pipeline.collectors.planned import find_credentials, plan_stream
+
+    title = f"stream {name}"
+    try:
+        planned = plan_stream(name, stream)
+    except GbError as error:
+        return Finding(title, CheckResult.FAIL, error.what, error.fix)
+    missing = [option for option, is_set in find_credentials(planned).items() if not is_set]
+    if missing:
+        return Finding(
+            title, CheckResult.FAIL, f"no credential: {', '.join(missing)}", "set the variables that its options name"
+        )
+    heard = format_count(len(planned.subscriptions), "subscription")
+    return Finding(title, CheckResult.OK, f"{heard} over {format_count(len(planned.connections), 'connection')}")

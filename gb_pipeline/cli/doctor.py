@@ -28,8 +28,8 @@ def doctor(config: Config = None, as_json: Json = False) -> int:
     """Check that everything is in place.
 
     Looks at the set-up, as `gb health` looks at the operation. Checks Python, packages, gb.yaml, the lake's folder, disk space,
-    Dagster's home, every source, and every table with its log, files and ledger. Looks into the files of csv sources, sends no
-    request to a vendor, and changes nothing. What is in the files of the lake is checked by `gb verify`. Exits with 1 when
+    Dagster's home, every source and stream, and every table with its log, files and ledger. Looks into the files of csv sources,
+    sends no request to a vendor, and changes nothing. What is in the files of the lake is checked by `gb verify`. Exits with 1 when
     something is broken.
     """
     from gb_pipeline.cli.checks import CheckResult
@@ -79,6 +79,7 @@ def _examine(config: Config) -> list[Finding]:
         findings += bucket_checks.check_bucket(settings.lake)
     for source in settings.sources.values():
         findings.append(checks.check_source(source, settings.state))
+    findings += [checks.check_stream(name, stream) for name, stream in settings.collect.streams.items()]
     findings += lake_checks.check_lake(settings.lake, settings.state)
     findings += lake_checks.check_incidents(settings)
     return [*findings, *lake_checks.check_calendars(settings)]

@@ -26,6 +26,7 @@ _SECOND = 1_000_000_000
 _LATELY = timedelta(days=7)
 # Less than this of covered time is no measurement.
 _LEAST_SECONDS = 600.0
+_LEAST_ROWS = 1_000
 
 # Rows in a second of one instrument where nothing was heard yet, counted in public recordings. Binance's are those of its busiest
 # instrument (hftbacktest, examples/usdm/btcusdt_20240719.gz and examples/spot/btcusdt_20240808.gz), an upper bound; Coinbase's and
@@ -121,7 +122,7 @@ def _bytes_per_row(stored: pl.DataFrame, table: str) -> float:
     """As the lake stores them, whichever source they are of."""
     known = stored.filter(pl.col("table") == table)
     rows = int(known["rows"].sum())
-    return int(known["bytes"].sum()) / rows if rows else DOCUMENTED_BYTES_PER_ROW[table]
+    return int(known["bytes"].sum()) / rows if rows >= _LEAST_ROWS else DOCUMENTED_BYTES_PER_ROW[table]
 
 
 def _documented(stream: StreamSettings, dataset: StreamDataset, table: str) -> tuple[float | None, str]:

@@ -20,6 +20,8 @@ from gb_pipeline.market.tick_schema import IntervalKind
 SECOND = 1_000_000_000
 DAY = timedelta(days=1)
 FEED = ["source", "dataset"]
+# Behind its last evidence a stream is being heard: what became of that is told by the next commit.
+_TOLD_SOON = 600 * SECOND
 
 
 def expected_streams(settings: Settings) -> pl.DataFrame:
@@ -87,7 +89,7 @@ def uncovered_of_last_day(state: ProjectState) -> pl.DataFrame:
     return found.select(
         *STREAM,
         "uncovered_seconds",
-        (pl.col("uncovered_seconds") * SECOND / (pl.col("end_time") - pl.col("start_time"))).alias("uncovered_share"),
+        (pl.col("uncovered_seconds") / DAY.total_seconds()).alias("uncovered_share"),
         "holes",
         "messages",
         "gaps",
@@ -104,10 +106,12 @@ def _windows(settings: Settings, store: LakeStore, start: int, end: int) -> pl.D
     named = expected.join(first, on=STREAM, how="inner")
     discovered = first.filter(pl.col("source").is_in(series)).join(expected, on=STREAM, how="anti")
     through = read_watermarks(store.tables).group_by(FEED).agg(pl.col("through_time").max())
-    last = read_intervals(store.tables, start, end).group_by(STREAM).agg(pl.col("end_time").max().alias("through_time"))
-    both = pl.concat(
-        [named.join(through, on=FEED, how="inner"), discovered.join(last, on=STREAM, how="inner")], how="diagonal"
-    )
+    last = read_intervals(store.tables, start, end).group_by(STREAM).agg(pl.col("end_time").max().alias("last_time"))
+    named = named.join(through, on=FEED, how="inner").join(last, on=STREAM, how="left")
+    is_told_soon = pl.col("through_time") - pl.col("last_time") < _TOLD_SOON
+    named = named.with_columns(pl.when(is_told_soon).then("last_time").otherwise("through_time").alias("through_time"))
+    discovered = discovered.join(last.rename({"last_time": "through_time"}), on=STREAM, how="inner")
+    both = pl.concat([named, discovered], how="diagonal")
     windows = both.select(
         *STREAM,
         pl.max_horizontal(pl.lit(start), "first_time").alias("start_time"),

@@ -210,6 +210,17 @@ def test_a_credential_that_is_missing_is_told_before_anything_is_heard(
     assert "very-secret" not in told.out + told.err
 
 
+def test_doctor_looks_at_every_stream(gb: Gb, tmp_path: Path) -> None:
+    good = {"venue": "kraken", "symbols": ["BTC-USD"], "datasets": ["trades", "book_updates"]}
+    write(tmp_path, {"good": good, "bad": {"venue": "krakn", "symbols": ["BTC-USD"]}})
+    told = gb("doctor", "--json", "-c", tmp_path)
+    found = {item["check"]: item for item in told.json}
+    assert found["stream good"]["verdict"] == "ok"
+    assert found["stream good"]["detail"] == "2 subscriptions over 1 connection"
+    assert (told.code, found["stream bad"]["verdict"], "kraken" in found["stream bad"]["fix"]) == (1, "fail", True)
+    assert found["gb.yaml"]["verdict"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("streams", "arguments", "says"),
     [

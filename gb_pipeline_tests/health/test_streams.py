@@ -121,7 +121,7 @@ def test_what_no_evidence_covers_is_told_from_the_first_evidence_to_the_watermar
     commit_interval(project.store, NOW - 5 * HOUR, NOW - 3 * HOUR)
     commit_interval(project.store, NOW - 3 * HOUR, NOW - 2 * HOUR, kind="gap", reason="disconnect")
     hole = look("stream_coverage")
-    assert (hole.state, hole.count) == ("fail", 1)
+    assert (hole.state, hole.count) == ("warn", 1)
     assert "kraken trades BTC-USD: nothing covers 60 min of the last day (disconnect)" in hole.sentence
     assert hole.counts["gaps_per_million"] == 1.0
     commit_interval(project.store, NOW - 3 * HOUR, NOW - 2 * HOUR, kind="healed")
@@ -129,11 +129,29 @@ def test_what_no_evidence_covers_is_told_from_the_first_evidence_to_the_watermar
 
 
 def test_two_collectors_fill_each_others_holes(project: ProjectState, look: Look) -> None:
-    cover(project, 3, NOW - 3 * HOUR)
+    cover(project, 3, NOW - 4 * HOUR)
     cover(project, 1)
-    assert look("stream_coverage").state == "fail"
-    cover(project, 2.5, NOW - HOUR // 2, collector="two")
+    assert look("stream_coverage").state == "fail", "three hours of the day"
+    cover(project, 3.5, NOW - HOUR // 2, collector="two")
     assert look("stream_coverage").state == "ok"
+
+
+def test_behind_its_last_evidence_a_stream_is_being_heard_but_not_for_long(project: ProjectState, look: Look) -> None:
+    cover(project, 2, NOW - 300 * SECOND)
+    commit_watermark(project.store, NOW)
+    assert look("stream_coverage").counts["uncovered_seconds"] == 0
+    commit_interval(project.store, NOW - 300 * SECOND, NOW - 250 * SECOND, kind="gap", reason="disconnect")
+    assert look("stream_coverage").counts["uncovered_seconds"] == 50
+    for symbol in ("BTC-USD", "ETH-USD"):
+        commit_interval(project.store, NOW - 300 * SECOND, NOW, symbol=symbol)
+    commit_interval(project.store, NOW - 3 * HOUR, NOW - HOUR, source="kalshi", symbol="KXBTC-A")
+    assert look("stream_coverage").state == "ok"
+
+
+def test_a_stream_that_lost_its_evidence_is_not_covered(project: ProjectState, look: Look) -> None:
+    cover(project, 2, NOW - HOUR)
+    commit_watermark(project.store, NOW)
+    assert look("stream_coverage").counts["uncovered_seconds"] == 7200
 
 
 def test_a_hole_within_the_budget_is_no_news(project: ProjectState, look: Look) -> None:
