@@ -38,7 +38,7 @@ def unite_trades(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
         comes before what was fetched afterwards, and that before what a file says. Trades without an id are the same where all
         that they say is; one collector that heard two alike heard two.
     """
-    if rows.height < 2 or _all_differ(rows):
+    if rows.height < 2 or all_differ(rows):
         return rows
     numbered = rows.with_row_index("_place")
     with_id = numbered.filter(pl.col("trade_id").is_not_null())
@@ -51,15 +51,21 @@ def unite_trades(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
     return rows if len(places) == rows.height else rows[places.sort()]
 
 
-def _all_differ(rows: pl.DataFrame) -> bool:
-    """Whether ids of one series are whole numbers that rise, as they do where nothing is told twice."""
+def all_differ(rows: pl.DataFrame) -> bool:
+    """Whether nothing is told twice, as far as a quick look tells: ids of one series are whole numbers, all of them different.
+
+    Args:
+        rows: with `source, symbol, trade_id`.
+    """
     ids = rows.get_column("trade_id")
-    if ids.null_count() or rows.get_column("symbol").n_unique() > 1 or rows.get_column("source").n_unique() > 1:
+    if ids.null_count() or any(not _is_constant(rows.get_column(name)) for name in SERIES):
         return False
     numbers = ids.cast(pl.Int64, strict=False)
     if numbers.null_count():
         return False
-    return bool((np.diff(numbers.to_numpy()) > 0).all())
+    # They rise but for trades of one moment: nearly sorted, which takes no time to sort.
+    steps = np.diff(numbers.to_numpy())
+    return bool((steps > 0).all() or (np.diff(np.sort(numbers.to_numpy(), kind="stable")) > 0).all())
 
 
 def _unite_by_id(rows: pl.DataFrame) -> pl.DataFrame:
@@ -183,6 +189,9 @@ def one_at_a_time(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
 
 def _one_voice(rows: pl.DataFrame) -> bool:
     """Whether there is nothing to choose from."""
-    names = rows.get_column("collector")
-    first = names[0]
-    return bool(names.is_null().all() if first is None else (names == first).fill_null(False).all())
+    return _is_constant(rows.get_column("collector"))
+
+
+def _is_constant(names: pl.Series) -> bool:
+    nulls = names.null_count()
+    return nulls == len(names) or (not nulls and bool((names == names[0]).all()))

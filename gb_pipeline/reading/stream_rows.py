@@ -14,12 +14,12 @@ import polars as pl
 from gb_pipeline.errors import ConfigError, NoDataInRange, ReadError, UnknownSeries
 from gb_pipeline.lake.datasets import stream_dataset
 from gb_pipeline.lake.stream_evidence import STREAM_OF_TABLE, find_first_evidence, read_intervals
-from gb_pipeline.market.event_time import NANOSECOND_INSTANT, event_time
+from gb_pipeline.market.event_time import NANOSECOND_INSTANT, event_times
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.market.stream_coverage import covered_stretches, find_holes
-from gb_pipeline.market.stream_stitching import TURNS, one_at_a_time, take_turns, unite_trades
+from gb_pipeline.market.stream_stitching import TURNS, all_differ, one_at_a_time, take_turns, unite_trades
 from gb_pipeline.reading.floats import as_floats
 from gb_pipeline.reading.settled_streams import settled_series
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest
@@ -152,17 +152,23 @@ def _read_series(
     tables: Tables, request: StreamRequest, source: str, symbol: str, end: int, shown: list[str], *, as_float: bool
 ) -> pl.DataFrame:
     own = replace(request, source=source, symbols=[symbol], end=end)
-    needed = list(dict.fromkeys([*shown, *_MOMENTS, "source", "symbol", *_STITCHING[request.table]]))
-    needed.remove("timestamp") if "timestamp" in needed else None
-    rows, files = _stored(tables, own, needed, as_float=as_float)
+    wanted = [*(name for name in shown if name != "timestamp"), *_MOMENTS, "source", "symbol", "ordinal"]
+    several = request.table != "trades" or request.collectors is not None
+    # Where no trade is told twice, its id alone shows that.
+    needed = [*wanted, *(_STITCHING[request.table] if several else ("trade_id",))]
+    rows, files = _stored(tables, own, list(dict.fromkeys(needed)), as_float=as_float)
+    if not several and request.stitched and not all_differ(rows):
+        rows, files = _stored(
+            tables, own, list(dict.fromkeys([*wanted, *_STITCHING[request.table]])), as_float=as_float
+        )
     if request.collectors is not None:
         rows = rows.filter(pl.col("collector").is_in(request.collectors))
     rows = in_order(rows, request.table, files)
-    if request.stitched and rows.height:
+    if request.stitched and rows.height and "collector" in rows.columns:
         turns = _turns(tables, own) if _needs_turns(rows, request.table) else pl.DataFrame(schema=TURNS)
         rows = unite_trades(rows, turns) if request.table == "trades" else one_at_a_time(rows, turns)
-    moment = pl.col("event_time").cast(NANOSECOND_INSTANT).alias("timestamp")
-    return rows.select(moment if name == "timestamp" else pl.col(name) for name in shown)
+    moments = rows.get_column("event_time").cast(NANOSECOND_INSTANT).alias("timestamp")
+    return pl.DataFrame([moments if name == "timestamp" else rows.get_column(name) for name in shown])
 
 
 def _stored(tables: Tables, request: StreamRequest, needed: list[str], *, as_float: bool) -> tuple[pl.DataFrame, int]:
@@ -190,7 +196,7 @@ def _stored(tables: Tables, request: StreamRequest, needed: list[str], *, as_flo
             contiguous=False,
             numbers=numbers,
         )
-        part = part.with_columns(event_time().alias("event_time"))
+        part = part.hstack([event_times(part)])
         if request.is_finer:
             part = part.filter((pl.col("event_time") >= request.start) & (pl.col("event_time") < request.end))
         if part.height or precision is Precision.STANDARD:
