@@ -15,7 +15,14 @@ import msgspec
 from gb_pipeline.collectors.messages import Level, MessageRows, Signal
 from gb_pipeline.collectors.resync import Resync
 from gb_pipeline.collectors.venue import Decoder, Subscription
-from gb_pipeline.collectors.venues.kalshi.numbers import cents_to_dollars, contracts, dollars, nanoseconds, other_side
+from gb_pipeline.collectors.venues.kalshi.numbers import (
+    cents_to_dollars,
+    contracts,
+    dollars,
+    nanoseconds,
+    other_side,
+    price_number,
+)
 from gb_pipeline.market.tick_schema import ConnectionEventKind, Side, StreamDataset
 from gb_pipeline.providers.http.redaction import hide
 
@@ -200,7 +207,7 @@ class KalshiDecoder(Decoder):
         side, price = said["side"], dollars(said, "price")
         if side not in _SIDES:
             raise ValueError(f"side {str(side)[:20]!r}")
-        key = (side, Decimal(price))
+        key = (side, price_number(price))
         size = book.sizes.get(key, Decimal(0)) + Decimal(contracts(said, "delta"))
         if size < 0:
             rows.signals.append(

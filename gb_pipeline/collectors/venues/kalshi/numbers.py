@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 _ONE = Decimal(1)
@@ -45,6 +46,7 @@ def cents_to_dollars(cents: Any) -> str:
     return format(Decimal(str(cents)).scaleb(-2), "f")
 
 
+@lru_cache(maxsize=4096)
 def other_side(price: str) -> str:
     """What a price of NO is on the YES side, with as many decimals.
 
@@ -53,6 +55,12 @@ def other_side(price: str) -> str:
         '0.6000'
     """
     return format(_ONE - Decimal(price), "f")
+
+
+@lru_cache(maxsize=4096)
+def price_number(text: str) -> Decimal:
+    """A price as a number; there are few of them."""
+    return Decimal(text)
 
 
 def contracts(said: Mapping[str, Any], name: str) -> str:
@@ -96,7 +104,15 @@ def iso_nanoseconds(text: str) -> int:
     """
     body, zone = (text[:-1], "+00:00") if text.endswith("Z") else (text[:-6], text[-6:])
     seconds, _, fraction = body.partition(".")
-    moment = datetime.fromisoformat(seconds + zone)
-    if moment.tzinfo is None or (fraction and not fraction.isdigit()):
+    if fraction and not fraction.isdigit():
         raise ValueError(f"{text[:40]!r} is no time")
-    return int(moment.timestamp()) * _SECOND + int(fraction[:9].ljust(9, "0"))
+    return _whole_seconds(seconds + zone) + int(fraction[:9].ljust(9, "0"))
+
+
+# Many messages come within a second.
+@lru_cache(maxsize=256)
+def _whole_seconds(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text[:40]!r} has no offset")
+    return int(moment.timestamp()) * _SECOND
