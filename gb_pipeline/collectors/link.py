@@ -69,7 +69,7 @@ class Link:
         self._stopping = asyncio.Event()
         self._taken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._client = rest_client(venue.name, Policy(), None)
+        self._client = rest_client(venue.name, Policy(rate=venue.snapshot_pace), None)
         self._lost_by = ""
         self.closed_by = ""
         self.reconnects = -1

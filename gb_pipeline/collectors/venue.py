@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from gb_pipeline.collectors.messages import MessageRows, TimeUnit
+from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.market.tick_schema import StreamDataset
 
 
@@ -99,6 +100,8 @@ class Venue(ABC):
     best_effort: ClassVar[bool] = False
     # Its books end at the depth of the subscription, which `connections` names exactly: what falls out is gone without a word.
     cuts_books: ClassVar[bool] = False
+    # How fast whole books may be asked for by REST, on each connection; None where the stream itself sends them.
+    snapshot_pace: ClassVar[RateLimit | None] = None
 
     @classmethod
     @abstractmethod

@@ -188,7 +188,7 @@ def test_a_hole_is_told_with_its_numbers_and_the_book_asked_for_anew() -> None:
     say(1, 1)
     assert decoder.snapshot_needed() == [subscription]
     assert not decoder.snapshot_needed()
-    assert venue.snapshot_url(subscription) == "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000"
+    assert venue.snapshot_url(subscription) == "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000"
     decoder.apply_snapshot(subscription, b'{"lastUpdateId":12,"bids":[["101","1"]],"asks":[]}', 2, rows)
     say(2, 3)
     say(4, 4)

@@ -27,6 +27,7 @@ from gb_pipeline.collectors.venue_options import (
 )
 from gb_pipeline.collectors.venues.binance.depth import DepthChain
 from gb_pipeline.collectors.venues.binance.trades import PACE, fetch_trades
+from gb_pipeline.config.settings import RateLimit
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.tick_schema import ConnectionEventKind, Side, StreamDataset
 from gb_pipeline.providers.http.policy import Policy
@@ -44,9 +45,9 @@ _REST = {False: "api.binance.com/api/v3", True: "fapi.binance.com/fapi/v1"}
 _STREAMS_PER_CONNECTION = 200
 # Five requests a second are allowed, and a request has a length.
 _STREAMS_PER_REQUEST = 100
-# The server pings every 20 seconds on spot, and every 3 minutes on futures.
-_SILENCE_SECONDS = {False: 90.0, True: 600.0}
 _MOST_LEVELS = {False: 5000, True: 1000}
+# Of more levels a snapshot weighs 250 of the 6,000 that are allowed in a minute, of so many 50 (of futures 20 of 2,400).
+_USUAL_LEVELS = 1000
 _FUTURES_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 _KINDS = ("trade", "aggTrade")
 _PREFIX = b'{"stream":"'
@@ -62,6 +63,7 @@ class Binance(Venue):
     name: ClassVar[str] = "binance"
     datasets: ClassVar[tuple[StreamDataset, ...]] = (_TRADES, _BOOK, _QUOTES)
     time_unit: ClassVar[TimeUnit] = TimeUnit.MILLISECONDS
+    snapshot_pace: ClassVar[RateLimit | None] = RateLimit(calls=1, seconds=1)
 
     def __init__(self, base_url: str | None = None, trades: str | None = None) -> None:
         """Nothing is opened."""
@@ -89,14 +91,15 @@ class Binance(Venue):
                 _limit_of(item)
             groups.setdefault((_FUTURES[item.dataset] if perpetual else _SPOT, perpetual), []).append(item)
         connections: list[Connection] = []
-        for (address, perpetual), items in groups.items():
+        for (address, _), items in groups.items():
             for at in range(0, len(items), _STREAMS_PER_CONNECTION):
                 connections.append(
                     Connection(
                         f"{self.name}-{len(connections) + 1}",
                         websocket_url(address, self._base_url),
                         tuple(items[at : at + _STREAMS_PER_CONNECTION]),
-                        _SILENCE_SECONDS[perpetual],
+                        # Nothing but pings comes for sure; whoever holds the connection pings it himself.
+                        None,
                     )
                 )
         return connections
@@ -149,11 +152,11 @@ def _parts(subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]
 
 
 def _limit_of(item: Subscription) -> int:
-    """Levels of a snapshot; changes come of all levels, whatever it has."""
+    """Levels of a snapshot, 1,000 where none are named; changes come of all levels, whatever it has."""
     perpetual = item.symbol.endswith(PERPETUAL)
     most = _MOST_LEVELS[perpetual]
     if item.depth is None:
-        return most
+        return _USUAL_LEVELS
     if item.depth > most:
         raise ConfigError(
             f"Binance has no book of {item.depth:,} levels of {item.symbol}",
