@@ -154,6 +154,28 @@ async def test_a_planted_fault_is_noticed_and_the_book_laid_anew(
         await listener.until(lambda: [row[6] for row in listener.rows.snapshots][-1] == "resync", "a new snapshot")
 
 
+@pytest.mark.parametrize(("name", "symbol"), _VENUES.items())
+async def test_a_flood_of_one_trade_is_one_trade(sim: Simulation, name: str, symbol: str) -> None:
+    match = {"kraken": '"trade_id"', "coinbase": '"type":"update","trades"', "binance": '"e":"trade"'}
+    sim.streams.faults.add(match=match.get(name, '"type":"match"'), action="flood", size=3000)
+    async with connect(sim, name, symbol, (_TRADES,)) as listener:
+        await until_subscribed(listener, 1)
+        sim.set_now(_BEGIN + timedelta(seconds=30))
+        await listener.until(lambda: listener.rows.messages > 3000 and heard_until(listener, sim), "the flood")
+        numbers = [row[6] for row in listener.rows.trades]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert not listener.signals(ConnectionEventKind.SEQUENCE)
+
+
+async def test_connections_end_with_and_without_a_word(sim: Simulation) -> None:
+    for action in ("reset", "close"):
+        sim.streams.faults.add(match='"trade_id"', action=action)
+        async with connect(sim, "kraken", "BTC-USD", (_TRADES,)) as listener:
+            await until_subscribed(listener, 1)
+            sim.set_now(sim.exchange.now + 30_000)
+            await listener.until(listener.closed.is_set, action)
+
+
 async def test_a_clock_that_is_wrong_shows_in_the_times_of_events(sim: Simulation) -> None:
     sim.streams.skew(90_000, "kraken")
     async with connect(sim, "kraken", "BTC-USD", (_TRADES,)) as listener:
