@@ -7,12 +7,13 @@ columns and evidence of what came and makes them durable, and another one commit
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -40,6 +41,9 @@ _SECOND = 1_000_000_000
 _VERSION = version("gb_pipeline")
 _STATE_SECONDS = 1.0
 _DISCOVER_SECONDS = 60.0
+# Rows of messages are tuples by the hundred thousand, none of which is in a cycle: by default the collector of garbage takes half of
+# the time, looking at them again and again.
+_GARBAGE_THRESHOLDS = (100_000, 20, 20)
 # A lake that cannot be written is tried again after a pause that doubles up to this.
 _LONGEST_RETRY_SECONDS = 300.0
 
@@ -66,7 +70,23 @@ def run_collector(
             f"{settings.path.name} names no stream that could be heard",
             fix="add one under `collect: {streams: ...}`; docs/collecting.md shows how",
         )
-    return _run(Collector(settings, log).run(ready))
+    collector = Collector(settings, log)
+    with few_collections():
+        return _run(collector.run(ready))
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Garbage is looked for seldom, and not among what is there already."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def flush_pending(settings: Settings) -> list[Flushed]:

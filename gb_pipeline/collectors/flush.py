@@ -38,7 +38,7 @@ from gb_pipeline.storage.fault_points import reach
 _ROWS = [stream_dataset(name, precision) for name in STREAM_TABLES for precision in Precision]
 _REFUSED = "refused"
 # Rows that are in memory at once; a file for each symbol and day of them.
-_CHUNK = 1_000_000
+_CHUNK = 500_000
 # What a spool can hold: the tables of streams, what is known of them, and refused rows.
 SPOOLED: dict[str, pa.Schema] = {
     dataset.name: dataset.columns for dataset in (*_ROWS, STREAM_INTERVALS, CONNECTION_EVENTS, WATERMARKS)

@@ -42,7 +42,7 @@ class Running:
             "feed": {"venue": "plain", "symbols": [SYMBOL], "datasets": ["trades", "book_updates"]}
             | collect.pop("stream", {})
         }
-        streams["feed"]["options"] = {"url": server.url}
+        streams["feed"]["options"] = {"url": server.url, "silence": collect.pop("silence", None)}
         document = {
             "lake": "data",
             "sources": {},
@@ -53,11 +53,14 @@ class Running:
         (folder / "gb.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
         self.settings = Settings.load(folder)
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.collector = Collector(self.settings, lambda event, /, **facts: self.events.append((event, facts)))
+        self.collector = self.make()
         self.store = LakeStore.of_project(self.settings)
         self.state: CollectorState | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
+
+    def make(self) -> Collector:
+        return Collector(self.settings, lambda event, /, **facts: self.events.append((event, facts)))
 
     def _work(self) -> None:
         self.state = _run(self.collector.run())

@@ -1,0 +1,324 @@
+"""What surrounds a collector fails: the lake, the disk, the network, the venue, the clock. Nothing that was kept is lost."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from gb_pipeline.collectors import link, spool
+from gb_pipeline.collectors.clock import ReceiveClock
+from gb_pipeline.collectors.collector import Collector
+from gb_pipeline.collectors.spool import Spool
+from gb_pipeline.config.settings import Settings
+from gb_pipeline.errors import LakeError
+from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS, stream_dataset
+from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.stream_coverage import covered_stretches
+from gb_pipeline_tests.collectors import plain
+from gb_pipeline_tests.collectors.test_collector import Running, trade, wait_for
+from gb_pipeline_tests.faults.test_surroundings import in_namespace
+from gb_pipeline_tests.s3.conftest import bucket, machine, one_server, server  # noqa: F401
+from gb_pipeline_tests.s3.store import Store
+
+TRADES = stream_dataset("trades")
+TRADES_ONLY: dict[str, Any] = {"datasets": ["trades"]}
+
+
+@pytest.fixture
+def venue() -> Iterator[plain.PlainServer]:
+    with plain.PlainServer() as plain_server:
+        yield plain_server
+
+
+def rows(running: Running) -> int:
+    return sum(
+        stream.rows
+        for feed in running.collector.feeds
+        for item in feed.heard
+        for stream in item.evidence.streams.values()
+    )
+
+
+def ids(running: Running) -> list[int]:
+    return sorted(int(text) for text in running.read(TRADES)["trade_id"])
+
+
+def names(running: Running) -> list[str]:
+    return [name for name, _ in running.events]
+
+
+class Elsewhere(Running):
+    """A collector whose lake is given."""
+
+    def __init__(self, folder: Path, server: plain.PlainServer, store: LakeStore, **collect: Any) -> None:
+        self._given = store
+        super().__init__(folder, server, **collect)
+
+    def make(self) -> Collector:
+        return Collector(self.settings, lambda event, /, **facts: self.events.append((event, facts)), store=self._given)
+
+
+def test_a_bucket_that_is_away_loses_nothing_and_journals_wait_until_it_has_everything(
+    tmp_path: Path,
+    venue: plain.PlainServer,
+    server: Store,  # noqa: F811
+    machine: Any,  # noqa: F811
+) -> None:
+    store = machine("a")
+    running = Elsewhere(tmp_path / "p", venue, store, stream=TRADES_ONLY, flush={"every": "1s"})
+    running.store = store
+    wait_for(lambda: venue.connected, "connection")
+    venue.send(trade(1))
+    wait_for(lambda: "flushed" in names(running), "first flush")
+    server.gone = lambda _: True
+    venue.send(trade(2))
+    wait_for(lambda: "flush_failed" in names(running), "failure", 120)
+    venue.send(trade(3))
+    wait_for(lambda: rows(running) == 3, "third trade")
+    state = running.collector._state()
+    assert state.flush_error
+    assert state.spool_bytes > 0
+    assert all(item.connected for item in state.streams)
+    kept = running.collector.spool.segments()
+    assert kept
+    assert all(item.path.exists() for item in kept)
+    server.heal()
+    wait_for(lambda: running.collector._state().flush_error is None, "retry", 120)
+    wait_for(lambda: not any(item.path.exists() for item in kept), "deletion")
+    state = running.stop()
+    assert (state.flush_error, state.spool_bytes) == (None, 0)
+    assert ids(running) == [1, 2, 3]
+    assert set(running.read(STREAM_INTERVALS)["kind"]) == {"covered"}
+
+
+def test_a_full_disk_is_said_pauses_connections_and_loses_nothing(tmp_path: Path) -> None:
+    said = in_namespace(
+        tmp_path / "disk", 'mount -t tmpfs -o size=4m tmpfs "$0"', "-m", "gb_pipeline_tests.faults.full_spool",
+        str(tmp_path / "disk"), str(tmp_path / "p"),
+    )  # fmt: skip
+    report = json.loads(said.splitlines()[-1])
+    assert "space" in report["error"]
+    assert report["paused"]
+    assert report["stored"] == report["sent"]
+    assert report["kinds"] == ["covered"]
+    assert report["error_afterwards"] is None
+
+
+def test_a_slow_disk_pauses_reading_says_so_and_nothing_is_lost(
+    tmp_path: Path, venue: plain.PlainServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    append = Spool.append
+
+    def slow(self: Spool, batches: Any) -> int:
+        batches = list(batches)
+        if any(name == "trades" for name, _ in batches):
+            assert gate.wait(60)
+        return append(self, batches)
+
+    monkeypatch.setattr(Spool, "append", slow)
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY, queue_seconds=0.3)
+    wait_for(lambda: venue.connected, "connection")
+    sent = 0
+
+    def send() -> bool:
+        nonlocal sent
+        sent += 1
+        venue.send(trade(sent))
+        return "slow_consumer" in names(running)
+
+    wait_for(send, "pause")
+    [item] = running.collector.feeds[0].heard
+    heard = len(item.link._rows.trades)
+    for _ in range(50):
+        sent += 1
+        venue.send(trade(sent))
+    assert len(item.link._rows.trades) == heard, "it is read although it is paused"
+    gate.set()
+    wait_for(lambda: rows(running) == sent, "the rest")
+    running.stop()
+    assert ids(running) == list(range(1, sent + 1))
+    assert "slow_consumer" in set(running.read(CONNECTION_EVENTS)["kind"])
+    assert set(running.read(STREAM_INTERVALS)["kind"]) == {"covered"}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_ends_the_connection_and_is_a_gap(
+    tmp_path: Path, venue: plain.PlainServer, hours: int
+) -> None:
+    offset = [0]
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY)
+    wait_for(lambda: venue.connected, "connection")
+    running.collector.clock.__init__(lambda: time.time_ns() + offset[0])  # type: ignore[misc]
+    venue.send(trade(1))
+    wait_for(lambda: rows(running) == 1, "first trade")
+    offset[0] = hours * 3_600 * 10**9
+    wait_for(lambda: venue.connected == 2, "second connection")
+    venue.send(trade(2))
+    wait_for(lambda: rows(running) == 2, "second trade")
+    running.stop()
+    assert ids(running) == [1, 2]
+    [step] = [facts["seconds"] for name, facts in running.events if name == "clock_set"]
+    assert step == pytest.approx(hours * 3600, abs=1)
+    gaps = running.read(STREAM_INTERVALS).filter(pl.col("kind") == "gap")
+    assert set(gaps["reason"]) == {"disconnect"}
+    first, second = running.read(TRADES).sort("trade_id")["receive_time"]
+    assert (second > first) == (hours > 0)
+
+
+def test_stamps_grow_until_whoever_stamps_follows_the_clock() -> None:
+    wall, steady = [10**18], [0]
+    clock = ReceiveClock(lambda: wall[0], lambda: steady[0])
+    first = clock.stamp()
+    wall[0] -= 3_600 * 10**9
+    assert clock.stamp() == first + 1
+    assert clock.step() == -3_600 * 10**9
+    clock.follow(clock.step())
+    assert clock.step() == 0
+    assert clock.stamp() == wall[0]
+
+
+def test_the_end_waits_for_a_commit_that_is_on_its_way(
+    tmp_path: Path, venue: plain.PlainServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gb_pipeline.collectors import collector
+
+    began, gate, flush = threading.Event(), threading.Event(), collector.flush_segment
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert gate.wait(60)
+        return flush(*arguments)
+
+    monkeypatch.setattr(collector, "flush_segment", slow)
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY, flush={"rows": 1})
+    wait_for(lambda: venue.connected, "connection")
+    venue.send(trade(1))
+    assert began.wait(30)
+    venue.send(trade(2))
+    wait_for(lambda: rows(running) == 2, "second trade")
+    running.collector.stop()
+    wait_for(lambda: not running.collector.feeds[0].heard[0].link.is_connected, "end of the connection")
+    gate.set()
+    state = running.stop()
+    assert ids(running) == [1, 2]
+    assert state.spool_bytes == 0
+
+
+def test_floods_huge_messages_and_garbage_are_all_there_or_counted(tmp_path: Path, venue: plain.PlainServer) -> None:
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY)
+    wait_for(lambda: venue.connected, "connection")
+    venue.send(*(trade(number) for number in range(1, 50_001)))
+    venue.send(trade(50_001) | {"padding": "x" * 10_000_000})
+    garbage = ["", "\x00", "[" * 100_000, '{"e": "trade"}', '{"e": "trade", "s": "BTC-USD", "n": "x"}', "null"]
+    venue.send(*garbage)
+    venue.send(trade(50_002))
+    wait_for(lambda: rows(running) == 50_002, "flood", 120)
+    state = running.stop()
+    assert ids(running) == list(range(1, 50_003))
+    assert state.unreadable == len(garbage)
+    assert running.read(CONNECTION_EVENTS).filter(pl.col("kind") == "unreadable").height == len(garbage)
+
+
+@pytest.mark.parametrize("kind", ["silent", "endless"])
+def test_a_handshake_that_never_ends_is_given_up_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(link, "_HANDSHAKE_SECONDS", 0.5)
+    accepted: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ended = threading.Event()
+
+        def accept() -> None:
+            while not ended.is_set():
+                with suppress(OSError):
+                    accepted.append(listening.accept()[0])
+                    if kind == "endless":
+                        accepted[-1].sendall(b"HTTP/1.1 101 Switching Protocols\r\n")
+                        threading.Thread(target=dribble, args=(accepted[-1],), daemon=True).start()
+
+        def dribble(connection: socket.socket) -> None:
+            with suppress(OSError):
+                while not ended.wait(0.1):
+                    connection.sendall(b"X-Header: more\r\n")
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+
+        class Silent:
+            url = f"ws://127.0.0.1:{listening.getsockname()[1]}/stream"
+
+        running = Running(tmp_path / "p", Silent(), stream=TRADES_ONLY)  # type: ignore[arg-type]
+        wait_for(lambda: len(accepted) >= 2, "second attempt")
+        [reason] = {facts["error"] for name, facts in running.events if name == "disconnected"}
+        assert "no connection within" in reason
+        running.stop()
+        ended.set()
+        for connection in accepted:
+            connection.close()
+
+
+def test_a_connection_that_says_nothing_is_opened_again(tmp_path: Path, venue: plain.PlainServer) -> None:
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY, silence=0.5)
+    wait_for(lambda: venue.connected >= 2, "second connection")
+    running.stop()
+    assert any("nothing came for" in facts["error"] for name, facts in running.events if name == "disconnected")
+
+
+def test_one_name_is_used_once_and_two_names_hear_side_by_side(tmp_path: Path, venue: plain.PlainServer) -> None:
+    one = Running(tmp_path / "p", venue, stream=TRADES_ONLY)
+    wait_for(lambda: venue.connected, "connection")
+    with pytest.raises(LakeError, match="another collector writes the spool"):
+        Collector(Settings.load(tmp_path / "p"))
+    two = Running(tmp_path / "p", venue, stream=TRADES_ONLY, collector="two")
+    wait_for(lambda: venue.connected == 2, "second collector")
+    venue.send(trade(1), trade(2))
+    wait_for(lambda: rows(one) == rows(two) == 2, "trades")
+    one.stop()
+    venue.send(trade(3))
+    wait_for(lambda: rows(two) == 3, "third trade")
+    two.stop()
+    stored = two.read(TRADES).select("collector", "trade_id").sort("collector", "trade_id").rows()
+    assert stored == [("one", "1"), ("one", "2"), ("two", "1"), ("two", "2"), ("two", "3")]
+    assert covered_stretches(two.read(STREAM_INTERVALS), by_collector=True)["collector"].to_list() == ["one", "two"]
+
+
+def test_a_damaged_journal_gives_its_whole_rows_and_claims_nothing_up_to_the_damage(
+    tmp_path: Path, venue: plain.PlainServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gb_pipeline.collectors import collector
+
+    def away(*_: Any) -> Any:
+        raise LakeError("the lake is away", fix="wait")
+
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY)
+    with monkeypatch.context() as without_lake:
+        without_lake.setattr(collector, "flush_segment", away)
+        wait_for(lambda: venue.connected, "connection")
+        for number in (1, 2, 3, 4):
+            venue.send(trade(number))
+            wait_for(lambda number=number: running.spooled() and rows(running) == number, "trade")
+        state = running.stop()
+    assert state.flush_error == "the lake is away"
+    [path] = running.settings.spool.glob("segment-*.journal")
+    second = [record for record in spool._records(path) if record.name == "trades"][1]
+    data = bytearray(path.read_bytes())
+    data[second.end - 1] ^= 1
+    path.write_bytes(data)
+    collector.flush_pending(running.settings)
+
+    assert ids(running) == [1, 3, 4]
+    moments = running.read(TRADES).sort("exchange_time")["exchange_time"].to_list()
+    covered = covered_stretches(running.read(STREAM_INTERVALS))
+    inside = [covered.filter((pl.col("start_time") <= at) & (pl.col("end_time") > at)).height for at in moments]
+    assert inside == [0, 1, 1]
+    assert covered["start_time"].min() > moments[0] + 1_000
