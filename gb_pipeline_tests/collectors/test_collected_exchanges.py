@@ -21,6 +21,7 @@ from gb_pipeline.storage import reading
 _FEEDS = {"kraken": "BTC-USD", "coinbase": "BTC-USD", "binance": "BTC-USDT"}
 _SECONDS = 40
 _WITHIN = 600_000
+_TRADES = 10
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -49,7 +50,15 @@ def test_trades_of_three_exchanges_are_those_of_rest_and_their_books_whole(tmp_p
         thread = threading.Thread(target=lambda: _run(collector.run()), daemon=True)
         thread.start()
         try:
-            wait_for(lambda: collector.spool.rows > 2_000, "rows")
+            wait_for(lambda: collector.spool.rows > 1_000, "books")
+            begun = sim.exchange.now
+            wait_for(
+                lambda: all(
+                    len(sim.exchange.trades(symbol, begun, sim.exchange.now, _TRADES)) == _TRADES
+                    for symbol in set(_FEEDS.values())
+                ),
+                "trades",
+            )
         finally:
             collector.stop()
             thread.join(60)
