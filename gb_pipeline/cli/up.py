@@ -49,6 +49,8 @@ def up(
     note(f"log: {stack.log}")
     with stoppable(), running(stack):
         series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
-        note(f"{series:,} series of {settings.path}")
+        streams = len(settings.collect.streams)
+        heard = f", {streams:,} feeds that `gb collect` hears" if streams else ""
+        note(f"{series:,} series of {settings.path}{heard}")
         note(f"Dagster{', read-only' if read_only else ''}: {stack.url}")
         until_stopped(stack)
