@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.evidence import Key
 from gb_pipeline.collectors.feed import Batches, Feed, Heard
 from gb_pipeline.collectors.flush import SPOOLED, Flushed, flush_segment
+from gb_pipeline.collectors.healing import heal_trades
 from gb_pipeline.collectors.logs import Log, silent_log
 from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.resident import resident_bytes
@@ -41,7 +43,9 @@ _SECOND = 1_000_000_000
 _VERSION = version("gb_pipeline")
 _STATE_SECONDS = 1.0
 _DISCOVER_SECONDS = 60.0
-# Rows of messages are tuples by the hundred thousand, none of which is in a cycle: by default the collector of garbage takes half of
+# Holes are looked for after a flush, but not more often.
+_HEAL_SECONDS = 60.0
+# Rows of messages are tuples by the hundred thousand, none of which is in a cycle: by default the search for garbage takes half of
 # the time, looking at them again and again.
 _GARBAGE_THRESHOLDS = (100_000, 20, 20)
 # A lake that cannot be written is tried again after a pause that doubles up to this.
@@ -137,6 +141,7 @@ class Collector:
         self._last_flush_time: int | None = None
         self._last_flush_seconds = 0.0
         self._sealed_at = time.monotonic()
+        self._healed_at = -math.inf
         self._spool_error: str | None = None
         self._flush_error: str | None = None
         self._stop: asyncio.Event | None = None
@@ -288,6 +293,8 @@ class Collector:
                 await loop.run_in_executor(self._worker, self._seal)
             if due or self.spool.segments():
                 done = await loop.run_in_executor(self._flusher, self._flush)
+                if done and self._flushed is not None and self.settings.collect.heal:
+                    await loop.run_in_executor(self._flusher, self._heal)
                 retry, wait = (1.0, 0.0) if done else (min(2 * retry, _LONGEST_RETRY_SECONDS), retry)
 
     def _seal(self) -> None:
@@ -307,6 +314,19 @@ class Collector:
             self._flush_error = None
             self._note(flushed, time.monotonic() - began)
         return True
+
+    def _heal(self) -> None:
+        """Ask for the trades of holes; the same is tried after later flushes, so that nothing that fails here matters."""
+        if time.monotonic() - self._healed_at < _HEAL_SECONDS or self._is_stopping():
+            return
+        self._healed_at = time.monotonic()
+        try:
+            heal_trades(self.settings, now=self.clock.now(), store=self.store, log=self.log, stopped=self._is_stopping)
+        except Exception as error:
+            self.log("healing_failed", error=error.what if isinstance(error, GbError) else type(error).__name__)
+
+    def _is_stopping(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
 
     def _note(self, flushed: Flushed, seconds: float) -> None:
         self._flushed, self._last_flush_time, self._last_flush_seconds = flushed, self.clock.now(), seconds

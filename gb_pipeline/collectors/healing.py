@@ -7,7 +7,7 @@ A hole is whatever the evidence does not cover, up to the watermark. What a venu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -69,6 +69,7 @@ def heal_trades(
     look_back: timedelta = LOOK_BACK,
     store: LakeStore | None = None,
     log: Log = silent_log,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Healed]:
     """Ask for the trades of every hole, and store what is not there.
 
@@ -79,6 +80,7 @@ def heal_trades(
         look_back: holes that ended earlier are left alone.
         store: the lake; that of the project by default.
         log: told of each hole.
+        stopped: asked before each hole; the others are left alone once it says so.
 
     Returns:
         What became of each hole, oldest first; none where another process heals at this moment.
@@ -98,7 +100,7 @@ def heal_trades(
             return []
         holes = find_open_holes(lake, now - int(look_back.total_seconds()) * 10**9)
         wanted = holes.filter(pl.col("source").is_in(list(venues)))
-        return asyncio.run(_heal_all(lake, venues, wanted, log))
+        return asyncio.run(_heal_all(lake, venues, wanted, log, stopped))
 
 
 def find_open_holes(store: LakeStore, since: int) -> pl.DataFrame:
@@ -124,9 +126,13 @@ def find_open_holes(store: LakeStore, since: int) -> pl.DataFrame:
     return find_holes(intervals, windows.select(STRETCHES.names())).sort("start_time")
 
 
-async def _heal_all(store: LakeStore, venues: dict[str, Venue], holes: pl.DataFrame, log: Log) -> list[Healed]:
-    healed = []
+async def _heal_all(
+    store: LakeStore, venues: dict[str, Venue], holes: pl.DataFrame, log: Log, stopped: Callable[[], bool]
+) -> list[Healed]:
+    healed: list[Healed] = []
     for row in holes.iter_rows(named=True):
+        if stopped():
+            break
         hole = Healed(row["source"], row["symbol"], row["start_time"], row["end_time"], row["reason"])
         try:
             done = await _heal(store, venues[hole.source], hole)

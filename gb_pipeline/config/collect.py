@@ -115,6 +115,10 @@ class CollectSettings(_Model):
     queue_seconds: float = Field(
         default=10.0, gt=0, description="back-pressure: a connection is not read while so many seconds of messages wait"
     )
+    heal: bool = Field(
+        default=True,
+        description="whether trades of holes are asked for by REST some time after they are closed, where the venue serves them",
+    )
     flush: FlushSettings = Field(default=FlushSettings(), description="when what was heard goes into the lake")
     streams: dict[Annotated[str, AfterValidator(_name)], StreamSettings] = Field(
         default_factory=dict, description="what is heard, by the name of the source under which it is stored"

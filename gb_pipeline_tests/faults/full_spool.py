@@ -27,7 +27,7 @@ def main() -> None:
             server.send(trade(sent))
 
         send()
-        wait_for(lambda: running.spooled(), "first trade")
+        wait_for(running.spooled, "first trade")
         # What is sealed is committed, and its space is taken too.
         fill(ballast, 0)
 

@@ -59,7 +59,7 @@ def names(running: Running) -> list[str]:
 class Elsewhere(Running):
     """A collector whose lake is given."""
 
-    def __init__(self, folder: Path, server: plain.PlainServer, store: LakeStore, **collect: Any) -> None:
+    def __init__(self, folder: Path, server: plain.PlainServer, store: LakeStore, **collect: Any) -> None:  # noqa: F811
         self._given = store
         super().__init__(folder, server, **collect)
 
