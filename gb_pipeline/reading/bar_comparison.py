@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import polars as pl
 
@@ -13,8 +14,14 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.trade_bars import compare_bars
 from gb_pipeline.reading.arguments import Moment
 
-if TYPE_CHECKING:
-    from gb_pipeline.reading.lake import Lake
+
+class _Reads(Protocol):
+    """What of a lake is read here."""
+
+    bars: Callable[..., pl.DataFrame]
+    bars_from_trades: Callable[..., pl.DataFrame]
+    stream_data: Callable[..., pl.DataFrame]
+    valid_mask: Callable[..., pl.Series]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class BarComparison:
 
 
 def compare_with_trades(
-    lake: Lake,
+    lake: _Reads,
     symbol: str,
     resolution: Resolution | str,
     start: Moment,
