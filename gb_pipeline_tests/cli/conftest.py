@@ -26,7 +26,7 @@ def exchange() -> Iterator[Simulation]:
 @pytest.fixture
 def gb(capsys: pytest.CaptureFixture[str], exchange: Simulation, monkeypatch: pytest.MonkeyPatch) -> Gb:
     """Run a command in this process."""
-    for name in ("GB_CONFIG", "GB_LAKE", "GB_STATE", "DAGSTER_HOME"):
+    for name in ("GB_CONFIG", "GB_LAKE", "GB_STATE", "DAGSTER_HOME", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GB_SIM_URL", exchange.url)
 
