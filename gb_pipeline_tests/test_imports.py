@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ import pytest
 
 import gb_pipeline
 from gb_pipeline.market.schema import PRICES
+from gb_pipeline_tests.test_dependencies import OPTIONAL, canonical
 
 HEAVY = {
     "aiohttp", "ccxt", "dagster", "deltalake", "duckdb", "exchange_calendars", "httpx", "matplotlib", "numpy", "pandas",
@@ -58,6 +60,18 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_a_project_is_begun_without_dagster(tmp_path: Path) -> None:
     loaded = modules_after(f"from gb_pipeline.cli.app import run\nassert run(['init', {str(tmp_path)!r}]) == 0")
     assert "dagster" not in loaded
+
+
+def test_definitions_load_without_an_extra() -> None:
+    """As in an environment that has the package alone."""
+    extras = {
+        module
+        for name in OPTIONAL
+        for module, owners in packages_distributions().items()
+        if name in map(canonical, owners)
+    }
+    assert "picows" in extras
+    modules_after(f"sys.modules.update(dict.fromkeys({sorted(extras)!r}))\nimport gb_pipeline.definitions")
 
 
 def test_every_public_name_is_there() -> None:

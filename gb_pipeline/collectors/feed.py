@@ -17,10 +17,10 @@ from gb_pipeline.collectors.columns import Columns, to_columns
 from gb_pipeline.collectors.evidence import Evidence, Key
 from gb_pipeline.collectors.link import Link
 from gb_pipeline.collectors.messages import MessageRows
-from gb_pipeline.collectors.registry import venue_class
-from gb_pipeline.collectors.venue import Connection, Subscription, Venue
+from gb_pipeline.collectors.planned import build_venue, subscriptions
+from gb_pipeline.collectors.venue import Connection
 from gb_pipeline.config.collect import StreamSettings
-from gb_pipeline.errors import ConfigError, VendorError
+from gb_pipeline.errors import VendorError
 from gb_pipeline.lake.datasets import WATERMARKS
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import polars_schema
@@ -30,35 +30,6 @@ from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 Batches = list[tuple[str, pl.DataFrame]]
 _SECOND = 1_000_000_000
 _WATERMARKS = polars_schema(WATERMARKS.columns)
-
-
-def build_venue(source: str, settings: StreamSettings) -> Venue:
-    """The venue of a stream.
-
-    Raises:
-        ConfigError: there is none of that name, it has not all of the datasets, or it refuses an option.
-    """
-    venue = venue_class(settings.venue).from_options(source, settings.options)
-    for dataset in settings.datasets:
-        if dataset not in venue.datasets:
-            raise ConfigError(
-                f"stream {source}: venue {settings.venue} has no {dataset.value}",
-                fix=f"use {', '.join(item.value for item in venue.datasets)}",
-            )
-    return venue
-
-
-def subscriptions(venue: Venue, settings: StreamSettings, symbols: list[str]) -> list[Subscription]:
-    """What is heard of some symbols: every dataset of each.
-
-    Raises:
-        InvalidSymbol: the venue has no such instrument.
-    """
-    return [
-        Subscription(dataset, symbol, venue.venue_symbol(symbol), settings.depth)
-        for symbol in dict.fromkeys(symbols)
-        for dataset in settings.datasets
-    ]
 
 
 @dataclass(slots=True)

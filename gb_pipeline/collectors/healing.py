@@ -13,8 +13,8 @@ from datetime import timedelta
 
 import polars as pl
 
-from gb_pipeline.collectors.feed import build_venue
 from gb_pipeline.collectors.logs import Log, silent_log
+from gb_pipeline.collectors.planned import build_venue
 from gb_pipeline.collectors.venue import Venue
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import GbError

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
+from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.collectors.venue import Connection, Subscription, Venue
 from gb_pipeline.config.collect import CollectSettings, StreamSettings
 from gb_pipeline.config.credentials import credentials
@@ -53,6 +54,37 @@ def require_extra() -> None:
             ) from None
 
 
+def build_venue(source: str, settings: StreamSettings) -> Venue:
+    """The venue of a stream.
+
+    Raises:
+        ConfigError: there is none of that name, it has not all of the datasets, it refuses an option, or the extra is not
+            installed.
+    """
+    require_extra()
+    venue = venue_class(settings.venue).from_options(source, settings.options)
+    for dataset in settings.datasets:
+        if dataset not in venue.datasets:
+            raise ConfigError(
+                f"stream {source}: venue {settings.venue} has no {dataset.value}",
+                fix=f"use {', '.join(item.value for item in venue.datasets)}",
+            )
+    return venue
+
+
+def subscriptions(venue: Venue, settings: StreamSettings, symbols: list[str]) -> list[Subscription]:
+    """What is heard of some symbols: every dataset of each.
+
+    Raises:
+        InvalidSymbol: the venue has no such instrument.
+    """
+    return [
+        Subscription(dataset, symbol, venue.venue_symbol(symbol), settings.depth)
+        for symbol in dict.fromkeys(symbols)
+        for dataset in settings.datasets
+    ]
+
+
 def plan_stream(source: str, stream: StreamSettings, discovered: Sequence[str] = ()) -> PlannedStream:
     """What one stream of gb.yaml takes.
 
@@ -69,9 +101,6 @@ def plan_stream(source: str, stream: StreamSettings, discovered: Sequence[str] =
         >>> plan_stream("kraken", StreamSettings(venue="kraken", symbols=("BTC-USD",))).subscriptions[0].venue_symbol
         'BTC/USD'
     """
-    require_extra()
-    from gb_pipeline.collectors.feed import build_venue, subscriptions
-
     venue = build_venue(source, stream)
     wanted = subscriptions(venue, stream, [*stream.symbols, *discovered])
     connections = tuple(venue.connections(wanted)) if wanted else ()

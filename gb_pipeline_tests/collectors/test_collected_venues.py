@@ -135,13 +135,14 @@ def test_equities_are_stored_with_their_events(sim: Simulation, tmp_path: Path) 
         wait_for(
             lambda: sum('"subscribe"' in message for _, message in list(sim.streams.received)) == 2, "subscriptions"
         )
+        # Heard before the trades of the minute, on the same connection.
+        sim.streams.say(
+            '[{"T":"x","S":"KO","i":1,"x":"V","p":55.5,"s":1,"a":"C","z":"C","t":"2024-06-20T14:30:01Z"}]', "alpaca"
+        )
         sim.set_now("2024-06-20T14:31:00Z")
         bar = sim.stocks.whole_minute("KO", 1718893800000)
         assert bar is not None
         wait_for(lambda: collected.rows("trades") == 2 * bar.trades, "trades")
-        sim.streams.say(
-            '[{"T":"x","S":"KO","i":1,"x":"V","p":55.5,"s":1,"a":"C","z":"C","t":"2024-06-20T14:30:01Z"}]', "alpaca"
-        )
     trades = collected.read(stream_dataset("trades"))
     volumes = trades.group_by("source").agg(pl.col("size").sum(), pl.col("price").max(), pl.len()).sort("source")
     assert [(name, float(size), float(high), count) for name, size, high, count in volumes.rows()] == [
