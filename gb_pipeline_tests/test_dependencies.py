@@ -24,6 +24,7 @@ NOT_IMPORTED = {
 }
 # Imported, and brought by a dependency that could not do without it.
 BROUGHT_ALONG = {
+    "anyio": "httpx",
     "botocore": "s3fs",
     "curl-cffi": "yfinance",
     "grpcio": "dagster",
@@ -48,6 +49,8 @@ OPTIONAL = {
     "structlog": "collect",
     "cryptography": "collect",
     "prometheus-client": "metrics",
+    "fastapi": "serve",
+    "uvicorn": "serve",
 }
 # Tools of those who work on the project, started as programs or loaded by pytest and mypy.
 TOOLS = {
@@ -57,6 +60,7 @@ TOOLS = {
     "import-linter": "a program",
     "types-pyyaml": "read by mypy",
     "tables": "writes the HDF5 stores of the tests, by way of pandas",
+    "schemathesis": "judges the API by its own OpenAPI document",
     "flask": "moto's server is made of it",
     "flask-cors": "the same",
     "furo": "the look of the site",

@@ -54,6 +54,7 @@ ASK_FOR_THE_TIME = {
 }
 STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time") for unit in ("", "_ns")}
 MEASURE = {
+    "api/guard.py": "latency of a request, how long a body may take, and allowances that come back",
     "collectors/clock.py": "the home of the clock that stamps what collectors hear",
     "collectors/collector.py": "when to commit again",
     "simulation/streams/replay.py": "recordings are played at a multiple of the real pace",

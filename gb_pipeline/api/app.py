@@ -1,0 +1,68 @@
+"""`build_app` puts the API together: the routes below `/v1`, errors as problems, and the guard around all of it.
+
+It opens no socket and reads no file of a lake; `serving` runs the app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from gb_pipeline.api import probes
+from gb_pipeline.api.guard import Guard
+from gb_pipeline.api.options import ServeOptions
+from gb_pipeline.api.problems import handle_errors
+from gb_pipeline.api.tokens import TokenStore
+from gb_pipeline.reading.lake import Lake
+
+DESCRIPTION = """
+Bars, what is known of them, trades and books, SQL and uploads of one lake. Times are UTC; ranges are half-open. Errors are
+`application/problem+json` with two sentences: `detail` says what was wrong, `fix` what to do.
+"""
+
+
+def build_app(lake: Lake, options: ServeOptions | None = None) -> FastAPI:
+    """The API of a lake as an ASGI app.
+
+    Args:
+        lake: to read, and to upload to.
+        options: limits, and the names under which the server may be called.
+
+    Returns:
+        An app for any ASGI server. What stands at `/` besides `/v1` is the page's.
+
+    Example:
+        >>> app = build_app(Lake.open("data"))
+    """
+    options = options or ServeOptions()
+    storage = lake.store.storage
+    tokens = TokenStore(storage.state, clock=lake.store.clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = options.threads
+        yield
+        lake.close()
+
+    app = FastAPI(
+        title="gb_pipeline",
+        version=version("gb_pipeline"),
+        description=DESCRIPTION.strip(),
+        openapi_url="/v1/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.lake, app.state.options, app.state.tokens = lake, options, tokens
+    app.include_router(probes.router)
+    folders = [storage.root] if isinstance(storage.root, Path) else []
+    handle_errors(app, [storage.state, *folders])
+    app.add_middleware(Guard, options=options, tokens=tokens)
+    return app
