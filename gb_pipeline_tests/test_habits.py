@@ -37,6 +37,7 @@ ASK_FOR_THE_TIME = {
     "dagster_runtime/retries.py": "which runs failed lately",
     "dagster_runtime/daemon.py": "which runs have only just failed",
     "dagster_runtime/home.py": "since when somebody runs Dagster here",
+    "health/completeness.py": "how far a series is behind now, unless a moment is given",
     "orchestration/alerts/sensor.py": "a sensor's tick happens now; Dagster gives it no moment",
     "orchestration/build.py": "how many partitions there are today, for a warning",
     "orchestration/deferred.py": "a sensor's tick happens now; Dagster gives it no moment",

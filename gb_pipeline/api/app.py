@@ -13,11 +13,13 @@ from pathlib import Path
 import anyio.to_thread
 from fastapi import FastAPI
 
-from gb_pipeline.api import probes
+from gb_pipeline.api import overview, probes
 from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import handle_errors
+from gb_pipeline.api.tables import ROUTES, make_router, sql_route
 from gb_pipeline.api.tokens import TokenStore
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.reading.lake import Lake
 
 DESCRIPTION = """
@@ -26,12 +28,13 @@ Bars, what is known of them, trades and books, SQL and uploads of one lake. Time
 """
 
 
-def build_app(lake: Lake, options: ServeOptions | None = None) -> FastAPI:
+def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Settings | None = None) -> FastAPI:
     """The API of a lake as an ASGI app.
 
     Args:
         lake: to read, and to upload to.
         options: limits, and the names under which the server may be called.
+        settings: of the lake's project, for what only gb.yaml knows, such as which sessions were never fetched.
 
     Returns:
         An app for any ASGI server. What stands at `/` besides `/v1` is the page's.
@@ -42,11 +45,13 @@ def build_app(lake: Lake, options: ServeOptions | None = None) -> FastAPI:
     options = options or ServeOptions()
     storage = lake.store.storage
     tokens = TokenStore(storage.state, clock=lake.store.clock)
+    sql = lake.sql_reader(memory=options.sql_bytes, rows=options.sql_rows, seconds=options.sql_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = options.threads
         yield
+        sql.close()
         lake.close()
 
     app = FastAPI(
@@ -60,8 +65,9 @@ def build_app(lake: Lake, options: ServeOptions | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.lake, app.state.options, app.state.tokens = lake, options, tokens
-    app.include_router(probes.router)
+    app.state.lake, app.state.options, app.state.tokens, app.state.settings = lake, options, tokens, settings
+    for router in (probes.router, overview.router, make_router((*ROUTES, sql_route(sql)))):
+        app.include_router(router)
     folders = [storage.root] if isinstance(storage.root, Path) else []
     handle_errors(app, [storage.state, *folders])
     app.add_middleware(Guard, options=options, tokens=tokens)

@@ -11,6 +11,7 @@ import uvicorn
 from gb_pipeline.api.app import build_app
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.tokens import TokenStore
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.reading.lake import Lake
 
@@ -52,12 +53,15 @@ def refuse_open_door(options: ServeOptions, tokens: TokenStore) -> None:
     )
 
 
-def serve(lake: Lake, options: ServeOptions, *, ready_file: Path | None = None) -> None:
+def serve(
+    lake: Lake, options: ServeOptions, *, settings: Settings | None = None, ready_file: Path | None = None
+) -> None:
     """Answer until SIGTERM or Ctrl-C; downloads that run then may end, for `shutdown_seconds`.
 
     Args:
         lake: to read, and to upload to.
         options: where to listen, and limits.
+        settings: of the lake's project, where it has one.
         ready_file: where the URL is written as soon as it answers.
 
     Raises:
@@ -69,7 +73,7 @@ def serve(lake: Lake, options: ServeOptions, *, ready_file: Path | None = None) 
     shown = f"[{options.host}]" if ":" in options.host else options.host
     url = f"http://{shown}:{port}"
     config = uvicorn.Config(
-        build_app(lake, options),
+        build_app(lake, options, settings=settings),
         log_config=_LOGS,
         access_log=False,
         server_header=False,

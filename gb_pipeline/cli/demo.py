@@ -221,8 +221,8 @@ def _snapshot(store: LakeStore) -> tuple[dict[tuple[object, ...], str], int]:
 
 
 def _show_lake(settings: Settings) -> None:
-    from gb_pipeline.cli.completeness import read_completeness
     from gb_pipeline.cli.status import print_status
+    from gb_pipeline.health.completeness import read_completeness
     from gb_pipeline.reading.lake import Lake
 
     lake = Lake(open_store(settings))

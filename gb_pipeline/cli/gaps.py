@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.completeness import describe_unfetched, read_completeness
 from gb_pipeline.cli.names import Names, select_stored
 from gb_pipeline.cli.options import (
     AsOf,
@@ -27,6 +26,7 @@ from gb_pipeline.cli.options import (
 )
 from gb_pipeline.cli.output import ExitCode, format_count, layout_width, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.health.completeness import describe_unfetched, read_completeness
 from gb_pipeline.market.spelling import did_you_mean, near_names
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gb_pipeline.cli.options import Config, LakeFolder, open_lake
+from gb_pipeline.cli.options import Config, LakeFolder, open_lake, project_of
 from gb_pipeline.cli.output import ExitCode
 from gb_pipeline.errors import ConfigError
 
@@ -51,5 +51,6 @@ def serve(
             f"the server needs {error.name}, which is not installed", fix="pip install 'gb_pipeline[serve]'"
         ) from None
     options = ServeOptions(host=host, port=port, allowed_hosts=tuple(allow_host or ()), require_token=require_token)
-    run(open_lake(config, lake), options, ready_file=ready_file)
+    opened = open_lake(config, lake)
+    run(opened, options, settings=project_of(opened, config), ready_file=ready_file)
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""`gb status` prints how complete and how fresh every series is. What that means is counted by `completeness`."""
+"""`gb status` prints how complete and how fresh every series is. What that means is counted by `health.completeness`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.completeness import describe_unfetched, is_incomplete, read_completeness
 from gb_pipeline.cli.names import Names, select
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if_any, parse_moment, project_of
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.health.completeness import describe_unfetched, is_incomplete, read_completeness
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings

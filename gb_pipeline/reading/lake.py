@@ -273,6 +273,16 @@ class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader, StreamReader,
         """
         return self._queries.explain(query, as_of=moment(as_of, self._store.clock))
 
+    def sql_reader(self, *, memory: int, rows: int, seconds: float) -> SqlReader:
+        """Queries in SQL for those whom one does not trust: each may take so many bytes, return so many rows, and run so long.
+
+        Example:
+            >>> lake.sql_reader(memory=2**30, rows=1_000_000, seconds=30).query("select count(*) from bars_1m")
+        """
+        from gb_pipeline.reading.sql import SqlReader
+
+        return SqlReader(self._store, self._facts, memory=memory, rows=rows, seconds=seconds)
+
     @cached_property
     def _queries(self) -> SqlReader:
         # PyArrow's datasets bring pandas along: 0.2 s that only SQL needs.

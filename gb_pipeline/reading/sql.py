@@ -6,8 +6,9 @@ DuckDB, `sql_tables` puts in the tables, and `catalog.views` says what the views
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,7 +34,15 @@ T = TypeVar("T")
 class SqlReader:
     """SQL on one lake, always as it is now, through a held connection. Safe to share between threads."""
 
-    def __init__(self, store: LakeStore, facts: Sequence[SourceFacts] | None = None, *, memory: int = MEMORY) -> None:
+    def __init__(
+        self,
+        store: LakeStore,
+        facts: Sequence[SourceFacts] | None = None,
+        *,
+        memory: int = MEMORY,
+        rows: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """Nothing is opened before the first query.
 
         Args:
@@ -41,8 +50,11 @@ class SqlReader:
             facts: what gb.yaml says of the sources; by default what the catalog remembers.
             memory: most bytes that queries may use at a time, and that the rows of one may take; larger sorts go to files of the
                 lake's state.
+            rows: most rows of an answer; None for any number.
+            seconds: how long one query may run; None for as long as it takes.
         """
         self._store, self._facts, self._memory = store, facts, memory
+        self._most_rows, self._seconds = rows, seconds
         self._engine = SqlEngine(store, facts, memory)
         self._pruners = Pruners()
         self._priority = SourcePriority(store.storage, facts)
@@ -66,8 +78,8 @@ class SqlReader:
 
         Raises:
             LakeError: a file that the query needs is damaged, or what a table holds is not known.
-            ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory;
-                what DuckDB says is in the message.
+            ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory or
+                time; what DuckDB says is in the message.
         """
         return self._on_tables(text, as_of, lambda connection, _: self._rows(connection, text))
 
@@ -80,7 +92,9 @@ class SqlReader:
         return self._on_tables(text, as_of, lambda connection, tables: make_plan(connection, text, tables), asked=True)
 
     def _rows(self, connection: DuckDBPyConnection, text: str) -> pl.DataFrame:
-        return _in_utc(pl.DataFrame(pl.from_arrow(with_durations(_read_bounded(connection, text, self._memory)))))
+        return _in_utc(
+            pl.DataFrame(pl.from_arrow(with_durations(_read_bounded(connection, text, self._memory, self._most_rows))))
+        )
 
     def _on_tables(
         self,
@@ -102,7 +116,13 @@ class SqlReader:
                     tables = SqlTables(self._store, text, self._pruners, only_asked=asked)
                     tables.register(connection, as_of, self._priority.names() if "bars" in text.lower() else ())
                     connection.execute("begin transaction read only")
-                    return run(connection, tables)
+                    with _interrupted_after(connection, self._seconds):
+                        return run(connection, tables)
+                except duckdb.InterruptException:
+                    raise ReadError(
+                        f"the query ran longer than {self._seconds:g} s",
+                        fix="ask for less at a time: fewer symbols, a shorter range, or an aggregate",
+                    ) from None
                 except duckdb.OutOfMemoryException:
                     raise _too_large(self._memory) from None
                 except duckdb.CatalogException as error:
@@ -122,14 +142,32 @@ class SqlReader:
                     ) from None
 
 
-def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int) -> pa.Table:
-    total = 0
+@contextmanager
+def _interrupted_after(connection: DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Let a query end with an error once it has run for so long."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int, most_rows: int | None) -> pa.Table:
+    total = rows = 0
     batches = []
     reader = connection.sql(text).to_arrow_reader(_BATCH_ROWS)
     for batch in reader:
         total += batch.nbytes
+        rows += batch.num_rows
         if total > max_bytes:
             raise _too_large(max_bytes)
+        if most_rows is not None and rows > most_rows:
+            raise ReadError(f"the answer has more than {most_rows:,} rows", fix="add a `limit`, or aggregate")
         batches.append(batch)
     return pa.Table.from_batches(batches, reader.schema)
 

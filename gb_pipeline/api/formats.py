@@ -1,0 +1,198 @@
+"""Frames as bodies of answers: Arrow IPC streams, Parquet, CSV, and JSON for small ones, piece by piece.
+
+A piece is encoded when the one before it has been taken, so that no more of a large answer is held than two pieces. A stream that
+breaks off in the middle has no end: whoever reads it notices.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from gb_pipeline.api.problems import Problem
+
+# Smaller writes are put together: each costs a round through the event loop.
+_LEAST_WRITE = 1 << 18
+
+
+class Format(StrEnum):
+    """How an answer is written."""
+
+    JSON = "json"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+    CSV = "csv"
+
+
+MEDIA_TYPES = {
+    Format.JSON: "application/json",
+    Format.ARROW: "application/vnd.apache.arrow.stream",
+    Format.PARQUET: "application/vnd.apache.parquet",
+    Format.CSV: "text/csv",
+}
+_BY_MEDIA_TYPE = {media: format for format, media in MEDIA_TYPES.items()}
+_ANY = {"*/*", "application/*", ""}
+
+
+def choose_format(request: Request, given: Format | None) -> Format:
+    """What the question says, else the first known type of `Accept`, else JSON.
+
+    Raises:
+        Problem: 406, none of the types is known.
+    """
+    if given is not None:
+        return given
+    accepted = [part.split(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    for media in accepted:
+        if media in _BY_MEDIA_TYPE:
+            return _BY_MEDIA_TYPE[media]
+        if media in _ANY:
+            return Format.JSON
+    known = ", ".join(MEDIA_TYPES.values())
+    raise Problem(406, "none of the accepted types can be written", f"accept one of {known}", "NotAcceptable")
+
+
+def respond(frames: Iterable[pl.DataFrame], format: Format, *, most_json_rows: int) -> Response:
+    """An answer of frames with one schema.
+
+    Args:
+        frames: at least one; the first is made before anything is sent, so that its error is an answer of its own.
+        format: how they are written.
+        most_json_rows: of an answer in JSON.
+
+    Raises:
+        Problem: 413, too many rows for JSON.
+    """
+    pieces = iter(frames)
+    if format is Format.JSON:
+        return Response(_to_json(pieces, most_json_rows), media_type=MEDIA_TYPES[format])
+    first = next(pieces)
+    body = _ENCODERS[format](first, _chain(first, pieces))
+    return StreamingResponse(_coalesced(body), media_type=MEDIA_TYPES[format])
+
+
+def _chain(first: pl.DataFrame, rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    yield first
+    # The generator that called holds the first piece no longer than this one does.
+    del first
+    yield from rest
+
+
+def _coalesced(parts: Iterator[bytes]) -> Iterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= _LEAST_WRITE:
+            yield held[0] if len(held) == 1 else b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+class _Sink(io.RawIOBase):
+    """What a writer wrote since it was last asked."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._size += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._size
+
+    def take(self) -> list[bytes]:
+        parts, self._parts = self._parts, []
+        return parts
+
+
+def _write_arrow(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    sink = _Sink()
+    with pa.ipc.new_stream(sink, _portable(first).schema) as writer:
+        for frame in frames:
+            writer.write_table(_portable(frame))
+            yield from sink.take()
+    yield from sink.take()
+
+
+def _write_parquet(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    import pyarrow.parquet as pq
+
+    sink = _Sink()
+    with pq.ParquetWriter(sink, _portable(first).schema, compression="zstd", write_page_checksum=True) as writer:
+        for frame in frames:
+            writer.write_table(_portable(frame))
+            yield from sink.take()
+    yield from sink.take()
+
+
+def _write_csv(_: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+    for number, frame in enumerate(frames):
+        yield _flat(frame).write_csv(None, include_header=number == 0, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ").encode()
+
+
+_ENCODERS: dict[Format, Callable[[pl.DataFrame, Iterator[pl.DataFrame]], Iterator[bytes]]] = {
+    Format.ARROW: _write_arrow,
+    Format.PARQUET: _write_parquet,
+    Format.CSV: _write_csv,
+}
+
+
+def _portable(frame: pl.DataFrame) -> pa.Table:
+    # Types that every reader of Arrow knows.
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lists and structs as JSON: a cell of CSV has no parts."""
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    return frame.with_columns(
+        pl.when(pl.col(name).is_not_null())
+        .then(pl.struct(pl.col(name).alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}"))
+        .alias(name)
+        for name in nested
+    )
+
+
+def _to_json(frames: Iterator[pl.DataFrame], most: int) -> bytes:
+    rows: list[dict[str, Any]] = []
+    schema: dict[str, str] = {}
+    for frame in frames:
+        schema = {name: str(kind) for name, kind in frame.schema.items()}
+        if len(rows) + frame.height > most:
+            fix = "ask for less, or for another format: ?format=arrow, parquet or csv"
+            raise Problem(413, f"the answer has more than {most:,} rows, too many for JSON", fix, "TooManyRows")
+        floats = [name for name, kind in frame.schema.items() if kind.is_float()]
+        finite = (pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats)
+        rows += frame.with_columns(finite).to_dicts()
+    document = {"columns": schema, "count": len(rows), "rows": rows}
+    return json.dumps(document, separators=(",", ":"), allow_nan=False, default=plain).encode()
+
+
+def plain(value: Any) -> Any:
+    """What JSON has for a value: decimals as text, so that no digit is lost; moments in ISO 8601; bytes as hexadecimal digits."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.hex() if isinstance(value, bytes) else str(value)
