@@ -13,12 +13,13 @@ from pathlib import Path
 import anyio.to_thread
 from fastapi import FastAPI
 
-from gb_pipeline.api import overview, probes
+from gb_pipeline.api import overview, probes, uploads
 from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import handle_errors
 from gb_pipeline.api.tables import ROUTES, make_router, sql_route
 from gb_pipeline.api.tokens import TokenStore
+from gb_pipeline.api.upload_store import UploadStore
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.reading.lake import Lake
 
@@ -66,8 +67,11 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         redirect_slashes=False,
     )
     app.state.lake, app.state.options, app.state.tokens, app.state.settings = lake, options, tokens, settings
-    for router in (probes.router, overview.router, make_router((*ROUTES, sql_route(sql)))):
+    for router in (probes.router, overview.router, uploads.router, make_router((*ROUTES, sql_route(sql)))):
         app.include_router(router)
+    app.state.uploads = UploadStore(
+        storage.state, lake.store.clock, most=options.most_uploads, hours=options.upload_hours
+    )
     folders = [storage.root] if isinstance(storage.root, Path) else []
     handle_errors(app, [storage.state, *folders])
     app.add_middleware(Guard, options=options, tokens=tokens)

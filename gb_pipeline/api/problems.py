@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from gb_pipeline.errors import (
     ConfigError,
+    FormatRefused,
     GbError,
     InvalidResolution,
     InvalidSymbol,
@@ -26,6 +27,7 @@ from gb_pipeline.errors import (
     NaiveTimestamp,
     NoDataInRange,
     ReadError,
+    UniverseRefused,
     UnknownSeries,
     WindowRefused,
 )
@@ -42,6 +44,8 @@ _STATUS: tuple[tuple[type[GbError], int], ...] = (
     (NaiveTimestamp, 400),
     (ConfigError, 400),
     (WindowRefused, 422),
+    (FormatRefused, 422),
+    (UniverseRefused, 422),
     (ReadError, 400),
     (LakeError, 503),
 )
