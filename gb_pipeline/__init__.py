@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         QuotaExhausted,
         RateLimited,
         ReadError,
+        RunRefused,
         TransientVendorError,
         UniverseRefused,
         UnknownSeries,
@@ -75,6 +76,11 @@ if TYPE_CHECKING:
     from gb_pipeline.reading.listed_instrument import ListedInstrument, StoredSeries
     from gb_pipeline.reading.pieces import BarsPiece
     from gb_pipeline.reading.price_adjustment import PriceAdjustment
+    from gb_pipeline.research.results.comparison import RunComparison
+    from gb_pipeline.research.results.conditions import RunQuery
+    from gb_pipeline.research.results.results import Results
+    from gb_pipeline.research.results.run import BacktestRun, PinnedData, RunName, RunState
+    from gb_pipeline.research.results.writing import SaveReport
     from gb_pipeline.storage.log import DamagedLog
     from gb_pipeline.storage.parquet import DamagedFile
 
@@ -84,6 +90,7 @@ __all__ = [
     "Adjustment",
     "Alignment",
     "AssetClass",
+    "BacktestRun",
     "Bar",
     "BarRules",
     "BarsPiece",
@@ -125,6 +132,7 @@ __all__ = [
     "NotEntitled",
     "PermanentVendorError",
     "PinRefused",
+    "PinnedData",
     "Precision",
     "PriceAdjustment",
     "QuotaExhausted",
@@ -132,6 +140,13 @@ __all__ = [
     "ReadError",
     "RedisOptions",
     "Resolution",
+    "Results",
+    "RunComparison",
+    "RunName",
+    "RunQuery",
+    "RunRefused",
+    "RunState",
+    "SaveReport",
     "SeriesGroup",
     "SessionReport",
     "SessionStatus",
@@ -165,6 +180,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BacktestRun": "research.results.run",
+    "PinnedData": "research.results.run",
+    "Results": "research.results.results",
+    "RunComparison": "research.results.comparison",
+    "RunName": "research.results.run",
+    "RunQuery": "research.results.conditions",
+    "RunState": "research.results.run",
+    "SaveReport": "research.results.writing",
     "Adjustment": "market.schema",
     "Alignment": "quality.rules",
     "AssetClass": "market.symbol",

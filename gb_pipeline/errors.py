@@ -22,6 +22,7 @@ Nothing is caught, retried or translated here.
     ├── LakeError                   the lake's tables cannot do what was asked
     │   ├── CompactionRefused       the rewritten file is not provably the same
     │   ├── PinRefused              what a pin names is not there any more as it was; `differences` lists the bars
+    │   ├── RunRefused              a run of this name is saved with other content; `differences` lists what
     │   ├── DamagedFile             a data file is missing or not what was written (in `storage.parquet`)
     │   └── DamagedLog              a table's log is missing entries, or one is not what was written (in `storage.log`)
     ├── ExportRefused               files of another tool that would not hold what the lake does; `report` has the counts
@@ -160,6 +161,18 @@ class CompactionRefused(LakeError):
 
 class PinRefused(LakeError):
     """What a pin names is not there any more as it was; `differences` is a Polars frame with a row per bar that differs."""
+
+    def __init__(self, what: str, *, differences: Any = None, fix: str = "") -> None:
+        """Carry the differences."""
+        super().__init__(what, fix=fix)
+        self.differences = differences
+
+
+class RunRefused(LakeError):
+    """A run of this name is saved already, and says something else; nothing of it was changed.
+
+    `differences` is a Polars frame `part, name, saved, given` with a row per difference.
+    """
 
     def __init__(self, what: str, *, differences: Any = None, fix: str = "") -> None:
         """Carry the differences."""

@@ -13,7 +13,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from gb_pipeline.market import instrument_schema, schema, tick_schema
+from gb_pipeline.market import instrument_schema, result_schema, schema, tick_schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage.dataset import Dataset, Datasets, Period
@@ -194,6 +194,36 @@ WATERMARKS = Dataset(
     period=Period.MONTH,
 )
 
+
+def _results(name: str, columns: pa.Schema, key: tuple[str, ...], order: tuple[str, ...]) -> Dataset:
+    """A table of what backtests found: files of a month of some strategies, in which the rows of a run lie together."""
+    return Dataset(
+        name=name,
+        columns=columns,
+        key=("run_key", "save_id", *key),
+        partition_by=("shard",),
+        order=("run_key", "save_id", *order),
+        statistics=("strategy", "run_key", "started_at"),
+        time="started_at",
+        period=Period.MONTH,
+    )
+
+
+RUNS = _results("runs", result_schema.RUNS, (), ())
+METRICS = _results("metrics", result_schema.METRICS, ("name",), ("name",))
+EQUITY = _results("equity", result_schema.EQUITY, ("name", "timestamp"), ("name", "timestamp"))
+FILLS = _results("fills", result_schema.FILLS, ("ordinal",), ("ordinal",))
+POSITIONS = _results("positions", result_schema.POSITIONS, ("ordinal",), ("ordinal",))
+RESULT_NOTES = Dataset(
+    name="result_notes",
+    columns=result_schema.RESULT_NOTES,
+    key=("note_id",),
+    partition_by=("shard",),
+    order=("strategy", "version", "noted_at"),
+    statistics=("strategy", "noted_at"),
+)
+RESULT_TABLES = (RUNS, METRICS, EQUITY, FILLS, POSITIONS, RESULT_NOTES)
+
 ALL = Datasets(
     [
         *(
@@ -216,6 +246,7 @@ ALL = Datasets(
         CONNECTION_EVENTS,
         STREAM_INTERVALS,
         WATERMARKS,
+        *RESULT_TABLES,
     ]
 )
 

@@ -1,1 +1,1 @@
-"""Research on a lake: factors over its prices and fundamentals. Nothing here writes."""
+"""Research on a lake: factors over its prices and fundamentals, and what backtests found."""

@@ -1,0 +1,246 @@
+"""This module makes of a run what is stored: its row in `runs`, the rows of its parts, and the digest of its content.
+
+Everything that can be wrong with a run is found here, before anything of it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from gb_pipeline.errors import ConfigError, GbError, WindowRefused
+from gb_pipeline.market.moments import INSTANT
+from gb_pipeline.market.window import instant
+from gb_pipeline.research.results import parts
+from gb_pipeline.research.results.artifacts import Artifacts
+from gb_pipeline.research.results.canonical import flatten, from_json, to_json
+from gb_pipeline.research.results.environment import capture_environment
+from gb_pipeline.research.results.parts import Part
+from gb_pipeline.research.results.run import (
+    BacktestRun,
+    PinnedData,
+    RunName,
+    RunState,
+    check_text,
+    shard_of,
+)
+
+# What makes the content of a run: the same content again is unchanged, whenever and wherever it was computed.
+CONTENT = (
+    "parameters",
+    "metrics",
+    "equity",
+    "fills",
+    "positions",
+    "artifacts",
+    "data",
+    "markets",
+    "seeds",
+    "state",
+    "error",
+)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that can be written.
+
+    Attributes:
+        name: its names.
+        row: its row in `runs`, without the moment at which it becomes known.
+        parts: rows of the other tables by table, without the names.
+        artifacts: bytes by name.
+    """
+
+    name: RunName
+    row: dict[str, Any]
+    parts: Mapping[str, pl.DataFrame]
+    artifacts: Mapping[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return str(self.row["digest"])
+
+    def rows(self, table: str, save_id: int) -> pl.DataFrame | None:
+        """The rows of a table, with the names of the run; None where it has none."""
+        part = self.parts.get(table)
+        if part is None or part.is_empty():
+            return None
+        names = [
+            pl.repeat(value, part.height, dtype=kind, eager=True).alias(name)
+            for name, kind, value in (
+                ("shard", pl.String(), self.row["shard"]),
+                ("strategy", pl.String(), self.name.strategy),
+                ("version", pl.String(), self.name.version),
+                ("run_id", pl.String(), self.name.run_id),
+                ("run_key", pl.Int64(), self.row["run_key"]),
+                ("save_id", pl.Int64(), save_id),
+                ("started_at", INSTANT, self.row["started_at"]),
+            )
+        ]
+        return pl.DataFrame([*names, *part.get_columns()])
+
+
+def prepare(
+    run: BacktestRun, now: datetime, artifact_digests: Mapping[str, tuple[str, int]] | None = None
+) -> PreparedRun:
+    """A run as it is stored.
+
+    Args:
+        run: what was found.
+        now: when it began and ended, where the run does not say.
+        artifact_digests: SHA-256 and size of artifacts that are kept already, by name.
+
+    Raises:
+        ConfigError: a name, a parameter or a pin that cannot be kept.
+        WindowRefused: a frame or a metric that cannot be kept as it is.
+        NaiveTimestamp: a moment without a zone.
+    """
+    name = run.name.checked()
+    state = _state(run)
+    found = _parts(run, str(name))
+    artifacts = {
+        check_text(key, "the name of an artifact"): {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for key, data in _artifacts(run).items()
+    } | {key: {"sha256": digest, "bytes": size} for key, (digest, size) in (artifact_digests or {}).items()}
+    data = [PinnedData.of(pin) for pin in run.data]
+    markets, tags = (_texts(values, what) for values, what in ((run.markets, "a market"), (run.tags, "a tag")))
+    started = _moment(run.started_at, now)
+    finished = _moment(run.finished_at, now)
+    if finished < started:
+        raise ConfigError(f"{name} ended at {finished}, before it began at {started}", fix="correct the moments")
+    texts = {
+        "parameters": to_json(dict(run.parameters), "parameters"),
+        "seeds": to_json(_integers(run.seeds), "seeds"),
+        "environment": to_json(
+            capture_environment() if run.environment is None else dict(run.environment), "environment"
+        ),
+        "data": to_json([pinned_to_plain(pin) for pin in data], "data"),
+        "artifacts": to_json(artifacts, "artifacts"),
+        "timings": to_json({key: float(value) for key, value in run.timings.items()}, "timings"),
+        "contents": to_json({key: part.contents for key, part in found.items()}, "contents"),
+    }
+    digests = {
+        "parameters": texts["parameters"],
+        "artifacts": texts["artifacts"],
+        "data": texts["data"],
+        "seeds": texts["seeds"],
+        "markets": markets,
+        "state": state.value,
+        "error": run.error,
+        **{key: found[key].contents if key in found else None for key in ("metrics", "equity", "fills", "positions")},
+    }
+    fingerprint = hashlib.sha256("".join(sorted(pin.fingerprint for pin in data)).encode()).hexdigest() if data else ""
+    metrics = found["metrics"].rows if "metrics" in found else None
+    row = {
+        "shard": shard_of(name.strategy),
+        "strategy": name.strategy,
+        "version": name.version,
+        "run_id": name.run_id,
+        "run_key": name.key,
+        "started_at": started,
+        "finished_at": finished,
+        "state": state.value,
+        "error": run.error,
+        "markets": markets,
+        "tags": tags,
+        **texts,
+        "parameter_values": [leaf._asdict() for leaf in flatten(from_json(texts["parameters"]))],
+        "metric_values": [] if metrics is None else _values(metrics),
+        "data_fingerprint": fingerprint,
+        "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
+    }
+    return PreparedRun(name, row, {key: part.rows for key, part in found.items()}, _artifacts(run))
+
+
+def new_save_id() -> int:
+    """A number that no other save has."""
+    return secrets.randbits(63)
+
+
+def keep_artifacts(store: Artifacts, runs: list[PreparedRun]) -> None:
+    """Keep the bytes of all artifacts, before a row names them."""
+    for run in runs:
+        for data in run.artifacts.values():
+            store.put(data)
+
+
+def pinned_to_plain(pin: PinnedData) -> dict[str, Any]:
+    """What is stored of a pin."""
+    return {
+        "pin": pin.pin, "as_of": pin.as_of, "fingerprint": pin.fingerprint, "resolution": pin.resolution,
+        "start": pin.start, "end": pin.end, "series": dict(pin.series),
+    }  # fmt: skip
+
+
+def _state(run: BacktestRun) -> RunState:
+    try:
+        return RunState(run.state)
+    except ValueError:
+        raise ConfigError(f"a run cannot be {str(run.state)[:40]!r}", fix="use succeeded or failed") from None
+
+
+def _parts(run: BacktestRun, name: str) -> dict[str, Part]:
+    found: dict[str, Part] = {}
+    try:
+        if run.metrics:
+            found["metrics"] = parts.metrics_part(run.metrics, name)
+        if run.equity is not None:
+            found["equity"] = parts.equity_part(_frame(run.equity, f"equity of {name}"), f"equity of {name}")
+        for what, frame in (("fills", run.fills), ("positions", run.positions)):
+            if frame is not None:
+                found[what] = parts.events_part(what, _frame(frame, f"{what} of {name}"), f"{what} of {name}")
+    except pl.exceptions.PolarsError as error:
+        raise WindowRefused(
+            f"{name} cannot be stored: {error}", fix="use columns of plain numbers, text and moments"
+        ) from error
+    return found
+
+
+def _frame(frame: object, where: str) -> pl.DataFrame:
+    if not isinstance(frame, pl.DataFrame):
+        raise WindowRefused(
+            f"the {where} are a {type(frame).__name__}", fix="pass a Polars frame: pl.from_pandas(frame.reset_index())"
+        )
+    return frame
+
+
+def _artifacts(run: BacktestRun) -> Mapping[str, bytes]:
+    for key, data in run.artifacts.items():
+        if not isinstance(data, bytes):
+            raise ConfigError(f"the artifact {str(key)[:40]} is a {type(data).__name__}", fix="pass its bytes")
+    return run.artifacts
+
+
+def _texts(values: object, what: str) -> list[str]:
+    listed = [values] if isinstance(values, str) else list(values)  # type: ignore[call-overload]
+    return sorted({check_text(value, what) for value in listed})
+
+
+def _integers(seeds: Mapping[str, int]) -> dict[str, int]:
+    for key, value in seeds.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise ConfigError(f"the seed {str(key)[:40]} is {str(value)[:40]!r}", fix="seeds are integers")
+    return {key: int(value) for key, value in seeds.items()}
+
+
+def _moment(value: datetime | None, now: datetime) -> datetime:
+    try:
+        return now if value is None else instant(value)
+    except GbError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{value!r} is no moment", fix="use a datetime with a zone") from error
+
+
+def _values(metrics: pl.DataFrame) -> list[dict[str, Any]]:
+    values = metrics["value"].fill_null(metrics["value_exact"].cast(pl.Float64))
+    return [{"name": name, "value": value} for name, value in zip(metrics["name"], values, strict=True)]
