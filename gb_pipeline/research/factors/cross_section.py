@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 import polars as pl
 
-SYMBOL = "symbol"
-
 
 def rank(method: str, *, descending: bool) -> Callable[[pl.Expr], pl.Expr]:
     """Places from 1."""
@@ -50,7 +48,3 @@ def percentile_between(low: float, high: float) -> Callable[[pl.Expr], pl.Expr]:
     """Whether each number lies between two percentiles."""
     return lambda own: own.is_between(own.quantile(low, "linear"), own.quantile(high, "linear"))
 
-
-def of_symbol(symbol: str) -> Callable[[pl.Expr], pl.Expr]:
-    """The number of one symbol, for all."""
-    return lambda own: own.filter(pl.col(SYMBOL) == symbol).first()

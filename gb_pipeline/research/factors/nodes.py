@@ -11,10 +11,32 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 # An expression over the columns of a node's inputs.
 Build = Callable[..., pl.Expr]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """Rows whose windows an array operation is given.
+
+    Attributes:
+        windows: for each input, an array (rows, window length), the newest number last; NaN where there is none.
+        sessions: of each row, days since 1970 (Int32).
+        symbols: of each row, its number in `names`.
+        names: of the symbols.
+        live: which of the rows are results, rather than what later windows are made of.
+    """
+
+    windows: tuple[Floats, ...]
+    sessions: npt.NDArray[np.int32]
+    symbols: npt.NDArray[np.int32]
+    names: tuple[str, ...]
+    live: npt.NDArray[np.bool_]
 
 
 class Axis(StrEnum):
@@ -26,8 +48,14 @@ class Axis(StrEnum):
     """Its own: arithmetic."""
     SERIES = "series"
     """The rows of one symbol up to its own."""
+    RUN = "run"
+    """The same, up to the last session at which its first input had no number: recursions begin anew behind a gap."""
+    WINDOWS = "windows"
+    """The same, as NumPy arrays: the last so many rows of each row, side by side."""
     SESSION = "session"
-    """The rows of all symbols of one session."""
+    """The rows of all symbols of one session that are in the universe."""
+    BENCHMARK = "benchmark"
+    """The row of one symbol in its session, in the universe or not; the symbol is the first parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +68,8 @@ class Node:
         inputs: what it is computed from.
         axis: which rows it looks at.
         build: makes the expression from those of the inputs.
+        arrays: computes a number per row from windows, where the axis is `windows`; `lookback + 1` rows are in each.
+        by_session: `arrays` wants whole sessions, as zipline's `compute` does.
         lookback: how many sessions before its own row it looks at.
         source: the column of a dataset, where the axis is `source`.
     """
@@ -49,6 +79,8 @@ class Node:
     inputs: tuple[Node, ...] = ()
     axis: Axis = Axis.ROW
     build: Build | None = None
+    arrays: Callable[[WindowRows], Floats] | None = None
+    by_session: bool = False
     lookback: int = 0
     source: Any = None
     digest: str = field(init=False, repr=False)

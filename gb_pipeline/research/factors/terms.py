@@ -6,9 +6,10 @@ A term is a description; nothing is read or computed before the pipeline runs. O
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import polars as pl
+from polars.datatypes import DataType
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.research.factors import cross_section
@@ -22,6 +23,7 @@ class Term:
     """One number, flag or group of every symbol and session; made by operators, indicators and datasets, not by hand."""
 
     __slots__ = ("node",)
+    data_type: ClassVar[DataType] = pl.Null()
 
     def __init__(self, node: Node) -> None:
         """Wrap a node of the graph."""
@@ -68,6 +70,7 @@ class Filter(Term):
     """Yes or no. Combine with `&`, `|` and `~`; null is neither."""
 
     __slots__ = ()
+    data_type = pl.Boolean()
 
     def __and__(self, other: Filter) -> Filter:
         """Both."""
@@ -102,6 +105,15 @@ class Classifier(Term):
 
     __slots__ = ()
 
+    @property
+    def data_type(self) -> DataType:  # type: ignore[override]
+        """Int32 of quantiles, else what the dataset says."""
+        if self.node.source is None:
+            return pl.Int32() if self.node.operation == "quantiles" else pl.String()
+        dataset, name = self.node.source
+        kind = dataset.columns[name]
+        return kind if isinstance(kind, DataType) else kind()
+
     def is_in(self, values: list[Hashable] | tuple[Hashable, ...]) -> Filter:
         """Where it is one of some values."""
         chosen = tuple(values)
@@ -112,6 +124,7 @@ class Factor(Term):
     """A number, Float64. Arithmetic and comparisons make new terms; a division by zero and 0/0 are null."""
 
     __slots__ = ()
+    data_type = pl.Float64()
 
     def __add__(self, other: Factor | Number) -> Factor:
         """Sum."""
@@ -283,9 +296,7 @@ class Factor(Term):
         Example:
             >>> beta = linear_regression(Returns(), Returns().of("SPY"), 60).slope
         """
-        # The rows of the symbol are told apart by a column that every frame has.
-        build = cross_section.of_symbol(str(symbol))
-        return Factor(Node("of", (str(symbol),), (self.node,), Axis.SESSION, build))
+        return Factor(Node("of", (str(symbol),), (self.node,), Axis.BENCHMARK))
 
     def _row(self, name: str, build: Build) -> Factor:
         return Factor(Node(name, (), (self.node,), build=build))

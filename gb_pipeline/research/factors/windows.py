@@ -1,0 +1,125 @@
+"""Numbers of the last so many rows of a series that Polars has no expression for, computed from arrays of windows.
+
+Every function takes and returns what `WindowRows` describes; a window that holds a NaN has no result. What comes out depends on the
+numbers of the window alone, to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from gb_pipeline.research.factors.nodes import Floats, WindowRows
+
+
+def position_of_largest(rows: WindowRows) -> Floats:
+    """How many rows from the window's beginning its largest number stands, from 1; the first of several."""
+    return _position(rows.windows[0], np.argmax)
+
+
+def position_of_smallest(rows: WindowRows) -> Floats:
+    """The same of its smallest number."""
+    return _position(rows.windows[0], np.argmin)
+
+
+def _position(windows: Floats, find: Callable[..., npt.NDArray[np.int64]]) -> Floats:
+    holes = np.isnan(windows).any(axis=1)
+    found = find(windows, axis=1).astype(np.float64) + 1
+    found[holes] = np.nan
+    return found
+
+
+def slope(rows: WindowRows) -> Floats:
+    """Slope of the least-squares line through the window, per session."""
+    windows = rows.windows[0]
+    length = windows.shape[1]
+    steps = np.arange(length) - (length - 1) / 2
+    result: Floats = np.einsum("ij,j->i", windows, steps / (steps @ steps))
+    return result
+
+
+def regression_slope(rows: WindowRows) -> Floats:
+    """Slope of the least-squares line of the first input by the second one; NaN where the second does not vary."""
+    y, x = _centred(rows.windows[0]), _centred(rows.windows[1])
+    return _quotient(_products(x, y), _products(x, x), rows.windows[1])
+
+
+def correlation(rows: WindowRows) -> Floats:
+    """Pearson's correlation of two inputs; NaN where one of them does not vary."""
+    return _pearson(*rows.windows[:2])
+
+
+def rank_correlation(rows: WindowRows) -> Floats:
+    """Spearman's correlation: Pearson's of the ranks, ties by their average."""
+    first, second = rows.windows[:2]
+    holes = np.isnan(first).any(axis=1) | np.isnan(second).any(axis=1)
+    result = _pearson(_ranks(first), _ranks(second))
+    result[holes] = np.nan
+    return result
+
+
+def mean_deviation(rows: WindowRows) -> Floats:
+    """Mean absolute distance from the mean."""
+    windows = rows.windows[0]
+    result: Floats = np.abs(_centred(windows)).mean(axis=1)
+    return result
+
+
+def weighted(weights: Floats) -> Callable[[WindowRows], Floats]:
+    """The sum of the numbers times weights, the oldest first."""
+
+    def compute(rows: WindowRows) -> Floats:
+        result: Floats = np.einsum("ij,j->i", rows.windows[0], weights)
+        return result
+
+    return compute
+
+
+def _pearson(first: Floats, second: Floats) -> Floats:
+    x, y = _centred(first), _centred(second)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result = _products(x, y) / np.sqrt(_products(x, x) * _products(y, y))
+    result[_constant(first) | _constant(second)] = np.nan
+    return np.clip(result, -1.0, 1.0)
+
+
+def _quotient(above: Floats, below: Floats, windows: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result = above / below
+    result[_constant(windows)] = np.nan
+    return result
+
+
+def _constant(windows: Floats) -> npt.NDArray[np.bool_]:
+    """Where a window has one number only: what rounding makes of its variance means nothing."""
+    result: npt.NDArray[np.bool_] = windows.max(axis=1) == windows.min(axis=1)
+    return result
+
+
+def _centred(windows: Floats) -> Floats:
+    result: Floats = windows - windows.mean(axis=1, keepdims=True)
+    return result
+
+
+def _products(first: Floats, second: Floats) -> Floats:
+    result: Floats = np.einsum("ij,ij->i", first, second)
+    return result
+
+
+def _ranks(windows: Floats) -> Floats:
+    """Ranks within each row, ties by their average."""
+    order = np.argsort(windows, axis=1, kind="stable")
+    ordered = np.take_along_axis(windows, order, axis=1)
+    length = windows.shape[1]
+    places = np.arange(length)
+    begins = np.ones(windows.shape, bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.ones(windows.shape, bool)
+    ends[:, :-1] = begins[:, 1:]
+    first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, places, length - 1)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(windows.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
+    return ranks
