@@ -159,7 +159,7 @@ def _heal(settings: Settings, *, as_json: bool) -> ExitCode:
     from gb_pipeline.collectors.healing import heal_trades
 
     log = build_log(print_line, as_json=as_json)
-    healed = heal_trades(settings, now=time.time_ns(), log=log)
+    healed = heal_trades(settings, now=time.time_ns(), log=log, again=True)
     left = [hole for hole in healed if hole.error is not None]
     if as_json:
         print_json([asdict(hole) for hole in healed])

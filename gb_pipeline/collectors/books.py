@@ -15,7 +15,9 @@ from gb_pipeline.market.order_book import OrderBook
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 
 PERIODIC = "periodic"
-_ENDS = frozenset({ConnectionEventKind.DISCONNECTED, ConnectionEventKind.SEQUENCE, ConnectionEventKind.CHECKSUM})
+# The connection ended, and all of its books.
+_ENDED = frozenset({ConnectionEventKind.DISCONNECTED, ConnectionEventKind.CLOCK_SET})
+_BROKEN = _ENDED | {ConnectionEventKind.SEQUENCE, ConnectionEventKind.CHECKSUM}
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class FollowedBooks:
         if not self._depths:
             return
         said: list[tuple[int, int, SnapshotRow | UpdateRow | Signal]] = [
-            *((item.receive_time, 0, item) for item in rows.signals if item.kind in _ENDS),
+            *((item.receive_time, 0, item) for item in rows.signals if item.kind in _BROKEN),
             *((row[2], 1, row) for row in rows.snapshots),
             *((row[2], 2, row) for row in rows.updates),
         ]
@@ -86,7 +88,7 @@ class FollowedBooks:
             followed.time, followed.receive_time, followed.sequence = time, receive_time, sequence
 
     def _drop(self, signal: Signal) -> None:
-        if signal.kind is not ConnectionEventKind.DISCONNECTED and not signal.resubscribe:
+        if signal.kind not in _ENDED and not signal.resubscribe:
             return
         if signal.dataset in {None, StreamDataset.BOOK_UPDATES}:
             for symbol in [signal.symbol] if signal.symbol is not None else list(self._followed):

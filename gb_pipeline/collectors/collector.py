@@ -42,7 +42,6 @@ from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason, Strea
 _SECOND = 1_000_000_000
 _VERSION = version("gb_pipeline")
 _STATE_SECONDS = 1.0
-_DISCOVER_SECONDS = 60.0
 # Holes are looked for after a flush, but not more often.
 _HEAL_SECONDS = 60.0
 # Rows of messages are tuples by the hundred thousand, none of which is in a cycle: by default the search for garbage takes half of
@@ -169,6 +168,8 @@ class Collector:
                     ends=own, queue_seconds=self.settings.collect.queue_seconds, log=self.log,
                 )  # fmt: skip
                 self.feeds.append(feed)
+            commits = self.settings.collect.flush.every.total_seconds()
+            self._tell_all(ConnectionEventKind.STARTED, version=_VERSION, flush_seconds=commits)
             for feed in self.feeds:
                 feed.subscribe(list(feed.settings.symbols))
                 await feed.discover()
@@ -190,13 +191,11 @@ class Collector:
         assert self._stop is not None
         loop = asyncio.get_running_loop()
         interval = self.settings.collect.fsync_seconds / 2
-        discovered = stated = loop.time()
+        stated = loop.time()
         while not self._stop.is_set():
             began = loop.time()
             await self._keep(loop)
-            if loop.time() - discovered > _DISCOVER_SECONDS:
-                discovered = loop.time()
-                await asyncio.gather(*(feed.discover() for feed in self.feeds))
+            await asyncio.gather(*(feed.discover() for feed in self.feeds))
             if loop.time() - stated >= _STATE_SECONDS:
                 stated = loop.time()
                 self._write_state()
@@ -212,7 +211,7 @@ class Collector:
             self.log("clock_set", seconds=step / _SECOND)
             for feed in self.feeds:
                 for item in feed.heard:
-                    item.link.reconnect(f"the clock of this machine was set by {step / _SECOND:+.3f} s")
+                    item.link.follow_clock(step / _SECOND)
         now = self.clock.now()
         taken = [(feed, feed.take()) for feed in self.feeds]
         if step:
@@ -338,9 +337,7 @@ class Collector:
         """Close connections, keep what came, and commit it."""
         await asyncio.gather(*(feed.stop() for feed in self.feeds))
         if self.feeds:
-            stopped = Signal(ConnectionEventKind.STOPPED, self.clock.stamp())
-            for item in self.feeds[0].heard[:1]:
-                item.link.note(stopped)
+            self._tell_all(ConnectionEventKind.STOPPED)
             await self._keep(loop)
         await loop.run_in_executor(self._worker, self._seal)
         await loop.run_in_executor(self._flusher, self._flush)
@@ -349,6 +346,12 @@ class Collector:
         self._flusher.shutdown()
         self.spool.close()
         self.log("stopped", collector=self.name, committed=self._flush_error is None)
+
+    def _tell_all(self, kind: ConnectionEventKind, **detail: str | float) -> None:
+        """What happens to this collector, in the events of each source that it hears."""
+        moment = self.clock.stamp()
+        for feed in self.feeds:
+            feed.note(Signal(kind, moment, detail=dict(detail)))
 
     # --- state ----------------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,11 @@ _MICROSECOND = 1_000
 # Messages in `stalled_after` from which on silence for as long is no chance: e^-20 of a stream without memory.
 _LIVELY = 20.0
 _TABLES = {"book_snapshots": StreamDataset.BOOK_UPDATES}
+# All of a connection's streams end.
+_ENDED = {
+    ConnectionEventKind.DISCONNECTED: GapReason.DISCONNECT,
+    ConnectionEventKind.CLOCK_SET: GapReason.CLOCK_SET,
+}
 _BROKEN = {
     ConnectionEventKind.SEQUENCE: GapReason.SEQUENCE,
     ConnectionEventKind.CHECKSUM: GapReason.CHECKSUM,
@@ -262,9 +267,9 @@ class Evidence:
             own = heard.get((dataset, symbol))
             self._hear(stream, own, signal.receive_time, intervals)
             after = None if own is None else own.next_moment()
-            if kind is ConnectionEventKind.DISCONNECTED:
+            if (ended := _ENDED.get(kind)) is not None:
                 self._extend(stream, self._end(), intervals)
-                self._close(stream, None, GapReason.DISCONNECT)
+                self._close(stream, None, ended)
             elif kind is ConnectionEventKind.SNAPSHOT or (
                 kind is ConnectionEventKind.SUBSCRIBED and dataset is not StreamDataset.BOOK_UPDATES
             ):
@@ -379,14 +384,24 @@ class Evidence:
         }  # fmt: skip
 
     def _event(self, signal: Signal) -> dict[str, Any]:
-        return {
-            "source": self._source, "timestamp": from_microseconds(signal.receive_time // _MICROSECOND),
-            "event_time": signal.receive_time, "kind": signal.kind.value,
-            "dataset": None if signal.dataset is None else signal.dataset.value, "symbol": signal.symbol,
-            "connection": self._connection, "collector": self._collector, "first_sequence": signal.first_sequence,
-            "last_sequence": signal.last_sequence,
-            "detail": json.dumps(signal.detail, ensure_ascii=False) if signal.detail else None,
-        }  # fmt: skip
+        return event_row(signal, self._source, self._collector, self._connection)
+
+
+def event_row(signal: Signal, source: str, collector: str, connection: str | None = None) -> dict[str, Any]:
+    """A row of `connection_events`: of a connection, or of the whole collector where it is None."""
+    return {
+        "source": source, "timestamp": from_microseconds(signal.receive_time // _MICROSECOND),
+        "event_time": signal.receive_time, "kind": signal.kind.value,
+        "dataset": None if signal.dataset is None else signal.dataset.value, "symbol": signal.symbol,
+        "connection": connection, "collector": collector, "first_sequence": signal.first_sequence,
+        "last_sequence": signal.last_sequence,
+        "detail": json.dumps(signal.detail, ensure_ascii=False) if signal.detail else None,
+    }  # fmt: skip
+
+
+def event_rows(signals: Iterable[Signal], source: str, collector: str) -> pl.DataFrame:
+    """What happened to a collector itself: rows of `connection_events`."""
+    return pl.DataFrame([event_row(item, source, collector) for item in signals], schema=_EVENTS, orient="row")
 
 
 def _missing(signal: Signal) -> int | None:

@@ -14,9 +14,9 @@ import polars as pl
 from gb_pipeline.collectors.books import FollowedBooks
 from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.columns import Columns, to_columns
-from gb_pipeline.collectors.evidence import Evidence, Key
+from gb_pipeline.collectors.evidence import Evidence, Key, event_rows
 from gb_pipeline.collectors.link import Link
-from gb_pipeline.collectors.messages import MessageRows
+from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.planned import build_venue, subscriptions
 from gb_pipeline.collectors.venue import Connection
 from gb_pipeline.config.collect import StreamSettings
@@ -72,6 +72,8 @@ class Feed:
         """Nothing is opened."""
         self.source, self.settings, self.venue = source, settings, build_venue(source, settings)
         self.heard: list[Heard] = []
+        self._happened: list[Signal] = []
+        self._discovered: int | None = None
         self._collector, self._clock, self._ends = collector, clock, ends
         self._queue_seconds, self._log = queue_seconds, log
         self._known: set[str] = set()
@@ -105,10 +107,17 @@ class Feed:
         )
         self.heard.append(Heard(link, evidence, books, asyncio.create_task(link.run())))
 
+    def note(self, signal: Signal) -> None:
+        """Remember what happened to the collector itself; it is told with the next round."""
+        self._happened.append(signal)
+
     async def discover(self) -> int:
-        """Ask the venue which contracts are open, where the settings name series; how many are new."""
-        if not self.settings.series:
+        """Ask the venue which contracts are open, where the settings name series and it is time to; how many are new."""
+        now, every = self._clock.now(), int(self.settings.discover_every.total_seconds() * _SECOND)
+        # A clock that was set back makes it due.
+        if not self.settings.series or (self._discovered is not None and 0 <= now - self._discovered < every):
             return 0
+        self._discovered = now
         try:
             found = await self.venue.discover(self.settings.series)
         except VendorError as error:
@@ -172,6 +181,8 @@ class Feed:
             if told_now.stalled:
                 stalled.append(item)
         through = min((item.evidence.through(now) for item, _ in taken), default=now)
+        happened, self._happened = self._happened, []
+        told.append(("connection_events", event_rows(happened, self.source, self._collector)))
         told.append(("watermarks", self._watermarks(through, counts)))
         return [*rows, *told], stalled
 

@@ -1,30 +1,34 @@
 """This module closes holes in trades: it asks the venue for what was traded in them, and stores what is not there yet.
 
 A hole is whatever the evidence does not cover, up to the watermark. What a venue answers for a whole hole becomes rows with origin
-`rest`, and the hole an interval `healed`. Books cannot be asked for afterwards: their holes end with the next snapshot.
+`rest`, and the hole an interval `healed`. What a venue refuses for good becomes an event `not_healed` with the reason, and only a
+person asks for it again. Books cannot be asked for afterwards: their holes end with the next snapshot.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import polars as pl
 
+from gb_pipeline.collectors.evidence import event_rows
 from gb_pipeline.collectors.logs import Log, silent_log
+from gb_pipeline.collectors.messages import Signal
 from gb_pipeline.collectors.planned import build_venue
 from gb_pipeline.collectors.venue import Venue
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.errors import GbError
-from gb_pipeline.lake.datasets import STREAM_INTERVALS, stream_dataset
+from gb_pipeline.errors import GbError, PermanentVendorError
+from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS, stream_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stream_evidence import find_first_evidence, read_intervals, read_watermarks
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import Precision, polars_schema
 from gb_pipeline.market.stream_coverage import STRETCHES, find_holes
-from gb_pipeline.market.tick_schema import IntervalKind, Origin, StreamDataset
+from gb_pipeline.market.stream_stitching import find_untold
+from gb_pipeline.market.tick_schema import ConnectionEventKind, IntervalKind, Origin, StreamDataset
 from gb_pipeline.quality.ticks import place_rows
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.append import append
@@ -33,6 +37,7 @@ from gb_pipeline.storage.locks import locked
 # Most venues serve their trades of some days; older holes stay.
 LOOK_BACK = timedelta(days=7)
 _MICROSECOND = 1_000
+_SAID = ["trade_id", "exchange_time", "side", "price", "size"]
 _INTERVALS = polars_schema(STREAM_INTERVALS.columns)
 
 
@@ -48,6 +53,7 @@ class Healed:
         stored: of them, those that were added; the others were there.
         refused: of them, those that no table can hold; the hole is not healed then.
         error: why it was not healed.
+        permanent: asking again is of no use until a person has changed something.
     """
 
     source: str
@@ -59,6 +65,7 @@ class Healed:
     stored: int = 0
     refused: int = 0
     error: str | None = None
+    permanent: bool = False
 
 
 def heal_trades(
@@ -70,6 +77,7 @@ def heal_trades(
     store: LakeStore | None = None,
     log: Log = silent_log,
     stopped: Callable[[], bool] = lambda: False,
+    again: bool = False,
 ) -> list[Healed]:
     """Ask for the trades of every hole, and store what is not there.
 
@@ -81,6 +89,7 @@ def heal_trades(
         store: the lake; that of the project by default.
         log: told of each hole.
         stopped: asked before each hole; the others are left alone once it says so.
+        again: ask for what a venue has refused for good, too.
 
     Returns:
         What became of each hole, oldest first; none where another process heals at this moment.
@@ -98,9 +107,10 @@ def heal_trades(
     with locked(lake.storage.state, "healing_of_trades", wait=False) as is_held:
         if not is_held:
             return []
-        holes = find_open_holes(lake, now - int(look_back.total_seconds()) * 10**9)
+        find = find_open_holes if again else find_healable_holes
+        holes = find(lake, now - int(look_back.total_seconds()) * 10**9)
         wanted = holes.filter(pl.col("source").is_in(list(venues)))
-        return asyncio.run(_heal_all(lake, venues, wanted, log, stopped))
+        return asyncio.run(_heal_all(lake, venues, wanted, now, log, stopped))
 
 
 def find_open_holes(store: LakeStore, since: int) -> pl.DataFrame:
@@ -126,8 +136,31 @@ def find_open_holes(store: LakeStore, since: int) -> pl.DataFrame:
     return find_holes(intervals, windows.select(STRETCHES.names())).sort("start_time")
 
 
+def find_healable_holes(store: LakeStore, since: int) -> pl.DataFrame:
+    """Of `find_open_holes`, those that lie in none that the venue has refused for good."""
+    holes = find_open_holes(store, since)
+    if holes.is_empty():
+        return holes
+    files = store.tables.newest(CONNECTION_EVENTS.name).files
+    events = reading.scan(store.tables.storage, CONNECTION_EVENTS, files, ["source", "symbol", "kind", "detail"])
+    edges = (
+        pl.col("detail").str.json_path_match(f"$.{name}_time").cast(pl.Int64, strict=False).alias(name)
+        for name in ("start", "end")
+    )
+    refused = events.filter(pl.col("kind") == ConnectionEventKind.NOT_HEALED.value).select("source", "symbol", *edges)
+    inside = (pl.col("start") <= pl.col("start_time")) & (pl.col("end_time") <= pl.col("end"))
+    keys = ["source", "symbol", "start_time", "end_time"]
+    known = holes.select(keys).join(refused.collect(), on=keys[:2], how="inner").filter(inside)
+    return holes.join(known.select(keys).unique(), on=keys, how="anti", maintain_order="left")
+
+
 async def _heal_all(
-    store: LakeStore, venues: dict[str, Venue], holes: pl.DataFrame, log: Log, stopped: Callable[[], bool]
+    store: LakeStore,
+    venues: dict[str, Venue],
+    holes: pl.DataFrame,
+    now: int,
+    log: Log,
+    stopped: Callable[[], bool],
 ) -> list[Healed]:
     healed: list[Healed] = []
     for row in holes.iter_rows(named=True):
@@ -137,11 +170,13 @@ async def _heal_all(
         try:
             done = await _heal(store, venues[hole.source], hole)
         except GbError as error:
-            done = _failed(hole, error.what)
+            done = replace(hole, error=error.what, permanent=isinstance(error, PermanentVendorError))
+        if done.permanent:
+            _remember(store, done, now)
         log(
             "healed" if done.error is None else "not_healed",
             source=done.source, symbol=done.symbol, start_time=done.start_time, end_time=done.end_time,
-            stored=done.stored, error=done.error,
+            stored=done.stored, error=done.error, permanent=done.permanent,
         )  # fmt: skip
         healed.append(done)
     return healed
@@ -150,7 +185,7 @@ async def _heal_all(
 async def _heal(store: LakeStore, venue: Venue, hole: Healed) -> Healed:
     trades = await venue.fetch_trades(hole.symbol, hole.start_time, hole.end_time)
     if trades is None:
-        return _failed(hole, f"venue {venue.name} serves no trades of the past")
+        return replace(hole, error=f"venue {venue.name} serves no trades of the past", permanent=True)
     rows = trades.with_columns(
         pl.lit(hole.source).alias("source"), pl.lit(hole.symbol).alias("symbol"),
         pl.lit(None, pl.Int64()).alias("receive_time"), pl.lit(None, pl.Int64()).alias("sequence"),
@@ -166,10 +201,10 @@ async def _heal(store: LakeStore, venue: Venue, hole: Healed) -> Healed:
         stored += new.height
     if placed.refused.height:
         reasons = sorted(set(placed.refused["reasons"].explode()))
-        return Healed(
-            hole.source, hole.symbol, hole.start_time, hole.end_time, hole.reason, trades.height, stored,
-            placed.refused.height, f"{placed.refused.height} trades cannot be stored: {', '.join(reasons)}",
-        )  # fmt: skip
+        error = f"{placed.refused.height} trades cannot be stored: {', '.join(reasons)}"
+        return replace(
+            hole, received=trades.height, stored=stored, refused=placed.refused.height, error=error, permanent=True
+        )
     interval = {
         "source": hole.source, "symbol": hole.symbol, "dataset": StreamDataset.TRADES.value,
         "timestamp": from_microseconds(hole.start_time // _MICROSECOND), "start_time": hole.start_time,
@@ -181,11 +216,20 @@ async def _heal(store: LakeStore, venue: Venue, hole: Healed) -> Healed:
         pl.DataFrame([interval], schema=_INTERVALS, orient="row"),
         clock=store.clock,
     )
-    return Healed(hole.source, hole.symbol, hole.start_time, hole.end_time, hole.reason, trades.height, stored)
+    return replace(hole, received=trades.height, stored=stored)
+
+
+def _remember(store: LakeStore, hole: Healed, now: int) -> None:
+    detail: dict[str, str | int | float | bool | None] = {
+        "start_time": hole.start_time, "end_time": hole.end_time, "error": hole.error,
+    }  # fmt: skip
+    refused = Signal(ConnectionEventKind.NOT_HEALED, now, StreamDataset.TRADES, hole.symbol, detail=detail)
+    events = event_rows([refused], hole.source, Origin.REST.value)
+    append(store.tables[CONNECTION_EVENTS.name], events, clock=store.clock)
 
 
 def _new_trades(store: LakeStore, hole: Healed, precision: Precision, trades: pl.DataFrame) -> pl.DataFrame:
-    """Trades that are not stored: by their id, or where they have none by what they say, as often as it is said."""
+    """Trades that are not stored."""
     if trades.is_empty():
         return trades
     dataset = stream_dataset("trades", precision)
@@ -193,19 +237,6 @@ def _new_trades(store: LakeStore, hole: Healed, precision: Precision, trades: pl
     files = store.tables.newest(dataset.name).select(
         {"source": hole.source, "symbol": hole.symbol}, between={"timestamp": edges}
     )
-    known = reading.read(store.tables.storage, dataset, files, ["trade_id", "exchange_time", "side", "price", "size"])
-    content = ["exchange_time", "side", "price", "size"]
-    times = pl.int_range(pl.len()).over(*content).alias("time")
-    with_id = trades.filter(pl.col("trade_id").is_not_null()).join(
-        known.select("trade_id"), on="trade_id", how="anti", maintain_order="left"
-    )
-    without = trades.filter(pl.col("trade_id").is_null()).with_columns(times)
-    without = without.join(
-        known.with_columns(times).select(*content, "time"), on=[*content, "time"], how="anti", nulls_equal=True,
-        maintain_order="left",
-    )  # fmt: skip
-    return pl.concat([with_id, without.drop("time")])
-
-
-def _failed(hole: Healed, error: str) -> Healed:
-    return Healed(hole.source, hole.symbol, hole.start_time, hole.end_time, hole.reason, error=error)
+    known = reading.read(store.tables.storage, dataset, files, [*_SAID, "timestamp"])
+    told = pl.col("timestamp").dt.epoch("us") * _MICROSECOND
+    return find_untold(trades, known.select(*_SAID, pl.coalesce("exchange_time", told).alias("event_time")))

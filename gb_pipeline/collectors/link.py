@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,7 +21,7 @@ from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
 from gb_pipeline.collectors.venue_options import rest_client
-from gb_pipeline.errors import GbError, VendorError
+from gb_pipeline.errors import ConfigError, GbError, PermanentVendorError, VendorError
 from gb_pipeline.market.tick_schema import ConnectionEventKind
 from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.redaction import hide, scrub
@@ -31,8 +32,14 @@ _PING_SECONDS = 15.0
 # The book of BTC-USD at Coinbase has some megabytes.
 _LARGEST_MESSAGE = 64 << 20
 _LONGEST_PAUSE_SECONDS = 60.0
+# Whom the venue refuses until a person changes something, it is not asked again and again.
+_LONGEST_PAUSE_IF_REFUSED_SECONDS = 3_600.0
+_OPENED_AGAIN = "it is opened again"
+_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # A connection that stood for so long begins anew with short pauses.
 _STEADY_SECONDS = 60.0
+# 2^12 s is more than an hour.
+_DOUBLINGS = 12
 # How often a decoder is asked what it wants to send.
 _ATTEND_SECONDS = 0.05
 
@@ -71,6 +78,8 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._client = rest_client(venue.name, Policy(rate=venue.snapshot_pace), None)
         self._lost_by = ""
+        # Since it was opened last, and for good as far as the venue says.
+        self._is_refused = False
         self.closed_by = ""
         self.reconnects = -1
         self.last_message = 0
@@ -93,19 +102,17 @@ class Link:
         attempt = 0
         while not self._stopping.is_set():
             await self._wait_for_room()
-            began = self.clock.now()
+            began, self._is_refused = self.clock.now(), False
             try:
                 await self._connect_and_listen()
-            except (OSError, TimeoutError, picows.WSError, VendorError, asyncio.IncompleteReadError) as error:
-                self._lost(*_explain(self.venue, error))
-            except GbError as error:
-                self._lost(error.what, error.fix)
             except Exception as error:
                 self._lost(*_explain(self.venue, error))
+                self._is_refused = self._is_refused or _is_refusal(error)
             self.is_connected = False
-            if self.clock.now() - began > _STEADY_SECONDS * _SECOND:
+            if self.clock.now() - began > _STEADY_SECONDS * _SECOND and not self._is_refused:
                 attempt = 0
-            pause = random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 2.0**attempt))
+            longest = _LONGEST_PAUSE_IF_REFUSED_SECONDS if self._is_refused else _LONGEST_PAUSE_SECONDS
+            pause = random.uniform(0, min(longest, 2.0 ** min(attempt, _DOUBLINGS)))
             attempt += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
@@ -119,7 +126,16 @@ class Link:
 
     def reconnect(self, why: str) -> None:
         """Close the connection; it is opened again."""
-        self._lost(why, "it is opened again")
+        self._lost(why, _OPENED_AGAIN)
+        self._disconnect()
+
+    def follow_clock(self, seconds: float) -> None:
+        """End what rests on stamps of a clock that was set by so many seconds: the connection is opened again."""
+        self.signal(ConnectionEventKind.CLOCK_SET, seconds=seconds, fix=_OPENED_AGAIN)
+        self.is_connected, self._decoder = False, None
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
 
@@ -144,21 +160,23 @@ class Link:
         self.last_message = moment
         decoder = self._decoder
         if decoder is not None:
+            told = len(self._rows.signals)
             try:
                 decoder.decode(data, moment, self._rows)
             except Exception as error:
                 self._rows.refuse(data, moment, f"{type(error).__name__} in the decoder of {self.venue.name}")
             self._rows.last_receive = moment
+            for signal in self._rows.signals[told:]:
+                # Of one subscription it says nothing of the others.
+                is_whole = signal.dataset is None and signal.symbol is None
+                if signal.kind is ConnectionEventKind.REFUSED and is_whole and signal.detail.get("permanent"):
+                    self._is_refused = True
         if moment - self._oldest > self._queue_ns and not self._paused:
             self._pause(moment)
 
     def signal(self, kind: ConnectionEventKind, **detail: str | float | bool | None) -> None:
         """Note what happened to the connection."""
         self._rows.signals.append(Signal(kind, self.clock.stamp(), detail=dict(detail)))
-
-    def note(self, signal: Signal) -> None:
-        """Add a signal of the collector itself."""
-        self._rows.signals.append(signal)
 
     def _lost(self, error: str, fix: str) -> None:
         """Said once for a connection that stood, and once for each new reason why there is none."""
@@ -217,6 +235,10 @@ class Link:
             proxy=_proxy(self.connection.url),
         )
         self._transport = transport
+        if self._stopping.is_set():
+            # It was asked to end while it waited for the handshake.
+            transport.disconnect(graceful=False)
+            return
         self._opened()
         for message in self.venue.opening(self.connection):
             transport.send(picows.WSMsgType.TEXT, message)
@@ -228,12 +250,12 @@ class Link:
             with suppress(asyncio.CancelledError):
                 await attending
         if self.is_connected and not self._stopping.is_set():
-            self._lost(f"the venue closed the connection{self.closed_by}", "it is opened again")
+            self._lost(f"the venue closed the connection{self.closed_by}", _OPENED_AGAIN)
 
     async def _read(self, messages: Any) -> None:
         async for data in messages:
             self.receive(data)
-        self._lost("the venue's client ended", "it is opened again")
+        self._lost("the venue's client ended", _OPENED_AGAIN)
 
     def _opened(self) -> None:
         self._decoder = self.venue.decoder(self.connection)
@@ -319,6 +341,13 @@ def _proxy(url: str) -> str | None:
     if parts.hostname in {None, "localhost", "127.0.0.1", "::1"} or proxy_bypass(parts.hostname or ""):
         return None
     return getproxies().get("https" if parts.scheme == "wss" else "http")
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether asking again is of no use until a person has changed something."""
+    if isinstance(error, picows.WSInvalidStatusError) and error.response is not None:
+        return int(error.response.status) in _REFUSED
+    return isinstance(error, ConfigError | PermanentVendorError)
 
 
 def _explain(venue: Venue, error: BaseException) -> tuple[str, str]:

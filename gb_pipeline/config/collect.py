@@ -13,7 +13,7 @@ from gb_pipeline.config.credentials import seal
 from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass, source_name, symbol_code
-from gb_pipeline.market.tick_schema import StreamDataset
+from gb_pipeline.market.tick_schema import NO_COLLECTORS, StreamDataset
 
 
 def _duration(value: object) -> object:
@@ -27,12 +27,21 @@ def _name(text: str) -> str:
         raise ValueError(f"{error.what}; {error.fix}") from None
 
 
+def _collector_name(text: str) -> str:
+    if text in NO_COLLECTORS:
+        taken = " and ".join(sorted(NO_COLLECTORS))
+        raise ValueError(
+            f"a collector cannot be called {text}: {taken} stand for imports and for healing; give it another name"
+        )
+    return _name(text)
+
+
 def _name_of_machine(host: str) -> str:
     """The name of a machine as one that a lake can hold; machines may be called anything."""
     text = re.sub(r"[^a-z0-9]+", "_", host.split(".", maxsplit=1)[0].lower())[:32].strip("_")
     try:
-        return source_name(text)
-    except ConfigError:
+        return _collector_name(text)
+    except ValueError:
         return "collector"
 
 
@@ -78,6 +87,11 @@ class StreamSettings(_Model):
         default=timedelta(minutes=5),
         description="a stream that is silent for so long is reported, and subscribed again",
     )
+    discover_every: Duration = Field(
+        default=timedelta(minutes=1),
+        gt=timedelta(0),
+        description="how often the venue is asked which contracts of `series` are open",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="the venue's own settings, credentials included")
 
     @field_validator("options", mode="after")
@@ -100,7 +114,7 @@ class CollectSettings(_Model):
         10.0
     """
 
-    collector: Annotated[str, AfterValidator(_name)] = Field(
+    collector: Annotated[str, AfterValidator(_collector_name)] = Field(
         default_factory=lambda: _name_of_machine(socket.gethostname()),
         description="name of this collector, by which two that hear the same are told apart; that of the machine by default",
     )

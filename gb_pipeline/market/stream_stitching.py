@@ -21,6 +21,8 @@ _CONTENT = [*SERIES, "exchange_time", "side", "price", "size"]
 _APART, _APART_UNTIMED = 1_000_000_000, 60_000_000_000
 _RANK = {Origin.STREAM.value: 0, Origin.REST.value: 1, Origin.FILE.value: 2}
 _EARLIEST = -(2**63)
+# The same id within so long is the same trade, whatever digits of its time are told.
+_ANEW = 43_200_000_000_000
 TURNS = pl.Schema(
     {**dict.fromkeys((*SERIES, "collector"), pl.String()), "from_time": pl.Int64(), "covers": pl.Boolean()}
 )
@@ -49,6 +51,39 @@ def unite_trades(rows: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
         kept += [_unite_by_content(timed), one_at_a_time(without.filter(pl.col("exchange_time").is_null()), turns)]
     places = pl.concat([part.get_column("_place") for part in kept])
     return rows if len(places) == rows.height else rows[places.sort()]
+
+
+def find_untold(trades: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Trades of one series that are not among those that are known.
+
+    Args:
+        trades, known: columns `trade_id`, `exchange_time` (Int64 ns), `side`, `price`, `size`; `known` has `event_time` (Int64 ns)
+            too. Trades have an id or a time of the exchange.
+
+    Returns:
+        Rows of `trades`, those with an id first. A trade is known by its id within half a day, for some venues number anew every
+        day; without an id by all that it says, as often as that is said.
+
+    Example:
+        >>> said = {"side": "buy", "price": 2, "size": 1}
+        >>> day = 86_400 * 10**9
+        >>> known = pl.DataFrame([said | {"trade_id": "1", "exchange_time": 5, "event_time": 5}])
+        >>> again = pl.DataFrame([said | {"trade_id": "1", "exchange_time": time} for time in (5, 5 + day)])
+        >>> find_untold(again, known)["exchange_time"].to_list() == [5 + day]
+        True
+    """
+    content = ["exchange_time", "side", "price", "size"]
+    with_id = trades.filter(pl.col("trade_id").is_not_null()).with_row_index("_place")
+    near = (pl.col("exchange_time") - pl.col("event_time")).abs() < _ANEW
+    told = with_id.join(known.select("trade_id", "event_time"), on="trade_id", how="inner").filter(near)
+    new = with_id.join(told.select("_place"), on="_place", how="anti", maintain_order="left").drop("_place")
+    times = pl.int_range(pl.len()).over(*content).alias("_time")
+    without = trades.filter(pl.col("trade_id").is_null()).with_columns(times)
+    left = without.join(
+        known.with_columns(times).select(*content, "_time"), on=[*content, "_time"], how="anti", nulls_equal=True,
+        maintain_order="left",
+    )  # fmt: skip
+    return pl.concat([new, left.drop("_time")])
 
 
 def all_differ(rows: pl.DataFrame) -> bool:

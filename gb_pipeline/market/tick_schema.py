@@ -41,6 +41,8 @@ class Origin(StrEnum):
 
 # The `collector` of imported rows, intervals and watermarks; it has nothing left to commit.
 FILE_COLLECTOR = "file"
+# Of what stands in the column `collector` beside the names of collectors: imports, and trades that were fetched afterwards.
+NO_COLLECTORS = frozenset({FILE_COLLECTOR, Origin.REST.value})
 _MOMENTS = [
     column("timestamp", TIMESTAMP, "moment of the event in microseconds: the exchange's where it says one, else ours"),
     column("exchange_time", pa.int64(), "ns since 1970 UTC by the exchange's clock", nullable=True),
@@ -137,10 +139,11 @@ def quote_columns(precision: Precision = Precision.STANDARD) -> pa.Schema:
 class ConnectionEventKind(StrEnum):
     """What happened to a connection or a subscription."""
 
-    STARTED = "started"  # the collector
+    STARTED = "started"  # the collector; `detail` has its version, and how often it commits at the latest
     STOPPED = "stopped"  # the collector, as asked
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
+    CLOCK_SET = "clock_set"  # of the collector's machine, by the seconds in `detail`: its connections are opened anew
     SUBSCRIBED = "subscribed"
     REFUSED = "refused"  # a subscription, by the venue
     SNAPSHOT = "snapshot"  # a book was laid anew
@@ -151,6 +154,7 @@ class ConnectionEventKind(StrEnum):
     SLOW = "slow_consumer"  # the collector could not keep up
     VENUE = "venue_status"  # what the venue says of itself
     UNREADABLE = "unreadable"  # a message that is not understood
+    NOT_HEALED = "not_healed"  # trades of a hole that the venue does not serve; `detail` says which hole, and why
     CORRECTION = (
         "correction"  # of a trade that was heard before, or its cancellation: the venue's message is in `detail`
     )
@@ -186,6 +190,7 @@ class GapReason(StrEnum):
 
     RESTART = "restart"
     DISCONNECT = "disconnect"
+    CLOCK_SET = "clock_set"
     SEQUENCE = "sequence"
     CHECKSUM = "checksum"
     STALLED = "stalled"

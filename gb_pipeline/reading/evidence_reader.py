@@ -28,7 +28,9 @@ class EvidenceReader:
 
         Returns:
             `source, dataset` (trades, book_updates or quotes), `collector, through` (Datetime ns UTC, exclusive), `segment`
-            (Int64, which of the spool was committed last), `running` (Boolean: false where the collector stopped as asked),
+            (Int64, which of the spool was committed last), `running` (Boolean: false where the collector stopped as asked, or is
+            silent), `silent` (Boolean: it ended without a word, or cannot commit, and others of its feed are a day ahead, or three
+            times as long as it said that it waits between commits; readers do not wait for it),
             `stored_through` (Datetime us UTC: the newest row of the feed, settled or not) and `unsettled` (Boolean: rows of the
             feed lie at or behind the watermark); sorted.
 

@@ -1,10 +1,13 @@
 """This module says up to when what collectors heard is settled: committed, so that a later reading gives the same rows.
 
 Only commits tell, never a clock. Where several collectors hear one stream, it is settled where all of them have committed, or
-where one that has covers it without a hole.
+where one that has covers it without a hole. A collector that died without a word would hold readers back for ever at the first
+hole of the others: it is not waited for any more once the others are `SILENT_AFTER` ahead of it, or three of its own commits.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import polars as pl
 
@@ -14,6 +17,12 @@ from gb_pipeline.market.stream_coverage import STREAM, find_holes
 from gb_pipeline.market.tick_schema import FILE_COLLECTOR, ConnectionEventKind
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.table import Tables
+
+# So far behind the others of its feed, who has not said how seldom it commits is taken for dead.
+SILENT_AFTER = timedelta(days=1)
+_SILENT_NS = SILENT_AFTER // timedelta(microseconds=1) * 1000
+# As long as so many commits of its own are due.
+_SILENT_COMMITS = 3
 
 
 def settled_series(
@@ -70,11 +79,29 @@ def settled_series(
 
 
 def with_life(tables: Tables, marks: pl.DataFrame) -> pl.DataFrame:
-    """Watermarks, and whether their collector is `running` as far as it told: false where it stopped as asked and said no more."""
-    columns = ["collector", "event_time", "kind"]
+    """Watermarks, and how their collectors are as far as they told.
+
+    Returns:
+        Columns of `marks`, all of the newest ones of some feeds, and `silent` (Boolean: so far behind the one of its feed that is
+        furthest that nobody waits for it) and `running` (Boolean: false where it is silent, or stopped as asked and said no more).
+    """
+    columns = ["collector", "event_time", "kind", "detail"]
     events = reading.scan(tables.storage, CONNECTION_EVENTS, tables.newest(CONNECTION_EVENTS.name).files, columns)
-    last = events.group_by("collector").agg(pl.col("kind").sort_by("event_time").last()).collect()
-    life = last.select("collector", (pl.col("kind") != ConnectionEventKind.STOPPED.value).alias("running"))
-    joined = marks.join(life, on="collector", how="left", maintain_order="left")
+    # A start says how often there will be commits.
+    pause = pl.col("detail").str.json_path_match("$.flush_seconds").cast(pl.Float64, strict=False)
+    started = pl.col("kind") == ConnectionEventKind.STARTED.value
+    ordered = events.sort("event_time", maintain_order=True).with_columns(pl.when(started).then(pause).alias("pause"))
+    last = ordered.group_by("collector").agg(
+        pl.col("kind").last(), (pl.col("pause").drop_nulls().last() * _SILENT_COMMITS * 1e9).cast(pl.Int64)
+    )
+    joined = marks.join(last.collect(), on="collector", how="left", maintain_order="left")
+    patience = pl.max_horizontal(pl.lit(_SILENT_NS, pl.Int64), "pause")
+    behind = pl.col("through_time").max().over("source", "dataset") - pl.col("through_time")
+    stopped = (pl.col("kind") == ConnectionEventKind.STOPPED.value).fill_null(False)
+    told = joined.with_columns((behind > patience).alias("silent"), stopped.alias("stopped"))
     # What files brought is whole since its watermark.
-    return joined.with_columns(pl.col("running").fill_null(True) & (pl.col("collector") != FILE_COLLECTOR))
+    is_file = pl.col("collector") == FILE_COLLECTOR
+    running = ~is_file & ~pl.col("stopped") & ~pl.col("silent")
+    return told.select(
+        *marks.columns, (pl.col("silent") & ~pl.col("stopped") & ~is_file).alias("silent"), running.alias("running")
+    )

@@ -41,7 +41,9 @@ def watermarks(tables: Tables, source: str | None) -> pl.DataFrame:
     return (
         marks.join(newest, on=_FEED, how="left", maintain_order="left")
         .with_columns((pl.col("stored_through") >= until.cast(INSTANT)).fill_null(False).alias("unsettled"))
-        .select(*_FEED, "collector", until.alias("through"), "segment", "running", "stored_through", "unsettled")
+        .select(
+            *_FEED, "collector", until.alias("through"), "segment", "running", "silent", "stored_through", "unsettled"
+        )
     )
 
 

@@ -67,7 +67,8 @@ class Plain(Venue):
 
 
 class _Decoder(Decoder):
-    """`{"e": "trade", "s": "BTC-USD", "n": 7, "t": ns, "p": "1.5", "q": "2"}`; `book` and `snapshot` have `b` and `a`."""
+    """`{"e": "trade", "s": "BTC-USD", "n": 7, "t": ns, "p": "1.5", "q": "2"}`; `book` and `snapshot` have `b` and `a`;
+    `{"e": "denied", "s": null, "why": "wrong key", "permanent": true}` refuses."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, str], int] = {}
@@ -77,6 +78,9 @@ class _Decoder(Decoder):
         try:
             said = json.loads(data)
             kind, symbol = said["e"], said["s"]
+            if kind == "denied":
+                rows.deny(receive_time, said["why"], "use another key", symbol=symbol, permanent=said["permanent"])
+                return
         except (ValueError, KeyError, TypeError) as error:
             rows.refuse(data, receive_time, str(error))
             return
@@ -111,6 +115,8 @@ class PlainServer:
 
     def __init__(self) -> None:
         self.connected = 0
+        # Said to each connection once it has subscribed, which is closed then.
+        self.farewell: list[Mapping[str, Any]] | None = None
         self._sockets: set[web.WebSocketResponse] = set()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -179,6 +185,10 @@ class PlainServer:
                             await socket.send_str(json.dumps({"e": "subscribed", "s": symbol.replace("/", "-")}))
                     self._sockets.add(socket)
                     self.connected += 1
+                    if self.farewell is not None:
+                        for said in self.farewell:
+                            await socket.send_str(json.dumps(said))
+                        break
         finally:
             self._sockets.discard(socket)
         return socket

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,11 @@ def test_what_was_heard_is_committed_with_its_evidence(tmp_path: Path, server: p
     assert covered.height == 2
     watermarks = running.read(WATERMARKS)
     assert dict(watermarks.select("dataset", "rows").rows()) == {"trades": 5, "book_updates": 12}
-    assert {"connected", "subscribed", "snapshot", "stopped"} <= set(running.read(CONNECTION_EVENTS)["kind"])
+    events = running.read(CONNECTION_EVENTS).sort("event_time")
+    assert {"connected", "subscribed", "snapshot"} <= set(events["kind"])
+    assert (events["kind"][0], events["kind"][-1]) == ("started", "stopped")
+    assert json.loads(events["detail"][0]) == {"version": version("gb_pipeline"), "flush_seconds": 3600.0}
+    assert events.filter(pl.col("kind").is_in(["started", "stopped"]))["connection"].to_list() == [None, None]
     assert (state.stopped, state.flush_error, state.spool_bytes) == (True, None, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from gb_pipeline.collectors import healing
 from gb_pipeline.collectors.healing import heal_trades
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.lake.datasets import STREAM_INTERVALS, WATERMARKS, stream_dataset
+from gb_pipeline.errors import TransientVendorError
+from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS, WATERMARKS, stream_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import polars_schema
@@ -50,8 +52,8 @@ class Lake:
     def read(self, dataset: Dataset) -> pl.DataFrame:
         return reading.read(self.store.tables.storage, dataset, self.store.tables.newest(dataset.name).files)
 
-    def heal(self) -> list[healing.Healed]:
-        return heal_trades(self.settings, now=NOW + 3_600 * SECOND, store=self.store)
+    def heal(self, *, now: int = NOW + 3_600 * SECOND, again: bool = False) -> list[healing.Healed]:
+        return heal_trades(self.settings, now=now, store=self.store, again=again)
 
     def contents(self) -> list[tuple[str | None, int, str]]:
         frame = self.read(TRADES).select("trade_id", "exchange_time", pl.col("price").cast(pl.String()))
@@ -156,3 +158,57 @@ def test_a_collector_that_is_not_to_heal_leaves_holes_alone(tmp_path: Path) -> N
         wait_for(lambda: [name for name, _ in running.events if name == "flushed"], "flush")
         running.stop()
     assert not {name for name, _ in running.events} & {"healed", "not_healed", "healing_failed"}
+
+
+@pytest.mark.usefixtures("_served")
+def test_what_a_venue_never_serves_is_remembered_with_its_reason_and_asked_for_by_hand_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(tmp_path)
+    lake.add(STREAM_INTERVALS, [covered(NOW, NOW + 5 * SECOND), covered(NOW + 9 * SECOND, NOW + 20 * SECOND)])
+    mark = {"source": "feed", "dataset": "trades", "collector": "one", "segment": 1, "rows": 0}
+    end = NOW + 20 * SECOND
+    lake.add(WATERMARKS, [mark | {"timestamp": from_microseconds(end // 1000), "through_time": end}])
+
+    async def away(*_: object) -> None:
+        raise TransientVendorError("the venue is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plain.Plain, "fetch_trades", away)
+        assert [(hole.error, hole.permanent) for hole in lake.heal() + lake.heal()] == [
+            ("the venue is away", False)
+        ] * 2
+    plain.Plain.past = None
+    [refused] = lake.heal()
+    assert (refused.error, refused.permanent) == ("venue plain serves no trades of the past", True)
+    [event] = lake.read(CONNECTION_EVENTS).iter_rows(named=True)
+    assert (event["kind"], event["symbol"], event["collector"]) == ("not_healed", SYMBOL, "rest")
+    assert json.loads(event["detail"])["error"] == refused.error
+    assert lake.heal() == []
+    # Another hole is asked for, and by hand those that were refused as well.
+    lake.add(STREAM_INTERVALS, [covered(NOW + 15 * SECOND, NOW + 16 * SECOND) | {"kind": "gap", "reason": "sequence"}])
+    assert [hole.start_time for hole in lake.heal()] == [NOW + 15 * SECOND]
+    plain.Plain.past = [(1, NOW + 6 * SECOND, "2"), (2, NOW + 15 * SECOND, "3")]
+    assert lake.heal() == []
+    assert [hole.stored for hole in lake.heal(again=True)] == [1, 1]
+    assert covered_stretches(lake.read(STREAM_INTERVALS)).height == 1
+
+
+@pytest.mark.usefixtures("_served")
+def test_ids_that_begin_anew_every_day_are_other_trades(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    midnight = 1_700_006_400 * SECOND
+    moments = {"before": midnight - 60 * SECOND, "after": midnight + 60 * SECOND}
+    hour = 3_600 * SECOND
+    # Ids 1 and 2 of the day before, and of this day 1, which was heard.
+    heard = [(1, midnight - 20 * hour, "1.5"), (2, midnight - 19 * hour, "1.5"), (1, moments["after"], "1.5")]
+    lake.add(TRADES, [row(*item) for item in heard])
+    hole = midnight - 30 * hour, midnight + hour
+    lake.add(STREAM_INTERVALS, [covered(hole[0] - SECOND, hole[0]), covered(hole[1], hole[1] + SECOND)])
+    mark = {"source": "feed", "dataset": "trades", "collector": "one", "segment": 1, "rows": 0}
+    end = hole[1] + SECOND
+    lake.add(WATERMARKS, [mark | {"timestamp": from_microseconds(end // 1000), "through_time": end}])
+    plain.Plain.past = [*heard, (2, moments["after"] + SECOND, "1.5"), (9, moments["before"], "1.5")]
+    [healed] = lake.heal(now=end)
+    assert (healed.received, healed.stored) == (5, 2)
+    assert len(lake.contents()) == 5

@@ -24,9 +24,10 @@ def load(folder: Path, **collect: object) -> Settings:
     return Settings.load(folder)
 
 
-@given(st.text())
+@given(st.text() | st.sampled_from(["file", "rest", "REST.local"]))
 def test_every_machine_has_a_name_that_a_lake_can_hold(host: str) -> None:
-    assert source_name(_name_of_machine(host))
+    name = _name_of_machine(host)
+    assert source_name(name) == CollectSettings(collector=name).collector
 
 
 def test_a_project_may_collect_and_fetch_nothing(tmp_path: Path) -> None:
@@ -64,6 +65,9 @@ def test_credentials_of_a_stream_are_sealed_and_may_be_unset(tmp_path: Path, mon
         ({"streams": {"kraken": STREAM | {"datasets": ["trade"]}}}, "trades"),
         ({"streams": {"Kraken!": STREAM}}, "not a name of a source"),
         ({"fsync_seconds": 0}, "fsync_seconds"),
+        ({"collector": "file"}, "a collector cannot be called file"),
+        ({"collector": "rest"}, "give it another name"),
+        ({"streams": {"kalshi": STREAM | {"discover_every": "0s"}}}, "discover_every"),
         ({"flush": {"every": "soon"}}, "collect.flush.every"),
         (["kraken"], "collect"),
         ({"streams": ["kraken"]}, "collect.streams"),

@@ -170,7 +170,10 @@ def test_a_clock_that_is_set_ends_the_connection_and_is_a_gap(
     [step] = [facts["seconds"] for name, facts in running.events if name == "clock_set"]
     assert step == pytest.approx(hours * 3600, abs=1)
     gaps = running.read(STREAM_INTERVALS).filter(pl.col("kind") == "gap")
-    assert set(gaps["reason"]) == {"disconnect"}
+    assert set(gaps["reason"]) == {"clock_set"}
+    [said] = running.read(CONNECTION_EVENTS).filter(pl.col("kind") == "clock_set")["detail"]
+    assert json.loads(said)["seconds"] == pytest.approx(hours * 3600, abs=1)
+    assert "disconnected" not in running.read(CONNECTION_EVENTS)["kind"]
     first, second = running.read(TRADES).sort("trade_id")["receive_time"]
     assert (second > first) == (hours > 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -108,6 +109,33 @@ def test_two_collectors_are_settled_where_both_committed_or_one_heard_all(lake: 
     assert dict(lake.watermarks().select("collector", "running").iter_rows()) == {"one": True, "two": False}
     commit_rows(lake.store, CONNECTION_EVENTS, [event | {"at": NINE + 1, "event_time": NINE + 1, "kind": "connected"}])
     assert lake.trades("BTC-USD").height == 7
+
+
+@pytest.mark.parametrize(("flush_hours", "patience"), [(None, 24), (1, 24), (20, 60)])
+def test_a_collector_that_died_without_a_word_is_waited_for_so_long_and_no_longer(
+    lake: Lake, flush_hours: int | None, patience: int
+) -> None:
+    hour = 60 * MINUTE
+    if flush_hours is not None:
+        said = json.dumps({"version": "1", "flush_seconds": flush_hours * 3600.0})
+        started = {"source": "kraken", "kind": "started", "collector": "two", "detail": said}
+        commit_rows(lake.store, CONNECTION_EVENTS, [started | {"at": NINE, "event_time": NINE}])
+    commit(lake, [trade(NINE + i * hour) for i in range(patience + 3)])
+    commit_watermark(lake.store, NINE + hour, collector="two")
+    commit_interval(lake.store, NINE, NINE + 2 * hour, collector="one")
+    commit_interval(lake.store, NINE + 3 * hour, NINE + 200 * hour, collector="one")
+    commit_watermark(lake.store, NINE + (patience + 1) * hour, collector="one")
+    # The hole of the one is where the other may have heard something.
+    assert lake.trades("BTC-USD").height == 2
+    assert lake.watermarks()["silent"].to_list() == [False, False]
+    commit_watermark(lake.store, NINE + (patience + 1) * hour + 1, collector="one", segment=2)
+    assert lake.trades("BTC-USD").height == patience + 2
+    marks = lake.watermarks().select("collector", "running", "silent").rows()
+    assert marks == [("one", True, False), ("two", False, True)]
+    # Who comes back is waited for again.
+    commit_watermark(lake.store, NINE + patience * hour, collector="two", segment=2)
+    assert lake.trades("BTC-USD").height == patience + 2
+    assert lake.watermarks()["running"].all()
 
 
 def test_silence_with_evidence_is_an_answer_and_without_it_an_error(lake: Lake) -> None:

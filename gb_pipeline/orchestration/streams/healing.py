@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from gb_pipeline.collectors.healing import LOOK_BACK, Healed, find_open_holes, heal_trades
+from gb_pipeline.collectors.healing import LOOK_BACK, Healed, find_healable_holes, heal_trades
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.market.moments import microseconds
 from gb_pipeline.market.tick_schema import StreamDataset
@@ -62,11 +62,11 @@ def build_stream_healing_sensor(lake: LakeResource, feeds: Sequence[Feed]) -> dg
     def heal(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         store = lake.open_store()
         now = store.clock()
-        holes = find_open_holes(store, microseconds(now - LOOK_BACK) * _MICROSECOND).filter(
+        holes = find_healable_holes(store, microseconds(now - LOOK_BACK) * _MICROSECOND).filter(
             pl.col("source").is_in(sources)
         )
         if holes.is_empty():
-            return dg.SkipReason("trades have no holes")
+            return dg.SkipReason("trades have no holes that a venue might close")
         if find_unfinished_runs(context.instance, [HEALING], JOB):
             return dg.SkipReason("venues are being asked")
         rows = holes.select("source", "symbol", "start_time").rows()

@@ -1,0 +1,78 @@
+"""A connection is opened again after pauses that fit the reason why it ended."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from gb_pipeline.collectors import link
+from gb_pipeline_tests.collectors import plain
+from gb_pipeline_tests.collectors.test_collector import SYMBOL, Running, wait_for
+
+
+@pytest.fixture
+def server() -> Iterator[plain.PlainServer]:
+    with plain.PlainServer() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("denied", "longest"),
+    [
+        ({"s": None, "permanent": True}, 3_600.0),
+        ({"s": None, "permanent": False}, 60.0),
+        # The other subscriptions go on.
+        ({"s": SYMBOL, "permanent": True}, 60.0),
+        (None, 60.0),
+    ],
+    ids=["for good", "for now", "one instrument", "not refused"],
+)
+def test_whom_a_venue_refuses_for_good_asks_less_and_less_often(
+    tmp_path: Path,
+    server: plain.PlainServer,
+    monkeypatch: pytest.MonkeyPatch,
+    denied: dict[str, object] | None,
+    longest: float,
+) -> None:
+    pauses: list[float] = []
+
+    def at_once(low: float, high: float) -> float:
+        pauses.append(high)
+        return low
+
+    monkeypatch.setattr(link.random, "uniform", at_once)
+    server.farewell = [] if denied is None else [{"e": "denied", "why": "wrong key"} | denied]
+    running = Running(tmp_path / "p", server, stream={"datasets": ["trades"]})
+    wait_for(lambda: len(pauses) >= 14, "pauses")
+    running.stop()
+    assert pauses[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert max(pauses) == longest
+    assert pauses == sorted(pauses)
+
+
+def test_a_collector_that_is_ended_during_a_handshake_ends(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/stream"
+        server = cast("plain.PlainServer", SimpleNamespace(url=url))
+        running = Running(tmp_path / "p", server, stream={"datasets": ["trades"]})
+        connection, _ = listening.accept()
+        with connection:
+            key = re.search(rb"Sec-WebSocket-Key: *(\S+)", connection.recv(65_536))
+            assert key is not None
+            running.collector.stop()
+            [item] = running.collector.feeds[0].heard
+            wait_for(item.link._stopping.is_set, "end")
+            accept = hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+            connection.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + base64.b64encode(accept) + b"\r\n\r\n"
+            )
+            assert running.stop().stopped
