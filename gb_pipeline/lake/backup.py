@@ -244,9 +244,9 @@ def _beside(
         here = {name: size for name, size, _ in source.storage.files.list(folder)}
         there = {name: size for name, size, _ in destination.storage.files.list(folder)}
         for name, size in here.items():
-            # Those of one size may differ, but for responses, which are named by what they hold.
+            # Those of one size may differ, but for responses and artifacts, which are named by what they hold.
             same = there.get(name) == size and (
-                (folder == "raw" and not every_byte)
+                (folder in {"raw", "artifacts"} and not every_byte)
                 or source.storage.files.read(name) == destination.storage.files.read(name)
             )
             missing += [] if same else [(name, size)]

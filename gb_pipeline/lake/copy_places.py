@@ -21,8 +21,8 @@ from gb_pipeline.storage.table import Tables
 
 # When a backup was restored last, and what was found (`restore_test`).
 RESTORE_RECORD = "restored.json"
-# What is copied beside the tables: kept responses, universes, pins, bundles.
-BESIDE = ("raw", "universe", "pins", "bundles")
+# What is copied beside the tables: kept responses, universes, pins, bundles, artifacts of runs.
+BESIDE = ("raw", "universe", "pins", "bundles", "artifacts")
 # Where a bucket has something under one of these names, it is not empty.
 _OWN = ("lake", "log", "tables", *BESIDE)
 

@@ -9,12 +9,30 @@ This module has the public names and nothing else.
 from gb_pipeline.research.results.canonical import from_json
 from gb_pipeline.research.results.comparison import RunComparison
 from gb_pipeline.research.results.conditions import Condition, RunQuery
+from gb_pipeline.research.results.lineage import Lineage
 from gb_pipeline.research.results.querying import QueryPlan
+from gb_pipeline.research.results.recording import Recording
+from gb_pipeline.research.results.replaying import RunReplay
 from gb_pipeline.research.results.results import Results
 from gb_pipeline.research.results.run import BacktestRun, PinnedData, RunName, RunState
+from gb_pipeline.research.results.spooled import SpooledWriter
 from gb_pipeline.research.results.writing import SaveOutcome, SaveReport
 
 __all__ = [
-    "BacktestRun", "Condition", "PinnedData", "QueryPlan", "Results", "RunComparison", "RunName", "RunQuery", "RunState",
-    "SaveOutcome", "SaveReport", "from_json",
-]  # fmt: skip
+    "BacktestRun",
+    "Condition",
+    "Lineage",
+    "PinnedData",
+    "QueryPlan",
+    "Recording",
+    "Results",
+    "RunComparison",
+    "RunName",
+    "RunQuery",
+    "RunReplay",
+    "RunState",
+    "SaveOutcome",
+    "SaveReport",
+    "SpooledWriter",
+    "from_json",
+]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 
@@ -18,12 +19,16 @@ from gb_pipeline.research.results.artifacts import Artifacts
 from gb_pipeline.research.results.comparison import RunComparison
 from gb_pipeline.research.results.conditions import Condition, RunQuery, conditions
 from gb_pipeline.research.results.index import RunIndex
+from gb_pipeline.research.results.lineage import Lineage, trace
 from gb_pipeline.research.results.loading import FRAMES
 from gb_pipeline.research.results.notes import Notes, metadata_notes
-from gb_pipeline.research.results.prepared import PreparedRun, prepare
+from gb_pipeline.research.results.prepared import PreparedRun, keep_artifacts, prepare
 from gb_pipeline.research.results.querying import Mask, QueryPlan
+from gb_pipeline.research.results.recording import Recording, new_run_id, pins_of
+from gb_pipeline.research.results.replaying import Backtest, RunReplay, repeat
 from gb_pipeline.research.results.run import BacktestRun, RunName, RunState, check_text
 from gb_pipeline.research.results.segments import Segment
+from gb_pipeline.research.results.spooled import SpooledWriter, recover
 from gb_pipeline.research.results.writing import SaveOutcome, SaveReport, save
 
 Conditions = Mapping[str, object] | Sequence[str | Condition] | str | None
@@ -262,6 +267,90 @@ class Results:
         names = [versions.run_of(self.index, self.notes, item) for item in (left, right)]
         one, two = (self.load_backtest_data(name, parts=("equity",)) for name in names)
         return comparison.compare(one, two)
+
+    def record(
+        self,
+        strategy: str,
+        version: str,
+        *,
+        run_id: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        data: object = None,
+        markets: Sequence[str] | str = (),
+        seeds: Mapping[str, int] | None = None,
+        tags: Sequence[str] | str = (),
+        environment: Mapping[str, Any] | None = None,
+    ) -> Recording:
+        """Record a backtest while it runs: `with results.record("momentum", "1.0", parameters=..., data=pin) as run:`.
+
+        What it logs is saved when the block ends. An exception goes on, and the run is saved as `failed` with what was logged
+        up to then; its `error` says which rows were kept.
+
+        Args:
+            strategy, version: of the run.
+            run_id: by default the time and some random letters.
+            parameters, markets, seeds, tags, environment: see `BacktestRun`.
+            data: what `lake.pin` or `lake.replay` returned, or a list of these.
+
+        Raises:
+            ConfigError: a name, a parameter or data that cannot be kept; said before anything runs.
+        """
+        run = BacktestRun(
+            strategy=strategy, version=version, run_id=new_run_id(self._store.clock()) if run_id is None else run_id,
+            parameters=parameters or {}, data=pins_of(data), seeds=seeds or {}, environment=environment,
+            markets=[markets] if isinstance(markets, str) else list(markets), tags=[tags] if isinstance(tags, str) else list(tags),
+        )  # fmt: skip
+        self.prepare(run)
+        return Recording(self.save_backtest_data, self._store.clock, run)
+
+    def replay(self, run: RunName | str, function: Backtest) -> RunReplay:
+        """Run a backtest again on the data that its run has pinned, and compare what comes out.
+
+        Args:
+            run: its name.
+            function: called with the saved run (its parameters, its seeds) and a reader of each pin by name; returns a
+                `BacktestRun`, or a mapping with any of `metrics, equity, fills, positions`. What it leaves out is not compared.
+
+        Raises:
+            PinRefused: data are not as they were; `differences` has a row for each bar. The function was not called.
+            ConfigError: the run names no data, or a pin of it was forgotten.
+            LakeError: there is no such run.
+        """
+        name = RunName.parse(run)
+        return repeat(self.lake, self.load_backtest_data(name), self._artifact_digests(name), function)
+
+    def lineage(self, run: RunName | str) -> Lineage:
+        """What is behind a result: its pins, the files of bars, the fetches that brought them, and the vendors' kept responses.
+
+        Raises:
+            LakeError: there is no such run, or a table is damaged.
+        """
+        return trace(self._store.tables, self.load_backtest_data(run, parts=()))
+
+    def spooled(self, name: str | None = None, *, runs: int = 500, seconds: float = 5.0) -> SpooledWriter:
+        """A writer for many small runs: each is durable once `save` returns, and committed with many others.
+
+        What a writer that was killed has left is committed first.
+
+        Args:
+            name: of the spool, for a writer that takes up its own again; by default one that nobody else has.
+            runs: so many that wait are committed.
+            seconds: and however few do, after so long.
+
+        Raises:
+            LakeError: the disk or the lake cannot be written, or another process has the spool of that name open.
+        """
+        folder = self._store.storage.state / "results" / "spools"
+        own = check_text(name, "the name of a spool") if name is not None else uuid4().hex[:12]
+
+        def open_writer(place: Path) -> SpooledWriter:
+            return SpooledWriter(
+                place, self.prepare, lambda run: keep_artifacts(self.artifacts, [run]), self._save, self.index.find,
+                runs=runs, seconds=seconds,
+            )  # fmt: skip
+
+        recover(folder, open_writer)
+        return open_writer(folder / own)
 
     def _row(self, name: RunName) -> dict[str, Any]:
         known = loading.find_run(self.index, name)
