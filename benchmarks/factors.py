@@ -50,7 +50,9 @@ def measure(stocks: int = STOCKS, wide: int = WIDE_STOCKS) -> Iterator[Measureme
         )  # fmt: skip
         short = _in_new_process("alpha158", root, wide, "2017-01-01")
         ratio = many["megabytes"] / short["megabytes"]
-        yield Measurement("their memory, to that of four years", ratio, "x", "<= 1.2", ratio <= 1.2, f"{many['megabytes']:,.0f} MB")
+        yield Measurement(
+            "their memory, to that of four years", ratio, "x", "<= 1.2", ratio <= 1.2, f"{many['megabytes']:,.0f} MB"
+        )
 
 
 def _fill(root: Path, stocks: int) -> None:

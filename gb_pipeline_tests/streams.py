@@ -46,6 +46,22 @@ def commit_trades(
     commit_rows(store, stream_dataset("trades"), rows)
 
 
+def commit_levels(
+    store: LakeStore, table: str, times: Iterable[int], *, source: str = "kraken", symbol: str = "BTC-USD"
+) -> None:
+    """A bid and an offer at each moment (ns): changed levels of a book, or a whole one, as the table has it."""
+    rows = [
+        {
+            "source": source, "symbol": symbol, "at": time, "exchange_time": time, "receive_time": time, "side": side,
+            "price": Decimal(price), "size": Decimal(1), "ordinal": ordinal, "sequence": time, "collector": "one",
+            "reason": "subscribed",
+        }
+        for time in times
+        for ordinal, (side, price) in enumerate((("bid", "100"), ("ask", "101")))
+    ]  # fmt: skip
+    commit_rows(store, stream_dataset(table), rows)
+
+
 def commit_interval(
     store: LakeStore,
     start: int,

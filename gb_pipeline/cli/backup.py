@@ -174,7 +174,9 @@ def _print(report: CopyReport, place: str, *, dry_run: bool) -> None:
     if report.removed:
         note(f"{format_count(len(report.removed), 'file')} {'would be removed' if dry_run else 'removed'} there")
     if report.fingerprint:
-        note(f"both hold the same:\n  {report.fingerprint}")
+        note(f"both hold the same{' bars' if report.streams else ''}:\n  {report.fingerprint}")
+    if report.streams:
+        note(f"both hold the same streams:\n  {report.streams}")
 
 
 def _to_dict(report: CopyReport, place: str, *, dry_run: bool, ok: bool | None) -> dict[str, object]:
@@ -185,6 +187,7 @@ def _to_dict(report: CopyReport, place: str, *, dry_run: bool, ok: bool | None) 
         "bytes": report.bytes,
         "removed": len(report.removed),
         "fingerprint": report.fingerprint or None,
+        "streams_fingerprint": report.streams or None,
         "verified": ok,
         "damaged": list(report.damaged),
         "tables": [

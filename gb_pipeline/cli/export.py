@@ -61,7 +61,7 @@ def export(
         typer.Option(
             "--format",
             help="csv, parquet, arrow, or another tool's: csvdir, lean, qlib, nautilus, freqtrade, freqtrade-json; of trades and "
-            "books hftbacktest, nautilus-ticks. "
+            "books streams-csv, streams-parquet, streams-arrow, hftbacktest, nautilus-ticks. "
             "The same as FORMAT; what the file's suffix says by default.",
             show_default=False,
         ),
@@ -129,7 +129,8 @@ def export(
 
     Other tools' formats are folders: csvdir (zipline), lean, qlib, nautilus, freqtrade, freqtrade-json. The folder has to be new or
     empty, and is there when all of it is. What a format cannot hold exactly, such as more than three decimals, is counted first,
-    and refused unless --lossy says that it may change. Trades, quotes and books go out as hftbacktest and nautilus-ticks.
+    and refused unless --lossy says that it may change. Trades, quotes and books go out as streams-csv,
+    streams-parquet and streams-arrow, exact, and as hftbacktest and nautilus-ticks.
 
     With --iceberg, and without NAME and TARGET, nothing is written but what engines that speak only Iceberg have to know of the
     lake's own files. Run it again after new bars, or set `iceberg: true` in gb.yaml.

@@ -141,18 +141,21 @@ def select_symbols(source: SourceSettings, names: Sequence[str], *, also: Sequen
     return [symbols[code] for code in chosen.get(source.name, [])]
 
 
-def select_stored(lake: Lake, names: Sequence[str], settings: Settings | None = None) -> dict[str, list[str]]:
+def select_stored(
+    lake: Lake, names: Sequence[str], settings: Settings | None = None, *, also: SymbolsBySource | None = None
+) -> dict[str, list[str]]:
     """The series of a lake that names mean, as symbols by source; series of which nothing but gaps is known count.
 
     Args:
         lake: to be read.
         names: as a person writes them; none for everything.
         settings: of the lake's project, so that a name that is only not fetched yet is told from one that is misspelled.
+        also: what else the lake has, such as `stream_names`.
 
     Raises:
         UnknownSeries: names that the lake does not have, with what resembles them.
     """
-    known = stored_names(lake)
+    known = unite_names(stored_names(lake), also or {})
     try:
         return select(names, known, "the lake")
     except UnknownSeries as error:
@@ -167,7 +170,7 @@ def select_stored(lake: Lake, names: Sequence[str], settings: Settings | None = 
 def keep_named(
     rows: pl.DataFrame, lake: Lake, names: Sequence[str] | None, settings: Settings | None = None
 ) -> pl.DataFrame:
-    """Those of some rows whose series a name means; all of them without a name.
+    """Those of some rows whose series a name means; all of them without a name. Series of the rows, and streams, count as well.
 
     Args:
         rows: with `source` and `symbol`.
@@ -180,19 +183,24 @@ def keep_named(
 
     if not names:
         return rows
-    chosen = select_stored(lake, names, settings)
+    own: dict[str, list[str]] = {}
+    for source, symbol in rows.select("source", "symbol").unique().sort("source", "symbol").rows():
+        own.setdefault(source, []).append(symbol)
+    chosen = select_stored(lake, names, settings, also=unite_names(stream_names(lake), own))
     series = [f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols]
     return rows.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(series))
 
 
-def select_one(lake: Lake, name: str, settings: Settings | None = None) -> tuple[str, str]:
+def select_one(
+    lake: Lake, name: str, settings: Settings | None = None, *, also: SymbolsBySource | None = None
+) -> tuple[str, str]:
     """The one series of a lake that a name means, as source and symbol.
 
     Raises:
         UnknownSeries: the lake has nothing of that name.
         ConfigError: it has several.
     """
-    chosen = select_stored(lake, [name], settings)
+    chosen = select_stored(lake, [name], settings, also=also)
     series = [(source, symbol) for source, symbols in chosen.items() for symbol in symbols]
     if len(series) != 1:
         names = [f"{source}:{symbol}" for source, symbol in series]
@@ -221,6 +229,24 @@ def stored_names(lake: Lake) -> dict[str, list[str]]:
     for source, symbol in series.sort("source", "symbol").rows():
         known.setdefault(source, []).append(symbol)
     return known
+
+
+def stream_names(lake: Lake) -> dict[str, list[str]]:
+    """The symbols of every source of which trades, quotes or books are stored or were heard; no file of rows is opened."""
+    from gb_pipeline.lake.stream_targets import list_streams
+
+    known: dict[str, list[str]] = {}
+    for source, symbol in list_streams(lake.store.tables):
+        known.setdefault(source, []).append(symbol)
+    return known
+
+
+def unite_names(known: SymbolsBySource, more: SymbolsBySource) -> dict[str, list[str]]:
+    """All symbols of all sources of both, sorted where both have some."""
+    united = {source: list(symbols) for source, symbols in known.items()}
+    for source, symbols in more.items():
+        united[source] = sorted({*united[source], *symbols}) if source in united else list(symbols)
+    return united
 
 
 def _patterns(names: Sequence[str], known: SymbolsBySource) -> Iterator[tuple[str, str | None]]:

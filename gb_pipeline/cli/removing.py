@@ -1,4 +1,7 @@
-"""`gb delete` takes bars out of the present, and `gb removals` lists what was. How that is done is in `lake.removing`."""
+"""`gb delete` takes bars out of the present, and `gb removals` lists what was. How that is done is in `lake.removing`.
+
+Trades, quotes and books are purged by the same command; `removing_streams` has that.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gb_pipeline.cli.names import Names, keep_named, select_one
+from gb_pipeline.cli.names import Names, keep_named, select_one, stream_names
 from gb_pipeline.cli.options import (
     Config,
     Json,
@@ -19,6 +22,7 @@ from gb_pipeline.cli.options import (
     split_series,
 )
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
+from gb_pipeline.cli.removing_streams import STREAMS, purge_named_streams, refuse_streams_alone
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +52,11 @@ def delete(
     series: Series,
     bars: Annotated[
         str | None,
-        typer.Argument(metavar="[RESOLUTION]", help="Such as 1m; all of the series by default.", show_default=False),
+        typer.Argument(
+            metavar="[RESOLUTION]",
+            help="Such as 1m; all bars of the series by default. Or trades, quotes, book_updates, or streams for all three.",
+            show_default=False,
+        ),
     ] = None,
     resolution: Annotated[
         str | None, typer.Option("--resolution", "-r", help="The same as an option.", show_default=False)
@@ -71,13 +79,19 @@ def delete(
 
     They are in no answer any more; --as-of a moment before still reads them, unless they are purged. Nobody asks the vendor for the
     removed sessions again but `gb fetch --again`, which brings them back. `gb removals` lists what was removed, and why.
+    Trades, quotes and books are only purged: of one symbol, or of SOURCE:* as a whole.
     """
     opened_lake = open_lake(config, lake)
     settings = project_of(opened_lake, config)
-    source, symbol = exactly_one(opened_lake, series, settings)
     if bars is not None and resolution is not None and bars != resolution:
         raise ConfigError(f"two resolutions are named: {bars} and {resolution}", fix="name one")
     days = None if first is None else parse_day(first, "--from"), None if end is None else parse_day(end, "--to")
+    if (kind := resolution or bars) in STREAMS:
+        return purge_named_streams(
+            opened_lake, settings, series, str(kind), days, reason, purge=purge, undo=undo, dry_run=dry_run, yes=yes
+        )
+    source, symbol = exactly_one(opened_lake, series, settings)
+    refuse_streams_alone(opened_lake, source, symbol)
     chosen: tuple[str, str, str | None, date | None, date | None] = (source, symbol, resolution or bars, *days)
     if undo:
         count = opened_lake.store.restore(*chosen, reason=reason or "")
@@ -124,7 +138,7 @@ def removals(names: Names = None, config: Config = None, lake: LakeFolder = None
         note("nothing was removed")
     else:
         print_table(
-            ("series", "what", "when", "sessions", "bars", "reason"),
+            ("series", "what", "when", "sessions", "rows", "reason"),
             [_cells(row) for row in found.iter_rows(named=True)],
             styles=_STYLES,
         )
@@ -141,7 +155,7 @@ def exactly_one(lake: Lake, series: str, settings: Settings | None) -> tuple[str
     split_series(series)
     if any(letter in series for letter in "*?["):
         raise ConfigError(f"{series[:80]!r} is a pattern", fix="name one series, as SOURCE:SYMBOL")
-    return select_one(lake, series, settings)
+    return select_one(lake, series, settings, also=stream_names(lake))
 
 
 def confirm(name: str, act: str, *, yes: bool) -> None:

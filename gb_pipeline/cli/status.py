@@ -1,4 +1,7 @@
-"""`gb status` prints how complete and how fresh every series is. What that means is counted by `health.completeness`."""
+"""`gb status` prints how complete and how fresh every series is. What that means is counted by `health.completeness`.
+
+Trades, quotes and books have a table of their own, by `stream_status`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import typer
 from gb_pipeline.cli.names import Names, select
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if_any, parse_moment, project_of
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.stream_status import print_streams, read_streams
 from gb_pipeline.health.completeness import describe_unfetched, is_incomplete, read_completeness
 
 if TYPE_CHECKING:
@@ -80,19 +84,24 @@ def status(
 
     Counts the bars that are stored, those that are missing of what the calendar expects, and those of them that are open: that
     nothing explains. Says how far the last stored session is behind the last one that is over. Series of gb.yaml that were never
-    fetched are listed where they are named, with --incomplete, and where nothing is stored.
+    fetched are listed where they are named, with --incomplete, and where nothing is stored. Of trades, quotes and books it shows
+    rows, size, up to when they are settled, and how many rows are not.
     """
     moment = parse_moment(as_of)
     opened_lake = open_lake_if_any(config, lake)
     if plot or scorecard:
         return _show_sources(opened_lake, names or [], project_of(opened_lake, config), plot=plot, as_json=as_json)
     rows = read_completeness(opened_lake, project_of(opened_lake, config), moment)
+    # Streams have no versions: what was known of them at another moment is not told.
+    streams = read_streams(opened_lake) if moment is None and not incomplete else []
     if names:
         known: dict[str, list[str]] = {}
-        for row in rows:
+        for row in [*rows, *streams]:
             known.setdefault(row["source"], []).append(row["symbol"])
         chosen = {source: set(symbols) for source, symbols in select(names, known, "the lake").items()}
-        rows = [row for row in rows if row["symbol"] in chosen.get(row["source"], ())]
+        rows, streams = (
+            [row for row in table if row["symbol"] in chosen.get(row["source"], ())] for table in (rows, streams)
+        )
     everything, unfetched = len(rows), [row for row in rows if _is_unfetched(row)]
     # What was never fetched is listed where it was asked for, or where there is nothing else.
     if incomplete:
@@ -101,8 +110,10 @@ def status(
         rows = [row for row in rows if not _is_unfetched(row)]
     rows.sort(key=lambda row: (_SORTERS[sort](row), row["source"], row["symbol"], row["resolution"]))
     if as_json:
-        print_json(rows)
+        print_json([*rows, *streams])
         return ExitCode.OK
+    if streams:
+        print_streams(streams)
     if rows:
         print_status(rows)
         if opened_lake is not None and moment is None:
@@ -117,7 +128,7 @@ def status(
             note(f"{hidden:,} more series of gb.yaml {were}")
     elif everything:
         note(f"all {everything:,} series are complete" if everything > 1 else "it is complete")
-    else:
+    elif not streams:
         note(_nothing(project_of(opened_lake, config)) if moment is None else "nothing was known then")
     return ExitCode.OK
 

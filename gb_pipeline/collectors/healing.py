@@ -28,7 +28,7 @@ from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import Precision, polars_schema
 from gb_pipeline.market.stream_coverage import STRETCHES, find_holes
 from gb_pipeline.market.stream_stitching import find_untold
-from gb_pipeline.market.tick_schema import ConnectionEventKind, IntervalKind, Origin, StreamDataset
+from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason, IntervalKind, Origin, StreamDataset
 from gb_pipeline.quality.ticks import place_rows
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.append import append
@@ -126,6 +126,11 @@ def find_open_holes(store: LakeStore, since: int) -> pl.DataFrame:
     windows = first.join(ends, on="source").select(STRETCHES.names()).cast(STRETCHES)
     windows = windows.with_columns(pl.max_horizontal("start_time", pl.lit(since)))
     intervals = read_intervals(store.tables, since, dataset=trades)
+    # What a person took out is not asked for again.
+    is_removed = pl.col("reason").eq_missing(GapReason.REMOVED.value)
+    intervals = intervals.with_columns(
+        pl.when(is_removed).then(pl.lit(IntervalKind.HEALED.value)).otherwise("kind").alias("kind")
+    )
     # What is heard at this moment is no hole: only what something that was heard later lies behind.
     last = (
         intervals.filter(pl.col("kind") == IntervalKind.COVERED.value)

@@ -165,6 +165,24 @@ _ALL = (
         "NautilusTrader catalog of trades, quotes and books",
         stream_writer=_STREAMS + "nautilus:NautilusTicksWriter",
     ),
+    Format(
+        "streams-csv",
+        "CSV of trades, quotes and books, every column exact",
+        stream_reader=_STREAMS + "plain_files:open_files",
+        stream_writer=_STREAMS + "plain_files:CsvWriter",
+    ),
+    Format(
+        "streams-parquet",
+        "Parquet of the same",
+        stream_reader=_STREAMS + "plain_files:open_files",
+        stream_writer=_STREAMS + "plain_files:ParquetWriter",
+    ),
+    Format(
+        "streams-arrow",
+        "Arrow files of the same",
+        stream_reader=_STREAMS + "plain_files:open_files",
+        stream_writer=_STREAMS + "plain_files:ArrowWriter",
+    ),
     Format("trades-csv", "CSV files of trades", stream_reader=_STREAMS + "trades_csv:open_files"),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

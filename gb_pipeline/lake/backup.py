@@ -16,6 +16,7 @@ from gb_pipeline.lake import copy_places, ledger
 from gb_pipeline.lake.datasets import SESSIONS
 from gb_pipeline.lake.fingerprints import combine_series, combine_sessions, recorded_sessions
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.lake.stream_fingerprints import combine_streams, describe_streams
 from gb_pipeline.storage import copying
 from gb_pipeline.storage.address import COPY_MARK, Storage
 from gb_pipeline.storage.copying import CopyRefused, OnFile, Plan
@@ -40,8 +41,9 @@ class CopyReport:
         plans: by table, what had to be done.
         beside: files of no table that had to be copied.
         removed: files that were removed at the destination, of tables and beside them.
-        fingerprint: of everything that the copy holds, compared with that of the source; empty for a dry run, and where
+        fingerprint: of all bars that the copy holds, compared with that of the source; empty for a dry run, and where
             something is damaged.
+        streams: the same of trades, quotes, books and their evidence, see `lake.stream_fingerprints`.
         damaged: data files that a restore found damaged, and brought along as they are, or missing.
     """
 
@@ -50,6 +52,7 @@ class CopyReport:
     removed: tuple[tuple[str, int], ...]
     fingerprint: str
     damaged: tuple[str, ...] = ()
+    streams: str = ""
 
     @property
     def files(self) -> int:
@@ -102,14 +105,14 @@ class Copy:
                 copy_places.begin_restore(self.destination)
             damaged = self._copy(on_file)
             # What is damaged may be of the ledger; a repair compares everything.
-            fingerprint = "" if damaged else self._compare()
+            fingerprint, streams = ("", "") if damaged else self._compare()
             removed = self.surplus if remove else ()
             for item in removed:
                 self._refuse_overtaken()
                 copying.remove_surplus([item], self.destination.storage, on_file)
             if self.restore:
                 copy_places.end_restore(self.destination)
-        return CopyReport(self.plans, self.beside, removed, fingerprint, damaged)
+        return CopyReport(self.plans, self.beside, removed, fingerprint, damaged, streams)
 
     def _copy(self, on_file: OnFile) -> tuple[str, ...]:
         source, destination = self.source.storage, self.destination.storage
@@ -131,11 +134,11 @@ class Copy:
                 fix="run it again when the other one is done: what was copied stays",
             )
 
-    def _compare(self) -> str:
-        """The fingerprint of the copy.
+    def _compare(self) -> tuple[str, str]:
+        """The fingerprints of the copy's bars and streams.
 
         Raises:
-            LakeError: it is not that of the source.
+            LakeError: they are not those of the source.
         """
         there = LakeStore(self.destination.storage, clock=self.destination.clock)
         for snapshot in self.snapshots:
@@ -146,14 +149,24 @@ class Copy:
                     f"table {snapshot.dataset.name} of the copy is at version {copied.version}, not {snapshot.version}",
                     fix="somebody else wrote to the destination: copy to a place of its own",
                 )
-        wanted = _fingerprint(self.source.tables.view(*self.snapshots))
-        found = _fingerprint(there.tables.view())
+        ours, theirs = self.source.tables.view(*self.snapshots), there.tables.view()
+        wanted, found = _fingerprint(ours), _fingerprint(theirs)
         if wanted != found:
             self._refuse_overtaken()
             raise LakeError(
                 "the copy says something else of some sessions", fix="run `gb verify` on both, then copy again"
             )
-        return found
+        streams, copied_streams = describe_streams(ours), describe_streams(theirs)
+        if not streams.equals(copied_streams):
+            self._refuse_overtaken()
+            (first, *_) = streams.join(copied_streams, on=streams.columns, how="anti", nulls_equal=True).rows() or [
+                ("",)
+            ]
+            raise LakeError(
+                f"the copy holds something else of {' '.join(map(str, first[:-1]))}".rstrip(),
+                fix="run `gb verify` on both, then copy again",
+            )
+        return found, combine_streams(copied_streams)
 
 
 def plan_copy(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from gb_pipeline.errors import LakeError
@@ -19,19 +18,17 @@ from gb_pipeline.lake.removal_targets import Target
 from gb_pipeline.lake.removals import Action
 from gb_pipeline.lake.removed_sessions import REMOVED
 from gb_pipeline.lake.removing import describe_target, stamp_late, take_over
+from gb_pipeline.lake.rewriting import leave_out, rewrite
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.window import Window
-from gb_pipeline.storage import reading
 from gb_pipeline.storage.address import Storage
 from gb_pipeline.storage.commit import Clock, Draft, commit
-from gb_pipeline.storage.dataset import IS_CURRENT, KNOWN_AT, PERIOD
+from gb_pipeline.storage.dataset import KNOWN_AT
 from gb_pipeline.storage.locks import locked
 from gb_pipeline.storage.raw_responses import RawStore
 from gb_pipeline.storage.table import Tables
 
-# A column of the number of a row's file; quarantined rows have one called `row`.
-_NUMBER = "number of the file"
 # What a purge leaves, to be said to whoever asks for one.
 LEFT = (
     "files that held them, until `gb vacuum` frees them",
@@ -75,9 +72,9 @@ def purge(tables: Tables, chosen: Sequence[Target], reason: str, clock: Clock) -
         _take_over(tables, target, clock)
     for target, window in zip(chosen, windows, strict=True):
         own = (pl.col("symbol") == target.symbol) & (pl.col("resolution") == target.resolution.value)
-        _rewrite(tables, OVERRIDES.name, target.source, target.symbol, own & target.holds(window), clock)
+        rewrite(tables, OVERRIDES, target.source, target.symbol, own & target.holds(window), clock)
         refused = own if window is None else own & _lies_in(pl.coalesce("timestamp", "window_start"), window)
-        _rewrite(tables, QUARANTINE.name, target.source, target.symbol, refused, clock)
+        rewrite(tables, QUARANTINE, target.source, target.symbol, refused, clock)
         _purge_sessions(tables, target, own, clock)
 
 
@@ -114,7 +111,7 @@ def _purge_bars(tables: Tables, target: Target, window: Window | None, reason: s
         view = tables.view(draft.base)
         # Later than whatever is known, before anything is written.
         stamp_late(draft, view, target.resolution)
-        count = _leave_out(draft, target.select(draft.base, window, current=False), target.holds(window))
+        count = leave_out(draft, target.select(draft.base, window, current=False), target.holds(window))
         if not count:
             return
         removed = target.sessions(view).filter(pl.col("status") == REMOVED)
@@ -133,41 +130,4 @@ def _purge_sessions(tables: Tables, target: Target, own: pl.Expr, clock: Clock) 
     if removed.is_empty():
         return
     since = pl.col("session").replace_strict(removed["session"], removed["known_at"], default=None)
-    _rewrite(tables, SESSIONS.name, target.source, target.symbol, own & (pl.col(KNOWN_AT) < since), clock)
-
-
-def _rewrite(tables: Tables, name: str, source: str, symbol: str, gone: pl.Expr, clock: Clock) -> None:
-    """Rewrite the files of a table that hold such rows without them, in one commit."""
-
-    def decide(draft: Draft) -> None:
-        files = draft.base.select({"source": source}, holding={"symbol": [symbol]})
-        _leave_out(draft, files, gone)
-
-    commit(tables[name], decide, clock=clock)
-
-
-def _leave_out(draft: Draft, files: pl.DataFrame, gone: pl.Expr) -> int:
-    """Let a draft rewrite those of some files that hold such rows without them; how many these are."""
-    dataset = draft.base.dataset
-    rows = reading.read(draft.table.storage, dataset, files)
-    number = pl.Series(_NUMBER, np.repeat(np.arange(files.height), files["rows"].to_numpy()), pl.Int64())
-    rows = rows.hstack([number]).with_columns(gone.fill_null(False).alias("is_gone"))
-    count = int(rows["is_gone"].sum())
-    if not count:
-        return 0
-    numbers = rows.filter("is_gone")[_NUMBER].unique().sort()
-    affected = files[numbers.to_list()]
-    kept = rows.filter(pl.col(_NUMBER).is_in(numbers.implode()), ~pl.col("is_gone"))
-    if kept.height + count != int(affected["rows"].sum()):
-        raise LakeError(
-            f"{int(affected['rows'].sum()):,} rows of {dataset.name} are {kept.height:,} to keep and {count:,} to remove",
-            fix="nothing was changed; this is a bug of gb_pipeline: please report it with these numbers",
-        )
-    draft.remove(affected)
-    order = list(dict.fromkeys((*dataset.partition_by, *dataset.order)))
-    columns = [column for column in dataset.schema.names if column not in {PERIOD, IS_CURRENT}]
-    for is_current in (True, False) if dataset.history else (True,):
-        part = kept.filter(pl.col(IS_CURRENT) == is_current) if dataset.history else kept
-        draft.add(part.sort(order).select(columns), current=is_current)
-    draft.write()
-    return count
+    rewrite(tables, SESSIONS, target.source, target.symbol, own & (pl.col(KNOWN_AT) < since), clock)

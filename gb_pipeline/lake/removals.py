@@ -1,6 +1,7 @@
-"""This module keeps the ledger of removals: what was taken out of the bars on purpose, when, and why.
+"""This module keeps the ledger of removals: what was taken out of bars and streams on purpose, when, and why.
 
-A removal is a row of `removals`, and an entry of the bars that names it and ends them (`removing`, `renaming`, `purging`).
+A removal is a row of `removals`, and an entry of the table that names it and ends them (`removing`, `renaming`, `purging`,
+`stream_purging`, `stream_renaming`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.applied import APPLIED_AT, apply, read_applied
-from gb_pipeline.lake.datasets import REMOVALS, bars_dataset, parse_bar_table
+from gb_pipeline.lake.datasets import REMOVALS, STREAM_TABLES, bars_dataset, parse_bar_table, stream_dataset
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision, polars_schema
@@ -29,7 +30,7 @@ REMOVAL_LIST = pl.Schema({**_COLUMNS, "known_at": pl.Datetime("us", "UTC")})
 
 
 class Action(StrEnum):
-    """What was done to bars."""
+    """What was done to bars, or to trades, quotes and books."""
 
     DELETED = "deleted"
     """They ended: from then on they are in no answer of now."""
@@ -69,18 +70,17 @@ def record(
     clock: Clock,
     renamed_to: str | None = None,
 ) -> None:
-    """Append a row, and let an entry of the bars name it; of an attempt that fails a row stays that nobody names.
+    """Append a row, and let an entry of the bars or streams name it; of an attempt that fails a row stays that nobody names.
 
     Args:
-        sessions: that it concerns.
-        bars: that it concerns.
+        sessions: that it concerns; of streams, days in UTC.
+        bars: that it concerns; of streams, rows.
     """
-    kind = parse_bar_table(draft.table.name)
-    assert kind is not None, "a table of bars"
+    resolution, precision = _kind_of(draft.table.name)
     row_id = uuid4().hex[:16]
     first, last = sessions.min(), sessions.max()
     row = {
-        **{"source": source, "symbol": symbol, "resolution": kind[0].value, "precision": kind[1].value},
+        **{"source": source, "symbol": symbol, "resolution": resolution, "precision": precision},
         **{"action": action.value, "renamed_to": renamed_to, "reason": reason, _ID: row_id},
         **{"first_session": first, "last_session": last, "sessions": len(sessions), "bars": bars},
     }
@@ -88,8 +88,19 @@ def record(
     apply(draft, _KIND, row_id)
 
 
+def _kind_of(table: str) -> tuple[str, str]:
+    """Resolution and precision of a table of bars; name and precision of one of trades, quotes or books."""
+    kind = parse_bar_table(table)
+    if kind is not None:
+        return kind[0].value, kind[1].value
+    (found,) = (
+        (name, item.value) for name in STREAM_TABLES for item in Precision if stream_dataset(name, item).name == table
+    )
+    return found
+
+
 def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.DataFrame:
-    """Every removal, one row for each table of bars; `known_at` is the moment from which it held.
+    """Every removal, one row for each table; `known_at` is the moment from which it held.
 
     Returns:
         Columns of `REMOVAL_LIST`, oldest first.
@@ -102,8 +113,11 @@ def read(tables: Tables, source: str | None = None, symbols: Sequence[str] | Non
         rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
     if rows.is_empty():
         return pl.DataFrame(schema=REMOVAL_LIST)
-    kinds = [Resolution(name) for name in rows["resolution"].unique()]
-    names = [bars_dataset(kind, precision).name for kind in kinds for precision in Precision]
+    names = [
+        (stream_dataset(kind, item) if kind in STREAM_TABLES else bars_dataset(Resolution(kind), item)).name
+        for kind in rows["resolution"].unique()
+        for item in Precision
+    ]
     named = pl.concat([read_applied(tables.newest(name), _KIND, _ID) for name in names])
     held = rows.join(named, on=_ID).rename({APPLIED_AT: "known_at"})
     return held.select(REMOVAL_LIST.names()).sort("known_at", "source", "symbol", "resolution")

@@ -281,14 +281,16 @@ QUARANTINE_DECISIONS = pa.schema(
 REMOVALS = pa.schema(
     [
         *SERIES_COLUMNS,
-        _RESOLUTION,
+        column("resolution", pa.string(), "of the bars; of streams the name of their table"),
         column("precision", pa.string(), "standard or wide: of which sibling table"),
         column("action", pa.string(), "deleted, renamed, purged, or restored: sessions that may be fetched again"),
         column("renamed_to", pa.string(), "the symbol under which the bars stand since", nullable=True),
         column("first_session", pa.date32(), "first session that it concerns", nullable=True),
         column("last_session", pa.date32(), "last session that it concerns", nullable=True),
-        column("sessions", pa.int64(), "how many of them"),
-        column("bars", pa.int64(), "bars that ended with it; of a purge, versions of bars that are gone"),
+        column("sessions", pa.int64(), "how many of them; of streams, days in UTC"),
+        column(
+            "bars", pa.int64(), "bars that ended with it; of a purge, versions of bars that are gone; of streams, rows"
+        ),
         column("reason", pa.string(), "why, in the words of who did it"),
         column("removal_id", pa.string(), "names it; it holds once an entry of the bars names it too"),
     ]

@@ -41,8 +41,10 @@ class Origin(StrEnum):
 
 # The `collector` of imported rows, intervals and watermarks; it has nothing left to commit.
 FILE_COLLECTOR = "file"
-# Of what stands in the column `collector` beside the names of collectors: imports, and trades that were fetched afterwards.
-NO_COLLECTORS = frozenset({FILE_COLLECTOR, Origin.REST.value})
+# The `collector` of gaps that a person made by removing rows.
+REMOVAL_COLLECTOR = "removal"
+# Of what stands in the column `collector` beside the names of collectors: imports, trades that were fetched afterwards, removals.
+NO_COLLECTORS = frozenset({FILE_COLLECTOR, Origin.REST.value, REMOVAL_COLLECTOR})
 _MOMENTS = [
     column("timestamp", TIMESTAMP, "moment of the event in microseconds: the exchange's where it says one, else ours"),
     column("exchange_time", pa.int64(), "ns since 1970 UTC by the exchange's clock", nullable=True),
@@ -198,6 +200,7 @@ class GapReason(StrEnum):
     VENUE_INCIDENT = "venue_incident"
     UNREADABLE = "unreadable"
     BEST_EFFORT = "best_effort"  # what was heard is stored, but whoever hands it over may lose some and not say so
+    REMOVED = "removed"  # taken out on purpose, by a person
 
 
 # Evidence: nothing is covered because a clock says so, only because of what was heard.

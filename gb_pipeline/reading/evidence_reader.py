@@ -80,8 +80,8 @@ class EvidenceReader:
 
         Returns:
             `source, symbol, dataset` (String), `start, end` (Datetime ns UTC, half-open), `reason` (restart, disconnect, sequence,
-            checksum, stalled, slow_consumer, venue_incident, unreadable or best_effort; null where nobody said why), `missing`
-            (Int64, messages or trades, where the venue's numbers tell); sorted.
+            checksum, stalled, slow_consumer, venue_incident, unreadable, best_effort or removed; null where nobody said why),
+            `missing` (Int64, messages or trades, where the venue's numbers tell); sorted.
         """
         from gb_pipeline.reading import stream_evidence
 
@@ -182,6 +182,23 @@ class EvidenceReader:
         from gb_pipeline.lake.stream_files import list_files, summarize_files
 
         return summarize_files(list_files(self._store.tables, named_source(source)))
+
+    def stream_status(self, source: str | None = None) -> pl.DataFrame:
+        """What is kept of each stream, as `stream_data` has it, up to when it is settled, and how many rows are not settled yet.
+
+        Only files that reach over the moment are opened, and of those their timestamps.
+
+        Returns:
+            Columns of `stream_data`, `settled_until` (Datetime us UTC, exclusive; null where no collector ever committed to the
+            source, and all is settled) and `unsettled` (Int64, rows at or behind it, as stored); sorted.
+
+        Example:
+            >>> lake.stream_status("kraken").select("symbol", "table", "rows", "unsettled").row(0)
+            ('BTC-USD', 'trades', 48210, 0)
+        """
+        from gb_pipeline.reading.stream_status import read_stream_status
+
+        return read_stream_status(self._store.tables, named_source(source))
 
     def compare_bars_with_trades(
         self,

@@ -18,7 +18,7 @@ from gb_pipeline.market.event_time import NANOSECOND_INSTANT
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.market.stream_coverage import STREAM, covered_stretches, find_holes, windows_covered
-from gb_pipeline.market.tick_schema import IntervalKind, StreamDataset
+from gb_pipeline.market.tick_schema import GapReason, IntervalKind, StreamDataset
 from gb_pipeline.reading.arguments import Moment
 from gb_pipeline.reading.settled_streams import with_life
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest, nanoseconds
@@ -93,6 +93,8 @@ def statistics(
         .agg(pl.len().cast(pl.Int64).alias("holes"), (length.sum() / _SECOND).alias("hole_seconds"))
     )
     is_covered, is_gap = (pl.col("kind") == kind.value for kind in (IntervalKind.COVERED, IntervalKind.GAP))
+    # What a person took out was heard.
+    is_gap &= pl.col("reason").ne_missing(GapReason.REMOVED.value)
     counted = intervals.group_by(STREAM).agg(
         pl.col("messages", "rows").filter(is_covered).sum(),
         is_gap.sum().cast(pl.Int64).alias("gaps"),

@@ -116,7 +116,7 @@ def read_day(store: LakeStore, stream: Stream, table: str, start: datetime, end:
     for dataset, files in _files(store, table, stream.source, stream.symbol, (start, end)):
         rows = reading.read(
             store.storage, dataset, files, [*dataset.columns.names], between=("timestamp", start, end)
-        ).filter((pl.col("collector") == stream.collector) & (pl.col("symbol") == stream.symbol))
+        ).filter(_is_heard(stream, table) & (pl.col("symbol") == stream.symbol))
         if rows.height:
             frames.append(rows)
     if not frames:
@@ -128,6 +128,12 @@ def read_day(store: LakeStore, stream: Stream, table: str, start: datetime, end:
             for frame in frames
         ]
     return pl.concat(frames).sort(pl.coalesce("receive_time", "exchange_time"), "ordinal", maintain_order=True)
+
+
+def _is_heard(stream: Stream, table: str) -> pl.Expr:
+    """Rows of the collector, and trades that were fetched afterwards to close a hole: they are nobody's."""
+    own = pl.col("collector") == stream.collector
+    return own | pl.col("collector").is_null() if table == "trades" else own
 
 
 def _files(

@@ -101,7 +101,7 @@ def export_streams(
 
     Args:
         lake: to read from.
-        format_name: `hftbacktest` or `nautilus-ticks`.
+        format_name: `streams-csv`, `streams-parquet`, `streams-arrow`, `hftbacktest` or `nautilus-ticks`.
         streams: source and symbol of each.
         target: a folder that is empty, or not there.
         start, end: half-open range on the time axis `timestamp`.

@@ -97,4 +97,3 @@ def _window(timeline: Timeline, block: Block) -> tuple[datetime, datetime]:
     first = timeline.day(max(0, block.warm - 1))
     last = timeline.day(block.end - 2) + timedelta(days=1) if block.end >= 2 else first
     return instant(first), instant(max(first, last))
-

@@ -47,4 +47,3 @@ def quantiles(bins: int) -> Callable[[pl.Expr], pl.Expr]:
 def percentile_between(low: float, high: float) -> Callable[[pl.Expr], pl.Expr]:
     """Whether each number lies between two percentiles."""
     return lambda own: own.is_between(own.quantile(low, "linear"), own.quantile(high, "linear"))
-

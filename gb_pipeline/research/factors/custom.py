@@ -113,5 +113,7 @@ class CustomFactor(Factor):
 def _as_column(numbers: Any, count: int) -> Floats:
     column = np.asarray(numbers, np.float64)
     if column.shape != (count,):
-        raise ConfigError(f"a factor of your own returned {column.shape} for {count} rows", fix="return one number a row")
+        raise ConfigError(
+            f"a factor of your own returned {column.shape} for {count} rows", fix="return one number a row"
+        )
     return column

@@ -100,9 +100,7 @@ class Evaluation:
         views = [np.lib.stride_tricks.sliding_window_view(own, window) for own in inputs] if len(ends) else []
         for chosen in _portions(ends, sessions, live, window, whole=node.by_session):
             rows = tuple(np.ascontiguousarray(view[chosen - window + 1]) for view in views)
-            result[chosen] = node.arrays(
-                WindowRows(rows, sessions[chosen], symbols[chosen], self.names, live[chosen])
-            )
+            result[chosen] = node.arrays(WindowRows(rows, sessions[chosen], symbols[chosen], self.names, live[chosen]))
         result[~np.isfinite(result)] = np.nan
         return result
 
@@ -125,8 +123,8 @@ def _portions(
 
 def _runs(digest: str) -> pl.Expr:
     """A number for each run of rows that have a number, and for the rows without one behind it; it never falls."""
-    begins = (
-        pl.col(digest).is_not_null() & (pl.col(digest).shift(1).is_null() | (pl.col("series") != pl.col("series").shift(1)))
+    begins = pl.col(digest).is_not_null() & (
+        pl.col(digest).shift(1).is_null() | (pl.col("series") != pl.col("series").shift(1))
     )
     return begins.fill_null(True).cum_sum().set_sorted().alias(f"run {digest}")
 

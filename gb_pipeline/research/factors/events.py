@@ -60,5 +60,3 @@ def _as_known(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         .drop("session", "known_at")
         .sort("known", maintain_order=True)
     )
-
-

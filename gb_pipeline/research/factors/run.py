@@ -122,7 +122,9 @@ def iter_pipeline(
         lake if lake is not None else Lake.open(), universe, pipeline.benchmarks, source=source,
         resolution=resolution, calendar=calendar, adjustment=adjustment, on_gap=on_gap, strict=strict, as_of=as_of,
     )  # fmt: skip
-    return _iterate(pipeline, market, required_moment(start).date(), None if end is None else required_moment(end).date(), chunk)
+    return _iterate(
+        pipeline, market, required_moment(start).date(), None if end is None else required_moment(end).date(), chunk
+    )
 
 
 def output_schema(pipeline: Pipeline) -> pl.Schema:
@@ -144,7 +146,10 @@ def _iterate(
         for position in range(wanted, block.end, chunk or block.end - wanted):
             until = min(block.end, position + (chunk or block.end - wanted))
             days = frame["session"].to_physical()
-            begin, stop = days.search_sorted(timeline.days[position]), days.search_sorted(timeline.days[until - 1], "right")
+            begin, stop = (
+                days.search_sorted(timeline.days[position]),
+                days.search_sorted(timeline.days[until - 1], "right"),
+            )
             yield frame[begin:stop]
 
 

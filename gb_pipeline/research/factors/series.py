@@ -102,9 +102,7 @@ def _lay_out(market: Market, timeline: Timeline, block: Block, bars: BarArrays, 
         if number in bars.versions:
             breaks |= _restated(timeline, block, bars.versions[number])
         edges = [*sorted(each for each in breaks if begin <= each < end), end]
-        rows += [
-            (number, max(0, first - warm), last, first) for first, last in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        rows += [(number, max(0, first - warm), last, first) for first, last in zip(edges[:-1], edges[1:], strict=True)]
     symbol, first, last, live = np.array(rows, np.int64).reshape(-1, 4).T
     return Layout(symbol, first, last, live)
 
@@ -195,11 +193,11 @@ def _treat_gaps(market: Market, timeline: Timeline, block: Block, frame: pl.Data
         last = pl.col("close").forward_fill(FILLED_OVER).over("series")
         filled = pl.when(has_bar)
         frame = frame.with_columns(last=last)
-        prices = [filled.then(pl.col(name)).otherwise(pl.col("last")).alias(name) for name in PRICES if name in frame.columns]
-        counts = [name for name in ("volume", "trade_count") if name in frame.columns]
-        zeros = [
-            filled.then(pl.col(name)).when(pl.col("last").is_not_null()).then(0.0).alias(name) for name in counts
+        prices = [
+            filled.then(pl.col(name)).otherwise(pl.col("last")).alias(name) for name in PRICES if name in frame.columns
         ]
+        counts = [name for name in ("volume", "trade_count") if name in frame.columns]
+        zeros = [filled.then(pl.col(name)).when(pl.col("last").is_not_null()).then(0.0).alias(name) for name in counts]
         return frame.with_columns(prices + zeros).drop("last")
     since = has_bar.cum_sum().over("series") > 0
     missing = frame.filter(pl.col("live") & pl.col("member") & since & ~has_bar)

@@ -130,7 +130,9 @@ def test_a_run_can_be_cut_begun_anywhere_and_repeated(
 
 
 @settings(max_examples=3)
-@given(closes=market, wrong=st.dictionaries(st.integers(1, 20), st.integers(0, 6), max_size=4), at_row=st.integers(12, 28))
+@given(
+    closes=market, wrong=st.dictionaries(st.integers(1, 20), st.integers(0, 6), max_size=4), at_row=st.integers(12, 28)
+)
 def test_a_strict_row_is_what_the_lake_knew_when_its_session_opened(
     tmp_path_factory: pytest.TempPathFactory,
     closes: Mapping[str, list[float | None]],
