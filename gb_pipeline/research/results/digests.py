@@ -7,13 +7,16 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+
+_WIDTHS = {1: "<i1", 2: "<i2", 4: "<i4", 8: "<i8"}
 
 
 def frame_digest(frame: pl.DataFrame) -> str:
     """SHA-256 of the names, types and values of all columns, in their order.
 
     Args:
-        frame: columns of numbers, decimals, text, booleans, dates and datetimes. Every NaN is the same, and 0.0 is not -0.0.
+        frame: columns of numbers, decimals, text, dates and datetimes. Every NaN is the same, and 0.0 is not -0.0.
 
     Example:
         >>> frame_digest(pl.DataFrame({"x": [1.0]})) == frame_digest(pl.DataFrame({"x": [1]}))
@@ -21,30 +24,42 @@ def frame_digest(frame: pl.DataFrame) -> str:
     """
     digest = hashlib.sha256()
     for column in frame.iter_columns():
-        digest.update(f"{column.name}\0{column.dtype}\0{len(column)}\0".encode())
-        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
-        for part in _bytes(column):
-            digest.update(part)
+        digest.update(f"{column.name}\0{column.dtype}\0{len(column)}\0{column.null_count()}\0".encode())
+        array = column.rechunk().to_arrow()
+        missing = np.zeros(0, bool)
+        if column.null_count():
+            missing = column.is_null().to_numpy()
+            digest.update(np.packbits(missing).tobytes())
+        if (
+            pa.types.is_large_string(array.type)
+            or pa.types.is_string_view(array.type)
+            or pa.types.is_string(array.type)
+        ):
+            _update_text(digest, array)
+        elif len(array):
+            digest.update(_words(array, missing))
     return digest.hexdigest()
 
 
-def _bytes(column: pl.Series) -> list[bytes]:
-    if column.dtype == pl.String:
-        lengths = column.str.len_bytes().fill_null(0).to_numpy().astype("<i8")
-        return [lengths.tobytes(), "".join(column.fill_null("").to_list()).encode()]
-    if column.dtype.is_float():
-        floats = column.fill_null(0.0).cast(pl.Float64).to_numpy().copy()
-        floats[np.isnan(floats)] = np.nan
-        return [floats.astype("<f8").tobytes()]
-    if isinstance(column.dtype, pl.Decimal):
-        words = _decimal_words(column)
-        return [words.tobytes()]
-    return [column.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()]
+def _update_text(digest: hashlib._Hash, array: pa.Array) -> None:
+    texts = [text or "" for text in array.to_pylist()]
+    digest.update(np.array([len(text.encode()) for text in texts], "<i8").tobytes())
+    digest.update("".join(texts).encode())
 
 
-def _decimal_words(column: pl.Series) -> npt.NDArray[np.int64]:
-    """Decimals as pairs of 64-bit words, null as zero."""
-    array = column.rechunk().to_arrow()
-    words = np.frombuffer(array.buffers()[1], "<i8").reshape(-1, 2)[array.offset : array.offset + len(array)].copy()
-    words[column.is_null().to_numpy()] = 0
-    return words
+def _words(array: pa.Array, missing: npt.NDArray[np.bool_]) -> bytes:
+    """Values of a fixed width, those that are missing as zero."""
+    width = array.type.bit_width // 8
+    words = max(1, width // 8)
+    values = np.frombuffer(array.buffers()[1], _WIDTHS[min(width, 8)])[
+        array.offset * words : (array.offset + len(array)) * words
+    ]
+    values = values.reshape(-1, words)
+    if pa.types.is_floating(array.type):
+        numbers = values.view(f"<f{width}").copy()
+        numbers[np.isnan(numbers)] = np.nan
+        values = numbers.view(values.dtype)
+    if len(missing):
+        values = values.copy()
+        values[missing] = 0
+    return values.tobytes()

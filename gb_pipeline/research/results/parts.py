@@ -17,6 +17,7 @@ import polars as pl
 
 from gb_pipeline.errors import NaiveTimestamp, WindowRefused
 from gb_pipeline.market.moments import INSTANT
+from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.result_schema import EXACT_DIGITS
 from gb_pipeline.research.results.digests import frame_digest
 from gb_pipeline.research.results.run import check_text
@@ -60,17 +61,20 @@ def equity_part(frame: pl.DataFrame, where: str) -> Part:
     names = [name for name in frame.columns if name != "timestamp"]
     if not names:
         raise WindowRefused(f"{where} has no curve", fix="add a column of numbers, such as `equity`")
-    if stamps.is_duplicated().any():
-        twice = stamps.filter(stamps.is_duplicated())[0]
+    numbers = stamps.cast(pl.Int64).to_numpy()
+    same = numbers[1:] == numbers[:-1]
+    if same.any():
+        twice = stamps[1:].filter(pl.Series(same))[0]
         raise WindowRefused(f"{where} has {twice} more than once", fix="keep one row per moment")
     columns = {
-        check_text(name, f"a curve of {where}"): _split(frame[name], f"{where}: {name}").gather(order) for name in names
+        check_text(name, f"a curve of {where}"): _ordered(_split(frame[name], f"{where}: {name}"), order)
+        for name in names
     }
     wide = pl.DataFrame({"timestamp": stamps, **columns})
     tall = [
         pl.DataFrame(
             {
-                "name": pl.repeat(name, wide.height, eager=True, dtype=pl.String),
+                "name": repeated("name", name, pl.String(), wide.height),
                 "timestamp": stamps,
                 **_halves("value", wide[name]),
             }
@@ -122,17 +126,15 @@ def events_part(what: str, frame: pl.DataFrame, where: str) -> Part:
     rows: dict[str, pl.Series] = {"ordinal": pl.int_range(len(stamps), eager=True, dtype=pl.Int64), "timestamp": stamps}
     for name in known[1:]:
         if name in required or name in optional:
-            numbers = _split(frame[name], f"{where}: {name}").gather(order) if name in frame.columns else None
+            numbers = _ordered(_split(frame[name], f"{where}: {name}"), order) if name in frame.columns else None
             if numbers is not None:
                 columns[name] = numbers
-            rows |= _halves(
-                name, pl.repeat(None, len(stamps), dtype=pl.Float64, eager=True) if numbers is None else numbers
-            )
+            rows |= _halves(name, repeated("none", None, pl.Float64(), len(stamps)) if numbers is None else numbers)
         else:
             text = (
-                frame[name].gather(order)
+                _ordered(frame[name], order)
                 if name in frame.columns
-                else pl.repeat(None, len(stamps), dtype=pl.String, eager=True)
+                else repeated("none", None, pl.String(), len(stamps))
             )
             rows[name] = _text(text, f"{where}: {name}")
             if name in frame.columns:
@@ -217,6 +219,10 @@ def _too_long(where: str, value: object) -> WindowRefused:
     )
 
 
+def _ordered(column: pl.Series, order: pl.Series | None) -> pl.Series:
+    return column if order is None else column.gather(order)
+
+
 def _split(column: pl.Series, where: str) -> pl.Series:
     """A column of numbers as Float64, or exactly as decimals."""
     kind = column.dtype
@@ -234,7 +240,7 @@ def _split(column: pl.Series, where: str) -> pl.Series:
 
 def _halves(name: str, numbers: pl.Series) -> dict[str, pl.Series]:
     is_float = numbers.dtype == pl.Float64
-    other = pl.repeat(None, len(numbers), dtype=EXACT if is_float else pl.Float64, eager=True)
+    other = repeated(name, None, EXACT if is_float else pl.Float64(), len(numbers))
     return {name: numbers if is_float else other, f"{name}_exact": other if is_float else numbers}
 
 
@@ -257,8 +263,8 @@ def _type_of(text: str) -> pl.DataType:
     return named.get(text, INSTANT)
 
 
-def _moments(frame: pl.DataFrame, where: str) -> tuple[pl.Series, pl.Series]:
-    """Moments in microseconds, sorted, and the order of the rows by them."""
+def _moments(frame: pl.DataFrame, where: str) -> tuple[pl.Series, pl.Series | None]:
+    """Moments in microseconds, sorted, and the order of the rows by them; None where they lie in it."""
     if "timestamp" not in frame.columns:
         raise WindowRefused(f"{where} has no column timestamp", fix="name the moments `timestamp`")
     stamps = frame["timestamp"]
@@ -270,19 +276,27 @@ def _moments(frame: pl.DataFrame, where: str) -> tuple[pl.Series, pl.Series]:
                 f"{where} has timestamps without a zone",
                 fix='add one: frame.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC"))',
             )
-        fine = stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).cast(stamps.dtype) != stamps
+        fine = (
+            stamps.clear().cast(pl.Boolean)
+            if stamps.dtype.time_unit != "ns"
+            else stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).cast(stamps.dtype) != stamps
+        )
         if fine.any():
             raise WindowRefused(
                 f"{where}: {stamps.filter(fine)[0]} is finer than a microsecond",
                 fix='use pl.col("timestamp").dt.cast_time_unit("us")',
             )
-        stamps = stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).dt.convert_time_zone("UTC")
+        if stamps.dtype != INSTANT:
+            stamps = stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).dt.convert_time_zone("UTC")
     elif stamps.dtype == pl.Date:
         stamps = stamps.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     else:
         raise WindowRefused(f"{where} has timestamps of type {stamps.dtype}", fix="use Datetime with a zone, or Date")
     stamps = stamps.alias("timestamp")
-    order = pl.DataFrame({"timestamp": stamps}).with_row_index("row").sort("timestamp", maintain_order=True)["row"]
+    numbers = stamps.cast(pl.Int64).to_numpy()
+    if not (numbers[1:] < numbers[:-1]).any():
+        return stamps, None
+    order = pl.Series(np.argsort(numbers, kind="stable").astype(np.uint32))
     return stamps.gather(order), order
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, GbError, WindowRefused
@@ -32,6 +33,8 @@ from gb_pipeline.research.results.run import (
     shard_of,
 )
 
+# Columns that every table of a run begins with.
+NAMES = ("shard", "strategy", "version", "run_id", "run_key", "save_id", "started_at")
 # What makes the content of a run: the same content again is unchanged, whenever and wherever it was computed.
 CONTENT = (
     "parameters",
@@ -68,25 +71,6 @@ class PreparedRun:
     def digest(self) -> str:
         """SHA-256 of the content."""
         return str(self.row["digest"])
-
-    def rows(self, table: str, save_id: int) -> pl.DataFrame | None:
-        """The rows of a table, with the names of the run; None where it has none."""
-        part = self.parts.get(table)
-        if part is None or part.is_empty():
-            return None
-        names = [
-            pl.repeat(value, part.height, dtype=kind, eager=True).alias(name)
-            for name, kind, value in (
-                ("shard", pl.String(), self.row["shard"]),
-                ("strategy", pl.String(), self.name.strategy),
-                ("version", pl.String(), self.name.version),
-                ("run_id", pl.String(), self.name.run_id),
-                ("run_key", pl.Int64(), self.row["run_key"]),
-                ("save_id", pl.Int64(), save_id),
-                ("started_at", INSTANT, self.row["started_at"]),
-            )
-        ]
-        return pl.DataFrame([*names, *part.get_columns()])
 
 
 def prepare(
@@ -139,7 +123,6 @@ def prepare(
         **{key: found[key].contents if key in found else None for key in ("metrics", "equity", "fills", "positions")},
     }
     fingerprint = hashlib.sha256("".join(sorted(pin.fingerprint for pin in data)).encode()).hexdigest() if data else ""
-    metrics = found["metrics"].rows if "metrics" in found else None
     row = {
         "shard": shard_of(name.strategy),
         "strategy": name.strategy,
@@ -154,11 +137,30 @@ def prepare(
         "tags": tags,
         **texts,
         "parameter_values": [leaf._asdict() for leaf in flatten(from_json(texts["parameters"]))],
-        "metric_values": [] if metrics is None else _values(metrics),
+        "metric_values": [{"name": key, "value": float(run.metrics[key])} for key in sorted(run.metrics)],
         "data_fingerprint": fingerprint,
         "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
     }
     return PreparedRun(name, row, {key: part.rows for key, part in found.items()}, _artifacts(run))
+
+
+def rows_of(runs: Sequence[PreparedRun], table: str, save_ids: Sequence[int]) -> pl.DataFrame | None:
+    """The rows that several runs have in a table, with the names of each run; None where there are none."""
+    found = [
+        (run, save_id, run.parts[table]) for run, save_id in zip(runs, save_ids, strict=True) if table in run.parts
+    ]
+    heights = [part.height for _, _, part in found]
+    if not sum(heights):
+        return None
+    names = pl.DataFrame(
+        {
+            **{name: [run.row[name] for run, _, _ in found] for name in NAMES if name != "save_id"},
+            "save_id": [save_id for _, save_id, _ in found],
+        },
+        schema_overrides={"started_at": INSTANT},
+    )
+    places = np.repeat(np.arange(len(found)), heights)
+    return names.select(NAMES)[places].hstack(pl.concat([part for _, _, part in found]))
 
 
 def new_save_id() -> int:
@@ -239,8 +241,3 @@ def _moment(value: datetime | None, now: datetime) -> datetime:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{value!r} is no moment", fix="use a datetime with a zone") from error
-
-
-def _values(metrics: pl.DataFrame) -> list[dict[str, Any]]:
-    values = metrics["value"].fill_null(metrics["value_exact"].cast(pl.Float64))
-    return [{"name": name, "value": value} for name, value in zip(metrics["name"], values, strict=True)]

@@ -6,31 +6,31 @@ content is left alone: killed at any point, nothing that was acknowledged is los
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import polars as pl
 import pyarrow as pa
 
 from gb_pipeline.collectors.spool import Segment, Spool, is_open
 from gb_pipeline.errors import LakeError, RunRefused
-from gb_pipeline.lake.datasets import RUNS
-from gb_pipeline.market.schema import polars_schema
+from gb_pipeline.market.moments import from_microseconds, microseconds
 from gb_pipeline.research.results.prepared import PreparedRun
 from gb_pipeline.research.results.run import BacktestRun, RunName
-from gb_pipeline.research.results.writing import PARTS, SaveOutcome, SaveReport
+from gb_pipeline.research.results.writing import SaveOutcome, SaveReport
 from gb_pipeline.storage.fault_points import reach
 
-_TABLES = {dataset.name: dataset for dataset in (*PARTS, RUNS)}
-_SCHEMAS: dict[str, pa.Schema] = {name: dataset.columns for name, dataset in _TABLES.items()}
-_NAMES = ("shard", "strategy", "version", "run_id", "run_key", "save_id", "started_at")
+_TABLE = "runs"
+_SCHEMAS = {_TABLE: pa.schema([pa.field("run", pa.large_binary())])}
 
 
 class SpooledWriter:
@@ -100,7 +100,7 @@ class SpooledWriter:
                 return digest
             self._keep(prepared)
             try:
-                self._spool.append(_batches(prepared))
+                self._spool.append([(_TABLE, _encode(prepared))])
             except OSError as error:
                 raise LakeError(
                     f"run {prepared.name} could not be written to {self._folder}: {error.strerror or error}",
@@ -177,20 +177,19 @@ class SpooledWriter:
                     self._failure = error
 
     def _commit_segment(self, segment: Segment) -> list[SaveReport]:
-        runs, torn = _runs_of(segment)
+        runs = [_decode(data) for batch in segment.read(_TABLE) for data in batch["run"]]
         reports = self._commit(runs) if runs else []
         lost = [run for run, report in zip(runs, reports, strict=True) if report.outcome is SaveOutcome.REFUSED]
         if lost:
             self._commit([_renamed(run) for run in lost])
         reach("rows_committed")
-        if torn:
-            # An acknowledged run that the disk has damaged is never dropped in silence.
+        if sum(batch.height for batch in segment.read(_TABLE, after_damage=True)) < len(runs):
+            # A run that was acknowledged and that the disk has damaged is never dropped in silence.
             kept = segment.path.with_suffix(".damaged")
-            with suppress(OSError):
-                segment.path.rename(kept)
+            segment.path.rename(kept)
             raise LakeError(
-                f"{len(torn)} runs of the spool are damaged, the first is {torn[0]}; all others were committed",
-                fix=f"compute them again; their journal is {kept}",
+                f"a journal of runs is damaged in its midst: {len(runs):,} whole ones were committed, others are lost",
+                fix=f"compute again what `gb results list` lacks; the journal is kept as {kept}",
             )
         segment.delete()
         reach("segment_deleted")
@@ -223,43 +222,32 @@ def _open_spool(folder: Path) -> Spool:
         raise LakeError(f"the spool {folder} could not be opened", fix="check free space and permissions") from error
 
 
-def _batches(run: PreparedRun) -> list[tuple[str, pl.DataFrame]]:
-    """The rows of a run by table, its row in `runs` last: without that one, the others do not count."""
-    found = [(dataset.name, rows) for dataset in PARTS if (rows := run.rows(dataset.name, 0)) is not None]
-    types = polars_schema(RUNS.columns)
-    row = pl.DataFrame({name: [0 if name == "save_id" else run.row[name]] for name in types}, schema=types)
-    return [*found, (RUNS.name, row)]
+def _encode(run: PreparedRun) -> pl.DataFrame:
+    """A run as one value: its row as JSON, and the rows of its parts as Arrow streams behind it."""
+    row = {name: microseconds(value) if isinstance(value, datetime) else value for name, value in run.row.items()}
+    bodies = {}
+    for table, part in run.parts.items():
+        sink = io.BytesIO()
+        part.write_ipc_stream(sink)
+        bodies[table] = sink.getvalue()
+    moments = [name for name, value in run.row.items() if isinstance(value, datetime)]
+    head = json.dumps(
+        {"row": row, "moments": moments, "parts": {table: len(body) for table, body in bodies.items()}}
+    ).encode()
+    return pl.DataFrame(
+        {"run": [b"".join([len(head).to_bytes(8, "little"), head, *bodies.values()])]}, schema={"run": pl.Binary()}
+    )
 
 
-def _runs_of(segment: Segment) -> tuple[list[PreparedRun], list[RunName]]:
-    """The runs of a journal, and names of those of which rows are missing."""
-    rows = pl.concat([RUNS.no_rows.select(RUNS.columns.names), *segment.read(RUNS.name)], how="vertical_relaxed")
-    parts: dict[str, dict[int, pl.DataFrame]] = {}
-    for dataset in PARTS:
-        batches = list(segment.read(dataset.name))
-        whole = pl.concat(batches) if batches else pl.DataFrame()
-        parts[dataset.name] = (
-            {
-                int(key): part.drop(_NAMES)
-                for (key,), part in whole.partition_by("run_key", as_dict=True, maintain_order=True).items()
-            }
-            if batches
-            else {}
-        )
-    runs, torn = [], []
-    for row in rows.iter_rows(named=True):
-        name = RunName(row["strategy"], row["version"], row["run_id"])
-        mine = {table: found[row["run_key"]] for table, found in parts.items() if row["run_key"] in found}
-        if all(_is_whole(table, contents, mine) for table, contents in json.loads(row["contents"]).items()):
-            runs.append(PreparedRun(name, row, mine, {}))
-        else:
-            torn.append(name)
-    return runs, torn
-
-
-def _is_whole(table: str, contents: Mapping[str, Any], parts: Mapping[str, pl.DataFrame]) -> bool:
-    expected: int = contents["rows"] * (len(contents["columns"]) - 1 if table == "equity" else 1)
-    return expected == (parts[table].height if table in parts else 0)
+def _decode(data: bytes) -> PreparedRun:
+    end = 8 + int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:end])
+    parts = {}
+    for table, size in head["parts"].items():
+        parts[table] = pl.read_ipc_stream(io.BytesIO(data[end : end + size]))
+        end += size
+    row = head["row"] | {name: from_microseconds(head["row"][name]) for name in head["moments"]}
+    return PreparedRun(RunName(row["strategy"], row["version"], row["run_id"]), row, parts, {})
 
 
 def _renamed(run: PreparedRun) -> PreparedRun:

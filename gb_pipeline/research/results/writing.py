@@ -17,7 +17,7 @@ from gb_pipeline.lake.datasets import EQUITY, FILLS, METRICS, POSITIONS, RUNS
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.research.results.artifacts import Artifacts
 from gb_pipeline.research.results.index import RunIndex
-from gb_pipeline.research.results.prepared import PreparedRun, keep_artifacts, new_save_id
+from gb_pipeline.research.results.prepared import PreparedRun, keep_artifacts, new_save_id, rows_of
 from gb_pipeline.research.results.run import RunName
 from gb_pipeline.storage.append import append, sort_rows
 from gb_pipeline.storage.commit import Clock, Draft, commit, with_known_at
@@ -86,9 +86,9 @@ def _write(
     keep_artifacts(artifacts, runs)
     save_ids = {run.name: new_save_id() for run in runs}
     for dataset in PARTS:
-        found = [rows for run in runs if (rows := run.rows(dataset.name, save_ids[run.name])) is not None]
-        if found:
-            append(tables[dataset.name], pl.concat(found), clock=clock)
+        rows = rows_of(runs, dataset.name, list(save_ids.values()))
+        if rows is not None:
+            append(tables[dataset.name], rows, clock=clock)
     types = polars_schema(RUNS.columns)
     columns = {name: [_value(run, name, save_ids) for run in runs] for name in types}
     frame = pl.DataFrame(columns, schema=types)

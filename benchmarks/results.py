@@ -1,0 +1,148 @@
+"""A million runs of backtests: how long queries take, what the index costs, and how many small uploads are batched.
+
+Runs are made in columns and committed like all others; nothing is timed that a user would not do.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.measurement import Measurement
+from gb_pipeline.lake.datasets import RUNS
+from gb_pipeline.market.schema import polars_schema
+from gb_pipeline.research.results import BacktestRun, Results
+from gb_pipeline.research.results.run import RunName, shard_of
+from gb_pipeline.storage.append import append
+
+_STRATEGIES, _VERSIONS = 200, 5
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+_QUERIES: dict[str, dict[str, Any]] = {
+    "strategy and a metric": {"strategy": "strategy-007", "metrics": ["sharpe > 1"], "order_by": "metrics.sharpe", "limit": 20},
+    "market, time and a parameter": {
+        "market": "crypto", "start": datetime(2024, 3, 1, tzinfo=UTC), "end": datetime(2024, 4, 1, tzinfo=UTC),
+        "parameters": {"window": 20}, "limit": 20,
+    },
+    "best of all by a metric": {"metrics": ["drawdown > -0.2"], "order_by": "metrics.sharpe", "limit": 20},
+    "newest": {"limit": 50},
+    "one version": {"strategy": "strategy-042", "version": "3", "limit": 100},
+}  # fmt: skip
+
+
+def measure(runs: int = 1_000_000, uploads: int = 1_000) -> Iterator[Measurement]:
+    """Queries over `runs` runs, and `uploads` small ones through the spool; seconds of processor time, median of 9."""
+    with tempfile.TemporaryDirectory(prefix="gb-benchmark-") as folder:
+        results = Results.open(Path(folder) / "lake", create=True)
+        table = results.lake.store.tables[RUNS.name]
+        for first in range(0, runs, 100_000):
+            append(table, _rows(first, min(first + 100_000, runs)))
+        seconds = _seconds(lambda: results.count(retired=True))
+        yield Measurement(f"index of {runs:,} runs, made of the table", seconds, "s", by_hand="once on a machine")
+        opened = Results.open(Path(folder) / "lake")
+        seconds = _seconds(lambda: opened.count(retired=True))
+        yield Measurement(f"index of {runs:,} runs, opened", seconds, "s", by_hand="once in a process")
+        for name, query in _QUERIES.items():
+            opened.query_metadata(**query)
+            taken = 1000 * statistics.median(_seconds(lambda: opened.query_metadata(**query)) for _ in range(9))  # noqa: B023
+            rows = opened.count(**query)
+            yield Measurement(
+                f"query: {name}", taken, "ms", "< 100", taken < 100, f"{rows:,} of {runs:,} runs fulfil it"
+            )
+        with opened.spooled(runs=100_000, seconds=3600) as writer:
+            writer.save(_small(uploads))
+            each = 1000 * _seconds(lambda: [writer.save(_small(number)) for number in range(uploads)]) / uploads
+            yield Measurement(
+                "small upload, durable",
+                each,
+                "ms",
+                "< 6",
+                each < 6,
+                f"{uploads:,}, one after the other; 10,000 a minute",
+            )
+            committed = 1000 * _seconds(writer.flush) / uploads
+            yield Measurement("small upload, committed", committed, "ms", by_hand="all of them in three commits")
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    began = process_time()
+    act()
+    return process_time() - began
+
+
+def _rows(first: int, end: int) -> pl.DataFrame:
+    """Rows of `runs`, made in columns."""
+    count = end - first
+    random = np.random.default_rng(first)
+    number = np.arange(first, end)
+    strategies = [f"strategy-{item:03d}" for item in range(_STRATEGIES)]
+    of_strategy, version = number % _STRATEGIES, number // _STRATEGIES % _VERSIONS
+    windows = random.integers(1, 50, count) * 5
+    stops = random.integers(1, 100, count) / 100
+    started = pl.Series(
+        np.datetime64(_START.replace(tzinfo=None), "us") + (random.random(count) * 366 * 86_400e6).astype("m8[us]")
+    )
+    started = started.dt.replace_time_zone("UTC")
+    frame = pl.DataFrame(
+        {
+            "shard": pl.Series([shard_of(item) for item in strategies]).gather(of_strategy),
+            "strategy": pl.Series(strategies).gather(of_strategy),
+            "version": pl.Series(version).cast(pl.String),
+            "run_id": pl.Series(number).cast(pl.String),
+            "run_key": [
+                RunName(strategies[one], str(two), str(three)).key
+                for one, two, three in zip(of_strategy, version, number, strict=True)
+            ],
+            "save_id": random.integers(0, 2**62, count),
+            "started_at": started,
+            "window": windows,
+            "stop": stops,
+            "market": pl.Series(["crypto", "XNYS", "forex"]).gather(number % 3),
+            **{name: random.normal(0.5, 1, count) for name in ("sharpe", "returns", "sortino", "turnover")},
+            "drawdown": -random.random(count),
+        }
+    )
+    metrics = ("sharpe", "returns", "sortino", "turnover", "drawdown")
+
+    def values(kind: str, *names: str) -> pl.Expr:
+        text = [pl.lit(None, pl.String).alias("text")] if kind == "number" else []
+        return pl.concat_list(
+            [pl.struct(pl.lit(name).alias("name"), pl.col(name).cast(pl.Float64).alias(kind), *text) for name in names]
+        )
+
+    filled = frame.with_columns(
+        pl.col("started_at").alias("finished_at"),
+        pl.lit("succeeded").alias("state"),
+        pl.lit(None, pl.String).alias("error"),
+        pl.concat_list("market").alias("markets"),
+        pl.lit([], dtype=pl.List(pl.String)).alias("tags"),
+        (
+            pl.lit('{"stop":') + pl.col("stop").cast(pl.String) + ',"window":' + pl.col("window").cast(pl.String) + "}"
+        ).alias("parameters"),
+        values("number", "stop", "window").alias("parameter_values"),
+        values("value", *metrics).alias("metric_values"),
+        *(pl.lit("{}").alias(name) for name in ("seeds", "environment", "artifacts", "timings", "contents")),
+        pl.lit("[]").alias("data"),
+        pl.lit("").alias("data_fingerprint"),
+        pl.col("run_id").alias("digest"),
+    )
+    return filled.select(polars_schema(RUNS.columns).names()).cast(polars_schema(RUNS.columns))  # type: ignore[arg-type]
+
+
+def _small(number: int) -> BacktestRun:
+    moments = pl.datetime_range(_START, _START.replace(month=2), "1d", eager=True)
+    return BacktestRun(
+        strategy=f"upload-{number % 10}",
+        version="1",
+        run_id=str(number),
+        parameters={"window": number},
+        metrics={"sharpe": number / 7},
+        equity=pl.DataFrame({"timestamp": moments, "equity": np.linspace(1.0, 2.0, len(moments))}),
+    )
