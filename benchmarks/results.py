@@ -133,7 +133,7 @@ def _rows(first: int, end: int) -> pl.DataFrame:
         pl.lit("").alias("data_fingerprint"),
         pl.col("run_id").alias("digest"),
     )
-    return filled.select(polars_schema(RUNS.columns).names()).cast(polars_schema(RUNS.columns))  # type: ignore[arg-type]
+    return filled.select(polars_schema(RUNS.columns).names()).cast(polars_schema(RUNS.columns))
 
 
 def _small(number: int) -> BacktestRun:

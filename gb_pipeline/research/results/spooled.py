@@ -161,7 +161,7 @@ class SpooledWriter:
         try:
             self.flush()
         finally:
-            empty = not self._spool.waiting_bytes()
+            empty = not self._spool.waiting_bytes() and not any(self._folder.glob("*.damaged"))
             self._spool.close()
             if empty:
                 shutil.rmtree(self._folder, ignore_errors=True)
