@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gb_pipeline.client.remote import RemoteLake
     from gb_pipeline.config.cache import CacheOptions, RedisOptions
     from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.errors import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         RateLimited,
         ReadError,
         RunRefused,
+        ServerUnavailable,
         TransientVendorError,
         UniverseRefused,
         UnknownSeries,
@@ -139,6 +141,7 @@ __all__ = [
     "RateLimited",
     "ReadError",
     "RedisOptions",
+    "RemoteLake",
     "Resolution",
     "Results",
     "RunComparison",
@@ -148,6 +151,7 @@ __all__ = [
     "RunState",
     "SaveReport",
     "SeriesGroup",
+    "ServerUnavailable",
     "SessionReport",
     "SessionStatus",
     "Settings",
@@ -180,6 +184,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "RemoteLake": "client.remote",
     "BacktestRun": "research.results.run",
     "PinnedData": "research.results.run",
     "Results": "research.results.results",

@@ -30,7 +30,8 @@ Nothing is caught, retried or translated here.
         ├── UnknownSeries           nothing is stored under this name; `near` lists what resembles it
         ├── NoDataInRange           the series exists, the range is empty; `available` says what there is
         ├── GapInWindow             a bar is missing in a window of history that must be whole
-        └── LookAhead               a simulation asked for what does not exist yet at its clock
+        ├── LookAhead               a simulation asked for what does not exist yet at its clock
+        └── ServerUnavailable       the server of a remote lake cannot be reached, or is busy; the same call may succeed later
 """
 
 from __future__ import annotations
@@ -220,6 +221,10 @@ class GapInWindow(ReadError):
 
 class LookAhead(ReadError):
     """A simulation asked for what does not exist yet at its clock; nothing of it was told."""
+
+
+class ServerUnavailable(ReadError):
+    """The server of a remote lake cannot be reached, broke off, or is busy; the same call may succeed later."""
 
 
 def list_kinds(error: type[GbError]) -> list[str]:

@@ -1,7 +1,7 @@
 """`python -m gb_pipeline.api.decode`: an uploaded file of Arrow, Parquet or CSV becomes a plain Arrow file, within bounded memory.
 
 A small file can decode to a huge one, and a broken one can end the process that reads it. So it is read by a process of its own,
-which the system stops at its limits; whoever uploaded learns why, and the server goes on.
+which the system stops at its limits; whoever uploaded learns why, and the server goes on. It imports little, to begin soon.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from gb_pipeline.api.formats import Format
 from gb_pipeline.errors import FormatRefused
 
-FORMATS = (Format.ARROW, Format.PARQUET, Format.CSV)
 _SECONDS = 300
 _BATCH_ROWS = 65_536
 _CHUNK = 1 << 20
@@ -27,13 +25,13 @@ _RESERVED = 2 << 30
 _NEEDED = "send an Arrow IPC stream, Parquet or CSV with columns timestamp, open, high, low, close, volume"
 
 
-def decode(source: Path, target: Path, format: Format, *, most_rows: int, most_bytes: int) -> None:
+def decode(source: Path, target: Path, format: str, *, most_rows: int, most_bytes: int) -> None:
     """Read an upload, and write its rows as an uncompressed Arrow file.
 
     Args:
         source: the file as it was sent.
         target: where the rows go.
-        format: of the source.
+        format: `arrow`, `parquet` or `csv`.
         most_rows, most_bytes: that it may decode to.
 
     Raises:
@@ -59,9 +57,9 @@ def decode(source: Path, target: Path, format: Format, *, most_rows: int, most_b
 
 
 def _run(source: str, target: str, format: str, most_rows: int, most_bytes: int) -> None:
-    read = {Format.ARROW: _read_arrow, Format.PARQUET: _read_parquet, Format.CSV: _read_csv}[Format(format)]
+    read = {"arrow": _read_arrow, "parquet": _read_parquet, "csv": _read_csv}[format]
     rows = size = 0
-    if format == Format.PARQUET:
+    if format == "parquet":
         _believe_footer(source, most_rows, most_bytes)
     batches = read(source)
     first = next(batches, None)

@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -37,6 +37,7 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
 }
 
 
@@ -67,7 +68,7 @@ class _Answer:
     received: int = 0
     started: bool = False
     caller: Caller | None = None
-    more: dict[str, Any] = field(default_factory=dict)
+    refusal: Problem | None = None
 
 
 class Guard:
@@ -99,14 +100,28 @@ class Guard:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["gb.request_id"] = request_id
         found = _Answer(time.monotonic())
-        sending = self._sender(send, request_id, found)
+        sending = _sender(send, request_id, found)
         try:
             scope["gb.caller"] = found.caller = self._admit(scope, headers)
             await self._app(scope, self._receiver(scope, headers, receive, found), sending)
         except Problem as problem:
             if found.started:
                 raise
+            found.refusal = None
             await problems.answer(problem, request_id)(scope, receive, sending)
+        except Exception:
+            if found.started:
+                # Whoever reads the answer sees that it broke off.
+                raise
+            access_log.getChild("failed").exception("request %s failed", request_id)
+            fix = f"look for {request_id} in the server's log"
+            failed = Problem(500, "the server failed", fix, "InternalError")
+            await problems.answer(failed, request_id)(scope, receive, sending)
+        else:
+            if found.refusal is not None:
+                # Whoever read the body made an answer of its own of that, which was held back.
+                refusal, found.refusal = found.refusal, None
+                await problems.answer(refusal, request_id)(scope, receive, sending)
         finally:
             _log(scope, request_id, found)
 
@@ -173,10 +188,12 @@ class Guard:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     message = await receive()
             except TimeoutError:
-                raise Problem(408, "the body came too slowly", "send it in smaller parts", "TooSlow") from None
+                found.refusal = Problem(408, "the body came too slowly", "send it in smaller parts", "TooSlow")
+                raise found.refusal from None
             found.received += len(message.get("body", b""))
             if found.received > most:
-                raise _too_large(most)
+                found.refusal = _too_large(most)
+                raise found.refusal
             if is_upload and message.get("body"):
                 # A large part may take long, but not stand still.
                 deadline = time.monotonic() + self._options.body_seconds
@@ -184,21 +201,6 @@ class Guard:
             return message
 
         return read
-
-    def _sender(self, send: Send, request_id: str, found: _Answer) -> Send:
-        async def write(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                found.status, found.started = message["status"], True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-store")
-            elif message["type"] == "http.response.body":
-                found.sent += len(message.get("body", b""))
-            await send(message)
-
-        return write
 
 
 def caller_of(scope: Any, needed: Scope) -> Caller:
@@ -218,6 +220,25 @@ def caller_of(scope: Any, needed: Scope) -> Caller:
         )
     fix = f"make one that may: gb token create NAME --scope {needed}"
     raise Problem(403, f"this token has no scope {needed}", fix, "ScopeMissing")
+
+
+def _sender(send: Send, request_id: str, found: _Answer) -> Send:
+    """What the app answers through: with the id, headers for browsers, and nothing where its request was refused."""
+
+    async def write(message: Message) -> None:
+        if found.refusal is not None and not found.started:
+            return
+        if message["type"] == "http.response.start":
+            found.status, found.started = message["status"], True
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = request_id
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        elif message["type"] == "http.response.body":
+            found.sent += len(message.get("body", b""))
+        await send(message)
+
+    return write
 
 
 def _too_large(most: int) -> Problem:

@@ -49,8 +49,11 @@ def _source(name: str, facts: SourceFacts | None, counts: dict[str, int] | None)
     own = facts or SourceFacts(name)
     return {
         "source": name,
+        # Whether the project or the catalog says what follows.
+        "is_known": facts is not None,
         "calendar": own.calendar,
         "extended_hours": own.extended_hours,
+        "alignment": own.alignment,
         "settle_days": own.settle_days,
         **(counts or {"series": 0, "bars": 0}),
     }

@@ -5,7 +5,6 @@ This module turns exceptions into answers; `client.errors` turns the answers bac
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +33,6 @@ from gb_pipeline.errors import (
 from gb_pipeline.providers.http.redaction import scrub
 
 MEDIA_TYPE = "application/problem+json"
-log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[GbError], int], ...] = (
     (UnknownSeries, 404),
@@ -129,7 +127,7 @@ def answer(problem: Problem, request_id: str) -> Response:
 
 
 def handle_errors(app: FastAPI, folders: Iterable[Path]) -> None:
-    """Let every error of the app become a problem."""
+    """Let every refusal of the app become a problem; what is none, a bug, is the guard's."""
     hidden = tuple(folders)
 
     def id_of(request: Request) -> str:
@@ -152,16 +150,10 @@ def handle_errors(app: FastAPI, folders: Iterable[Path]) -> None:
         problem = Problem(error.status_code, str(error.detail), "see /v1/openapi.json", headers=error.headers or {})
         return answer(problem, id_of(request))
 
-    async def broken(request: Request, error: Exception) -> Response:
-        log.error("request %s failed", id_of(request), exc_info=error)
-        problem = Problem(500, "the server failed", f"look for {id_of(request)} in its log", "InternalError")
-        return answer(problem, id_of(request))
-
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(GbError, failed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, unknown)
-    app.add_exception_handler(Exception, broken)
 
 
 def _invalid(error: RequestValidationError) -> Problem:

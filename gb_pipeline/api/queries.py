@@ -5,11 +5,14 @@ A name that no model has is refused. What a keyword means is said by the method 
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gb_pipeline.api.formats import Format
+from gb_pipeline.errors import ConfigError
+from gb_pipeline.reading.price_adjustment import PriceAdjustment
 
 Name = Annotated[str, Field(max_length=200)]
 Text = Annotated[str, Field(max_length=64)]
@@ -76,8 +79,8 @@ class Restatements(Series):
 class Changes(Series):
     """What became known between two moments."""
 
-    since: Moment
-    until: Moment | None = None
+    since: FineMoment | None = None
+    until: FineMoment | None = None
 
 
 class Symbols(Source):
@@ -118,12 +121,37 @@ class Bars(Extent):
 
     columns: Columns | None = None
     as_float: Annotated[bool, Field(description="Prices and volumes as floats instead of decimals.")] = False
-    adjustment: Annotated[Text | None, Field(description="`split`, `split_and_dividend` or what `Lake.bars` has.")] = (
-        None
-    )
+    adjustment: Annotated[
+        str | None,
+        Field(
+            max_length=400,
+            description="`none`, `splits`, `splits+dividends`, or the fields of a `PriceAdjustment` as JSON.",
+            examples=["splits"],
+        ),
+    ] = None
     settled_only: bool = False
     resample: ResolutionName | None = None
     calendar: Text | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keywords that were given; an adjustment as a value where it is more than a name.
+
+        Raises:
+            ConfigError: it is none.
+        """
+        given = super().arguments()
+        if self.adjustment is not None and self.adjustment.startswith("{"):
+            given["adjustment"] = _adjustment(self.adjustment)
+        return given
+
+
+def _adjustment(text: str) -> PriceAdjustment:
+    try:
+        return PriceAdjustment(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        raise ConfigError(
+            "this is no adjustment", fix='write a name, or fields such as {"dividends": "ex_close", "anchor": "start"}'
+        ) from None
 
 
 class Actions(Source):
@@ -194,7 +222,7 @@ class Stream(Source):
 class Book(Source):
     """An order book at a moment."""
 
-    symbol: Name
+    symbol: SymbolNames
     at: FineMoment
     depth: Annotated[int | None, Field(ge=1, le=100_000)] = None
     collector: Name | None = None

@@ -85,7 +85,7 @@ ROUTES = (
     TableRoute("/withdrawn", queries.SeriesAsOf, method(Lake.withdrawn), "Bars that a vendor no longer returns"),
     TableRoute("/quarantine", queries.Series, method(Lake.quarantine), "Refused rows as they came"),
     TableRoute("/settled", queries.SeriesAsOf, method(Lake.settled), "Until when bars are settled"),
-    TableRoute("/changes", queries.Changes, method(Lake.changes), "What became known since a moment"),
+    TableRoute("/changes", queries.Changes, method(Lake.changes, "since"), "What became known since a moment"),
     TableRoute("/overrides", queries.Chosen, method(Lake.overrides), "Corrections by people"),
     TableRoute("/removals", queries.Chosen, method(Lake.removals), "What was taken out on purpose"),
     TableRoute("/corporate-actions", queries.Actions, method(Lake.corporate_actions), "Splits, dividends, listings"),

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -31,6 +32,7 @@ from gb_pipeline.api.tokens import Scope
 from gb_pipeline.api.upload_store import Upload, UploadStore
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.market.symbol import source_name, symbol_code
+from gb_pipeline.market.window import Window
 from gb_pipeline.reading.lake import Lake
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -187,7 +189,7 @@ def commit(request: Request, id: Id) -> Response:
             decode(
                 uploads.data(upload),
                 uploads.rows(upload),
-                Format(bars.pop("format")),
+                bars.pop("format"),
                 most_rows=options.most_upload_rows,
                 most_bytes=options.most_decode_bytes,
             )
@@ -200,9 +202,10 @@ def commit(request: Request, id: Id) -> Response:
 
 def _put(lake: Lake, frame: pl.DataFrame, bars: dict[str, Any]) -> WriteReport:
     window, rules = bars.pop("window"), bars.pop("rules")
-    return lake.put(frame, window=None if window is None else tuple(window), **bars, **rules)
+    return lake.put(frame, window=None if window is None else Window.of(*window), **bars, **rules)
 
 
+@router.post("/{id}/{table}", summary="What became of an upload's rows", responses=RESPONSES, response_class=Response)
 @router.get("/{id}/{table}", summary="What became of an upload's rows", responses=RESPONSES, response_class=Response)
 def look_at_table(
     request: Request, id: Id, table: Literal["sessions", "refused"], format: Annotated[Format | None, Query()] = None
@@ -269,6 +272,8 @@ def _told(report: WriteReport) -> dict[str, Any]:
         "window": [report.window.start.isoformat(), report.window.end.isoformat()],
         **{name: getattr(report, name) for name in counts},
         "fingerprint": report.fingerprint,
+        "counts": {code: asdict(counts) for code, counts in report.counts.items()},
+        "unplaced": {code: asdict(rows) for code, rows in report.unplaced.items()},
         "missing": int(report.sessions_frame["missing"].sum()),
     }
 

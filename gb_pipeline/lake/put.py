@@ -101,7 +101,7 @@ def bar_span(first: datetime, last: datetime, rules: BarRules) -> Window:
 
 def _received(frame: object, resolution: Resolution, symbol: Symbol | str | None, decimals: int | None) -> pl.DataFrame:
     """Columns of `market.schema.RECEIVED`, those of `OPTIONAL` that there are, and `symbol`."""
-    rows = _as_polars(frame)
+    rows = as_polars(frame)
     names: dict[str, str] = {}
     for name in rows.columns:
         lower = name.strip().lower().replace(" ", "_")
@@ -125,7 +125,7 @@ def _received(frame: object, resolution: Resolution, symbol: Symbol | str | None
     return pl.DataFrame(columns)
 
 
-def _as_polars(frame: object) -> pl.DataFrame:
+def as_polars(frame: object) -> pl.DataFrame:
     """A frame of Polars; an index of pandas becomes columns."""
     if isinstance(frame, pl.DataFrame):
         return frame
