@@ -36,13 +36,15 @@ from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.fault_points import reach
 
 _ROWS = [stream_dataset(name, precision) for name in STREAM_TABLES for precision in Precision]
+# What is known of the streams, in the order in which it is committed: up to when, last.
+_EVIDENCE = (STREAM_INTERVALS, CONNECTION_EVENTS, WATERMARKS)
 _REFUSED = "refused"
 # Rows that are in memory at once; a file for each symbol and day of them.
 _CHUNK = 500_000
 # What a spool can hold: the tables of streams, what is known of them, and refused rows.
-SPOOLED: dict[str, pa.Schema] = {
-    dataset.name: dataset.columns for dataset in (*_ROWS, STREAM_INTERVALS, CONNECTION_EVENTS, WATERMARKS)
-} | {_REFUSED: REFUSED.to_arrow()}
+SPOOLED: dict[str, pa.Schema] = {dataset.name: dataset.columns for dataset in (*_ROWS, *_EVIDENCE)} | {
+    _REFUSED: REFUSED.to_arrow()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,13 @@ def flush_segment(store: LakeStore, segment: Segment, collector: str) -> Flushed
     rows, added = 0, False
     for dataset in _ROWS:
         if dataset.name in waiting:
-            count = _commit(store, dataset, segment, transaction, _chunks(segment, dataset))
+            count = _commit(store, dataset, segment, transaction)
             rows, added = rows + (count or 0), added or count is not None
     reach("rows_committed")
     refused = _refuse(store, segment) if _REFUSED in waiting else 0
-    for dataset, frame in (
-        (STREAM_INTERVALS, _intervals(segment)),
-        (CONNECTION_EVENTS, _all(segment, CONNECTION_EVENTS)),
-        (WATERMARKS, _watermarks(segment)),
-    ):
-        if frame.height:
-            count = _commit(store, dataset, segment, transaction, iter([frame]))
+    for dataset in _EVIDENCE:
+        if dataset.name in waiting:
+            count = _commit(store, dataset, segment, transaction)
             added = added or count is not None
             reach("evidence_committed")
     segment.delete()
@@ -92,24 +90,23 @@ def flush_segment(store: LakeStore, segment: Segment, collector: str) -> Flushed
     return Flushed(segment.number, rows, refused, not added)
 
 
-def _commit(
-    store: LakeStore, dataset: Dataset, segment: Segment, transaction: str, chunks: Iterator[pl.DataFrame]
-) -> int | None:
-    """Rows that were added; None where the segment had been committed to this table before."""
+def _commit(store: LakeStore, dataset: Dataset, segment: Segment, transaction: str) -> int | None:
+    """Rows that were added; None where there are none, or the segment had been committed to this table before."""
     table = store.tables[dataset.name]
     written: list[tuple[str, int]] = []
-    source = [chunks]
 
     def decide(draft: Draft) -> int | None:
         if draft.base.transactions.get(transaction, 0) >= segment.number:
             return None
-        # Somebody else was faster: the journal is read anew.
-        rows, frames = 0, source.pop() if source else _chunks(segment, dataset)
+        # Each time that somebody else was faster, the journal is read anew.
+        rows = 0
         written.clear()
-        for frame in frames:
+        for frame in _frames(segment, dataset):
             rows += frame.height
             draft.add(sort_rows(table, with_known_at(frame, draft.stamp, history=False)))
             written.extend((action["path"], action["size"]) for action in draft.write())
+        if not rows:
+            return None
         draft.set_transaction(transaction, segment.number)
         return rows
 
@@ -138,13 +135,12 @@ def _verify(store: LakeStore, dataset: Dataset, written: list[tuple[str, int]]) 
             )
 
 
-def _chunks(segment: Segment, dataset: Dataset) -> Iterator[pl.DataFrame]:
-    """Rows of a table, some at a time."""
-    if dataset.name == STREAM_INTERVALS.name:
-        yield _intervals(segment)
-        return
-    if dataset.name == WATERMARKS.name:
-        yield _watermarks(segment)
+def _frames(segment: Segment, dataset: Dataset) -> Iterator[pl.DataFrame]:
+    """What a segment adds to a table, some rows at a time; of evidence that is told each second, what it comes to."""
+    if (sum_up := _SUMMED_UP.get(dataset.name)) is not None:
+        whole = sum_up(segment)
+        if whole.height:
+            yield whole
         return
     waiting: list[pl.DataFrame] = []
     for frame in segment.read(dataset.name):
@@ -168,14 +164,15 @@ def _all(segment: Segment, dataset: Dataset, *, after_damage: bool = False) -> p
 def _intervals(segment: Segment) -> pl.DataFrame:
     """Evidence of each second, with what meets joined; gaps of a damaged journal, and what is covered after the damage only."""
     is_covered = pl.col("kind") == IntervalKind.COVERED.value
-    rows = pl.concat(
-        [
-            _all(segment, STREAM_INTERVALS).filter(~is_covered),
-            _all(segment, STREAM_INTERVALS, after_damage=True).filter(is_covered),
-        ]
-    )
+    others = _all(segment, STREAM_INTERVALS).filter(~is_covered)
+    covered = _all(segment, STREAM_INTERVALS, after_damage=True).filter(is_covered)
+    return pl.concat([join_covered(covered), others]).unique(maintain_order=True)
+
+
+def join_covered(intervals: pl.DataFrame) -> pl.DataFrame:
+    """Covered stretches of `stream_intervals` of which one ends where the next one begins, as one with the sum of their counts."""
     stream = ["source", "dataset", "symbol", "collector"]
-    covered = rows.filter(is_covered).sort(*stream, "start_time", "end_time")
+    covered = intervals.sort(*stream, "start_time", "end_time")
     begins = pl.col("end_time").shift(1).over(stream).ne_missing(pl.col("start_time"))
     joined = (
         covered.with_columns(begins.cum_sum().over(stream).alias("stretch"))
@@ -189,8 +186,7 @@ def _intervals(segment: Segment) -> pl.DataFrame:
             pl.col("last_sequence").drop_nulls().last(),
         )
     )
-    others = rows.filter(~is_covered)
-    return pl.concat([joined.select(rows.columns).cast(rows.schema), others]).unique(maintain_order=True)
+    return joined.select(intervals.columns).cast(intervals.schema)
 
 
 def _watermarks(segment: Segment) -> pl.DataFrame:
@@ -203,6 +199,9 @@ def _watermarks(segment: Segment) -> pl.DataFrame:
         pl.lit(segment.number, pl.Int64()).alias("segment"),
     )
     return last.select(rows.columns)
+
+
+_SUMMED_UP = {STREAM_INTERVALS.name: _intervals, WATERMARKS.name: _watermarks}
 
 
 def _refuse(store: LakeStore, segment: Segment) -> int:

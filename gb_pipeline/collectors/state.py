@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gb_pipeline.errors import GbError
+from gb_pipeline.market.stream_coverage import gaps_per_million
 
 STATE_FILE = "state.json"
 # Of the file; a newer one may say more, and is read all the same.
@@ -73,7 +74,7 @@ class StreamState:
             >>> StreamState("kraken", "trades", "BTC-USD", "kraken-1", messages=500_000, gaps=1).gaps_per_million
             2.0
         """
-        return self.gaps * 1_000_000 / self.messages if self.messages else None
+        return gaps_per_million(self.gaps, self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class CollectorState:
     @property
     def gaps_per_million(self) -> float | None:
         """Gaps per million messages of all streams; None before the first message."""
-        return self.gaps * 1_000_000 / self.messages if self.messages else None
+        return gaps_per_million(self.gaps, self.messages)
 
     def age_seconds(self, now: int) -> float:
         """How long ago it was written; 0 where the clock was set back since."""

@@ -1,4 +1,4 @@
-"""This module is what venues share before anything is heard: their options, the spelling of pairs, real and simulated addresses.
+"""This module is what venues share before anything is heard: options, the spelling of pairs, addresses, and connections.
 
 What is sent and how messages are read is each venue's own, in `venues`.
 """
@@ -6,10 +6,11 @@ What is sent and how messages are read is each venue's own, in `venues`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from gb_pipeline.collectors.venue import Connection, Subscription
 from gb_pipeline.config.credentials import open_credential, seal
 from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.errors import ConfigError, InvalidSymbol
@@ -78,6 +79,43 @@ def base_url_of(source: str, options: Mapping[str, Any]) -> str | None:
     if not isinstance(value, str):
         raise ConfigError(f"stream {source} has a base_url that is no text", fix="write http://127.0.0.1:PORT")
     return loopback(value)
+
+
+def base_url_alone(source: str, venue: str, options: Mapping[str, Any]) -> str | None:
+    """`base_url_of` where a venue has no other option.
+
+    Raises:
+        ConfigError: another option, or it is not on loopback.
+    """
+    check_options(source, venue, options, ("base_url",))
+    return base_url_of(source, options)
+
+
+def spread_symbols(
+    subscriptions: Sequence[Subscription], most: int, name: str, url: str, silence_seconds: float | None
+) -> list[Connection]:
+    """Connections of at most so many symbols each, with all datasets of a symbol on the same.
+
+    Args:
+        subscriptions: to spread.
+        most: symbols of one connection.
+        name: of the venue; connections are numbered from 1.
+        url: of each.
+        silence_seconds: see `Connection`.
+    """
+    symbols = sorted({item.symbol for item in subscriptions})
+    parts = [set(symbols[at : at + most]) for at in range(0, len(symbols), most)]
+    return [
+        Connection(
+            f"{name}-{number}", url, tuple(item for item in subscriptions if item.symbol in part), silence_seconds
+        )
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def one_connection(subscriptions: Sequence[Subscription], name: str, url: str) -> list[Connection]:
+    """The one connection of a venue that allows no second one; none where nothing is subscribed to."""
+    return [Connection(f"{name}-1", url, tuple(subscriptions))] if subscriptions else []
 
 
 def websocket_url(address: str, base_url: str | None) -> str:

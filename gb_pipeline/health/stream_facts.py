@@ -14,8 +14,7 @@ from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.lake.stream_evidence import find_first_evidence, read_intervals, read_watermarks
 from gb_pipeline.market.moments import microseconds
-from gb_pipeline.market.stream_coverage import STREAM, find_holes
-from gb_pipeline.market.tick_schema import IntervalKind
+from gb_pipeline.market.stream_coverage import GAPS_PER_MILLION, STREAM, count_gaps, find_holes, gaps_per_million
 
 SECOND = 1_000_000_000
 DAY = timedelta(days=1)
@@ -80,11 +79,7 @@ def uncovered_of_last_day(state: ProjectState) -> pl.DataFrame:
         pl.len().alias("holes"),
         pl.col("reason").sort_by("seconds", descending=True).first(),
     )
-    of_intervals = intervals.group_by(STREAM).agg(
-        pl.col("messages").filter(pl.col("kind") == IntervalKind.COVERED.value).sum(),
-        (pl.col("kind") == IntervalKind.GAP.value).sum().alias("gaps"),
-    )
-    found = windows.join(of_holes, on=STREAM, how="left").join(of_intervals, on=STREAM, how="left")
+    found = windows.join(of_holes, on=STREAM, how="left").join(count_gaps(intervals), on=STREAM, how="left")
     found = found.with_columns(pl.col("uncovered_seconds", "holes", "messages", "gaps").fill_null(0))
     return found.select(
         *STREAM,
@@ -93,7 +88,7 @@ def uncovered_of_last_day(state: ProjectState) -> pl.DataFrame:
         "holes",
         "messages",
         "gaps",
-        pl.when(pl.col("messages") > 0).then(pl.col("gaps") * 1e6 / pl.col("messages")).alias("gaps_per_million"),
+        GAPS_PER_MILLION,
         "reason",
     ).sort(STREAM)
 
@@ -130,7 +125,8 @@ def count_coverage(streams: pl.DataFrame) -> dict[str, int | float]:
         "messages": messages,
         "gaps": gaps,
     }
-    return counts | ({"gaps_per_million": round(gaps * 1e6 / messages, 3)} if messages else {})
+    rate = gaps_per_million(gaps, messages)
+    return counts if rate is None else counts | {"gaps_per_million": round(rate, 3)}
 
 
 def describe_coverage(streams: pl.DataFrame) -> str:

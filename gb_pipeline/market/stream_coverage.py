@@ -10,13 +10,17 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from gb_pipeline.market.tick_schema import IntervalKind
+from gb_pipeline.market.tick_schema import GapReason, IntervalKind
 
 STREAM = ("source", "symbol", "dataset")
 EVIDENCE = (IntervalKind.COVERED.value, IntervalKind.HEALED.value)
 STRETCHES = pl.Schema({**dict.fromkeys(STREAM, pl.String()), "start_time": pl.Int64(), "end_time": pl.Int64()})
 # Of each collector by itself.
 _OWN = pl.Schema({**STRETCHES, "collector": pl.String()})
+# The same of the columns `gaps` and `messages`.
+GAPS_PER_MILLION = (
+    pl.when(pl.col("messages") > 0).then(pl.col("gaps") * 1e6 / pl.col("messages")).alias("gaps_per_million")
+)
 HOLES = pl.Schema({**STRETCHES, "reason": pl.String(), "missing": pl.Int64()})
 _START, _END = pl.col("start_time"), pl.col("end_time")
 
@@ -77,6 +81,36 @@ def _less_gaps(evidence: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("covers", "gaps").cum_sum().over(keys), _START.shift(-1).over(keys).alias("end_time"))
     )
     return walk.filter(pl.col("covers") > 0, pl.col("gaps") == 0).select(_OWN.names()).cast(_OWN)
+
+
+def count_gaps(intervals: pl.DataFrame) -> pl.DataFrame:
+    """How much was heard and how often something was missing, of each stream.
+
+    Args:
+        intervals: columns of `tick_schema.STREAM_INTERVALS`.
+
+    Returns:
+        `source, symbol, dataset` (String), and Int64: `messages`, `rows` of covered stretches, `gaps` (each time that a collector
+        called one), and `missing` in them, as far as numbers tell.
+    """
+    is_covered, is_gap = (pl.col("kind") == kind.value for kind in (IntervalKind.COVERED, IntervalKind.GAP))
+    # What a person took out was heard.
+    is_gap &= pl.col("reason").ne_missing(GapReason.REMOVED.value)
+    return intervals.group_by(STREAM).agg(
+        pl.col("messages", "rows").filter(is_covered).sum(),
+        is_gap.sum().cast(pl.Int64).alias("gaps"),
+        pl.col("missing").filter(is_gap).sum(),
+    )
+
+
+def gaps_per_million(gaps: int, messages: int) -> float | None:
+    """Gaps for a million messages; None without any.
+
+    Example:
+        >>> gaps_per_million(1, 500_000)
+        2.0
+    """
+    return gaps * 1e6 / messages if messages else None
 
 
 def find_holes(intervals: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:

@@ -17,8 +17,15 @@ from gb_pipeline.lake.stream_files import list_files
 from gb_pipeline.market.event_time import NANOSECOND_INSTANT
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.spelling import did_you_mean, near_names
-from gb_pipeline.market.stream_coverage import STREAM, covered_stretches, find_holes, windows_covered
-from gb_pipeline.market.tick_schema import GapReason, IntervalKind, StreamDataset
+from gb_pipeline.market.stream_coverage import (
+    GAPS_PER_MILLION,
+    STREAM,
+    count_gaps,
+    covered_stretches,
+    find_holes,
+    windows_covered,
+)
+from gb_pipeline.market.tick_schema import StreamDataset
 from gb_pipeline.reading.arguments import Moment
 from gb_pipeline.reading.settled_streams import with_life
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest, nanoseconds
@@ -92,21 +99,12 @@ def statistics(
         .group_by(STREAM)
         .agg(pl.len().cast(pl.Int64).alias("holes"), (length.sum() / _SECOND).alias("hole_seconds"))
     )
-    is_covered, is_gap = (pl.col("kind") == kind.value for kind in (IntervalKind.COVERED, IntervalKind.GAP))
-    # What a person took out was heard.
-    is_gap &= pl.col("reason").ne_missing(GapReason.REMOVED.value)
-    counted = intervals.group_by(STREAM).agg(
-        pl.col("messages", "rows").filter(is_covered).sum(),
-        is_gap.sum().cast(pl.Int64).alias("gaps"),
-        pl.col("missing").filter(is_gap).sum(),
-    )
     found = (
         windows.with_columns((length / _SECOND).alias("seconds"))
-        .join(counted, on=STREAM, how="left")
+        .join(count_gaps(intervals), on=STREAM, how="left")
         .join(holes, on=STREAM, how="left")
         .with_columns(pl.col("messages", "rows", "gaps", "missing", "holes", "hole_seconds").fill_null(0))
     )
-    rate = pl.when(pl.col("messages") > 0).then(pl.col("gaps") * 1e6 / pl.col("messages"))
     return found.select(
         *STREAM,
         "messages",
@@ -116,7 +114,7 @@ def statistics(
         "missing",
         (pl.col("seconds") - pl.col("hole_seconds")).alias("covered_seconds"),
         "hole_seconds",
-        rate.alias("gaps_per_million"),
+        GAPS_PER_MILLION,
     ).sort(STREAM)
 
 

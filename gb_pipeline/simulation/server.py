@@ -38,7 +38,8 @@ from gb_pipeline.simulation import alpaca, alpha_vantage, binance, coinbase, kal
 from gb_pipeline.simulation.defects import Defect
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.failing import fail, respond, untrusted_tls
-from gb_pipeline.simulation.faults import Fault, Faults
+from gb_pipeline.simulation.fault_queue import FaultQueue
+from gb_pipeline.simulation.faults import Fault
 from gb_pipeline.simulation.prediction import PredictionMarket
 from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
@@ -121,7 +122,7 @@ class Simulation:
         self.exchange = Exchange(seed, symbols)
         self.stocks = Stocks(seed, stocks, clock=self.exchange.clock)
         self.prediction = PredictionMarket(self.exchange)
-        self.faults = Faults()
+        self.faults = FaultQueue(Fault)
         dialects: dict[str, tuple[Any, type[Session]]] = {
             **{host: (self.stocks, kind) for host, kind in _EQUITY_STREAMS.items()},
             **{host: (self.exchange, kind) for host, kind in _CRYPTO_STREAMS.items()},

@@ -44,6 +44,8 @@ class World:
         self.rows = MessageRows()
         self.numbers = dict.fromkeys(SYMBOLS, 0)
         self.lost: dict[str, list[tuple[str, int, int]]] = {name: [] for name in SYMBOLS}
+        # On its way, behind the message that comes next.
+        self.late: list[tuple[str, int, int]] = []
         self.connected: set[str] = set()
         self.numbered: set[str] = set()
 
@@ -63,20 +65,34 @@ class World:
         if fate == "lost":
             self.lost[symbol].append(message)
             return
-        text = {"e": "trade", "s": symbol, "n": message[1], "t": message[2], "p": "1.5", "q": "2"}
+        if fate == "late":
+            self.late.append(message)
+            return
         if fate == "garbage":
             self.hear(b"{garbage")
             self.knowable.append(message)
             return
+        late, self.late = self.late, []
+        # A number that comes after a later one of its own is as good as lost.
+        self.lost[symbol] += [item for item in late if item[0] == symbol]
         for _ in range(2 if fate == "twice" else 1):
-            self.hear(json.dumps(text).encode())
+            self.hear(text_of(message))
+        self.store(message)
+        for item in late:
+            self.hear(text_of(item))
+            if item[0] != symbol:
+                self.store(item)
+
+    def store(self, message: tuple[str, int, int]) -> None:
+        symbol, number, _ = message
         self.heard += 1
         self.stored.add(message[:2])
+        before = [item for item in self.lost[symbol] if item[1] < number]
         # What was lost before the first number of a connection, no number tells.
         if symbol in self.numbered:
-            self.knowable += self.lost[symbol]
+            self.knowable += before
         self.numbered.add(symbol)
-        self.lost[symbol].clear()
+        self.lost[symbol] = [item for item in self.lost[symbol] if item[1] > number]
 
     def hear(self, data: bytes) -> None:
         self.now += 1
@@ -100,6 +116,7 @@ class World:
             self.rows.signals.append(Signal(ConnectionEventKind.DISCONNECTED, self.now))
             self.open = False
             # What was lost last, nothing that came later tells of.
+            self.late.clear()
             for lost in self.lost.values():
                 lost.clear()
 
@@ -113,6 +130,10 @@ class World:
     @property
     def intervals(self) -> pl.DataFrame:
         return pl.concat(self.rounds)
+
+
+def text_of(message: tuple[str, int, int]) -> bytes:
+    return json.dumps({"e": "trade", "s": message[0], "n": message[1], "t": message[2], "p": "1.5", "q": "2"}).encode()
 
 
 def step(world: World, data: st.DataObject, *, fates: list[str], lags: st.SearchStrategy[int]) -> None:
@@ -147,8 +168,8 @@ def lie(world: World) -> list[tuple[str, int, int]]:
 @pytest.mark.parametrize(
     ("skews", "fates"),
     [
-        (st.just(0), ["good", "good", "lost", "twice", "garbage"]),
-        (st.integers(-2 * 10**9, 2 * 10**9), ["good", "good", "lost", "twice"]),
+        (st.just(0), ["good", "good", "lost", "twice", "late", "garbage"]),
+        (st.integers(-2 * 10**9, 2 * 10**9), ["good", "good", "lost", "twice", "late"]),
     ],
     ids=["unreadable", "skew"],
 )
@@ -180,6 +201,59 @@ def test_nothing_that_is_missing_lies_where_it_is_called_covered(
     # Every gap has its reason, and lost numbers are said.
     assert rows.filter((pl.col("kind") == "gap") & pl.col("reason").is_null()).is_empty()
     assert (rows["start_time"] < rows["end_time"]).all()
+
+
+FATES = ["good", "good", "good", "lost", "twice", "late"]
+messages = st.lists(
+    st.tuples(
+        st.sampled_from(SYMBOLS),
+        st.sampled_from(FATES),
+        st.sampled_from([0, 900, 10**9]),
+        st.integers(0, 2 * MILLISECOND),
+    ),
+    max_size=20,
+)
+
+
+def play(said: list[tuple[str, str, int, int]], cuts: set[int]) -> World:
+    """Messages over one connection, told after some of them and at the end."""
+    world = World(0)
+    world.connect()
+    for place, (symbol, fate, pause, lag) in enumerate([*said, *((name, "good", 10**9, 0) for name in SYMBOLS)]):
+        world.pass_time(pause)
+        world.trade(symbol, lag, fate)
+        if place in cuts:
+            world.tell()
+    world.tell()
+    return world
+
+
+def named(world: World) -> list[tuple[str, int, int]]:
+    """Numbers that gaps name, by symbol."""
+    return world.intervals.filter(kind="gap").select("symbol", "first_sequence", "last_sequence").rows()
+
+
+@given(said=messages, cuts=st.sets(st.integers(0, 21)))
+def test_every_number_is_stored_or_a_gap_names_it(said: list[tuple[str, str, int, int]], cuts: set[int]) -> None:
+    world = play(said, cuts)
+    gaps = named(world)
+    for symbol in SYMBOLS:
+        stored = {number for name, number in world.stored if name == symbol}
+        missing = [number for name, first, last in gaps if name == symbol for number in range(first, last + 1)]
+        # Each once, and nothing beside them.
+        assert sorted([*stored, *missing]) == list(range(min(stored), world.numbers[symbol] + 1))
+
+
+@given(said=messages, cuts=st.sets(st.integers(0, 21)), others=st.sets(st.integers(0, 21)))
+def test_what_is_stored_counted_and_missing_does_not_depend_on_where_rounds_are_cut(
+    said: list[tuple[str, str, int, int]], cuts: set[int], others: set[int]
+) -> None:
+    one, two = play(said, cuts), play(said, others)
+    assert (one.stored, sorted(named(one))) == (two.stored, sorted(named(two)))
+    for key, stream in one.evidence.streams.items():
+        other = two.evidence.streams[key]
+        assert (stream.messages, stream.rows, stream.missing) == (other.messages, other.rows, other.missing)
+        assert (stream.is_open, stream.last_row) == (other.is_open, other.last_row)
 
 
 @given(data=st.data())

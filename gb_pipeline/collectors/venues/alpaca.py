@@ -27,6 +27,7 @@ from gb_pipeline.collectors.venue_options import (
     choice,
     credential,
     known_secrets,
+    one_connection,
     websocket_url,
 )
 from gb_pipeline.market.symbol import Symbol
@@ -86,11 +87,9 @@ class Alpaca(Venue):
 
     def connections(self, subscriptions: Sequence[Subscription]) -> list[Connection]:
         """One: most plans have one connection for each feed."""
-        if not subscriptions:
-            return []
         address = _BETA_ADDRESS if self._feed in _BETA_FEEDS else _ADDRESS
         url = websocket_url(f"{address}/{self._feed}", self._base_url)
-        return [Connection(f"{self.name}-1", url, tuple(subscriptions))]
+        return one_connection(subscriptions, self.name, url)
 
     def opening(self, connection: Connection) -> list[bytes]:  # noqa: ARG002 - the same for each
         """The login; subscriptions follow once it was accepted."""

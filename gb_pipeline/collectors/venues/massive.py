@@ -23,6 +23,7 @@ from gb_pipeline.collectors.venue_options import (
     choice,
     credential,
     known_secrets,
+    one_connection,
     websocket_url,
 )
 from gb_pipeline.market.symbol import Symbol
@@ -75,10 +76,8 @@ class Massive(Venue):
 
     def connections(self, subscriptions: Sequence[Subscription]) -> list[Connection]:
         """One: a second one of the same key would end the first."""
-        if not subscriptions:
-            return []
         url = websocket_url(f"{FEEDS[self._feed]}/stocks", self._base_url)
-        return [Connection(f"{self.name}-1", url, tuple(subscriptions))]
+        return one_connection(subscriptions, self.name, url)
 
     def opening(self, connection: Connection) -> list[bytes]:  # noqa: ARG002 - the same for each
         """The login; subscriptions follow once it was accepted."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.simulation.clock import Clock
 from gb_pipeline.simulation.failing import respond
+from gb_pipeline.simulation.fault_queue import FaultQueue
 from gb_pipeline.simulation.streams.replay import Replay, ReplaySession
 from gb_pipeline.simulation.streams.session import Frame, Handshake, Session
-from gb_pipeline.simulation.streams.stream_faults import StreamFault, StreamFaults
+from gb_pipeline.simulation.streams.stream_faults import StreamFault
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -51,7 +52,7 @@ class Hub:
         self._clock, self._dialects = clock, dict(dialects)
         self._skew: list[tuple[str, int]] = []
         self._replays: dict[str, Replay] = {}
-        self.faults = StreamFaults()
+        self.faults = FaultQueue(StreamFault)
         self.received: list[tuple[str, str]] = []
         self._open: dict[_Line, Session] = {}
         self._closing: set[asyncio.Future[None]] = set()
@@ -235,7 +236,7 @@ class Hub:
 class _Line:
     """What is sent over one connection, in order, with its faults."""
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request, faults: StreamFaults) -> None:
+    def __init__(self, socket: web.WebSocketResponse, request: web.Request, faults: FaultQueue[StreamFault]) -> None:
         self.path = request.path
         self._socket, self._request, self._faults = socket, request, faults
         self._queue: asyncio.Queue[tuple[Frame, float]] = asyncio.Queue()

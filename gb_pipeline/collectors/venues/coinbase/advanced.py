@@ -16,10 +16,10 @@ from gb_pipeline.collectors.messages import Level, MessageRows, Signal, TimeUnit
 from gb_pipeline.collectors.resync import Resync
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
 from gb_pipeline.collectors.venue_options import (
-    base_url_of,
-    check_options,
+    base_url_alone,
     currency_pair,
     rest_client,
+    spread_symbols,
     websocket_url,
 )
 from gb_pipeline.collectors.venues.coinbase.trades import PACE, TAKER, fetch_trades
@@ -57,8 +57,7 @@ class Coinbase(Venue):
     @classmethod
     def from_options(cls, source: str, options: Mapping[str, Any]) -> Self:
         """The venue of one stream of gb.yaml."""
-        check_options(source, cls.name, options, ("base_url",))
-        return cls(base_url_of(source, options))
+        return cls(base_url_alone(source, cls.name, options))
 
     def venue_symbol(self, symbol: str) -> str:
         """`BTC-USD`: Coinbase spells as we do."""
@@ -67,17 +66,8 @@ class Coinbase(Venue):
 
     def connections(self, subscriptions: Sequence[Subscription]) -> list[Connection]:
         """One for each twenty products, with all datasets of a product on the same."""
-        symbols = sorted({item.symbol for item in subscriptions})
-        size = _PRODUCTS_PER_CONNECTION
-        return [
-            Connection(
-                f"{self.name}-{number}",
-                websocket_url(_ADDRESS, self._base_url),
-                tuple(item for item in subscriptions if item.symbol in symbols[at : at + size]),
-                _SILENCE_SECONDS,
-            )
-            for number, at in enumerate(range(0, len(symbols), size), 1)
-        ]
+        url = websocket_url(_ADDRESS, self._base_url)
+        return spread_symbols(subscriptions, _PRODUCTS_PER_CONNECTION, self.name, url, _SILENCE_SECONDS)
 
     def opening(self, connection: Connection) -> list[bytes]:
         """Heartbeats, without which quiet channels are closed, and one request for each channel."""

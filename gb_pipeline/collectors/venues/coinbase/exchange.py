@@ -14,7 +14,13 @@ import msgspec
 from gb_pipeline.collectors.messages import Level, MessageRows, Signal
 from gb_pipeline.collectors.resync import Resync
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription
-from gb_pipeline.collectors.venue_options import base_url_of, check_options, choice, websocket_url
+from gb_pipeline.collectors.venue_options import (
+    base_url_of,
+    check_options,
+    choice,
+    spread_symbols,
+    websocket_url,
+)
 from gb_pipeline.collectors.venues.coinbase.advanced import Coinbase
 from gb_pipeline.collectors.venues.coinbase.trades import TAKER
 from gb_pipeline.market.order_book import OrderBook
@@ -51,17 +57,8 @@ class CoinbaseExchange(Coinbase):
 
     def connections(self, subscriptions: Sequence[Subscription]) -> list[Connection]:
         """One for each twenty products, with all datasets of a product on the same."""
-        symbols = sorted({item.symbol for item in subscriptions})
-        size = _PRODUCTS_PER_CONNECTION
-        return [
-            Connection(
-                f"{self.name}-{number}",
-                websocket_url(_ADDRESS, self._base_url),
-                tuple(item for item in subscriptions if item.symbol in symbols[at : at + size]),
-                _SILENCE_SECONDS,
-            )
-            for number, at in enumerate(range(0, len(symbols), size), 1)
-        ]
+        url = websocket_url(_ADDRESS, self._base_url)
+        return spread_symbols(subscriptions, _PRODUCTS_PER_CONNECTION, self.name, url, _SILENCE_SECONDS)
 
     def opening(self, connection: Connection) -> list[bytes]:
         """One request for all channels, the heartbeats of every product among them."""

@@ -15,11 +15,11 @@ import polars as pl
 from gb_pipeline.collectors.messages import Level, MessageRows, Signal, TimeUnit
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
 from gb_pipeline.collectors.venue_options import (
-    base_url_of,
-    check_options,
+    base_url_alone,
     currency_pair,
     rest_client,
     rest_url,
+    spread_symbols,
     websocket_url,
 )
 from gb_pipeline.collectors.venues.kraken.books import CheckedBooks, depth_of
@@ -61,8 +61,7 @@ class Kraken(Venue):
     @classmethod
     def from_options(cls, source: str, options: Mapping[str, Any]) -> Self:
         """The venue of one stream of gb.yaml."""
-        check_options(source, cls.name, options, ("base_url",))
-        return cls(base_url_of(source, options))
+        return cls(base_url_alone(source, cls.name, options))
 
     def venue_symbol(self, symbol: str) -> str:
         """`BTC/USD` of BTC-USD."""
@@ -75,17 +74,8 @@ class Kraken(Venue):
             replace(item, depth=depth_of(item.depth)) if item.dataset is StreamDataset.BOOK_UPDATES else item
             for item in subscriptions
         ]
-        symbols = sorted({item.symbol for item in subscriptions})
-        parts = [symbols[at : at + _SYMBOLS_PER_CONNECTION] for at in range(0, len(symbols), _SYMBOLS_PER_CONNECTION)]
-        return [
-            Connection(
-                f"{self.name}-{number}",
-                websocket_url(self.address, self._base_url),
-                tuple(item for item in exact if item.symbol in part),
-                _SILENCE_SECONDS,
-            )
-            for number, part in enumerate(parts, 1)
-        ]
+        url = websocket_url(self.address, self._base_url)
+        return spread_symbols(exact, _SYMBOLS_PER_CONNECTION, self.name, url, _SILENCE_SECONDS)
 
     def opening(self, connection: Connection) -> list[bytes]:
         """One request for each channel and depth."""
