@@ -6,9 +6,10 @@ in them is written with its table, because a bare `symbol` would be the macro's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from gb_pipeline.catalog.best_bars import best_rows
+from gb_pipeline.catalog.stream_views import RAW, StreamView
 from gb_pipeline.storage.snapshot import Snapshot
 
 MACROS = ("bars", "bars_as_of")
@@ -37,15 +38,22 @@ def bar_macros(stored: Mapping[str, Sequence[Snapshot]], priority: Sequence[str]
     }
 
 
-def stream_macros(tables: Iterable[str]) -> dict[str, str]:
-    """`create` statements by name: rows of one symbol in a half-open range."""
+def stream_macros(views: Mapping[str, StreamView]) -> dict[str, str]:
+    """`create` statements by name: what a reader sees of one symbol in a half-open range.
+
+    Args:
+        views: of the tables of trades, quotes and books, by their names.
+    """
     arguments = 'symbol, start := null, "end" := null'
-    body = "select rows.* from {table} as rows where {within}"
-    return {
-        f"{table}{STREAM_MACRO}": f"create macro {table}{STREAM_MACRO}({arguments}) as table "
-        + body.format(table=table, within=_within("rows", whole_days=False))
-        for table in tables
-    }
+    within = _within("rows", whole_days=False)
+    created = {}
+    for table, view in views.items():
+        around = f"(select rows.* from {RAW}{table} as rows where {_around('rows')})"
+        created[f"{table}{STREAM_MACRO}"] = (
+            f"create macro {table}{STREAM_MACRO}({arguments}) as table"
+            f" select rows.* from ({view.select(around)}) as rows where {within}"
+        )
+    return created
 
 
 def _of_resolution(bodies: Mapping[str, str]) -> str:
@@ -75,6 +83,15 @@ def _day(argument: str, more: str = "") -> str:
 def _within(rows: str, *, whole_days: bool) -> str:
     """A condition on the symbol and the times of a table's rows."""
     start, end = (_day("start"), _day('"end"', " + interval 1 day")) if whole_days else (_utc("start"), _utc('"end"'))
+    return (
+        f"{rows}.symbol = symbol and (start is null or {rows}.timestamp >= {start})"
+        f' and ("end" is null or {rows}.timestamp < {end})'
+    )
+
+
+def _around(rows: str) -> str:
+    """`_within` with a minute more on both sides: of a trade that two collectors heard, one may lie beyond the edge."""
+    start, end = (f"{_utc(edge)} {sign} interval 1 minute" for edge, sign in (("start", "-"), ('"end"', "+")))
     return (
         f"{rows}.symbol = symbol and (start is null or {rows}.timestamp >= {start})"
         f' and ("end" is null or {rows}.timestamp < {end})'

@@ -33,12 +33,14 @@ from gb_pipeline.catalog.state import (
     read_previous,
     read_state,
 )
+from gb_pipeline.catalog.stream_views import StreamView, describe_views
 from gb_pipeline.catalog.summaries import SUMMARIES, Summaries
 from gb_pipeline.catalog.views import build_statements, error_view, parquet_rows
 from gb_pipeline.config.project_incidents import NO_INCIDENTS, Incidents
 from gb_pipeline.config.source_facts import SourceFacts, facts_of
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
+from gb_pipeline.lake.datasets import STREAM_TABLES
 from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
@@ -157,7 +159,10 @@ def build(
     _create(connection, "incidents", incident_table(incidents.items))
     priority = [item.name for item in facts]
     rows, lost = parquet_rows(store.storage), lost_moments(tables, snapshots)
-    views = build_statements(snapshots, rows, skip=[*SUMMARIES, "sessions"], priority=priority, lost=lost)
+    streams = _stream_views(tables, unreadable)
+    views = build_statements(
+        snapshots, rows, skip=[*SUMMARIES, "sessions"], priority=priority, lost=lost, streams=streams
+    )
     if store.storage.in_bucket and not can_read_buckets(connection):
         # Whoever opens the catalog with DuckDB and its extension for object stores runs these first.
         statements = pl.DataFrame({"name": [*views], "sql": [*views.values()]}, schema=_STATEMENTS)
@@ -184,6 +189,15 @@ def build(
         replaced=False,
         seconds=time.perf_counter() - began,
     )
+
+
+def _stream_views(tables: Tables, unreadable: dict[str, str]) -> dict[str, StreamView]:
+    """What views of streams have to know; without the evidence there are none."""
+    try:
+        return describe_views(tables)
+    except LakeError as error:
+        unreadable |= dict.fromkeys(STREAM_TABLES, error.what)
+        return {}
 
 
 def _summaries(

@@ -3,7 +3,8 @@
 For every table with history, `<name>` is what is valid now, `<name>_history` every version, and `<name>_as_of(moment)` what was
 valid at a moment. `bars_<resolution>` is what `Lake.bars` returns: where a source stores wide decimals, it unites both precisions
 and a wide row takes the place of its standard sibling; `bars_<resolution>_wide` is the wide table alone. `best_bars` has the SQL
-of the views that hold each bar once, whoever delivered it. `restatements` pairs neighbouring versions.
+of the views that hold each bar once, whoever delivered it, and `stream_views` that of `trades` and the like, whose rows as stored
+are `raw_trades`. `restatements` pairs neighbouring versions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 from gb_pipeline.catalog.best_bars import best_name, best_rows
 from gb_pipeline.catalog.connection import lake_place
 from gb_pipeline.catalog.macros import bar_macros, stream_macros
+from gb_pipeline.catalog.stream_views import RAW, StreamView
 from gb_pipeline.lake.datasets import STREAM_TABLES, bars_dataset, parse_bar_table, stream_dataset
 from gb_pipeline.market.schema import CONTENT, Precision, bar_schema
 from gb_pipeline.storage import reading
@@ -54,6 +56,7 @@ def build_statements(
     as_of: datetime | None = None,
     priority: Sequence[str] = (),
     lost: Mapping[str, str] | None = None,
+    streams: Mapping[str, StreamView] | None = None,
 ) -> dict[str, str]:
     """`create` statements by the name of the view or macro, in an order in which they can be run.
 
@@ -64,6 +67,7 @@ def build_statements(
         as_of: views show what was known at this moment.
         priority: names of sources, the one that answers first at the beginning.
         lost: conditions by table which the moment of a macro has to meet.
+        streams: what the views of trades, quotes and books have to know, by table; others have only `raw_<name>`.
     """
     created: dict[str, str] = {}
     by_name = _with_standard_siblings(snapshots)
@@ -72,9 +76,13 @@ def build_statements(
         if not snapshot.dataset.history:
             if name not in skip:
                 body = rows(snapshot, as_of is None)
+                is_stream = name in STREAM_TABLES
                 if name.removesuffix("_wide") in STREAM_TABLES:
                     body = _stream(snapshot, by_name.get(f"{name}_wide"), rows)
-                created[name] = f"create view {name} as {body if as_of is None else _known_at(body, as_of)}"
+                shown = f"{RAW}{name}" if is_stream else name
+                created[shown] = f"create view {shown} as {body if as_of is None else _known_at(body, as_of)}"
+                if is_stream and name in (streams or {}):
+                    created[name] = f"create view {name} as {(streams or {})[name].select(shown)}"
             continue
         wide = by_name.get(f"{name}_wide") if parse_bar_table(name) else None
         history = _visible_rows(snapshot, rows, current=False)
@@ -98,7 +106,9 @@ def build_statements(
                 rows_then = best_rows(f"{name}_as_of(ts)", parts, priority)
                 created[f"{best}_as_of"] = f"create macro {best}_as_of(ts) as table {rows_then}"
                 bars[name] = parts
-    created |= bar_macros(bars, priority) | stream_macros(name for name in STREAM_TABLES if name in created)
+    created |= bar_macros(bars, priority) | stream_macros(
+        {name: view for name, view in (streams or {}).items() if name in created}
+    )
     if "restatements" not in skip:
         tables = [name for name in by_name if (kind := parse_bar_table(name)) and kind[1] is Precision.STANDARD]
         created["restatements"] = f"create view restatements as {_restatements(tables)}"

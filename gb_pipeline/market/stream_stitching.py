@@ -18,8 +18,8 @@ SERIES = ("source", "symbol")
 _SAME = [*SERIES, "trade_id", "price", "size"]
 _CONTENT = [*SERIES, "exchange_time", "side", "price", "size"]
 # Some venues number trades anew every day, or at each exchange: the same id, price and size further apart is another trade.
-_APART, _APART_UNTIMED = 1_000_000_000, 60_000_000_000
-_RANK = {Origin.STREAM.value: 0, Origin.REST.value: 1, Origin.FILE.value: 2}
+APART, APART_UNTIMED = 1_000_000_000, 60_000_000_000
+ORIGIN_RANKS = {Origin.STREAM.value: 0, Origin.REST.value: 1, Origin.FILE.value: 2}
 _EARLIEST = -(2**63)
 # The same id within so long is the same trade, whatever digits of its time are told.
 _ANEW = 43_200_000_000_000
@@ -108,10 +108,10 @@ def _unite_by_id(rows: pl.DataFrame) -> pl.DataFrame:
     if not again.any():
         return rows
     told = rows.filter(again).with_columns(
-        pl.col("origin").replace_strict(_RANK, default=len(_RANK), return_dtype=pl.Int8).alias("_rank")
+        pl.col("origin").replace_strict(ORIGIN_RANKS, default=len(ORIGIN_RANKS), return_dtype=pl.Int8).alias("_rank")
     )
     ordered = told.sort(*_SAME, "event_time", maintain_order=True)
-    apart = pl.when(pl.col("exchange_time").is_null()).then(_APART_UNTIMED).otherwise(_APART)
+    apart = pl.when(pl.col("exchange_time").is_null()).then(APART_UNTIMED).otherwise(APART)
     begins = (pl.col("event_time").diff() > apart).over(_SAME).fill_null(True)
     grouped = ordered.with_columns(begins.cum_sum().alias("_trade"))
     first = grouped.sort("_trade", "_rank", "receive_time", "_place", nulls_last=True).unique(
@@ -124,7 +124,7 @@ def _unite_by_content(rows: pl.DataFrame) -> pl.DataFrame:
     if rows.is_empty():
         return rows
     ranked = rows.with_columns(
-        pl.col("origin").replace_strict(_RANK, default=len(_RANK), return_dtype=pl.Int8).alias("_rank"),
+        pl.col("origin").replace_strict(ORIGIN_RANKS, default=len(ORIGIN_RANKS), return_dtype=pl.Int8).alias("_rank"),
         pl.col("collector").fill_null("").alias("_who"),
     )
     # The how many-eth of its kind, as each of them counts.

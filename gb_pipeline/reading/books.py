@@ -12,12 +12,12 @@ from datetime import timedelta
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, GapInWindow, LakeError, NoDataInRange, ReadError
+from gb_pipeline.lake.settled_streams import settled_series
 from gb_pipeline.lake.stream_evidence import read_intervals
 from gb_pipeline.market.checked_books import CheckedBook
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.stream_coverage import covered_stretches, find_holes
 from gb_pipeline.market.tick_schema import StreamDataset
-from gb_pipeline.reading.settled_streams import settled_series
 from gb_pipeline.reading.stream_request import FIRST, StreamRequest
 from gb_pipeline.reading.stream_rows import find_series, read_all
 from gb_pipeline.storage.table import Tables

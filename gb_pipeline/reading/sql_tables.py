@@ -18,12 +18,13 @@ import polars as pl
 from gb_pipeline.catalog import tables as catalog_tables
 from gb_pipeline.catalog.incidents import known_incidents
 from gb_pipeline.catalog.lost import lost_moments
-from gb_pipeline.catalog.macros import MACROS
+from gb_pipeline.catalog.macros import MACROS, STREAM_MACRO
+from gb_pipeline.catalog.stream_views import StreamView, describe_views
 from gb_pipeline.catalog.summaries import SUMMARIES
 from gb_pipeline.catalog.views import build_statements, registered_rows
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import corporate_actions, ledger
-from gb_pipeline.lake.datasets import parse_bar_table
+from gb_pipeline.lake.datasets import STREAM_TABLES, parse_bar_table
 from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.sql_guard import REGISTERED
@@ -46,6 +47,9 @@ _OF_THE_CATALOG = re.compile(
     "|".join([*SUMMARIES, "sources", "incidents", "catalog_meta", "view_statements"])
     + "|show|duckdb_|pragma_|information_schema|sqlite_|pg_"
 )
+# What lists tables, views and columns, and a text in SQL.
+_LISTS = re.compile(r"information_schema|duckdb_(tables|views|columns)|pg_|sqlite_")
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 # What DuckDB says when a registered table could not be read to its end.
 _READING_FAILED = "reading the stream registered as"
 
@@ -91,6 +95,9 @@ class SqlTables:
         """
         self._store, self._tables = store, store.tables.view()
         self._text = text.lower()
+        if _LISTS.search(self._text):
+            # A name that a list is searched for is not read; what is registered to be read would stand in the list.
+            self._text = _LITERAL.sub("''", self._text)
         self._pruners, self._only_asked = pruners, only_asked
         self._macros = [name for name in MACROS if re.search(rf"(?<![\w]){name}(?![\w])", self._text)]
         named = map(self._tables.newest, self._named())
@@ -138,8 +145,9 @@ class SqlTables:
         skip = _SUMMARIES if "restatements" in self._text else (*_SUMMARIES, "restatements")
         lost = lost_moments(self._tables, self._snapshots) if "as_of" in self._text else None
         statements = build_statements(
-            self._snapshots, registered_rows(self._names()), skip=skip, as_of=as_of, priority=priority, lost=lost
-        )
+            self._snapshots, registered_rows(self._names()), skip=skip, as_of=as_of, priority=priority, lost=lost,
+            streams=self._streams(),
+        )  # fmt: skip
         needed: set[str] = set()
         # What is made of others comes after them.
         for name in reversed(statements):
@@ -150,6 +158,11 @@ class SqlTables:
             ):
                 needed.add(name)
         return {name: statement for name, statement in statements.items() if name in needed}
+
+    def _streams(self) -> dict[str, StreamView]:
+        """What views of streams have to know, where the query names one: evidence is not read for rows as they are stored."""
+        shown = [name for name in STREAM_TABLES if re.search(rf"(?<!\w){name}({STREAM_MACRO})?(?!\w)", self._text)]
+        return describe_views(self._tables, shown) if shown else {}
 
     def _names(self) -> dict[tuple[str, bool], str]:
         """Under which name each table is registered: its newest rows, and all of them."""

@@ -12,6 +12,7 @@ import polars as pl
 
 from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.lake.settled_streams import with_life
 from gb_pipeline.lake.stream_evidence import STREAM_OF_TABLE, find_first_evidence, read_intervals, read_watermarks
 from gb_pipeline.lake.stream_files import list_files
 from gb_pipeline.market.event_time import NANOSECOND_INSTANT
@@ -27,7 +28,6 @@ from gb_pipeline.market.stream_coverage import (
 )
 from gb_pipeline.market.tick_schema import StreamDataset
 from gb_pipeline.reading.arguments import Moment
-from gb_pipeline.reading.settled_streams import with_life
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest, nanoseconds
 from gb_pipeline.reading.stream_rows import find_series
 from gb_pipeline.storage.commit import Clock

@@ -13,6 +13,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, NoDataInRange, ReadError, UnknownSeries
 from gb_pipeline.lake.datasets import stream_dataset
+from gb_pipeline.lake.settled_streams import settled_series
 from gb_pipeline.lake.stream_evidence import STREAM_OF_TABLE, find_first_evidence, read_intervals
 from gb_pipeline.market.event_time import NANOSECOND_INSTANT, event_times
 from gb_pipeline.market.moments import from_microseconds
@@ -21,7 +22,6 @@ from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.market.stream_coverage import covered_stretches, find_holes
 from gb_pipeline.market.stream_stitching import TURNS, all_differ, one_at_a_time, take_turns, unite_trades
 from gb_pipeline.reading.floats import as_floats
-from gb_pipeline.reading.settled_streams import settled_series
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.numbers import Numbers

@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from gb_pipeline.lake.datasets import STREAM_TABLES, stream_dataset
+from gb_pipeline.lake.settled_streams import settled_series
 from gb_pipeline.lake.stream_files import STREAM_DATA, list_files, summarize_files
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.schema import Precision
-from gb_pipeline.reading.settled_streams import settled_series
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.table import Tables
 

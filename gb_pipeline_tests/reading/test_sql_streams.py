@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from decimal import Decimal
 
+import duckdb
+import polars as pl
+
 from gb_pipeline import Lake
+from gb_pipeline.catalog.projection import refresh_catalog
 from gb_pipeline.lake.datasets import CONNECTION_EVENTS, stream_dataset
 from gb_pipeline.market.schema import Precision
 from gb_pipeline_tests.reading.test_streams import trade
@@ -66,3 +71,78 @@ def test_what_was_known_then_can_be_asked(lake: Lake) -> None:
     commit_rows(lake.store, TRADES, [trade(NINE + 1)])
     assert lake.sql("select count(*) from trades", as_of=then).item() == 1
     assert lake.sql("select count(*) from trades").item() == 2
+
+
+def test_tables_are_what_a_reader_sees_and_raw_ones_have_every_row(lake: Lake) -> None:
+    heard_by_two(lake)
+    readers = {
+        "trades": lake.trades,
+        "quotes": lake.quotes,
+        "book_updates": lake.l2,
+        "book_snapshots": lake.book_snapshots,
+    }
+    for name, read in readers.items():
+        seen = read(None, source="kraken")
+        assert same_rows(lake.sql(f"select * from {name} where source = 'kraken'"), seen), name
+        one = read("BTC-USD", NINE + 3 * SECOND, NINE + 9 * SECOND, source="kraken")
+        edges = "'2024-01-02 09:00:03', '2024-01-02 09:00:09'"
+        assert same_rows(lake.sql(f"select * from {name}_of('BTC-USD', {edges}) where source = 'kraken'"), one), name
+        raw = lake.sql(f"select count(*) from raw_{name} where source = 'kraken'").item()
+        assert raw > seen.height > one.height > 0, name
+    assert lake.sql("select distinct source from trades where source <> 'kraken'").rows() == [("coinbase",)]
+    # The catalog's file says the same to any DuckDB client.
+    refresh_catalog(lake.store)
+    with closing(duckdb.connect(str(lake.store.storage.catalog), read_only=True)) as client:
+        for name, read in readers.items():
+            found = pl.DataFrame(client.sql(f"select * from {name} where source = 'kraken'").to_arrow_table())
+            assert same_rows(found, read(None, source="kraken")), name
+
+
+def same_rows(found: pl.DataFrame, seen: pl.DataFrame) -> bool:
+    names = [name for name in seen.columns if name != "timestamp"]
+    ours, theirs = (
+        frame.select(names).with_columns(pl.selectors.decimal().cast(pl.Decimal(38, 18))).sort(names, nulls_last=True)
+        for frame in (found, seen)
+    )
+    return ours.equals(theirs)
+
+
+def heard_by_two(lake: Lake) -> None:
+    """Ten seconds of two collectors that each missed some, with trades that have no id, no time, or a twin; not all settled."""
+    rows = []
+    for second in range(12):
+        at = NINE + second * SECOND
+        for who, late in (("one", 1000), ("two", 500)):
+            if (second, who) in {(4, "one"), (5, "two")}:
+                continue
+            told = {"collector": who, "receive_time": at + late}
+            rows += [
+                trade(at, **told), trade(at + 1, trade_id=None, **told), trade(at + 2, trade_id=None, ordinal=1, **told),
+                trade(at + 2, trade_id=None, ordinal=2, **told),
+                trade(at + late, exchange_time=None, trade_id=None, **told),
+                trade(at + late, exchange_time=None, trade_id=f"untimed {second}", **told),
+            ]  # fmt: skip
+    rows.append(trade(NINE + 4 * SECOND, receive_time=None, collector=None, origin="rest", trade_id="healed"))
+    # The same number on another day is another trade.
+    rows.append(trade(NINE + 10, trade_id=str(NINE + SECOND), collector="two", price=Decimal(7)))
+    commit_rows(lake.store, TRADES, [*rows, *(row | {"source": "coinbase", "collector": "one"} for row in rows[:1])])
+    for name in ("quotes", "book_updates", "book_snapshots"):
+        sides = {"side": "bid", "reason": "subscribed", "bid_price": Decimal(1)}
+        commit_rows(lake.store, stream_dataset(name), [row | sides for row in rows if row["collector"]])
+    for dataset in ("trades", "quotes", "book_updates"):
+        for who, missed in (("one", 4), ("two", 5)):
+            hole = NINE + missed * SECOND
+            commit_interval(lake.store, NINE, hole, dataset=dataset, collector=who)
+            commit_interval(lake.store, hole + SECOND, NINE + 12 * SECOND, dataset=dataset, collector=who)
+            commit_watermark(lake.store, NINE + 10 * SECOND, dataset=dataset, collector=who)
+
+
+def test_names_of_the_inside_are_in_no_list_of_tables(lake: Lake) -> None:
+    commit_rows(lake.store, TRADES, [trade(NINE)])
+    for listing in ("select table_name from information_schema.tables where table_name <> 'trades'", "show tables"):
+        names = set(lake.sql(listing).to_series())
+        assert {"raw_trades", "stream_data"} <= names
+        assert not [name for name in names if name.startswith(("arrow_", "_")) or name.endswith(("_now", "_ever"))]
+    columns = lake.sql("select distinct table_name from information_schema.columns where column_name = 'trade_id'")
+    assert set(columns.to_series()) >= {"trades", "raw_trades"}
+    assert not [name for name in columns.to_series() if name.startswith("arrow_")]
