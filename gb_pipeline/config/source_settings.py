@@ -25,6 +25,7 @@ from pydantic_core import InitErrorDetails
 
 from gb_pipeline.config.credentials import credentials, open_credential, refill, seal
 from gb_pipeline.config.finality import MOST_SETTLE_DAYS, SETTLE_DAYS
+from gb_pipeline.config.fundamentals import FundamentalsSettings
 from gb_pipeline.config.owners import Owners
 from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.config.symbols.resolved import Universe
@@ -140,6 +141,9 @@ class SourceSettings(_Model):
     max_concurrency: int = Field(default=4, gt=0, description="symbols fetched at the same time in one run")
     timeout_seconds: float = Field(default=30.0, gt=0, description="patience with one request")
     retries: int = Field(default=5, ge=0, description="repeats of a call after a temporary failure")
+    fundamentals: FundamentalsSettings = Field(
+        default_factory=FundamentalsSettings, description="what is asked about companies, of a vendor that knows it"
+    )
     owners: Owners = Field(default=(), description="who looks after this source; those of the whole file by default")
     _universe: Universe = PrivateAttr(default_factory=lambda: Universe(SymbolsSpec()))
     # Of gb.yaml, which relative paths in options start from; None for settings that were made without a file.

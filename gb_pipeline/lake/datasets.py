@@ -2,7 +2,7 @@
 
 Storage, the catalog, compaction, vacuum and verification work from these declarations; a new dataset is one more of them. What the
 rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`,
-`fetches`, `instruments`).
+`fetches`, `fundamentals`, `listings`, `instruments`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from gb_pipeline.market import instrument_schema, result_schema, schema, tick_schema
+from gb_pipeline.market import fundamental_schema, instrument_schema, result_schema, schema, tick_schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage.dataset import Dataset, Datasets, Period
@@ -80,6 +80,27 @@ CORPORATE_ACTIONS = Dataset(
     partition_by=("source",),
     order=("symbol", "ex_date"),
     statistics=("symbol", "ex_date"),
+    history=True,
+    evidence=("fetched_at",),
+)
+FUNDAMENTALS = Dataset(
+    name="fundamentals",
+    columns=fundamental_schema.FUNDAMENTALS,
+    key=("source", "symbol", "statement", "kind", "fiscal_period_end", "item"),
+    # What changes every week lies apart from what hardly ever does.
+    partition_by=("source", "statement"),
+    order=("symbol", "kind", "fiscal_period_end", "item"),
+    statistics=("symbol",),
+    history=True,
+    evidence=("fetched_at",),
+)
+LISTINGS = Dataset(
+    name="listings",
+    columns=fundamental_schema.LISTINGS,
+    key=("source", "symbol", "ipo_date"),
+    partition_by=("source",),
+    order=("symbol", "ipo_date"),
+    statistics=("symbol",),
     history=True,
     evidence=("fetched_at",),
 )
@@ -236,6 +257,8 @@ ALL = Datasets(
         QUARANTINE,
         FETCHES,
         CORPORATE_ACTIONS,
+        FUNDAMENTALS,
+        LISTINGS,
         OVERRIDES,
         REMOVALS,
         QUARANTINE_DECISIONS,

@@ -24,6 +24,7 @@ from gb_pipeline.lake.coverage import describe_sessions, ledger_frame
 from gb_pipeline.lake.datasets import ALL
 from gb_pipeline.lake.expectation import expect
 from gb_pipeline.lake.explained import explain_sessions
+from gb_pipeline.lake.fundamental_writes import FundamentalWrites
 from gb_pipeline.lake.instrument_writes import InstrumentWrites
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
 from gb_pipeline.lake.series_changes import SeriesChanges
@@ -50,7 +51,7 @@ Symbols = Symbol | str | Sequence[Symbol | str]
 FetchedAt = datetime | Mapping[str, datetime] | None
 
 
-class LakeStore(BarDecisions, SeriesChanges, InstrumentWrites):
+class LakeStore(BarDecisions, SeriesChanges, InstrumentWrites, FundamentalWrites):
     """A lake that can be written.
 
     Any number of processes may write one lake at once; a window is decided anew when somebody else changed the table.

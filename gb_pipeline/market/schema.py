@@ -158,7 +158,7 @@ FETCHES = pa.schema(
         column("error", pa.string(), "kind of the error", nullable=True),
         column("message", pa.string(), "what it said, without credentials", nullable=True),
         column("run_id", pa.string(), "the run that asked", nullable=True),
-        column("kind", pa.string(), "bars, corporate_actions or instruments; bars where null", nullable=True),
+        column("kind", pa.string(), "bars, corporate_actions, fundamentals, ...; bars where null", nullable=True),
         column("normaliser", pa.string(), "name and version of the code that read the answer", nullable=True),
         column("raw", pa.list_(pa.string()), "SHA-256 of each kept body, in the order of the calls", nullable=True),
         # What became of the rows of bars, from the moment on at which they are stored.

@@ -23,6 +23,11 @@ from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
 from gb_pipeline.orchestration.assets.compaction import build_compaction_asset, build_ledgers_compaction_asset
 from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_dataset_spec
+from gb_pipeline.orchestration.assets.fundamentals import (
+    build_fundamentals_asset,
+    build_fundamentals_schedule,
+    build_listings_asset,
+)
 from gb_pipeline.orchestration.assets.instruments import build_instruments_asset
 from gb_pipeline.orchestration.assets.universe import build_universe_asset, build_universe_schedule, is_discovered
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
@@ -47,7 +52,7 @@ from gb_pipeline.orchestration.streams.feeds import Feed, build_feed_spec, has_t
 from gb_pipeline.orchestration.streams.healing import build_healing_asset, build_stream_healing_sensor
 from gb_pipeline.orchestration.streams.sensor import build_streams_sensor
 from gb_pipeline.orchestration.streams.tie_out import build_tie_out, build_tie_out_schedule, find_tie_outs
-from gb_pipeline.providers.registry import daily_quota, has_actions, has_instruments
+from gb_pipeline.providers.registry import daily_quota, has_actions, has_fundamentals, has_instruments, has_listings
 
 
 def build_definitions(
@@ -133,6 +138,8 @@ def _build_assets(
         *(build_dataset_spec(group, AssetFacts.of(settings, group)) for group in groups),
         *(build_actions_asset(group) for group in _list_acting(groups)),
         *(build_instruments_asset(group) for group in _list_acting(groups) if has_instruments(group.source)),
+        *(build_fundamentals_asset(group) for group in _list_reporting(groups)),
+        *(build_listings_asset(group) for group in _list_reporting(groups) if has_listings(group.source)),
         *(build_universe_asset(settings, group) for group in discovered),
         *(build_compaction_asset(group) for group in groups),
         build_ledgers_compaction_asset(groups),
@@ -153,6 +160,7 @@ def _build_schedules(
     return [
         *(build_daily_schedule(group, today) for group in groups),
         *(build_actions_schedule(group, today, running=not _has_quota(group)) for group in _list_acting(groups)),
+        *(build_fundamentals_schedule(group, running=not _has_quota(group)) for group in _list_reporting(groups)),
         *(build_universe_schedule(group, running=not _has_quota(group)) for group in discovered),
         build_vacuum_schedule(),
         build_verify_schedule(),
@@ -182,6 +190,11 @@ def _list_acting(groups: Sequence[SeriesGroup]) -> list[SeriesGroup]:
     return _first_of_sources(groups, _has_actions)
 
 
+def _list_reporting(groups: Sequence[SeriesGroup]) -> list[SeriesGroup]:
+    """The first group of each source whose vendor is asked about companies."""
+    return _first_of_sources(groups, _has_fundamentals)
+
+
 def _first_of_sources(groups: Sequence[SeriesGroup], wanted: Callable[[SeriesGroup], bool]) -> list[SeriesGroup]:
     first_of_source = {group.source.name: group for group in reversed(groups)}
     return [group for group in groups if group is first_of_source[group.source.name] and wanted(group)]
@@ -190,6 +203,13 @@ def _first_of_sources(groups: Sequence[SeriesGroup], wanted: Callable[[SeriesGro
 def _has_actions(group: SeriesGroup) -> bool:
     try:
         return has_actions(group.source)
+    except ConfigError:
+        return False
+
+
+def _has_fundamentals(group: SeriesGroup) -> bool:
+    try:
+        return has_fundamentals(group.source)
     except ConfigError:
         return False
 

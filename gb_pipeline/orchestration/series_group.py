@@ -16,7 +16,7 @@ import dagster as dg
 
 from gb_pipeline.config.settings import Settings, SourceSettings
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.lake import corporate_actions, instruments
+from gb_pipeline.lake import corporate_actions, fundamentals, instruments, listings
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import bar_table
 from gb_pipeline.market.symbol import Symbol
@@ -94,6 +94,16 @@ class SeriesGroup:
     def instruments_key(self) -> dg.AssetKey:
         """`[source, "instruments"]`, the same for all groups of a source."""
         return dg.AssetKey([self.source.name, instruments.TABLE])
+
+    @property
+    def fundamentals_key(self) -> dg.AssetKey:
+        """`[source, "fundamentals"]`, the same for all groups of a source."""
+        return dg.AssetKey([self.source.name, fundamentals.TABLE])
+
+    @property
+    def listings_key(self) -> dg.AssetKey:
+        """`[source, "listings"]`, the same for all groups of a source."""
+        return dg.AssetKey([self.source.name, listings.TABLE])
 
     @property
     def universe_key(self) -> dg.AssetKey:

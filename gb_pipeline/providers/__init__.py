@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import DailyQuota, RateLimit
+    from gb_pipeline.market.fundamental_schema import FUNDAMENTALS_RECEIVED, LISTINGS_RECEIVED, Statement
     from gb_pipeline.market.schema import ACTIONS_RECEIVED, RECEIVED, RECEIVED_OPTIONAL, Adjustment
     from gb_pipeline.providers.base import (
         ActionsProvider,
         Body,
         Fetched,
+        FundamentalsProvider,
         Instrument,
         InstrumentsProvider,
+        ListingsProvider,
         Provider,
         SearchProvider,
         SymbolHistoryProvider,
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIONS_RECEIVED",
+    "FUNDAMENTALS_RECEIVED",
+    "LISTINGS_RECEIVED",
     "RECEIVED",
     "RECEIVED_OPTIONAL",
     "ActionsProvider",
@@ -43,15 +48,18 @@ __all__ = [
     "Cursors",
     "DailyQuota",
     "Fetched",
+    "FundamentalsProvider",
     "HttpClient",
     "Instrument",
     "InstrumentsProvider",
+    "ListingsProvider",
     "Policy",
     "Provider",
     "RateLimit",
     "Reply",
     "RestProvider",
     "SearchProvider",
+    "Statement",
     "SymbolHistoryProvider",
     "Tally",
     "Transport",
@@ -62,6 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "market.fundamental_schema": ("FUNDAMENTALS_RECEIVED", "LISTINGS_RECEIVED", "Statement"),
     "market.schema": ("ACTIONS_RECEIVED", "RECEIVED", "RECEIVED_OPTIONAL", "Adjustment"),
     "providers.http.cursors": ("Cursors",),
     "providers.http.client": ("HttpClient", "Reply"),

@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import polars as pl
 
 from gb_pipeline.config.settings import DailyQuota, SourceSettings
+from gb_pipeline.market.fundamental_schema import Statement
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Adjustment
 from gb_pipeline.market.symbol import Symbol
@@ -207,6 +208,55 @@ class ActionsProvider(Protocol):
 
         Raises:
             VendorError: one of its kinds.
+        """
+        ...
+
+
+@runtime_checkable
+class FundamentalsProvider(Protocol):
+    """A vendor that knows what companies reported."""
+
+    def fundamentals_requests(self, statements: Sequence[Statement]) -> int:
+        """How many requests `fetch_fundamentals` makes for one symbol when nothing goes wrong; for plans."""
+        ...
+
+    async def fetch_fundamentals(self, symbol: Symbol, statements: Sequence[Statement]) -> Fetched:
+        """Everything that the vendor has of some statements; columns of `market.fundamental_schema.FUNDAMENTALS_RECEIVED`.
+
+        Raises:
+            VendorError: one of its kinds; the answer is never partial.
+        """
+        ...
+
+    def normalise_fundamentals(self, symbol: Symbol, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_fundamentals` out of the bodies that it received, without the vendor.
+
+        Raises:
+            VendorError: as `fetch_fundamentals` does for such bodies.
+        """
+        ...
+
+
+@runtime_checkable
+class ListingsProvider(Protocol):
+    """A vendor that tells everything that is and was listed, delisted companies included."""
+
+    async def fetch_listings(self, on: date | None = None) -> Fetched:
+        """The whole list; columns of `market.fundamental_schema.LISTINGS_RECEIVED`.
+
+        Args:
+            on: as it was on this day; the newest by default.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
+        ...
+
+    def normalise_listings(self, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_listings` out of the bodies that it received, without the vendor.
+
+        Raises:
+            VendorError: as `fetch_listings` does for such bodies.
         """
         ...
 

@@ -15,7 +15,14 @@ from gb_pipeline.config.settings import DailyQuota, SourceSettings
 from gb_pipeline.config.suggestions import suggest
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.symbol import AssetClass
-from gb_pipeline.providers.base import ActionsProvider, InstrumentsProvider, Provider, SymbolHistoryProvider
+from gb_pipeline.providers.base import (
+    ActionsProvider,
+    FundamentalsProvider,
+    InstrumentsProvider,
+    ListingsProvider,
+    Provider,
+    SymbolHistoryProvider,
+)
 
 GROUP = "gb_pipeline.providers"
 # Imported when asked for: a vendor's library takes up to half a second.
@@ -83,6 +90,26 @@ def has_actions(source: SourceSettings) -> bool:
     equities = any(symbol.asset_class is AssetClass.EQUITY for symbol in source.instruments)
     provider_class = _provider_class(source)
     return equities and issubclass(provider_class, ActionsProvider)
+
+
+def has_fundamentals(source: SourceSettings) -> bool:
+    """Whether a source asks its vendor about companies: it knows them, and the source wants some statements. Nothing is built.
+
+    Raises:
+        ConfigError: there is no such provider, or it cannot be imported.
+    """
+    equities = any(symbol.asset_class is AssetClass.EQUITY for symbol in source.instruments)
+    wanted = bool(source.fundamentals.statements)
+    return wanted and equities and issubclass(_provider_class(source), FundamentalsProvider)
+
+
+def has_listings(source: SourceSettings) -> bool:
+    """Whether a source's vendor tells everything that is and was listed. Nothing is built.
+
+    Raises:
+        ConfigError: there is no such provider, or it cannot be imported.
+    """
+    return issubclass(_provider_class(source), ListingsProvider)
 
 
 def has_instruments(source: SourceSettings) -> bool:

@@ -65,6 +65,33 @@ def read_numbers(frame: pl.DataFrame, precision: Precision) -> tuple[pl.DataFram
     return frame.with_columns(read_columns), found.unique(maintain_order=True) if problems else found
 
 
+def read_exact(text: pl.Series, precision: Precision) -> tuple[pl.Series, pl.Series]:
+    """A column of numbers as they were written, and why some cannot be stored as they are.
+
+    Args:
+        text: the vendor's own; null where there is no number.
+        precision: how many digits the decimals have.
+
+    Returns:
+        The decimals, null where there is none or it is refused; and the reasons (String), null where it is not.
+
+    Example:
+        >>> read_exact(pl.Series("value", ["1.50", None, "n/a"]), Precision.WIDE)[1].to_list()
+        [None, None, 'unreadable_number']
+    """
+    dtype = precision.decimal
+    values = text.cast(dtype, strict=False)
+    doubtful = (text.to_frame().select(_doubtful(text.name, dtype, text.dtype)).to_series()) | values.is_null()
+    rows = (doubtful & text.is_not_null()).arg_true()
+    parsed = [parse_exact(each, precision) for each in text.gather(rows)]
+    reasons = pl.Series("reason", [None], pl.String()).new_from_index(0, len(text))
+    if not parsed:
+        return values, reasons
+    numbers = pl.Series([value for value, _ in parsed], dtype=dtype, strict=True)
+    problems = pl.Series([reason for _, reason in parsed], dtype=pl.String())
+    return values.scatter(rows, numbers), reasons.scatter(rows, problems)
+
+
 def _is_exact(series: pl.Series, dtype: pl.Decimal, *, required: bool) -> bool:
     return series.dtype == dtype and not (required and series.null_count())
 

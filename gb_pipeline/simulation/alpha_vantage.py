@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from gb_pipeline.simulation.alpha_vantage_companies import COMPANY_FUNCTIONS, answer_about, listing_status, vendor_code
 from gb_pipeline.simulation.response import Request, Response, apply_trouble
-from gb_pipeline.simulation.stock_listings import Listing
 from gb_pipeline.simulation.stock_sessions import local_ms
 from gb_pipeline.simulation.stocks import Stocks
 
@@ -29,7 +29,6 @@ _LONG = {
     "TIME_SERIES_MONTHLY": ("1mo", "Monthly", "Monthly Time Series"),
 }
 _FIELDS = ("open", "high", "low", "close", "volume")
-_VENUES = {"XNAS": "NASDAQ", "XNYS": "NYSE", "ARCX": "NYSE ARCA"}
 _FOREVER = (date(1980, 1, 1), date(2200, 1, 1))
 _DAY = timedelta(days=1)
 # Stamp and values.
@@ -69,6 +68,9 @@ def _route(stocks: Stocks, request: Request, *, free: bool) -> Response:
             return _intraday(stocks, request, free=free)
         if function in _LONG:
             return _daily_or_longer(stocks, request, free=free)
+        if function in COMPANY_FUNCTIONS:
+            symbol = request.query["symbol"]
+            return answer_about(stocks, function, stocks.listing(canonical(symbol)), symbol)
         if function in _OTHERS:
             return _OTHERS[function](stocks, request.query)
     except (KeyError, ValueError):
@@ -187,31 +189,17 @@ def _dividends(stocks: Stocks, query: Mapping[str, str]) -> Response:
     return Response.json({"symbol": query["symbol"].upper(), "data": dividends[::-1]})
 
 
-def _listing_status(stocks: Stocks, query: Mapping[str, str]) -> Response:
-    active = query.get("state", "active") == "active"
-    lines = ["symbol,name,exchange,assetType,ipoDate,delistingDate,status"]
-    for item in stocks.listings():
-        if item.active is active:
-            delisting_date = item.delisted.isoformat() if item.delisted and not active else "null"
-            name = f'"{item.name}"' if "," in item.name else item.name
-            kind, state = ("ETF" if item.kind == "etf" else "Stock"), ("Active" if active else "Delisted")
-            code, listing_date = _vendor_code(item), item.list_date.isoformat()
-            cells = (code, name, _VENUES[item.mic], kind, listing_date, delisting_date, state)
-            lines.append(",".join(cells))
-    return Response(200, "\r\n".join(lines) + "\r\n", "application/x-download")
-
-
 def _search(stocks: Stocks, query: Mapping[str, str]) -> Response:
     keywords = query["keywords"].upper()
     listings = [
         item
         for item in stocks.listings()
-        if keywords in {_vendor_code(item), item.code} or keywords in item.name.upper()
+        if keywords in {vendor_code(item), item.code} or keywords in item.name.upper()
     ]
     keys = ("symbol", "name", "type", "region", "marketOpen", "marketClose", "timezone", "currency", "matchScore")
     rows = [
-        (_vendor_code(item), item.name, "ETF" if item.kind == "etf" else "Equity", "United States", "09:30", "16:00", "UTC-04",
-         item.currency, "1.0000" if keywords in {_vendor_code(item), item.code} else "0.5000")
+        (vendor_code(item), item.name, "ETF" if item.kind == "etf" else "Equity", "United States", "09:30", "16:00", "UTC-04",
+         item.currency, "1.0000" if keywords in {vendor_code(item), item.code} else "0.5000")
         for item in listings
     ]  # fmt: skip
     rows.sort(key=lambda row: row[-1], reverse=True)
@@ -225,13 +213,9 @@ def _search(stocks: Stocks, query: Mapping[str, str]) -> Response:
 _OTHERS: dict[str, Callable[[Stocks, Mapping[str, str]], Response]] = {
     "SPLITS": _splits,
     "DIVIDENDS": _dividends,
-    "LISTING_STATUS": _listing_status,
+    "LISTING_STATUS": listing_status,
     "SYMBOL_SEARCH": _search,
 }
-
-
-def _vendor_code(item: Listing) -> str:
-    return item.code.replace(".", "-")
 
 
 def _output_size(query: Mapping[str, str]) -> str:

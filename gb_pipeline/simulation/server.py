@@ -43,6 +43,7 @@ from gb_pipeline.simulation.faults import Fault
 from gb_pipeline.simulation.prediction import PredictionMarket
 from gb_pipeline.simulation.response import TROUBLES, Request, Response
 from gb_pipeline.simulation.stock_actions import Action
+from gb_pipeline.simulation.stock_fundamentals import ReportChange
 from gb_pipeline.simulation.stocks import Stocks
 from gb_pipeline.simulation.streams.alpaca import AlpacaSession
 from gb_pipeline.simulation.streams.binance import BinanceSession
@@ -175,7 +176,7 @@ class Simulation:
         """`http://127.0.0.1:PORT`, or `https://...` with TLS."""
         return f"{'http' if self._tls is None else 'https'}://{LOOPBACK}:{self._port}"
 
-    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action | TickerChange:
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action | TickerChange | ReportChange:
         """Plant a defect of the data (`defects.Defect`), of equities also corporate actions (`Stocks.plant`)."""
         if self.stocks.listing(symbol.upper()) is not None:
             return self.stocks.plant(kind, symbol, **body)

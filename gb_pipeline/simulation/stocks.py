@@ -19,6 +19,7 @@ from gb_pipeline.simulation.defects import Defect, insert_bad_rows, make_defect,
 from gb_pipeline.simulation.market import MINUTE_MS
 from gb_pipeline.simulation.stock_actions import ACTION_KINDS, Action, make_action, visible_actions
 from gb_pipeline.simulation.stock_bars import VOLUME_DIGITS, Splits, StockBar
+from gb_pipeline.simulation.stock_fundamentals import REPORT_KINDS, Companies, ReportChange
 from gb_pipeline.simulation.stock_listings import DEFAULT_TICKERS, PRICE_DIGITS, Listing, make_listing
 from gb_pipeline.simulation.stock_sessions import Session, days_since_epoch, local_ms, midnight, sessions
 from gb_pipeline.simulation.stock_view import StockView
@@ -41,6 +42,7 @@ class Stocks:
 
     Attributes:
         clock: the simulated now.
+        companies: what the companies report.
         page_limit: at most so many bars in one answer of a dialect that has pages, whatever the vendor documents.
     """
 
@@ -49,6 +51,7 @@ class Stocks:
         self.seed = seed
         self.clock = Clock() if clock is None else clock
         listed = [make_listing(code) for code in (DEFAULT_TICKERS if symbols is None else symbols)]
+        self.companies = Companies(seed)
         self.page_limit: int | None = None
         self._listed: dict[str, Listing] = {item.code: item for item in listed}
         self._defects: list[Defect] = []
@@ -67,8 +70,8 @@ class Stocks:
 
     # --- what is planted --------------------------------------------------------------------------------------------
 
-    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action | TickerChange:
-        """Plant a corporate action or a defect.
+    def plant(self, kind: str, symbol: str, **body: Any) -> Defect | Action | TickerChange | ReportChange:
+        """Plant a corporate action, a change of a report, or a defect.
 
         Args:
             kind: `split` (ex_date, to, from_=1, announced: shown by vendors from that moment on, applied: whether
@@ -76,7 +79,7 @@ class Stocks:
                 amount, label="regular", announced, declared, record, pay; planted again with `at`, the amount is
                 corrected from that moment on), `delisting` (start: first day without trading, announced), `ticker_change` (old:
                 the ticker before, ex_date: first day under that of the listing), `fractional` (start: volumes have millionths
-                of a share from there on), or a kind of `defects.Defect`.
+                of a share from there on), a kind of `stock_fundamentals.Companies.plant`, or a kind of `defects.Defect`.
             symbol: a listed ticker.
             body: the arguments of the kind.
 
@@ -92,6 +95,8 @@ class Stocks:
                 others = tuple(item for item in self._tickers.changes if item.code != code)
                 self._tickers = TickerChanges((*others, change))
             return change
+        if kind in REPORT_KINDS:
+            return self.companies.plant(kind, code, body)
         if kind in ACTION_KINDS:
             planted_action = make_action(kind, code, body)
             with self._lock:
@@ -113,6 +118,7 @@ class Stocks:
             self._defects.clear()
             self._actions.clear()
             self._tickers = TickerChanges()
+        self.companies.reset()
         self.clock.set_now(None)
         self.page_limit = None
 

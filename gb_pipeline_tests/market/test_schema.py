@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from gb_pipeline.market import instrument_schema, schema
+from gb_pipeline.market import fundamental_schema, instrument_schema, schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 
@@ -17,6 +17,8 @@ TABLES = {
     "fetches": schema.FETCHES,
     "sessions": schema.SESSIONS,
     "corporate_actions": schema.CORPORATE_ACTIONS,
+    "fundamentals": fundamental_schema.FUNDAMENTALS,
+    "listings": fundamental_schema.LISTINGS,
     "overrides": schema.OVERRIDES,
     "removals": schema.REMOVALS,
     "instruments": instrument_schema.INSTRUMENTS,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from functools import partial
 
-from gb_pipeline.providers.alpha_vantage import responses
+from gb_pipeline.providers.alpha_vantage import fundamentals, responses
 from gb_pipeline.providers.base import Instrument
 from gb_pipeline.providers.http.client import HttpClient
 from gb_pipeline.providers.http.transport import Tally
@@ -63,12 +63,26 @@ class AlphaVantageClient:
         """
         by_code: dict[str, Instrument] = {}
         # Active ones last, so that they count.
-        for state in ("delisted", "active"):
-            body = await self.answer((("function", "LISTING_STATUS"), ("state", state)))
+        for body in await self.listing_bodies():
             for item in sorted(responses.listings(body), key=lambda item: item.listed_until or date.min):
                 by_code[item.symbol.code] = item
             tally.accept(body)
         return by_code
+
+    async def listing_bodies(self, on: date | None = None) -> list[bytes]:
+        """The two answers of LISTING_STATUS: delisted ones, then active ones.
+
+        Args:
+            on: as the vendor's list was on this day; the newest by default.
+
+        Raises:
+            VendorError: one of its kinds.
+        """
+        day = () if on is None else (("date", on.isoformat()),)
+        queries: list[Query] = [
+            (("function", "LISTING_STATUS"), *day, ("state", state)) for state in ("delisted", "active")
+        ]
+        return [await self.answer(query) for query in queries]
 
     async def search(self, text: str) -> list[Instrument]:
         """What the vendor finds in the United States, best first.
@@ -98,6 +112,8 @@ class AlphaVantageClient:
                 if "month" in query:
                     responses.require_month(frame, query["month"])
             else:
-                responses.payload(body, secrets=[self.key])
+                answer = responses.payload(body, secrets=[self.key])
+                if fundamentals.is_about_companies(query["function"]):
+                    fundamentals.check(answer, query["function"], query["symbol"])
         except responses.QuotaReported as error:
             raise self._http.transport.exhausted(error.what) from None

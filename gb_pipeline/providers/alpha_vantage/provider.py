@@ -23,21 +23,24 @@ import polars as pl
 from gb_pipeline.config.settings import DailyQuota, RateLimit, SourceSettings
 from gb_pipeline.errors import HistoryNotAvailable, NotEntitled, PermanentVendorError, UnknownSymbol
 from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.fundamental_schema import Statement
 from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import RECEIVED, Adjustment
 from gb_pipeline.market.symbol import AssetClass, Symbol
 from gb_pipeline.market.window import Window
 from gb_pipeline.providers import us_market_time
-from gb_pipeline.providers.alpha_vantage import responses
+from gb_pipeline.providers.alpha_vantage import fundamentals, responses
 from gb_pipeline.providers.alpha_vantage.client import AlphaVantageClient, Query
 from gb_pipeline.providers.alpha_vantage.symbols import spelling
 from gb_pipeline.providers.base import (
     ActionsProvider,
     Body,
     Fetched,
+    FundamentalsProvider,
     Instrument,
     InstrumentsProvider,
+    ListingsProvider,
     SearchProvider,
 )
 from gb_pipeline.providers.rest import RestArguments, RestProvider, Secret
@@ -57,7 +60,9 @@ _FUNCTIONS = {
 _COMPACT_ROWS = 100
 
 
-class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, SearchProvider):
+class AlphaVantageProvider(
+    RestProvider, ActionsProvider, FundamentalsProvider, ListingsProvider, InstrumentsProvider, SearchProvider
+):
     """Alpha Vantage's query interface.
 
     Args:
@@ -216,6 +221,71 @@ class AlphaVantageProvider(RestProvider, ActionsProvider, InstrumentsProvider, S
         """
         with self.transport.measure():
             return await self._client.search(text)
+
+    # --- companies ----------------------------------------------------------------------------------------------------
+
+    def fundamentals_requests(self, statements: Sequence[Statement]) -> int:
+        """One per statement."""
+        return len(statements)
+
+    async def fetch_fundamentals(self, symbol: Symbol, statements: Sequence[Statement]) -> Fetched:
+        """Everything that the vendor has of some statements of a company, in its own digits.
+
+        Of a fund, and of a company that has not reported yet, the vendor has nothing, which is no error. Two more calls tell that
+        from a symbol that it does not know.
+
+        Args:
+            symbol: of a share.
+            statements: what is asked for, one call each.
+
+        Raises:
+            UnknownSymbol: the vendor has nothing of it and does not list it.
+            VendorError: one of its kinds.
+        """
+        self.require_equity(symbol)
+        name, client, answers = self.spelling(symbol), self._client, []
+        with self.transport.measure() as tally:
+            for statement in statements:
+                body = await client.answer((("function", fundamentals.FUNCTIONS[statement]), ("symbol", name)))
+                answers.append(responses.payload(body, secrets=[client.key]))
+                tally.accept(body)
+            frame = fundamentals.read_answers(answers, name)
+            if frame.is_empty():
+                listed = fundamentals.read_listings(await client.listing_bodies(), [client.key])
+                if name.upper() not in listed["vendor_symbol"].str.to_uppercase().to_list():
+                    raise _unknown_symbol(symbol)
+        return tally.fetched(frame)
+
+    def normalise_fundamentals(self, symbol: Symbol, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_fundamentals` out of the bodies that it received, without the vendor.
+
+        Raises:
+            VendorError: as `fetch_fundamentals` does for such bodies.
+        """
+        return fundamentals.read_answers([responses.payload(body) for body in bodies], self.spelling(symbol))
+
+    async def fetch_listings(self, on: date | None = None) -> Fetched:
+        """Everything that the vendor lists and listed on the US venues: two calls.
+
+        Args:
+            on: as its list was on this day, from 2010 on; the newest by default.
+
+        Raises:
+            VendorError: the list cannot be had.
+        """
+        with self.transport.measure() as tally:
+            bodies = await self._client.listing_bodies(on)
+            for body in bodies:
+                tally.accept(body)
+        return tally.fetched(fundamentals.read_listings(bodies, [self._client.key]))
+
+    def normalise_listings(self, bodies: Sequence[Body]) -> pl.DataFrame:
+        """The frame of `fetch_listings` out of the bodies that it received, without the vendor.
+
+        Raises:
+            VendorError: as `fetch_listings` does for such bodies.
+        """
+        return fundamentals.read_listings(bodies)
 
     # --- how ----------------------------------------------------------------------------------------------------------
 

@@ -139,9 +139,9 @@ def dividends(answer: dict[str, Any], symbol: str) -> pl.DataFrame:
             "kind": "cash_dividend",
             "amount": _number(row.get("amount")),
             "currency": "USD",
-            "declared_date": _day(row.get("declaration_date")),
-            "record_date": _day(row.get("record_date")),
-            "pay_date": _day(row.get("payment_date")),
+            "declared_date": parse_day(row.get("declaration_date")),
+            "record_date": parse_day(row.get("record_date")),
+            "pay_date": parse_day(row.get("payment_date")),
         }
 
     return _actions(_data(answer, symbol), one, "ex_dividend_date")
@@ -155,7 +155,24 @@ def listing(item: Instrument | None) -> pl.DataFrame:
 
 
 def listings(body: bytes, *, secrets: Iterable[str] = ()) -> list[Instrument]:
-    """The rows of LISTING_STATUS, which is CSV whatever is asked for; symbols without a canonical code are left out.
+    """The rows of LISTING_STATUS as instruments; symbols without a canonical code are left out.
+
+    Raises:
+        VendorError: as `payload`, or `TransientVendorError` for half a list.
+    """
+    instruments = []
+    for symbol, name, exchange, _, first, last, status in listing_rows(body, secrets=secrets):
+        listed, active = equity(symbol, exchange), status == "Active"
+        if listed is not None:
+            item = Instrument(
+                listed, symbol, name, active, quote="USD", listed_from=parse_day(first), listed_until=parse_day(last)
+            )
+            instruments.append(item)
+    return instruments
+
+
+def listing_rows(body: bytes, *, secrets: Iterable[str] = ()) -> list[list[str]]:
+    """The lines of LISTING_STATUS: symbol, name, exchange, kind, first day, last day and status, as text.
 
     Raises:
         VendorError: as `payload`, or `TransientVendorError` for half a list.
@@ -164,15 +181,7 @@ def listings(body: bytes, *, secrets: Iterable[str] = ()) -> list[Instrument]:
     if not text.startswith(_LISTING_HEADER[0] + ","):
         payload(body, secrets=secrets)
         raise broken_body(WHO, 200, "text/csv", hide(text, secrets))
-    instruments = []
-    for symbol, name, exchange, _, first, last, status in _csv(text, _LISTING_HEADER):
-        listed, active = equity(symbol, exchange), status == "Active"
-        if listed is not None:
-            item = Instrument(
-                listed, symbol, name, active, quote="USD", listed_from=_day(first), listed_until=_day(last)
-            )
-            instruments.append(item)
-    return instruments
+    return _csv(text, _LISTING_HEADER)
 
 
 def matches(answer: dict[str, Any]) -> list[Instrument]:
@@ -273,7 +282,7 @@ def _actions(
 ) -> pl.DataFrame:
     actions = []
     for row in rows:
-        day = _day(row.get(dated))
+        day = parse_day(row.get(dated))
         if day is None:
             raise TransientVendorError(f"{WHO} answered a corporate action without {dated}", fix=_BROKEN)
         actions.append({"ex_date": day, "label": "", **read(row)})
@@ -302,8 +311,12 @@ def _number(value: Any) -> str:
     raise TransientVendorError(f"{WHO} answered {str(value)[:20]!r} where a number belongs", fix=_BROKEN)
 
 
-def _day(value: Any) -> date | None:
-    """A date; None for the vendor's spellings of none."""
+def parse_day(value: Any) -> date | None:
+    """A date; None for the vendor's spellings of none.
+
+    Raises:
+        TransientVendorError: it is neither.
+    """
     if value in (None, "", "None", "null", "0000-00-00"):
         return None
     try:
