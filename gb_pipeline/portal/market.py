@@ -67,14 +67,19 @@ def find_market(
         facts = [fact for fact in facts if fact.name in stored]
     alignments = {fact.alignment for fact in facts} or {CLOCK}
     if calendar is None:
-        calendar = _common_calendar(facts)
+        calendar = common_calendar(facts)
     if len(alignments) > 1:
         raise ConfigError("the sources of these symbols align their bars differently", fix="name one source")
     trading = get_calendar(calendar) if isinstance(calendar, str) else calendar
     return Market(trading, alignments.pop(), _delistings(reader, symbols, source, as_of))
 
 
-def _common_calendar(facts: Sequence[SourceFacts]) -> Calendar:
+def common_calendar(facts: Sequence[SourceFacts]) -> Calendar:
+    """The one calendar of some sources.
+
+    Raises:
+        ConfigError: they have several, or there are none.
+    """
     calendars = {fact.trading_calendar for fact in facts}
     if not calendars:
         raise ConfigError("the lake knows no calendar of these symbols", fix="name it: calendar='XNYS'")

@@ -19,6 +19,7 @@ from gb_pipeline.reading.dividends import SeriesFactors, read_factors
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.plan import Question
 from gb_pipeline.reading.price_adjustment import PriceAdjustment, Reinvested
+from gb_pipeline.reading.series import stored_series
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -124,7 +125,8 @@ class PriceFactors:
 
 def _by_source(lake: Lake, symbols: Sequence[str], resolution: Resolution, source: str | None) -> dict[str, list[str]]:
     """The symbols by the source that has their bars."""
-    stored = lake.symbols(source, resolution).filter(pl.col("symbol").is_in(list(symbols)))
+    stored = stored_series(lake.store.tables, resolution, list(symbols), source)
+    stored = stored.filter(pl.col("symbol").is_in(list(symbols)))
     several = stored.filter(pl.col("source").n_unique().over("symbol") > 1)
     if several.height:
         code = several["symbol"][0]

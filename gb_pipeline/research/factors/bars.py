@@ -32,16 +32,24 @@ class BarArrays:
     """Bars of a block.
 
     Attributes:
+        block: whose.
         values: by field, float64 of shape (symbols, sessions), NaN where there is none; column 0 is that of `block.warm`.
         versions: by the number of a symbol, where only what was known is read; `values` are then empty.
     """
 
+    block: Block
     values: Mapping[str, Floats]
     versions: Mapping[int, Versions]
 
 
-def read_bars(market: Market, timeline: Timeline, block: Block, fields: Sequence[str]) -> BarArrays:
-    """The bars that the rows of a block are made of."""
+def read_bars(
+    market: Market, timeline: Timeline, block: Block, fields: Sequence[str], before: BarArrays | None = None
+) -> BarArrays:
+    """The bars that the rows of a block are made of.
+
+    Args:
+        before: those of the block before; what they have already is not read again.
+    """
     start, end = _window(timeline, block)
     if market.strict:
         loader = BarLoader(
@@ -50,18 +58,23 @@ def read_bars(market: Market, timeline: Timeline, block: Block, fields: Sequence
         )  # fmt: skip
         numbers = {name: number for number, name in enumerate(market.names)}
         found = loader.read(list(market.stored), microseconds(start), microseconds(end))
-        return BarArrays({}, {numbers[name]: versions for name, versions in found.items()})
+        return BarArrays(block, {}, {numbers[name]: versions for name, versions in found.items()})
     shape = len(market.names), block.end - block.warm
     values = {name: np.full(shape, np.nan) for name in fields}
+    if before is not None and before.block.warm <= block.warm <= before.block.end:
+        known = before.block.end - block.warm
+        for name, column in values.items():
+            column[:, :known] = before.values[name][:, block.warm - before.block.warm :]
+        start = instant(timeline.day(before.block.end - 1))
     rows = _read(market, fields, start, end)
     if rows is None:
-        return BarArrays(values, {})
+        return BarArrays(block, values, {})
     symbols = rows["symbol"].cast(pl.Enum(list(market.names))).to_physical().cast(pl.Int64).to_numpy()
     columns = bar_columns(timeline, block, rows["timestamp"].dt.date().to_physical().to_numpy())
     inside = columns >= 0
     for name in fields:
         values[name][symbols[inside], columns[inside]] = rows[name].cast(pl.Float64).to_numpy()[inside]
-    return BarArrays(values, {})
+    return BarArrays(block, values, {})
 
 
 def bar_columns(timeline: Timeline, block: Block, days: npt.NDArray[np.int32]) -> Integers:

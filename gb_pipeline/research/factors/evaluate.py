@@ -1,8 +1,9 @@
 """How a graph of nodes is computed over a frame: each node once, in as few passes over the frame as their order allows.
 
-The frame has a row per series and session, series after series in the order of symbols, each in the order of time: `series`, `symbol`
-(a number), `session` (a number), `live` (a row of the result, each symbol and session once; the others are what its windows are made
-of), `member` (in the universe), `home` (the live row of the same symbol and session). Every series begins with a row without numbers.
+The frame has a row per series and session, series after series in the order of symbols, each in the order of time: `series`,
+`symbol` (a number), `session` (a number), `live` (a row of the result, each symbol and session once; the others are what
+windows are made of), `member` (in the universe), `home` (the live row of the same symbol and session). Every series begins with
+a row without numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import polars as pl
 from gb_pipeline.research.factors.nodes import Axis, Floats, Node, WindowRows, distinct
 
 # Windows are laid out side by side for so many numbers at a time, which fit into a core's cache.
-_NUMBERS_AT_ONCE = 1 << 17
+_NUMBERS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)

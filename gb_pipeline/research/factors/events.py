@@ -1,4 +1,4 @@
-"""Which published value each session may see: the newest period, in its newest version, that was known before the session opened."""
+"""Which published value each session may see: the newest period that was known before it opened, in its newest version."""
 
 from __future__ import annotations
 
@@ -42,10 +42,8 @@ def add_columns(
         age = pl.col("opens") - pl.col("known")
         fresh = age <= int(dataset.max_age.total_seconds() * 1e6)
         found = found.with_columns(pl.when(fresh).then(pl.col(name)).alias(name) for name in columns)
-    return frame.with_columns(
-        found[name].cast(pl.Float64 if dataset.columns[name].is_numeric() else dataset.columns[name]).alias(f"{dataset.name}.{name}")
-        for name in columns
-    )  # fmt: skip
+    kinds = {name: pl.Float64 if dataset.columns[name].is_numeric() else dataset.columns[name] for name in columns}
+    return frame.with_columns(found[name].cast(kind).alias(f"{dataset.name}.{name}") for name, kind in kinds.items())
 
 
 def _as_known(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

@@ -74,9 +74,10 @@ def TrueRange() -> Factor:
     before = Prices.close.shift(1)
     spans = (Prices.high - Prices.low, (Prices.high - before).abs(), (Prices.low - before).abs())
     # A row without a close before has no true range, as its first two spans would say less.
+    inputs = tuple(span.node for span in spans)
     return Factor(
-        Node("largest", (), tuple(span.node for span in spans), build=lambda a, b, c: pl.when(b.is_not_null()).then(pl.max_horizontal(a, b, c)))
-    )  # fmt: skip
+        Node("largest", (), inputs, build=lambda a, b, c: pl.when(b.is_not_null()).then(pl.max_horizontal(a, b, c)))
+    )
 
 
 def ATR(window: int = 14) -> Factor:

@@ -1,4 +1,4 @@
-"""`EquityPricing` and `Prices`: the bars of a lake as terms. They are the same; the first is the name that zipline's users look for."""
+"""`EquityPricing` and `Prices`: the bars of a lake as terms. Both are the same; the first is zipline's name for them."""
 
 from __future__ import annotations
 

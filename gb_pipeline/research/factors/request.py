@@ -12,17 +12,19 @@ import polars as pl
 
 from gb_pipeline.config.symbols.membership_intervals import MembershipInterval, by_code
 from gb_pipeline.errors import ConfigError, UnknownSeries
-from gb_pipeline.market.calendar import Calendar
+from gb_pipeline.market.calendar import Calendar, get_calendar
+from gb_pipeline.market.grid import CLOCK
 from gb_pipeline.market.moments import day_number
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.portal.loading import known_until
-from gb_pipeline.portal.market import find_market
+from gb_pipeline.portal.market import common_calendar
 from gb_pipeline.portal.price_factors import ADJUSTMENTS, PriceFactors
 from gb_pipeline.portal.windows import OnGap
 from gb_pipeline.reading.arguments import Moment, moment, named_symbols
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline.reading.series import stored_series
 
 AUTO = "auto"
 # Where nothing is split.
@@ -117,7 +119,8 @@ class Market:
         asked = moment(as_of, lake.store.clock)
         now = asked or lake.store.clock()
         known_at = asked or known_until(lake, kind)
-        series = lake.symbols(source, kind, as_of=asked)
+        # Who is stored is read from the files of bars: the ledger has a row for every session.
+        series = stored_series(lake.store.tables, kind, source=source, as_of=asked)
         have = set(series["symbol"].to_list())
         chosen = _universe(universe, sorted(have))
         names = tuple(sorted({*chosen.symbols, *benchmarks}))
@@ -131,9 +134,9 @@ class Market:
         stored = tuple(name for name in names if name in have)
         if not stored:
             raise UnknownSeries(f"no {kind} bars of anybody in the universe are stored", fix="fetch them: gb update")
-        market = find_market(lake, stored, source, calendar, known_at)
+        trading, alignment = _hours(lake, stored, series, calendar)
         if adjustment == AUTO:
-            adjustment = None if market.calendar.name in _WITHOUT_SPLITS else "splits"
+            adjustment = None if trading.name in _WITHOUT_SPLITS else "splits"
         return cls(
             lake,
             source,
@@ -141,14 +144,25 @@ class Market:
             chosen,
             names,
             stored,
-            market.calendar,
-            market.alignment,
+            trading,
+            alignment,
             _factors(lake, stored, kind, source, adjustment, known_at, strict=strict),
             policy,
             strict,
             known_at,
             now,
         )
+
+
+def _hours(
+    lake: Lake, names: Sequence[str], series: pl.DataFrame, calendar: Calendar | str | None
+) -> tuple[Calendar, str]:
+    """The calendar that was named, or that of the sources of some symbols; and how their bars are aligned."""
+    if calendar is not None:
+        return get_calendar(calendar) if isinstance(calendar, str) else calendar, CLOCK
+    own = series.filter(pl.col("symbol").is_in(list(names)))["source"].unique().to_list()
+    facts = [fact for fact in lake.source_facts if fact.name in own]
+    return common_calendar(facts), facts[0].alignment
 
 
 def _factors(

@@ -1,4 +1,4 @@
-"""Terms over the last so many sessions of a symbol. `window` counts rows, the newest included; null where one of them is missing."""
+"""Terms over the last so many sessions of a symbol. `window` counts rows, the newest included; null where one is missing."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def rolling_std(term: Term, window: int, *, ddof: int = 1) -> Factor:
     spread = over_rows("std", term, window, lambda own, n: own.rolling_std(n, min_samples=n, ddof=ddof), ddof)
     # A running variance leaves rounding behind where the numbers of a window are all the same.
     low, high = rolling_min(term, window), rolling_max(term, window)
-    return Factor(
-        Node("steady", (), (spread.node, low.node, high.node), build=lambda own, a, b: pl.when(a < b).then(own).when(a == b).then(0.0))
-    )  # fmt: skip
+    inputs = (spread.node, low.node, high.node)
+    return Factor(Node("steady", (), inputs, build=lambda own, a, b: pl.when(a < b).then(own).when(a == b).then(0.0)))
 
 
 def rolling_min(term: Term, window: int) -> Factor:

@@ -1,13 +1,15 @@
 """The frame that a block is computed over: its bars laid out series after series, each in the prices of its own days.
 
 A symbol has one series, or one for each stretch of sessions that see its past alike: from a split on, all bars before it are told
-in new shares, and from a restatement on, in new numbers. Each series begins as early as its windows reach, with a row without numbers.
+in new shares, and from a restatement on, in new numbers. Each series begins as early as its windows reach, with a row
+without numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +52,7 @@ class Layout:
 
 
 def build_frame(
-    market: Market, timeline: Timeline, block: Block, bars: BarArrays, fields: Sequence[str], warm: int
+    market: Market, timeline: Timeline, bars: BarArrays, fields: Sequence[str], warm: int
 ) -> tuple[pl.DataFrame, bool]:
     """The frame of a block, as `evaluate` wants it, with a column per field; and whether a symbol has several series.
 
@@ -60,6 +62,7 @@ def build_frame(
     Raises:
         GapInWindow: a bar is missing, and `on_gap` is `error`.
     """
+    block = bars.block
     layout = _lay_out(market, timeline, block, bars, warm)
     lengths = layout.lengths
     series = np.repeat(np.arange(len(lengths)), lengths)
@@ -102,7 +105,7 @@ def _lay_out(market: Market, timeline: Timeline, block: Block, bars: BarArrays, 
         if number in bars.versions:
             breaks |= _restated(timeline, block, bars.versions[number])
         edges = [*sorted(each for each in breaks if begin <= each < end), end]
-        rows += [(number, max(0, first - warm), last, first) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+        rows += [(number, max(0, first - warm), last, first) for first, last in pairwise(edges)]
     symbol, first, last, live = np.array(rows, np.int64).reshape(-1, 4).T
     return Layout(symbol, first, last, live)
 

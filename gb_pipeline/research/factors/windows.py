@@ -42,8 +42,14 @@ def slope(rows: WindowRows) -> Floats:
 
 def regression_slope(rows: WindowRows) -> Floats:
     """Slope of the least-squares line of the first input by the second one; NaN where the second does not vary."""
-    y, x = _centred(rows.windows[0]), _centred(rows.windows[1])
-    return _quotient(_products(x, y), _products(x, x), rows.windows[1])
+    y, x = rows.windows[:2]
+    steady = _constant(x)
+    _centre(y)
+    _centre(x)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result = _products(x, y) / _products(x, x)
+    result[steady] = np.nan
+    return result
 
 
 def correlation(rows: WindowRows) -> Floats:
@@ -63,7 +69,8 @@ def rank_correlation(rows: WindowRows) -> Floats:
 def mean_deviation(rows: WindowRows) -> Floats:
     """Mean absolute distance from the mean."""
     windows = rows.windows[0]
-    result: Floats = np.abs(_centred(windows)).mean(axis=1)
+    _centre(windows)
+    result: Floats = np.abs(windows).mean(axis=1)
     return result
 
 
@@ -78,29 +85,27 @@ def weighted(weights: Floats) -> Callable[[WindowRows], Floats]:
 
 
 def _pearson(first: Floats, second: Floats) -> Floats:
-    x, y = _centred(first), _centred(second)
+    steady = _constant(first) | _constant(second)
+    _centre(first)
+    _centre(second)
     with np.errstate(invalid="ignore", divide="ignore"):
-        result = _products(x, y) / np.sqrt(_products(x, x) * _products(y, y))
-    result[_constant(first) | _constant(second)] = np.nan
+        result = _products(first, second) / np.sqrt(_products(first, first) * _products(second, second))
+    result[steady] = np.nan
     return np.clip(result, -1.0, 1.0)
-
-
-def _quotient(above: Floats, below: Floats, windows: Floats) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        result = above / below
-    result[_constant(windows)] = np.nan
-    return result
 
 
 def _constant(windows: Floats) -> npt.NDArray[np.bool_]:
     """Where a window has one number only: what rounding makes of its variance means nothing."""
-    result: npt.NDArray[np.bool_] = windows.max(axis=1) == windows.min(axis=1)
-    return result
+    steady: npt.NDArray[np.bool_] = windows[:, 0] == windows[:, -1]
+    # Few windows end as they begin, and only those are looked at whole.
+    suspects = np.flatnonzero(steady)
+    steady[suspects] = (windows[suspects] == windows[suspects, :1]).all(axis=1)
+    return steady
 
 
-def _centred(windows: Floats) -> Floats:
-    result: Floats = windows - windows.mean(axis=1, keepdims=True)
-    return result
+def _centre(windows: Floats) -> None:
+    """Subtract the mean of each window, in place: a portion of windows is laid out for one function."""
+    windows -= windows.mean(axis=1, keepdims=True)
 
 
 def _products(first: Floats, second: Floats) -> Floats:
