@@ -185,10 +185,8 @@ class Earnings:
             ("A", quarter, at(str(SESSIONS[5])) + timedelta(hours=9), 3.0, "tech"),
             ("A", before, at(str(SESSIONS[6])) + timedelta(hours=9), 9.0, "old"),
         ]
-        return pl.DataFrame(
-            rows, {"symbol": pl.String, "session": pl.Date, "known_at": pl.Datetime("us", "UTC"), "eps": pl.Float64, "sector": pl.String},
-            orient="row",
-        )  # fmt: skip
+        kinds = {"symbol": pl.String(), "session": pl.Date(), "known_at": pl.Datetime("us", "UTC"), "eps": pl.Float64()}
+        return pl.DataFrame(rows, {**kinds, "sector": pl.String()}, orient="row")
 
 
 def test_a_dataset_is_seen_as_it_was_published(lake: Lake) -> None:
