@@ -24,7 +24,7 @@ from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.collectors.spool import Spool
 from gb_pipeline.collectors.venue import Connection
 from gb_pipeline.formats.streams.archive import StreamOptions
-from gb_pipeline.formats.streams.recordings import _Books, _inspect, _merged, _options
+from gb_pipeline.formats.streams.recorded_venues import RecordedBooks, inspect_recording, merged_messages, venue_options
 from gb_pipeline.market.recorded_messages import Direction, RecordedMessage
 from gb_pipeline.market.tick_schema import Origin
 
@@ -49,12 +49,12 @@ def measure(messages: int = 300_000) -> Iterator[Measurement]:
 
 
 def _heard(name: str, path: Path, messages: int) -> Measurement:
-    recording = _inspect(path, StreamOptions(), {}, path.name)
+    recording = inspect_recording(path, StreamOptions(), {}, path.name)
     assert recording is not None
-    venue = venue_class(recording.venue).from_options("feed", _options(recording))
+    venue = venue_class(recording.venue).from_options("feed", venue_options(recording))
     connection = Connection(path.name, "wss://recorded", recording.subscriptions)
     recorded = []
-    for message in _merged(recording):
+    for message in merged_messages(recording):
         if message.direction in {Direction.RECEIVED, Direction.ANSWERED}:
             recorded.append(message)
         if len(recorded) == ROUND:
@@ -83,7 +83,7 @@ def _rounds(
     """Rows and messages that were kept."""
     kept, done, waiting, rows, now = 0, 0, 0, MessageRows(), recorded[0].receive_time
     while done < messages:
-        decoder, books = venue.decoder(connection), _Books(connection.subscriptions)
+        decoder, books = venue.decoder(connection), RecordedBooks(connection.subscriptions)
         for message in recorded:
             now += 1_000
             if message.direction is Direction.ANSWERED:

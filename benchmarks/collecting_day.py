@@ -22,7 +22,7 @@ from gb_pipeline.collectors.resident import resident_bytes
 from gb_pipeline.collectors.spool import Spool
 from gb_pipeline.collectors.venue import Connection
 from gb_pipeline.formats.streams.archive import StreamOptions
-from gb_pipeline.formats.streams.recordings import _inspect, _merged, _options
+from gb_pipeline.formats.streams.recorded_venues import inspect_recording, merged_messages, venue_options
 from gb_pipeline.market.recorded_messages import Direction
 
 RECORDING = "cryptofeed/COINBASE.ws.28.0"
@@ -36,11 +36,11 @@ def measure(hours: int = 24, megabytes: int = 2_000) -> Iterator[Measurement]:
     path = COLLECTION / "order-book" / RECORDING
     if not path.exists():
         return
-    recording = _inspect(path, StreamOptions(), {}, path.name)
+    recording = inspect_recording(path, StreamOptions(), {}, path.name)
     assert recording is not None
-    venue = venue_class(recording.venue).from_options("feed", _options(recording))
+    venue = venue_class(recording.venue).from_options("feed", venue_options(recording))
     connection = Connection(path.name, "wss://recorded", recording.subscriptions)
-    texts = [message.data for message in _merged(recording) if message.direction is Direction.RECEIVED]
+    texts = [message.data for message in merged_messages(recording) if message.direction is Direction.RECEIVED]
     size = sum(map(len, texts))
     turns = max(1, round(megabytes * 1e6 / 24 / size))
     evidence = Evidence("feed", connection, "one", stalled_after=HOUR)

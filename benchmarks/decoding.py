@@ -19,6 +19,7 @@ import polars as pl
 from benchmarks.bytes_per_row import COLLECTION
 from benchmarks.measurement import Measurement
 from gb_pipeline.collectors import Connection, MessageRows, Subscription
+from gb_pipeline.collectors.levels import read_levels
 from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.market.book_states import book_states
 from gb_pipeline.market.recorded_messages import Direction, RecordedMessage, read_recording
@@ -165,7 +166,7 @@ def _levels(heard: Sequence[Any]) -> pl.DataFrame:
         (row[2], ordinal, side, Decimal(price), Decimal(size))
         for row in heard
         for ordinal, (side, (price, size)) in enumerate(
-            [("bid", level) for level in row[3]] + [("ask", level) for level in row[4]]
+            [("bid", level) for level in read_levels(row[3])] + [("ask", level) for level in read_levels(row[4])]
         )
     ]
     number = pl.Decimal(18, 8)

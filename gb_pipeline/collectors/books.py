@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gb_pipeline.collectors.levels import read_levels
 from gb_pipeline.collectors.messages import MessageRows, RawTime, Signal, SnapshotRow, UpdateRow
 from gb_pipeline.collectors.venue import Subscription
 from gb_pipeline.market.order_book import OrderBook
@@ -77,14 +78,14 @@ class FollowedBooks:
         symbol, time, _, bids, asks, sequence, _ = row
         if symbol in self._depths:
             book = OrderBook(self._depths[symbol])
-            book.lay(bids, asks)
+            book.lay(read_levels(bids), read_levels(asks))
             self._followed[symbol] = _Followed(book, receive_time, time, receive_time, sequence)
 
     def _apply(self, row: UpdateRow, receive_time: int) -> None:
         symbol, time, _, bids, asks, _, sequence, _ = row
         followed = self._followed.get(symbol)
         if followed is not None:
-            followed.book.apply(bids, asks)
+            followed.book.apply(read_levels(bids), read_levels(asks))
             followed.time, followed.receive_time, followed.sequence = time, receive_time, sequence
 
     def _drop(self, signal: Signal) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from gb_pipeline.collectors.messages import Level, MessageRows, TimeUnit
+from gb_pipeline.collectors.levels import count_levels, level_columns
+from gb_pipeline.collectors.messages import MessageRows, TimeUnit
 from gb_pipeline.lake.datasets import stream_dataset
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.schema import Precision
@@ -53,8 +55,8 @@ class Columns:
 
 def count_rows(rows: MessageRows) -> int:
     """How many rows messages hold: trades, quotes, and levels of books."""
-    levels = sum(len(row[3]) + len(row[4]) for row in rows.updates) + sum(
-        len(row[3]) + len(row[4]) for row in rows.snapshots
+    levels = sum(count_levels(row[3]) + count_levels(row[4]) for row in rows.updates) + sum(
+        count_levels(row[3]) + count_levels(row[4]) for row in rows.snapshots
     )
     return len(rows.trades) + len(rows.quotes) + levels
 
@@ -125,7 +127,7 @@ def _refused(table: str, rows: pl.DataFrame) -> pl.DataFrame:
 def _trades(rows: MessageRows, unit: TimeUnit) -> pl.DataFrame | None:
     if not rows.trades:
         return None
-    symbol, raw, received, side, price, size, ids, sequence, ordinal = zip(*rows.trades, strict=True)
+    symbol, raw, received, side, price, size, ids, sequence, ordinal = _fields(rows.trades)
     return pl.DataFrame(
         [
             *_message(symbol, raw, received, unit),
@@ -142,7 +144,7 @@ def _trades(rows: MessageRows, unit: TimeUnit) -> pl.DataFrame | None:
 def _quotes(rows: MessageRows, unit: TimeUnit) -> pl.DataFrame | None:
     if not rows.quotes:
         return None
-    symbol, raw, received, bid_price, bid_size, ask_price, ask_size, sequence = zip(*rows.quotes, strict=True)
+    symbol, raw, received, bid_price, bid_size, ask_price, ask_size, sequence = _fields(rows.quotes)
     return pl.DataFrame(
         [
             *_message(symbol, raw, received, unit),
@@ -158,19 +160,17 @@ def _quotes(rows: MessageRows, unit: TimeUnit) -> pl.DataFrame | None:
 
 def _levels(messages: Sequence[tuple[Any, ...]], more: tuple[str, ...], unit: TimeUnit) -> pl.DataFrame | None:
     """One row for each level: bids of a message before its asks."""
-    levels: list[Level] = []
-    for message in messages:
-        levels += message[3]
-        levels += message[4]
-    if not levels:
+    if not messages:
         return None
-    symbol, raw, received, bids, asks, *facts = zip(*messages, strict=True)
-    counts = np.empty((len(messages), 2), np.int64)
-    counts[:, 0] = np.fromiter(map(len, bids), np.int64, len(messages))
-    counts[:, 1] = np.fromiter(map(len, asks), np.int64, len(messages))
-    of_message = counts.sum(axis=1)
+    symbol, raw, received, bids, asks, *facts = _fields(messages)
+    sides: list[Any] = [None] * (2 * len(messages))
+    sides[::2], sides[1::2] = bids, asks
+    counts, price, size = level_columns(sides)
+    if not len(price):
+        return None
+    of_message = counts[::2] + counts[1::2]
     ends = of_message.cumsum()
-    of_row = np.repeat(np.arange(len(messages)), of_message)
+    of_row = np.repeat(np.arange(len(messages), dtype=np.uint32), of_message)
     whole = pl.DataFrame(
         [
             *_message(symbol, raw, received, unit),
@@ -180,21 +180,24 @@ def _levels(messages: Sequence[tuple[Any, ...]], more: tuple[str, ...], unit: Ti
             ),
         ]
     )
-    ordinal = np.arange(len(levels)) - (ends - of_message)[of_row]
-    price, size = zip(*levels, strict=True)
-    is_bid = np.repeat(np.tile([True, False], len(messages)), counts.ravel())
+    ordinal = np.arange(len(price)) - np.repeat(ends - of_message, of_message)
+    side = np.repeat(np.tile(np.array([0, 1], np.uint32), len(messages)), counts)
     frame = whole[of_row].hstack(
-        [
-            pl.Series("side", is_bid).replace_strict({True: "bid", False: "ask"}, return_dtype=pl.String()),
-            pl.Series("price", price, pl.String()),
-            pl.Series("size", size, pl.String()),
-            pl.Series("ordinal", ordinal.astype(np.int32)),
-        ]
+        [_SIDES[side].alias("side"), price, size, pl.Series("ordinal", ordinal.astype(np.int32))]
     )
     if "checksum" in more:
-        is_last = pl.Series(ordinal == of_message[of_row] - 1)
-        frame = frame.with_columns(pl.when(is_last).then("checksum"))
+        is_last = np.zeros(len(price), np.bool_)
+        is_last[ends[of_message > 0] - 1] = True
+        frame = frame.with_columns(pl.when(pl.Series(is_last)).then("checksum"))
     return frame
+
+
+_SIDES = pl.Series(["bid", "ask"])
+
+
+def _fields(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """The fields of rows, each as a list."""
+    return [list(map(itemgetter(place), rows)) for place in range(len(rows[0]))]
 
 
 def _message(symbol: Sequence[str], raw: Sequence[Any], received: Sequence[int], unit: TimeUnit) -> list[pl.Series]:

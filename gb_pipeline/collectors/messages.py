@@ -32,12 +32,14 @@ _WORDS = 300
 RawTime = str | int | None
 # Price and size, as text.
 Level = tuple[str, str]
+# As pairs, or as the venue's own JSON text of pairs, of which `levels.keep_levels` has proven the shape.
+Levels = list[Level] | bytes
 # symbol, exchange time, receive time, side of the taker, price, size, trade id, sequence, ordinal
 TradeRow = tuple[str, RawTime, int, str | None, str, str, str | int | None, int | None, int]
 # symbol, exchange time, receive time, bids, asks, first sequence, last sequence, checksum; a size of 0 removes a level
-UpdateRow = tuple[str, RawTime, int, list[Level], list[Level], int | None, int | None, int | None]
+UpdateRow = tuple[str, RawTime, int, Levels, Levels, int | None, int | None, int | None]
 # symbol, exchange time, receive time, bids, asks, sequence, reason; best levels first
-SnapshotRow = tuple[str, RawTime, int, list[Level], list[Level], int | None, str]
+SnapshotRow = tuple[str, RawTime, int, Levels, Levels, int | None, str]
 # symbol, exchange time, receive time, bid price, bid size, ask price, ask size, sequence
 QuoteRow = tuple[str, RawTime, int, str | None, str | None, str | None, str | None, int | None]
 

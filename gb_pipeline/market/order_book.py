@@ -178,20 +178,34 @@ class OrderBook:
                 key = self._learn(price) * sign
                 if self._decimals != before:
                     known, edge, touched = self._known, None, True
-            if edge is None or key >= edge:
-                touched = True
-            digits.pop(key, None)
+            counts = edge is None or key >= edge
+            touched = touched or counts
             if size.strip("0."):
                 if key not in levels:
                     insort(keys, key)
                 levels[key] = level
+                # Whoever compares checksums needs them in a moment; whoever does not has none.
+                if digits:
+                    if counts:
+                        digits[key] = _digits_of(level)
+                    else:
+                        digits.pop(key, None)
             elif levels.pop(key, None) is not None:
                 del keys[bisect_left(keys, key)]
+                digits.pop(key, None)
         self._cut(side)
         return touched
 
     def _learn(self, price: str) -> int:
         """The whole number of a price that was not seen before; the steps become finer where it needs that."""
+        whole, _, fraction = price.partition(".")
+        missing = self._decimals - len(fraction)
+        if missing >= 0 and len(self._known) < _MOST_KNOWN:
+            digits = whole + fraction
+            # So are most prices: plain, and with no more decimals than those before.
+            if digits.isdigit() and digits.isascii():
+                key = self._known[price] = int(digits) * 10**missing if missing else int(digits)
+                return key
         text = price
         if not (price.isascii() and price.replace(".", "", 1).isdigit()):
             number = _NUMBER.fullmatch(price)

@@ -90,10 +90,10 @@ def all_differ(rows: pl.DataFrame) -> bool:
     """Whether nothing is told twice, as far as a quick look tells: ids of one series are whole numbers, all of them different.
 
     Args:
-        rows: with `source, symbol, trade_id`.
+        rows: with `trade_id`, and `source, symbol` where they may be of several series.
     """
     ids = rows.get_column("trade_id")
-    if ids.null_count() or any(not _is_constant(rows.get_column(name)) for name in SERIES):
+    if ids.null_count() or any(not _is_constant(rows.get_column(name)) for name in SERIES if name in rows.columns):
         return False
     numbers = ids.cast(pl.Int64, strict=False)
     if numbers.null_count():

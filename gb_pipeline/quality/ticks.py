@@ -31,6 +31,8 @@ _STANDARD, _WIDE = Precision.STANDARD.decimal, Precision.WIDE.decimal
 _LATEST = 7_258_118_400 * 10**9
 # More decimals than the wide table has, or an exponent: the cast alone would not say whether it is exact.
 _DOUBTFUL = r"\.[0-9]{19}|[eE]"
+# What the standard table holds exactly, whatever the digits are: most of what venues write.
+_PLAIN = r"^[0-9]{1,10}(?:\.[0-9]{1,8})?$"
 _SIZES_ABOVE_ZERO = frozenset({"trades", "book_snapshots"})
 _SIDES = {"trades": ("buy", "sell"), "book_updates": ("bid", "ask"), "book_snapshots": ("bid", "ask")}
 
@@ -97,11 +99,17 @@ def place_rows(rows: pl.DataFrame, table: str, *, negative_prices: bool = False)
         good, fits = checked.filter(is_good), fits.filter(is_good)
         refused = rows.with_columns(reasons).filter(~is_good)
     good = good.with_columns((pl.col("_moment") // 1000).cast(INSTANT).alias("timestamp")).drop("_moment")
+    if fits.all():
+        return PlacedRows(good.with_columns(pl.col(names).cast(_STANDARD)), _none_of(good, names, _WIDE), refused)
     return PlacedRows(
         good.filter(fits).with_columns(pl.col(names).cast(_STANDARD)),
         good.filter(~fits).with_columns(pl.col(names).cast(_WIDE)),
         refused,
     )
+
+
+def _none_of(rows: pl.DataFrame, names: Sequence[str], kind: pl.Decimal) -> pl.DataFrame:
+    return rows.clear().with_columns(pl.col(names).cast(kind))
 
 
 _NUMBERS = frozenset({"price", "size", "bid_price", "bid_size", "ask_price", "ask_size"})
@@ -130,6 +138,8 @@ def _read(numbers: pl.Series, *, required: bool) -> tuple[pl.Series, pl.Series |
         problem = pl.Series([MISSING]).new_from_index(0, len(numbers)) if required else None
         return numbers.cast(_STANDARD), None, problem
     if isinstance(kind, pl.String):
+        if numbers.str.contains(_PLAIN).all() and not (required and numbers.null_count()):
+            return numbers.cast(_STANDARD), None, None
         wide, problem = _from_text(numbers, required=required)
     elif kind.is_decimal() or kind.is_integer():
         wide = numbers.cast(_WIDE, strict=False)

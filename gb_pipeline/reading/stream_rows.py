@@ -23,6 +23,7 @@ from gb_pipeline.market.stream_coverage import covered_stretches, find_holes
 from gb_pipeline.market.stream_stitching import TURNS, all_differ, one_at_a_time, take_turns, unite_trades
 from gb_pipeline.reading.floats import as_floats
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest
+from gb_pipeline.reading.told_once import is_told_once, remember_told_once
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.numbers import Numbers
 from gb_pipeline.storage.table import Tables
@@ -152,40 +153,66 @@ def _read_series(
     tables: Tables, request: StreamRequest, source: str, symbol: str, end: int, shown: list[str], *, as_float: bool
 ) -> pl.DataFrame:
     own = replace(request, source=source, symbols=[symbol], end=end)
-    wanted = [*(name for name in shown if name != "timestamp"), *_MOMENTS, "source", "symbol", "ordinal"]
+    # All rows are of one series, which is written beside each row only where somebody sees it or compares it.
+    series = {"source": source, "symbol": symbol}
+    wanted = [*(name for name in shown if name not in {"timestamp", *series}), *_MOMENTS, "ordinal"]
+    stitching = [*series, *_STITCHING[request.table]]
+    stored = _select(tables, own)
+    paths = [path for _, files in stored for path in files["path"]]
     several = request.table != "trades" or request.collectors is not None
-    # Where no trade is told twice, its id alone shows that.
-    needed = [*wanted, *(_STITCHING[request.table] if several else ("trade_id",))]
-    rows, files = _stored(tables, own, list(dict.fromkeys(needed)), as_float=as_float)
-    if not several and request.stitched and not all_differ(rows):
-        rows, files = _stored(
-            tables, own, list(dict.fromkeys([*wanted, *_STITCHING[request.table]])), as_float=as_float
-        )
+    # Where no trade is told twice, its id alone shows that, and once it has shown it, not even that is needed.
+    known = not several and is_told_once(paths)
+    needed = [*wanted, *(stitching if several else () if known else ("trade_id",))]
+    rows = _stored(tables, stored, own, list(dict.fromkeys(needed)), as_float=as_float)
+    if not several and not known and request.stitched:
+        if all_differ(rows):
+            if rows.height == sum(files["rows"].sum() for _, files in stored):
+                remember_told_once(paths)
+        else:
+            rows = _stored(tables, stored, own, list(dict.fromkeys([*wanted, *stitching])), as_float=as_float)
     if request.collectors is not None:
         rows = rows.filter(pl.col("collector").is_in(request.collectors))
-    rows = in_order(rows, request.table, files)
+    rows = in_order(rows, request.table, len(paths))
     if request.stitched and rows.height and "collector" in rows.columns:
         turns = _turns(tables, own) if _needs_turns(rows, request.table) else pl.DataFrame(schema=TURNS)
         rows = unite_trades(rows, turns) if request.table == "trades" else one_at_a_time(rows, turns)
     moments = rows.get_column("event_time").cast(NANOSECOND_INSTANT).alias("timestamp")
-    return pl.DataFrame([moments if name == "timestamp" else rows.get_column(name) for name in shown])
+    told = {
+        name: pl.Series(name, [value]).new_from_index(0, rows.height) for name, value in series.items() if name in shown
+    }
+    told["timestamp"] = moments
+    return pl.DataFrame([told[name] if name in told else rows.get_column(name) for name in shown])
 
 
-def _stored(tables: Tables, request: StreamRequest, needed: list[str], *, as_float: bool) -> tuple[pl.DataFrame, int]:
-    """Rows of both precisions, and how many files they are from."""
-    parts, count = [], 0
+def _select(tables: Tables, request: StreamRequest) -> list[tuple[Precision, pl.DataFrame]]:
+    """The files of both precisions that may hold rows of a request; of the wide one only where it has some."""
+    found = []
     for precision in Precision:
-        dataset = stream_dataset(request.table, precision)
+        snapshot = tables.newest(stream_dataset(request.table, precision).name)
         files = (
-            tables.newest(dataset.name).select(
+            snapshot.select(
                 {"source": request.source, "symbol": request.symbols}, between={"timestamp": request.between}
             )
             if request.start < request.end
-            else tables.newest(dataset.name).files.clear()
+            else snapshot.files.clear()
         )
-        if precision is Precision.WIDE and files.is_empty():
-            continue
-        count += files.height
+        if precision is Precision.STANDARD or not files.is_empty():
+            found.append((precision, files))
+    return found
+
+
+def _stored(
+    tables: Tables,
+    stored: Sequence[tuple[Precision, pl.DataFrame]],
+    request: StreamRequest,
+    needed: list[str],
+    *,
+    as_float: bool,
+) -> pl.DataFrame:
+    """Rows of files of both precisions."""
+    parts = []
+    for precision, files in stored:
+        dataset = stream_dataset(request.table, precision)
         numbers = Numbers.FLOATS if as_float and precision is Precision.STANDARD else Numbers.DECIMALS
         part = reading.read(
             tables.storage,
@@ -206,8 +233,8 @@ def _stored(tables: Tables, request: StreamRequest, needed: list[str], *, as_flo
             part.with_columns(pl.col(_decimals(part)).cast(pl.Float64)) if as_float else _widened(part)
             for part in parts
         ]
-        return pl.concat(parts), count
-    return parts[0], count
+        return pl.concat(parts)
+    return parts[0]
 
 
 def _widened(frame: pl.DataFrame) -> pl.DataFrame:

@@ -102,6 +102,7 @@ def assemble(
     stretches: Sequence[Stretch | None],
     *,
     integers: bool,
+    texts: Sequence[str] = (),
 ) -> list[Assembled] | None:
     """Columns of some files, in their order.
 
@@ -112,6 +113,7 @@ def assemble(
         names: stored columns, at least one.
         stretches: of each file the first row that is wanted and the one after the last; None for all.
         integers: decimals of up to 18 digits as the integers that they are stored as.
+        texts: columns of which few values differ: they come as the dictionaries that they are stored as.
 
     Returns:
         None where that cannot be done with these files: they lie far away, differ in their schema, or something is wrong with one.
@@ -121,7 +123,7 @@ def assemble(
         return None
     try:
         return [
-            _decode(files, batch, begin)
+            _decode(files, batch, begin, [name for name in texts if name in names])
             for begin, batch in _batches(files, folder, rows, list(names), stretches, integers=integers)
         ]
     except _REFUSALS:
@@ -295,7 +297,7 @@ def _fill(files: LocalFiles, some: Sequence[_File], memory: memoryview) -> None:
             memory[place : place + len(header)] = header
 
 
-def _decode(files: LocalFiles, batch: list[_File], begin: bytes) -> Assembled:
+def _decode(files: LocalFiles, batch: list[_File], begin: bytes, texts: list[str]) -> Assembled:
     """Read what was chosen, and let Arrow decode it."""
     groups, end = _place(batch)
     footer = footers.footer_with_groups(begin, groups)
@@ -311,7 +313,7 @@ def _decode(files: LocalFiles, batch: list[_File], begin: bytes) -> Assembled:
         _fill(files, batch, memory)
     memory[end:] = footer
     verify = not all(file.whole for file in batch)
-    source = pq.ParquetFile(pa.BufferReader(buffer), page_checksum_verification=verify)
+    source = pq.ParquetFile(pa.BufferReader(buffer), read_dictionary=texts, page_checksum_verification=verify)
     table = source.read(use_threads=many)
     slices, before = [], 0
     for file in batch:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from gb_pipeline.market.moments import microseconds
 from gb_pipeline.quality.runs import expand
 from gb_pipeline.storage.address import Storage
-from gb_pipeline.storage.arrays import integers, to_frame, to_series
+from gb_pipeline.storage.arrays import integers, to_frame, to_series, to_views
 from gb_pipeline.storage.assembly import Assembled, assemble
 from gb_pipeline.storage.dataset import Dataset
 from gb_pipeline.storage.decoding import Between, Stretch, decode
@@ -84,7 +84,12 @@ def read_numbers(
     """
     stretches = list(stretches)
     exact = form is Numbers.DECIMALS
-    assembled = partial(assemble, storage.files, storage.table_name(dataset.name), integers=not exact)
+    texts = [
+        name for name in names
+        if pa.types.is_string(dataset.file_schema.field(name).type) and name not in dataset.distinct
+    ]  # fmt: skip
+    folder = storage.table_name(dataset.name)
+    assembled = partial(assemble, storage.files, folder, integers=not exact, texts=texts)
     for place, (row, needed) in enumerate(zip(rows, ranges, strict=True)):
         if needed is not None and stretches[place] is None and row["rows"] > _LARGE and len(names) > 1:
             stretches[place] = _rows_within(assembled, storage, dataset, row, needed)
@@ -165,6 +170,8 @@ class _Rows:
     def array(self, name: str) -> pa.Array:
         """A column."""
         column = self.table[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.unify_dictionaries()
         whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if isinstance(self.places, slice):
             return whole.slice(self.places.start, self.places.stop - self.places.start)
@@ -195,6 +202,8 @@ def _array(parts: Sequence[_Rows], name: str, kind: pa.DataType, form: Numbers, 
     units = [numbers for numbers in found if numbers is not None]
     if not units or len(units) < len(found):
         pieces = [_converted_array(part.array(name), scale, narrow=narrow) for part in parts]
+        if pa.types.is_string(kind) and any(pa.types.is_dictionary(piece.type) for piece in pieces):
+            return to_views(pieces[0]) if len(pieces) == 1 else pa.concat_arrays([piece.cast(kind) for piece in pieces])
         return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
     if scale is None and len(parts) == 1 and parts[0].is_most(name):
         return parts[0].array(name)

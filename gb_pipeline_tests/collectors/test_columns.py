@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_pipeline.collectors.columns import count_rows, to_columns
+from gb_pipeline.collectors.levels import keep_levels, read_levels
 from gb_pipeline.collectors.messages import MessageRows, TimeUnit
 
 NOW = 1_700_000_000_123_456_789
@@ -21,7 +23,9 @@ NUMBERS = st.sampled_from(
      "123456789012345678901", "0.0000000000000000001", "", "abc", "1.5.5", "NaN", "Infinity", " 1"]
 ) | st.decimals(min_value=0, max_value=10**6, places=8).map(lambda value: format(value, "f"))  # fmt: skip
 SIDES = st.sampled_from(["buy", "sell", None, "both"])
-LEVELS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=3)
+PAIRS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=3)
+# As a decoder makes pairs of them, or as it keeps the venue's text.
+LEVELS = PAIRS | PAIRS.map(lambda pairs: keep_levels(msgspec.Raw(msgspec.json.encode(pairs))))
 SEQUENCES = st.none() | st.integers(0, 2**63 - 1)
 IDS = st.none() | st.integers(0, 2**64) | st.text("abc-019", min_size=1, max_size=5)
 SYMBOLS = st.sampled_from(["BTC-USD", "ETH-USD"])
@@ -69,7 +73,7 @@ def messages(
                 )
             else:
                 rows.snapshots.append((symbol, raw, received, bids, asks, draw(SEQUENCES), "subscribed"))
-            plain += [(kind, moment, level) for level in bids + asks]
+            plain += [(kind, moment, level) for level in read_levels(bids) + read_levels(asks)]
     return rows, plain
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gb_pipeline.collectors import MessageRows
+from gb_pipeline.collectors.levels import read_levels
 from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.market.order_book import OrderBook
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
@@ -62,9 +63,9 @@ def heard_book(rows: MessageRows) -> OrderBook:
         [(row[2], row) for row in rows.snapshots] + [(row[2], row) for row in rows.updates], key=lambda item: item[0]
     ):
         if row in rows.snapshots:
-            book.lay(row[3], row[4])
+            book.lay(read_levels(row[3]), read_levels(row[4]))
         else:
-            book.apply(row[3], row[4])
+            book.apply(read_levels(row[3]), read_levels(row[4]))
     return book
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline.collectors import Decoder, MessageRows, Subscription, Venue
+from gb_pipeline.collectors.levels import read_levels
 from gb_pipeline.collectors.registry import venue_class
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.order_book import OrderBook
@@ -80,12 +81,12 @@ def test_real_recordings_chain_to_their_snapshots_and_never_cross(
     assert len(rows.quotes) == streams["bookTicker"]
     books = {row[0]: (row[2], OrderBook()) for row in rows.snapshots}
     for row in rows.snapshots:
-        books[row[0]][1].lay(row[3], row[4])
+        books[row[0]][1].lay(read_levels(row[3]), read_levels(row[4]))
     followed = 0
     for row in rows.updates:
         laid, book = books[row[0]]
         if row[2] > laid:
-            book.apply(row[3], row[4])
+            book.apply(read_levels(row[3]), read_levels(row[4]))
             followed += 1
             assert not book.crossed
     # Four fifths and more come after the snapshot.
@@ -162,7 +163,7 @@ def test_whatever_happens_to_a_change_the_book_is_exact_or_a_hole_is_told(
         last_of_book = laid[-1][5] or 0
         for row in rows.updates:
             if row[2] > laid[-1][2]:
-                book.apply(row[3], row[4])
+                book.apply(read_levels(row[3]), read_levels(row[4]))
                 last_of_book = max(last_of_book, row[6] or 0)
         newest = max(change(number, futures=futures)[1] for number in [*numbers, min(snapshot_of, count)])
         expected = count if newest == change(count, futures=futures)[1] else None

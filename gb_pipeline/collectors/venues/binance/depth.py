@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from gb_pipeline.collectors.messages import Level
+from gb_pipeline.collectors.levels import read_levels
+from gb_pipeline.collectors.messages import Level, Levels
 from gb_pipeline.market.order_book import OrderBook
 
 # First and last number, the last of the change before (futures only), bids, asks.
-Change = tuple[int, int, int | None, list[Level], list[Level]]
+Change = tuple[int, int, int | None, Levels, Levels]
 # Minutes of changes of a busy book; of more that wait for a snapshot, the oldest are of no use.
 _MOST_KEPT = 20_000
 
@@ -70,7 +71,7 @@ class DepthChain:
                 continue
             if not self.follows(first, last, before):
                 return None
-            book.apply(more_bids, more_asks)
+            book.apply(read_levels(more_bids), read_levels(more_asks))
             changed = True
         self._kept.clear()
         self.standing = True

@@ -30,6 +30,7 @@ _DATASETS = {
 }
 _SIDES = {"b": Side.BUY, "s": Side.SELL}
 _TRADE_FIELDS = 4
+_decode = msgspec.json.Decoder().decode
 
 
 class KrakenV1(Kraken):
@@ -74,7 +75,7 @@ class _Decoder(Decoder):
     def decode(self, data: bytes, receive_time: int, rows: MessageRows) -> None:
         rows.messages += 1
         try:
-            message = msgspec.json.decode(data)
+            message = _decode(data)
             if isinstance(message, list):
                 self._channel(message, receive_time, rows)
             else:
@@ -114,27 +115,23 @@ class _Decoder(Decoder):
 
     def _book(self, symbol: str, parts: list[dict[str, Any]], receive_time: int, rows: MessageRows) -> None:
         """One or two parts, of which the last has the checksum; a snapshot has its sides under `bs` and `as`."""
-        whole = "as" in parts[0] or "bs" in parts[0]
+        first, *others = parts
+        whole = "as" in first or "bs" in first
         sides: list[list[Level]] = []
-        time, checksum = "", None
+        time = ""
         for name in ("bs", "as") if whole else ("b", "a"):
-            levels = parts[0].get(name, ())
-            if len(parts) > 1:
-                levels = [level for part in parts for level in part.get(name, ())]
-            sides.append([(level[0], level[1]) for level in levels])
+            levels = first.get(name, ())
+            for part in others:
+                levels = [*levels, *part.get(name, ())]
+            sides.append([(level[0], level[1]) for level in levels] if levels else [])
             # All have ten digits before the point.
             for level in levels:
-                time = level[2] if level[2] > time else time
-        for part in parts:
-            checksum = part.get("c", checksum)
+                time = max(time, level[2])
+        checksum = next((part["c"] for part in reversed(parts) if "c" in part), None)
+        bids, asks = sides
         lay_or_update = self._books.lay if whole else self._books.update
         lay_or_update(
-            symbol,
-            time or None,
-            receive_time,
-            (sides[0], sides[1]),
-            None if checksum is None else int(checksum),
-            rows,
+            symbol, time or None, receive_time, (bids, asks), None if checksum is None else int(checksum), rows
         )
 
     def _event(self, message: dict[str, Any], receive_time: int, rows: MessageRows) -> None:
