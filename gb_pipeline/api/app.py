@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from gb_pipeline.api import overview, probes, uploads
 from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
+from gb_pipeline.api.page.routes import PageOptions, page_routes
 from gb_pipeline.api.problems import handle_errors
 from gb_pipeline.api.tables import ROUTES, make_router, sql_route
 from gb_pipeline.api.tokens import TokenStore
@@ -38,7 +39,7 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         settings: of the lake's project, for what only gb.yaml knows, such as which sessions were never fetched.
 
     Returns:
-        An app for any ASGI server. What stands at `/` besides `/v1` is the page's.
+        An app for any ASGI server. The page is at `/page/`, and what its scripts ask below `/v1/page/`.
 
     Example:
         >>> app = build_app(Lake.open("data"))
@@ -72,6 +73,7 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
     app.state.uploads = UploadStore(
         storage.state, lake.store.clock, most=options.most_uploads, hours=options.upload_hours
     )
+    app.router.routes.extend(page_routes(lake, PageOptions(options.dagster_url)))
     folders = [storage.root] if isinstance(storage.root, Path) else []
     handle_errors(app, [storage.state, *folders])
     app.add_middleware(Guard, options=options, tokens=tokens)

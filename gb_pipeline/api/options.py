@@ -19,6 +19,7 @@ class ServeOptions:
         host, port: where to listen; port 0 is a free one.
         allowed_hosts: further names by which browsers and programs may call the server, without a port. Its own address and, on
             loopback, `localhost` are always among them.
+        dagster_url: address of Dagster's page, to which the page links series and runs; None leaves the links out.
         require_token: refuse whoever brings no token, also where there are none yet.
         requests_per_second, burst: of one token; of one address `address_factor` times as many.
         most_body_bytes: of a request that is no upload.
@@ -40,6 +41,7 @@ class ServeOptions:
     port: int = DEFAULT_PORT
     allowed_hosts: tuple[str, ...] = ()
     require_token: bool = False
+    dagster_url: str | None = None
     requests_per_second: float = 50.0
     burst: int = 200
     address_factor: float = 4.0
@@ -67,6 +69,11 @@ class ServeOptions:
         """
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"there is no port {self.port}", fix="use 1 to 65535, or 0 for a free one")
+        if self.dagster_url is not None and not self.dagster_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"{self.dagster_url[:80]!r} is no address of Dagster's page",
+                fix="write http://127.0.0.1:3000, for example",
+            )
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not isinstance(value, bool) and name != "port" and value <= 0:
                 raise ConfigError(f"{name} is {value}", fix="give a number above 0")

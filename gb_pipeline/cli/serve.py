@@ -29,13 +29,17 @@ def serve(
     require_token: Annotated[
         bool, typer.Option("--require-token", help="Refuse who brings no token, also while there are none.")
     ] = False,
+    dagster_url: Annotated[
+        str | None,
+        typer.Option(help="Address of Dagster's page, to which the page in the browser links.", show_default=False),
+    ] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="Write the URL to this file as soon as it answers.", show_default=False)
     ] = None,
     config: Config = None,
     lake: LakeFolder = None,
 ) -> int:
-    """Serve the lake over HTTP until Ctrl-C or SIGTERM.
+    """Serve the lake over HTTP until Ctrl-C or SIGTERM; a browser shows it at http://127.0.0.1:8321/page/.
 
     Bars, coverage, gaps, restatements, SQL and uploads are below http://127.0.0.1:8321/v1; /v1/openapi.json describes all of it.
     Downloads that run when it is stopped may end. Without a token, and only while none was made, programs of this machine may read;
@@ -50,7 +54,13 @@ def serve(
         raise ConfigError(
             f"the server needs {error.name}, which is not installed", fix="pip install 'gb_pipeline[serve]'"
         ) from None
-    options = ServeOptions(host=host, port=port, allowed_hosts=tuple(allow_host or ()), require_token=require_token)
+    options = ServeOptions(
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allow_host or ()),
+        require_token=require_token,
+        dagster_url=dagster_url,
+    )
     opened = open_lake(config, lake)
     run(opened, options, settings=project_of(opened, config), ready_file=ready_file)
     return ExitCode.OK

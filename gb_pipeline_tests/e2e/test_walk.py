@@ -15,7 +15,7 @@ import yaml
 
 from gb_pipeline.dagster_runtime.instance import Stack
 from gb_pipeline.simulation import Simulation
-from gb_pipeline_tests.e2e.conftest import Page
+from gb_pipeline_tests.browser import Page
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 LARGEST = 100_000
