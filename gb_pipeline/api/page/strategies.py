@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -95,8 +96,8 @@ def read_run(results: Results, ask: Parameters) -> dict[str, Any]:
         "name": str(run.name),
         "about": _pairs(
             {
-                "state": run.state.value, "error": run.error, "started": run.started_at, "finished": run.finished_at,
-                "markets": ", ".join(run.markets), "tags": ", ".join(run.tags),
+                "state": run.state.value, "error": run.error, "started": _moment(run.started_at),
+                "finished": _moment(run.finished_at), "markets": ", ".join(run.markets), "tags": ", ".join(run.tags),
             }
         ),
         "parameters": _pairs(run.parameters),
@@ -110,6 +111,10 @@ def read_run(results: Results, ask: Parameters) -> dict[str, Any]:
         "dagster_run": _dagster_run(run.environment or {}, said),
         "equity": _curves(run.equity),
     }  # fmt: skip
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _dagster_run(*places: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,8 @@ from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.lake.fetches import FetchOutcome, FetchRecord
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline.research.results import BacktestRun, Results
+from gb_pipeline.research.results.run import PinnedData
 from gb_pipeline_tests.actions import dividend, received, split
 from gb_pipeline_tests.bars import SetClock, changed, minutes
 from gb_pipeline_tests.browser import browser  # noqa: F401 - a fixture
@@ -53,7 +55,25 @@ def fill(root: Path) -> Lake:
     lake.store.record_fetches([
         FetchRecord("mine", "AAPL", "", *window, clock.now, FetchOutcome.OK, kind="corporate_actions")
     ])  # fmt: skip
+    _save_runs(lake)
     return lake
+
+
+def _save_runs(lake: Lake) -> None:
+    """Three runs of two versions, of which the last read other data and has markup in its parameters."""
+    pin = PinnedData.of(lake.pin("crossing", "coinbase:BTC-USD", "1m"))
+    moments = [datetime(2024, 1, 2, tzinfo=UTC) + timedelta(hours=number) for number in range(50)]
+    for number, (version, run_id) in enumerate((("1", "a"), ("1", "b"), ("2", "b"))):
+        equity = pl.DataFrame({"timestamp": moments, "equity": [100.0 + number * step for step in range(50)]})
+        Results(lake).save_backtest_data(
+            BacktestRun(
+                strategy="crossing", version=version, run_id=run_id, parameters={"window": 10 + number, "note": HOSTILE},
+                metrics={"sharpe": 0.5 + number, "trades": 7}, equity=equity, data=[pin] if version == "2" else [],
+                markets=["crypto"], tags=["nightly"], artifacts={"report.html": b"<script>"},
+                environment={"gb_pipeline": "0.2.0", "dagster_run_id": "0123-4567"},
+                started_at=datetime(2024, 2, 1, number, tzinfo=UTC), finished_at=datetime(2024, 2, 1, 12, tzinfo=UTC),
+            )
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

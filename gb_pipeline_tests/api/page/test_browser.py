@@ -12,13 +12,14 @@ import pytest
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.tokens import Scope, TokenStore
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline_tests.api.page.conftest import serving
+from gb_pipeline_tests.api.page.conftest import HOSTILE, serving
 from gb_pipeline_tests.bars import minutes
 
 READY = "!document.querySelector('[aria-busy], main .loading') && !!document.querySelector('main h1')"
 PLACES = (
     "lake", "source/coinbase/1m", "series/coinbase/BTC-USD/1m", "series/mine/AAPL/1d?adjustment=splits", "bars/coinbase/1m", "gaps",
-    "restatements", "quarantine", "actions", "streams",
+    "restatements", "quarantine", "actions", "streams", "strategies", "strategy/crossing", "run/crossing/2/b",
+    "comparison?left=crossing%2F1%2Fa&right=crossing%2F2%2Fb", "runs?metrics=sharpe%20%3E%201",
 )  # fmt: skip
 # What WCAG 2.1 asks for at A and AA, and what axe thinks good practice.
 AXE = "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
@@ -159,6 +160,33 @@ async def test_markup_in_what_a_vendor_sent_stays_text(site, browser):
             await go(page, place)
         assert await page.evaluate("document.querySelectorAll('main img, main script').length") == 0
         assert "hacked" not in str(await page.evaluate("document.title"))
+
+
+async def test_runs_are_asked_for_saved_and_compared(site, browser):
+    async with browser() as page:
+        await visit(page, site, "runs?metrics=sharpe%20%3E%200")
+        await page.text_with("Rows 1 to 3 of 3")
+        await page.evaluate("document.querySelector('#query-name').value = 'good ones'")
+        await page.press("Save", "good ones")
+        await page.press("Explain", "3 runs in")
+        await go(page, "runs")
+        await page.press("good ones", "Rows 1 to 3 of 3")
+        await page.evaluate("document.querySelector('[role=gridcell][tabindex=\"0\"]').focus()")
+        await page.key("c")
+        await page.key("ArrowDown")
+        await page.key("c")
+        await page.until("location.hash.startsWith('#/comparison')")
+        await page.text_with("Their curves differ first at", "Parameters that differ", "Data that changed")
+        assert page.complaints == []
+
+
+async def test_a_run_shows_all_that_went_in_and_came_out(site, browser):
+    async with browser() as page:
+        await visit(page, site, "run/crossing/2/b")
+        text = await page.text_with("sharpe", "window", "gb_pipeline", "coinbase:BTC-USD", "report.html", HOSTILE[:20])
+        assert "in Dagster" in text
+        assert await page.evaluate("document.querySelector('.links a').href") == "http://127.0.0.1:3000/runs/0123-4567"
+        assert await page.evaluate("document.querySelectorAll('main img').length") == 0
 
 
 async def test_the_theme_is_kept(site, browser):

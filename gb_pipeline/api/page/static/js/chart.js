@@ -107,6 +107,7 @@ export function lines(label, all) {
   const paint = () => drawn.forEach((series, at) => series.applyOptions({ color: colour(`series-${(at % 6) + 1}`) }));
   paint();
   onTheme(place, paint);
-  chart.timeScale().fitContent();
+  // The chart knows its width once it is on the page.
+  requestAnimationFrame(() => requestAnimationFrame(() => chart.timeScale().fitContent()));
   return place;
 }

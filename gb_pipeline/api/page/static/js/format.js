@@ -4,6 +4,8 @@ const MINUS = /^-/;
 
 export function number(value) {
   if (value === null || value === undefined || value === "") return "";
+  // Exact numbers come as text; of a float more than seven digits say nothing.
+  if (typeof value === "number" && !Number.isInteger(value)) return number(String(Number(value.toPrecision(7))));
   const [whole, rest] = String(value).split(".");
   if (!/^-?\d+$/.test(whole)) return String(value);
   const grouped = whole.replace(MINUS, "").replace(/\B(?=(\d{3})+$)/g, ",");
@@ -56,4 +58,4 @@ export function cell(value, column) {
   return String(value);
 }
 
-export const words = (name) => name.replaceAll("_", " ");
+export const words = (name) => name.replace(/^metrics\./, "").replaceAll("_", " ");
