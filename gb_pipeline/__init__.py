@@ -78,6 +78,15 @@ if TYPE_CHECKING:
     from gb_pipeline.reading.listed_instrument import ListedInstrument, StoredSeries
     from gb_pipeline.reading.pieces import BarsPiece
     from gb_pipeline.reading.price_adjustment import PriceAdjustment
+    from gb_pipeline.research.factors.alpha158 import alpha158
+    from gb_pipeline.research.factors.attached import AttachedPipeline
+    from gb_pipeline.research.factors.custom import CustomFactor, expression_factor, window_factor
+    from gb_pipeline.research.factors.datasets import Dataset, Loader, LoadRequest
+    from gb_pipeline.research.factors.expressions import parse_expression
+    from gb_pipeline.research.factors.pipeline import Pipeline
+    from gb_pipeline.research.factors.prices import EquityPricing, Prices
+    from gb_pipeline.research.factors.run import iter_pipeline, run_pipeline
+    from gb_pipeline.research.factors.terms import Classifier, Factor, Filter
     from gb_pipeline.research.results.comparison import RunComparison
     from gb_pipeline.research.results.conditions import RunQuery
     from gb_pipeline.research.results.results import Results
@@ -92,6 +101,7 @@ __all__ = [
     "Adjustment",
     "Alignment",
     "AssetClass",
+    "AttachedPipeline",
     "BacktestRun",
     "Bar",
     "BarRules",
@@ -100,16 +110,22 @@ __all__ = [
     "Bundles",
     "CacheOptions",
     "Calendar",
+    "Classifier",
     "CompactionRefused",
     "ConfigError",
+    "CustomFactor",
     "DamagedFile",
     "DamagedLog",
     "DataManager",
     "DataPortal",
+    "Dataset",
+    "EquityPricing",
     "ExportRefused",
     "ExportReport",
     "ExportedSeries",
     "ExportedStream",
+    "Factor",
+    "Filter",
     "FormatRefused",
     "GapInWindow",
     "GapPolicy",
@@ -128,6 +144,8 @@ __all__ = [
     "LakeResource",
     "LakeStore",
     "ListedInstrument",
+    "LoadRequest",
+    "Loader",
     "LookAhead",
     "NaiveTimestamp",
     "NoDataInRange",
@@ -135,8 +153,10 @@ __all__ = [
     "PermanentVendorError",
     "PinRefused",
     "PinnedData",
+    "Pipeline",
     "Precision",
     "PriceAdjustment",
+    "Prices",
     "QuotaExhausted",
     "RateLimited",
     "ReadError",
@@ -173,17 +193,40 @@ __all__ = [
     "WriteReport",
     "__version__",
     "align",
+    "alpha158",
     "build_definitions",
     "export_bars",
     "export_streams",
+    "expression_factor",
     "get_calendar",
     "import_bars",
     "import_streams",
+    "iter_pipeline",
     "join_asof",
     "make_rolls",
+    "parse_expression",
+    "run_pipeline",
+    "window_factor",
 ]
 
 _HOMES = {
+    "Pipeline": "research.factors.pipeline",
+    "Factor": "research.factors.terms",
+    "Filter": "research.factors.terms",
+    "Classifier": "research.factors.terms",
+    "CustomFactor": "research.factors.custom",
+    "Dataset": "research.factors.datasets",
+    "LoadRequest": "research.factors.datasets",
+    "Loader": "research.factors.datasets",
+    "EquityPricing": "research.factors.prices",
+    "Prices": "research.factors.prices",
+    "AttachedPipeline": "research.factors.attached",
+    "run_pipeline": "research.factors.run",
+    "iter_pipeline": "research.factors.run",
+    "parse_expression": "research.factors.expressions",
+    "alpha158": "research.factors.alpha158",
+    "expression_factor": "research.factors.custom",
+    "window_factor": "research.factors.custom",
     "RemoteLake": "client.remote",
     "BacktestRun": "research.results.run",
     "PinnedData": "research.results.run",
