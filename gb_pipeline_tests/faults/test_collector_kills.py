@@ -192,6 +192,33 @@ def test_a_hundred_kills_lose_nothing_that_is_older_than_the_interval(
     kill_again_and_again(*project, kills=100, seed=2)
 
 
+def test_who_is_asked_to_end_amid_its_flushes_commits_all_that_it_heard(
+    project: tuple[Path, plain.PlainServer],
+) -> None:
+    folder, server = project
+    settings = yaml.safe_load((folder / "gb.yaml").read_text(encoding="utf-8"))
+    # One flush follows the other.
+    settings["collect"]["flush"] = {"rows": 1}
+    (folder / "gb.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    log = folder / "data" / "lake" / "trades" / "_delta_log"
+    trading = Trading(server)
+    running: subprocess.Popen[bytes] | None = None
+    try:
+        for count in range(3):
+            running = start(folder)
+            wait_for(lambda count=count: server.connected > count, "connection")
+            enough = len(list(log.glob("*.json"))) + count
+            wait_for(lambda enough=enough: len(list(log.glob("*.json"))) > enough, "flush")
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(120) == 0
+            assert not list((folder / "data" / "state" / "spool" / "one").glob("segment-*"))
+    finally:
+        trading.end()
+        if running is not None and running.poll() is None:
+            running.kill()
+    check(folder, {numbers[0] for kind, _, numbers in read_notes(folder) if kind == "heard" and numbers[0] is not None})
+
+
 @pytest.mark.parametrize("point", SPOOL_POINTS)
 def test_a_death_at_any_point_of_the_way_into_the_lake_is_made_good(
     project: tuple[Path, plain.PlainServer], point: str

@@ -214,7 +214,7 @@ class Hub:
             if 0 < now - last <= _LONGEST_STRETCH_MS:
                 line.send(await asyncio.to_thread(session.events, last, now))
                 await line.settle(session)
-            last = now
+            last = line.reached = now
 
     def _count_connections(self, line: _Line, session: Session) -> None:
         limit = session.connections_per_account
@@ -238,6 +238,8 @@ class _Line:
 
     def __init__(self, socket: web.WebSocketResponse, request: web.Request, faults: FaultQueue[StreamFault]) -> None:
         self.path = request.path
+        # Up to when, epoch milliseconds of the market, everything was handed over.
+        self.reached = 0
         self._socket, self._request, self._faults = socket, request, faults
         self._queue: asyncio.Queue[tuple[Frame, float]] = asyncio.Queue()
         self._held: list[Frame] = []
