@@ -47,6 +47,14 @@ class Unit(StrEnum):
 # What is summed over four quarters: what is earned, paid or moved in them. A balance sheet is a moment's.
 SUMMED_STATEMENTS = (Statement.INCOME_STATEMENT, Statement.CASH_FLOW, Statement.EARNINGS)
 
+# Items that are texts, whoever tells them.
+TEXT_ITEMS = frozenset(
+    {
+        "asset_type", "name", "description", "cik", "exchange", "currency", "country", "sector", "industry", "address",
+        "official_site", "fiscal_year_end", "latest_quarter", "dividend_date", "ex_dividend_date", "report_time",
+    }
+)  # fmt: skip
+
 # One row is (source, symbol, statement, kind, fiscal_period_end, item); storage keeps every version of it.
 FUNDAMENTALS = pa.schema(
     [

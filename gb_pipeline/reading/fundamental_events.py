@@ -6,11 +6,14 @@ when that was known. What is computed for a moment depends on nothing that was p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import polars as pl
 
+from gb_pipeline.errors import UnknownSeries
 from gb_pipeline.market.moments import instant_literal
+from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.storage.dataset import KNOWN_AT
 
 ROW = ("source", "symbol", "statement", "kind", "fiscal_period_end", "item")
@@ -20,21 +23,25 @@ _QUARTERS = 4
 _MONTHS = 3
 # Fiscal quarters of 52 or 53 weeks end some days around the end of a month.
 _AROUND = 15
+# A name, such as `total_revenue` or `cash_flow.net_income`, or several.
+Items = str | Sequence[str]
 
 
-def to_events(versions: pl.DataFrame) -> pl.DataFrame:
+def to_events(versions: pl.DataFrame, *, strict: bool = False) -> pl.DataFrame:
     """The events of some versions, without those that something which was known later had taken the place of already.
 
     Args:
         versions: of `lake.fundamentals.read(..., versions=True, withdrawn=True)`.
+        strict: a content is an event no sooner than this lake knew it.
 
     Returns:
         The same columns and `event_at` (Datetime us UTC), sorted by row and `event_at`; `value`, `text` are null of what is
         withdrawn.
     """
-    gone = pl.col("withdrawn")
+    gone, published = pl.col("withdrawn"), pl.col("published_at")
+    seen = pl.max_horizontal("published_at", KNOWN_AT) if strict else published
     rows = versions.with_columns(
-        pl.when(gone).then(pl.col(KNOWN_AT)).otherwise(pl.col("published_at")).alias(EVENT),
+        pl.when(gone).then(pl.col(KNOWN_AT)).otherwise(seen).alias(EVENT),
         *(pl.when(~gone).then(name).alias(name) for name in ("value", "text")),
     ).sort(*ROW, KNOWN_AT)
     later = pl.col(EVENT).reverse().cum_min().reverse().shift(-1).over(list(ROW))
@@ -96,6 +103,30 @@ def trailing_sums(events: pl.DataFrame) -> pl.DataFrame:
         pl.col("unit_0").alias("unit"),
         EVENT,
     ).sort(*SERIES, EVENT)
+
+
+def named_items(items: Items) -> list[str]:
+    """Names of items, each once."""
+    return list(dict.fromkeys([items] if isinstance(items, str) else items))
+
+
+def select_items(rows: pl.DataFrame, items: Items | None) -> pl.DataFrame:
+    """The rows of some items, by name or by statement and name."""
+    if items is None:
+        return rows
+    wanted = named_items(items)
+    qualified = pl.concat_str("statement", pl.lit("."), "item")
+    known = {*rows["item"], *rows.select(qualified.alias("name"))["name"]}
+    # Where there is no row of a symbol at all, there is nothing to compare a name with.
+    unknown = [name for name in wanted if name not in known] if rows.height else []
+    if unknown:
+        near = near_names(unknown[0], sorted(rows["item"].unique()))
+        raise UnknownSeries(
+            f"no report has an item {unknown[0][:60]!r}",
+            near=near,
+            fix=did_you_mean(near, "`Lake.fundamentals(...)['item'].unique()` has the names"),
+        )
+    return rows.filter(pl.col("item").is_in(wanted) | qualified.is_in(wanted))
 
 
 def in_periods(rows: pl.DataFrame, start: date | None, end: date | None) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,9 +19,11 @@ from gb_pipeline.market.fundamental_schema import SUMMED_STATEMENTS, PeriodKind,
 from gb_pipeline.market.spelling import did_you_mean, near_names
 from gb_pipeline.reading.arguments import Moment, Symbols, moment, named_source, named_symbols
 
+if TYPE_CHECKING:
+    from gb_pipeline.reading.fundamental_events import Items
+
 _MONEY = (Unit.MONEY.value, Unit.MONEY_PER_SHARE.value)
 _WIDE_KEY = ["source", "symbol", "kind", "fiscal_period_end"]
-Items = str | Sequence[str]
 
 
 class FundamentalReader:
@@ -74,7 +77,7 @@ class FundamentalReader:
         Example:
             >>> lake.fundamentals("IBM", ["total_revenue", "net_income"], kind="quarterly", statement="income_statement", wide=True)
         """
-        from gb_pipeline.reading.fundamental_events import EVENT, in_periods, to_events, visible_at
+        from gb_pipeline.reading.fundamental_events import EVENT, in_periods, select_items, to_events, visible_at
 
         statements = _chosen(Statement, statement, "statement")
         kinds = _chosen(PeriodKind, kind, "kind of period")
@@ -89,7 +92,7 @@ class FundamentalReader:
         rows = self._fundamentals_of(symbols, source, statements, as_of, versions=versions or by is not None)
         rows = rows if kinds is None else rows.filter(pl.col("kind").is_in(kinds))
         rows = in_periods(rows, _day(moment(start, clock)), _day(moment(end, clock)))
-        rows = _select_items(rows, items)
+        rows = select_items(rows, items)
         if by is not None:
             rows = visible_at(to_events(rows), by).drop(EVENT, "superseded_at")
         elif not withdrawn:
@@ -124,7 +127,7 @@ class FundamentalReader:
             >>> lake.trailing_twelve_months("IBM", "total_revenue", published_by="2024-05-01")["value"].item()
             Decimal('62069000000.000000000000000000')
         """
-        from gb_pipeline.reading.fundamental_events import EVENT, to_events, trailing_sums
+        from gb_pipeline.reading.fundamental_events import EVENT, select_items, to_events, trailing_sums
 
         statements = _chosen(Statement, statement, "statement")
         if statements is not None and statements[0] not in SUMMED_STATEMENTS:
@@ -135,7 +138,7 @@ class FundamentalReader:
         by = moment(published_by, clock)
         wanted = statements or [item.value for item in SUMMED_STATEMENTS]
         rows = self._fundamentals_of(symbols, source, wanted, as_of, versions=True)
-        rows = _select_items(
+        rows = select_items(
             rows.filter(pl.col("kind") == PeriodKind.QUARTERLY.value, pl.col("unit").is_in(_MONEY)), items
         )
         sums = trailing_sums(to_events(rows)).rename({EVENT: "published_at"}).drop("kind")
@@ -230,32 +233,11 @@ def _day(instant: datetime | None) -> date | None:
     return None if instant is None else instant.date()
 
 
-def _named(items: Items) -> list[str]:
-    return list(dict.fromkeys([items] if isinstance(items, str) else items))
-
-
-def _select_items(rows: pl.DataFrame, items: Items | None) -> pl.DataFrame:
-    """The rows of some items, by name or by statement and name."""
-    if items is None:
-        return rows
-    wanted = _named(items)
-    qualified = pl.concat_str("statement", pl.lit("."), "item")
-    known = {*rows["item"], *rows.select(qualified.alias("name"))["name"]}
-    # Where there is no row of a symbol at all, there is nothing to compare a name with.
-    unknown = [name for name in wanted if name not in known] if rows.height else []
-    if unknown:
-        near = near_names(unknown[0], sorted(rows["item"].unique()))
-        raise UnknownSeries(
-            f"no report has an item {unknown[0][:60]!r}",
-            near=near,
-            fix=did_you_mean(near, "`Lake.fundamentals(...)['item'].unique()` has the names"),
-        )
-    return rows.filter(pl.col("item").is_in(wanted) | qualified.is_in(wanted))
-
-
 def _widen(rows: pl.DataFrame, items: Items | None) -> pl.DataFrame:
     """A row for each report, a column for each item."""
-    named = [] if items is None else _named(items)
+    from gb_pipeline.reading.fundamental_events import named_items
+
+    named = [] if items is None else named_items(items)
     qualified = pl.concat_str("statement", pl.lit("."), "item")
     rows = rows.with_columns(pl.when(qualified.is_in(named)).then(qualified).otherwise("item").alias("column"))
     twice = rows.group_by("column").agg(pl.col("statement").unique().sort()).filter(pl.col("statement").list.len() > 1)

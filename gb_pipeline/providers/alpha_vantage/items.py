@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gb_pipeline.market.fundamental_schema import Unit
+from gb_pipeline.market.fundamental_schema import TEXT_ITEMS, Unit
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NAMES = {
@@ -19,12 +19,6 @@ _NAMES = {
     "50DayMovingAverage": "day_50_moving_average",
     "200DayMovingAverage": "day_200_moving_average",
 }
-_OVERVIEW_TEXTS = frozenset(
-    {
-        "asset_type", "name", "description", "cik", "exchange", "currency", "country", "sector", "industry", "address",
-        "official_site", "fiscal_year_end", "latest_quarter", "dividend_date", "ex_dividend_date",
-    }
-)  # fmt: skip
 # Of these the overview's `Currency` is the currency: they are made of prices.
 PRICED = frozenset(
     {
@@ -41,7 +35,7 @@ _OVERVIEW_UNITS = {
     "market_capitalization": Unit.MONEY,
     **dict.fromkeys(("shares_outstanding", "shares_float"), Unit.SHARES),
     **dict.fromkeys(("percent_insiders", "percent_institutions"), Unit.PERCENT),
-    **dict.fromkeys(_OVERVIEW_TEXTS, Unit.TEXT),
+    **dict.fromkeys(TEXT_ITEMS, Unit.TEXT),
 }
 _EARNINGS_UNITS = {"surprise_percentage": Unit.PERCENT, "report_time": Unit.TEXT}
 

@@ -35,6 +35,7 @@ class LoadRequest:
         lake: what the pipeline reads.
         source: whose rows; None where it was not named.
         as_of: nothing that became known later is wanted; None for everything that is known now.
+        strict: of what was published, a session sees only what the lake knew when it opened.
     """
 
     columns: tuple[str, ...]
@@ -44,6 +45,7 @@ class LoadRequest:
     lake: Lake
     source: str | None = None
     as_of: datetime | None = None
+    strict: bool = False
 
 
 class Loader(Protocol):

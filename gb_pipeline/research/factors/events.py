@@ -26,6 +26,7 @@ def add_columns(
         market.lake,
         market.source,
         market.as_of,
+        market.strict,
     )
     rows = dataset.load(request)
     moments = frame.select("symbol", "session").with_columns(

@@ -1,0 +1,212 @@
+"""`Fundamentals`: what companies reported, as columns of a pipeline.
+
+At each session a column is the number of the newest fiscal period that was published before the session opened, in the version that
+the public had then. What was published when is decided in `lake.fundamentals`, and computed in `reading.fundamental_events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
+
+import polars as pl
+from polars.datatypes import DataType
+
+from gb_pipeline.errors import ReadError
+from gb_pipeline.lake import fundamentals
+from gb_pipeline.market.fundamental_schema import SUMMED_STATEMENTS, TEXT_ITEMS, PeriodKind, Statement
+from gb_pipeline.market.moments import INSTANT, instant_literal
+from gb_pipeline.reading.fundamental_events import EVENT, newest_periods, select_items, to_events, trailing_sums
+from gb_pipeline.research.factors.datasets import Dataset, LoadRequest
+from gb_pipeline.research.factors.terms import Classifier, Factor, Filter
+
+_TRAILING = "_ttm"
+_DAY = timedelta(days=1)
+
+
+class _Columns(Mapping[str, DataType]):
+    """Every item that a vendor may have: texts and numbers."""
+
+    def __getitem__(self, name: str) -> DataType:
+        item = name.rpartition(".")[2]
+        if not item.isidentifier():
+            raise KeyError(name)
+        return pl.String() if item in TEXT_ITEMS else pl.Float64()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("total_revenue", f"total_revenue{_TRAILING}", "cash_flow.net_income"))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+@dataclass(frozen=True)
+class FundamentalsLoader:
+    """Reads fundamentals of a lake for a pipeline.
+
+    Attributes:
+        kind: `quarterly`, `annual`, or `snapshot` for the overview.
+        statement: whose items are meant; None for whichever statement has them.
+        source: whose word it is; None where the lake has one source of them.
+        currency: of money; numbers in another one are null. None where all of a column have the same.
+    """
+
+    kind: PeriodKind = PeriodKind.QUARTERLY
+    statement: Statement | None = None
+    source: str | None = None
+    currency: str | None = None
+
+    def load(self, request: LoadRequest) -> pl.DataFrame:
+        """See `datasets.Loader`; `session` is the day on which a row became known.
+
+        Raises:
+            UnknownSeries: no report of these symbols has such an item.
+            ReadError: a column would mix sources, statements or currencies.
+        """
+        items = {name: self._item(name) for name in request.columns}
+        statements = [self.statement.value] if self.statement else None
+        rows = fundamentals.read(
+            request.lake.store.tables, self.source, list(request.symbols), request.as_of,
+            statements=statements, versions=True, withdrawn=True,
+        ).filter(pl.col("kind") == self.kind.value)  # fmt: skip
+        # What no session sees cannot change or refuse anything.
+        until = datetime.combine(request.end, time(), UTC) + 2 * _DAY
+        events = to_events(select_items(rows, list(items.values())), strict=request.strict)
+        events = events.filter(pl.col(EVENT) < instant_literal(until))
+        columns = {name: self._column(name, item, events) for name, item in items.items()}
+        moments = (
+            pl.concat([column.select("symbol", EVENT) for column in columns.values()]).unique().sort(EVENT, "symbol")
+        )
+        for name, column in columns.items():
+            moments = moments.join_asof(column.rename({"told": name}), on=EVENT, by="symbol", check_sortedness=False)
+        return moments.select(
+            "symbol",
+            pl.col(EVENT).dt.date().alias("session"),
+            pl.col(EVENT).cast(INSTANT).alias("known_at"),
+            *columns,
+        )
+
+    def _item(self, name: str) -> str:
+        return name.removesuffix(_TRAILING) if self._is_sum(name) else name
+
+    def _is_sum(self, name: str) -> bool:
+        return self.kind is PeriodKind.QUARTERLY and name.endswith(_TRAILING)
+
+    def _column(self, name: str, item: str, events: pl.DataFrame) -> pl.DataFrame:
+        """`symbol, event_at, told`: how a column changes, sorted by moment."""
+        statement, _, short = item.rpartition(".")
+        own = events.filter(pl.col("item") == short, *([pl.col("statement") == statement] if statement else []))
+        for what in ("statement", "source"):
+            found = own[what].unique().sort().to_list()
+            if len(found) > 1:
+                fix = (
+                    f"Fundamentals.{found[0]}.{short}"
+                    if what == "statement"
+                    else f"Fundamentals.of(source={found[0]!r})"
+                )
+                raise ReadError(f"{name} stands in {' and in '.join(found)}", fix=f"say which is meant: {fix}")
+        if self._is_sum(name):
+            if own.height and own["statement"][0] not in SUMMED_STATEMENTS:
+                raise ReadError(f"{short} is of a balance sheet: it is not summed over quarters", fix=f"use {short}")
+            told = trailing_sums(own)
+        else:
+            told = newest_periods(own)
+        currencies = told["currency"].drop_nulls().unique().sort().to_list()
+        if self.currency is None and len(currencies) > 1:
+            raise ReadError(
+                f"{name} is told in {' and in '.join(currencies)}",
+                fix=f"say in which it is wanted, the others are null then: Fundamentals.of(currency={currencies[0]!r})",
+            )
+        value = pl.col("text") if short in TEXT_ITEMS else pl.col("value")
+        fits = (
+            pl.lit(True)
+            if self.currency is None
+            else pl.col("currency").is_null() | (pl.col("currency") == self.currency)
+        )
+        return told.select("symbol", EVENT, pl.when(fits).then(value).alias("told")).sort(EVENT, maintain_order=True)
+
+
+@dataclass(frozen=True)
+class FundamentalColumns:
+    """Columns of one kind of reports: an attribute for each item, and for each statement.
+
+    Attributes:
+        loader: reads them.
+        max_age: how long after its publication a number is still seen; None for ever.
+
+    Example:
+        >>> margin = Fundamentals.income_statement.net_income_ttm / Fundamentals.total_revenue_ttm
+        >>> Pipeline({"margin": margin, "sector": Fundamentals.overview.sector})
+    """
+
+    loader: FundamentalsLoader = FundamentalsLoader()
+    max_age: timedelta | None = None
+
+    def of(
+        self, *, source: str | None = None, currency: str | None = None, max_age: timedelta | None = None
+    ) -> FundamentalColumns:
+        """The same columns of one source, in one currency, or no older than some age.
+
+        Example:
+            >>> dollars = Fundamentals.of(source="alpha_vantage", currency="USD", max_age=timedelta(days=200))
+        """
+        return FundamentalColumns(replace(self.loader, source=source, currency=currency), max_age)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset behind the columns."""
+        parts = (self.loader.kind.value, self.loader.statement, self.loader.source, self.loader.currency, self.max_age)
+        name = " ".join(["fundamentals", *(str(part) for part in parts if part is not None)])
+        return Dataset(name, _Columns(), self.loader, self.max_age)
+
+    @cached_property
+    def annual(self) -> FundamentalColumns:
+        """Reports of fiscal years."""
+        return replace(self, loader=replace(self.loader, kind=PeriodKind.ANNUAL))
+
+    @cached_property
+    def overview(self) -> FundamentalColumns:
+        """What the vendor showed of a company on a day, such as `sector` or `pe_ratio`: from the first fetch on."""
+        return self._part(Statement.OVERVIEW, PeriodKind.SNAPSHOT)
+
+    @cached_property
+    def income_statement(self) -> FundamentalColumns:
+        """Items of the income statement."""
+        return self._part(Statement.INCOME_STATEMENT, self.loader.kind)
+
+    @cached_property
+    def balance_sheet(self) -> FundamentalColumns:
+        """Items of the balance sheet."""
+        return self._part(Statement.BALANCE_SHEET, self.loader.kind)
+
+    @cached_property
+    def cash_flow(self) -> FundamentalColumns:
+        """Items of the cash flow."""
+        return self._part(Statement.CASH_FLOW, self.loader.kind)
+
+    @cached_property
+    def earnings(self) -> FundamentalColumns:
+        """Items of the earnings."""
+        return self._part(Statement.EARNINGS, self.loader.kind)
+
+    def _part(self, statement: Statement, kind: PeriodKind) -> FundamentalColumns:
+        return replace(self, loader=replace(self.loader, statement=statement, kind=kind))
+
+    def __getitem__(self, name: str) -> Factor | Filter | Classifier:
+        """The term of an item; `total_revenue_ttm` is the sum of the four newest quarters, null unless all four are known.
+
+        Raises:
+            ConfigError: it is no name of an item.
+        """
+        return self.dataset[name]
+
+    def __getattr__(self, name: str) -> Factor | Filter | Classifier:
+        """The term of an item, by attribute."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+
+Fundamentals = FundamentalColumns()
