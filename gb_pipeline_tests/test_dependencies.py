@@ -60,7 +60,6 @@ TOOLS = {
     "import-linter": "a program",
     "types-pyyaml": "read by mypy",
     "tables": "writes the HDF5 stores of the tests, by way of pandas",
-    "schemathesis": "judges the API by its own OpenAPI document",
     "flask": "moto's server is made of it",
     "flask-cors": "the same",
     "furo": "the look of the site",

@@ -14,6 +14,10 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
+from gb_pipeline import Lake
+from gb_pipeline.api.options import DEFAULT_PORT, ServeOptions
+from gb_pipeline.api.serving import refuse_open_door
+from gb_pipeline.api.tokens import TokenStore
 from gb_pipeline.dagster_runtime import container
 from gb_pipeline.dagster_runtime.container import CODE_PORT, PAGE_PORT, parse
 
@@ -76,11 +80,27 @@ def test_the_containers_agree_with_each_other_and_with_the_package() -> None:
         assert (started.code, started.host) == (f"code:{CODE_PORT}", "0.0.0.0")
         assert "/project/.dagster" in service["volumes"]
     # Credentials are where runs are and where streams are heard, and nowhere else.
-    assert {name for name, service in SERVICES.items() if "env_file" in service} == {"code", "collector"}
+    assert {name for name, service in SERVICES.items() if "env_file" in service} == {"code", "collector", "api"}
     assert SERVICES["collector"]["command"][:2] == ["gb", "collect"]
     # A port without an address is open to the whole network.
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert published == [f"127.0.0.1:{PAGE_PORT}:{PAGE_PORT}"]
+    assert published == [f"127.0.0.1:{port}:{port}" for port in (PAGE_PORT, DEFAULT_PORT)]
+
+
+def test_the_api_of_the_containers_listens_where_others_reach_it_and_needs_a_token(tmp_path: Path) -> None:
+    service = SERVICES["api"]
+    assert service["profiles"] == ["api"] and service["command"][:2] == ["gb", "serve"]
+    grace = int(service["stop_grace_period"].removesuffix("s"))
+    assert grace > ServeOptions().shutdown_seconds
+    lake = tmp_path / "lake"
+    Lake.open(lake, create=True)
+    arguments = [*service["command"], "--lake", str(lake), "--port", "0"]
+    gb = str(Path(sys.executable).parent / "gb")
+    refused = run(gb, *arguments[1:])
+    assert refused.returncode == 2 and "gb token create" in refused.stderr
+    assert run(gb, "token", "create", "dashboard", "--scope", "read", "--lake", str(lake)).returncode == 0
+    names = [arguments[place + 1] for place, word in enumerate(arguments) if word == "--allow-host"]
+    refuse_open_door(ServeOptions(host="0.0.0.0", allowed_hosts=tuple(names)), TokenStore(lake / "state"))
 
 
 def test_the_image_knows_where_project_and_history_are_and_is_nobody_of_rights() -> None:

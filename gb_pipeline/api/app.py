@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 
 from gb_pipeline.api import overview, probes, uploads
 from gb_pipeline.api.guard import Guard
@@ -66,6 +67,8 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        # For the document alone; the guard looks at the token.
+        dependencies=[Depends(HTTPBearer(auto_error=False, description="As `gb token create` prints it."))],
     )
     app.state.lake, app.state.options, app.state.tokens, app.state.settings = lake, options, tokens, settings
     for router in (probes.router, overview.router, uploads.router, make_router((*ROUTES, sql_route(sql)))):

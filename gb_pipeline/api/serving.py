@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -86,9 +87,12 @@ def serve(
         lifespan="on",
         ws="none",
     )
+    # uvicorn sends itself the signal again once it has ended all requests: to stop is no failure.
+    stop = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         _Server(config, url, ready_file).run(sockets=[listener])
     finally:
+        signal.signal(signal.SIGTERM, stop)
         listener.close()
 
 

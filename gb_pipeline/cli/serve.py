@@ -33,6 +33,9 @@ def serve(
         str | None,
         typer.Option(help="Address of Dagster's page, to which the page in the browser links.", show_default=False),
     ] = None,
+    requests_per_second: Annotated[
+        float, typer.Option(help="How often one token may ask; four times as often per address.")
+    ] = 50.0,
     ready_file: Annotated[
         Path | None, typer.Option(help="Write the URL to this file as soon as it answers.", show_default=False)
     ] = None,
@@ -60,6 +63,8 @@ def serve(
         allowed_hosts=tuple(allow_host or ()),
         require_token=require_token,
         dagster_url=dagster_url,
+        requests_per_second=requests_per_second,
+        burst=max(1, int(requests_per_second * 4)),
     )
     opened = open_lake(config, lake)
     run(opened, options, settings=project_of(opened, config), ready_file=ready_file)
