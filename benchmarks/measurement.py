@@ -33,15 +33,17 @@ class Measurement:
     by_hand: str = ""
 
 
-def medians(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def medians(
+    sides: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each side. They take turns, so that a busy moment hits all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, act in sides.items():
-            began = time.perf_counter()
+            began = clock()
             act()
             if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 

@@ -1,14 +1,24 @@
-"""A day of one symbol's trades: bytes a row, and reading it beside DuckDB's own tables, which verify nothing and stitch nothing."""
+"""A day of one symbol's trades: bytes a row, and reading it beside DuckDB's own tables, ArcticDB and NautilusTrader.
+
+Time is that of the processor, on all threads. The others verify nothing and stitch nothing; ArcticDB holds floats, and
+NautilusTrader hands out objects. Without an index of packages there is only DuckDB.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 
 from benchmarks.measurement import Measurement, medians, new_lake
+from benchmarks.peers.environment import PeersUnavailable, peers_python
 from gb_pipeline.lake.datasets import stream_dataset
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.storage.append import append
@@ -23,6 +33,7 @@ def measure(trades: int = TRADES, repeats: int = 3) -> Iterator[Measurement]:
     import duckdb
 
     rows = _trades(trades)
+    others = _others(rows, repeats)
     with new_lake() as lake:
         append(lake.store.tables["trades"], rows)
         size = lake.stream_data()["bytes"][0] / trades
@@ -46,15 +57,40 @@ def measure(trades: int = TRADES, repeats: int = 3) -> Iterator[Measurement]:
                         connection.sql(f"select {s} from trades {_WINDOW}").to_arrow_table()
                     ),  # type: ignore[misc]
                 }
-                taken = medians(sides, repeats)
-                ratio = taken["ours"] / taken["duckdb"]
-                by_hand = f"DuckDB {taken['duckdb']:.2f} s, {ratio:.2f} times as long"
+                taken = medians(sides, repeats, time.process_time)
+                peers = {"DuckDB": taken["duckdb"]}
+                peers |= {told.split(",")[0]: value for told, value in others.items() if told.endswith(f", {name}")}
+                ratio = taken["ours"] / min(peers.values())
+                by_hand = ", ".join(f"{peer} {value:.3f} s" for peer, value in peers.items())
                 yield Measurement(
-                    f"streams: a day, {name}", taken["ours"], "s", f"<= {RATIO} of DuckDB", ratio <= RATIO, by_hand
-                )
+                    f"streams: a day, {name}", taken["ours"], "s", f"<= {RATIO} of the best", ratio <= RATIO,
+                    f"{by_hand}: {ratio:.2f} times the best",
+                )  # fmt: skip
         finally:
             connection.close()
             Path(f"{root}.duckdb").unlink(missing_ok=True)
+
+
+def _others(rows: pl.DataFrame, repeats: int) -> dict[str, float]:
+    """Seconds and bytes of ArcticDB and NautilusTrader, in an environment of their own; none where it cannot be made."""
+    peers = Path(__file__).parent / "peers"
+    try:
+        python = peers_python(peers / "trade_days.txt")
+    except PeersUnavailable as error:
+        print(f"    {error}", file=sys.stderr)
+        return {}
+    with TemporaryDirectory(prefix="gb-benchmark-") as folder:
+        file = Path(folder) / "day.parquet"
+        floats = rows.select(
+            pl.col("exchange_time").alias("ts"), "side", pl.col("price", "size").cast(pl.Float64), "trade_id"
+        )
+        floats.write_parquet(file, use_pyarrow=True)
+        command = [str(python), "-P", str(peers / "trade_days.py"), str(file), str(repeats)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the peers failed: {done.stderr[-1500:]}")
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return told
 
 
 def _trades(count: int) -> pl.DataFrame:
