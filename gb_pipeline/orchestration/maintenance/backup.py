@@ -3,6 +3,7 @@
 Both do nothing, and say so, where gb.yaml names no place under `backup`.
 """
 
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -78,17 +79,18 @@ def build_restore_test_asset(settings: Settings) -> dg.AssetsDefinition:
         address, store = settings.backup_address(), lake.open_store()
         if address is None:
             return dg.MaterializeResult(metadata={"finding": NO_BACKUP})
-        week = store.clock().strftime("%G-%V")
+        began = store.clock()
+        week = began.strftime("%G-%V")
         record = try_restore(store, LakeStore.at(address), most_bytes=int(config.most_gb * 1e9), seed=week)
         record_restore(store.storage, record)
         if record.problems:
             raise dg.Failure(
                 f"the backup at {record.place} has {record.problems:,} problems; the first: {record.damages[0]}"
                 f" -> `gb backup --verify` copies again what is damaged there",
-                metadata=_describe(record),
+                metadata=_describe(record, began),
                 allow_retries=False,
             )
-        return dg.MaterializeResult(metadata=_describe(record))
+        return dg.MaterializeResult(metadata=_describe(record, began))
 
     return restore_test
 
@@ -104,7 +106,7 @@ def build_backup_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     ]
 
 
-def _describe(record: RestoreRecord) -> dict[str, Any]:
+def _describe(record: RestoreRecord, began: datetime) -> dict[str, Any]:
     whole = record.series == record.of_series
     return {
         "finding": f"{'all' if whole else record.series} of {record.of_series} series were restored, "
@@ -114,6 +116,7 @@ def _describe(record: RestoreRecord) -> dict[str, Any]:
         "series": record.series,
         "files": record.files,
         "bytes": record.bytes,
+        "seconds": (record.at - began).total_seconds(),
         "sessions": record.sessions,
         "fingerprint": record.fingerprint,
         "problems": record.problems,

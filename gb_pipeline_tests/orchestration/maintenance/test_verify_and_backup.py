@@ -63,6 +63,7 @@ def test_a_backup_is_copied_restored_verified_and_compared(bench):
     assert shown["finding"] == "all of 2 series were restored, and every byte is as it was written"
     assert (shown["series"], shown["sessions"], shown["problems"]) == (2, 4, 0)
     assert shown["fingerprint"] == bench.metadata("backup")["fingerprint"] != ""
+    assert shown["seconds"] >= 0
     record = read_restore(bench.store.storage)
     assert record is not None
     assert (record.of_series, record.place) == (2, str(bench.settings.path.parent / "copy"))
