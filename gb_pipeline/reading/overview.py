@@ -11,8 +11,9 @@ import polars as pl
 from gb_pipeline.config.bucket import Address
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
-from gb_pipeline.lake.datasets import REMOVALS, parse_bar_table
+from gb_pipeline.lake.datasets import REMOVALS, STREAM_TABLES, parse_bar_table
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.lake.stream_files import list_files, summarize_files
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.storage import reading
@@ -26,7 +27,8 @@ class Overview:
 
     Attributes:
         root: its folder, or its place in an object store.
-        rows: `resolution, series, sources, first, last`, one row per resolution; times are Datetime us UTC.
+        rows: `resolution, series, sources, first, last`, one row per resolution, and one per table of trades, quotes and books,
+            whose name stands as `resolution`; times are Datetime us UTC.
         damage: why something is not known, one sentence for each table.
     """
 
@@ -66,7 +68,22 @@ def summarize(store: LakeStore) -> Overview:
         .sort(pl.col("resolution").replace_strict(order, return_dtype=pl.Int64))
         .select("resolution", "series", "sources", "first", "last")
     )
+    rows = pl.concat([rows, _summarize_streams(store, damaged, rows.schema)])
     return Overview(store.storage.root, rows, tuple(dict.fromkeys(error.what for error in damaged)))
+
+
+def _summarize_streams(store: LakeStore, damaged: list[LakeError], schema: pl.Schema) -> pl.DataFrame:
+    """The same of trades, quotes and books."""
+    try:
+        stored = summarize_files(list_files(store.tables))
+    except LakeError as error:
+        damaged.append(error)
+        return pl.DataFrame(schema=schema)
+    counted = stored.group_by("table", maintain_order=True).agg(
+        pl.len().alias("series"), pl.col("source").unique().sort().str.join(", ").alias("sources"),
+        pl.col("start").min().alias("first"), pl.col("end").max().alias("last"),
+    )  # fmt: skip
+    return counted.rename({"table": "resolution"}).select(schema.names()).cast(schema).sort("resolution")
 
 
 def to_text(overview: Overview) -> str:
@@ -93,6 +110,7 @@ def to_html(overview: Overview) -> str:
 
 def _cells(overview: Overview) -> Iterator[tuple[str, str, str, str, str]]:
     for resolution, count, sources, first, last in overview.rows.rows():
-        day = "%Y-%m-%d" if not Resolution(resolution).intraday else "%Y-%m-%d %H:%M"
+        by_day = resolution not in STREAM_TABLES and not Resolution(resolution).intraday
+        day = "%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M"
         known = "?" if count is None else f"{count:,}"
         yield resolution, known, sources or "?", first.strftime(day), last.strftime(day)

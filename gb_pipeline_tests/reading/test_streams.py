@@ -278,3 +278,9 @@ def test_quotes_of_two_collectors_switch_where_a_hole_begins(lake: Lake, data: s
     found = lake.quotes(symbol)
     assert found["exchange_time"].to_list() == [NINE + i for i in range(10)]
     assert found["collector"].n_unique() == 1
+
+
+def test_a_lake_of_streams_alone_is_not_empty_at_the_prompt(lake: Lake) -> None:
+    commit(lake, [trade(NINE), trade(NINE + MINUTE, symbol="ETH-USD")])
+    assert "trades 2 series of kraken, 2024-01-02 09:00 to 2024-01-02 09:01" in repr(lake)
+    assert "<td>trades</td><td>2</td>" in lake._repr_html_()

@@ -29,18 +29,20 @@ _TRADES, _BOOK, _QUOTES = StreamDataset.TRADES, StreamDataset.BOOK_UPDATES, Stre
 _HOSTS = {
     "ws.kraken.com": "kraken_v1", "ws-feed.pro.coinbase.com": "coinbase_exchange",
     "ws-feed.exchange.coinbase.com": "coinbase_exchange", "advanced-trade-ws.coinbase.com": "coinbase",
-    "stream.binance.com": "binance", "fstream.binance.com": "binance",
+    "stream.binance.com": "binance", "fstream.binance.com": "binance", "www.bitmex.com": "bitmex", "ws.bitmex.com": "bitmex",
 }  # fmt: skip
 _CHANNELS = {
     "trade": _TRADES, "matches": _TRADES, "market_trades": _TRADES, "aggTrade": _TRADES,
     "book": _BOOK, "level2": _BOOK, "level2_batch": _BOOK, "depth": _BOOK,
-    "ticker": _QUOTES, "spread": _QUOTES, "bookTicker": _QUOTES,
+    "ticker": _QUOTES, "spread": _QUOTES, "bookTicker": _QUOTES, "quote": _QUOTES, "orderBookL2": _BOOK,
 }  # fmt: skip
 # What a venue proves by numbers or checksums; nothing else is said to be covered.
-PROVEN = {
+PROVEN: dict[str, set[StreamDataset]] = {
     "binance": {_TRADES, _BOOK}, "kraken": {_TRADES, _BOOK}, "kraken_v1": {_BOOK}, "coinbase": {_TRADES, _BOOK, _QUOTES},
-    "coinbase_exchange": {_TRADES},
+    "coinbase_exchange": {_TRADES}, "bitmex": set(),
 }  # fmt: skip
+# What BitMEX calls a perpetual.
+_PERPETUAL = re.compile(r"[A-Z]+?(USDT?|EUR)")
 _OLD_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
 _STREAM = re.compile(rb'\{"stream":"([^"]+)"')
 _MESSAGE = re.compile(rb'"pu":')
@@ -100,13 +102,17 @@ def inspect_recording(file: Path, options: StreamOptions, skipped: dict[str, str
             wanted.setdefault((dataset, symbol.upper()), None)
     venue = next(iter(hosts), "binance" if names else "")
     if venue not in PROVEN or not wanted:
-        skipped[place] = "it has no messages of a venue whose decoder this package has: Binance, Coinbase, Kraken"
+        skipped[place] = (
+            "it has no messages of a venue whose decoder this package has: Binance, BitMEX, Coinbase, Kraken"
+        )
         return None
     kinds = {name.decode().partition("@")[2] for name in names}
     trades = "trade" if "trade" in kinds or "aggTrade" not in kinds else "aggTrade"
     subscriptions = []
     for (dataset, theirs), depth in wanted.items():
         try:
+            if venue == "bitmex":
+                futures = _PERPETUAL.fullmatch(theirs) is not None
             code = _canonical(options, theirs, suffix="-PERP" if futures else "")
         except GbError as error:
             skipped[f"{place} {theirs}"] = error.what
@@ -133,7 +139,7 @@ def _venue_at(host: str, path: str) -> str:
 
 
 def _requested(data: bytes) -> dict[tuple[StreamDataset, str], int | None]:
-    """Subscriptions of a request, by what Kraken and Coinbase call datasets and instruments, and their depth."""
+    """Subscriptions of a request, by what Kraken, Coinbase and BitMEX call datasets and instruments, and their depth."""
     try:
         request = msgspec.json.decode(data)
     except msgspec.MsgspecError:
@@ -144,6 +150,9 @@ def _requested(data: bytes) -> dict[tuple[StreamDataset, str], int | None]:
         request.get("type"),
     ):
         return {}
+    if request.get("op") == "subscribe":
+        topics = [str(topic).partition(":") for topic in request.get("args") or []]
+        return {(_CHANNELS[channel], name): None for channel, _, name in topics if channel in _CHANNELS and name}
     params = request.get("params")
     params = params if isinstance(params, dict) else {}
     subscription = request.get("subscription")
@@ -166,6 +175,8 @@ def _canonical(options: StreamOptions, name: str, *, suffix: str) -> str:
         return options.canonical(name, AssetClass.CRYPTO)
     parts = re.split(r"[/-]", name)
     text = "-".join(_OLD_NAMES.get(part, part) for part in parts) if len(parts) > 1 else name
+    if name.startswith("XBT") and len(parts) == 1:
+        text = f"BTC{name.removeprefix('XBT')}"
     return options.canonical(text, AssetClass.CRYPTO, suffix=suffix)
 
 

@@ -28,6 +28,7 @@ from gb_pipeline.formats.streams.archive import (
     StreamFile,
     StreamOptions,
 )
+from gb_pipeline.formats.streams.bitmex import RecordedBitmex
 from gb_pipeline.formats.streams.recorded_venues import (
     PROVEN,
     RecordedBooks,
@@ -43,6 +44,8 @@ from gb_pipeline.market.symbol import AssetClass
 from gb_pipeline.market.tick_schema import FILE_COLLECTOR, ConnectionEventKind, IntervalKind, StreamDataset
 
 _TRADES, _BOOK, _QUOTES = StreamDataset.TRADES, StreamDataset.BOOK_UPDATES, StreamDataset.QUOTES
+# Of which only recordings are read.
+_RECORDED: Mapping[str, type[Venue]] = {RecordedBitmex.name: RecordedBitmex}
 _ROUND = 10 * 10**9
 _STALLED_AFTER = 600 * 10**9
 _NOTES = (
@@ -101,7 +104,8 @@ class _State:
 
     def read(self, recording: Recording) -> Iterator[StreamChunk]:
         """The chunks of a recording."""
-        venue = venue_class(recording.venue).from_options(FILE_COLLECTOR, venue_options(recording))
+        known = _RECORDED.get(recording.venue) or venue_class(recording.venue)
+        venue = known.from_options(FILE_COLLECTOR, venue_options(recording))
         connection = Connection(recording.path.name, "wss://recorded", recording.subscriptions)
         evidence = Evidence("", connection, FILE_COLLECTOR, stalled_after=_STALLED_AFTER)
         proven = PROVEN[recording.venue]
