@@ -30,10 +30,13 @@ def rolling_sum(term: Term, window: int) -> Factor:
 def rolling_std(term: Term, window: int, *, ddof: int = 1) -> Factor:
     """Standard deviation, of a sample by default (`ddof=1`)."""
     spread = over_rows("std", term, window, lambda own, n: own.rolling_std(n, min_samples=n, ddof=ddof), ddof)
+    if window == 1:
+        return spread
     # A running variance leaves rounding behind where the numbers of a window are all the same.
-    low, high = rolling_min(term, window), rolling_max(term, window)
-    inputs = (spread.node, low.node, high.node)
-    return Factor(Node("steady", (), inputs, build=lambda own, a, b: pl.when(a < b).then(own).when(a == b).then(0.0)))
+    own = _number(term)
+    changes = rolling_sum(~own.eq(own.shift(1)), window - 1)
+    inputs = (spread.node, changes.node)
+    return Factor(Node("steady", (), inputs, build=lambda own, changed: pl.when(changed == 0).then(0.0).otherwise(own)))
 
 
 def rolling_min(term: Term, window: int) -> Factor:

@@ -152,11 +152,11 @@ class Factor(Term):
 
     def __truediv__(self, other: Factor | Number) -> Factor:
         """Quotient; null where it is divided by zero."""
-        return Factor(_combine("/", divide, self, other))
+        return quotient(self, other)
 
     def __rtruediv__(self, other: Number) -> Factor:
         """Quotient; null where it is divided by zero."""
-        return Factor(_combine("/", divide, other, self))
+        return quotient(other, self)
 
     def __pow__(self, power: Factor | Number) -> Factor:
         """Power; null where it is no real number."""
@@ -325,9 +325,10 @@ def _combine(name: str, build: Callable[[pl.Expr, pl.Expr], pl.Expr], left: Any,
     return Node(name, (), (as_node(left), as_node(right)), build=build)
 
 
-def divide(above: pl.Expr, below: pl.Expr) -> pl.Expr:
-    """The quotient; null where it is divided by zero."""
-    return pl.when(below != 0).then(above / below)
+def quotient(above: Any, below: Any) -> Factor:
+    """One term divided by another one, null where that is zero; what is divided by is made once for all its quotients."""
+    nonzero = Node("nonzero", (), (as_node(below),), build=lambda own: pl.when(own != 0).then(own))
+    return Factor(Node("/", (), (as_node(above), nonzero), build=lambda a, b: a / b))
 
 
 def real(numbers: pl.Expr) -> pl.Expr:

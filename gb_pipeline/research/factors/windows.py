@@ -1,7 +1,7 @@
 """Numbers of the last so many rows of a series that Polars has no expression for, computed from arrays of windows.
 
-Every function takes and returns what `WindowRows` describes; a window that holds a NaN has no result. What comes out depends on the
-numbers of the window alone, to the last bit.
+Every function takes what `WindowRows` describes, windows without a hole, and may change them. What comes out depends on
+the numbers of the window alone, to the last bit.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from gb_pipeline.research.factors.nodes import Floats, WindowRows
 
 def position_of_largest(rows: WindowRows) -> Floats:
     """How many rows from the window's beginning its largest number stands, from 1; the first of several."""
-    return _position(rows.windows[0], np.argmax)
+    found: Floats = rows.windows[0].argmax(axis=1) + 1.0
+    return found
 
 
 def position_of_smallest(rows: WindowRows) -> Floats:
     """The same of its smallest number."""
-    return _position(rows.windows[0], np.argmin)
-
-
-def _position(windows: Floats, find: Callable[..., npt.NDArray[np.int64]]) -> Floats:
-    holes = np.isnan(windows).any(axis=1)
-    found = find(windows, axis=1).astype(np.float64) + 1
-    found[holes] = np.nan
+    found: Floats = rows.windows[0].argmin(axis=1) + 1.0
     return found
 
 
@@ -59,11 +54,7 @@ def correlation(rows: WindowRows) -> Floats:
 
 def rank_correlation(rows: WindowRows) -> Floats:
     """Spearman's correlation: Pearson's of the ranks, ties by their average."""
-    first, second = rows.windows[:2]
-    holes = np.isnan(first).any(axis=1) | np.isnan(second).any(axis=1)
-    result = _pearson(_ranks(first), _ranks(second))
-    result[holes] = np.nan
-    return result
+    return _pearson(*(_ranks(windows) for windows in rows.windows[:2]))
 
 
 def mean_deviation(rows: WindowRows) -> Floats:
