@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="fundamentals",
-        help="Fetch and show what companies reported, and where they are listed.",
+        help="Fetch and show what companies reported.",
         no_args_is_help=True,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     group.command("fetch")(fetch)
     group.command("show")(show)
     group.command("listings")(show_listings)
+    group.command("replay")(replay)
     app.add_typer(group)
 
 
@@ -122,7 +123,10 @@ def show(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Show what companies reported, newest periods first: now, as of a moment, or as it was published by then."""
+    """Show what companies reported, newest first.
+
+    As it is now, as it was known at a moment (--as-of), or as the public could have it at one (--published-by).
+    """
     opened_lake = open_lake(config, lake)
     codes = [symbol.upper() for symbol in symbols] if symbols else None
     if trailing:
@@ -164,7 +168,7 @@ def show_listings(
     lake: LakeFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Show which companies and funds are and were listed, those that are gone included."""
+    """Show what is and was listed, delisted ones too."""
     codes = [symbol.upper() for symbol in symbols] if symbols else None
     frame = open_lake(config, lake).listings(codes, source=source, on=on, status=status, as_of=as_of)
     if as_json:
@@ -172,6 +176,53 @@ def show_listings(
         return ExitCode.OK
     _print(frame, _LISTING_COLUMNS, limit, "listing")
     return ExitCode.OK
+
+
+def replay(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a source in gb.yaml.", show_default=False)],
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SYMBOL", help="Canonical codes; all with an answer by default.", show_default=False),
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Store what differs, as a fetch would.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Compare kept answers with what is stored.
+
+    Reads them again, without the vendor. Sources keep them with `keep_raw: true`. Exits with 1 when a stored row differs from its
+    answer, unless --write has corrected it, and when an answer could not be read.
+    """
+    from gb_pipeline.catalog.projection import refresh_catalog
+    from gb_pipeline.provenance.fundamentals_replay import replay_fundamentals
+
+    settings = load_settings(config)
+    source_settings = settings.source(source)
+    store = open_store(settings)
+    codes = [symbol.code for symbol in select_symbols(source_settings, symbols)] if symbols else None
+    results = replay_fundamentals(store, source_settings, codes, write=write)
+    if write and any(result.differs for result in results):
+        refresh_catalog(store, settings.sources)
+    names = ("received", "new", "restated", "withdrawn", "unchanged")
+    rows = [
+        {
+            "symbol": item.symbol,
+            **{name: None if item.report is None else getattr(item.report, name) for name in names},
+            "problem": None if item.problem is None else item.problem.what,
+        }
+        for item in results
+    ]
+    if as_json:
+        print_json({"source": source, "symbols": rows})
+    elif rows:
+        columns = ("symbol", *names)
+        print_table(columns, [[row[name] for name in columns] for row in rows])
+    else:
+        note(f"no answer about a company of {source} is on record")
+    for problem in {item.problem.what: item.problem for item in results if item.problem is not None}.values():
+        print_error(problem.what, problem.fix)
+    differs = any(item.differs for item in results) and not write
+    return ExitCode.FAILED if differs or any(item.problem for item in results) else ExitCode.OK
 
 
 def _fetch_listings(store: LakeStore, source: SourceSettings, *, as_json: bool) -> int:

@@ -132,13 +132,7 @@ def write_fundamentals(
     clock: Clock,
 ) -> FundamentalsReport:
     """See `LakeStore.write_fundamentals`."""
-    codes = sorted(set(symbols))
-    days = {code: fetched_at[code].date() for code in codes}
-    validation = validate_fundamentals(frame, codes, days)
-    moments = pl.DataFrame(
-        {"symbol": codes, "fetched_at": [fetched_at[code] for code in codes]},
-        schema={"symbol": pl.String(), "fetched_at": FUNDAMENTALS.polars["fetched_at"]},
-    )
+    codes, validation, moments = _validated(symbols, frame, fetched_at)
     window = window_of_day(min(fetched_at.values()))
 
     def quarantine_rows(rows: pl.DataFrame) -> None:
@@ -153,6 +147,16 @@ def write_fundamentals(
     report, late = commit(tables[TABLE], decide, clock=clock)
     quarantine_rows(late)
     return report
+
+
+def compare_fundamentals(
+    tables: Tables, source: str, symbols: Sequence[str], frame: pl.DataFrame, fetched_at: Mapping[str, datetime]
+) -> FundamentalsReport:
+    """What `write_fundamentals` would do with an answer; nothing is written."""
+    codes, validation, moments = _validated(symbols, frame, fetched_at)
+    stored = read(tables, source, codes, statements=validation.good["statement"].unique().to_list(), withdrawn=True)
+    good = validation.good.join(moments, on="symbol", how="left", maintain_order="left")
+    return make_report(source, validation, _compare(_keep_reported_dates(good, stored), stored, validation), None)
 
 
 def make_report(source: str, validation: Validated, compared: Comparison, version: int | None) -> FundamentalsReport:
@@ -201,10 +205,7 @@ def _decide(
     file_rows = reading.read(draft.table.storage, FUNDAMENTALS, files, with_file=True)
     stored = file_rows.filter(pl.col("symbol").is_in(codes))
     good = _keep_reported_dates(good, stored)
-    compared = compare(
-        FUNDAMENTALS, FUNDAMENTAL_KEY, good, stored, validation,
-        derived=("published_at",), covered=_covered(good, stored),
-    )  # fmt: skip
+    compared = _compare(good, stored, validation)
     gone = compared.gone.drop("fetched_at").join(moments, on="symbol", how="left", maintain_order="left")
     version = None
     changed = compared.changed
@@ -216,6 +217,24 @@ def _decide(
         revise(draft, added, replaced, files, file_rows)
     late = late_rows(compared.late, FUNDAMENTAL.names(), "fiscal_period_end")
     return make_report(source, validation, compared, version), late
+
+
+def _validated(
+    symbols: Sequence[str], frame: pl.DataFrame, fetched_at: Mapping[str, datetime]
+) -> tuple[list[str], Validated, pl.DataFrame]:
+    """The codes, what of the frame is good, and when each symbol was asked for."""
+    codes = sorted(set(symbols))
+    validation = validate_fundamentals(frame, codes, {code: fetched_at[code].date() for code in codes})
+    moments = pl.DataFrame(
+        {"symbol": codes, "fetched_at": [fetched_at[code] for code in codes]},
+        schema={"symbol": pl.String(), "fetched_at": FUNDAMENTALS.polars["fetched_at"]},
+    )
+    return codes, validation, moments
+
+
+def _compare(good: pl.DataFrame, stored: pl.DataFrame, validation: Validated) -> Comparison:
+    covered = _covered(good, stored)
+    return compare(FUNDAMENTALS, FUNDAMENTAL_KEY, good, stored, validation, derived=("published_at",), covered=covered)
 
 
 def _keep_reported_dates(good: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ It knows which fetches answered for a series, and makes validated rows of their 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -74,6 +74,18 @@ def find_responses(
         pl.col("window_start") < window.end,
         pl.col("window_end") > window.start,
     )
+    return _to_responses(rows)
+
+
+def find_answers(tables: Tables, source: str, kind: str, symbols: Sequence[str]) -> list[StoredResponse]:
+    """Answered questions of another kind than bars, such as `fundamentals`, oldest first."""
+    rows = fetches.read(tables, source, symbols).filter(
+        pl.col("kind") == kind, pl.col("outcome").is_in([FetchOutcome.OK.value, FetchOutcome.EMPTY.value])
+    )
+    return _to_responses(rows)
+
+
+def _to_responses(rows: pl.DataFrame) -> list[StoredResponse]:
     names = [name for name in StoredResponse.__slots__ if name not in {"window", "raw"}]
     return [
         StoredResponse(
@@ -94,6 +106,18 @@ def read_again(
         LakeError: nothing was kept of it, a body is missing or damaged, or they are not those that came.
         VendorError: the provider cannot read these bodies.
     """
+    bodies = read_bodies(store, response)
+    return normalise_again(
+        provider.normaliser, response, lambda: provider.normalise(symbol, response.window, resolution, bodies)
+    )
+
+
+def read_bodies(store: LakeStore, response: StoredResponse) -> list[bytes]:
+    """The kept bodies of an answer, in the order of the calls.
+
+    Raises:
+        LakeError: nothing was kept of it, a body is missing or damaged, or they are not those that came.
+    """
     if not response.raw:
         raise LakeError(
             f"no response was kept of the fetch of {response.symbol} at {response.fetched_at:%Y-%m-%d %H:%M:%S}",
@@ -108,12 +132,21 @@ def read_again(
             " not all that it received",
             fix="fetch the window again",
         )
+    return bodies
+
+
+def normalise_again(normaliser: str, response: StoredResponse, read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    """What a provider makes of kept bodies; where it stumbles over them, that is the vendor's error.
+
+    Raises:
+        VendorError: the provider cannot read these bodies.
+    """
     try:
-        return provider.normalise(symbol, response.window, resolution, bodies)
+        return read()
     except (LookupError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
         # Another version of the code may stumble over what its predecessor understood.
         raise PermanentVendorError(
-            f"{provider.normaliser} cannot read what {response.normaliser} read on {response.fetched_at:%Y-%m-%d}: "
+            f"{normaliser} cannot read what {response.normaliser} read on {response.fetched_at:%Y-%m-%d}: "
             f"{type(error).__name__}: {error}",
             fix="correct the normaliser, or fetch the window again",
         ) from error

@@ -101,6 +101,23 @@ def test_rows_that_are_refused_are_told_and_kept(gb: Gb, project: Path, sim: Sim
     assert "lots" in gb("quarantine", "list", "--json", "-c", project).out
 
 
+def test_kept_answers_are_compared_with_what_is_stored(gb: Gb, project: Path) -> None:
+    assert "no answer" in gb("fundamentals", "replay", "av", "-c", project).err
+    gb("fundamentals", "fetch", "av", "KO", "-c", project)
+    unkept = gb("fundamentals", "replay", "av", "-c", project)
+    assert (unkept.code, "keep_raw" in unkept.err) == (1, True)
+    text = (
+        (project / "gb.yaml")
+        .read_text(encoding="utf-8")
+        .replace("retries: 0\n    daily", "retries: 0\n    keep_raw: true\n    daily")
+    )
+    (project / "gb.yaml").write_text(text, encoding="utf-8")
+    gb("fundamentals", "fetch", "av", "KO", "-c", project)
+    told = gb("fundamentals", "replay", "av", "--json", "-c", project)
+    row = json.loads(told.out)["symbols"][0]
+    assert (told.code, row["received"] == row["unchanged"] > 0, row["problem"]) == (0, True, None)
+
+
 def test_listings_are_fetched_and_shown(gb: Gb, project: Path, sim: Simulation) -> None:
     told = gb("fundamentals", "fetch", "av", "--listings", "--json", "-c", project)
     assert (told.code, json.loads(told.out)["new"]) == (0, 3)
