@@ -19,11 +19,13 @@ from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.page.routes import PageOptions, page_routes
 from gb_pipeline.api.problems import handle_errors
+from gb_pipeline.api.results import result_routes
 from gb_pipeline.api.tables import ROUTES, make_router, sql_route
 from gb_pipeline.api.tokens import TokenStore
 from gb_pipeline.api.upload_store import UploadStore
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline.research.results import Results
 
 DESCRIPTION = """
 Bars, what is known of them, trades and books, SQL and uploads of one lake. Times are UTC; ranges are half-open. Errors are
@@ -71,7 +73,12 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         dependencies=[Depends(HTTPBearer(auto_error=False, description="As `gb token create` prints it."))],
     )
     app.state.lake, app.state.options, app.state.tokens, app.state.settings = lake, options, tokens, settings
-    for router in (probes.router, overview.router, uploads.router, make_router((*ROUTES, sql_route(sql)))):
+    for router in (
+        probes.router,
+        overview.router,
+        uploads.router,
+        make_router((*ROUTES, sql_route(sql), *result_routes(Results(lake)))),
+    ):
         app.include_router(router)
     app.state.uploads = UploadStore(
         storage.state, lake.store.clock, most=options.most_uploads, hours=options.upload_hours

@@ -111,7 +111,7 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        part = bytes(data)
+        part = data if isinstance(data, bytes) else bytes(data)
         self._parts.append(part)
         self._size += len(part)
         return len(part)

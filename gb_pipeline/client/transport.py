@@ -244,17 +244,18 @@ class _Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1) -> Any:
         if size < 0:
             return self._response.read()
-        room = bytearray(size)
-        view, filled = memoryview(room), 0
+        # Arrow's own memory is used again and again, and what is read into it is not copied once more.
+        room = pa.allocate_buffer(size)
+        view, filled = memoryview(room).cast("B"), 0
         while filled < size:
             count = self._response.readinto(view[filled:])
             if not count:
                 break
             filled += count
-        return bytes(view[:filled])
+        return room if filled == size else room.slice(0, filled)
 
 
 def _read(response: http.client.HTTPResponse) -> Answer:
