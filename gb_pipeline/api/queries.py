@@ -175,6 +175,37 @@ class Instruments(Source):
     versions: bool = False
 
 
+class TwelveMonths(Source):
+    """Items of statements over four quarters."""
+
+    symbols: SymbolNames | None = None
+    items: Columns | None = None
+    statement: Text | None = None
+    as_of: Moment | None = None
+    published_by: Moment | None = None
+
+
+class Fundamentals(TwelveMonths):
+    """Items of statements."""
+
+    start: Moment | None = None
+    end: Moment | None = None
+    kind: Text | None = None
+    wide: bool = False
+    versions: bool = False
+    withdrawn: bool = False
+
+
+class Listings(Source):
+    """What was listed when."""
+
+    symbols: SymbolNames | None = None
+    on: Moment | None = None
+    status: Text | None = None
+    as_of: Moment | None = None
+    withdrawn: bool = False
+
+
 class Contracts(Source):
     """The futures of a root."""
 

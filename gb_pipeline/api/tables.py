@@ -90,6 +90,11 @@ ROUTES = (
     TableRoute("/removals", queries.Chosen, method(Lake.removals), "What was taken out on purpose"),
     TableRoute("/corporate-actions", queries.Actions, method(Lake.corporate_actions), "Splits, dividends, listings"),
     TableRoute("/instruments", queries.Instruments, method(Lake.instruments), "What is known of instruments"),
+    TableRoute("/fundamentals", queries.Fundamentals, method(Lake.fundamentals), "Items of statements, as published"),
+    TableRoute(
+        "/trailing-twelve-months", queries.TwelveMonths, method(Lake.trailing_twelve_months), "Items over four quarters"
+    ),
+    TableRoute("/listings", queries.Listings, method(Lake.listings), "What was listed when"),
     TableRoute("/contracts", queries.Contracts, method(Lake.contracts), "The futures of a root"),
     TableRoute("/rolls", queries.Rolls, method(Lake.rolls), "Tables of rolls"),
     TableRoute("/trades", queries.Stream, stream("trades", Lake.trades), "Trades", "streams"),
@@ -109,6 +114,7 @@ ROUTES = (
     ),
     TableRoute("/stream-files", queries.StreamFiles, method(Lake.stream_files), "Data files of streams", "streams"),
     TableRoute("/stream-data", queries.Source, method(Lake.stream_data), "What is kept of streams", "streams"),
+    TableRoute("/stream-status", queries.Source, method(Lake.stream_status), "How streams are heard", "streams"),
     TableRoute("/watermarks", queries.Source, method(Lake.watermarks), "Until when streams are settled", "streams"),
 )  # fmt: skip
 

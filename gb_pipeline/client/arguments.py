@@ -33,7 +33,7 @@ def to_document(arguments: Mapping[str, Any]) -> dict[str, Any]:
         >>> to_document({"symbols": Symbol.crypto("BTC/USD"), "start": date(2024, 1, 2), "end": None})
         {'symbols': ['BTC-USD'], 'start': '2024-01-02T00:00:00+00:00'}
     """
-    listed = {"symbols", "columns", "symbol"}
+    listed = {"symbols", "columns", "symbol", "items"}
     document = {}
     for name, value in arguments.items():
         if value is None:

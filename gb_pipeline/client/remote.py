@@ -118,6 +118,9 @@ class RemoteLake(BarReader):
     removals = remote("/removals", Lake.removals)
     corporate_actions = remote("/corporate-actions", Lake.corporate_actions)
     instruments = remote("/instruments", Lake.instruments)
+    fundamentals = remote("/fundamentals", Lake.fundamentals)
+    trailing_twelve_months = remote("/trailing-twelve-months", Lake.trailing_twelve_months)
+    listings = remote("/listings", Lake.listings)
     contracts = remote("/contracts", Lake.contracts)
     rolls = remote("/rolls", Lake.rolls)
     trades = remote("/trades", Lake.trades)
@@ -131,6 +134,7 @@ class RemoteLake(BarReader):
     stream_statistics = remote("/stream-statistics", Lake.stream_statistics)
     stream_files = remote("/stream-files", Lake.stream_files)
     stream_data = remote("/stream-data", Lake.stream_data)
+    stream_status = remote("/stream-status", Lake.stream_status)
     watermarks = remote("/watermarks", Lake.watermarks)
     sql = remote("/sql", Lake.sql)
 
