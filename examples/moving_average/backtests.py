@@ -8,13 +8,17 @@ import dagster as dg
 import polars as pl
 from moving_average import Backtest, backtest, plot
 
-from gb_pipeline import Lake
+from gb_pipeline import Lake, Results
 from gb_pipeline.errors import NoDataInRange, UnknownSeries
+from gb_pipeline.lake.pins import Pin
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.market.window import Window
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.series_group import SeriesGroup
 
 KIND = "moving_average"
+# Of the strategy; a change of it is another one.
+VERSION = "1"
 
 
 def build_backtest_assets(group: SeriesGroup, *, fast: int, slow: int) -> dg.AssetsDefinition:
@@ -39,11 +43,16 @@ def build_backtest_assets(group: SeriesGroup, *, fast: int, slow: int) -> dg.Ass
             for partition in context.partition_keys:
                 first, end = group.partitioning.sessions(partition)
                 window = group.partitioning.calendar.window(first, end, group.resolution)
-                bars = _read_closes(
-                    lake.reader, group, symbol, window.start - _estimate_history(group, slow), window.end
-                )
+                read = Window(window.start - _estimate_history(group, slow), window.end)
+                bars = _read_closes(lake.reader, group, symbol, read.start, read.end)
                 result = None if bars is None else backtest(bars, fast=fast, slow=slow, start=window.start)
                 metadata = _build_metadata(result, f"{symbol} {partition}")
+                if result is not None and not result.curve.is_empty():
+                    run_id = f"{symbol.code}-{partition}-{context.run.run_id[:8]}"
+                    pin = lake.reader.pin(
+                        run_id, f"{group.source.name}:{symbol.code}", group.resolution, read.start, read.end
+                    )
+                    metadata["run"] = _save(Results(lake.reader), run_id, pin, result, {"fast": fast, "slow": slow})
                 context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
         # No outputs: the events are written already, and Dagster would count them twice.
         yield from ()
@@ -100,6 +109,14 @@ def _estimate_history(group: SeriesGroup, bars: int) -> timedelta:
     start, end = datetime(2024, 1, 1).date(), datetime(2024, 2, 1).date()
     a_month = group.partitioning.calendar.expected(start, end, group.resolution, group.source.alignment).height
     return timedelta(days=31 * bars / max(a_month, 1) + 7)
+
+
+def _save(results: Results, run_id: str, pin: Pin, result: Backtest, parameters: dict[str, int]) -> str:
+    """Keep what came of it beside the bars, so that it can be found, compared and repeated; the name of the run."""
+    with results.record(KIND, VERSION, run_id=run_id, parameters=parameters, data=pin, tags="dagster") as run:
+        run.add_equity(result.curve)
+        run.log_metrics({"return": result.earned, "drawdown": result.drawdown, "trades": result.trades})
+    return str(run.name)
 
 
 def _build_metadata(result: Backtest | None, title: str) -> dict[str, Any]:

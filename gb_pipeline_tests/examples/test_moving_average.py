@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +17,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gb_pipeline import Lake
+from gb_pipeline import BacktestRun, Lake, Results
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.dagster_runtime.home import prepare_home
+from gb_pipeline.reading.pins import Replay
 from gb_pipeline.simulation import Simulation
 from gb_pipeline_tests.orchestration.conftest import Bench
 
@@ -132,6 +133,16 @@ def test_its_numbers_are_those_of_the_strategy_over_the_days_before(project: Ben
     assert shown["return_percent"] == round(100 * expected.earned, 4)
     assert shown["hold_percent"] == round(100 * expected.held, 4)
     assert shown["drawdown_percent"] == round(100 * expected.drawdown, 4)
+
+    # What came of it is kept beside the bars, and comes out again of the bars that it has pinned.
+    results = Results.open(project.settings.lake)
+    assert results.count(strategy="moving_average", parameters={"fast": 30}) == 2
+
+    def again(run: BacktestRun, data: Mapping[str, Replay]) -> dict[str, pl.DataFrame]:
+        pinned = data[run.run_id].bars("BTC-USDT", "1m", as_float=True)
+        return {"equity": backtest(pinned, fast=30, slow=120, start=datetime(2024, 1, 2, tzinfo=UTC)).curve}
+
+    assert results.replay(shown["run"], again).is_same
 
 
 def test_a_day_without_bars_is_no_failure_of_its_backtest(project: Bench) -> None:

@@ -79,7 +79,8 @@ def content_differences(
     """What a run that is given says otherwise than the one that is saved: `part, name, saved, given`."""
     rows: list[tuple[str, str, str | None, str | None]] = []
     for part in ("parameters", "metrics", "seeds"):
-        one, two = _texts(getattr(saved, part)), _texts(getattr(given, part))
+        pair = getattr(saved, part), getattr(given, part)
+        one, two = map(_texts, map(parts.plain_metrics, pair) if part == "metrics" else pair)
         rows += [
             (part, name, one.get(name), two.get(name))
             for name in sorted({*one, *two})

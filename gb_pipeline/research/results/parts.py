@@ -196,6 +196,15 @@ def restore_metrics(rows: pl.DataFrame, contents: Mapping[str, Any]) -> dict[str
     return found
 
 
+def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as they come back: decimals without trailing zeros, Python's own numbers."""
+    found = {name: value.item() if isinstance(value, np.generic) else value for name, value in metrics.items()}
+    return {
+        name: _shortest(value) if isinstance(value, Decimal) and value.is_finite() else value
+        for name, value in found.items()
+    }
+
+
 def _shortest(value: Decimal) -> Decimal:
     text = f"{value:f}"
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)

@@ -18,6 +18,7 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.providers.http.redaction import scrub
+from gb_pipeline.research.results.found import BacktestParts
 from gb_pipeline.research.results.run import BacktestRun, PinnedData, RunName, RunState
 from gb_pipeline.research.results.writing import SaveReport
 
@@ -108,7 +109,7 @@ class Recording:
         """How long a part of it took."""
         self._timings[name] = seconds
 
-    def add(self, part: BacktestRun) -> None:
+    def add(self, part: BacktestParts) -> None:
         """Everything that an adapter made of another tool's result."""
         self.log_metrics(part.metrics)
         self._artifacts |= part.artifacts

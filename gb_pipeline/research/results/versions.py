@@ -62,7 +62,7 @@ def list_versions(index: RunIndex, notes: Notes, strategy: str) -> pl.DataFrame:
             pl.col("started_at").min().alias("first"),
             pl.col("started_at").max().alias("last"),
         )
-        .sort("first", maintain_order=True)
+        .sort("first", "version")
     )
     names = listed["version"].to_list()
     return listed.with_columns(
