@@ -158,7 +158,7 @@ class Collector:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self._stop.set)
-        flushing: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
         try:
             ends = await loop.run_in_executor(self._flusher, self._ends)
             for source, stream in self.settings.collect.streams.items():
@@ -170,19 +170,19 @@ class Collector:
                 self.feeds.append(feed)
             commits = self.settings.collect.flush.every.total_seconds()
             self._tell_all(ConnectionEventKind.STARTED, version=_VERSION, flush_seconds=commits)
+            self.log("started", collector=self.name, streams=len(self.feeds))
             for feed in self.feeds:
                 feed.subscribe(list(feed.settings.symbols))
-                await feed.discover()
-            self.log("started", collector=self.name, streams=len(self.feeds))
             if ready is not None:
                 ready()
-            flushing = asyncio.create_task(self._flush_when_due())
+            # A venue that answers late keeps nobody from keeping what the others say.
+            beside = [asyncio.create_task(feed.keep_discovering()) for feed in self.feeds if feed.settings.series]
+            beside.append(asyncio.create_task(self._flush_when_due()))
             await self._hear()
         finally:
-            if flushing is not None:
-                flushing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await flushing
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await self._end(loop)
         return self._state(stopped=True)
 
@@ -195,7 +195,6 @@ class Collector:
         while not self._stop.is_set():
             began = loop.time()
             await self._keep(loop)
-            await asyncio.gather(*(feed.discover() for feed in self.feeds))
             if loop.time() - stated >= _STATE_SECONDS:
                 stated = loop.time()
                 self._write_state()

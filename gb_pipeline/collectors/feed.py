@@ -20,7 +20,7 @@ from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.planned import build_venue, subscriptions
 from gb_pipeline.collectors.venue import Connection
 from gb_pipeline.config.collect import StreamSettings
-from gb_pipeline.errors import VendorError
+from gb_pipeline.errors import GbError
 from gb_pipeline.lake.datasets import WATERMARKS
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import polars_schema
@@ -29,6 +29,8 @@ from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 
 Batches = list[tuple[str, pl.DataFrame]]
 _SECOND = 1_000_000_000
+# How often it is looked whether new contracts are to be asked for.
+_LOOK_SECONDS = 1.0
 _WATERMARKS = polars_schema(WATERMARKS.columns)
 
 
@@ -111,6 +113,12 @@ class Feed:
         """Remember what happened to the collector itself; it is told with the next round."""
         self._happened.append(signal)
 
+    async def keep_discovering(self) -> None:
+        """Ask for new contracts whenever it is time to, until it is cancelled."""
+        while True:
+            await self.discover()
+            await asyncio.sleep(_LOOK_SECONDS)
+
     async def discover(self) -> int:
         """Ask the venue which contracts are open, where the settings name series and it is time to; how many are new."""
         now, every = self._clock.now(), int(self.settings.discover_every.total_seconds() * _SECOND)
@@ -120,7 +128,7 @@ class Feed:
         self._discovered = now
         try:
             found = await self.venue.discover(self.settings.series)
-        except VendorError as error:
+        except GbError as error:
             self._log("discovery_failed", source=self.source, error=error.what, fix=error.fix)
             return 0
         await self._retire({*found, *self.settings.symbols})

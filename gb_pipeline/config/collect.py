@@ -29,9 +29,9 @@ def _name(text: str) -> str:
 
 def _collector_name(text: str) -> str:
     if text in NO_COLLECTORS:
-        taken = " and ".join(sorted(NO_COLLECTORS))
+        taken = ", ".join(sorted(NO_COLLECTORS))
         raise ValueError(
-            f"a collector cannot be called {text}: {taken} stand for imports and for healing; give it another name"
+            f"a collector cannot be called {text}: {taken} stand for what no collector heard; give it another name"
         )
     return _name(text)
 

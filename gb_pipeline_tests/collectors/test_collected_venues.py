@@ -15,7 +15,6 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gb_pipeline.collectors import collector as module
 from gb_pipeline.collectors.collector import Collector, _run
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS, stream_dataset
@@ -74,9 +73,8 @@ def collecting(folder: Path, streams: dict[str, Any]) -> Iterator[Collected]:
 
 
 def test_contracts_that_open_are_heard_and_those_that_end_leave_no_hole_and_no_connection(
-    sim: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sim: Simulation, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "_DISCOVER_SECONDS", 0.2)
     sim.set_now("2024-06-20T12:59:50Z")
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -85,7 +83,7 @@ def test_contracts_that_open_are_heard_and_those_that_end_leave_no_hole_and_no_c
     streams = {
         "kalshi": {
             "venue": "kalshi", "asset_class": "prediction", "series": ["KXBTCD"], "datasets": ["trades", "book_updates"],
-            "options": options,
+            "discover_every": "1s", "options": options,
         }
     }  # fmt: skip
     with collecting(tmp_path, streams) as collected:
