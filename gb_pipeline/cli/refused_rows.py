@@ -89,13 +89,14 @@ def _lines(lake: Lake, row: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]
 
 
 def _advice(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from gb_pipeline.lake.quarantine import OTHER_TABLES
     from gb_pipeline.quality.releasing import MEANINGS, UNKNOWN, Release, how_to_release
 
     name = row["row_id"][:12]
     if row["decision"] != "open":
         yield "reopened", f"gb quarantine reopen {name} --reason ..."
         return
-    way = how_to_release(row["reasons"]) if row["resolution"] != "corporate_actions" else Release.NOT
+    way = how_to_release(row["reasons"]) if row["resolution"] not in OTHER_TABLES else Release.NOT
     if way is Release.NOT:
         fixes = {MEANINGS.get(code, UNKNOWN).fix for code in row["reasons"]} - {""}
         yield "not released", "; ".join(sorted(fixes)) or "fetch it again"
@@ -110,9 +111,10 @@ def _stored(lake: Lake, row: Mapping[str, Any]) -> str:
     from datetime import timedelta
 
     from gb_pipeline.errors import GbError
+    from gb_pipeline.lake.quarantine import OTHER_TABLES
     from gb_pipeline.market.schema import CORRECTABLE
 
-    if row["timestamp"] is None or row["resolution"] == "corporate_actions":
+    if row["timestamp"] is None or row["resolution"] in OTHER_TABLES:
         return "nothing that it could be compared with"
     end = row["timestamp"] + timedelta(microseconds=1)
     try:

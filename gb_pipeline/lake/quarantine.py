@@ -12,13 +12,16 @@ from datetime import datetime
 
 import polars as pl
 
-from gb_pipeline.lake.datasets import QUARANTINE
+from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, FUNDAMENTALS, LISTINGS, QUARANTINE
 from gb_pipeline.market.moments import instant_literal
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.window import Window
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.commit import Clock, Draft, commit, wall_clock, with_known_at
 from gb_pipeline.storage.table import Tables
+
+# In the column `resolution`, of rows that would have gone to another table than one of bars.
+OTHER_TABLES = frozenset({CORPORATE_ACTIONS.name, FUNDAMENTALS.name, LISTINGS.name})
 
 
 def scan(tables: Tables, source: str | None = None, symbols: Sequence[str] | None = None) -> pl.LazyFrame:

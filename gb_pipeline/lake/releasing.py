@@ -18,7 +18,8 @@ import polars as pl
 from gb_pipeline.errors import ConfigError, LakeError
 from gb_pipeline.lake import bars, ledger, overrides
 from gb_pipeline.lake.bars_request import BarsRequest
-from gb_pipeline.lake.datasets import OVERRIDES, bars_dataset
+from gb_pipeline.lake.datasets import CORPORATE_ACTIONS, OVERRIDES, bars_dataset
+from gb_pipeline.lake.quarantine import OTHER_TABLES
 from gb_pipeline.lake.report import SessionStatus, WriteReport
 from gb_pipeline.lake.stored import is_wide, read_window
 from gb_pipeline.market.calendar import Calendar, calendar_of_version
@@ -98,10 +99,11 @@ def refuse_unreleasable(rows: pl.DataFrame) -> None:
         rows: of the dataset `quarantine`.
     """
     for row in rows.iter_rows(named=True):
-        if row["resolution"] == "corporate_actions":
+        if row["resolution"] in OTHER_TABLES:
+            what = "a corporate action" if row["resolution"] == CORPORATE_ACTIONS.name else f"of {row['resolution']}"
             raise ConfigError(
-                f"{row['row_id'][:SHORT_ID]} is a corporate action, and only bars are released",
-                fix="fetch the actions again, or `gb quarantine drop` it",
+                f"{row['row_id'][:SHORT_ID]} is {what}, and only bars are released",
+                fix="fetch them again, or `gb quarantine drop` it",
             )
         for code in row["reasons"]:
             meaning = MEANINGS.get(code, UNKNOWN)

@@ -98,7 +98,12 @@ def test_rows_that_are_refused_are_told_and_kept(gb: Gb, project: Path, sim: Sim
     told = gb("fundamentals", "fetch", "av", "AAPL", "-c", project)
     assert told.code == 1
     assert "1 row refused: value_unreadable_number" in told.err
-    assert "lots" in gb("quarantine", "list", "--json", "-c", project).out
+    [row] = json.loads(gb("quarantine", "list", "--json", "-c", project).out)
+    assert "lots" in row["row"]
+    shown = gb("quarantine", "show", row["row_id"], "-c", project)
+    assert (shown.code, "not released" in shown.out) == (0, True)
+    released = gb("quarantine", "release", row["row_id"], "--reason", "why not", "--close", "1", "-c", project)
+    assert (released.code, "only bars are released" in released.err) == (2, True)
 
 
 def test_kept_answers_are_compared_with_what_is_stored(gb: Gb, project: Path) -> None:
