@@ -120,9 +120,11 @@ def run_beside(tmp_path_factory: pytest.TempPathFactory, requirement: str, progr
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
+    root = Path(__file__).parents[3]
+    # vectorbt compiles itself when it is imported first.
     ended = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parents[3], check=False, capture_output=True,
-        timeout=1_800,  # vectorbt compiles itself at its first import env=environment | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        [sys.executable, "-c", code, *map(str, arguments)], cwd=root, check=False, capture_output=True, timeout=1_800,
+        env=environment | {"PYTHONPATH": str(root)},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr.decode()[-3000:]
 
