@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+import axe_core_python
 import pytest
 
 from gb_pipeline.api.options import ServeOptions
@@ -50,7 +51,7 @@ def name_of(place: str) -> str:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 async def test_every_view_is_shown_without_a_complaint_and_is_accessible(site, browser, pictures, dark):
-    axe = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
+    axe = (files(axe_core_python) / "axe.min.js").read_text(encoding="utf-8")
     async with browser() as page:
         if dark:
             await page.prefer_dark()
