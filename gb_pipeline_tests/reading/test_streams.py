@@ -138,6 +138,16 @@ def test_a_collector_that_died_without_a_word_is_waited_for_so_long_and_no_longe
     assert lake.watermarks()["running"].all()
 
 
+def test_a_trade_that_comes_again_later_is_told_once_whatever_was_read_before(lake: Lake) -> None:
+    few = ["price", "size"]
+    commit(lake, [trade(NINE + step, trade_id=str(step)) for step in (1, 2, 3)])
+    assert [lake.trades("BTC-USD", columns=few).height for _ in range(3)] == [3, 3, 3]
+    commit(lake, [trade(NINE + 3, trade_id="3", origin="rest"), trade(NINE + 4, trade_id="4")])
+    assert [lake.trades("BTC-USD", columns=few).height for _ in range(3)] == [4, 4, 4]
+    assert lake.trades("BTC-USD", NINE + 3, columns=few).height == 2
+    assert lake.trades("BTC-USD", collectors="all").height == 5
+
+
 def test_silence_with_evidence_is_an_answer_and_without_it_an_error(lake: Lake) -> None:
     commit_trades(lake.store, [NINE])
     commit_interval(lake.store, NINE, NINE + 5 * MINUTE)
