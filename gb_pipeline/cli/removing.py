@@ -5,11 +5,11 @@ Trades, quotes and books are purged by the same command; `removing_streams` has 
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.confirming import confirm
 from gb_pipeline.cli.names import Names, keep_named, select_one, stream_names
 from gb_pipeline.cli.options import (
     Config,
@@ -156,20 +156,6 @@ def exactly_one(lake: Lake, series: str, settings: Settings | None) -> tuple[str
     if any(letter in series for letter in "*?["):
         raise ConfigError(f"{series[:80]!r} is a pattern", fix="name one series, as SOURCE:SYMBOL")
     return select_one(lake, series, settings, also=stream_names(lake))
-
-
-def confirm(name: str, act: str, *, yes: bool) -> None:
-    """Let a person type the name of what is about to change.
-
-    Raises:
-        ConfigError: nobody is there to do it, or something else was typed.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise ConfigError(f"nobody is there to confirm that {name} is to be changed", fix="add --yes in scripts")
-    if typer.prompt(f"Type {name} to {act} this", default="", show_default=False, err=True).strip() != name:
-        raise ConfigError(f"{name} was not typed; nothing was changed", fix="run it again")
 
 
 def _print_bars(found: pl.DataFrame) -> None:

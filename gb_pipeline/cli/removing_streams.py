@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
+from gb_pipeline.cli.confirming import confirm
 from gb_pipeline.cli.names import select_one, stored_names, stream_names
 from gb_pipeline.cli.options import split_series
 from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_table
@@ -40,8 +41,6 @@ def purge_named_streams(
         ConfigError: what cannot be done with streams, or nobody confirmed it.
         UnknownSeries: the lake has none of it.
     """
-    from gb_pipeline.cli.removing import confirm
-
     if undo:
         raise ConfigError("what was purged cannot be undone", fix="import or collect it again")
     if not purge:

@@ -11,9 +11,6 @@ import polars as pl
 
 from gb_pipeline.lake.renaming import rename_series
 from gb_pipeline.lake.series_removal import delete_series, restore_series
-from gb_pipeline.lake.stream_purging import purge_streams
-from gb_pipeline.lake.stream_renaming import rename_streams
-from gb_pipeline.lake.stream_targets import StreamTarget
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.symbol import Symbol, source_name, symbol_code
 from gb_pipeline.storage.commit import Clock
@@ -148,6 +145,10 @@ class SeriesChanges:
             >>> store.purge_streams("kraken", "ETH-USD", "trades", reason="licence ended")["rows"].sum()
             48210
         """
+        # Whoever has bars alone does not wait for this.
+        from gb_pipeline.lake.stream_purging import purge_streams
+        from gb_pipeline.lake.stream_targets import StreamTarget
+
         target = StreamTarget.of(source, symbol, dataset, start, end)
         return purge_streams(self.tables, target, reason, self.clock, dry_run=dry_run)
 
@@ -167,5 +168,7 @@ class SeriesChanges:
             >>> store.rename_streams("kraken", "XBT-USD", "BTC-USD", reason="one name for both")["rows"].sum()
             48210
         """
+        from gb_pipeline.lake.stream_renaming import rename_streams
+
         source, old, code = source_name(source), symbol_code(symbol), symbol_code(new)
         return rename_streams(self.tables, source, old, code, reason, self.clock)

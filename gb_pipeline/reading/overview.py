@@ -13,7 +13,6 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger
 from gb_pipeline.lake.datasets import REMOVALS, STREAM_TABLES, parse_bar_table
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.stream_files import list_files, summarize_files
 from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.storage import reading
@@ -74,6 +73,9 @@ def summarize(store: LakeStore) -> Overview:
 
 def _summarize_streams(store: LakeStore, damaged: list[LakeError], schema: pl.Schema) -> pl.DataFrame:
     """The same of trades, quotes and books."""
+    # Only who looks at a lake waits for this.
+    from gb_pipeline.lake.stream_files import list_files, summarize_files
+
     try:
         stored = summarize_files(list_files(store.tables))
     except LakeError as error:
