@@ -92,10 +92,10 @@ def test_coinbases_recording_has_the_numbers_of_its_trades_as_evidence(lake, sto
 
 
 def test_several_venues_of_one_folder_are_refused_and_others_are_named(lake, market_data):
-    with pytest.raises(FormatRefused, match="recordings of binance, coinbase_exchange, kraken_v1"):
+    with pytest.raises(FormatRefused, match="recordings of binance, bitmex, coinbase_exchange, kraken_v1"):
         import_streams(lake, "recordings", market_data("order-book/cryptofeed"), source="all")
     with pytest.raises(FormatRefused, match="no messages of a venue whose decoder this package has"):
-        import_streams(lake, "recordings", market_data("order-book/cryptofeed/BITMEX.ws.1.0"), source="bitmex")
+        import_streams(lake, "recordings", market_data("order-book/cryptofeed/BITSTAMP.ws.1.0"), source="bitstamp")
 
 
 def write(file: Path, lines: list[str]) -> Path:
