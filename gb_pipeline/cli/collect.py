@@ -50,6 +50,10 @@ def collect(
         bool,
         typer.Option("--live", help="Show rates, lag, queue, flushes and gaps on the terminal, of a running one too."),
     ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--for", help="End after so many seconds in which all streams are heard.", min=0, show_default=False),
+    ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -101,12 +105,13 @@ def collect(
 
         follow(settings.spool, lambda: False)
         return ExitCode.OK
-    return _run(
-        settings, live=live, as_json=as_json, metrics=None if metrics_port is None else (metrics_host, metrics_port)
-    )
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    return _run(settings, live=live, as_json=as_json, metrics=metrics, seconds=seconds)
 
 
-def _run(settings: Settings, *, live: bool, as_json: bool, metrics: tuple[str, int] | None) -> ExitCode:
+def _run(
+    settings: Settings, *, live: bool, as_json: bool, metrics: tuple[str, int] | None, seconds: float | None
+) -> ExitCode:
     from gb_pipeline.cli.collect_log import build_log, print_line
     from gb_pipeline.collectors.collector import run_collector
     from gb_pipeline.collectors.planned import plan_streams
@@ -127,7 +132,7 @@ def _run(settings: Settings, *, live: bool, as_json: bool, metrics: tuple[str, i
             )
         if live:
             beside.enter_context(_live(settings.spool, shown))
-        state = run_collector(settings, log=log)
+        state = run_collector(settings, log=log, seconds=seconds)
     if state.flush_error is not None or state.spool_error is not None:
         print_error(
             f"it ended, and not everything is committed: {state.flush_error or state.spool_error}",

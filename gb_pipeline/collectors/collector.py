@@ -47,12 +47,18 @@ _HEAL_SECONDS = 60.0
 # Rows of messages are tuples by the hundred thousand, none of which is in a cycle: by default the search for garbage takes half of
 # the time, looking at them again and again.
 _GARBAGE_THRESHOLDS = (100_000, 20, 20)
+# A collector that ends by itself counts from here at the latest.
+_OPEN_SECONDS = 30.0
 # A lake that cannot be written is tried again after a pause that doubles up to this.
 _LONGEST_RETRY_SECONDS = 300.0
 
 
 def run_collector(
-    settings: Settings, *, log: Log = silent_log, ready: Callable[[], None] | None = None
+    settings: Settings,
+    *,
+    log: Log = silent_log,
+    ready: Callable[[], None] | None = None,
+    seconds: float | None = None,
 ) -> CollectorState:
     """Hear what gb.yaml names until SIGTERM or Ctrl-C, then commit what is left.
 
@@ -60,6 +66,8 @@ def run_collector(
         settings: of the project.
         log: told of every happening by name and facts; never of a credential.
         ready: called once everything is set up and connections are being opened.
+        seconds: end by itself after so many, counted from the moment at which all streams are heard, or 30 seconds after the start
+            where one stays silent.
 
     Returns:
         The last state.
@@ -75,7 +83,7 @@ def run_collector(
         )
     collector = Collector(settings, log)
     with few_collections():
-        return _run(collector.run(ready))
+        return _run(collector.run(ready, seconds))
 
 
 @contextmanager
@@ -151,8 +159,8 @@ class Collector:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def run(self, ready: Callable[[], None] | None = None) -> CollectorState:
-        """Hear until `stop`, SIGTERM or Ctrl-C; the last state."""
+    async def run(self, ready: Callable[[], None] | None = None, seconds: float | None = None) -> CollectorState:
+        """Hear until `stop`, SIGTERM or Ctrl-C, or so many seconds (see `run_collector`); the last state."""
         self._stop = asyncio.Event()
         self._loop = loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -178,7 +186,7 @@ class Collector:
             # A venue that answers late keeps nobody from keeping what the others say.
             beside = [asyncio.create_task(feed.keep_discovering()) for feed in self.feeds if feed.settings.series]
             beside.append(asyncio.create_task(self._flush_when_due()))
-            await self._hear()
+            await self._hear(seconds)
         finally:
             for task in beside:
                 task.cancel()
@@ -186,20 +194,29 @@ class Collector:
             await self._end(loop)
         return self._state(stopped=True)
 
-    async def _hear(self) -> None:
+    async def _hear(self, seconds: float | None) -> None:
         """Take what came, again and again."""
         assert self._stop is not None
         loop = asyncio.get_running_loop()
         interval = self.settings.collect.fsync_seconds / 2
-        stated = loop.time()
+        stated = started = loop.time()
+        ends = math.inf
         while not self._stop.is_set():
             began = loop.time()
             await self._keep(loop)
             if loop.time() - stated >= _STATE_SECONDS:
                 stated = loop.time()
                 self._write_state()
+            if seconds is not None and ends == math.inf and (self._hears_all() or began - started > _OPEN_SECONDS):
+                ends = loop.time() + seconds
+            if loop.time() >= ends:
+                self._stop.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), max(0.0, interval - (loop.time() - began)))
+
+    def _hears_all(self) -> bool:
+        streams = [stream for feed in self.feeds for item in feed.heard for stream in item.evidence.streams.values()]
+        return bool(streams) and all(stream.is_open for stream in streams)
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make what came durable. While the disk refuses, it stays here, and connections are not read any further."""

@@ -132,6 +132,15 @@ def test_it_hears_shows_itself_and_commits_when_it_ends(
     assert (health["state"], health["repair"]) == ("fail", "gb collect")
 
 
+def test_it_ends_by_itself_once_it_has_heard_all_for_long_enough(settings: Settings, tmp_path: Path) -> None:
+    collector = Process(tmp_path, "--for", "0.1")
+    collector.process.communicate(timeout=120)
+    assert collector.process.returncode == 0, collector.log.read_text(encoding="utf-8")
+    said = collector.log.read_text(encoding="utf-8")
+    assert said.index(" connected: ") < said.index(" stopped: collector one, committed True")
+    assert read_watermarks(LakeStore.of_project(settings).tables).height == 1
+
+
 def test_what_a_killed_one_left_is_committed_by_a_flush_once(
     gb: Gb, settings: Settings, server: PlainServer, tmp_path: Path
 ) -> None:
