@@ -52,7 +52,9 @@ def collect(
     ] = False,
     seconds: Annotated[
         float | None,
-        typer.Option("--for", help="End after so many seconds in which all streams are heard.", min=0, show_default=False),
+        typer.Option(
+            "--for", help="End after so many seconds in which all streams are heard.", min=0, show_default=False
+        ),
     ] = None,
     metrics_port: Annotated[
         int | None,

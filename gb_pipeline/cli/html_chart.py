@@ -47,15 +47,16 @@ def write_html_chart(frame: pl.DataFrame, title: str, path: Path) -> None:
         "daily": bool((stamps == stamps.dt.truncate("1d")).all()),
         "decimals": decimals,
     }
-    folder = files("gb_pipeline.cli") / "chart"
+    # The same file that the page of `gb serve` shows candles with.
+    library = files("gb_pipeline.api.page") / "static" / "vendor" / "lightweight-charts.standalone.production.js"
     parts = {
-        "@LIBRARY@": (folder / "lightweight-charts.js").read_text(encoding="utf-8"),
+        "@LIBRARY@": library.read_text(encoding="utf-8"),
         # Within a script, only this could end it.
         "@DATA@": json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
         "@TITLE@": html.escape(title),
         "@NOTE@": format_count(frame.height, "bar"),
     }
-    page = (folder / "page.html").read_text(encoding="utf-8")
+    page = (files("gb_pipeline.cli") / "chart" / "page.html").read_text(encoding="utf-8")
     for mark in ("@TITLE@", "@NOTE@", "@LIBRARY@", "@DATA@"):
         page = page.replace(mark, parts[mark])
     try:

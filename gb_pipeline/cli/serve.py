@@ -42,9 +42,9 @@ def serve(
     config: Config = None,
     lake: LakeFolder = None,
 ) -> int:
-    """Serve the lake over HTTP until Ctrl-C or SIGTERM; a browser shows it at http://127.0.0.1:8321/page/.
+    """Serve the lake over HTTP, to programs and to a browser.
 
-    Bars, coverage, gaps, restatements, SQL and uploads are below http://127.0.0.1:8321/v1; /v1/openapi.json describes all of it.
+    A browser shows it at http://127.0.0.1:8321/page/ until Ctrl-C or SIGTERM. Bars, coverage, gaps, restatements, SQL and uploads are below http://127.0.0.1:8321/v1; /v1/openapi.json describes all of it.
     Downloads that run when it is stopped may end. Without a token, and only while none was made, programs of this machine may read;
     to write, make one: gb token create NAME --scope write.
     """

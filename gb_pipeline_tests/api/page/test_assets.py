@@ -48,9 +48,9 @@ def test_nothing_but_the_files_can_be_fetched(client, name):
 def test_the_charts_are_the_published_ones_with_their_licence():
     body = (STATIC / CHARTS).read_bytes()
 
-    assert hashlib.sha256(body).hexdigest() == "c0992580867c4912cc9385b3c2728315bcc1a76c7f1087dca908430fccdf31d7"
+    assert hashlib.sha256(body).hexdigest() == "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf"
     notice = (STATIC / "vendor" / "NOTICE.txt").read_text(encoding="utf-8")
-    assert "5.2.0" in notice and "Apache License, Version 2.0" in notice and "TradingView" in notice
+    assert "5.2.1" in notice and "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf" in notice and "Apache License, Version 2.0" in notice and "TradingView" in notice
     assert "https://www.tradingview.com/" in (STATIC / "index.html").read_text(encoding="utf-8")
 
 
