@@ -50,7 +50,12 @@ def test_the_charts_are_the_published_ones_with_their_licence():
 
     assert hashlib.sha256(body).hexdigest() == "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf"
     notice = (STATIC / "vendor" / "NOTICE.txt").read_text(encoding="utf-8")
-    assert "5.2.1" in notice and "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf" in notice and "Apache License, Version 2.0" in notice and "TradingView" in notice
+    assert (
+        "5.2.1" in notice
+        and "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf" in notice
+        and "Apache License, Version 2.0" in notice
+        and "TradingView" in notice
+    )
     assert "https://www.tradingview.com/" in (STATIC / "index.html").read_text(encoding="utf-8")
 
 
