@@ -45,8 +45,10 @@ def serve(
     """Serve the lake over HTTP, to programs and to a browser.
 
     A browser shows it at http://127.0.0.1:8321/page/ until Ctrl-C or SIGTERM. Bars, coverage, gaps, restatements, SQL and uploads
-    are below http://127.0.0.1:8321/v1; /v1/openapi.json describes all of it. Downloads that run when it is stopped may end. Without a
-    token, and only while none was made, programs of this machine may read; to write, make one: gb token create NAME --scope write.
+    are below http://127.0.0.1:8321/v1; /v1/openapi.json describes all of it. Downloads that run when it is stopped may end.
+
+    Without a token, and only while none was made, programs of this machine may read; to write, make one with
+    `gb token create NAME --scope write`.
     """
     try:
         from gb_pipeline.api.options import ServeOptions
