@@ -111,7 +111,7 @@ def answer(problem: Problem, request_id: str) -> Response:
     """The response of a problem."""
     return JSONResponse(
         {
-            "type": f"urn:gb:problem:{problem.kind or _TITLES.get(problem.status, 'Error').replace(' ', '')}",
+            "type": f"urn:gb:problem:{problem.kind or _TITLES.get(problem.status, 'Error').title().replace(' ', '')}",
             "title": _TITLES.get(problem.status, "Error"),
             "status": problem.status,
             "detail": problem.what,
@@ -147,7 +147,9 @@ def handle_errors(app: FastAPI, folders: Iterable[Path]) -> None:
 
     async def unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        problem = Problem(error.status_code, str(error.detail), "see /v1/openapi.json", headers=error.headers or {})
+        what = {404: "nothing is at", 405: f"{request.method} is no method of"}.get(error.status_code)
+        told = str(error.detail) if what is None else f"{what} {request.url.path:.100}"
+        problem = Problem(error.status_code, told, "see /v1/openapi.json", headers=error.headers or {})
         return answer(problem, id_of(request))
 
     app.add_exception_handler(Problem, refused)

@@ -52,6 +52,8 @@ export function cell(value, column) {
   if (value === null || value === undefined) return "";
   if (column.name === "bytes") return bytes(value);
   if (column.name.startsWith("relative_")) return percent(value, 3);
+  // Nobody asks for the microsecond of the last update.
+  if (column.name === "updated_at") return time(value.replace(/\.\d+/, ""));
   if (column.kind === "time") return time(value);
   if (column.kind === "duration") return duration(value);
   if (column.kind === "number") return number(value);
