@@ -9,10 +9,9 @@ away what its collector had called covered.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +19,16 @@ import numpy as np
 import polars as pl
 
 from gb_pipeline.collectors.columns import Columns
+from gb_pipeline.collectors.events import EVENTS, event_row
 from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.venue import Connection
-from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS
+from gb_pipeline.lake.datasets import STREAM_INTERVALS
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason, IntervalKind, StreamDataset
 
 Key = tuple[StreamDataset, str]
 _INTERVALS = polars_schema(STREAM_INTERVALS.columns)
-_EVENTS = polars_schema(CONNECTION_EVENTS.columns)
 # So many rounds, of about a second each, the lag of a connection is remembered.
 _ROUNDS = 60
 _MICROSECOND = 1_000
@@ -178,7 +177,7 @@ class Evidence:
             self._extend(stream, self._end(), intervals)
         return Round(
             pl.DataFrame(intervals, schema=_INTERVALS, orient="row"),
-            pl.DataFrame(events, schema=_EVENTS, orient="row"),
+            pl.DataFrame(events, schema=EVENTS, orient="row"),
             stalled,
         )
 
@@ -385,23 +384,6 @@ class Evidence:
 
     def _event(self, signal: Signal) -> dict[str, Any]:
         return event_row(signal, self._source, self._collector, self._connection)
-
-
-def event_row(signal: Signal, source: str, collector: str, connection: str | None = None) -> dict[str, Any]:
-    """A row of `connection_events`: of a connection, or of the whole collector where it is None."""
-    return {
-        "source": source, "timestamp": from_microseconds(signal.receive_time // _MICROSECOND),
-        "event_time": signal.receive_time, "kind": signal.kind.value,
-        "dataset": None if signal.dataset is None else signal.dataset.value, "symbol": signal.symbol,
-        "connection": connection, "collector": collector, "first_sequence": signal.first_sequence,
-        "last_sequence": signal.last_sequence,
-        "detail": json.dumps(signal.detail, ensure_ascii=False) if signal.detail else None,
-    }  # fmt: skip
-
-
-def event_rows(signals: Iterable[Signal], source: str, collector: str) -> pl.DataFrame:
-    """What happened to a collector itself: rows of `connection_events`."""
-    return pl.DataFrame([event_row(item, source, collector) for item in signals], schema=_EVENTS, orient="row")
 
 
 def _missing(signal: Signal) -> int | None:

@@ -14,7 +14,8 @@ import polars as pl
 from gb_pipeline.collectors.books import FollowedBooks
 from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.columns import Columns, to_columns
-from gb_pipeline.collectors.evidence import Evidence, Key, event_rows
+from gb_pipeline.collectors.events import event_rows
+from gb_pipeline.collectors.evidence import Evidence, Key
 from gb_pipeline.collectors.link import Link
 from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.planned import build_venue, subscriptions

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from gb_pipeline.collectors.evidence import event_rows
+from gb_pipeline.collectors.events import event_rows
 from gb_pipeline.collectors.logs import Log, silent_log
 from gb_pipeline.collectors.messages import Signal
 from gb_pipeline.collectors.planned import build_venue
