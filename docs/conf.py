@@ -95,10 +95,10 @@ def settle_links(app: Sphinx, page: nodes.document) -> None:
         target = here / f"{link['reftarget']}{'.md' * (link.get('refdomain') == 'doc')}"
         if target.exists() and not target.resolve().is_relative_to(app.srcdir):
             link.replace_self(link.children)
-        elif link.get("refspecific") is False:
+        elif link.get("refspecific") is False or link["reftarget"] == "bytes":
             # Sphinx looks whether a type has such an attribute, not at its value, and then takes `bytes` for any attribute of
             # that name.
-            del link["refspecific"]
+            link.attributes.pop("refspecific", None)
     for code in list(page.findall(nodes.literal)):
         name = _NAME.fullmatch(code.astext())
         if name and name[1] in _public() and not isinstance(code.parent, pending_xref | nodes.reference):

@@ -40,8 +40,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
     whether it has bars.
 
     The annotation of the argument decides what it gets: `polars.DataFrame` (also without one), `polars.LazyFrame`,
-    `pyarrow.Table` or `pandas.DataFrame`; columns, dtypes, units and time zones are those of `Lake.bars`, `.scan_bars`, `.arrow`
-    and `.pandas`. `metadata` of the `AssetIn` takes some of their keywords: `columns`, `as_float`, `adjustment`,
+    `pyarrow.Table` or `pandas.DataFrame`; columns, dtypes, units and time zones are those of `Lake.bars`, `Lake.scan_bars`,
+    `Lake.arrow` and `Lake.pandas`. `metadata` of the `AssetIn` takes some of their keywords: `columns`, `as_float`, `adjustment`,
     `settled_only`, `as_of`.
 
     Raises:

@@ -30,7 +30,6 @@ class Recording:
     """A run that is being recorded; see `Results.record`.
 
     Attributes:
-        name: of the run.
         report: what became of it, once it has ended.
     """
 
