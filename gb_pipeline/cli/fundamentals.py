@@ -148,11 +148,7 @@ def show(
             descending=[True, False, False, False, False, False], nulls_last=False, maintain_order=True,
         )  # fmt: skip
         columns = (*_COLUMNS, "known_at") if versions else _COLUMNS
-    if as_json:
-        print_json(frame.to_dicts())
-        return ExitCode.OK
-    _print(frame, columns, limit, "number")
-    return ExitCode.OK
+    return _print(frame, columns, limit, "number", as_json=as_json)
 
 
 def show_listings(
@@ -171,11 +167,7 @@ def show_listings(
     """Show what is and was listed, delisted ones too."""
     codes = [symbol.upper() for symbol in symbols] if symbols else None
     frame = open_lake(config, lake).listings(codes, source=source, on=on, status=status, as_of=as_of)
-    if as_json:
-        print_json(frame.to_dicts())
-        return ExitCode.OK
-    _print(frame, _LISTING_COLUMNS, limit, "listing")
-    return ExitCode.OK
+    return _print(frame, _LISTING_COLUMNS, limit, "listing", as_json=as_json)
 
 
 def replay(
@@ -244,7 +236,10 @@ def _fetch_listings(store: LakeStore, source: SourceSettings, *, as_json: bool) 
     return ExitCode.FAILED if report.quarantined else ExitCode.OK
 
 
-def _print(frame: pl.DataFrame, columns: tuple[str, ...], limit: int, what: str) -> None:
+def _print(frame: pl.DataFrame, columns: tuple[str, ...], limit: int, what: str, *, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json(frame.to_dicts())
+        return ExitCode.OK
     shown = frame.head(limit)
     if shown.height:
         names = [name for name in columns if name in frame.columns]
@@ -253,6 +248,7 @@ def _print(frame: pl.DataFrame, columns: tuple[str, ...], limit: int, what: str)
         print_table(tuple(names), [[row[name] for name in names] for row in cells])
     hidden = frame.height - shown.height
     note(format_count(frame.height, what) + (f", the first {limit} of them shown (--limit, --json)" if hidden else ""))
+    return ExitCode.OK
 
 
 def _told(row: dict[str, Any]) -> Any:
