@@ -6,6 +6,7 @@ fence that names a file gets the name as its caption, and links to other parts o
 
 from __future__ import annotations
 
+import builtins
 import re
 import sys
 from functools import cache
@@ -95,7 +96,7 @@ def settle_links(app: Sphinx, page: nodes.document) -> None:
         target = here / f"{link['reftarget']}{'.md' * (link.get('refdomain') == 'doc')}"
         if target.exists() and not target.resolve().is_relative_to(app.srcdir):
             link.replace_self(link.children)
-        elif link.get("refspecific") is False or link["reftarget"] == "bytes":
+        elif link.get("refspecific") is False or hasattr(builtins, link["reftarget"]):
             # Sphinx looks whether a type has such an attribute, not at its value, and then takes `bytes` for any attribute of
             # that name.
             link.attributes.pop("refspecific", None)
