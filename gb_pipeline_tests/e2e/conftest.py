@@ -80,6 +80,12 @@ class Project:
             found[name] = dict(moments.group_by("known_at").len().iter_rows())
         return found
 
+    def series(self, source: str) -> set[str]:
+        """Symbols of the source whose days the page shows."""
+        nodes = self.stack.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
+        paths = [node["assetKey"]["path"] for node in nodes]
+        return {path[2] for path in paths if len(path) == 3 and path[:2] == [source, "bars_1d"]}
+
     def runs(self) -> list[dict]:
         found = self.stack.graphql(
             "{ runsOrError(limit: 200) { ... on Runs { results { runId jobName status assetSelection { path }"
@@ -209,7 +215,13 @@ def _write_stocks(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def launched(project) -> tuple[str, str]:
+def not_yet_listed(project) -> set[str]:
+    """Symbols that the page shows of the source that asks for them, before the daemon: its schedule asks once a day."""
+    return project.series("listed")
+
+
+@pytest.fixture(scope="session")
+def launched(project, not_yet_listed) -> tuple[str, str]:
     """Two backfills, of the exchange and of the files, launched as the page does it."""
     client = project.stack.client
     exchange = client.launch_backfill(project.keys(), DAYS)
