@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -195,9 +194,9 @@ def _levels(messages: Sequence[tuple[Any, ...]], more: tuple[str, ...], unit: Ti
 _SIDES = pl.Series(["bid", "ask"])
 
 
-def _fields(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """The fields of rows, each as a list."""
-    return [list(map(itemgetter(place), rows)) for place in range(len(rows[0]))]
+def _fields(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The fields of rows, each by itself."""
+    return list(zip(*rows, strict=True))
 
 
 def _message(symbol: Sequence[str], raw: Sequence[Any], received: Sequence[int], unit: TimeUnit) -> list[pl.Series]:

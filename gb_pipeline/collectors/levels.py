@@ -68,8 +68,12 @@ def count_levels(levels: Levels) -> int:
 
 def level_columns(sides: Sequence[Levels]) -> tuple[npt.NDArray[np.int64], pl.Series, pl.Series]:
     """Prices and sizes of many sides of books as text, in their order, and how many levels each side has."""
-    counts = np.fromiter(map(count_levels, sides), np.int64, len(sides))
-    is_text = np.fromiter((isinstance(side, bytes) for side in sides), np.bool_, len(sides))
+    kinds = np.fromiter(map(type, sides), np.object_, len(sides))
+    is_text = kinds == bytes
+    if is_text.any():
+        counts = np.fromiter(map(count_levels, sides), np.int64, len(sides))
+    else:
+        counts = np.fromiter(map(len, sides), np.int64, len(sides))
     numbers: list[pl.Series] = []
     if is_text.any():
         joined = b",".join([side for side in sides if isinstance(side, bytes)]).decode("ascii")

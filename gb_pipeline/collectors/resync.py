@@ -12,13 +12,17 @@ class Resync:
     """The books of one connection that wait to be laid anew.
 
     Times are ns of the collector's clock; nothing is waited for here.
+
+    Attributes:
+        waiting: when each book that is to be asked for is due, by its name; whoever reads messages asks for those that are due only
+            where there are some.
     """
 
-    __slots__ = ("_breaks", "_due")
+    __slots__ = ("_breaks", "waiting")
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._due: dict[str, int] = {}
+        self.waiting: dict[str, int] = {}
         self._breaks: dict[str, tuple[int, int]] = {}
 
     def broken(self, name: str, now: int) -> None:
@@ -26,17 +30,17 @@ class Resync:
         count, last = self._breaks.get(name, (0, 0))
         count = count + 1 if now - last < _FORGOTTEN else 1
         self._breaks[name] = (count, now)
-        self._due[name] = now + (0 if count == 1 else min(_SHORTEST << min(count - 2, 10), _LONGEST))
+        self.waiting[name] = now + (0 if count == 1 else min(_SHORTEST << min(count - 2, 10), _LONGEST))
 
     def due(self, now: int) -> list[str]:
         """Books to ask for now, once each."""
-        if not self._due:
+        if not self.waiting:
             return []
-        names = [name for name, moment in self._due.items() if moment <= now]
+        names = [name for name, moment in self.waiting.items() if moment <= now]
         for name in names:
-            del self._due[name]
+            del self.waiting[name]
         return names
 
     def __contains__(self, name: str) -> bool:
         """Whether it still waits to be asked for."""
-        return name in self._due
+        return name in self.waiting

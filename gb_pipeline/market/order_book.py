@@ -48,7 +48,7 @@ class OrderBook:
         self._asks: tuple[list[int], dict[int, Level]] = ([], {})
         self._digits: tuple[dict[int, str], dict[int, str]] = ({}, {})
         # The text of each side that the checksum is made of, and the checksum; None where they are to be made anew.
-        self._checked: list[str | None] = [None, None]
+        self._checked: list[bytes | None] = [None, None]
         self._checksum: int | None = None
 
     def lay(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
@@ -74,10 +74,10 @@ class OrderBook:
         Raises:
             ValueError: a price is no number; the book is then not to be used any more.
         """
-        if bids and self._change(self._bids, self._digits[0], 1, bids):
-            self._checked[0] = self._checksum = None
-        if asks and self._change(self._asks, self._digits[1], -1, asks):
-            self._checked[1] = self._checksum = None
+        if bids:
+            self._change(self._bids, 0, 1, bids)
+        if asks:
+            self._change(self._asks, 1, -1, asks)
 
     @property
     def best_bid(self) -> Level | None:
@@ -127,7 +127,7 @@ class OrderBook:
                 bids = self._checked[0] = _checked_text(self._bids, self._digits[0])
             if asks is None:
                 asks = self._checked[1] = _checked_text(self._asks, self._digits[1])
-            self._checksum = zlib.crc32((asks + bids).encode("ascii"))
+            self._checksum = zlib.crc32(bids, zlib.crc32(asks))
         return self._checksum
 
     # --- how --------------------------------------------------------------------------------------------------------
@@ -136,14 +136,9 @@ class OrderBook:
         keys, levels = side
         keys.clear()
         levels.clear()
+        if laid:
+            self._learn_all([price for price, _ in laid])
         known = self._known
-        decimals = -1
-        # A price of more decimals than all before makes the numbers of the others new.
-        while decimals != self._decimals:
-            decimals, known = self._decimals, self._known
-            for price, _ in laid:
-                if price not in known:
-                    self._learn(price)
         for level in laid:
             key = known.get(level[0])
             # Of a book with more prices than are kept, some are forgotten already.
@@ -153,6 +148,24 @@ class OrderBook:
         keys += sorted(levels)
         self._cut(side)
 
+    def _learn_all(self, prices: Sequence[str]) -> None:
+        """The whole numbers of many prices, at once where all are written alike, as those of one instrument mostly are."""
+        if len(self._known) + len(prices) <= _MOST_KNOWN and _are_alike(prices):
+            joined = ",".join(prices)
+            decimals = len(prices[0]) - 1 - prices[0].index(".")
+            if decimals > self._decimals:
+                self._refine(decimals)
+            if decimals == self._decimals:
+                self._known.update(zip(prices, map(int, joined.replace(".", "").split(",")), strict=True))
+                return
+        known, before = self._known, -1
+        # A price of more decimals than all before makes the numbers of the others new.
+        while before != self._decimals:
+            before = self._decimals
+            for price in prices:
+                if price not in known:
+                    self._learn(price)
+
     def _cut(self, side: tuple[list[int], dict[int, Level]]) -> None:
         keys, levels = side
         if self.depth is not None and len(keys) > self.depth:
@@ -161,12 +174,24 @@ class OrderBook:
             for key in beyond:
                 del levels[key]
 
-    def _change(
-        self, side: tuple[list[int], dict[int, Level]], digits: dict[int, str], sign: int, changes: Sequence[Level]
-    ) -> bool:
-        """Whether a level that counts for the checksum may have changed."""
+    def _change(self, side: tuple[list[int], dict[int, Level]], place: int, sign: int, changes: Sequence[Level]) -> None:
         keys, levels = side
-        known = self._known
+        known, digits = self._known, self._digits[place]
+        if not digits:
+            # Nobody has compared a checksum, so that none is prepared.
+            for level in changes:
+                key = known.get(level[0])
+                key = (self._learn(level[0]) if key is None else key) * sign
+                if level[1].strip("0."):
+                    if key not in levels:
+                        insort(keys, key)
+                    levels[key] = level
+                elif levels.pop(key, None) is not None:
+                    del keys[bisect_left(keys, key)]
+            self._checked[place] = self._checksum = None
+            if self.depth is not None:
+                self._cut(side)
+            return
         edge = keys[-_CHECKED] if len(keys) >= _CHECKED else None
         touched = False
         for level in changes:
@@ -177,24 +202,25 @@ class OrderBook:
                 before = self._decimals
                 key = self._learn(price) * sign
                 if self._decimals != before:
-                    known, edge, touched = self._known, None, True
+                    edge, touched = None, True
             counts = edge is None or key >= edge
-            touched = touched or counts
+            if counts:
+                touched = True
             if size.strip("0."):
                 if key not in levels:
                     insort(keys, key)
                 levels[key] = level
-                # Whoever compares checksums needs them in a moment; whoever does not has none.
-                if digits:
-                    if counts:
-                        digits[key] = _digits_of(level)
-                    else:
-                        digits.pop(key, None)
+                if counts:
+                    digits[key] = price.replace(".", "").lstrip("0") + size.replace(".", "").lstrip("0")
+                else:
+                    digits.pop(key, None)
             elif levels.pop(key, None) is not None:
                 del keys[bisect_left(keys, key)]
                 digits.pop(key, None)
-        self._cut(side)
-        return touched
+        if self.depth is not None and len(keys) > self.depth:
+            self._cut(side)
+        if touched:
+            self._checked[place] = self._checksum = None
 
     def _learn(self, price: str) -> int:
         """The whole number of a price that was not seen before; the steps become finer where it needs that."""
@@ -243,22 +269,28 @@ def _best(side: tuple[list[int], dict[int, Level]], depth: int | None) -> list[L
     return [levels[key] for key in reversed(chosen)]
 
 
-def _checked_text(side: tuple[list[int], dict[int, Level]], digits: dict[int, str]) -> str:
+def _are_alike(prices: Sequence[str]) -> bool:
+    """Whether all are plain numbers with the same count of decimals, of which there are some."""
+    ends = {len(price) - price.rfind(".") for price in prices}
+    if len(ends) > 1 or not ",".join(prices).isascii():
+        return False
+    return ",".join(prices).encode().translate(None, b"0123456789") == b".," * (len(prices) - 1) + b"." and all(
+        price[0] != "." and price[-1] != "." for price in prices
+    )
+
+
+def _checked_text(side: tuple[list[int], dict[int, Level]], digits: dict[int, str]) -> bytes:
+    """What the checksum is made of, the best level first."""
     keys, levels = side
-    best = keys[-_CHECKED:]
-    best.reverse()
+    best = keys[: -_CHECKED - 1 : -1]
     try:
-        return "".join([digits[key] for key in best])
+        return "".join(map(digits.__getitem__, best)).encode("ascii")
     except KeyError:
         for key in best:
             if key not in digits:
-                digits[key] = _digits_of(levels[key])
+                price, size = levels[key]
+                digits[key] = price.replace(".", "").lstrip("0") + size.replace(".", "").lstrip("0")
         if len(digits) > 50 * _CHECKED:
             for key in set(digits).difference(best):
                 del digits[key]
-        return "".join([digits[key] for key in best])
-
-
-def _digits_of(level: Sequence[str]) -> str:
-    price, size = level
-    return price.replace(".", "").lstrip("0") + size.replace(".", "").lstrip("0")
+        return "".join(map(digits.__getitem__, best)).encode("ascii")

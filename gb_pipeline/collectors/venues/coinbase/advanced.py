@@ -226,7 +226,7 @@ class _Decoder(Decoder):
                 self._confirm(message, receive_time, rows)
         except ValueError as error:
             rows.refuse(data, receive_time, str(error))
-        if products := self._resync.due(receive_time):
+        if self._resync.waiting and (products := self._resync.due(receive_time)):
             self._requests += [_request(kind, _BOOK, products) for kind in ("unsubscribe", "subscribe")]
 
     def requests(self) -> Sequence[bytes]:

@@ -192,7 +192,7 @@ class _Decoder(Decoder):
             self._handlers[type(message)](message, receive_time, rows)
         except ValueError as error:
             rows.refuse(data, receive_time, str(error))
-        if products := self._resync.due(receive_time):
+        if self._resync.waiting and (products := self._resync.due(receive_time)):
             channel = {"name": self._channels[_BOOK], "product_ids": products}
             self._requests += [
                 msgspec.json.encode({"type": kind, "channels": [channel]}) for kind in ("unsubscribe", "subscribe")
@@ -240,8 +240,8 @@ class _Decoder(Decoder):
             )
             return
         rows.updates.append((symbol, message.time, receive_time, bids, asks, None, None, None))
-        key = (_BOOK, symbol)
-        rows.heard[key] = rows.heard.get(key, 0) + 1
+        key, heard = (_BOOK, symbol), rows.heard
+        heard[key] = heard.get(key, 0) + 1
 
     def _trade(self, message: _Match, receive_time: int, rows: MessageRows) -> None:
         symbol = self._symbols[_TRADES].get(message.product_id)

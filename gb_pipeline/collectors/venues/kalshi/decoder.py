@@ -97,7 +97,7 @@ class KalshiDecoder(Decoder):
             self._read(_MESSAGES.decode(data), receive_time, rows)
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError, IndexError, InvalidOperation) as error:
             rows.refuse(data, receive_time, str(error), secrets=self._secrets)
-        if self._resync.due(receive_time):
+        if self._resync.waiting and self._resync.due(receive_time):
             self._ask_for_books()
 
     def requests(self) -> Sequence[bytes]:

@@ -6,8 +6,6 @@ apart is in `v1` and `v2`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gb_pipeline.collectors.messages import Level, MessageRows, RawTime, Signal
 from gb_pipeline.collectors.resync import Resync
 from gb_pipeline.errors import ConfigError
@@ -38,13 +36,16 @@ class CheckedBooks:
 
     Args:
         depths: levels on each side by symbol.
+
+    Attributes:
+        resync: the symbols whose books are to be asked for.
     """
 
     def __init__(self, depths: dict[str, int]) -> None:
         """All of them wait for their first snapshot."""
         self._depths = depths
         self._books: dict[str, OrderBook] = {}
-        self._resync = Resync()
+        self.resync = Resync()
         self._laid_before: set[str] = set()
 
     def lay(
@@ -92,17 +93,13 @@ class CheckedBooks:
             self._break(symbol, receive_time, checksum, book, rows)
             return
         rows.updates.append((symbol, time, receive_time, bids, asks, None, None, checksum))
-        key = (_BOOK, symbol)
-        rows.heard[key] = rows.heard.get(key, 0) + 1
-
-    def due(self, receive_time: int) -> Sequence[str]:
-        """Symbols whose books are to be asked for now."""
-        return self._resync.due(receive_time)
+        key, heard = (_BOOK, symbol), rows.heard
+        heard[key] = heard.get(key, 0) + 1
 
     def _break(self, symbol: str, receive_time: int, checksum: int, book: OrderBook, rows: MessageRows) -> None:
         self._books.pop(symbol, None)
         self._laid_before.add(symbol)
-        self._resync.broken(symbol, receive_time)
+        self.resync.broken(symbol, receive_time)
         rows.signals.append(
             Signal(
                 ConnectionEventKind.CHECKSUM,

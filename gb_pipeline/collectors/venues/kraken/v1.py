@@ -69,6 +69,7 @@ class _Decoder(Decoder):
         books = [item for item in subscriptions if item.dataset is StreamDataset.BOOK_UPDATES]
         self._depths = {item.symbol: depth_of(item.depth) for item in books}
         self._pairs = {item.symbol: item.venue_symbol for item in books}
+        self._book_symbols = {item.venue_symbol: item.symbol for item in books}
         self._books = CheckedBooks(self._depths)
         self._requests: list[bytes] = []
 
@@ -82,7 +83,8 @@ class _Decoder(Decoder):
                 self._event(message, receive_time, rows)
         except (msgspec.MsgspecError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             rows.refuse(data, receive_time, str(error))
-        for symbol in self._books.due(receive_time):
+        resync = self._books.resync
+        for symbol in resync.due(receive_time) if resync.waiting else ():
             for event in ("unsubscribe", "subscribe"):
                 pairs = [self._pairs[symbol]]
                 self._requests.append(_request(event, StreamDataset.BOOK_UPDATES, self._depths[symbol], pairs))
@@ -93,12 +95,12 @@ class _Decoder(Decoder):
 
     def _channel(self, message: list[Any], receive_time: int, rows: MessageRows) -> None:
         channel, pair = message[-2], message[-1]
+        if channel.startswith("book") and (symbol := self._book_symbols.get(pair)) is not None:
+            self._book(symbol, message[1:-2], receive_time, rows)
+            return
         dataset = _DATASETS.get(channel.partition("-")[0])
         symbol = None if dataset is None else self._symbols.get((dataset, pair))
         if dataset is None or symbol is None:
-            return
-        if dataset is StreamDataset.BOOK_UPDATES:
-            self._book(symbol, message[1:-2], receive_time, rows)
             return
         if dataset is StreamDataset.TRADES:
             for ordinal, trade in enumerate(message[1]):
@@ -115,24 +117,25 @@ class _Decoder(Decoder):
 
     def _book(self, symbol: str, parts: list[dict[str, Any]], receive_time: int, rows: MessageRows) -> None:
         """One or two parts, of which the last has the checksum; a snapshot has its sides under `bs` and `as`."""
-        first, *others = parts
-        whole = "as" in first or "bs" in first
-        sides: list[list[Level]] = []
-        time = ""
-        for name in ("bs", "as") if whole else ("b", "a"):
-            levels = first.get(name, ())
-            for part in others:
-                levels = [*levels, *part.get(name, ())]
-            sides.append([(level[0], level[1]) for level in levels] if levels else [])
-            # All have ten digits before the point.
-            for level in levels:
-                time = max(time, level[2])
-        checksum = next((part["c"] for part in reversed(parts) if "c" in part), None)
-        bids, asks = sides
-        lay_or_update = self._books.lay if whole else self._books.update
-        lay_or_update(
-            symbol, time or None, receive_time, (bids, asks), None if checksum is None else int(checksum), rows
-        )
+        bids: list[Level] = []
+        asks: list[Level] = []
+        time, checksum, is_whole = "", None, False
+        for part in parts:
+            for name, levels in part.items():
+                if name == "c":
+                    checksum = int(levels)
+                    continue
+                if name in {"as", "bs"}:
+                    is_whole = True
+                elif name not in {"a", "b"}:
+                    continue
+                side = asks if name[0] == "a" else bids
+                for level in levels:
+                    side.append((level[0], level[1]))
+                    # All have ten digits before the point.
+                    time = max(time, level[2])
+        change = self._books.lay if is_whole else self._books.update
+        change(symbol, time or None, receive_time, (bids, asks), checksum, rows)
 
     def _event(self, message: dict[str, Any], receive_time: int, rows: MessageRows) -> None:
         match message["event"]:

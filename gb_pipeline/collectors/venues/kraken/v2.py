@@ -227,7 +227,8 @@ class _Decoder(Decoder):
             self._answer(data, receive_time, rows)
         except ValueError as error:
             rows.refuse(data, receive_time, str(error))
-        for symbol in self._books.due(receive_time):
+        resync = self._books.resync
+        for symbol in resync.due(receive_time) if resync.waiting else ():
             for method in ("unsubscribe", "subscribe"):
                 names = [self._venue_symbols[symbol]]
                 self._requests.append(_request(method, StreamDataset.BOOK_UPDATES, self._depths[symbol], names))
