@@ -68,8 +68,7 @@ def count_levels(levels: Levels) -> int:
 
 def level_columns(sides: Sequence[Levels]) -> tuple[npt.NDArray[np.int64], pl.Series, pl.Series]:
     """Prices and sizes of many sides of books as text, in their order, and how many levels each side has."""
-    kinds = np.fromiter(map(type, sides), np.object_, len(sides))
-    is_text = kinds == bytes
+    is_text = np.array([isinstance(side, bytes) for side in sides], np.bool_)
     if is_text.any():
         counts = np.fromiter(map(count_levels, sides), np.int64, len(sides))
     else:

@@ -179,18 +179,9 @@ class OrderBook:
         known, digits = self._known, self._digits[place]
         if not digits:
             # Nobody has compared a checksum, so that none is prepared.
-            for level in changes:
-                key = known.get(level[0])
-                key = (self._learn(level[0]) if key is None else key) * sign
-                if level[1].strip("0."):
-                    if key not in levels:
-                        insort(keys, key)
-                    levels[key] = level
-                elif levels.pop(key, None) is not None:
-                    del keys[bisect_left(keys, key)]
+            self._change_plainly(keys, levels, sign, changes)
             self._checked[place] = self._checksum = None
-            if self.depth is not None:
-                self._cut(side)
+            self._cut(side)
             return
         edge = keys[-_CHECKED] if len(keys) >= _CHECKED else None
         touched = False
@@ -221,6 +212,18 @@ class OrderBook:
             self._cut(side)
         if touched:
             self._checked[place] = self._checksum = None
+
+    def _change_plainly(self, keys: list[int], levels: dict[int, Level], sign: int, changes: Sequence[Level]) -> None:
+        known = self._known
+        for level in changes:
+            key = known.get(level[0])
+            key = (self._learn(level[0]) if key is None else key) * sign
+            if level[1].strip("0."):
+                if key not in levels:
+                    insort(keys, key)
+                levels[key] = level
+            elif levels.pop(key, None) is not None:
+                del keys[bisect_left(keys, key)]
 
     def _learn(self, price: str) -> int:
         """The whole number of a price that was not seen before; the steps become finer where it needs that."""
