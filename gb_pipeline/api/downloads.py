@@ -18,6 +18,8 @@ from gb_pipeline.reading.pieces import BarsPiece
 
 # These are computed over all bars of a series.
 _WHOLE = ("resample", "calendar")
+# What a bar takes in memory, about.
+_ROW_BYTES = 150
 
 
 def bars_in_pieces(lake: Lake, question: Mapping[str, Any], options: ServeOptions) -> Iterator[pl.DataFrame]:
@@ -45,7 +47,9 @@ def bars_in_pieces(lake: Lake, question: Mapping[str, Any], options: ServeOption
         return
     schema = lake.scan_bars(**asked).collect_schema()
     found = False
-    for frame in _read_ahead(pieces):
+    # A download that would push everything else out of the lake's answers is not kept among them.
+    reader = lake if rows * _ROW_BYTES <= lake.cache.memory.bound // 2 else None
+    for frame in _read_ahead(pieces, reader):
         if frame.height:
             found = True
             # A symbol of one piece may have wide decimals, which then all have.
@@ -54,15 +58,15 @@ def bars_in_pieces(lake: Lake, question: Mapping[str, Any], options: ServeOption
         yield lake.bars(**given)
 
 
-def _read_ahead(pieces: list[BarsPiece]) -> Iterator[pl.DataFrame]:
+def _read_ahead(pieces: list[BarsPiece], reader: Lake | None) -> Iterator[pl.DataFrame]:
     """Each piece; the next one is read while one is sent."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="gb-download")
     try:
-        waiting = pool.submit(pieces[0].read)
+        waiting = pool.submit(pieces[0].read, reader)
         for piece in [*pieces[1:], None]:
             frame = waiting.result()
             if piece is not None:
-                waiting = pool.submit(piece.read)
+                waiting = pool.submit(piece.read, reader)
             yield frame
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

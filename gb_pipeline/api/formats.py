@@ -1,7 +1,7 @@
 """Frames as bodies of answers: Arrow IPC streams, Parquet, CSV, and JSON for small ones, piece by piece.
 
-A piece is encoded when the one before it has been taken, so that no more of a large answer is held than two pieces. A stream that
-breaks off in the middle has no end: whoever reads it notices.
+A piece is encoded when the one before it has been taken, so that no more of a large answer is held than two pieces. Arrow's own
+memory is what is sent: nothing of it is copied here. A stream that breaks off in the middle has no end: whoever reads it notices.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import polars as pl
 import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from gb_pipeline.api.problems import Problem
 
-# Smaller writes are put together: each costs a round through the event loop.
-_LEAST_WRITE = 1 << 18
+# Smaller parts are put together, and larger ones cut: each part costs a round through the event loop, and the server copies it
+# once to frame it, which is cheap while it fits into the processor's cache.
+_LEAST_PART = 1 << 16
+_MOST_PART = 1 << 18
+Part = bytes | memoryview
 
 
 class Format(StrEnum):
@@ -77,7 +81,22 @@ def respond(frames: Iterable[pl.DataFrame], format: Format, *, most_json_rows: i
         return Response(_to_json(pieces, most_json_rows), media_type=MEDIA_TYPES[format])
     first = next(pieces)
     body = _ENCODERS[format](first, _chain(first, pieces))
-    return StreamingResponse(_coalesced(body), media_type=MEDIA_TYPES[format])
+    return _PiecesResponse(body, media_type=MEDIA_TYPES[format])
+
+
+class _PiecesResponse(StreamingResponse):
+    """A body in lists of parts. A thread is asked for a list, not for each part."""
+
+    def __init__(self, pieces: Iterator[list[Part]], *, media_type: str) -> None:
+        super().__init__(pieces, media_type=media_type)  # type: ignore[arg-type]
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the headers, every part, and the end."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for parts in self.body_iterator:
+            for part in even(parts):  # type: ignore[arg-type]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _chain(first: pl.DataFrame, rest: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -87,69 +106,85 @@ def _chain(first: pl.DataFrame, rest: Iterator[pl.DataFrame]) -> Iterator[pl.Dat
     yield from rest
 
 
-def _coalesced(parts: Iterator[bytes]) -> Iterator[bytes]:
-    held: list[bytes] = []
-    size = 0
+def even(parts: Iterable[Part]) -> Iterator[Part]:
+    """The same bytes in parts that are neither small, but the last and those before a large one, nor large.
+
+    Args:
+        parts: of any size.
+
+    Example:
+        >>> [len(part) for part in even([b"a", b"b", bytes(1 << 21)])]
+        [2, 1048576, 1048576]
+    """
+    small: list[Part] = []
+    held = 0
     for part in parts:
-        held.append(part)
-        size += len(part)
-        if size >= _LEAST_WRITE:
-            yield held[0] if len(held) == 1 else b"".join(held)
-            held, size = [], 0
+        if len(part) < _LEAST_PART:
+            small.append(part)
+            held += len(part)
+        if held and (held >= _LEAST_PART or len(part) >= _LEAST_PART):
+            yield b"".join(small)
+            small, held = [], 0
+        if len(part) >= _LEAST_PART:
+            view = memoryview(part)
+            for begin in range(0, len(view), _MOST_PART):
+                yield view[begin : begin + _MOST_PART]
     if held:
-        yield b"".join(held)
+        yield b"".join(small)
 
 
 class _Sink(io.RawIOBase):
-    """What a writer wrote since it was last asked."""
+    """What a writer wrote since it was last asked. Arrow's buffers are kept as they are."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[Part] = []
         self._size = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        part = data if isinstance(data, bytes) else bytes(data)
-        self._parts.append(part)
-        self._size += len(part)
+        part = memoryview(data).cast("B") if isinstance(data, pa.Buffer) else bytes(data)
+        if part:
+            self._parts.append(part)
+            self._size += len(part)
         return len(part)
 
     def tell(self) -> int:
         return self._size
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[Part]:
         parts, self._parts = self._parts, []
         return parts
 
 
-def _write_arrow(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+def _write_arrow(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[list[Part]]:
     sink = _Sink()
     with pa.ipc.new_stream(sink, _portable(first).schema) as writer:
         for frame in frames:
             writer.write_table(_portable(frame))
-            yield from sink.take()
-    yield from sink.take()
+            yield sink.take()
+    yield sink.take()
 
 
-def _write_parquet(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+def _write_parquet(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[list[Part]]:
     import pyarrow.parquet as pq
 
     sink = _Sink()
     with pq.ParquetWriter(sink, _portable(first).schema, compression="zstd", write_page_checksum=True) as writer:
         for frame in frames:
             writer.write_table(_portable(frame))
-            yield from sink.take()
-    yield from sink.take()
+            yield sink.take()
+    yield sink.take()
 
 
-def _write_csv(_: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[bytes]:
+def _write_csv(_: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterator[list[Part]]:
     for number, frame in enumerate(frames):
-        yield _flat(frame).write_csv(None, include_header=number == 0, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ").encode()
+        text = _flat(frame).write_csv(None, include_header=number == 0, datetime_format="%Y-%m-%dT%H:%M:%S%.fZ")
+        yield [text.encode()]
 
 
-_ENCODERS: dict[Format, Callable[[pl.DataFrame, Iterator[pl.DataFrame]], Iterator[bytes]]] = {
+_ENCODERS: dict[Format, Callable[[pl.DataFrame, Iterator[pl.DataFrame]], Iterator[list[Part]]]] = {
     Format.ARROW: _write_arrow,
     Format.PARQUET: _write_parquet,
     Format.CSV: _write_csv,

@@ -58,14 +58,17 @@ class BarsPiece:
     options: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[SourceFacts, ...] = field(default=(), repr=False)
 
-    def read(self) -> pl.DataFrame:
+    def read(self, reader: BarReader | None = None) -> pl.DataFrame:
         """The bars, as `Lake.bars` returns them; without a row where it has none.
+
+        Args:
+            reader: the lake, where this process has it open, with the answers that it keeps; else it is opened here.
 
         Raises:
             DamagedFile: what was read is not what was written.
             ConfigError: the lake cannot be reached from here.
         """
-        reader = _open(self.root, self.facts)
+        reader = reader or _open(self.root, self.facts)
         question: dict[str, Any] = {"source": self.source, "as_of": self.as_of, **self.options}
         chosen = list(self.symbols), self.resolution
         try:

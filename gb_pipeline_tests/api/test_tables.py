@@ -16,9 +16,10 @@ from polars.testing import assert_frame_equal
 
 from gb_pipeline import Lake
 from gb_pipeline.api.downloads import bars_in_pieces
-from gb_pipeline.api.formats import Format, respond
+from gb_pipeline.api.formats import Format, even, respond
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import Problem
+from gb_pipeline.config.cache import CacheOptions
 from gb_pipeline.errors import GbError
 from gb_pipeline.reading.pieces import BarsPiece
 from gb_pipeline_tests.api.conftest import Ask
@@ -109,15 +110,34 @@ def test_pieces_are_the_answer_also_where_one_symbol_has_wide_numbers(lake: Lake
     assert_frame_equal(pl.concat(frames), whole)
 
 
+@pytest.mark.parametrize("sizes", [[], [10, 20], [1 << 16], [(1 << 20) + 1, 3, 1 << 16, 5], [7] * 20_000])
+def test_parts_are_sent_in_sizes_that_suit_the_socket_without_another_byte(sizes: list[int]) -> None:
+    parts = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    sent = list(even(parts))
+    assert b"".join(sent) == b"".join(parts)
+    assert all(0 < len(part) <= 1 << 18 for part in sent) and len(sent) <= 2 * sum(sizes) // (1 << 16) + 1
+
+
+def test_a_download_that_is_small_is_kept_and_a_large_one_pushes_nothing_out(lake: Lake) -> None:
+    lake.put(minutes("2024-01-03", 1440), source="sim", resolution="1m", symbol="BTC-USD")
+    question = {"symbols": ["BTC-USD"], "resolution": "1m"}
+    for megabytes, hits in ((64, True), (0.4, False)):
+        kept = Lake.open(lake.store.storage.root, cache=CacheOptions(memory_mb=megabytes))
+        for _ in range(2):
+            frames = list(bars_in_pieces(kept, question, ServeOptions(piece_rows=1440)))
+            assert [frame.height for frame in frames] == [1440, 1440]
+        assert (kept.cache.hits > 0) == hits, megabytes
+
+
 def test_no_more_than_two_pieces_are_read_before_they_are_taken(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.put(minutes("2024-01-03", 1440 * 9), source="sim", resolution="1m", symbol="BTC-USD")
     read_pieces: list[Any] = []
 
     plain = BarsPiece.read
 
-    def counted(piece: BarsPiece) -> pl.DataFrame:
+    def counted(piece: BarsPiece, reader: Any = None) -> pl.DataFrame:
         read_pieces.append(piece)
-        return plain(piece)
+        return plain(piece, reader)
 
     monkeypatch.setattr(BarsPiece, "read", counted)
     frames = bars_in_pieces(lake, {"symbols": ["BTC-USD"], "resolution": "1m"}, ServeOptions(piece_rows=1440))
