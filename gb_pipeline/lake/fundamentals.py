@@ -7,6 +7,8 @@ when the public could have a row's content (`published_at`), which is what keeps
   the vendor says that day; else when this lake first saw it;
 * what replaces a number that was published already, a restatement, was published when this lake first saw it;
 * what fills an empty place that was fetched before the day of the report was published at the end of that day;
+* a day of the report that is told, or put right, later moves the first of these, but not a restatement;
+* a day of the report that lies before the end of its period is not believed;
 * a snapshot was published when this lake first saw it.
 """
 
@@ -23,6 +25,7 @@ from gb_pipeline.lake.datasets import FUNDAMENTALS
 from gb_pipeline.lake.vendor_rows import (
     CHANGE,
     NEW,
+    RESTATED,
     STORED,
     Comparison,
     added_rows,
@@ -48,6 +51,8 @@ _ORDER = ["source", *FUNDAMENTAL_KEY]
 _REPORT_ZONE = "America/New_York"
 _DAY = timedelta(days=1)
 _WORST = 5
+# What a row says; whose change is a restatement.
+_TOLD = ("value", "text", "unit", "currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,8 @@ def _decide(
     changed = compared.changed
     if changed.height or gone.height:
         version = draft.base.version + 1
-        changed = changed.with_columns(_published_at(draft.stamp).alias("published_at"))
+        replacing = _replacing(draft, chosen, changed)
+        changed = changed.with_columns(_published_at(draft.stamp, replacing).alias("published_at"))
         added = added_rows(FUNDAMENTALS, source, changed, gone)
         replaced = stored.join(added, on=list(FUNDAMENTAL_KEY), how="semi", nulls_equal=True, maintain_order="left")
         revise(draft, added, replaced, files, file_rows)
@@ -259,19 +265,39 @@ def reported_moment(reported_date: pl.Expr) -> pl.Expr:
     return midnight.dt.replace_time_zone(_REPORT_ZONE).dt.convert_time_zone("UTC")
 
 
-def _published_at(stamp: datetime) -> pl.Expr:
+def _replacing(draft: Draft, chosen: pl.DataFrame, changed: pl.DataFrame) -> pl.Series:
+    """Of each changed row whether what it says took the place of something else already, before this answer."""
+    keys = list(FUNDAMENTAL_KEY)
+    same = changed.filter(pl.col(CHANGE) == RESTATED, _same_told(STORED)).select(*keys, *_TOLD, "reported_date")
+    none = pl.Series("replacing", [False], pl.Boolean()).new_from_index(0, changed.height)
+    if same.is_empty():
+        return none
+    versions = reading.read(draft.table.storage, FUNDAMENTALS, chosen).select(*keys, *_TOLD, "fetched_at")
+    beside = same.join(versions, on=keys, how="inner", nulls_equal=True, maintain_order="left", suffix=STORED)
+    was_empty = pl.col("value" + STORED).is_null() & pl.col("text" + STORED).is_null()
+    reported = reported_moment(pl.col("reported_date"))
+    others = beside.filter(~_same_told(STORED), ~was_empty | (pl.col("fetched_at") >= reported).fill_null(True))
+    found = others.select(*keys, pl.lit(True).alias("replacing")).unique(keys)
+    joined = changed.select(keys).join(found, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    return joined["replacing"].fill_null(False)
+
+
+def _same_told(suffix: str) -> pl.Expr:
+    return pl.all_horizontal(pl.col(name).eq_missing(pl.col(name + suffix)) for name in _TOLD)
+
+
+def _published_at(stamp: datetime, replacing: pl.Series) -> pl.Expr:
     """See the first lines of this module."""
-    seen, reported = instant_literal(stamp), reported_moment(pl.col("reported_date"))
-    told = ("value", "text", "unit", "currency")
-    same_told = pl.lit(True)
-    for name in told:
-        same_told = same_told & pl.col(name).eq_missing(pl.col(name + STORED))
+    seen, stored = instant_literal(stamp), pl.col("published_at" + STORED)
+    possible = pl.col("reported_date") >= pl.col("fiscal_period_end")
+    reported = pl.when(possible).then(reported_moment(pl.col("reported_date")))
     was_empty = pl.col("value" + STORED).is_null() & pl.col("text" + STORED).is_null()
     fills = was_empty & (pl.col("fetched_at" + STORED) < reported)
     return (
         pl.when(pl.col("kind") == PeriodKind.SNAPSHOT.value).then(seen)
         .when(pl.col(CHANGE) == NEW).then(pl.coalesce(reported, seen))
-        .when(same_told).then(pl.coalesce(reported, pl.col("published_at" + STORED)))
+        .when(_same_told(STORED) & pl.lit(replacing)).then(pl.max_horizontal(stored, reported))
+        .when(_same_told(STORED)).then(pl.coalesce(reported, stored))
         .when(fills.fill_null(False)).then(reported)
         .otherwise(pl.max_horizontal(seen, reported))
     )  # fmt: skip

@@ -122,6 +122,23 @@ def test_without_a_day_of_the_report_it_was_published_when_it_was_seen_and_a_lat
     assert write(store, told("100"), at=T0 + 2 * DAY).unchanged == 1
 
 
+@pytest.mark.parametrize("first_day", [None, REPORTED - DAY])
+def test_a_day_of_the_report_that_is_told_later_does_not_move_a_restatement_back(
+    store: LakeStore, first_day: date | None
+) -> None:
+    write(store, told("100", reported=first_day), told("None", item="filled_late", reported=first_day))
+    write(store, told("90", reported=first_day), told("4", item="filled_late", reported=first_day), at=T0 + DAY)
+    write(store, told("90", reported=REPORTED), told("4", item="filled_late", reported=REPORTED), at=T0 + 2 * DAY)
+    newest = fundamentals.read(store.tables, "av")
+    assert newest["reported_date"].to_list() == [REPORTED] * 2
+    assert newest["published_at"].to_list() == [T0 + DAY] * 2
+
+
+def test_a_report_from_before_the_end_of_its_period_was_published_when_it_was_seen(store: LakeStore) -> None:
+    write(store, told("100", date(2024, 3, 31), reported=date(2024, 3, 30)))
+    assert held(store, "published_at", "reported_date") == [(T0, date(2024, 3, 30))]
+
+
 def test_an_empty_place_that_is_filled_by_the_report_was_published_with_it(store: LakeStore) -> None:
     before, after = datetime(2024, 4, 20, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
     write(store, told("None", reported=REPORTED), told("None", item="late"), at=before)

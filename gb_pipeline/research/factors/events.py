@@ -25,7 +25,7 @@ def add_columns(
         timeline.day(block.end - 1),
         market.lake,
         market.source,
-        market.as_of,
+        market.asked,
         market.strict,
     )
     rows = dataset.load(request)

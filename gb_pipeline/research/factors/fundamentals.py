@@ -51,12 +51,14 @@ class FundamentalsLoader:
         statement: whose items are meant; None for whichever statement has them.
         source: whose word it is; None where the lake has one source of them.
         currency: of money; numbers in another one are null. None where all of a column have the same.
+        max_age: how long after its publication a number is still seen; None for ever. Each column has an age of its own.
     """
 
     kind: PeriodKind = PeriodKind.QUARTERLY
     statement: Statement | None = None
     source: str | None = None
     currency: str | None = None
+    max_age: timedelta | None = None
 
     def load(self, request: LoadRequest) -> pl.DataFrame:
         """See `datasets.Loader`; `session` is the day on which a row became known.
@@ -125,7 +127,17 @@ class FundamentalsLoader:
             if self.currency is None
             else pl.col("currency").is_null() | (pl.col("currency") == self.currency)
         )
-        return told.select("symbol", EVENT, pl.when(fits).then(value).alias("told")).sort(EVENT, maintain_order=True)
+        shown = told.select("symbol", EVENT, pl.when(fits).then(value).alias("told")).sort(EVENT, maintain_order=True)
+        return shown if self.max_age is None else _forget(shown, self.max_age)
+
+
+def _forget(shown: pl.DataFrame, max_age: timedelta) -> pl.DataFrame:
+    """A column that shows nothing once its newest number is older than an age."""
+    forgotten = pl.col(EVENT) + max_age + timedelta(microseconds=1)
+    until = pl.col(EVENT).shift(-1).over("symbol")
+    ends = shown.filter(until.is_null() | (until > forgotten))
+    ends = ends.with_columns(forgotten.alias(EVENT), pl.lit(None, shown.schema["told"]).alias("told"))
+    return pl.concat([shown, ends]).sort(EVENT, maintain_order=True)
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,6 @@ class FundamentalColumns:
 
     Attributes:
         loader: reads them.
-        max_age: how long after its publication a number is still seen; None for ever.
 
     Example:
         >>> margin = Fundamentals.income_statement.net_income_ttm / Fundamentals.total_revenue_ttm
@@ -142,7 +153,6 @@ class FundamentalColumns:
     """
 
     loader: FundamentalsLoader = FundamentalsLoader()
-    max_age: timedelta | None = None
 
     def of(
         self, *, source: str | None = None, currency: str | None = None, max_age: timedelta | None = None
@@ -152,14 +162,15 @@ class FundamentalColumns:
         Example:
             >>> dollars = Fundamentals.of(source="alpha_vantage", currency="USD", max_age=timedelta(days=200))
         """
-        return FundamentalColumns(replace(self.loader, source=source, currency=currency), max_age)
+        return FundamentalColumns(replace(self.loader, source=source, currency=currency, max_age=max_age))
 
     @cached_property
     def dataset(self) -> Dataset:
         """The dataset behind the columns."""
-        parts = (self.loader.kind.value, self.loader.statement, self.loader.source, self.loader.currency, self.max_age)
+        loader = self.loader
+        parts = (loader.kind.value, loader.statement, loader.source, loader.currency, loader.max_age)
         name = " ".join(["fundamentals", *(str(part) for part in parts if part is not None)])
-        return Dataset(name, _Columns(), self.loader, self.max_age)
+        return Dataset(name, _Columns(), loader, loader.max_age)
 
     @cached_property
     def annual(self) -> FundamentalColumns:

@@ -76,7 +76,8 @@ class Market:
         factors: that prices are adjusted by; None leaves them as they are stored.
         on_gap: what a window does where a bar is missing.
         strict: leave out what the lake had not known when a session opened.
-        as_of: what is read was known at this moment.
+        as_of: the bars that are read were known at this moment.
+        asked: the moment that was asked for; None for whatever is known now, in datasets as well.
         now: bars that are not closed by then do not exist.
     """
 
@@ -92,6 +93,7 @@ class Market:
     on_gap: OnGap
     strict: bool
     as_of: datetime
+    asked: datetime | None
     now: datetime
 
     @classmethod
@@ -150,6 +152,7 @@ class Market:
             policy,
             strict,
             known_at,
+            asked,
             now,
         )
 

@@ -132,3 +132,20 @@ def test_a_report_that_is_too_old_is_not_seen(lake: Lake) -> None:
     write(lake, *quarters("1", "2", "3", "4")[:3])
     fresh = Fundamentals.of(max_age=timedelta(days=91))
     assert run(lake, "IBM", revenue=fresh.total_revenue)["revenue"].to_list() == [3.0, 3.0, None, None]
+
+
+def test_the_age_of_a_number_does_not_depend_on_the_columns_beside_it(lake: Lake) -> None:
+    write(lake, *quarters("1", "2", "3", "4")[:3])
+    write(lake, told("7", Q[3], "net_income", reported=REPORTED[3]))
+    fresh = Fundamentals.of(max_age=timedelta(days=91))
+    frame = run(lake, "IBM", revenue=fresh.total_revenue, income=fresh.net_income)
+    assert frame["revenue"].to_list() == [3.0, 3.0, None, None]
+    assert frame["income"].to_list() == [None, None, 7.0, 7.0]
+
+
+def test_what_was_stored_after_the_newest_bar_is_seen(lake: Lake) -> None:
+    put_bars(lake, "IBM")
+    write(lake, *quarters("1", "2", "3", "4"), moment="2025-02-01")
+    pipeline = Pipeline({"revenue": Fundamentals.total_revenue})
+    frame = run_pipeline(pipeline, DAYS[-1], lake=lake, source="sim", adjustment=None, calendar="XNYS")
+    assert frame["revenue"].to_list()[:1] == [4.0]
