@@ -137,7 +137,8 @@ class Collector:
         self.store = store or LakeStore.of_project(settings)
         self.clock = ReceiveClock()
         self.name = settings.collect.collector
-        self.spool = Spool(settings.spool, SPOOLED)
+        limit = settings.collect.spool_limit_mb
+        self.spool = Spool(settings.spool, SPOOLED, None if limit is None else int(limit * 1e6))
         self.feeds: list[Feed] = []
         self._started = self.clock.now()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="gb-spool")
@@ -352,16 +353,24 @@ class Collector:
     async def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close connections, keep what came, and commit it."""
         await asyncio.gather(*(feed.stop() for feed in self.feeds))
+        self.spool.limit = None
         if self.feeds:
             self._tell_all(ConnectionEventKind.STOPPED)
             await self._keep(loop)
-        await loop.run_in_executor(self._worker, self._seal)
-        await loop.run_in_executor(self._flusher, self._flush)
+        await self._commit_rest(loop)
+        if self._waiting:
+            # The disk was full; what was committed has made room.
+            await self._keep(loop)
+            await self._commit_rest(loop)
         self._write_state(stopped=True)
         self._worker.shutdown()
         self._flusher.shutdown()
         self.spool.close()
         self.log("stopped", collector=self.name, committed=self._flush_error is None)
+
+    async def _commit_rest(self, loop: asyncio.AbstractEventLoop) -> None:
+        await loop.run_in_executor(self._worker, self._seal)
+        await loop.run_in_executor(self._flusher, self._flush)
 
     def _tell_all(self, kind: ConnectionEventKind, **detail: str | float) -> None:
         """What happens to this collector, in the events of each source that it hears."""

@@ -11,6 +11,7 @@ Both are in the names of the journals too.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import mmap
@@ -109,14 +110,15 @@ class Spool:
     Args:
         folder: its own, on a local disk.
         schemas: Arrow schemas of the tables that can be appended, by name.
+        limit: bytes of all journals from which on nothing is appended; None: as much as its disk has. It may be changed.
 
     Raises:
         LakeError: another process has it open, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
+    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema], limit: int | None = None) -> None:
         """Open it, or make it."""
-        self.folder = folder
+        self.folder, self.limit = folder, limit
         self._schemas = dict(schemas)
         self._journal: int | None = None
         # Number of the journal that is being written or made: it is not to be read, committed or deleted by anybody else.
@@ -185,11 +187,14 @@ class Spool:
             How many rows were added.
 
         Raises:
-            OSError: the disk is full or broken; nothing of this call counts, and it can be made again.
+            OSError: the disk is full or broken, or the limit is reached; nothing of this call counts, and it can be made again.
         """
         kept = [(name, frame) for name, frame in batches if frame.height]
         if not kept:
             return 0
+        if self.limit is not None and (waiting := self.waiting_bytes()) >= self.limit:
+            text = f"{waiting / 1e6:,.0f} MB wait in it, of {self.limit / 1e6:,.0f} that spool_limit_mb allows"
+            raise OSError(errno.EDQUOT, text)
         self._calls += 1
         records = [self._encode(name, frame) for name, frame in kept]
         rows = sum(frame.height for _, frame in kept)

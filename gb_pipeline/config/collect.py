@@ -123,6 +123,13 @@ class CollectSettings(_Model):
         description="local folder, relative to gb.yaml, in which everything waits until it is committed, each collector's in one "
         "of its name; `spool` in the folder of the lake's state by default",
     )
+    spool_limit_mb: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="megabytes of all journals from which on connections are not read any further, such as while the lake is away; "
+        "as many as the disk has by default",
+    )
     fsync_seconds: float = Field(
         default=1.0, gt=0, le=60, description="what is older than this survives a crash of the machine"
     )
@@ -137,3 +144,12 @@ class CollectSettings(_Model):
     streams: dict[Annotated[str, AfterValidator(_name)], StreamSettings] = Field(
         default_factory=dict, description="what is heard, by the name of the source under which it is stored"
     )
+
+    @model_validator(mode="after")
+    def _limit_is_above_a_flush(self) -> CollectSettings:
+        if self.spool_limit_mb is not None and self.spool_limit_mb <= self.flush.spool_mb:
+            raise ValueError(
+                f"`spool_limit_mb` ({self.spool_limit_mb:g}) must be more than `flush.spool_mb` ({self.flush.spool_mb:g}), "
+                "at which what waits is committed"
+            )
+        return self

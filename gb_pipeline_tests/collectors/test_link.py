@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -12,8 +13,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gb_pipeline.collectors import link
+from gb_pipeline.collectors import Subscription, link, registry
+from gb_pipeline.collectors.clock import ReceiveClock
+from gb_pipeline.collectors.link import Link
+from gb_pipeline.market.tick_schema import StreamDataset
 from gb_pipeline_tests.collectors import plain
 from gb_pipeline_tests.collectors.test_collector import SYMBOL, Running, wait_for
 
@@ -78,3 +84,38 @@ def test_a_collector_that_is_ended_during_a_handshake_ends(tmp_path: Path) -> No
                 b"Sec-WebSocket-Accept: " + base64.b64encode(accept) + b"\r\n\r\n"
             )
             assert running.stop().stopped
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 2_000)), min_size=1, max_size=60), st.integers(1, 900))
+def test_what_waits_never_spans_more_than_the_bound_and_the_pause_before_the_last_message(
+    messages: list[tuple[int, int]], bound: int
+) -> None:
+    """Nobody takes anything: by the clock, and so by bytes, no more is held than the bound lets in."""
+    plain.register()
+    now = 10**18
+    clock = ReceiveClock(lambda: now, lambda: now)
+    venue = registry.venue_class("plain").from_options("feed", {"url": "ws://127.0.0.1:9"})
+    [connection] = venue.connections([Subscription(StreamDataset.TRADES, "BTC-USD", "BTC/USD")])
+    said: list[str] = []
+    link = Link(venue, connection, clock, queue_seconds=bound / 1_000, log=lambda event, **_: said.append(event))
+    link._opened()
+    paused: list[bool] = []
+    link._transport = SimpleNamespace(
+        underlying_transport=SimpleNamespace(pause_reading=lambda: paused.append(True), resume_reading=lambda: paused.clear())
+    )
+    moments: list[int] = []
+    held = 0
+    for number, (milliseconds, size) in enumerate(messages, 1):
+        if paused:
+            break
+        now += milliseconds * 1_000_000
+        text = json.dumps({"e": "trade", "s": "BTC-USD", "n": number, "t": now, "p": "1", "q": "2", "pad": "x" * size})
+        link.receive(text.encode())
+        moments.append(link.last_message)
+        held += len(text)
+    span, last = moments[-1] - moments[0], messages[len(moments) - 1][0] * 1_000_000
+    assert span <= bound * 1_000_000 + last + len(moments)
+    assert bool(paused) == (span > bound * 1_000_000) == ("slow_consumer" in said)
+    assert len(link.take().trades) == len(moments)
+    assert (link.queue_ns(), paused, link.take().trades) == (0, [], [])

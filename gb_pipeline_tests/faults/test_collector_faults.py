@@ -67,23 +67,25 @@ class Elsewhere(Running):
         return Collector(self.settings, lambda event, /, **facts: self.events.append((event, facts)), store=self._given)
 
 
-def test_a_bucket_that_is_away_loses_nothing_and_journals_wait_until_it_has_everything(
+def test_a_bucket_that_is_away_loses_nothing_and_journals_wait_up_to_their_limit_until_it_has_everything(
     tmp_path: Path,
     venue: plain.PlainServer,
     server: Store,  # noqa: F811
     machine: Any,  # noqa: F811
 ) -> None:
     store = machine("a")
-    running = Elsewhere(tmp_path / "p", venue, store, stream=TRADES_ONLY, flush={"every": "1s"})
+    running = Elsewhere(
+        tmp_path / "p", venue, store, stream=TRADES_ONLY, flush={"every": "1s", "spool_mb": 0.05}, spool_limit_mb=0.1,
+        queue_seconds=0.3,
+    )  # fmt: skip
     running.store = store
     wait_for(lambda: venue.connected, "connection")
     venue.send(trade(1))
     wait_for(lambda: "flushed" in names(running), "first flush")
     server.gone = lambda _: True
-    venue.send(trade(2))
-    wait_for(lambda: "flush_failed" in names(running), "failure", 120)
-    venue.send(trade(3))
+    venue.send(trade(2), trade(3))
     wait_for(lambda: rows(running) == 3, "third trade")
+    wait_for(lambda: "flush_failed" in names(running), "failure", 120)
     state = running.collector._state()
     assert state.flush_error
     assert state.spool_bytes > 0
@@ -91,12 +93,33 @@ def test_a_bucket_that_is_away_loses_nothing_and_journals_wait_until_it_has_ever
     kept = running.collector.spool.segments()
     assert kept
     assert all(item.path.exists() for item in kept)
+    sent = 3
+
+    def is_at_its_limit() -> bool:
+        nonlocal sent
+        sent += 1
+        venue.send(trade(sent))
+        return "slow_consumer" in names(running)
+
+    wait_for(is_at_its_limit, "the limit of the spool", 60)
+    spool_error, waiting = running.collector._state().spool_error, running.collector.spool.waiting_bytes()
+    assert "spool_limit_mb" in (spool_error or "")
+    [item] = running.collector.feeds[0].heard
+    held = len(item.link._rows.trades)
+    for _ in range(50):
+        sent += 1
+        venue.send(trade(sent))
+    assert len(item.link._rows.trades) == held, "it is read although nothing can be kept"
+    # At the most one round more than the limit.
+    assert 100_000 <= running.collector.spool.waiting_bytes() == waiting < 130_000
     server.heal()
     wait_for(lambda: running.collector._state().flush_error is None, "retry", 120)
     wait_for(lambda: not any(item.path.exists() for item in kept), "deletion")
+    wait_for(lambda: rows(running) == sent, "the rest")
     state = running.stop()
-    assert (state.flush_error, state.spool_bytes) == (None, 0)
-    assert ids(running) == [1, 2, 3]
+    assert (state.flush_error, state.spool_error, state.spool_bytes) == (None, None, 0)
+    assert ids(running) == list(range(1, sent + 1))
+    assert "spool_works_again" in names(running)
     assert set(running.read(STREAM_INTERVALS)["kind"]) == {"covered"}
 
 
