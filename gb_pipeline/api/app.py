@@ -20,7 +20,7 @@ from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.page.routes import PageOptions, page_routes
 from gb_pipeline.api.problems import handle_errors
 from gb_pipeline.api.results import result_routes
-from gb_pipeline.api.tables import ROUTES, make_router, sql_route
+from gb_pipeline.api.tables import ROUTES, make_router, sql_routes
 from gb_pipeline.api.tokens import TokenStore
 from gb_pipeline.api.upload_store import UploadStore
 from gb_pipeline.config.settings import Settings
@@ -77,7 +77,7 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         probes.router,
         overview.router,
         uploads.router,
-        make_router((*ROUTES, sql_route(sql), *result_routes(Results(lake)))),
+        make_router((*ROUTES, *sql_routes(sql), *result_routes(Results(lake)))),
     ):
         app.include_router(router)
     app.state.uploads = UploadStore(

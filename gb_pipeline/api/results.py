@@ -18,6 +18,7 @@ from gb_pipeline.api.queries import Moment, Name, Question
 from gb_pipeline.api.tables import TableRoute
 from gb_pipeline.errors import LakeError
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline.reading.sql_stop import QueryStop
 from gb_pipeline.research.results import Results
 
 _TAG = "backtests"
@@ -76,7 +77,7 @@ def result_routes(results: Results) -> tuple[TableRoute, ...]:
     """
 
     def ask(answer: Callable[[Mapping[str, Any]], pl.DataFrame]) -> Any:
-        def frames(_: Lake, question: Mapping[str, Any], options: ServeOptions) -> Iterator[pl.DataFrame]:
+        def frames(_: Lake, question: Mapping[str, Any], options: ServeOptions, __: QueryStop) -> Iterator[pl.DataFrame]:
             try:
                 found = answer(question)
             except LakeError as error:

@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import polars as pl
@@ -16,14 +17,16 @@ from gb_pipeline.api import queries
 from gb_pipeline.api.downloads import bars_in_pieces, count_stream_rows, in_slices, refuse_too_many
 from gb_pipeline.api.formats import MEDIA_TYPES, Format, choose_format, respond
 from gb_pipeline.api.guard import caller_of
+from gb_pipeline.api.leaving import while_heard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import MEDIA_TYPE
 from gb_pipeline.api.queries import Question
 from gb_pipeline.api.tokens import Scope
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.sql import SqlReader
+from gb_pipeline.reading.sql_stop import QueryStop
 
-Ask = Callable[[Lake, Mapping[str, Any], ServeOptions], Iterator[pl.DataFrame]]
+Ask = Callable[[Lake, Mapping[str, Any], ServeOptions, QueryStop], Iterator[pl.DataFrame]]
 _STREAM_TABLES = {"trades": "trades", "quotes": "quotes", "l2": "book_updates", "book_snapshots": "book_snapshots"}
 
 
@@ -56,7 +59,7 @@ def method(call: Callable[..., pl.DataFrame], *leading: str) -> Ask:
         leading: keywords that are None unless they are given, as the method has no default for them.
     """
 
-    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions) -> Iterator[pl.DataFrame]:
+    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions, _: QueryStop) -> Iterator[pl.DataFrame]:
         given = {**dict.fromkeys(leading), **question}
         yield from in_slices(call(lake, **given), options.piece_rows)
 
@@ -66,15 +69,20 @@ def method(call: Callable[..., pl.DataFrame], *leading: str) -> Ask:
 def stream(name: str, call: Callable[..., pl.DataFrame]) -> Ask:
     """The same of trades, quotes and books, which may be too many to be held."""
 
-    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions) -> Iterator[pl.DataFrame]:
+    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions, _: QueryStop) -> Iterator[pl.DataFrame]:
         refuse_too_many(count_stream_rows(lake, _STREAM_TABLES[name], question), options)
         yield from in_slices(call(lake, **{"symbol": None, **question}), options.piece_rows)
 
     return ask
 
 
+def bars(lake: Lake, question: Mapping[str, Any], options: ServeOptions, _: QueryStop) -> Iterator[pl.DataFrame]:
+    """Ask for bars, which are read in pieces."""
+    return bars_in_pieces(lake, question, options)
+
+
 ROUTES = (
-    TableRoute("/bars", queries.Bars, bars_in_pieces, "Bars: stored, adjusted, resampled, or as of a moment", "bars"),
+    TableRoute("/bars", queries.Bars, bars, "Bars: stored, adjusted, resampled, or as of a moment", "bars"),
     TableRoute("/extent", queries.Extent, method(Lake.extent, "symbols"), "How many bars, the first, the last", "bars"),
     TableRoute("/latest", queries.Latest, method(Lake.latest, "symbols"), "The last bar of each series", "bars"),
     TableRoute("/symbols", queries.Symbols, method(Lake.symbols), "Which series there are", "bars"),
@@ -119,15 +127,15 @@ ROUTES = (
 )  # fmt: skip
 
 
-def sql_route(reader: SqlReader) -> TableRoute:
-    """Queries in SQL, within the limits of a reader."""
+def sql_routes(reader: SqlReader) -> tuple[TableRoute, ...]:
+    """Queries in SQL, within the limits of a reader, and what they would read."""
     from gb_pipeline.reading.arguments import moment
 
-    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions) -> Iterator[pl.DataFrame]:
+    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions, stop: QueryStop) -> Iterator[pl.DataFrame]:
         as_of = moment(question.get("as_of"), lake.store.clock)
-        yield from in_slices(reader.query(question["query"], as_of=as_of), options.piece_rows)
+        yield from in_slices(reader.query(question["query"], as_of=as_of, stop=stop), options.piece_rows)
 
-    return TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL)
+    return (TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL),)
 
 
 def make_router(routes: tuple[TableRoute, ...]) -> APIRouter:
@@ -142,18 +150,22 @@ def _add(router: APIRouter, route: TableRoute) -> None:
     model = route.question
     lake_name = route.path[1:].replace("-", "_")
 
-    def answer(request: Request, question: Question) -> Response:
-        caller_of(request.scope, route.scope)
+    def answer(request: Request, question: Question, stop: QueryStop) -> Response:
+        stop.raise_if_stopped()
         options: ServeOptions = request.app.state.options
         format = choose_format(request, question.format)
-        frames = route.ask(request.app.state.lake, question.arguments(), options)
+        frames = route.ask(request.app.state.lake, question.arguments(), options, stop)
         return respond(frames, format, most_json_rows=options.most_json_rows)
 
-    def get(request: Request, question: Annotated[model, Query()]) -> Response:  # type: ignore[valid-type]
-        return answer(request, question)
+    async def begin(request: Request, question: Question) -> Response:
+        caller_of(request.scope, route.scope)
+        return await while_heard(request, partial(answer, request, question))
 
-    def post(request: Request, question: Annotated[model, Body()]) -> Response:  # type: ignore[valid-type]
-        return answer(request, question)
+    async def get(request: Request, question: Annotated[model, Query()]) -> Response:  # type: ignore[valid-type]
+        return await begin(request, question)
+
+    async def post(request: Request, question: Annotated[model, Body()]) -> Response:  # type: ignore[valid-type]
+        return await begin(request, question)
 
     for endpoint, verb in ((get, "GET"), (post, "POST")):
         endpoint.__doc__ = f"{route.summary}: `Lake.{lake_name}`."

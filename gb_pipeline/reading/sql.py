@@ -22,6 +22,7 @@ from gb_pipeline.reading.sql_durations import with_durations
 from gb_pipeline.reading.sql_engine import SourcePriority, SqlEngine
 from gb_pipeline.reading.sql_guard import MEMORY, REGISTERED, require_query
 from gb_pipeline.reading.sql_plan import SqlPlan, make_plan
+from gb_pipeline.reading.sql_stop import QueryStop
 from gb_pipeline.reading.sql_tables import Pruners, SqlTables, needs_catalog
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class SqlReader:
         """Let go of DuckDB; the next query opens it again."""
         self._engine.close()
 
-    def query(self, text: str, *, as_of: datetime | None = None) -> pl.DataFrame:
+    def query(self, text: str, *, as_of: datetime | None = None, stop: QueryStop | None = None) -> pl.DataFrame:
         """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW, SUMMARIZE).
 
         The query reads the catalog and the lake's tables, whose files are verified as they are read, and nothing else of the
@@ -72,6 +73,7 @@ class SqlReader:
         Args:
             text: the query.
             as_of: what was known at this moment, by the tables of the lake and by the catalog's of series and sessions.
+            stop: ends the query from another thread.
 
         Returns:
             The rows; timestamps with a zone are in UTC.
@@ -81,15 +83,15 @@ class SqlReader:
             ReadError: the statement is wrong, is several, would change something, reads other files, or takes too much memory or
                 time; what DuckDB says is in the message.
         """
-        return self._on_tables(text, as_of, lambda connection, _: self._rows(connection, text))
+        return self._on_tables(text, as_of, lambda connection, _: self._rows(connection, text), stop=stop)
 
-    def explain(self, text: str, *, as_of: datetime | None = None) -> SqlPlan:
+    def explain(self, text: str, *, as_of: datetime | None = None, stop: QueryStop | None = None) -> SqlPlan:
         """Which files a query would open, and how DuckDB would run it; no file of bars is opened.
 
         Raises:
             LakeError, ReadError: as `query`.
         """
-        return self._on_tables(text, as_of, lambda connection, tables: make_plan(connection, text, tables), asked=True)
+        return self._on_tables(text, as_of, lambda connection, tables: make_plan(connection, text, tables), asked=True, stop=stop)
 
     def _rows(self, connection: DuckDBPyConnection, text: str) -> pl.DataFrame:
         return _in_utc(
@@ -103,13 +105,15 @@ class SqlReader:
         run: Callable[[DuckDBPyConnection, SqlTables], T],
         *,
         asked: bool = False,
+        stop: QueryStop | None = None,
     ) -> T:
         """Run something on a connection that has the tables of a query."""
         import duckdb
 
         with_catalog = needs_catalog(text)
+        stop = stop or QueryStop()
         while True:
-            with self._engine.cursor(with_catalog=with_catalog) as connection:
+            with self._engine.cursor(with_catalog=with_catalog) as connection, stop.on(connection):
                 tables = None
                 try:
                     require_query(connection, text)
@@ -119,6 +123,7 @@ class SqlReader:
                     with _interrupted_after(connection, self._seconds):
                         return run(connection, tables)
                 except duckdb.InterruptException:
+                    stop.raise_if_stopped()
                     raise ReadError(
                         f"the query ran longer than {self._seconds:g} s",
                         fix="ask for less at a time: fewer symbols, a shorter range, or an aggregate",

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import signal
 import socket
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import polars as pl
 import pyarrow as pa
@@ -268,3 +269,37 @@ def test_an_address_that_others_reach_is_refused_without_a_token(tmp_path: Path,
     Lake.open(tmp_path / "data", create=True)
     assert run(["serve", "--lake", str(tmp_path / "data"), "--host", "0.0.0.0", "--port", "0"]) == 2
     assert "gb token create" in capsys.readouterr().err
+
+
+ENDLESS = "select count(*) from range(100000000) a, range(100000000) b where a.range * b.range % 7 = 3"
+
+
+def wait_for(holds: Any, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(holds())
+
+
+def test_a_query_ends_when_whoever_asked_hangs_up(server: Server, token: str) -> None:
+    def endings() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["path"] == "/v1/sql"]
+
+    for path, sent in (("/v1/sql", json.dumps({"query": ENDLESS})), (f"/v1/sql?query={quote(ENDLESS)}", None)):
+        ended, spent = len(endings()), processor_seconds(server)
+        connection = connect(server)
+        connection.request("GET" if sent is None else "POST", path, sent, headers(token))
+        assert wait_for(lambda spent=spent: processor_seconds(server) > spent + 0.3), "the query runs"
+        assert len(endings()) == ended
+        connection.close()
+        assert wait_for(lambda ended=ended: len(endings()) > ended)
+        # Its own limit is half a minute.
+        assert endings()[-1]["milliseconds"] < 29_000
+    with RemoteLake(server.url, token) as lake:
+        assert lake.sql("select 1 as one")["one"].item() == 1
+
+
+def processor_seconds(server: Server) -> float:
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
