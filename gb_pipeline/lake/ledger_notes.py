@@ -92,8 +92,8 @@ def remember(table: Table, version: int, rows: pl.DataFrame) -> None:
 
 def _with_period(rows: pl.DataFrame) -> pl.DataFrame:
     """All columns of the dataset `sessions`."""
-    periods = [day.strftime(str(SESSIONS.period)) for day in rows["session"]]
-    complete: pl.DataFrame = rows.hstack([pl.Series(PERIOD, periods, pl.String())])[SESSIONS.schema.names]
+    periods = rows["session"].dt.strftime(str(SESSIONS.period)).alias(PERIOD)
+    complete: pl.DataFrame = rows.hstack([periods])[SESSIONS.schema.names]
     return complete
 
 

@@ -267,7 +267,7 @@ def _partitions_of(snapshot: Snapshot, files: pl.DataFrame, now: datetime | None
     if files.is_empty():
         return []
     grouped = files.group_by(keys, maintain_order=True).agg(counts) if keys else files.select(counts)
-    current = None if now is None or dataset.period is None else now.strftime(dataset.period)
+    current = None if now is None or dataset.period is None else dataset.period.name_of(now)
     return [
         Partition(
             table=dataset.name,

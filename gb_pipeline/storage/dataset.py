@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from functools import cached_property
 
@@ -26,6 +27,18 @@ class Period(StrEnum):
     DAY = "%Y-%m-%d"
     MONTH = "%Y-%m"
     YEAR = "%Y"
+
+    def name_of(self, moment: date) -> str:
+        """What the partition of a moment is called. `strftime` writes years before 1000 with fewer digits, and is not used.
+
+        Example:
+            >>> Period.MONTH.name_of(date(2024, 2, 29))
+            '2024-02'
+        """
+        return moment.isoformat()[: _DIGITS[self]]
+
+
+_DIGITS = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _days(stamps: pl.Series) -> Integers:
 def _partition_values(dataset: Dataset, rows: pl.DataFrame, starts: list[int]) -> list[_Values]:
     columns = [_values_at(rows[name], starts) for name in dataset.partition_by]
     if dataset.period is not None and dataset.time is not None:
-        columns.append([moment.strftime(dataset.period) for moment in _values_at(rows[dataset.time], starts)])
+        columns.append([dataset.period.name_of(moment) for moment in _values_at(rows[dataset.time], starts)])
     if not columns:
         return [()]
     return [tuple(map(str, value)) for value in zip(*columns, strict=True)]

@@ -256,14 +256,20 @@ def _numbers(series: pl.Series) -> pl.Series:
 def format_statistic(value: object) -> object:
     """A minimum or maximum as the log has it."""
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     return value.isoformat() if isinstance(value, date) else value
 
 
 def _parser(kind: pl.DataType) -> Callable[[Any], Any]:
     """Of what the log says of a file, what Polars holds: moments and days are integers."""
     if isinstance(kind, pl.Datetime):
-        return lambda text: microseconds(datetime.fromisoformat(text))
+        return _parse_moment
     if isinstance(kind, pl.Date):
         return lambda text: day_number(date.fromisoformat(text))
     return (lambda text: text.lower() == "true") if isinstance(kind, pl.Boolean) else (lambda value: value)
+
+
+def _parse_moment(text: str) -> int:
+    """Microseconds since 1970. Years before 1000 were once written without their zeros."""
+    year, dash, rest = text.partition("-")
+    return microseconds(datetime.fromisoformat(year.zfill(4) + dash + rest))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import reduce
 from pathlib import Path
 from random import Random
 
+import polars as pl
+import pytest
+
+from gb_pipeline import Lake
 from gb_pipeline.lake.store import LakeStore
+from gb_pipeline.market.moments import microseconds
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.storage.snapshot import Snapshot, empty_snapshot
+from gb_pipeline.storage.snapshot import Snapshot, _parser, empty_snapshot, format_statistic
 from gb_pipeline_tests.bars import changed, day, minutes
 
 
@@ -30,3 +36,23 @@ def test_entries_at_once_and_one_after_the_other_make_the_same_snapshot(tmp_path
         assert made.files.equals(newest.files)
         assert (made.version, made.table_id, made.clock) == (newest.version, newest.table_id, newest.clock)
         assert made.transactions == newest.transactions
+
+
+@pytest.mark.parametrize("year", [2, 24, 202, 999])
+def test_a_year_with_few_digits_makes_no_table_unreadable(tmp_path: Path, year: int) -> None:
+    """As it comes from a date with two digits of a year, or a slip of the finger."""
+    numbers = {"open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
+    bars = pl.DataFrame([{"timestamp": datetime(each, 6, 30, tzinfo=UTC), **numbers} for each in (year, 2024)])
+    for number, bar in enumerate(bars.iter_slices(1)):
+        Lake.open(tmp_path, create=True).put(bar, source="mine", resolution="1m", symbol="X")
+        assert Lake.open(tmp_path).bars("X", "1m")["timestamp"].to_list() == bars["timestamp"].to_list()[: number + 1]
+    table = Lake.open(tmp_path).store.tables["bars_1m"].newest()
+    assert table.files["period"].to_list() == [f"{year:04}-06", "2024-06"]
+    assert Lake.open(tmp_path).coverage("mine")["actual"].to_list() == [1, 1]
+
+
+@pytest.mark.parametrize("text", ["24-06-30T00:00:00.000000Z", "0024-06-30T00:00:00Z"])
+def test_a_moment_of_a_log_is_read_whatever_its_digits(text: str) -> None:
+    moment = datetime(24, 6, 30, tzinfo=UTC)
+    assert _parser(pl.Datetime("us", "UTC"))(text) == microseconds(moment)
+    assert format_statistic(moment) == "0024-06-30T00:00:00.000000Z"

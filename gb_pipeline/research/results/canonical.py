@@ -88,6 +88,19 @@ def as_number(value: object) -> float | None:
     return None
 
 
+def valid_text(text: str, where: str) -> str:
+    """Itself, if it can be stored.
+
+    Raises:
+        ConfigError: it has a lone surrogate, as names of files may have.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where} is no valid text", fix="remove lone surrogates from it") from None
+    return text
+
+
 def _dump(plain: object) -> str:
     return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -103,6 +116,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
                 raise ConfigError(
                     f"{where} has the key {str(key)[:40]!r}", fix="use keys that are text and do not begin with $"
                 )
+            valid_text(key, f"a key of {where}")
         return {key: _plain(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{place}]", depth + 1) for place, item in enumerate(value)]
@@ -117,11 +131,7 @@ def _plain_scalar(value: object, where: str) -> Any:  # noqa: PLR0911
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"{where} is no valid text", fix="remove lone surrogates from it") from None
-        return value
+        return valid_text(value, where)
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, Decimal):

@@ -21,7 +21,7 @@ from gb_pipeline.market.moments import INSTANT
 from gb_pipeline.market.window import instant
 from gb_pipeline.research.results import parts
 from gb_pipeline.research.results.artifacts import Artifacts
-from gb_pipeline.research.results.canonical import flatten, from_json, to_json
+from gb_pipeline.research.results.canonical import flatten, from_json, to_json, valid_text
 from gb_pipeline.research.results.environment import capture_environment
 from gb_pipeline.research.results.parts import Part
 from gb_pipeline.research.results.run import (
@@ -90,6 +90,7 @@ def prepare(
     """
     name = run.name.checked()
     state = _state(run)
+    error = None if run.error is None else valid_text(str(run.error), "the error")
     found = _parts(run, str(name))
     artifacts = {
         check_text(key, "the name of an artifact"): {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -102,14 +103,15 @@ def prepare(
     if finished < started:
         raise ConfigError(f"{name} ended at {finished}, before it began at {started}", fix="correct the moments")
     texts = {
-        "parameters": to_json(dict(run.parameters), "parameters"),
+        "parameters": to_json(_mapping(run.parameters, "parameters"), "parameters"),
         "seeds": to_json(_integers(run.seeds), "seeds"),
         "environment": to_json(
-            capture_environment() if run.environment is None else dict(run.environment), "environment"
+            capture_environment() if run.environment is None else _mapping(run.environment, "environment"),
+            "environment",
         ),
         "data": to_json([pinned_to_plain(pin) for pin in data], "data"),
         "artifacts": to_json(artifacts, "artifacts"),
-        "timings": to_json({key: float(value) for key, value in run.timings.items()}, "timings"),
+        "timings": to_json(_seconds(run.timings), "timings"),
         "contents": to_json({key: part.contents for key, part in found.items()}, "contents"),
     }
     digests = {
@@ -119,7 +121,7 @@ def prepare(
         "seeds": texts["seeds"],
         "markets": markets,
         "state": state.value,
-        "error": run.error,
+        "error": error,
         **{key: found[key].contents if key in found else None for key in ("metrics", "equity", "fills", "positions")},
     }
     fingerprint = hashlib.sha256("".join(sorted(pin.fingerprint for pin in data)).encode()).hexdigest() if data else ""
@@ -132,7 +134,7 @@ def prepare(
         "started_at": started,
         "finished_at": finished,
         "state": state.value,
-        "error": run.error,
+        "error": error,
         "markets": markets,
         "tags": tags,
         **texts,
@@ -232,6 +234,19 @@ def _integers(seeds: Mapping[str, int]) -> dict[str, int]:
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise ConfigError(f"the seed {str(key)[:40]} is {str(value)[:40]!r}", fix="seeds are integers")
     return {key: int(value) for key, value in seeds.items()}
+
+
+def _seconds(timings: Mapping[str, float]) -> dict[str, float]:
+    for key, value in _mapping(timings, "timings").items():
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise ConfigError(f"the timing {str(key)[:40]} is {str(value)[:40]!r}", fix="timings are numbers of seconds")
+    return {key: float(value) for key, value in timings.items()}
+
+
+def _mapping(values: object, what: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{what} are a {type(values).__name__}", fix="pass a mapping of names to values")
+    return dict(values)
 
 
 def _moment(value: datetime | None, now: datetime) -> datetime:
