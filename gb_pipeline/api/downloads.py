@@ -5,25 +5,51 @@ What is asked is answered by `Lake`; this module decides how it is cut, and refu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from importlib.metadata import version
 from typing import Any
 
 import polars as pl
 
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import Problem
+from gb_pipeline.lake.datasets import REMOVALS
+from gb_pipeline.market.moments import from_microseconds, microseconds
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.pieces import BarsPiece
+from gb_pipeline.reading.pins import newest_moment
 
 # These are computed over all bars of a series.
 _WHOLE = ("resample", "calendar")
 # What a bar takes in memory, about.
 _ROW_BYTES = 150
+_TAG = re.compile(r'"[0-9a-f]{32}\.(\d{1,17})"')
 
 
-def bars_in_pieces(lake: Lake, question: Mapping[str, Any], options: ServeOptions) -> Iterator[pl.DataFrame]:
-    """The rows of `lake.bars(**question)` in its order, as frames with its schema; one at least.
+@dataclass(frozen=True)
+class Download:
+    """Bars in pieces that can be sent again from any of them on.
+
+    Attributes:
+        frames: from a piece on, by its number, with one schema; a piece without a bar is a frame without a row.
+        count: how many pieces there are.
+        tag: names these pieces and the moment that they are of, so that the same question goes on where it broke off; empty where
+            they are not the same later on.
+    """
+
+    frames: Callable[[int], Iterator[pl.DataFrame]]
+    count: int
+    tag: str = ""
+
+
+def plan_bars(lake: Lake, question: Mapping[str, Any], options: ServeOptions) -> Download:
+    """The rows of `lake.bars(**question)` in its order.
 
     Args:
         lake: that is asked.
@@ -31,31 +57,63 @@ def bars_in_pieces(lake: Lake, question: Mapping[str, Any], options: ServeOption
         options: how many rows a piece has, and how many are held where they cannot be cut.
 
     Raises:
-        GbError: as `Lake.bars`, before the first frame.
+        GbError: as `Lake.bars`; what it finds in bars, before the first frame.
         Problem: 413, bars that cannot be cut are too many.
     """
     given = {"symbols": None, **question}
     asked = {name: value for name, value in given.items() if name not in _WHOLE}
     pieces = lake.pieces(**asked, most_rows=options.piece_rows)
     rows = sum(piece.rows for piece in pieces)
-    if any(name in given for name in _WHOLE):
+    is_whole = any(name in given for name in _WHOLE)
+    if is_whole:
         refuse_too_many(rows, options)
-        yield lake.bars(**given)
-        return
-    if rows <= options.piece_rows or len(pieces) <= 1:
-        yield lake.bars(**given)
-        return
-    schema = lake.scan_bars(**asked).collect_schema()
-    found = False
+    if is_whole or rows <= options.piece_rows or len(pieces) <= 1:
+        return Download(lambda _: iter([lake.bars(**given)]), 1)
     # A download that would push everything else out of the lake's answers is not kept among them.
     reader = lake if rows * _ROW_BYTES <= lake.cache.memory.bound // 2 else None
-    for frame in _read_ahead(pieces, reader):
-        if frame.height:
-            found = True
+
+    def frames(first: int) -> Iterator[pl.DataFrame]:
+        schema = lake.scan_bars(**asked).collect_schema()
+        empty = 0
+        for frame in _read_ahead(pieces[first:], reader):
+            if first == 0 and empty >= 0 and not frame.height:
+                empty += 1
+                continue
+            if empty > 0:
+                yield from [pl.DataFrame(schema=schema)] * empty
+            empty = -1
             # A symbol of one piece may have wide decimals, which then all have.
             yield frame if frame.schema == schema else frame.cast(dict(schema))  # type: ignore[arg-type]
-    if not found:
-        yield lake.bars(**given)
+        if empty > 0:
+            yield lake.bars(**given)
+
+    return Download(frames, len(pieces), _tag(lake, question, pieces))
+
+
+def moment_of(tag: str) -> datetime | None:
+    """The moment that the bars of a tag are of; None where it is no tag."""
+    found = _TAG.fullmatch(tag)
+    try:
+        return from_microseconds(int(found[1])) if found else None
+    except (OverflowError, ValueError):
+        return None
+
+
+def _tag(lake: Lake, question: Mapping[str, Any], pieces: list[BarsPiece]) -> str:
+    """What was cut how, and when it was known: a later commit changes nothing of that, a removal may."""
+    if question.get("settled_only") or not isinstance(question.get("adjustment", ""), str):
+        # These depend on the present as well.
+        return ""
+    content = {
+        "question": {name: value for name, value in question.items() if name not in {"start", "end", "as_of"}},
+        "pieces": [[piece.symbols, piece.start, piece.end, piece.rows] for piece in pieces],
+        "removed": newest_moment(lake.store.tables.view(), [REMOVALS.name]),
+        "facts": repr(pieces[0].facts),
+        "today": lake.store.clock().date(),
+        "release": version("gb_pipeline"),
+    }
+    digest = sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return f'"{digest[:32]}.{microseconds(pieces[0].as_of)}"'
 
 
 def _read_ahead(pieces: list[BarsPiece], reader: Lake | None) -> Iterator[pl.DataFrame]:

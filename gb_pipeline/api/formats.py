@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
@@ -65,13 +65,21 @@ def choose_format(request: Request, given: Format | None) -> Format:
     raise Problem(406, "none of the accepted types can be written", f"accept one of {known}", "NotAcceptable")
 
 
-def respond(frames: Iterable[pl.DataFrame], format: Format, *, most_json_rows: int) -> Response:
-    """An answer of frames with one schema.
+def respond(
+    frames: Iterable[pl.DataFrame],
+    format: Format,
+    *,
+    most_json_rows: int,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An answer of frames with one schema. In Arrow each is one batch.
 
     Args:
         frames: at least one; the first is made before anything is sent, so that its error is an answer of its own.
         format: how they are written.
         most_json_rows: of an answer in JSON.
+        status, headers: of an answer in another format.
 
     Raises:
         Problem: 413, too many rows for JSON.
@@ -81,14 +89,14 @@ def respond(frames: Iterable[pl.DataFrame], format: Format, *, most_json_rows: i
         return Response(_to_json(pieces, most_json_rows), media_type=MEDIA_TYPES[format])
     first = next(pieces)
     body = _ENCODERS[format](first, _chain(first, pieces))
-    return _PiecesResponse(body, media_type=MEDIA_TYPES[format])
+    return _PiecesResponse(body, media_type=MEDIA_TYPES[format], status_code=status, headers=headers)
 
 
 class _PiecesResponse(StreamingResponse):
     """A body in lists of parts. A thread is asked for a list, not for each part."""
 
-    def __init__(self, pieces: Iterator[list[Part]], *, media_type: str) -> None:
-        super().__init__(pieces, media_type=media_type)  # type: ignore[arg-type]
+    def __init__(self, pieces: Iterator[list[Part]], **options: Any) -> None:
+        super().__init__(pieces, **options)  # type: ignore[arg-type]
 
     async def stream_response(self, send: Send) -> None:
         """Send the headers, every part, and the end."""
@@ -162,7 +170,9 @@ def _write_arrow(first: pl.DataFrame, frames: Iterator[pl.DataFrame]) -> Iterato
     sink = _Sink()
     with pa.ipc.new_stream(sink, _portable(first).schema) as writer:
         for frame in frames:
-            writer.write_table(_portable(frame))
+            table = _portable(frame).combine_chunks()
+            for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]:
+                writer.write_batch(batch)
             yield sink.take()
     yield sink.take()
 

@@ -14,13 +14,14 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from gb_pipeline.api import queries
-from gb_pipeline.api.downloads import bars_in_pieces, count_stream_rows, in_slices, refuse_too_many
+from gb_pipeline.api.downloads import Download, count_stream_rows, in_slices, plan_bars, refuse_too_many
 from gb_pipeline.api.formats import MEDIA_TYPES, Format, choose_format, respond
 from gb_pipeline.api.guard import caller_of
 from gb_pipeline.api.leaving import while_heard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import MEDIA_TYPE
 from gb_pipeline.api.queries import Question
+from gb_pipeline.api.ranges import PIECES, respond_pieces
 from gb_pipeline.api.tokens import Scope
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.sql import SqlReader
@@ -41,6 +42,7 @@ class TableRoute:
         summary: one line for OpenAPI.
         tag: the group that it is listed in.
         scope: what a token needs.
+        plan: makes the same in pieces that can be sent again, where a download in Arrow can go on.
     """
 
     path: str
@@ -49,6 +51,7 @@ class TableRoute:
     summary: str
     tag: str = "evidence"
     scope: Scope = Scope.READ
+    plan: Callable[[Lake, Mapping[str, Any], ServeOptions], Download] | None = None
 
 
 def method(call: Callable[..., pl.DataFrame], *leading: str) -> Ask:
@@ -78,11 +81,11 @@ def stream(name: str, call: Callable[..., pl.DataFrame]) -> Ask:
 
 def bars(lake: Lake, question: Mapping[str, Any], options: ServeOptions, _: QueryStop) -> Iterator[pl.DataFrame]:
     """Ask for bars, which are read in pieces."""
-    return bars_in_pieces(lake, question, options)
+    yield from plan_bars(lake, question, options).frames(0)
 
 
 ROUTES = (
-    TableRoute("/bars", queries.Bars, bars, "Bars: stored, adjusted, resampled, or as of a moment", "bars"),
+    TableRoute("/bars", queries.Bars, bars, "Bars: stored, adjusted, resampled, or as of a moment", "bars", plan=plan_bars),
     TableRoute("/extent", queries.Extent, method(Lake.extent, "symbols"), "How many bars, the first, the last", "bars"),
     TableRoute("/latest", queries.Latest, method(Lake.latest, "symbols"), "The last bar of each series", "bars"),
     TableRoute("/symbols", queries.Symbols, method(Lake.symbols), "Which series there are", "bars"),
@@ -154,7 +157,11 @@ def _add(router: APIRouter, route: TableRoute) -> None:
         stop.raise_if_stopped()
         options: ServeOptions = request.app.state.options
         format = choose_format(request, question.format)
-        frames = route.ask(request.app.state.lake, question.arguments(), options, stop)
+        lake: Lake = request.app.state.lake
+        plan = route.plan
+        if plan is not None and format is Format.ARROW:
+            return respond_pieces(request, lambda asked: plan(lake, asked, options), question.arguments(), options)
+        frames = route.ask(lake, question.arguments(), options, stop)
         return respond(frames, format, most_json_rows=options.most_json_rows)
 
     async def begin(request: Request, question: Question) -> Response:
@@ -177,7 +184,7 @@ def _add(router: APIRouter, route: TableRoute) -> None:
             tags=[route.tag],
             operation_id=f"{verb.lower()}_{lake_name}",
             response_class=Response,
-            responses=RESPONSES,
+            responses=RESPONSES if route.plan is None else {**RESPONSES, **PIECES},
         )
 
 

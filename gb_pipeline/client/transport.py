@@ -6,7 +6,6 @@ Questions change nothing and are asked again where a connection breaks, or the s
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import socket
 import ssl
@@ -22,11 +21,11 @@ from urllib.parse import urlsplit
 import polars as pl
 import pyarrow as pa
 
+from gb_pipeline.client.downloads import Download
 from gb_pipeline.client.errors import may_succeed_later, to_error
 from gb_pipeline.errors import ConfigError, GbError, ServerUnavailable
 
 T = TypeVar("T")
-ARROW = "application/vnd.apache.arrow.stream"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TRIES = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -95,17 +94,13 @@ class Transport:
             GbError: as the method of `Lake`.
             ServerUnavailable: no answer, or none that is whole, after several tries.
         """
-        headers = {"accept": ARROW, "content-type": "application/json"}
+        body, download = json.dumps(document).encode(), Download()
 
-        def read(response: http.client.HTTPResponse) -> pl.DataFrame:
-            with pa.ipc.open_stream(pa.PythonFile(_Body(response), mode="r")) as reader:
-                found = pl.from_arrow(reader.read_all())
-            if response.read(1):
-                raise http.client.IncompleteRead(b"")
-            assert isinstance(found, pl.DataFrame)
-            return found
+        def read() -> pl.DataFrame:
+            with self._response("POST", path, body, download.headers()) as response:
+                return download.read(response)
 
-        return self._repeat("POST", path, json.dumps(document).encode(), headers, read)
+        return self._repeat(read, lambda: download.pieces)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -115,7 +110,11 @@ class Transport:
         Raises:
             GbError: what the server refuses, or that it cannot be reached.
         """
-        return self._repeat(method, path, body, headers or {}, _read)
+        def read() -> Answer:
+            with self._response(method, path, body, headers or {}) as response:
+                return _read(response)
+
+        return self._repeat(read)
 
     def once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """A request that is not repeated.
@@ -134,31 +133,25 @@ class Transport:
             self._kept.connection = None
             connection.close()
 
-    def _repeat(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        read: Callable[[http.client.HTTPResponse], T],
-    ) -> T:
-        for attempt in range(_TRIES):
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 4**attempt)
+    def _repeat(self, ask: Callable[[], T], arrived: Callable[[], int] = lambda: 0) -> T:
+        """Ask until there is an answer. A try in which more has arrived than ever before is not counted."""
+        attempt = most = 0
+        while True:
             try:
-                with self._response(method, path, body, headers) as response:
-                    return read(response)
+                return ask()
             except (OSError, http.client.HTTPException, pa.ArrowException) as error:
+                wait = 0.0
                 failed: GbError = ServerUnavailable(
                     f"{self.url} cannot be reached, or broke off: {_reason(error)}",
                     fix="check the URL and that `gb serve` runs, and try again",
                 )
             except _Later as later:
-                failed, pause = later.error, max(pause, later.seconds)
-            if attempt + 1 < _TRIES and pause <= _LONGEST_PAUSE:
-                time.sleep(pause)
-            else:
-                break
-        raise failed
+                failed, wait = later.error, later.seconds
+            attempt, most = (0, arrived()) if arrived() > most else (attempt + 1, most)
+            pause = max(wait, min(_LONGEST_PAUSE, _FIRST_PAUSE * 4 ** max(0, attempt - 1)))
+            if attempt >= _TRIES or pause > _LONGEST_PAUSE:
+                raise failed
+            time.sleep(pause)
 
     @contextmanager
     def _response(
@@ -233,29 +226,6 @@ class _Later(Exception):
     def __init__(self, error: GbError, seconds: float) -> None:
         super().__init__(str(error))
         self.error, self.seconds = error, seconds
-
-
-class _Body(io.RawIOBase):
-    """The body of an answer for PyArrow: a read returns as many bytes as it asked for, or the body has ended."""
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self._response = response
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> Any:
-        if size < 0:
-            return self._response.read()
-        # Arrow's own memory is used again and again, and what is read into it is not copied once more.
-        room = pa.allocate_buffer(size)
-        view, filled = memoryview(room).cast("B"), 0
-        while filled < size:
-            count = self._response.readinto(view[filled:])
-            if not count:
-                break
-            filled += count
-        return room if filled == size else room.slice(0, filled)
 
 
 def _read(response: http.client.HTTPResponse) -> Answer:

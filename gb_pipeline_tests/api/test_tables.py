@@ -15,7 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gb_pipeline import Lake
-from gb_pipeline.api.downloads import bars_in_pieces
+from gb_pipeline.api.downloads import plan_bars
 from gb_pipeline.api.formats import Format, even, respond
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import Problem
@@ -105,7 +105,7 @@ def test_pieces_are_the_answer_also_where_one_symbol_has_wide_numbers(lake: Lake
     lake.put(minutes("2024-01-02", 1440), source="sim", resolution="1m", symbol="SHIB-USD", precision="wide")
     whole = lake.bars(None, "1m", source="sim")
     options = ServeOptions(piece_rows=400)
-    frames = list(bars_in_pieces(lake, {"resolution": "1m", "source": "sim"}, options))
+    frames = list(plan_bars(lake, {"resolution": "1m", "source": "sim"}, options).frames(0))
     assert len(frames) == 2 and max(frame.height for frame in frames) <= 1440
     assert_frame_equal(pl.concat(frames), whole)
 
@@ -124,7 +124,7 @@ def test_a_download_that_is_small_is_kept_and_a_large_one_pushes_nothing_out(lak
     for megabytes, hits in ((64, True), (0.4, False)):
         kept = Lake.open(lake.store.storage.root, cache=CacheOptions(memory_mb=megabytes))
         for _ in range(2):
-            frames = list(bars_in_pieces(kept, question, ServeOptions(piece_rows=1440)))
+            frames = list(plan_bars(kept, question, ServeOptions(piece_rows=1440)).frames(0))
             assert [frame.height for frame in frames] == [1440, 1440]
         assert (kept.cache.hits > 0) == hits, megabytes
 
@@ -140,7 +140,7 @@ def test_no_more_than_two_pieces_are_read_before_they_are_taken(lake: Lake, monk
         return plain(piece, reader)
 
     monkeypatch.setattr(BarsPiece, "read", counted)
-    frames = bars_in_pieces(lake, {"symbols": ["BTC-USD"], "resolution": "1m"}, ServeOptions(piece_rows=1440))
+    frames = plan_bars(lake, {"symbols": ["BTC-USD"], "resolution": "1m"}, ServeOptions(piece_rows=1440)).frames(0)
     next(frames)
     assert len(read_pieces) <= 2
     frames.close()
