@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -82,14 +85,21 @@ def respond(
         status, headers: of an answer in another format.
 
     Raises:
-        Problem: 413, too many rows for JSON.
+        Problem: 413, too many rows for JSON; 406, it has values that this format has no form for.
     """
     pieces = iter(frames)
-    if format is Format.JSON:
-        return Response(_to_json(pieces, most_json_rows), media_type=MEDIA_TYPES[format])
     first = next(pieces)
-    body = _ENCODERS[format](first, _chain(first, pieces))
-    return _PiecesResponse(body, media_type=MEDIA_TYPES[format], status_code=status, headers=headers)
+    try:
+        if format is Format.JSON:
+            return Response(_to_json(_chain(first, pieces), most_json_rows), media_type=MEDIA_TYPES[format])
+        body = _ENCODERS[format](first, _chain(first, pieces))
+        # Once something is sent, an error can only break the answer off.
+        begun = next(body)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        what = str(error).splitlines()[0]
+        fix = "ask for another format: ?format=arrow or parquet; or make text of the column"
+        raise Problem(406, f"the answer cannot be written as {format}: {what}", fix, "NotAcceptable") from error
+    return _PiecesResponse(chain([begun], body), media_type=MEDIA_TYPES[format], status_code=status, headers=headers)
 
 
 class _PiecesResponse(StreamingResponse):
@@ -207,7 +217,10 @@ def _portable(frame: pl.DataFrame) -> pa.Table:
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """Lists and structs as JSON: a cell of CSV has no parts."""
+    """Lists and structs as JSON, for a cell of CSV has no parts; bytes and durations as in JSON."""
+    frame = frame.with_columns(
+        pl.col(pl.Binary).bin.encode("hex"), pl.col(pl.Duration).dt.total_microseconds() / 1_000_000
+    )
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     return frame.with_columns(
         pl.when(pl.col(name).is_not_null())
@@ -227,9 +240,20 @@ def _to_json(frames: Iterator[pl.DataFrame], most: int) -> bytes:
             raise Problem(413, f"the answer has more than {most:,} rows, too many for JSON", fix, "TooManyRows")
         floats = [name for name, kind in frame.schema.items() if kind.is_float()]
         finite = (pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in floats)
-        rows += frame.with_columns(finite).to_dicts()
+        found = frame.with_columns(finite).to_dicts()
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+        rows += [row | {name: _finite(row[name]) for name in nested} for row in found] if nested else found
     document = {"columns": schema, "count": len(rows), "rows": rows}
     return json.dumps(document, separators=(",", ":"), allow_nan=False, default=plain).encode()
+
+
+def _finite(value: Any) -> Any:
+    """A value within a list or a struct: numbers that JSON does not have are null there too."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: Any) -> Any:
@@ -240,4 +264,6 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return value.hex() if isinstance(value, bytes) else str(value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -147,23 +148,38 @@ def test_no_more_than_two_pieces_are_read_before_they_are_taken(lake: Lake, monk
     assert len(read_pieces) <= 3
 
 
+def written(frame: pl.DataFrame, format: Format) -> bytes:
+    async def drain() -> bytes:
+        response = respond([frame], format, most_json_rows=0)
+        return b"".join([part async for parts in response.body_iterator for part in parts])  # type: ignore[attr-defined]
+
+    return asyncio.run(drain())
+
+
 def test_values_of_every_kind_have_a_form_in_every_format() -> None:
     frame = pl.DataFrame(
         {
             "decimal": [Decimal("0.10"), None],
+            "zero": [Decimal("0.00000000"), Decimal("-0.00000001")],
             "moment": [datetime(2024, 1, 2, tzinfo=UTC), None],
             "number": [float("nan"), 1.5],
             "list": [["a", "b"], None],
             "parts": [{"a": 1}, {"a": None}],
+            "nested": [[{"a": float("inf"), "b": [float("nan"), 1.5]}], None],
             "bytes": [b"\x00\xff", None],
+            "lasted": [timedelta(seconds=1.5), None],
             "text": ['=1+1,"', "\n"],
         }
     )
     body = json.loads(respond([frame], Format.JSON, most_json_rows=2).body)
     assert body["rows"][0] == {
-        "decimal": "0.10", "moment": "2024-01-02T00:00:00Z", "number": None, "list": ["a", "b"], "parts": {"a": 1},
-        "bytes": "00ff", "text": '=1+1,"',
+        "decimal": "0.10", "zero": "0.00000000", "moment": "2024-01-02T00:00:00Z", "number": None, "list": ["a", "b"], "parts": {"a": 1},
+        "nested": [{"a": None, "b": [None, 1.5]}], "bytes": "00ff", "lasted": 1.5, "text": '=1+1,"',
     }  # fmt: skip
+    csv = pl.read_csv(written(frame, Format.CSV), infer_schema=False).row(0, named=True)
+    assert (csv["bytes"], csv["lasted"], csv["list"], csv["zero"]) == ("00ff", "1.5", '["a","b"]', "0.00000000")
+    for format in (Format.ARROW, Format.PARQUET):
+        assert read(written(frame, format), format)["zero"].equals(frame["zero"])
     with pytest.raises(Problem):
         respond([frame], Format.JSON, most_json_rows=1)
 
@@ -185,6 +201,23 @@ def test_sql_reads_the_lake_and_nothing_else(ask: Ask, query: str) -> None:
     assert "root:" not in told["detail"] and "/etc" not in told["detail"]
 
 
+@pytest.mark.parametrize(
+    ("query", "kind", "formats"),
+    [
+        ("select 'infinity'::timestamp as t", "NotAcceptable", ["json", "csv"]),
+        ("select ['ab'::blob] as b", "NotAcceptable", ["csv"]),
+        ("select [interval 1 day] as i", "ReadError", ["json", "csv", "arrow", "parquet"]),
+    ],
+)
+def test_what_a_format_has_no_form_for_is_refused_before_anything_is_sent(
+    ask: Ask, query: str, kind: str, formats: list[str]
+) -> None:
+    client = ask("sql")
+    for format in formats:
+        response = client.post("/v1/sql", json={"query": query, "format": format})
+        problem(response, 400 if kind == "ReadError" else 406, kind)
+
+
 def test_sql_is_bounded_in_time_rows_and_memory(ask: Ask) -> None:
     client = ask("sql", sql_seconds=0.3, sql_rows=100, sql_bytes=1 << 27)
     long = "select count(*) from range(100000000) a, range(100000) b where a.range * b.range % 7 = 3"
@@ -197,8 +230,6 @@ def test_sql_is_bounded_in_time_rows_and_memory(ask: Ask) -> None:
 
 
 def test_an_error_in_the_middle_breaks_the_stream_off_instead_of_ending_it() -> None:
-    import asyncio
-
     def frames() -> Any:
         yield pl.DataFrame({"a": [1]})
         raise GbError("damaged")
