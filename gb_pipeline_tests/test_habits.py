@@ -58,6 +58,7 @@ MEASURE = {
     "api/guard.py": "latency of a request, how long a body may take, and allowances that come back",
     "collectors/clock.py": "the home of the clock that stamps what collectors hear",
     "collectors/collector.py": "when to commit again",
+    "research/results/artifacts.py": "how long an artifact that was put counts as new, which no vacuum removes",
     "simulation/streams/replay.py": "recordings are played at a multiple of the real pace",
     "caching/redis_store.py": "how long a Redis that did not answer is left alone",
     "catalog/projection.py": "how long a refresh took",

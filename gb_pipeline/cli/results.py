@@ -1,4 +1,4 @@
-"""`gb results list`, `show`, `compare` and `export`: what backtests found. `research.results` keeps and finds it."""
+"""`gb results`: what backtests found. This module lists, shows, compares and exports it; `results_purging` removes runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, parse_moment
 from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.results_purging import purge, sweep
+from gb_pipeline.cli.run_conditions import read_conditions
 from gb_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def register(app: typer.Typer) -> None:
     results_app.command("show")(show)
     results_app.command("compare")(compare)
     results_app.command("export")(export)
+    results_app.command("purge")(purge)
+    results_app.command("sweep")(sweep)
     app.add_typer(results_app, name="results")
 
 
@@ -74,7 +78,7 @@ def list_runs(
     results = _open(config, lake)
     filters: dict[str, Any] = {
         "strategy": strategy, "version": version, "market": market, "tag": tag, "start": parse_moment(start),
-        "end": parse_moment(end), "retired": retired, **_conditions(where or []),
+        "end": parse_moment(end), "retired": retired, **read_conditions(where or []),
     }  # fmt: skip
     if explain:
         note(str(results.optimize_query(**filters, order_by=order_by, limit=limit)))
@@ -182,23 +186,6 @@ def _open(config: Path | None, lake: Path | None) -> Results:
     from gb_pipeline.research.results import Results
 
     return Results(open_lake(config, lake))
-
-
-def _conditions(texts: list[str]) -> dict[str, list[str]]:
-    """Conditions by what they are about.
-
-    Raises:
-        ConfigError: one is about neither metrics nor parameters.
-    """
-    found: dict[str, list[str]] = {}
-    for text in texts:
-        kind, dot, rest = text.strip().partition(".")
-        if kind not in {"metrics", "parameters"} or not dot:
-            raise ConfigError(
-                f"{text[:60]!r} is no condition", fix="write 'metrics.sharpe > 1' or 'parameters.window = 20'"
-            )
-        found.setdefault(kind, []).append(rest)
-    return found
 
 
 def _document(results: Results, run: BacktestRun) -> dict[str, Any]:

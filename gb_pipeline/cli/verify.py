@@ -282,6 +282,8 @@ def _print_report(report: VerifyReport) -> None:
     note(summary)
     if len(report.damages) > _MOST_DAMAGES:
         note(f"{len(report.damages) - _MOST_DAMAGES:,} problems are not shown (--json)")
+    for table, rows in report.left_over.items():
+        note(f"{format_count(rows, 'row')} of {table} belong to no run: `gb results sweep` removes what was cut off")
     for sentence in report.lost:
         note(f"lost for good, by an earlier repair: {sentence}")
     note(_intact_sentence(report) if report.ok else format_count(len(report.damages), "problem"))
@@ -323,6 +325,7 @@ def _report_to_dict(report: VerifyReport) -> dict[str, Any]:
         "bytes": report.bytes,
         "sessions": report.sessions,
         "lost": list(report.lost),
+        "left_over": dict(report.left_over),
         "damages": [
             {
                 "table": damage.table,

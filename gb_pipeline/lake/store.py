@@ -27,6 +27,7 @@ from gb_pipeline.lake.explained import explain_sessions
 from gb_pipeline.lake.fundamental_writes import FundamentalWrites
 from gb_pipeline.lake.instrument_writes import InstrumentWrites
 from gb_pipeline.lake.report import SessionReport, SessionStatus, WriteReport, session_reports
+from gb_pipeline.lake.result_rows import vacuum_artifacts
 from gb_pipeline.lake.series_changes import SeriesChanges
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, RECEIVED, bar_schema, polars_schema
@@ -318,7 +319,9 @@ class LakeStore(BarDecisions, SeriesChanges, InstrumentWrites, FundamentalWrites
     def vacuum(
         self, *, retention: timedelta = vacuum.RETENTION, dry_run: bool = True, now: datetime | None = None
     ) -> list[vacuum.VacuumReport]:
-        """Remove files that have been of no use for the retention, of every table; by default only say which.
+        """Remove files that have been of no use for the retention, of every table, and artifacts that no run names.
+
+        By default it only says which.
 
         Args:
             now: the present, as the file system has it; what the lake's clock says by default.
@@ -330,7 +333,9 @@ class LakeStore(BarDecisions, SeriesChanges, InstrumentWrites, FundamentalWrites
         if not dry_run:
             ledger.take_over_all(self.tables, clock=self.clock)
         needed = ledger.find_needed(self.tables)
-        return vacuum.vacuum(self.tables, needed, retention=retention, dry_run=dry_run, now=now or self.clock())
+        present = now or self.clock()
+        reports = vacuum.vacuum(self.tables, needed, retention=retention, dry_run=dry_run, now=present)
+        return [*reports, *vacuum_artifacts(self.tables, retention=retention, dry_run=dry_run, now=present)]
 
 
 def _check_window(window: Window | tuple[datetime, datetime]) -> Window:

@@ -5,9 +5,9 @@ It changes nothing. Damage is described in `damages`, and bytes are read in `sto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import polars as pl
@@ -15,7 +15,8 @@ import polars as pl
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import ledger, ledger_notes
 from gb_pipeline.lake.damages import Damage, describe_broken_file, find_row_damages
-from gb_pipeline.lake.datasets import SESSIONS
+from gb_pipeline.lake.datasets import RUNS, SESSIONS
+from gb_pipeline.lake.result_rows import ARTIFACTS, PARTS, damaged_artifacts, find_orphans
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.storage import scrub
 from gb_pipeline.storage.losses import read_losses
@@ -33,6 +34,8 @@ class VerifyReport:
         tables, files, bytes, sessions: how much was looked at; sessions are those of bars that were compared with the ledger.
         damages: in the order of tables.
         lost: versions that an earlier repair could not keep, as sentences; they are no damage any more, and stay lost.
+        left_over: rows that no run of a backtest names, by table: of saves and purges that were cut off; `gb results sweep` removes
+            them.
     """
 
     tables: int
@@ -41,6 +44,7 @@ class VerifyReport:
     sessions: int
     damages: tuple[Damage, ...]
     lost: tuple[str, ...] = ()
+    left_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -107,7 +111,20 @@ def verify(store: LakeStore, source: str | None = None, symbols: str | Sequence[
                 row_damages if not any(damage.table == table.name and damage.broken for damage in damages) else []
             )
             counts["sessions"] += sessions
-    return VerifyReport(**counts, damages=tuple(damages), lost=tuple(lost))
+    left_over = {} if source is not None else _verify_results(store, damages)
+    return VerifyReport(**counts, damages=tuple(damages), lost=tuple(lost), left_over=left_over)
+
+
+def _verify_results(store: LakeStore, damages: list[Damage]) -> dict[str, int]:
+    """Add what is wrong with artifacts of runs, and count the rows that no run names; neither where their tables are damaged."""
+    tables = {RUNS.name, *(dataset.name for dataset in PARTS)}
+    if any(damage.table in tables for damage in damages):
+        return {}
+    damages += [
+        Damage(ARTIFACTS, f"the artifact {name} of a run is damaged: {problem}", file=name)
+        for name, problem in damaged_artifacts(store.tables)
+    ]
+    return {name: count for name, count in find_orphans(store.tables).items() if count}
 
 
 def _waiting(store: LakeStore) -> pl.DataFrame:

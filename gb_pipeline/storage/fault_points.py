@@ -44,6 +44,9 @@ SPOOL_POINTS = (
     "evidence_committed",
     "segment_deleted",
 )
+# The same of what backtests found: what a save reaches, and a purge.
+RESULT_POINTS = ("artifacts_kept", "part_committed")
+PURGE_POINTS = ("purge_noted", "runs_purged", "rows_purged", "notes_purged")
 
 
 @dataclass

@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from gb_pipeline.research.results import Results
+from gb_pipeline.research.results.prepared import rows_of
+from gb_pipeline.storage.append import append
 from gb_pipeline_tests.cli.console import Gb
 from gb_pipeline_tests.research.results.runs import little, make_run
 
@@ -61,3 +63,24 @@ def test_a_run_is_shown_compared_and_exported(gb: Gb, lake: Path, tmp_path: Path
     assert (place / "artifacts" / "report.html").read_bytes() == b"<p>fine</p>"
     assert gb("results", "export", "momentum/1.0/a", place, "--lake", lake).code == 2
     assert gb("results", "show", "momentum/1.0/b", "--lake", lake).code == 1
+
+
+def test_runs_are_purged_with_a_reason_and_left_over_rows_are_swept(gb: Gb, lake: Path) -> None:
+    told = gb("results", "purge", "mean", "-w", "metrics.sharpe < 2", "--dry-run", "--lake", lake)
+    assert told.code == 0 and "2 runs of mean would be removed" in told.err
+    assert gb("results", "purge", "mean/1", "--lake", lake).code == 2
+    told = gb("results", "purge", "mean", "--reason", "poor", "--lake", lake)
+    assert told.code == 2 and "--yes" in told.err
+    told = gb("results", "purge", "mean", "-w", "metrics.sharpe < 2", "--reason", "poor", "--yes", "--lake", lake)
+    assert told.code == 0 and "2 runs and 2 rows of other tables are removed" in told.err
+    assert {row["run_id"] for row in gb("results", "list", "mean", "--json", "--lake", lake).json} == set("234")
+    assert gb("results", "purge", "mean/1/1", "--reason", "poor", "--yes", "--lake", lake).code == 1
+    assert gb("results", "purge", "mean//1", "--reason", "poor", "--lake", lake).code == 2
+    results = Results.open(lake)
+    rows = rows_of([results.prepare(make_run("cut off"))], "metrics", [5])
+    assert rows is not None
+    append(results.lake.store.tables["metrics"], rows)
+    assert "3 rows of metrics belong to no run" in gb("verify", "--lake", lake).err
+    assert "3 rows of metrics are removed" in gb("results", "sweep", "--lake", lake).err
+    assert "every row belongs to a run" in gb("results", "sweep", "--lake", lake).err
+    assert "belong" not in gb("verify", "--lake", lake).err

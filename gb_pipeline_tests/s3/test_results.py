@@ -34,7 +34,7 @@ def test_what_one_machine_saves_another_finds_and_loads(machine: Machine) -> Non
     assert (loaded.parameters, loaded.metrics) == (make_run().parameters, make_run().metrics)
     assert other.load_artifact("momentum/1.0/a", "report.html") == b"<p>fine</p>"
     assert other.save_backtest_data(make_run()).outcome == "unchanged"
-    with pytest.raises(RunRefused, match="other content|metrics"):
+    with pytest.raises(RunRefused, match="with other metrics"):
         other.save_backtest_data(make_run(metrics={"sharpe": 2.0}))
     other.manage_versions("momentum", "1.0", retire="looks ahead")
     assert one.query_metadata().is_empty() and one.query_metadata(retired=True).height == 1

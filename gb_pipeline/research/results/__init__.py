@@ -10,6 +10,7 @@ from gb_pipeline.research.results.canonical import from_json
 from gb_pipeline.research.results.comparison import RunComparison
 from gb_pipeline.research.results.conditions import Condition, RunQuery
 from gb_pipeline.research.results.lineage import Lineage
+from gb_pipeline.research.results.purging import PurgeReport
 from gb_pipeline.research.results.querying import QueryPlan
 from gb_pipeline.research.results.recording import Recording
 from gb_pipeline.research.results.replaying import RunReplay
@@ -23,6 +24,7 @@ __all__ = [
     "Condition",
     "Lineage",
     "PinnedData",
+    "PurgeReport",
     "QueryPlan",
     "Recording",
     "Results",

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 
 from gb_pipeline.errors import ConfigError, LakeError
+from gb_pipeline.lake.result_rows import ARTIFACTS, artifact_name
 from gb_pipeline.storage.address import Storage
 
-FOLDER = "artifacts"
+# For so many seconds this process takes an artifact that it put for one that no vacuum may remove.
+_FRESH = 600.0
+# So many it remembers.
+_MOST_REMEMBERED = 10_000
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -27,9 +32,13 @@ class Artifacts:
     def __init__(self, storage: Storage) -> None:
         """Nothing is opened."""
         self._files, self._root = storage.files, storage.root
+        self._put: dict[str, float] = {}
 
     def put(self, data: bytes) -> str:
-        """Keep bytes, durably and as a whole; those that are there already are not written again, unless they are damaged.
+        """Keep bytes, durably and as a whole.
+
+        Those that were put a moment ago are not written again, unless they are damaged. Older ones are, so that no vacuum takes
+        them for left over before a run names them.
 
         Returns:
             Their SHA-256.
@@ -44,14 +53,18 @@ class Artifacts:
             )
         body = bytes(data)
         digest = hashlib.sha256(body).hexdigest()
-        if not self.is_intact(digest, len(body)):
+        now = time.monotonic()
+        if now - self._put.get(digest, -_FRESH) >= _FRESH or not self.is_intact(digest, len(body)):
             try:
                 self._files.put(_name(digest), body)
             except OSError as error:
                 raise LakeError(
-                    f"an artifact could not be kept in {self._root}/{FOLDER}: {error.strerror or error}",
+                    f"an artifact could not be kept in {self._root}/{ARTIFACTS}: {error.strerror or error}",
                     fix="check free space and permissions (`gb doctor`), then save the run again",
                 ) from error
+            if len(self._put) >= _MOST_REMEMBERED:
+                self._put.clear()
+            self._put[digest] = now
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -94,4 +107,4 @@ class Artifacts:
 def _name(digest: str) -> str:
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise ConfigError(f"{str(digest)[:80]!r} is not a SHA-256", fix="take it from `artifacts` of the run")
-    return f"{FOLDER}/{digest[:2]}/{digest}"
+    return artifact_name(digest)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, ReadError
+from gb_pipeline.reading.arguments import moment
 from gb_pipeline.research.results.canonical import as_number, to_json
 from gb_pipeline.research.results.run import RunState
 
@@ -165,6 +166,32 @@ def conditions(wanted: Mapping[str, object] | Sequence[str | Condition] | str | 
             raise ConfigError(f"{item!r:.60} is no condition", fix='write one such as "sharpe >= 1.5"')
         found.append(item.checked() if isinstance(item, Condition) else Condition.parse(item))
     return tuple(found)
+
+
+def query_of(query: RunQuery | None, filters: Mapping[str, Any], clock: Callable[[], datetime]) -> RunQuery:
+    """A query, or what keywords say of one.
+
+    Raises:
+        ConfigError, ReadError: both are given, or a keyword that there is not, or one that cannot be answered.
+    """
+    if query is not None:
+        if filters:
+            raise ConfigError("a query and keywords were given", fix="use dataclasses.replace(query, ...)")
+        return query
+    values = dict(filters)
+    for name in ("parameters", "metrics"):
+        values[name] = conditions(values.get(name))
+    for name in ("start", "end"):
+        values[name] = moment(values.get(name), clock)
+    if values.get("state") is not None:
+        try:
+            values["state"] = RunState(values["state"])
+        except ValueError:
+            raise ConfigError(f"no run is {str(values['state'])[:40]!r}", fix="use succeeded or failed") from None
+    try:
+        return RunQuery(**values)
+    except TypeError as error:
+        raise ConfigError(f"runs are not asked for like this: {error}", fix="see RunQuery") from None
 
 
 def listed(wanted: str | Sequence[str] | None) -> list[str] | None:

@@ -1,8 +1,8 @@
 """This module keeps the index of all runs: segments in memory, brought up to the newest version of `runs`, and their files.
 
-Rows of `runs` are only ever added, and their `known_at` grows in the order of the log, so whatever became known after the last
-look is all that is new: compaction changes nothing here. The files lie in the folder of state, can be removed at any time, and
-are made again of the table.
+Rows of `runs` are added, and their `known_at` grows in the order of the log, so whatever became known after the last look is all
+that is new: compaction changes nothing here. Only a purge takes rows away, and the table counts purges. The files lie in the folder
+of state, can be removed at any time, and are made again of the table.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from gb_pipeline.storage import reading
 from gb_pipeline.storage.snapshot import Snapshot
 from gb_pipeline.storage.table import Tables
 
+# The application transaction that counts purges of `runs`.
+PURGES = "purges"
 # Runs of one segment at most, when the index is made of the table.
 _ROWS_AT_ONCE = 250_000
 # Segments with fewer runs are put together once there are so many; files are written when so many runs are in none.
@@ -36,7 +38,7 @@ class RunIndex:
         self._tables = tables
         self._files = IndexFiles(tables.storage.state / "results")
         self._guard = threading.RLock()
-        self._table_id, self._clock = "", 0
+        self._table_id, self._clock, self._purges = "", 0, 0
         self._segments: list[Segment] = []
         self._filed = 0
 
@@ -52,6 +54,8 @@ class RunIndex:
                 return ()
             if newest.table_id != self._table_id:
                 self._load(newest)
+            if count_purges(newest) > self._purges:
+                self._forget(newest)
             if newest.clock > self._clock:
                 self._read_on(newest)
             return tuple(self._segments)
@@ -70,10 +74,22 @@ class RunIndex:
 
     def _load(self, newest: Snapshot) -> None:
         self._table_id, self._clock, self._segments = newest.table_id, 0, []
+        self._purges = count_purges(newest)
         kept = self._files.read(newest.table_id)
-        if kept is not None and kept.clock <= newest.clock:
-            self._clock, self._segments = kept.clock, list(kept.segments)
+        if kept is not None and kept.clock <= newest.clock and kept.purges <= self._purges:
+            self._clock, self._purges, self._segments = kept.clock, kept.purges, list(kept.segments)
         self._filed = sum(segment.runs.height for segment in self._segments)
+
+    def _forget(self, newest: Snapshot) -> None:
+        """Leave out the runs that were purged, here and in the files."""
+        self._purges = count_purges(newest)
+        ids = reading.read(self._tables.storage, RUNS, newest.files, ["save_id"])["save_id"].to_numpy()
+        kept = [(segment, np.isin(segment.runs["save_id"].to_numpy(), ids)) for segment in self._segments]
+        if all(rows.all() for _, rows in kept):
+            return
+        self._segments = [segment if rows.all() else segment.keep(rows) for segment, rows in kept if rows.any()]
+        self._filed = sum(segment.runs.height for segment in self._segments)
+        self._files.write(self._table_id, self._clock, self._purges, self._segments)
 
     def _read_on(self, newest: Snapshot) -> None:
         """Add the runs that became known since."""
@@ -95,7 +111,12 @@ class RunIndex:
         runs = sum(segment.runs.height for segment in self._segments)
         if runs - self._filed >= max(_WORTH_A_FILE, self._filed // 50):
             self._filed = runs
-            self._files.write(self._table_id, self._clock, self._segments)
+            self._files.write(self._table_id, self._clock, self._purges, self._segments)
+
+
+def count_purges(snapshot: Snapshot) -> int:
+    """How often runs were purged, or rows swept, up to a version."""
+    return int(snapshot.transactions.get(PURGES, 0))
 
 
 def _steps(files: pl.DataFrame) -> list[pl.DataFrame]:

@@ -21,14 +21,15 @@ import pyarrow as pa
 
 from gb_pipeline.research.results.segments import KINDS, Postings, Segment
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Segments that were kept, and up to when what was known is in them (microseconds since 1970)."""
+    """Segments that were kept, up to when what was known is in them (microseconds since 1970), and after which purge."""
 
     clock: int
+    purges: int
     segments: Sequence[Segment]
 
 
@@ -48,16 +49,17 @@ class IndexFiles:
             if manifest["format"] != _FORMAT or manifest["table_id"] != table_id:
                 return None
             segments = [self._read_segment(entry) for entry in manifest["segments"]]
-            return Kept(int(manifest["clock"]), segments)
+            return Kept(int(manifest["clock"]), int(manifest["purges"]), segments)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, pl.exceptions.PolarsError):
             return None
 
-    def write(self, table_id: str, clock: int, segments: Sequence[Segment]) -> None:
+    def write(self, table_id: str, clock: int, purges: int, segments: Sequence[Segment]) -> None:
         """Keep segments; where there is no place for them, the index is made anew the next time."""
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             entries = [self._known.get(segment) or self._write_segment(segment) for segment in segments]
-            text = json.dumps({"format": _FORMAT, "table_id": table_id, "clock": clock, "segments": entries})
+            about = {"format": _FORMAT, "table_id": table_id, "clock": clock, "purges": purges}
+            text = json.dumps({**about, "segments": entries})
             fresh = self.folder / f".{uuid4().hex[:8]}.json"
             fresh.write_text(text, encoding="utf-8")
             fresh.replace(self.folder / "index.json")

@@ -27,7 +27,14 @@ from gb_pipeline.storage.commit import Clock
 from gb_pipeline.storage.table import Tables
 
 Target = tuple[str, str, str | None]
-_STATE = {"retire": "retired", "restore": "retired", "tag": "tag", "untag": "tag", "metadata": "metadata"}
+_STATE = {
+    "retire": "retired",
+    "restore": "retired",
+    "tag": "tag",
+    "untag": "tag",
+    "metadata": "metadata",
+    "purge": "purge",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class Note:
     """One thing that is said of a version (`run_id` None) or a run.
 
     Attributes:
-        kind: metadata, tag, untag, retire or restore.
+        kind: metadata, tag, untag, retire, restore or purge.
         name: the key of metadata, or the tag.
         value: of metadata, or the reason.
     """

@@ -12,21 +12,21 @@ import polars as pl
 
 from gb_pipeline.errors import ConfigError, LakeError, RunRefused
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.reading.arguments import Moment, moment
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.research.results import comparison, loading, querying, versions
+from gb_pipeline.research.results import comparison, loading, purging, querying, versions
 from gb_pipeline.research.results.artifacts import Artifacts
 from gb_pipeline.research.results.comparison import RunComparison
-from gb_pipeline.research.results.conditions import Condition, RunQuery, conditions
+from gb_pipeline.research.results.conditions import Condition, RunQuery, query_of
 from gb_pipeline.research.results.index import RunIndex
 from gb_pipeline.research.results.lineage import Lineage, trace
 from gb_pipeline.research.results.loading import FRAMES
 from gb_pipeline.research.results.notes import Notes, metadata_notes
-from gb_pipeline.research.results.prepared import PreparedRun, keep_artifacts, prepare
+from gb_pipeline.research.results.prepared import PreparedRun, prepare
+from gb_pipeline.research.results.purging import PurgeReport
 from gb_pipeline.research.results.querying import Mask, QueryPlan
 from gb_pipeline.research.results.recording import Recording, new_run_id, pins_of
 from gb_pipeline.research.results.replaying import Backtest, RunReplay, repeat
-from gb_pipeline.research.results.run import BacktestRun, RunName, RunState, check_text
+from gb_pipeline.research.results.run import BacktestRun, RunName, check_text
 from gb_pipeline.research.results.segments import Segment
 from gb_pipeline.research.results.spooled import SpooledWriter, recover
 from gb_pipeline.research.results.writing import SaveOutcome, SaveReport, save
@@ -255,6 +255,36 @@ class Results:
         """`strategy` (String), `runs, versions` (Int64), `last` (Datetime us UTC: when its last run began); sorted."""
         return versions.list_strategies(self.index.segments())
 
+    def purge(self, strategy: str, version: str | None = None, *, reason: str, **filters: Any) -> PurgeReport:
+        """Remove runs for good, retired or not, with what was said of them; killed in between, the same again does what is left.
+
+        Files that held them, and artifacts that no run names any more, stay until `gb vacuum` frees them. A note with the reason
+        stays for each run, or for each version where these are more than 100.
+
+        Args:
+            strategy, version: whose runs.
+            reason: why, for whoever reads it in a year.
+            filters: which of them, as `query_metadata`: `run_id, start, end, market, tag, state, parameters, metrics`.
+
+        Raises:
+            ConfigError: there is no reason, or a question that purges cannot be asked.
+            LakeError: no run is meant, or the lake cannot be written.
+        """
+        if unknown := sorted({"order_by", "descending", "limit", "offset", "retired"} & set(filters)):
+            raise ConfigError(f"a purge has no {unknown[0]}", fix="name all that is to go, such as state='failed'")
+        query = self._query(None, {"strategy": check_text(strategy, "a strategy"), "version": version, **filters})
+        return purging.purge(self._store.tables, self.index, self.notes, query, reason, self._store.clock)
+
+    def sweep(self) -> PurgeReport:
+        """Remove rows that no run names, of saves and purges that were cut off; `gb verify` counts them.
+
+        Saves that are under way start anew, and lose nothing.
+
+        Raises:
+            LakeError: the lake cannot be written.
+        """
+        return purging.sweep(self._store.tables, self.index, self._store.clock)
+
     def compare(self, left: RunName | str, right: RunName | str) -> RunComparison:
         """Two runs side by side: parameters, metrics, equity, the data that changed, and environments.
 
@@ -344,10 +374,7 @@ class Results:
         own = check_text(name, "the name of a spool") if name is not None else uuid4().hex[:12]
 
         def open_writer(place: Path) -> SpooledWriter:
-            return SpooledWriter(
-                place, self.prepare, lambda run: keep_artifacts(self.artifacts, [run]), self._save, self.index.find,
-                runs=runs, seconds=seconds,
-            )  # fmt: skip
+            return SpooledWriter(place, self.prepare, self._save, self.index.find, runs=runs, seconds=seconds)
 
         recover(folder, open_writer)
         return open_writer(folder / own)
@@ -360,25 +387,7 @@ class Results:
         return comparison.artifact_digests(self._row(name)["artifacts"])
 
     def _query(self, query: RunQuery | None, filters: dict[str, Any]) -> RunQuery:
-        if query is not None:
-            if filters:
-                raise ConfigError("a query and keywords were given", fix="use dataclasses.replace(query, ...)")
-            return query
-        values = dict(filters)
-        for name in ("parameters", "metrics"):
-            values[name] = conditions(values.get(name))
-        for name in ("start", "end"):
-            value: Moment | None = values.get(name)
-            values[name] = moment(value, self._store.clock)
-        if values.get("state") is not None:
-            try:
-                values["state"] = RunState(values["state"])
-            except ValueError:
-                raise ConfigError(f"no run is {str(values['state'])[:40]!r}", fix="use succeeded or failed") from None
-        try:
-            return RunQuery(**values)
-        except TypeError as error:
-            raise ConfigError(f"runs are not asked for like this: {error}", fix="see RunQuery") from None
+        return query_of(query, filters, self._store.clock)
 
     def _segments(self, query: RunQuery) -> tuple[Sequence[Segment], list[Mask | None]]:
         segments = self.index.segments()

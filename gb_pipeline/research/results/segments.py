@@ -110,6 +110,10 @@ class Segment:
             [columns["parameter"].alias("parameter_values"), columns["metric"].alias("metric_values")]
         ).select(COLUMNS)
 
+    def keep(self, rows: npt.NDArray[np.bool_]) -> Segment:
+        """A segment of some of its rows."""
+        return Segment.make(self.exploded().filter(pl.Series(rows)))
+
     def _gathered(self, kind: str) -> pl.Series:
         postings = self.postings[kind]
         names = pl.Series("name", postings.names["name"]).gather(

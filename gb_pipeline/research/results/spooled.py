@@ -44,7 +44,6 @@ class SpooledWriter:
         self,
         folder: Path,
         prepare: Callable[[BacktestRun], PreparedRun],
-        keep: Callable[[PreparedRun], None],
         commit: Callable[[Sequence[PreparedRun]], list[SaveReport]],
         find: Callable[[Sequence[RunName]], Mapping[RunName, Mapping[str, object]]],
         *,
@@ -53,7 +52,7 @@ class SpooledWriter:
     ) -> None:
         """Use `Results.spooled`."""
         self._folder = folder
-        self._prepare, self._keep, self._commit, self._find = prepare, keep, commit, find
+        self._prepare, self._commit, self._find = prepare, commit, find
         self._most_runs, self._seconds = runs, seconds
         self._spool = _open_spool(folder)
         self._waiting: dict[RunName, str] = {}
@@ -98,7 +97,6 @@ class SpooledWriter:
                         f"run {prepared.name} is saved already with other content", fix="save it under another run id"
                     )
                 return digest
-            self._keep(prepared)
             try:
                 self._spool.append([(_TABLE, _encode(prepared))])
             except OSError as error:
@@ -223,7 +221,7 @@ def _open_spool(folder: Path) -> Spool:
 
 
 def _encode(run: PreparedRun) -> pl.DataFrame:
-    """A run as one value: its row as JSON, and the rows of its parts as Arrow streams behind it."""
+    """A run as one value: its row as JSON, and behind it the rows of its parts as Arrow streams, and its artifacts."""
     row = {name: microseconds(value) if isinstance(value, datetime) else value for name, value in run.row.items()}
     bodies = {}
     for table, part in run.parts.items():
@@ -232,10 +230,14 @@ def _encode(run: PreparedRun) -> pl.DataFrame:
         bodies[table] = sink.getvalue()
     moments = [name for name, value in run.row.items() if isinstance(value, datetime)]
     head = json.dumps(
-        {"row": row, "moments": moments, "parts": {table: len(body) for table, body in bodies.items()}}
-    ).encode()
+        {
+            "row": row, "moments": moments, "parts": {table: len(body) for table, body in bodies.items()},
+            "artifacts": {name: len(body) for name, body in run.artifacts.items()},
+        }
+    ).encode()  # fmt: skip
     return pl.DataFrame(
-        {"run": [b"".join([len(head).to_bytes(8, "little"), head, *bodies.values()])]}, schema={"run": pl.Binary()}
+        {"run": [b"".join([len(head).to_bytes(8, "little"), head, *bodies.values(), *run.artifacts.values()])]},
+        schema={"run": pl.Binary()},
     )
 
 
@@ -246,8 +248,12 @@ def _decode(data: bytes) -> PreparedRun:
     for table, size in head["parts"].items():
         parts[table] = pl.read_ipc_stream(io.BytesIO(data[end : end + size]))
         end += size
+    artifacts = {}
+    for name, size in head.get("artifacts", {}).items():
+        artifacts[name] = data[end : end + size]
+        end += size
     row = head["row"] | {name: from_microseconds(head["row"][name]) for name in head["moments"]}
-    return PreparedRun(RunName(row["strategy"], row["version"], row["run_id"]), row, parts, {})
+    return PreparedRun(RunName(row["strategy"], row["version"], row["run_id"]), row, parts, artifacts)
 
 
 def _renamed(run: PreparedRun) -> PreparedRun:

@@ -2,6 +2,7 @@
 
 Artifacts come first, then metrics, equity, fills and positions, and `runs` last: rows of a save without one there, because it
 was cut off or somebody else was faster, do not count. Whether a run is there is decided within the commit, on the newest version.
+A sweep of such rows that comes in between makes the save start anew, with rows and artifacts that nobody takes for left over.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from typing import Any
 
 import polars as pl
 
-from gb_pipeline.lake.datasets import EQUITY, FILLS, METRICS, POSITIONS, RUNS
+from gb_pipeline.lake.datasets import RUNS
+from gb_pipeline.lake.result_rows import PARTS
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.research.results.artifacts import Artifacts
-from gb_pipeline.research.results.index import RunIndex
+from gb_pipeline.research.results.index import RunIndex, count_purges
 from gb_pipeline.research.results.prepared import PreparedRun, keep_artifacts, new_save_id, rows_of
 from gb_pipeline.research.results.run import RunName
 from gb_pipeline.storage.append import append, sort_rows
 from gb_pipeline.storage.commit import Clock, Draft, commit, with_known_at
+from gb_pipeline.storage.fault_points import reach
 from gb_pipeline.storage.table import Tables
-
-# Written before `runs`, which makes them count.
-PARTS = (METRICS, EQUITY, FILLS, POSITIONS)
 
 
 class SaveOutcome(StrEnum):
@@ -83,17 +83,36 @@ def _write(
     tables: Tables, index: RunIndex, artifacts: Artifacts, runs: list[PreparedRun], clock: Clock
 ) -> tuple[set[RunName], dict[RunName, str]]:
     """The runs that were written, and the digests of all of them as they are stored now."""
+    while True:
+        try:
+            return _attempt(tables, index, artifacts, runs, clock)
+        except _Swept:
+            continue
+
+
+class _Swept(Exception):
+    """Rows that no run names were removed meanwhile, and these may have been among them."""
+
+
+def _attempt(
+    tables: Tables, index: RunIndex, artifacts: Artifacts, runs: list[PreparedRun], clock: Clock
+) -> tuple[set[RunName], dict[RunName, str]]:
+    purges = count_purges(tables.newest(RUNS.name))
     keep_artifacts(artifacts, runs)
+    reach("artifacts_kept")
     save_ids = {run.name: new_save_id() for run in runs}
     for dataset in PARTS:
         rows = rows_of(runs, dataset.name, list(save_ids.values()))
         if rows is not None:
             append(tables[dataset.name], rows, clock=clock)
+            reach("part_committed")
     types = polars_schema(RUNS.columns)
     columns = {name: [_value(run, name, save_ids) for run in runs] for name in types}
     frame = pl.DataFrame(columns, schema=types)
 
     def decide(draft: Draft) -> tuple[set[RunName], dict[RunName, str]]:
+        if count_purges(draft.base) != purges:
+            raise _Swept
         there = {name: str(row["digest"]) for name, row in index.find(list(save_ids), draft.base).items()}
         keep = pl.Series([run.name not in there for run in runs])
         if keep.any():

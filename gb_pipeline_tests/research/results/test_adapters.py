@@ -165,7 +165,7 @@ def test_zipline(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.mark.long
 def test_vectorbt(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    run_beside(tmp_path_factory, "vectorbt", VECTORBT, tmp_path)
+    run_beside(tmp_path_factory, "vectorbt==1.2.0", VECTORBT, tmp_path)
     loaded = Results.open(tmp_path).load_backtest_data("vbt/1/a")
     assert loaded.fills is not None and loaded.equity is not None
     assert loaded.fills.select("symbol", "side", "price").rows() == [
