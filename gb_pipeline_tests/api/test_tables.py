@@ -173,8 +173,8 @@ def test_values_of_every_kind_have_a_form_in_every_format() -> None:
     )
     body = json.loads(respond([frame], Format.JSON, most_json_rows=2).body)
     assert body["rows"][0] == {
-        "decimal": "0.10", "zero": "0.00000000", "moment": "2024-01-02T00:00:00Z", "number": None, "list": ["a", "b"], "parts": {"a": 1},
-        "nested": [{"a": None, "b": [None, 1.5]}], "bytes": "00ff", "lasted": 1.5, "text": '=1+1,"',
+        "decimal": "0.10", "zero": "0.00000000", "moment": "2024-01-02T00:00:00Z", "number": None, "list": ["a", "b"],
+        "parts": {"a": 1}, "nested": [{"a": None, "b": [None, 1.5]}], "bytes": "00ff", "lasted": 1.5, "text": '=1+1,"',
     }  # fmt: skip
     csv = pl.read_csv(written(frame, Format.CSV), infer_schema=False).row(0, named=True)
     assert (csv["bytes"], csv["lasted"], csv["list"], csv["zero"]) == ("00ff", "1.5", '["a","b"]', "0.00000000")

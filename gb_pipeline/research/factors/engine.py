@@ -57,10 +57,12 @@ class PipelineRun:
         """The sessions of [start, end) whose bars are closed; see `run_pipeline`.
 
         Raises:
-            ConfigError: the pipeline has no column, or two datasets of one name.
+            ConfigError: the pipeline has no column, or two datasets of one name; or the end lies before the start.
         """
         if not pipeline.columns:
             raise ConfigError("a pipeline without a column", fix="add one: Pipeline({'momentum': Returns(120)})")
+        if end is not None and end < start:
+            raise ConfigError(f"the sessions end before they start: {start} .. {end}", fix="swap start and end")
         needs = Needs.of(pipeline, market.on_gap)
         latest = max(start, market.now.date()) + _BEHIND
         timeline = Timeline.of(market.calendar, block_start(start), latest, needs.live + needs.warm)
@@ -84,9 +86,9 @@ class PipelineRun:
         bars = None
         for block in blocks(self.timeline, self.first, self.end, self.needs.live, self.needs.warm):
             bars = read_bars(self.market, self.timeline, block, self.needs.fields, bars)
-            frame = _compute(self.pipeline, self.market, self.timeline, bars, self.needs)
-            days = frame["session"].to_physical()
             wanted = max(block.first, self.first)
+            frame = _compute(self.pipeline, self.market, self.timeline, bars, self.needs, wanted)
+            days = frame["session"].to_physical()
             step = chunk or block.end - wanted
             for position in range(wanted, block.end, step):
                 until = min(block.end, position + step)
@@ -153,9 +155,11 @@ def _above_cross_sections(pipeline: Pipeline, nodes: list[Node]) -> int:
     return deepest
 
 
-def _compute(pipeline: Pipeline, market: Market, timeline: Timeline, bars: BarArrays, needs: Needs) -> pl.DataFrame:
+def _compute(
+    pipeline: Pipeline, market: Market, timeline: Timeline, bars: BarArrays, needs: Needs, wanted: int
+) -> pl.DataFrame:
     block = bars.block
-    frame, several = build_frame(market, timeline, bars, needs.fields, needs.warm)
+    frame, several = build_frame(market, timeline, bars, needs.fields, needs.warm, wanted - needs.live)
     for dataset, names in needs.columns.values():
         frame = add_columns(frame, market, timeline, block, dataset, names)
     nodes = distinct(pipeline.roots)

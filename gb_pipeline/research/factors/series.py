@@ -52,12 +52,13 @@ class Layout:
 
 
 def build_frame(
-    market: Market, timeline: Timeline, bars: BarArrays, fields: Sequence[str], warm: int
+    market: Market, timeline: Timeline, bars: BarArrays, fields: Sequence[str], warm: int, wanted: int
 ) -> tuple[pl.DataFrame, bool]:
     """The frame of a block, as `evaluate` wants it, with a column per field; and whether a symbol has several series.
 
     Args:
         warm: how many sessions before its first row of the result a series begins.
+        wanted: the position of the first row that is looked at; what lies further back than its windows may have gaps.
 
     Raises:
         GapInWindow: a bar is missing, and `on_gap` is `error`.
@@ -86,7 +87,8 @@ def build_frame(
             **{name: pl.Series(column, nan_to_null=True) for name, column in values.items()},
         }
     )
-    frame = _treat_gaps(market, timeline, block, frame)
+    # A series begins with a row without numbers, which is one of `warm`.
+    frame = _treat_gaps(market, timeline, block, frame, wanted - warm + 1)
     if market.universe.by_bars:
         frame = frame.with_columns(member=pl.col("close").is_not_null())
     several = len(lengths) > len(market.names)
@@ -185,7 +187,7 @@ def _home(frame: pl.DataFrame) -> pl.Expr:
     return pl.lit(found["home"]).alias("home")
 
 
-def _treat_gaps(market: Market, timeline: Timeline, block: Block, frame: pl.DataFrame) -> pl.DataFrame:
+def _treat_gaps(market: Market, timeline: Timeline, block: Block, frame: pl.DataFrame, earliest: int) -> pl.DataFrame:
     if market.on_gap is OnGap.NULL:
         return frame
     has_bar = pl.col("close").is_not_null()
@@ -203,7 +205,8 @@ def _treat_gaps(market: Market, timeline: Timeline, block: Block, frame: pl.Data
         zeros = [filled.then(pl.col(name)).when(pl.col("last").is_not_null()).then(0.0).alias(name) for name in counts]
         return frame.with_columns(prices + zeros).drop("last")
     since = has_bar.cum_sum().over("series") > 0
-    missing = frame.filter(pl.col("live") & pl.col("member") & since & ~has_bar)
+    seen = pl.col("column") + block.warm >= earliest
+    missing = frame.filter(pl.col("live") & pl.col("member") & since & seen & ~has_bar)
     if missing.height:
         number, day = missing.select("symbol", "column").row(0)
         session = timeline.day(block.warm + day - 1)

@@ -40,7 +40,8 @@ class Timeline:
     @classmethod
     def of(cls, calendar: Calendar, start: date, end: date, lookback: int) -> Timeline:
         """The sessions of [start, end), and at least `lookback` before them as far as the calendar goes."""
-        reach = timedelta(days=int(lookback * _DAYS_A_SESSION) + _MARGIN)
+        most = timedelta.max.days
+        reach = timedelta(days=min(int(min(lookback, most) * _DAYS_A_SESSION) + _MARGIN, most))
         earliest = max(EARLIEST.date(), calendar.first or date.min) + timedelta(days=1)
         first = max(earliest, start - reach) if start - date.min > reach else earliest
         last = min(end, calendar.end or LATEST.date())

@@ -84,6 +84,13 @@ def test_a_gap_is_refused_when_asked(lake: Lake) -> None:
     with pytest.raises(GapInWindow, match=f"A has no bar on {SESSIONS[2]}"):
         run(lake, close, on_gap="error", universe=["A", "B"], end=SESSIONS[5])
     assert run(lake, close, on_gap="error", universe="B", end=SESSIONS[5]).height == 5
+    # A gap that no window of these sessions reaches is none of theirs.
+    for lookback, first in ((1, 4), (2, 5)):
+        late = {"lake": lake, "calendar": "XNYS", "adjustment": None, "on_gap": "error", "universe": "A"}
+        pipeline = Pipeline({"it": SMA(close, lookback)})
+        assert run_pipeline(pipeline, SESSIONS[first], SESSIONS[6], **late)["it"].null_count() == 0
+        with pytest.raises(GapInWindow, match=f"A has no bar on {SESSIONS[2]}"):
+            run_pipeline(pipeline, SESSIONS[first - 1], SESSIONS[6], **late)
 
 
 def test_a_recursion_begins_anew_behind_a_gap(lake: Lake) -> None:
@@ -250,6 +257,9 @@ def test_arguments_that_mean_nothing_are_refused(lake: Lake) -> None:
         run_pipeline(Pipeline(), "2022-10-03", lake=lake, calendar="XNYS", adjustment=None)
     with pytest.raises(ConfigError, match="at least 1"):
         iter_pipeline(Pipeline({"it": close}), "2022-10-03", lake=lake, chunk=0)
+    with pytest.raises(ConfigError, match="end before they start"):
+        run_pipeline(Pipeline({"it": close}), SESSIONS[1], SESSIONS[0], lake=lake, calendar="XNYS", adjustment=None)
+    assert numbers(lake, SMA(close, 10**9)) == [None] * 2
     with pytest.raises(ConfigError, match="already"):
         Pipeline({"it": close}).add(close, "it")
     with pytest.raises(ConfigError, match="cannot be a column"):
