@@ -19,7 +19,7 @@ HEADINGS = (
     "source", "dataset", "symbol", "", "messages/s", "messages", "lag ms", "last message", "gaps", "gaps/million",
 )  # fmt: skip
 OPTIONAL = ("messages", "gaps/million", "lag ms")
-_STYLES = {"ok": "green", "stalled": "yellow", "not connected": "red"}
+_STYLES = {"ok": "green", "stalled": "yellow", "not connected": "red", "gone": "red", "stopped": "yellow"}
 _SECOND = 1_000_000_000
 _REFRESH_SECONDS = 0.5
 # Of a view; the worst are shown first.
@@ -39,13 +39,14 @@ def show_status(spool: Path, *, as_json: bool) -> ExitCode:
 
     state, now = CollectorState.read(spool), time.time_ns()
     problems = ["no collector ever ran here"] if state is None else list(describe_problems(state, now))
-    if state is not None and not state.stopped and not is_open(spool):
+    is_gone = state is not None and not state.stopped and not is_open(spool)
+    if is_gone and state is not None:
         # What it wrote last says nothing of now.
         problems.insert(0, f"collector {state.collector} (process {state.pid}) is gone")
     if as_json:
         print_json({"problems": problems, "state": None if state is None else _to_dict(state)})
     elif state is not None:
-        print_table(HEADINGS, _rows(state, now), styles=_STYLES, optional=OPTIONAL)
+        print_table(HEADINGS, _rows(state, now, is_gone=is_gone), styles=_STYLES, optional=OPTIONAL)
         note("\n".join(describe(state, now)))
     for problem in () if as_json else problems:
         note(problem)
@@ -65,12 +66,15 @@ def follow(spool: Path, is_over: Callable[[], bool], lines: Sequence[str] = ()) 
     from rich.console import Console
     from rich.live import Live
 
+    from gb_pipeline.collectors.spool import is_open
     from gb_pipeline.collectors.state import CollectorState
 
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while not is_over():
-            live.update(_view(CollectorState.read(spool), time.time_ns(), lines[-_MOST_LINES:]), refresh=True)
+            state = CollectorState.read(spool)
+            is_gone = state is not None and not state.stopped and not is_open(spool)
+            live.update(_view(state, time.time_ns(), lines[-_MOST_LINES:], is_gone=is_gone), refresh=True)
             time.sleep(_REFRESH_SECONDS)
 
 
@@ -95,8 +99,10 @@ def describe(state: CollectorState, now: int) -> list[str]:
     ]
 
 
-def _rows(state: CollectorState, now: int) -> list[tuple[object, ...]]:
+def _rows(state: CollectorState, now: int, *, is_gone: bool) -> list[tuple[object, ...]]:
     from gb_pipeline.health.stream_facts import format_seconds
+
+    dead = "gone" if is_gone else "stopped" if state.stopped else None
 
     def row(stream: StreamState) -> tuple[object, ...]:
         last, rate = stream.last_message_time, stream.gaps_per_million
@@ -104,8 +110,8 @@ def _rows(state: CollectorState, now: int) -> list[tuple[object, ...]]:
             stream.source,
             stream.dataset,
             stream.symbol,
-            _state_of(stream),
-            round(stream.messages_per_second, 1),
+            dead or _state_of(stream),
+            0.0 if dead else round(stream.messages_per_second, 1),
             stream.messages,
             None if stream.lag_ms is None else round(stream.lag_ms, 1),
             "never" if last is None else f"{format_seconds(max(0, now - last) / _SECOND)} ago",
@@ -122,7 +128,7 @@ def _state_of(stream: StreamState) -> str:
     return "stalled" if stream.stalled else stream.open_gap or "ok"
 
 
-def _view(state: CollectorState | None, now: int, lines: Sequence[str]) -> RenderableType:
+def _view(state: CollectorState | None, now: int, lines: Sequence[str], *, is_gone: bool) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -132,7 +138,7 @@ def _view(state: CollectorState | None, now: int, lines: Sequence[str]) -> Rende
     if state is None:
         return Group(Text("nothing was heard yet"), *map(Text, lines))
     table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    rows = sorted(_rows(state, now), key=lambda row: row[3] == "ok")
+    rows = sorted(_rows(state, now, is_gone=is_gone), key=lambda row: row[3] == "ok")
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(Text(format_value(cell), style=_STYLES.get(str(cell), "")) for cell in row))
     more = [Text(f"and {len(rows) - _MOST_ROWS:,} more streams", style="dim")] if len(rows) > _MOST_ROWS else []

@@ -186,9 +186,15 @@ def keep_named(
     own: dict[str, list[str]] = {}
     for source, symbol in rows.select("source", "symbol").unique().sort("source", "symbol").rows():
         own.setdefault(source, []).append(symbol)
+    for name in names:
+        source, colon, symbol = name.partition(":")
+        if colon and _ANY in own.get(source, ()) and not _GLOB.search(symbol):
+            # What is about all symbols of a source is about this one, too, also where nothing else is left of it.
+            own[source].append(symbol)
     chosen = select_stored(lake, names, settings, also=unite_names(stream_names(lake), own))
     series = [f"{source}:{symbol}" for source, symbols in chosen.items() for symbol in symbols]
-    return rows.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(series))
+    is_of_all = (pl.col("symbol") == _ANY) & pl.col("source").is_in(list(chosen))
+    return rows.filter(pl.concat_str("source", pl.lit(":"), "symbol").is_in(series) | is_of_all)
 
 
 def select_one(

@@ -18,9 +18,8 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
-import polars as pl
-
 from gb_pipeline.collectors.clock import ReceiveClock
+from gb_pipeline.collectors.earlier import reached_before
 from gb_pipeline.collectors.evidence import Key
 from gb_pipeline.collectors.feed import Batches, Feed, Heard
 from gb_pipeline.collectors.flush import SPOOLED, Flushed, flush_segment
@@ -32,12 +31,9 @@ from gb_pipeline.collectors.spool import Spool
 from gb_pipeline.collectors.state import CollectorState, StreamState
 from gb_pipeline.collectors.tally import Rates
 from gb_pipeline.config.settings import Settings
-from gb_pipeline.errors import ConfigError, GbError, LakeError
-from gb_pipeline.lake.datasets import STREAM_INTERVALS
+from gb_pipeline.errors import ConfigError, GbError
 from gb_pipeline.lake.store import LakeStore
-from gb_pipeline.lake.stream_evidence import read_intervals
-from gb_pipeline.market.stream_coverage import EVIDENCE
-from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason, StreamDataset
+from gb_pipeline.market.tick_schema import ConnectionEventKind, GapReason
 
 _SECOND = 1_000_000_000
 _VERSION = version("gb_pipeline")
@@ -169,7 +165,9 @@ class Collector:
                 loop.add_signal_handler(number, self._stop.set)
         beside: list[asyncio.Task[None]] = []
         try:
-            ends = await loop.run_in_executor(self._flusher, self._ends)
+            ends = await loop.run_in_executor(
+                self._flusher, reached_before, self.spool, self.store, self.name, self.log
+            )
             for source, stream in self.settings.collect.streams.items():
                 own = {(dataset, symbol): end for (name, dataset, symbol), end in ends.items() if name == source}
                 feed = Feed(
@@ -219,7 +217,7 @@ class Collector:
         streams = [stream for feed in self.feeds for item in feed.heard for stream in item.evidence.streams.values()]
         return bool(streams) and all(stream.is_open for stream in streams)
 
-    async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _keep(self, loop: asyncio.AbstractEventLoop, *, is_last: bool = False) -> None:
         """Make what came durable. While the disk refuses, it stays here, and connections are not read any further."""
         if self._waiting and not await loop.run_in_executor(self._worker, self._append, []):
             return
@@ -234,7 +232,7 @@ class Collector:
         if step:
             # Nothing was stamped in between: all that was taken, and the end of each connection, are by the old clock.
             self.clock.follow(step)
-        stalled = await loop.run_in_executor(self._worker, self._tell, taken, now)
+        stalled = await loop.run_in_executor(self._worker, self._tell, taken, now, is_last)
         if step:
             for feed in self.feeds:
                 for item in feed.heard:
@@ -242,11 +240,11 @@ class Collector:
         for item in stalled:
             item.link.reconnect("a stream that was lively fell silent")
 
-    def _tell(self, taken: list[tuple[Feed, list[tuple[Heard, MessageRows]]]], now: int) -> list[Heard]:
+    def _tell(self, taken: list[tuple[Feed, list[tuple[Heard, MessageRows]]]], now: int, is_last: bool) -> list[Heard]:
         batches: Batches = []
         stalled: list[Heard] = []
         for feed, rows in taken:
-            told, silent = feed.tell(rows, now)
+            told, silent = feed.tell(rows, now, is_last=is_last)
             batches += told
             stalled += silent
         self._append(batches)
@@ -268,28 +266,6 @@ class Collector:
         return True
 
     # --- commits --------------------------------------------------------------------------------------------------------------
-
-    def _ends(self) -> dict[tuple[str, StreamDataset, str], int]:
-        """How far an earlier process had come, by the lake, which may be out of reach, and by the journals that it left."""
-        told: list[pl.DataFrame] = []
-        for segment in self.spool.segments():
-            if damage := segment.damage():
-                self.log("journal_damaged", segment=segment.number, bytes=damage)
-            told += segment.read(STREAM_INTERVALS.name)
-        try:
-            told.append(read_intervals(self.store.tables))
-        except LakeError as error:
-            self.log("evidence_unreadable", error=error.what, fix=error.fix)
-        ends: dict[tuple[str, StreamDataset, str], int] = {}
-        names = ["source", "dataset", "symbol", "collector", "kind", "end_time"]
-        for rows in told:
-            own = rows.select(names).filter(pl.col("collector") == self.name, pl.col("kind").is_in(EVIDENCE))
-            for source, dataset, symbol, end in (
-                own.group_by("source", "dataset", "symbol").agg(pl.col("end_time").max()).iter_rows()
-            ):
-                key = (source, StreamDataset(dataset), symbol)
-                ends[key] = max(end, ends.get(key, end))
-        return ends
 
     async def _flush_when_due(self) -> None:
         loop = asyncio.get_running_loop()
@@ -356,11 +332,11 @@ class Collector:
         self.spool.limit = None
         if self.feeds:
             self._tell_all(ConnectionEventKind.STOPPED)
-            await self._keep(loop)
+            await self._keep(loop, is_last=True)
         await self._commit_rest(loop)
         if self._waiting:
             # The disk was full; what was committed has made room.
-            await self._keep(loop)
+            await self._keep(loop, is_last=True)
             await self._commit_rest(loop)
         self._write_state(stopped=True)
         self._worker.shutdown()

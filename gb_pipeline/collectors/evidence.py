@@ -152,6 +152,11 @@ class Evidence:
         """Up to when everything that was heard is told, on the axis of the rows; `now` by the collector's clock."""
         return now - self._lag()
 
+    @property
+    def newest_row(self) -> int | None:
+        """The newest moment of any row, on the axis of the rows; None before the first one."""
+        return max((stream.last_row for stream in self.streams.values() if stream.last_row is not None), default=None)
+
     def tell(self, rows: MessageRows, columns: Columns, now: int) -> Round:
         """Evidence of what was heard since the last time.
 

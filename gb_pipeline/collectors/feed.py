@@ -171,8 +171,16 @@ class Feed:
             named = list_some(sorted({symbol for symbol in symbols if symbol}))
             self._log("refused", source=self.source, connection=connection, symbols=named, error=error, fix=fix)
 
-    def tell(self, taken: list[tuple[Heard, MessageRows]], now: int) -> tuple[Batches, list[Heard]]:
-        """Rows and evidence of what was taken, in the order in which they are to be kept; connections of streams that stalled."""
+    def tell(
+        self, taken: list[tuple[Heard, MessageRows]], now: int, *, is_last: bool = False
+    ) -> tuple[Batches, list[Heard]]:
+        """Rows and evidence of what was taken, in the order in which they are to be kept; connections of streams that stalled.
+
+        Args:
+            taken: see `take`.
+            now: ns by the collector's clock, at which it was taken.
+            is_last: nothing comes after it, however late it would be: all of it is settled.
+        """
         rows: Batches = []
         told: Batches = []
         stalled = []
@@ -190,6 +198,9 @@ class Feed:
             if told_now.stalled:
                 stalled.append(item)
         through = min((item.evidence.through(now) for item, _ in taken), default=now)
+        if is_last:
+            through = max((item.evidence.newest_row or now for item, _ in taken), default=now)
+            through = max(through + 1, now)
         happened, self._happened = self._happened, []
         told.append(("connection_events", event_rows(happened, self.source, self._collector)))
         told.append(("watermarks", self._watermarks(through, counts)))

@@ -166,7 +166,8 @@ def _intervals(segment: Segment) -> pl.DataFrame:
     is_covered = pl.col("kind") == IntervalKind.COVERED.value
     others = _all(segment, STREAM_INTERVALS).filter(~is_covered)
     covered = _all(segment, STREAM_INTERVALS, after_damage=True).filter(is_covered)
-    return pl.concat([join_covered(covered), others]).unique(maintain_order=True)
+    # Of two connections, the same stretch may be covered with the same counts; a gap is one however often it is told.
+    return pl.concat([join_covered(covered), others.unique(maintain_order=True)])
 
 
 def join_covered(intervals: pl.DataFrame) -> pl.DataFrame:

@@ -114,6 +114,33 @@ class MessageRows:
         }
         self.signals.append(Signal(ConnectionEventKind.UNREADABLE, receive_time, dataset, detail=detail))
 
+    def skip(
+        self,
+        receive_time: int,
+        first: int,
+        last: int,
+        dataset: StreamDataset | None = None,
+        symbol: str | None = None,
+        *,
+        resubscribe: bool = False,
+    ) -> None:
+        """Note that numbers of a stream are missing before a message.
+
+        Args:
+            receive_time: when that message came.
+            first, last: the numbers that are missing, both included.
+            dataset, symbol: of the subscription; None where they may be of any of the connection.
+            resubscribe: whether the stream cannot go on as it is.
+
+        Example:
+            >>> rows = MessageRows()
+            >>> rows.skip(1_000, 7, 9, StreamDataset.TRADES, "BTC-USD")
+            >>> rows.signals[0].kind.value, rows.signals[0].first_sequence, rows.signals[0].last_sequence
+            ('sequence', 7, 9)
+        """
+        kind = ConnectionEventKind.SEQUENCE
+        self.signals.append(Signal(kind, receive_time, dataset, symbol, first, last, resubscribe))
+
     def deny(
         self,
         receive_time: int,

@@ -174,7 +174,9 @@ class OrderBook:
             for key in beyond:
                 del levels[key]
 
-    def _change(self, side: tuple[list[int], dict[int, Level]], place: int, sign: int, changes: Sequence[Level]) -> None:
+    def _change(
+        self, side: tuple[list[int], dict[int, Level]], place: int, sign: int, changes: Sequence[Level]
+    ) -> None:
         keys, levels = side
         known, digits = self._known, self._digits[place]
         if not digits:

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gb_pipeline.collectors.flush import SPOOLED
+from gb_pipeline.collectors.spool import Spool
 from gb_pipeline.collectors.state import CollectorState, StreamState
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.lake.store import LakeStore
@@ -154,6 +156,10 @@ def test_what_a_killed_one_left_is_committed_by_a_flush_once(
     code, _, err = collector.end(signal.SIGKILL)
     assert code == -signal.SIGKILL
     happenings = [json.loads(line) for line in err.splitlines()]
+    gone = gb("collect", "--status", "-c", str(tmp_path))
+    assert gone.code == 1
+    assert "gone" in gone.out
+    assert " ok " not in gone.out
     assert {"started", "connected"} <= {item["event"] for item in happenings}
     assert all({"event", "level", "timestamp"} <= set(item) for item in happenings)
     plain_run = PROGRAM.replace(
@@ -267,10 +273,17 @@ def test_a_status_says_what_is_wrong_with_which_stream(gb: Gb, tmp_path: Path) -
     state = CollectorState(
         "one", os.getpid(), "1.0", now - 10**12, now, (stream, replace(stream, symbol="ETH-USD", connected=True))
     )
-    settings.spool.mkdir(parents=True)
+    spool = Spool(settings.spool, SPOOLED)
     state.write(settings.spool)
     told = gb("collect", "--status", "-c", tmp_path)
     assert told.code == 1
     assert "not connected" in told.out
     assert "kraken trades BTC-USD is not connected" in told.err
     assert "0.5 gaps per million" in told.err
+    # Nobody has it open any more: what it wrote last says nothing of now.
+    spool.close()
+    gone = gb("collect", "--status", "-c", tmp_path)
+    assert ("gone" in gone.out, " ok " in gone.out, "is gone" in gone.err) == (True, False, True)
+    replace(state, stopped=True).write(settings.spool)
+    stopped = gb("collect", "--status", "-c", tmp_path)
+    assert ("stopped" in stopped.out, " ok " in stopped.out) == (True, False)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gb_pipeline.cli.names import select
+from gb_pipeline import Lake
+from gb_pipeline.cli.names import keep_named, select
 from gb_pipeline.errors import UnknownSeries
 from gb_pipeline_tests.cli.console import Gb
+from gb_pipeline_tests.streams import SECOND, commit_trades
 
 KNOWN = {
     "mine": ["S01", "S02", "S03", "S11"],
@@ -131,3 +133,15 @@ def test_commands_for_one_series_take_a_symbol_alone(gb: Gb, stored: Path) -> No
     assert gb("show", "btc-usdt", "--config", stored).code == 0
     assert gb("explain", "BTC*", "2024-01-02T10:00Z", "--config", stored).code == 0
     assert "one is needed" in gb("show", "sim:*", "--config", stored).err
+
+
+def test_what_was_removed_of_all_symbols_is_listed_for_each_of_them(tmp_path: Path) -> None:
+    lake = Lake.open(tmp_path / "lake", create=True)
+    for symbol in ("BTC-USD", "ETH-USD"):
+        commit_trades(lake.store, [1_704_153_600 * SECOND], symbol=symbol)
+    lake.store.purge_streams("kraken", reason="not licensed any more")
+    assert lake.removals()["symbol"].to_list() == ["*"]
+    for name in ("kraken", "kraken:BTC-USD", "kraken:*"):
+        assert keep_named(lake.removals(), lake, [name]).height == 1
+    with pytest.raises(UnknownSeries):
+        keep_named(lake.removals(), lake, ["coinbase:BTC-USD"])

@@ -129,6 +129,18 @@ def test_what_was_heard_is_committed_with_its_evidence(tmp_path: Path, server: p
     assert (state.stopped, state.flush_error, state.spool_bytes) == (True, None, 0)
 
 
+def test_who_is_stopped_has_settled_all_that_it_heard_however_late_it_came(
+    tmp_path: Path, server: plain.PlainServer
+) -> None:
+    running = Running(tmp_path / "p", server, stream={"datasets": ["trades"]})
+    wait_for(lambda: server.connected, "connection")
+    newest = time.time_ns()
+    server.send(trade(1, at=newest - 60_000_000_000), trade(2, at=newest))
+    wait_for(lambda: sum(s.rows for f in running.collector.feeds for h in f.heard for s in h.evidence.streams.values()) == 2)
+    running.stop()
+    assert running.read(WATERMARKS)["through_time"].max() > newest
+
+
 def test_what_is_missing_is_a_gap_with_its_number(tmp_path: Path, server: plain.PlainServer) -> None:
     running = Running(tmp_path / "p", server)
     wait_for(lambda: server.connected, "connection")

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline.collectors.flush import SPOOLED, flush_segment, join_covered
@@ -52,6 +52,7 @@ def test_joined_stretches_cover_what_each_of_them_covers_and_count_the_same(told
 
 
 @settings(max_examples=15)
+@example([((("trades", "BTC-USD"), 3, 2, 5, "one"), "covered")] * 2, set())
 @given(
     st.lists(st.tuples(spans, st.sampled_from(["covered", "covered", "gap"])), min_size=1, max_size=8),
     st.sets(st.integers(0, 7)),
@@ -81,6 +82,9 @@ def test_the_lake_says_the_same_wherever_segments_are_cut(
     ).select(SCHEMA.names())
     # A gap that is told twice within a segment is one.
     assert covered_stretches(stored).equals(covered_stretches(frame(rows)))
+    # Covered rows are added up and never dropped, also where two connections tell the very same.
+    told_rows = sum(row["rows"] for row in rows if row["kind"] == "covered")
+    assert stored.filter(pl.col("kind") == "covered")["rows"].sum() == told_rows
     marks = reading.read(store.tables.storage, WATERMARKS, store.tables.newest(WATERMARKS.name).files)
     assert marks.height == len(segments)
     assert (marks["rows"].sum(), marks["through_time"].max()) == (len(rows), (len(rows) - 1) * 1000)

@@ -235,6 +235,10 @@ def test_trades_quotes_and_answers() -> None:
     assert Counter(item.kind for item in rows.signals)[ConnectionEventKind.SUBSCRIBED] == 3
     decoder.decode(b'{"error":{"code":2,"msg":"Invalid request"},"id":1}', 101, rows)
     assert Counter(item.kind for item in rows.signals)[ConnectionEventKind.REFUSED] == 3
+    assert rows.signals[-1].detail["permanent"] is True
+    decoder.decode(b'{"error":{"code":4,"msg":"Too many streams"},"id":1}', 101, rows)
+    assert rows.signals[-1].detail["error"] == "Too many streams (code 4)"
+    assert "permanent" not in rows.signals[-1].detail
     # The same fields in another order.
     decoder.decode(b'{"data":{"t":10,"p":"1","q":"1","T":1,"m":false},"stream":"btcusdt@trade"}', 102, rows)
     assert rows.trades[-1][6] == 10

@@ -239,6 +239,9 @@ def test_errors_and_unknown_messages() -> None:
             decoder.decode(data, 1, rows)
         decoder.decode(b'{"type":"error","message":"no such product","reason":"x"}', 2, rows)
         assert rows.signals[-1].kind is ConnectionEventKind.REFUSED
+        for words, permanent in (("XXX-USD is not a valid product", True), ("rate limit exceeded", None)):
+            decoder.decode(b'{"type":"error","message":"%s"}' % words.encode(), 3, rows)
+            assert (rows.signals[-1].detail["error"], rows.signals[-1].detail.get("permanent")) == (words, permanent)
         assert rows.unreadable >= 5
         assert not (rows.trades or rows.updates or rows.snapshots)
     with pytest.raises(ConfigError, match="use one of level2, level2_batch"):

@@ -165,7 +165,21 @@ def test_answers_to_subscriptions_say_what_was_taken_and_what_refused() -> None:
         (ConnectionEventKind.SUBSCRIBED, StreamDataset.BOOK_UPDATES, "BTC-USD"),
         (ConnectionEventKind.REFUSED, StreamDataset.TRADES, "BTC-USD"),
     ]
-    assert "not supported" in str(rows.signals[2].detail["error"])
+    assert rows.signals[2].detail["error"] == "Currency pair not supported BTC/USD"
+    assert rows.signals[2].detail["permanent"] is True
+    for name, limited in (
+        ("kraken", b'{"error":"Exceeded msg rate","method":"subscribe","success":false,"symbol":"BTC/USD","req_id":1}'),
+        (
+            "kraken_v1",
+            b'{"event":"subscriptionStatus","status":"error","errorMessage":"Exceeded msg rate","pair":"XBT/USD"}',
+        ),
+    ):
+        venue, connection = connect(name, ["BTC-USD"])
+        rows = MessageRows()
+        venue.decoder(connection).decode(limited, 1, rows)
+        [signal] = rows.signals
+        assert "permanent" not in signal.detail
+        assert str(signal.detail["error"]).startswith("Exceeded msg rate (")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ from gb_pipeline.market.tick_schema import ConnectionEventKind, Side, StreamData
 _TRADES, _BOOK, _QUOTES = StreamDataset.TRADES, StreamDataset.BOOK_UPDATES, StreamDataset.QUOTES
 # Five requests a second are allowed, and a request has a length.
 _STREAMS_PER_REQUEST = 100
+# Of a request that is wrong, and stays so: unknown property, wrong type, invalid request, invalid JSON.
+# https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams (Error Messages)
+_FOR_GOOD = frozenset({0, 1, 2, 3})
+_LATER = "it is asked for again with the next connection"
 _PREFIX = b'{"stream":"'
 
 
@@ -201,16 +205,7 @@ class BinanceDecoder(Decoder):
                 if number <= last:
                     # It came again, or after its place: the gap was told when the later one came.
                     return
-                rows.signals.append(
-                    Signal(
-                        ConnectionEventKind.SEQUENCE,
-                        receive_time,
-                        _TRADES,
-                        symbol,
-                        first_sequence=last + 1,
-                        last_sequence=number - 1,
-                    )
-                )
+                rows.skip(receive_time, last + 1, number - 1, _TRADES, symbol)
             last = number
             side = Side.SELL if item.m else Side.BUY
             rows.trades.append((symbol, item.T, receive_time, side, item.p, item.q, number, None, 0))
@@ -229,16 +224,7 @@ class BinanceDecoder(Decoder):
             if number <= last:
                 # Numbers of quotes have holes, so a late one is the only trace of a wrong order; one that comes again is none.
                 if number < last:
-                    rows.signals.append(
-                        Signal(
-                            ConnectionEventKind.SEQUENCE,
-                            receive_time,
-                            _QUOTES,
-                            symbol,
-                            first_sequence=number,
-                            last_sequence=number,
-                        )
-                    )
+                    rows.skip(receive_time, number, number, _QUOTES, symbol)
                 return
             last = number
             rows.quotes.append((symbol, item.T, receive_time, item.b, item.B, item.a, item.A, number))
@@ -264,17 +250,9 @@ class BinanceDecoder(Decoder):
                 if chain.follows(first, last, before):
                     rows.heard[key] = rows.heard.get(key, 0) + 1
                 else:
-                    rows.signals.append(
-                        Signal(
-                            ConnectionEventKind.SEQUENCE,
-                            receive_time,
-                            _BOOK,
-                            symbol,
-                            first_sequence=chain.last + 1,
-                            last_sequence=max(chain.last + 1, first - 1 if before is None else before),
-                            resubscribe=True,
-                        )
-                    )
+                    missing = chain.last + 1
+                    until = max(missing, first - 1 if before is None else before)
+                    rows.skip(receive_time, missing, until, _BOOK, symbol, resubscribe=True)
                     chain.break_at((first, last, before, bids, asks))
                     self._resync.broken(name, receive_time)
             else:
@@ -299,11 +277,12 @@ class BinanceDecoder(Decoder):
         number = answer.id if isinstance(answer.id, int) else 0
         requested = self._requested[number - 1] if 0 < number <= len(self._requested) else []
         if failure is not None:
-            detail: dict[str, str | int | float | bool | None] = {"error": failure.msg, "code": failure.code}
+            words, permanent = f"{failure.msg} (code {failure.code})", failure.code in _FOR_GOOD
+            fix = "compare `symbols` and `options` in gb.yaml with what Binance lists" if permanent else _LATER
             # A refused request is refused as a whole.
             refused: list[tuple[StreamDataset | None, str | None]] = [(item.dataset, item.symbol) for item in requested]
             for dataset, symbol in refused or [(None, None)]:
-                rows.signals.append(Signal(ConnectionEventKind.REFUSED, receive_time, dataset, symbol, detail=detail))
+                rows.deny(receive_time, words, fix, dataset=dataset, symbol=symbol, permanent=permanent)
             return
         if not requested:
             rows.refuse(data, receive_time, "neither a stream nor an answer")

@@ -37,6 +37,18 @@ _CHANNELS = {
     StreamDataset.QUOTES: "ticker",
 }
 _DATASETS = {channel: dataset for dataset, channel in _CHANNELS.items()}
+# Parts of refusals that asking again does not change; of others, such as "rate limit exceeded", it does.
+_FOR_GOOD = (
+    "not a valid",
+    "invalid",
+    "authentication",
+    "unauthorized",
+    "no channels",
+    "no products",
+    "delisted",
+    "malformed",
+)
+_LATER = "it is asked for again with the next connection; see https://status.coinbase.com"
 _BOOK, _TRADES, _QUOTES = StreamDataset.BOOK_UPDATES, StreamDataset.TRADES, StreamDataset.QUOTES
 
 
@@ -241,15 +253,7 @@ class _Decoder(Decoder):
             return True
         if number < self._next:
             return False
-        rows.signals.append(
-            Signal(
-                ConnectionEventKind.SEQUENCE,
-                receive_time,
-                first_sequence=self._next,
-                last_sequence=number - 1,
-                resubscribe=bool(self._symbols[_BOOK]),
-            )
-        )
+        rows.skip(receive_time, self._next, number - 1, resubscribe=bool(self._symbols[_BOOK]))
         for product in self._symbols[_BOOK]:
             self._resync.broken(product, receive_time)
         self._laid.clear()
@@ -304,16 +308,7 @@ class _Decoder(Decoder):
                     begun.add(symbol)
                     continue
                 if last is not None and number != last + 1:
-                    rows.signals.append(
-                        Signal(
-                            ConnectionEventKind.SEQUENCE,
-                            receive_time,
-                            _TRADES,
-                            symbol,
-                            first_sequence=last + 1,
-                            last_sequence=number - 1,
-                        )
-                    )
+                    rows.skip(receive_time, last + 1, number - 1, _TRADES, symbol)
                 rows.trades.append(
                     (
                         symbol, item.time, receive_time, TAKER.get(item.side), item.price, item.size, number,
@@ -358,8 +353,7 @@ class _Decoder(Decoder):
             rows.refuse(data, receive_time, why)
             return
         if message.type == "error":
-            detail: dict[str, str | int | float | bool | None] = {"error": message.message}
-            rows.signals.append(Signal(ConnectionEventKind.REFUSED, receive_time, detail=detail))
+            deny_connection(rows, receive_time, message.message or "refused without a reason")
         elif message.channel is None or message.channel in _READ:
             # Its number is then missing, and the next message tells so.
             rows.refuse(data, receive_time, why)
@@ -368,3 +362,14 @@ class _Decoder(Decoder):
             if number != self._next and not self._is_next(number, receive_time, rows):
                 return
             self._next = number + 1
+
+
+def deny_connection(rows: MessageRows, receive_time: int, words: str) -> None:
+    """Note that Coinbase refuses a request, which it takes as a whole or not at all: by its words for good, or for now."""
+    permanent = any(part in words.lower() for part in _FOR_GOOD)
+    fix = (
+        "compare `symbols` and `options` in gb.yaml with https://api.exchange.coinbase.com/products"
+        if permanent
+        else _LATER
+    )
+    rows.deny(receive_time, words, fix, permanent=permanent)

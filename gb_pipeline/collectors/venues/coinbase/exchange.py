@@ -21,7 +21,7 @@ from gb_pipeline.collectors.venue_options import (
     spread_symbols,
     websocket_url,
 )
-from gb_pipeline.collectors.venues.coinbase.advanced import Coinbase
+from gb_pipeline.collectors.venues.coinbase.advanced import Coinbase, deny_connection
 from gb_pipeline.collectors.venues.coinbase.trades import TAKER
 from gb_pipeline.market.order_book import OrderBook
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
@@ -253,7 +253,7 @@ class _Decoder(Decoder):
         if last is not None and number != last + 1:
             if number <= last:
                 return
-            self._missing(symbol, last + 1, number - 1, receive_time, rows)
+            rows.skip(receive_time, last + 1, number - 1, _TRADES, symbol)
         self._last_trade[symbol] = number
         side = TAKER.get(message.side)
         rows.trades.append(
@@ -275,21 +275,9 @@ class _Decoder(Decoder):
         rows.heard[key] = rows.heard.get(key, 0) + 1
         told, last = self._told_trade.get(symbol), self._last_trade.get(symbol)
         if told is not None and last is not None and told > last:
-            self._missing(symbol, last + 1, told, receive_time, rows)
+            rows.skip(receive_time, last + 1, told, _TRADES, symbol)
             self._last_trade[symbol] = told
         self._told_trade[symbol] = message.last_trade_id
-
-    def _missing(self, symbol: str, first: int, last: int, receive_time: int, rows: MessageRows) -> None:
-        rows.signals.append(
-            Signal(
-                ConnectionEventKind.SEQUENCE,
-                receive_time,
-                _TRADES,
-                symbol,
-                first_sequence=first,
-                last_sequence=last,
-            )
-        )
 
     def _ticker(self, message: _Ticker, receive_time: int, rows: MessageRows) -> None:
         symbol = self._symbols[_QUOTES].get(message.product_id)
@@ -316,5 +304,5 @@ class _Decoder(Decoder):
 
 
 def _refused(message: _Error, receive_time: int, rows: MessageRows) -> None:
-    detail: dict[str, str | int | float | bool | None] = {"error": message.message, "reason": message.reason}
-    rows.signals.append(Signal(ConnectionEventKind.REFUSED, receive_time, detail=detail))
+    words = f"{message.message}: {message.reason}" if message.reason else message.message
+    deny_connection(rows, receive_time, words)

@@ -145,12 +145,7 @@ class KalshiDecoder(Decoder):
         self._last[sid] = number
         if last is not None and number != last + 1:
             for symbol in self._symbols[known].values():
-                rows.signals.append(
-                    Signal(
-                        ConnectionEventKind.SEQUENCE, receive_time, known, symbol, first_sequence=last + 1,
-                        last_sequence=number - 1, resubscribe=known is _BOOK,
-                    )
-                )  # fmt: skip
+                rows.skip(receive_time, last + 1, number - 1, known, symbol, resubscribe=known is _BOOK)
             if known is _BOOK:
                 self._break(receive_time)
         return True

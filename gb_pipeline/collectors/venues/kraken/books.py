@@ -15,6 +15,16 @@ from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 # https://docs.kraken.com/api/docs/websocket-v2/book
 DEPTHS = (10, 25, 100, 500, 1000)
 _BOOK = StreamDataset.BOOK_UPDATES
+_LATER = "it is asked for again with the next connection; see https://status.kraken.com"
+# How refusals begin that asking again does not change, of both versions; of others, such as "Exceeded msg rate", it does.
+_FOR_GOOD = (
+    "Currency pair",
+    "Subscription",
+    "Malformed",
+    "Unsupported",
+    "EQuery:Unknown",
+    "EGeneral:Invalid arguments",
+)
 
 
 def depth_of(wanted: int | None) -> int:
@@ -29,6 +39,27 @@ def depth_of(wanted: int | None) -> int:
     if not fitting:
         raise ConfigError(f"Kraken has no book of {wanted:,} levels", fix=f"write depth: {DEPTHS[-1]}, or leave it out")
     return fitting[0]
+
+
+def deny_subscription(
+    rows: MessageRows,
+    receive_time: int,
+    error: str | None,
+    venue_symbol: str | None,
+    dataset: StreamDataset | None,
+    symbol: str | None,
+) -> None:
+    """Note that Kraken refuses a subscription, in its own words and with the name that it calls the instrument by."""
+    words = error or "refused without a reason"
+    permanent = words.startswith(_FOR_GOOD)
+    fix = (
+        "compare `symbols` and `depth` in gb.yaml with https://api.kraken.com/0/public/AssetPairs"
+        if permanent
+        else _LATER
+    )
+    # Most of its words name the pair already.
+    named = words if not venue_symbol or venue_symbol in words else f"{words} ({venue_symbol})"
+    rows.deny(receive_time, named, fix, dataset=dataset, symbol=symbol, permanent=permanent)
 
 
 class CheckedBooks:

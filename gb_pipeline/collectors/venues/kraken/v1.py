@@ -14,7 +14,7 @@ import msgspec
 from gb_pipeline.collectors.messages import Level, MessageRows, Signal, TimeUnit
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription
 from gb_pipeline.collectors.venue_options import currency_pair
-from gb_pipeline.collectors.venues.kraken.books import CheckedBooks, depth_of
+from gb_pipeline.collectors.venues.kraken.books import CheckedBooks, deny_subscription, depth_of
 from gb_pipeline.collectors.venues.kraken.v2 import OLD_NAMES, Kraken
 from gb_pipeline.market.tick_schema import ConnectionEventKind, Side, StreamDataset
 
@@ -146,9 +146,8 @@ class _Decoder(Decoder):
                 name = (message.get("subscription") or {}).get("name", "")
                 dataset = _DATASETS.get(name)
                 symbol = None if dataset is None else self._symbols.get((dataset, message.get("pair", "")))
-                kinds = {"subscribed": ConnectionEventKind.SUBSCRIBED, "error": ConnectionEventKind.REFUSED}
-                if (kind := kinds.get(message.get("status", ""))) is None:
-                    return
-                error = message.get("errorMessage")
-                refused = {"error": error, "symbol": message.get("pair")} if error else {}
-                rows.signals.append(Signal(kind, receive_time, dataset, symbol, detail=dict(refused)))
+                if message.get("status") == "subscribed":
+                    rows.signals.append(Signal(ConnectionEventKind.SUBSCRIBED, receive_time, dataset, symbol))
+                elif message.get("status") == "error":
+                    error, pair = message.get("errorMessage"), message.get("pair")
+                    deny_subscription(rows, receive_time, error, pair, dataset, symbol)

@@ -22,7 +22,7 @@ from gb_pipeline.collectors.venue_options import (
     spread_symbols,
     websocket_url,
 )
-from gb_pipeline.collectors.venues.kraken.books import CheckedBooks, depth_of
+from gb_pipeline.collectors.venues.kraken.books import CheckedBooks, deny_subscription, depth_of
 from gb_pipeline.collectors.venues.kraken.trades import PACE, fetch_trades
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 from gb_pipeline.providers.http.policy import Policy
@@ -261,16 +261,7 @@ class _Decoder(Decoder):
                 if number <= last:
                     # It came again, or after its place: the gap was told when the later one came.
                     continue
-                rows.signals.append(
-                    Signal(
-                        ConnectionEventKind.SEQUENCE,
-                        receive_time,
-                        StreamDataset.TRADES,
-                        symbol,
-                        first_sequence=last + 1,
-                        last_sequence=number - 1,
-                    )
-                )
+                rows.skip(receive_time, last + 1, number - 1, StreamDataset.TRADES, symbol)
             self._last_trade[symbol] = number
             if message.type == "snapshot":
                 continue
@@ -325,8 +316,7 @@ class _Decoder(Decoder):
         if answer.success:
             rows.signals.append(Signal(ConnectionEventKind.SUBSCRIBED, receive_time, dataset, symbol))
             return
-        detail: dict[str, str | int | float | bool | None] = {"error": answer.error, "symbol": answer.symbol}
-        rows.signals.append(Signal(ConnectionEventKind.REFUSED, receive_time, dataset, symbol, detail=detail))
+        deny_subscription(rows, receive_time, answer.error, answer.symbol, dataset, symbol)
 
 
 class _Channel(msgspec.Struct):
