@@ -26,6 +26,8 @@ class ServeOptions:
         most_upload_bytes: of one upload, as it is sent.
         most_upload_rows: of one upload, once it is decoded.
         most_decode_bytes: memory that decoding an upload may take.
+        head_seconds, most_head_bytes: how long the head of a request, its address and headers, may take to arrive, and its size.
+        reader_seconds: how long a reader may take nothing of an answer.
         body_seconds: how long the body of a request may take to arrive.
         most_json_rows: of an answer as JSON; Arrow, Parquet and CSV have no such limit.
         piece_rows: about how many bars are held at a time while they are sent.
@@ -49,6 +51,9 @@ class ServeOptions:
     most_upload_bytes: int = 4 << 30
     most_upload_rows: int = 20_000_000
     most_decode_bytes: int = 4 << 30
+    head_seconds: float = 20.0
+    most_head_bytes: int = 64 << 10
+    reader_seconds: float = 300.0
     body_seconds: float = 60.0
     most_json_rows: int = 10_000
     piece_rows: int = 250_000

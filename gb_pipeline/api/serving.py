@@ -11,6 +11,7 @@ import uvicorn
 
 from gb_pipeline.api.app import build_app
 from gb_pipeline.api.options import ServeOptions
+from gb_pipeline.api.protocol import limited_protocol
 from gb_pipeline.api.tokens import TokenStore
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import ConfigError
@@ -83,7 +84,7 @@ def serve(
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=options.shutdown_seconds,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=limited_protocol(options),
         lifespan="on",
         ws="none",
     )
