@@ -22,7 +22,7 @@ _BATCH_ROWS = 65_536
 _CHUNK = 1 << 20
 # What the libraries reserve before they read anything, without using it.
 _RESERVED = 2 << 30
-_NEEDED = "send an Arrow IPC stream, Parquet or CSV with columns timestamp, open, high, low, close, volume"
+NEEDED = "send an Arrow IPC stream, Parquet or CSV with columns timestamp, open, high, low, close, volume"
 
 
 def decode(source: Path, target: Path, format: str, *, most_rows: int, most_bytes: int) -> None:
@@ -52,7 +52,7 @@ def decode(source: Path, target: Path, format: str, *, most_rows: int, most_byte
         told: dict[str, str] = json.loads(done.stdout)
     except ValueError:
         # The system ended it, or a library did.
-        raise FormatRefused(f"the upload cannot be decoded as {format}", fix=_NEEDED) from None
+        raise FormatRefused(f"the upload cannot be decoded as {format}", fix=NEEDED) from None
     raise FormatRefused(told["what"], fix=told["fix"])
 
 
@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> int:
         told = {"what": refused.what, "fix": refused.fix}
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        told = {"what": f"the upload cannot be read as {format}: {reason}", "fix": _NEEDED}
+        told = {"what": f"the upload cannot be read as {format}: {reason}", "fix": NEEDED}
     else:
         return 0
     sys.stdout.write(json.dumps(told))

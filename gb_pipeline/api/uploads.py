@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
@@ -21,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gb_pipeline.api.decode import decode
+from gb_pipeline.api.decode import NEEDED, decode
 from gb_pipeline.api.formats import Format, choose_format, respond
 from gb_pipeline.api.guard import caller_of
 from gb_pipeline.api.options import ServeOptions
@@ -30,6 +31,7 @@ from gb_pipeline.api.problems import Problem
 from gb_pipeline.api.tables import RESPONSES
 from gb_pipeline.api.tokens import Scope
 from gb_pipeline.api.upload_store import Upload, UploadStore
+from gb_pipeline.errors import FormatRefused
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.market.symbol import source_name, symbol_code
 from gb_pipeline.market.window import Window
@@ -193,11 +195,21 @@ def commit(request: Request, id: Id) -> Response:
                 most_rows=options.most_upload_rows,
                 most_bytes=options.most_decode_bytes,
             )
-            report = _put(lake, pl.read_ipc(uploads.rows(upload)), bars)
+            report = _put(lake, _read_rows(uploads.rows(upload)), bars)
             report.sessions_frame.write_ipc(uploads.table(upload, "sessions"))
             report.refused.write_ipc(uploads.table(upload, "refused"))
             uploads.finish(upload, _told(report))
     return document(_state(uploads, upload), headers=_offsets(uploads, upload))
+
+
+def _read_rows(path: Path) -> pl.DataFrame:
+    """What was decoded. Arrow has names and types that Polars does not take."""
+    try:
+        return pl.read_ipc(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise FormatRefused(
+            f"the columns of the upload cannot be read: {str(error).splitlines()[0][:200]}", fix=NEEDED
+        ) from error
 
 
 def _put(lake: Lake, frame: pl.DataFrame, bars: dict[str, Any]) -> WriteReport:

@@ -203,10 +203,12 @@ def _numbers(series: pl.Series, decimals: int | None) -> pl.Series:
     """Numbers in a type that is exact: floats become the shortest text that reads back as the same float."""
     kind = series.dtype
     if kind.is_float():
-        counts = series.name == "trade_count"
-        whole = series.is_null() | (series.fill_null(0.0).round() == series.fill_null(0.0))
-        if counts and whole.all():
-            return series.fill_nan(None).cast(pl.Int64, strict=False)
+        known = series.fill_nan(None)
+        whole = known.is_null() | (known.round() == known)
+        if series.name == "trade_count" and whole.all():
+            counts = known.cast(pl.Int64, strict=False)
+            if counts.null_count() == known.null_count():
+                return counts
         floats = series if decimals is None else series.cast(pl.Float64).round(decimals)
         return floats.fill_nan(None).cast(pl.String)
     return series
@@ -214,7 +216,7 @@ def _numbers(series: pl.Series, decimals: int | None) -> pl.Series:
 
 def _symbols(rows: pl.DataFrame, column: str | None, symbol: Symbol | str | None) -> pl.Series:
     if column is not None and symbol is None:
-        given = rows[column].cast(pl.String)
+        given = _texts(rows[column])
         if given.null_count():
             raise WindowRefused("some rows have no symbol", fix="fill the column `symbol`")
         codes = {text: symbol_code(text) for text in given.unique()}
@@ -222,9 +224,18 @@ def _symbols(rows: pl.DataFrame, column: str | None, symbol: Symbol | str | None
     if symbol is None:
         raise ConfigError("of which symbol the bars are is not said", fix='pass symbol="AAPL", or a column `symbol`')
     code = symbol_code(symbol)
-    if column is not None and not (rows[column].cast(pl.String) == code).all():
+    if column is not None and not (_texts(rows[column]) == code).all():
         raise ConfigError(f"the frame has a column of symbols, not all of them {code}", fix="leave `symbol` out")
     return pl.repeat(code, rows.height, dtype=pl.String, eager=True).alias("symbol")
+
+
+def _texts(series: pl.Series) -> pl.Series:
+    try:
+        return series.cast(pl.String)
+    except pl.exceptions.PolarsError as error:
+        raise WindowRefused(
+            f"column {series.name!r} holds {series.dtype}, not text", fix="pass the codes as text"
+        ) from error
 
 
 def _join(first: WriteReport, second: WriteReport) -> WriteReport:

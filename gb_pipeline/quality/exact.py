@@ -187,7 +187,10 @@ def _as_text(series: pl.Series, dtype: pl.Decimal) -> pl.Series:
 
 def _integers(text: pl.Series) -> tuple[pl.Series, list[tuple[int, str]]]:
     if text.dtype.is_integer() or isinstance(text.dtype, pl.Null):
-        return text.cast(pl.Int64), []
+        counts = text.cast(pl.Int64, strict=False)
+        if counts.null_count() == text.null_count():
+            return counts, []
+        text = text.cast(pl.String)
     if not isinstance(text.dtype, pl.String):
         raise WindowRefused(f"column {text.name!r} holds {text.dtype}", fix="pass integers or the vendor's own text")
     values = text.cast(pl.Int64, strict=False)

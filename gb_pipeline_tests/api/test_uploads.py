@@ -117,6 +117,22 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_sent(ask: Ask) -> N
     problem(client.post("/v1/uploads", json=announcement(body)), 503, "TooManyUploads")
 
 
+def test_columns_that_cannot_be_read_are_refused(ask: Ask) -> None:
+    client = ask("write")
+    header = b"timestamp,open,high,low,close,volume,"
+    bodies = {"csv": header + b"\xe9\n2024-02-01T00:00:00Z,1,1,1,1,1,1\n", "arrow": encode(FRAME.head(1), "arrow")}
+    months = pa.ipc.open_stream(bodies["arrow"]).read_all()
+    months = months.append_column("note", pa.array([(0, 1, 0)], pa.month_day_nano_interval()))
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, months.schema) as writer:
+        writer.write_table(months)
+    bodies["arrow"] = sink.getvalue()
+    for format, body in bodies.items():
+        path = announce(client, body, format)
+        assert send(client, path, body).status_code == 204
+        problem(client.post(f"{path}/commit"), 422, "FormatRefused")
+
+
 @pytest.mark.parametrize("id", ["..", "%2e%2e%2f%2e%2e", "0" * 31, "A" * 32, "0" * 32 + "%00", "../../tokens.json"])
 def test_an_id_is_no_path(ask: Ask, id: str) -> None:
     assert ask("write").get(f"/v1/uploads/{id}").status_code in {404, 405, 422}

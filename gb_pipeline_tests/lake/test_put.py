@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gb_pipeline import ConfigError, Lake, NaiveTimestamp, SessionStatus, Window, WindowRefused
+from gb_pipeline.errors import GbError
 from gb_pipeline.lake.put import _numbers
 
 OHLCV = {"open": [1.5, 1.7], "high": [2.0, 2.25], "low": [1.25, 1.5], "close": [1.75, 2.0], "volume": [10, 20]}
@@ -138,6 +140,37 @@ def test_a_frame_that_is_none_is_refused_and_nothing_is_stored(lake, frame, opti
         lake.put(frame, **{"source": "mine", "resolution": "1m", "symbol": "A", **options})
     assert caught.value.fix
     assert lake.symbols().is_empty()
+
+
+ODD = [
+    pl.Series([["1"]]), pl.Series([{"a": 1}]), pl.Series([b"1"]), pl.Series([b"\xff"]), pl.Series(["1"], dtype=pl.Categorical),
+    pl.Series([True]), pl.Series([None]), pl.Series([date(2024, 1, 2)]), pl.Series([timedelta(1)]), pl.Series([time(1)]),
+    pl.Series([2**64 - 1], dtype=pl.UInt64), pl.Series([2**100], dtype=pl.Int128), pl.Series([[1]], dtype=pl.Array(pl.Int8, 1)),
+    pl.Series([Decimal("0.1")], dtype=pl.Decimal(38, 30)), pl.Series([object()]), pl.Series([1.0], dtype=pl.Float32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["timestamp", "close", "trade_count", "symbol", "note"])
+def test_a_column_of_any_type_is_taken_or_refused_in_words(lake, name):
+    prices = {each: ["1"] for each in ("open", "high", "low", "close", "volume")}
+    bar = pl.DataFrame({"timestamp": [datetime(2024, 1, 2, tzinfo=UTC)], **prices})
+    for column in ODD:
+        for more in ({}, {"symbol": "X"}):
+            with suppress(GbError):
+                lake.put(bar.with_columns(column.alias(name)), source="mine", resolution="1m", **more)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        pl.Series([1e30]), pl.Series([float("inf")]), pl.Series([2**64 - 1], dtype=pl.UInt64), pl.Series([2**100], dtype=pl.Int128),
+    ],
+)  # fmt: skip
+def test_a_count_that_does_not_fit_is_quarantined_never_nulled(lake, count):
+    prices = {each: ["1"] for each in ("open", "high", "low", "close", "volume")}
+    bar = pl.DataFrame({"timestamp": [datetime(2024, 1, 2, tzinfo=UTC)], **prices})
+    report = lake.put(bar.with_columns(trade_count=count), source="mine", resolution="1m", symbol="X")
+    assert (report.received, report.stored, report.quarantined) == (1, 0, 1)
 
 
 def test_several_levels_of_columns_are_refused(lake):
