@@ -9,7 +9,7 @@ import polars as pl
 from moving_average import Backtest, backtest, plot
 
 from gb_pipeline import Lake, Results
-from gb_pipeline.errors import NoDataInRange, UnknownSeries
+from gb_pipeline.errors import ConfigError, NoDataInRange, UnknownSeries
 from gb_pipeline.lake.pins import Pin
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window
@@ -49,9 +49,7 @@ def build_backtest_assets(group: SeriesGroup, *, fast: int, slow: int) -> dg.Ass
                 metadata = _build_metadata(result, f"{symbol} {partition}")
                 if result is not None and not result.curve.is_empty():
                     run_id = f"{symbol.code}-{partition}-{context.run.run_id[:8]}"
-                    pin = lake.reader.pin(
-                        run_id, f"{group.source.name}:{symbol.code}", group.resolution, read.start, read.end
-                    )
+                    pin = _pin(lake.reader, group, symbol, partition, read)
                     metadata["run"] = _save(Results(lake.reader), run_id, pin, result, {"fast": fast, "slow": slow})
                 context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
         # No outputs: the events are written already, and Dagster would count them twice.
@@ -102,6 +100,18 @@ def _read_closes(lake: Lake, group: SeriesGroup, symbol: Symbol, start: datetime
         )
     except (NoDataInRange, UnknownSeries):
         return None
+
+
+def _pin(lake: Lake, group: SeriesGroup, symbol: Symbol, partition: str, window: Window) -> Pin:
+    """A pin of the bars that were read: the one that is there already where they are the same bars."""
+    series = group.source.name, symbol.code, group.resolution
+    content = lake.fingerprint(*series, window.start, window.end).whole
+    name = f"{symbol.code[:40]}-{partition}-{content[:16]}"
+    try:
+        pin = lake.replay(name).pin
+    except ConfigError:
+        pin = lake.pin(name, ":".join(series[:2]), group.resolution, window.start, window.end)
+    return pin
 
 
 def _estimate_history(group: SeriesGroup, bars: int) -> timedelta:

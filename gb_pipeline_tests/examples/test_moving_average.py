@@ -139,10 +139,19 @@ def test_its_numbers_are_those_of_the_strategy_over_the_days_before(project: Ben
     assert results.count(strategy="moving_average", parameters={"fast": 30}) == 2
 
     def again(run: BacktestRun, data: Mapping[str, Replay]) -> dict[str, pl.DataFrame]:
-        pinned = data[run.run_id].bars("BTC-USDT", "1m", as_float=True)
+        [reader] = data.values()
+        pinned = reader.bars("BTC-USDT", "1m", as_float=True)
         return {"equity": backtest(pinned, fast=30, slow=120, start=datetime(2024, 1, 2, tzinfo=UTC)).curve}
 
     assert results.replay(shown["run"], again).is_same
+
+    # A backtest of the same bars again is another run on the same pin: pins do not grow with runs.
+    pins = {pin.name for pin in results.lake.pins()}
+    assert len(pins) == 2
+    assert project.run(BTC_TEST, partitions=days).success
+    assert results.count(strategy="moving_average") == 4
+    assert {pin.name for pin in results.lake.pins()} == pins
+    assert results.compare(shown["run"], project.metadata(BTC_TEST, "2024-01-02")["run"]).is_same
 
 
 def test_a_day_without_bars_is_no_failure_of_its_backtest(project: Bench) -> None:

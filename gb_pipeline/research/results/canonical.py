@@ -20,6 +20,8 @@ import numpy as np
 from gb_pipeline.errors import ConfigError, NaiveTimestamp
 
 _MOST_NESTED = 32
+# Python itself refuses to write or read longer integers, of 4,300 digits.
+_MOST_BITS = 14_000
 # Integers up to here are the same as floats.
 _EXACT_FLOAT = 2**53
 _TYPES = (
@@ -129,6 +131,8 @@ def _plain_scalar(value: object, where: str) -> Any:  # noqa: PLR0911
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int):
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ConfigError(f"{where} is an integer of {value.bit_length():,} bits", fix="save it as text")
         return value
     if isinstance(value, str):
         return valid_text(value, where)

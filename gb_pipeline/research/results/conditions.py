@@ -24,6 +24,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt, ">": operator.gt, "=": operator.eq,
 }  # fmt: skip
 _TEXT = re.compile(r"\s*(?P<name>[^<>=!\s][^<>=!]*?)\s*(?P<operator><=|>=|!=|==|=|<|>)\s*(?P<value>.+?)\s*")
+# More rows than any lake has.
+_MOST = 2**48
 COLUMNS = ("strategy", "version", "run_id", "started_at", "finished_at", "state", "known_at")
 
 
@@ -136,7 +138,16 @@ class RunQuery:
     columns: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
-        """Raises ReadError for an order or limits that there are not."""
+        """Raises ReadError for names that are no text, and for an order or limits that there are not."""
+        for what in ("strategy", "version", "run_id", "market", "tag"):
+            names = getattr(self, what)
+            if not (names is None or isinstance(names, str) or _are_texts(names)):
+                raise ReadError(f"{what} is {str(names)[:60]!r}", fix="use a name, or a list of names")
+        for what in ("retired", "descending"):
+            if not isinstance(value := getattr(self, what), bool):
+                raise ReadError(f"{what} is {str(value)[:20]!r}", fix="use True or False")
+        if not isinstance(self.order_by, str):
+            raise ReadError(f"runs cannot be ordered by {str(self.order_by)[:60]!r}", fix=f"use {', '.join(COLUMNS)}")
         prefix, dot, name = self.order_by.partition(".")
         if self.order_by not in COLUMNS and not (dot and name and prefix in {"metrics", "parameters"}):
             raise ReadError(
@@ -144,8 +155,8 @@ class RunQuery:
                 fix=f"use {', '.join(COLUMNS)}, metrics.NAME or parameters.NAME",
             )
         for what, value in (("limit", self.limit), ("offset", self.offset)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ReadError(f"{what} is {value!r:.20}", fix="use 0 or a positive integer")
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+                raise ReadError(f"{what} is {str(value)[:20]}", fix=f"use an integer from 0 to {_MOST:,}")
 
 
 def conditions(wanted: Mapping[str, object] | Sequence[str | Condition] | str | None) -> tuple[Condition, ...]:
@@ -160,6 +171,8 @@ def conditions(wanted: Mapping[str, object] | Sequence[str | Condition] | str | 
         wanted = [wanted]
     if isinstance(wanted, Mapping):
         return tuple(Condition.of(name, value) for name, value in wanted.items())
+    if not isinstance(wanted, list | tuple):
+        raise ConfigError(f"{wanted!r:.60} is no condition", fix='write one such as "sharpe >= 1.5"')
     found = []
     for item in wanted:
         if not isinstance(item, str | Condition):
@@ -199,6 +212,10 @@ def listed(wanted: str | Sequence[str] | None) -> list[str] | None:
     if wanted is None:
         return None
     return [wanted] if isinstance(wanted, str) else list(wanted)
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list | tuple | set | frozenset) and all(isinstance(value, str) for value in values)
 
 
 def _value(text: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,7 +90,9 @@ def prepare(
     """
     name = run.name.checked()
     state = _state(run)
-    error = None if run.error is None else valid_text(str(run.error), "the error")
+    if not isinstance(run.error, str | None):
+        raise ConfigError(f"the error of {name} is a {type(run.error).__name__}", fix="pass its text")
+    error = None if run.error is None else valid_text(run.error, "the error")
     found = _parts(run, str(name))
     artifacts = {
         check_text(key, "the name of an artifact"): {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -225,8 +227,9 @@ def _artifacts(run: BacktestRun) -> Mapping[str, bytes]:
 
 
 def _texts(values: object, what: str) -> list[str]:
-    listed = [values] if isinstance(values, str) else list(values)  # type: ignore[call-overload]
-    return sorted({check_text(value, what) for value in listed})
+    if not isinstance(values, Iterable):
+        raise ConfigError(f"{what} cannot be {str(values)[:40]!r}", fix="pass a list of names")
+    return sorted({check_text(value, what) for value in ([values] if isinstance(values, str) else values)})
 
 
 def _integers(seeds: Mapping[str, int]) -> dict[str, int]:
@@ -239,7 +242,9 @@ def _integers(seeds: Mapping[str, int]) -> dict[str, int]:
 def _seconds(timings: Mapping[str, float]) -> dict[str, float]:
     for key, value in _mapping(timings, "timings").items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise ConfigError(f"the timing {str(key)[:40]} is {str(value)[:40]!r}", fix="timings are numbers of seconds")
+            raise ConfigError(
+                f"the timing {str(key)[:40]} is {str(value)[:40]!r}", fix="timings are numbers of seconds"
+            )
     return {key: float(value) for key, value in timings.items()}
 
 
