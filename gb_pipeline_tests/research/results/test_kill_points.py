@@ -1,4 +1,4 @@
-"""A save that is cut off at any point at which it writes: the run is there as a whole or not at all, and saving it again does it."""
+"""A save that is cut off at any point at which it writes: the run is there as a whole or not at all, and saving it again does."""
 
 from __future__ import annotations
 
