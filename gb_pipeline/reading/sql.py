@@ -116,7 +116,7 @@ class SqlReader:
             with self._engine.cursor(with_catalog=with_catalog) as connection, stop.on(connection):
                 tables = None
                 try:
-                    require_query(connection, text)
+                    require_query(connection, text, bounded=self._seconds is not None)
                     tables = SqlTables(self._store, text, self._pruners, only_asked=asked)
                     tables.register(connection, as_of, self._priority.names() if "bars" in text.lower() else ())
                     connection.execute("begin transaction read only")

@@ -44,15 +44,23 @@ _HARMLESS = frozenset({
 })  # fmt: skip
 # Scalar functions that do more than to compute; settings name folders of the machine.
 _HARMFUL = frozenset({"write_log", "getenv", "current_setting"})
+# One call of these makes a value of any size, or takes any time, and neither DuckDB's memory limit nor an interrupt ends it.
+_UNBOUNDED = frozenset({
+    "array_resize", "damerau_levenshtein", "editdist3", "format", "generate_series", "levenshtein", "list_resize", "lpad", "printf",
+    "range", "repeat", "rpad", "sleep_ms",
+})  # fmt: skip
+# As tables these come row by row.
+_ROW_BY_ROW = frozenset({"generate_series", "range"})
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
-def require_query(connection: DuckDBPyConnection, text: str) -> None:
+def require_query(connection: DuckDBPyConnection, text: str, *, bounded: bool = False) -> None:
     """Let one SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE or PIVOT through.
 
     Args:
         connection: whose parser counts; nothing of the text runs.
         text: whatever somebody wrote.
+        bounded: refuse functions that one call of can take any memory and time, too.
 
     Raises:
         ReadError: it is something else, is several, changes something, or reads past the tables of the lake.
@@ -65,8 +73,12 @@ def require_query(connection: DuckDBPyConnection, text: str) -> None:
     _require_one_query(connection, text)
     forbidden = _forbidden_functions()
     words = list(_split_words(text, raw))
+    before = ("", "")
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name = word.lower()
+        if bounded and following.startswith("("):
+            _refuse_unbounded(_unquoted(word), before)
+        before = (before[1], name)
         if name in _CHANGES:
             raise ReadError(
                 f"{word.upper()} is not a query: a lake is only read here",
@@ -80,6 +92,14 @@ def require_query(connection: DuckDBPyConnection, text: str) -> None:
                 f"{_unquoted(word)}() is not available here: queries read the lake's own tables",
                 fix="use the views (`show tables`); open other files with DuckDB itself",
             )
+
+
+def _refuse_unbounded(name: str, before: tuple[str, str]) -> None:
+    """Refuse a function by its name and the two words before it."""
+    is_table = before[1] == "join" or (before[1] == "from" and before[0] != "distinct")
+    if name in _UNBOUNDED and not (name in _ROW_BY_ROW and is_table):
+        fix = "write it after FROM or JOIN" if name in _ROW_BY_ROW else "compute it from the rows that you get"
+        raise ReadError(f"{name}() is not available here: one value of it can take any memory and time", fix=fix)
 
 
 def _require_one_query(connection: DuckDBPyConnection, text: str) -> None:

@@ -271,7 +271,7 @@ def test_an_address_that_others_reach_is_refused_without_a_token(tmp_path: Path,
     assert "gb token create" in capsys.readouterr().err
 
 
-ENDLESS = "select count(*) from range(100000000) a, range(100000000) b where a.range * b.range % 7 = 3"
+ENDLESS = "select count(*) from range(100000000) a cross join range(100000000) b where a.range * b.range % 7 = 3"
 
 
 def wait_for(holds: Any, seconds: float = 60) -> bool:

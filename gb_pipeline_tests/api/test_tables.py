@@ -218,13 +218,31 @@ def test_what_a_format_has_no_form_for_is_refused_before_anything_is_sent(
         problem(response, 400 if kind == "ReadError" else 406, kind)
 
 
+UNBOUNDED = (
+    "select range(1000000000)", "select 1, range(1000000000)", "select [1] is distinct from range(1000000000)",
+    "select (1000000000).range()", "select 'x'.repeat(2000000000)", "select lpad('x', 2000000000, 'y')",
+    "select main.generate_series(1, 1000000000)", "select printf('%1000000000d', 1)", "select repeat/* */('x', 2000000000)",
+    "select levenshtein(symbol, symbol) from bars_1m", "select repeat ('x', 2000000000)", "select list_resize([1], 2000000000)",
+    """select "Repeat"('x', 2000000000)""",
+)  # fmt: skip
+
+
+def test_sql_makes_no_single_value_that_takes_all_memory(ask: Ask) -> None:
+    client = ask("sql")
+    for query in UNBOUNDED:
+        told = problem(client.post("/v1/sql", json={"query": query}), 400, "ReadError")
+        assert "any memory and time" in told["detail"], query
+    fine = "select sum(range) as n from range(3) join generate_series(1, 2) on true"
+    assert client.post("/v1/sql", json={"query": fine}).json()["rows"] == [{"n": "6"}]
+
+
 def test_sql_is_bounded_in_time_rows_and_memory(ask: Ask) -> None:
     client = ask("sql", sql_seconds=0.3, sql_rows=100, sql_bytes=1 << 27)
-    long = "select count(*) from range(100000000) a, range(100000) b where a.range * b.range % 7 = 3"
+    long = "select count(*) from range(100000000) a cross join range(100000) b where a.range * b.range % 7 = 3"
     assert "longer than 0.3 s" in problem(client.post("/v1/sql", json={"query": long}), 400, "ReadError")["detail"]
     rows = client.post("/v1/sql", json={"query": "select * from bars_1m"})
     assert "more than 100 rows" in problem(rows, 400, "ReadError")["detail"]
-    large = "select string_agg(repeat('x', 1000000), '') from range(1000000)"
+    large = "select string_agg(md5(range::varchar), '') from range(100000000)"
     problem(client.post("/v1/sql", json={"query": large}), 400, "ReadError")
     assert client.post("/v1/sql", json={"query": "select count(*) as n from bars_1m"}).json()["rows"] == [{"n": 1440}]
 
