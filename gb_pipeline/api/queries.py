@@ -206,6 +206,17 @@ class Listings(Source):
     withdrawn: bool = False
 
 
+class Factors(Question):
+    """Stored factors of a set."""
+
+    name: Text
+    start: Moment | None = None
+    end: Moment | None = None
+    columns: Columns | None = None
+    symbols: SymbolNames | None = None
+    as_of: Moment | None = None
+
+
 class Contracts(Source):
     """The futures of a root."""
 

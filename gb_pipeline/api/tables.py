@@ -106,6 +106,7 @@ ROUTES = (
         "/trailing-twelve-months", queries.TwelveMonths, method(Lake.trailing_twelve_months), "Items over four quarters"
     ),
     TableRoute("/listings", queries.Listings, method(Lake.listings), "What was listed when"),
+    TableRoute("/factors", queries.Factors, method(Lake.factors), "Stored factors of a set"),
     TableRoute("/contracts", queries.Contracts, method(Lake.contracts), "The futures of a root"),
     TableRoute("/rolls", queries.Rolls, method(Lake.rolls), "Tables of rolls"),
     TableRoute("/trades", queries.Stream, stream("trades", Lake.trades), "Trades", "streams"),

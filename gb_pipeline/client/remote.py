@@ -121,6 +121,7 @@ class RemoteLake(BarReader):
     fundamentals = remote("/fundamentals", Lake.fundamentals)
     trailing_twelve_months = remote("/trailing-twelve-months", Lake.trailing_twelve_months)
     listings = remote("/listings", Lake.listings)
+    factors = remote("/factors", Lake.factors)
     contracts = remote("/contracts", Lake.contracts)
     rolls = remote("/rolls", Lake.rolls)
     trades = remote("/trades", Lake.trades)

@@ -20,6 +20,7 @@ from gb_pipeline.config.cache_settings import CacheSettings
 from gb_pipeline.config.collect import CollectSettings
 from gb_pipeline.config.datasets import Dataset, read_datasets
 from gb_pipeline.config.environment import Environment
+from gb_pipeline.config.factors import FactorSetName, FactorSetSettings
 from gb_pipeline.config.healing import HealingSettings
 from gb_pipeline.config.health import HealthSettings
 from gb_pipeline.config.incidents import read_incidents
@@ -88,6 +89,9 @@ class Settings(BaseModel):
     owners: Owners = Field(default=(), description="who looks after the data: e-mail addresses, and teams as team:data")
     collect: CollectSettings = Field(
         default_factory=CollectSettings, description="which trades and order books `gb collect` hears around the clock"
+    )
+    factors: dict[FactorSetName, FactorSetSettings] = Field(
+        default_factory=dict, description="sets of factors that are computed and stored, month by month"
     )
     sources: dict[str, SourceSettings] = Field(description="what to fetch, by the name under which it is stored")
     _datasets: tuple[Dataset, ...] = PrivateAttr(default=())

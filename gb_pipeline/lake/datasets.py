@@ -2,7 +2,7 @@
 
 Storage, the catalog, compaction, vacuum and verification work from these declarations; a new dataset is one more of them. What the
 rows mean is known to those who write them (`bars`, `corporate_actions`, `ledger`, `quarantine`,
-`fetches`, `fundamentals`, `listings`, `instruments`).
+`fetches`, `fundamentals`, `listings`, `instruments`, `factors`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from gb_pipeline.market import fundamental_schema, instrument_schema, result_schema, schema, tick_schema
+from gb_pipeline.market import factor_schema, fundamental_schema, instrument_schema, result_schema, schema, tick_schema
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.storage.dataset import Dataset, Datasets, Period
@@ -244,6 +244,27 @@ RESULT_NOTES = Dataset(
     statistics=("strategy", "noted_at"),
 )
 RESULT_TABLES = (RUNS, METRICS, EQUITY, FILLS, POSITIONS, RESULT_NOTES)
+FACTORS = Dataset(
+    name="factors",
+    columns=factor_schema.FACTORS,
+    key=("factor_set", "factor", "symbol", "session"),
+    partition_by=("factor_set",),
+    # Whoever reads one factor of many opens few row groups.
+    order=("factor", "symbol", "session"),
+    statistics=("factor", "symbol", "session"),
+    time="session",
+    period=Period.MONTH,
+    history=True,
+    evidence=("data_as_of",),
+)
+FACTOR_RUNS = Dataset(
+    name="factor_runs",
+    columns=factor_schema.FACTOR_RUNS,
+    key=("factor_set", "start", "end", "computed_at"),
+    partition_by=("factor_set",),
+    order=("start", "computed_at"),
+    statistics=("start", "computed_at"),
+)
 
 ALL = Datasets(
     [
@@ -270,6 +291,8 @@ ALL = Datasets(
         STREAM_INTERVALS,
         WATERMARKS,
         *RESULT_TABLES,
+        FACTORS,
+        FACTOR_RUNS,
     ]
 )
 

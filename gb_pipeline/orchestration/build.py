@@ -23,6 +23,7 @@ from gb_pipeline.orchestration.assets.bars import build_bars_asset
 from gb_pipeline.orchestration.assets.catalog import build_catalog_asset, build_catalog_resource
 from gb_pipeline.orchestration.assets.compaction import build_compaction_asset, build_ledgers_compaction_asset
 from gb_pipeline.orchestration.assets.dataset import build_dataset_check, build_dataset_spec
+from gb_pipeline.orchestration.assets.factors import build_factors_asset
 from gb_pipeline.orchestration.assets.fundamentals import (
     build_fundamentals_asset,
     build_fundamentals_schedule,
@@ -32,6 +33,7 @@ from gb_pipeline.orchestration.assets.instruments import build_instruments_asset
 from gb_pipeline.orchestration.assets.universe import build_universe_asset, build_universe_schedule, is_discovered
 from gb_pipeline.orchestration.assets.vacuum import build_vacuum_asset, build_vacuum_schedule
 from gb_pipeline.orchestration.deferred import build_deferred_sensor
+from gb_pipeline.orchestration.factor_sensor import build_factors_sensor
 from gb_pipeline.orchestration.healing.sensor import build_healing_sensor
 from gb_pipeline.orchestration.health.assets import build_health_assets, build_health_schedules
 from gb_pipeline.orchestration.lake_io_manager import LakeIOManager
@@ -141,6 +143,7 @@ def _build_assets(
         *(build_fundamentals_asset(group) for group in _list_reporting(groups)),
         *(build_listings_asset(group) for group in _list_reporting(groups) if has_listings(group.source)),
         *(build_universe_asset(settings, group) for group in discovered),
+        *(build_factors_asset(settings, name) for name in settings.factors),
         *(build_compaction_asset(group) for group in groups),
         build_ledgers_compaction_asset(groups),
         build_catalog_asset(settings),
@@ -182,6 +185,7 @@ def _build_sensors(
         build_compaction_sensor(lake, groups),
         *(build_deferred_sensor(group) for group in groups if _has_quota(group)),
         *(build_healing_sensor(lake, group, settings.healing) for group in groups),
+        *([build_factors_sensor(settings, lake)] if settings.factors else []),
     ]
 
 

@@ -1,7 +1,8 @@
 """`Lake`, the reading side of a lake and its public face.
 
 `bar_reader`, `edge_reader` and `ledger_reader` have the methods that return bars and what is known of them, `stream_reader` and
-`evidence_reader` those about trades and books, `fundamental_reader` those about companies; `sql` runs SQL.
+`evidence_reader` those about trades and books, `fundamental_reader` those about companies, `factor_reader` the one about factors;
+`sql` runs SQL.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from gb_pipeline.reading.arguments import Moment, Symbols, moment
 from gb_pipeline.reading.context import Context
 from gb_pipeline.reading.edge_reader import EdgeReader
 from gb_pipeline.reading.evidence_reader import EvidenceReader
+from gb_pipeline.reading.factor_reader import FactorReader
 from gb_pipeline.reading.fundamental_reader import FundamentalReader
 from gb_pipeline.reading.futures_reader import FuturesReader
 from gb_pipeline.reading.history_reader import HistoryReader
@@ -46,7 +48,16 @@ if TYPE_CHECKING:
     from gb_pipeline.reading.sql_plan import SqlPlan
 
 
-class Lake(FuturesReader, EdgeReader, LedgerReader, HistoryReader, StreamReader, EvidenceReader, FundamentalReader):
+class Lake(
+    FuturesReader,
+    EdgeReader,
+    LedgerReader,
+    HistoryReader,
+    StreamReader,
+    EvidenceReader,
+    FundamentalReader,
+    FactorReader,
+):
     """A lake that can be read: frames, Arrow tables, SQL, and what is known about every session.
 
     Times are aware datetimes, dates (midnight UTC), ISO 8601 text, `"today"`, or distances such as `"-7d"`; ranges are

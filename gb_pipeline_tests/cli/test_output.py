@@ -181,7 +181,7 @@ def test_without_a_command_the_help_is_shown_in_its_own_lines(
 
 
 def test_every_command_says_in_one_line_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["symbols"], ["actions"], ["fundamentals"], ["instruments"], ["rolls"]):
+    for arguments in ([], ["symbols"], ["actions"], ["fundamentals"], ["factors"], ["instruments"], ["rolls"]):
         run([*arguments, "--help"])
         assert "..." not in capsys.readouterr().out.split("Commands:")[1]
 

@@ -65,6 +65,7 @@ QUESTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("fundamentals", ("AAPL", "net_income"), {"as_of": THEN}),
     ("trailing_twelve_months", (), {}),
     ("listings", (), {"on": "2024-01-02"}),
+    ("factors", ("trend",), {"columns": "mean", "as_of": THEN}),
     ("stream_status", (), {}),
     ("contracts", ("ES",), {}),
     ("rolls", (), {}),

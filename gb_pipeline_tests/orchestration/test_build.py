@@ -51,6 +51,9 @@ def settings(folder: Path, **body) -> Settings:
                 "resolutions": ["1d", "1h"],
             },
         },
+        "factors": {
+            "trend": {"source": "yahoo", "start": "2024-02-01", "expressions": {"trend": "Mean($close, 5) / $close"}}
+        },
     }
     (folder / "gb.yaml").write_text(yaml.safe_dump(base | body), encoding="utf-8")
     return Settings.load(folder)

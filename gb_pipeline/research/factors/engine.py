@@ -76,6 +76,11 @@ class PipelineRun:
         """The sessions of the result."""
         return tuple(self.timeline.day(position) for position in range(self.first, self.end))
 
+    def days_behind(self, start: date) -> date:
+        """The first day whose bars any row of the sessions from one on can depend on."""
+        reach = self.needs.live + self.needs.warm
+        return self.timeline.day(max(0, self.timeline.first_from(start) - reach))
+
     def newest_open(self, microseconds: int) -> date | None:
         """The newest session of the result that has opened by a moment; None before the first one."""
         position = min(int(np.searchsorted(self.timeline.opens, microseconds, side="right")), self.end) - 1
