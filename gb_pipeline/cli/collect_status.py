@@ -19,7 +19,7 @@ HEADINGS = (
     "source", "dataset", "symbol", "", "messages/s", "messages", "lag ms", "last message", "gaps", "gaps/million",
 )  # fmt: skip
 OPTIONAL = ("messages", "gaps/million", "lag ms")
-_STYLES = {"ok": "green", "stalled": "yellow", "not connected": "red", "gone": "red", "stopped": "yellow"}
+_STYLES = {"ok": "green", "stalled": "yellow", "not connected": "red", "not begun": "yellow", "gone": "red", "stopped": "yellow"}
 _SECOND = 1_000_000_000
 _REFRESH_SECONDS = 0.5
 # Of a view; the worst are shown first.
@@ -125,6 +125,8 @@ def _rows(state: CollectorState, now: int, *, is_gone: bool) -> list[tuple[objec
 def _state_of(stream: StreamState) -> str:
     if not stream.connected:
         return "not connected"
+    if not stream.begun:
+        return "not begun"
     return "stalled" if stream.stalled else stream.open_gap or "ok"
 
 

@@ -392,5 +392,6 @@ class Collector:
             connected=item.link.is_connected, messages=stream.messages, rows=stream.rows,
             lag_ms=None if stream.lag is None else stream.lag / 1e6, last_message_time=stream.heard_time,
             stalled=stream.gap_reason is GapReason.STALLED, open_gap=None if stream.gap_reason is None else stream.gap_reason.value,
+            begun=stream.is_open or stream.is_over or stream.gap_reason is not None,
             gaps=stream.gaps + (stream.gap_reason is not None), missing=stream.missing,
         )  # fmt: skip

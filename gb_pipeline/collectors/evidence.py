@@ -65,6 +65,7 @@ class Stream:
     lag: int | None = None
     liveliness: float = 0.0
     warned: bool = False
+    is_over: bool = False
     clock_was_set: bool = False
     told_until: int = 0
     untold_messages: int = 0
@@ -284,6 +285,7 @@ class Evidence:
                 # A contract that is over: nothing is missing after it, and nobody waits for more.
                 self._extend(stream, self._end(), intervals)
                 stream.reached = stream.gap_start = stream.gap_reason = None
+                stream.is_over = True
             elif (reason := _BROKEN.get(kind)) is not None and stream.is_open:
                 self._break(stream, signal, reason, after, intervals)
 

@@ -43,6 +43,7 @@ class StreamState:
         last_message_time: receive time of the newest message; None before the first one.
         stalled: silent for longer than `stalled_after`.
         open_gap: why it is not covered at the moment, as `GapReason` names it; None while it is.
+        begun: whether the venue ever began to send it; one that it refuses, or has not confirmed yet, has not.
         gaps: stretches since the start that are not covered, an open one included.
         missing: messages or trades in them, where the venue's numbers tell.
         healed: of `gaps`, those that were closed afterwards.
@@ -62,6 +63,7 @@ class StreamState:
     last_message_time: int | None = None
     stalled: bool = False
     open_gap: str | None = None
+    begun: bool = True
     gaps: int = 0
     missing: int = 0
     healed: int = 0

@@ -81,6 +81,8 @@ def describe_problems(found: CollectorState, now: int) -> Iterator[str]:
         elif stream.stalled:
             last = found.started_time if stream.last_message_time is None else stream.last_message_time
             yield f"{what} is silent for {format_seconds((now - last) / SECOND)}"
+        elif not stream.begun:
+            yield f"{what} has not begun: the venue refuses it, or has not confirmed it yet"
         elif stream.open_gap:
             yield f"{what} is not covered: {stream.open_gap}"
 

@@ -16,6 +16,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.health.checkup import examine
 from gb_pipeline.health.project_state import ProjectState
 from gb_pipeline.health.result import HealthResult
+from gb_pipeline.health.streams import describe_problems
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline_tests.streams import SECOND, commit_interval, commit_watermark, nanoseconds
 
@@ -50,6 +51,13 @@ def cover(project: ProjectState, hours: float, until: int = NOW, **rest: object)
     for symbol in ("BTC-USD", "ETH-USD"):
         commit_interval(project.store, until - int(hours * HOUR), until, symbol=symbol, messages=500_000, **rest)
     commit_watermark(project.store, until)
+
+
+def test_a_stream_that_its_venue_refuses_is_not_well_though_its_connection_stands() -> None:
+    assert list(describe_problems(WELL, NOW)) == []
+    refused = replace(WELL, streams=(STREAM, replace(STREAM, symbol="NOPE-USD", begun=False)))
+    [problem] = describe_problems(refused, NOW)
+    assert problem.startswith("kraken trades NOPE-USD has not begun")
 
 
 def test_where_nothing_is_collected_nothing_is_looked_at(tmp_path: Path) -> None:
