@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.sql_stop import QueryStop
 from gb_pipeline.research.results import Results
+from gb_pipeline.research.results.canonical import to_json
+from gb_pipeline.research.results.prepared import pinned_to_plain
 
 _TAG = "backtests"
 Conditions = Annotated[list[Name], Field(max_length=50, examples=[["sharpe >= 1.5"]])]
@@ -61,12 +64,46 @@ class RunTable(Question):
     part: Literal["equity", "fills", "positions"] = "equity"
 
 
+class RunName(Question):
+    """One run."""
+
+    run: RunText
+
+
+class RunArtifact(Question):
+    """An artifact of a run."""
+
+    run: RunText
+    name: Name
+
+
+class RunLineage(Question):
+    """A table of what is behind a run."""
+
+    run: RunText
+    part: Literal["pins", "files", "fetches", "responses"] = "pins"
+
+
 class Compared(Question):
     """A table of two runs side by side."""
 
     left: RunText
     right: RunText
     part: Literal["parameters", "metrics", "equity", "data", "environment"] = "metrics"
+
+
+def describe_run(results: Results, name: str) -> pl.DataFrame:
+    """One row: `document`, canonical JSON that `from_json` reads, with types; and `parts`, the frames that the run has."""
+    run = results.load_backtest_data(name)
+    frames = {"equity": run.equity, "fills": run.fills, "positions": run.positions}
+    document = {
+        "parameters": run.parameters, "metrics": run.metrics, "data": [pinned_to_plain(pin) for pin in run.data],
+        "markets": run.markets, "seeds": run.seeds, "environment": run.environment, "timings": run.timings, "tags": run.tags,
+        "state": run.state.value, "error": run.error, "started_at": run.started_at, "finished_at": run.finished_at,
+        "metadata": results.load_metadata(run.strategy, run.version, run_id=run.run_id),
+    }  # fmt: skip
+    parts = [part for part, frame in frames.items() if frame is not None]
+    return pl.DataFrame({"document": [to_json(document, "the run")], "parts": [parts]})
 
 
 def result_routes(results: Results) -> tuple[TableRoute, ...]:
@@ -77,7 +114,9 @@ def result_routes(results: Results) -> tuple[TableRoute, ...]:
     """
 
     def ask(answer: Callable[[Mapping[str, Any]], pl.DataFrame]) -> Any:
-        def frames(_: Lake, question: Mapping[str, Any], options: ServeOptions, __: QueryStop) -> Iterator[pl.DataFrame]:
+        def frames(
+            _: Lake, question: Mapping[str, Any], options: ServeOptions, __: QueryStop
+        ) -> Iterator[pl.DataFrame]:
             try:
                 found = answer(question)
             except LakeError as error:
@@ -106,7 +145,24 @@ def result_routes(results: Results) -> tuple[TableRoute, ...]:
         }  # fmt: skip
         return tables[question["part"]]
 
+    def artifact(question: Mapping[str, Any]) -> pl.DataFrame:
+        data = results.load_artifact(question["run"], question["name"])
+        return pl.DataFrame({"base64": [base64.b64encode(data).decode()]})
+
     return (
+        TableRoute(
+            "/run-document", RunName, ask(lambda question: describe_run(results, question["run"])),
+            "All of a run but its frames and artifacts, as one JSON document with types", _TAG,
+        ),
+        TableRoute(
+            "/artifacts", RunName, ask(lambda question: results.list_artifacts(question["run"])), "The artifacts of a run", _TAG
+        ),
+        TableRoute("/artifact", RunArtifact, ask(artifact), "The bytes of an artifact in base64", _TAG),
+        TableRoute(
+            "/lineage", RunLineage,
+            ask(lambda question: getattr(results.lineage(question["run"]), question["part"])),
+            "What is behind a run: pins, files, fetches, responses", _TAG,
+        ),
         TableRoute("/strategies", Question, ask(lambda _: results.list_strategies()), "Which strategies there are", _TAG),
         TableRoute(
             "/versions", Versions, ask(lambda question: results.manage_versions(question["strategy"])),
