@@ -71,8 +71,13 @@ class PriceFactors:
         source: str | None,
         adjustment: str,
         as_of: datetime | None,
+        *,
+        only_told: bool = False,
     ) -> PriceFactors:
-        """Those that a lake knows.
+        """Those that a lake knows, or knew at a moment.
+
+        Args:
+            only_told: take what was told by then for all there is, whoever had been asked.
 
         Raises:
             UnknownSeries: the corporate actions of a symbol were never fetched.
@@ -80,14 +85,16 @@ class PriceFactors:
             ConfigError: bars of a symbol come from several sources, each with actions of its own.
         """
         wanted = ADJUSTMENTS[adjustment]
-        # Raises where nobody has ever asked.
-        lake.corporate_actions(list(symbols), source=source, kind="split", as_of=as_of)
+        if not only_told:
+            # Raises where nobody has ever asked.
+            lake.corporate_actions(list(symbols), source=source, kind="split", as_of=as_of)
         factors: dict[str, SeriesFactors] = {}
         for name, codes in _by_source(lake, symbols, resolution, source).items():
             question = Question(tuple(codes), resolution, Window(EARLIEST, LATEST), name, as_of)
             factors |= read_factors(
-                lake.store.tables, question, name, codes, wanted, lake.store.clock(), from_ex_dates=True
-            )
+                lake.store.tables, question, name, codes, wanted, lake.store.clock(), from_ex_dates=True,
+                only_told=only_told,
+            )  # fmt: skip
         return cls(wanted, factors)
 
     def stretches(self, symbol: str, sessions: pl.Series) -> Integers:

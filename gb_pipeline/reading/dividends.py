@@ -80,6 +80,7 @@ def read_factors(
     now: datetime,
     *,
     from_ex_dates: bool = False,
+    only_told: bool = False,
 ) -> dict[str, SeriesFactors]:
     """Factors of some series of a source, by symbol; nothing for one that has no splits or dividends.
 
@@ -90,6 +91,7 @@ def read_factors(
         now: the present.
         from_ex_dates: let a dividend count from its ex date on, whether or not a bar follows; else it counts from the first
             session that is stored without it, and not at all before there is one.
+        only_told: take what was told by then for all there is, also where nobody had asked about a session yet.
 
     Raises:
         ReadError: not all dividends in the window are known, or one is not covered by its price.
@@ -101,7 +103,7 @@ def read_factors(
         .select("symbol", "session", "first_timestamp", "last_timestamp", "fetched_at")
         .sort("symbol", "session")
     )
-    if wanted.dividends is not None:
+    if wanted.dividends is not None and not only_told:
         _refuse_unknown(tables, question, source, sessions)
     actions = corporate_actions.read(tables, source, codes, told_at).filter(
         pl.col("kind").is_in([SPLIT] if wanted.dividends is None else [CASH_DIVIDEND, SPLIT]),

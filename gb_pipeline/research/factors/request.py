@@ -25,6 +25,7 @@ from gb_pipeline.portal.windows import OnGap
 from gb_pipeline.reading.arguments import Moment, moment, named_symbols
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.series import stored_series
+from gb_pipeline.research.factors.known_actions import KnownActions
 
 AUTO = "auto"
 # Where nothing is split.
@@ -74,6 +75,7 @@ class Market:
         stored: those of them that the lake has.
         calendar, alignment: of the sessions.
         factors: that prices are adjusted by; None leaves them as they are stored.
+        known_actions: what takes their place in a strict run: the same as they were known in each session.
         on_gap: what a window does where a bar is missing.
         strict: leave out what the lake had not known when a session opened.
         as_of: the bars that are read were known at this moment.
@@ -90,6 +92,7 @@ class Market:
     calendar: Calendar
     alignment: str
     factors: PriceFactors | None
+    known_actions: KnownActions | None
     on_gap: OnGap
     strict: bool
     as_of: datetime
@@ -139,6 +142,9 @@ class Market:
         trading, alignment = _hours(lake, stored, series, calendar)
         if adjustment == AUTO:
             adjustment = None if trading.name in _WITHOUT_SPLITS else "splits"
+        known_actions = None
+        if strict and adjustment is not None:
+            known_actions = KnownActions.of(lake, stored, kind, source, adjustment, known_at)
         return cls(
             lake,
             source,
@@ -148,7 +154,8 @@ class Market:
             stored,
             trading,
             alignment,
-            _factors(lake, stored, kind, source, adjustment, known_at, strict=strict),
+            _factors(lake, stored, kind, source, adjustment, known_at),
+            known_actions,
             policy,
             strict,
             known_at,
@@ -175,8 +182,6 @@ def _factors(
     source: str | None,
     adjustment: str | None,
     known_at: datetime,
-    *,
-    strict: bool,
 ) -> PriceFactors | None:
     if adjustment is None:
         return None
@@ -184,11 +189,6 @@ def _factors(
         raise ConfigError(
             f"{adjustment!r:.40} is not an adjustment of a pipeline",
             fix=f"use {', '.join(ADJUSTMENTS)}, {AUTO}, or None for prices as they are stored",
-        )
-    if strict and adjustment == "splits+dividends":
-        raise ConfigError(
-            "a strict pipeline reinvests no dividends: closes may have been restated after the ex date",
-            fix="leave strict out, or use adjustment='splits'",
         )
     try:
         return PriceFactors.read(lake, names, kind, source, adjustment, known_at)

@@ -52,7 +52,8 @@ def run_pipeline(
         on_gap: what a window does where a bar is missing: `null` leaves the number out; `ffill` takes the last close, over at most
             20 sessions, and volume 0; `skip` lets older bars make up for it, as far back as twice the window and 20 sessions;
             `error` raises.
-        strict: leave out what this lake had not known when the session opened, also of bars that were restated since.
+        strict: leave out what this lake had not known when the session opened, also of bars that were restated since, and of
+            splits and dividends.
         as_of: read what was known at this moment; by default now.
 
     Returns:

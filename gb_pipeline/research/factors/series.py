@@ -101,7 +101,9 @@ def _lay_out(market: Market, timeline: Timeline, block: Block, bars: BarArrays, 
     factors = market.factors.factors if market.factors is not None else {}
     for number, name in enumerate(market.names):
         breaks = {begin}
-        if name in factors:
+        if market.known_actions is not None:
+            breaks |= {place - block.warm for place in market.known_actions.changes(name, timeline)}
+        elif name in factors:
             days = [day_number(day) for day in factors[name].ex_dates]
             breaks |= set((np.searchsorted(timeline.days, days) - block.warm).tolist())
         if number in bars.versions:
@@ -165,15 +167,17 @@ def _adjust(
     """Tell the bars of each series in the shares of its rows' days."""
     if market.factors is None:
         return
-    for number, first, end, live, begin in zip(
-        layout.symbol, layout.first, layout.end, layout.live, starts, strict=True
-    ):
-        name = market.names[int(number)]
-        conversion = market.factors.conversion(name, timeline.day(int(live) + block.warm))
-        if conversion is None:
+    moments = timeline.opens[layout.live + block.warm].tolist()
+    keys = [(market.names[number], moment) for number, moment in zip(layout.symbol.tolist(), moments, strict=True)]
+    known = None if market.known_actions is None else market.known_actions.read(keys)
+    for key, first, end, live, begin in zip(keys, layout.first, layout.end, layout.live, starts, strict=True):
+        name = key[0]
+        factors = market.factors if known is None else known.get(key)
+        conversion = None if factors is None else factors.conversion(name, timeline.day(int(live) + block.warm))
+        if factors is None or conversion is None:
             continue
         days = timeline.days[np.maximum(np.arange(first, end) + block.warm - 1, 0)]
-        stretches = market.factors.stretches(name, to_sessions(days))
+        stretches = factors.stretches(name, to_sessions(days))
         rows = slice(int(begin), int(begin + end - first))
         for field, column in values.items():
             column[rows] = conversion.apply(field, stretches, column[rows])
