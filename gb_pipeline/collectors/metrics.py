@@ -38,6 +38,10 @@ def _moment(nanoseconds: int | None) -> float | None:
     return None if nanoseconds is None else nanoseconds / _SECOND
 
 
+def _is_covered(of: Any) -> float:
+    return float(of.connected and of.begun and not of.open_gap)
+
+
 _OF_STREAM = (
     _Shown("messages", "Messages heard since the start.", lambda of: of.messages, counter=True),
     _Shown("rows", "Rows that are stored or wait for it, since the start.", lambda of: of.rows, counter=True),
@@ -47,7 +51,7 @@ _OF_STREAM = (
     _Shown("missing_messages", "Messages in gaps, where the venue's numbers tell.", lambda of: of.missing, counter=True),
     _Shown("stream_connected", "Whether the subscription stands.", lambda of: float(of.connected)),
     _Shown("stream_stalled", "Whether nothing came for longer than stalled_after.", lambda of: float(of.stalled)),
-    _Shown("stream_covered", "Whether everything is heard at the moment.", lambda of: float(of.connected and of.begun and not of.open_gap)),
+    _Shown("stream_covered", "Whether everything is heard at the moment.", _is_covered),
     _Shown("lag_seconds", "Receive time less exchange time of the newest message.", lambda of: of.lag_ms and of.lag_ms / 1000),
     _Shown("last_message_timestamp_seconds", "When the newest message came.", lambda of: _moment(of.last_message_time)),
 )  # fmt: skip

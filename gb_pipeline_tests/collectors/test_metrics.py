@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gb_pipeline.collectors.metrics import LOOPBACK, serving_metrics
+from gb_pipeline.collectors.metrics import LOOPBACK, _is_covered, serving_metrics
 from gb_pipeline.collectors.state import CollectorState, StreamState
 from gb_pipeline.errors import ConfigError
 
@@ -58,6 +58,7 @@ def test_a_scrape_shows_the_newest_state(scraped: Scraped) -> None:
     assert samples["gb_collector_lag_seconds", "BTC-USD"] == 0.25
     assert samples["gb_collector_last_message_timestamp_seconds", "BTC-USD"] == 1_700_000_000.5
     assert samples["gb_collector_stream_covered", "BTC-USD"] == 1
+    assert _is_covered(replace(BTC, begun=False)) == 0
     assert samples["gb_collector_stream_covered", 'E"T\\H'] == 0
     assert ("gb_collector_lag_seconds", 'E"T\\H') not in samples
     assert samples["gb_collector_queue_seconds", ""] == 0.25
