@@ -72,6 +72,22 @@ def test_a_backup_says_what_it_copied_and_a_restore_brings_it_back(
     assert gb("fetch", "sim", "BTC-USDT", "--end", "2024-01-02").code == 0
 
 
+def test_two_places_are_synced_each_by_itself_and_hold_the_same(gb: Gb, lake: Path) -> None:
+    near, far = (str(lake.parent.parent / place) for place in ("frankfurt", "singapore"))
+    assert [gb("sync", place).code for place in (near, far)] == [0, 0]
+    assert gb("fetch", "sim", "BTC-USDT", "--end", "2024-01-02").code == 0
+    # That one place is behind, or away, says nothing about the other.
+    assert gb("sync", near).code == 0
+    prints = {
+        place: gb("fingerprint", "--json", "--lake", place).json["fingerprint"] for place in (str(lake), near, far)
+    }
+    assert prints[near] == prints[str(lake)] != prints[far]
+    shutil.rmtree(near)
+    assert gb("sync", far).code == 0
+    assert gb("fingerprint", "--json", "--lake", far).json["fingerprint"] == prints[str(lake)]
+    assert gb("verify", "--lake", far).code == 0
+
+
 def test_a_backup_in_a_bucket_is_restored_to_see_whether_it_can_be(gb: Gb, lake: Path, reached: Store) -> None:
     place = str(reached.bucket())
     assert gb("backup", place).code == 0
