@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
 from gb_pipeline.api import overview, probes, uploads
+from gb_pipeline.api.composed import COMPOSED
 from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.page.routes import PageOptions, page_routes
@@ -77,7 +78,7 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         probes.router,
         overview.router,
         uploads.router,
-        make_router((*ROUTES, *sql_routes(sql), *result_routes(Results(lake)))),
+        make_router((*ROUTES, *COMPOSED, *sql_routes(sql), *result_routes(Results(lake)))),
     ):
         app.include_router(router)
     app.state.uploads = UploadStore(

@@ -49,8 +49,8 @@ _STATUS: tuple[tuple[type[GbError], int], ...] = (
 )
 _TITLES = {
     400: "Bad request", 401: "Token needed", 403: "Not allowed", 404: "Not found", 405: "Wrong method", 406: "Not acceptable",
-    408: "Too slow", 409: "Conflict", 413: "Too large", 415: "Unknown format", 416: "Not in range", 421: "Wrong host", 422: "Refused",
-    429: "Too many requests", 500: "Internal error", 503: "Not available",
+    408: "Too slow", 409: "Conflict", 413: "Too large", 415: "Unknown format", 416: "Not in range", 421: "Wrong host",
+    422: "Refused", 429: "Too many requests", 500: "Internal error", 503: "Not available",
 }  # fmt: skip
 # A folder of the machine says more of it than whoever asks needs to know.
 _ABSOLUTE = re.compile(r"(?<![\w:/.])/(?:[\w.@+~-]+/)+([\w.@+~-]*)|[A-Za-z]:\\(?:[^\\\s]+\\)*([^\\\s]*)")

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP with limits that it lacks: how long a head may take and how large it may be, and how long a reader may take nothing.
+"""uvicorn's HTTP with limits that it lacks: time and size of a request's head, and how long a reader may take nothing.
 
 Without them a few hundred connections on which nothing happens keep everybody else out, and one head fills the memory. What was
 read whole is the guard's.
@@ -70,4 +70,3 @@ def limited_protocol(options: ServeOptions) -> type[HttpToolsProtocol]:
                 self._head = None
 
     return LimitedProtocol
-

@@ -6,7 +6,7 @@ A name that no model has is refused. What a keyword means is said by the method 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -175,6 +175,27 @@ class Instruments(Source):
     versions: bool = False
 
 
+class InstrumentBars(Source):
+    """The bars of an instrument under all of its symbols."""
+
+    instrument: Name
+    resolution: ResolutionName
+    start: Moment | None = None
+    end: Moment | None = None
+    as_of: Moment | None = None
+    as_float: bool = False
+    adjustment: Text | None = None
+    columns: Columns | None = None
+    settled_only: bool = False
+
+
+class Fingerprints(SeriesAsOf):
+    """The content of series as hashes."""
+
+    part: Literal["sessions", "mismatches"] = "sessions"
+    verify: Annotated[bool, Field(description="Read every bar and compare it with what was recorded.")] = False
+
+
 class TwelveMonths(Source):
     """Items of statements over four quarters."""
 
@@ -298,6 +319,15 @@ class StreamEvidence(Source):
     end: FineMoment | None = None
 
 
+class ValidMask(Source):
+    """Whether all was heard of the windows that end at some moments."""
+
+    symbol: Name
+    timestamps: Annotated[list[FineMoment | None], Field(max_length=50_000, examples=[[1704186000000000000]])]
+    window: Annotated[int | Text, Field(description="Nanoseconds, or text such as 5m.", examples=["5m"])]
+    datasets: list[Text] = ["trades"]
+
+
 class StreamFiles(Source):
     """Data files of streams."""
 
@@ -320,3 +350,9 @@ class Sql(Question):
         ),
     ]
     as_of: Moment | None = None
+
+
+class SqlPlan(Sql):
+    """What one query in SQL would read."""
+
+    part: Literal["scans", "steps"] = "scans"

@@ -1,7 +1,7 @@
 """Downloads that go on where they broke off: a range of pieces of an answer in Arrow, by the headers that HTTP has for it.
 
-`Range: pieces=7-` with the `ETag` of the first answer as `If-Range` asks for the pieces that are left. Each is one batch of the stream,
-so whoever has seven batches has seven pieces. None of these is read again, and what was stored meanwhile changes nothing.
+`Range: pieces=7-` with the `ETag` of the first answer as `If-Range` asks for the pieces that are left. Each is one batch of the
+stream, so whoever has seven batches has seven pieces. None of these is read again, and what was stored meanwhile changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ PIECES: dict[int | str, dict[str, Any]] = {
         "description": "The pieces that are left of a download in Arrow",
         "content": {MEDIA_TYPES[Format.ARROW]: {"schema": {"type": "string", "format": "binary"}}},
     },
-    416: {"description": "There is no such piece", "content": {"application/problem+json": {"schema": {"type": "object"}}}},
+    416: {
+        "description": "There is no such piece",
+        "content": {"application/problem+json": {"schema": {"type": "object"}}},
+    },
 }
 
 

@@ -101,6 +101,9 @@ ROUTES = (
     TableRoute("/removals", queries.Chosen, method(Lake.removals), "What was taken out on purpose"),
     TableRoute("/corporate-actions", queries.Actions, method(Lake.corporate_actions), "Splits, dividends, listings"),
     TableRoute("/instruments", queries.Instruments, method(Lake.instruments), "What is known of instruments"),
+    TableRoute(
+        "/instrument-bars", queries.InstrumentBars, method(Lake.instrument_bars), "An instrument under all its symbols", "bars"
+    ),
     TableRoute("/fundamentals", queries.Fundamentals, method(Lake.fundamentals), "Items of statements, as published"),
     TableRoute(
         "/trailing-twelve-months", queries.TwelveMonths, method(Lake.trailing_twelve_months), "Items over four quarters"
@@ -139,7 +142,15 @@ def sql_routes(reader: SqlReader) -> tuple[TableRoute, ...]:
         as_of = moment(question.get("as_of"), lake.store.clock)
         yield from in_slices(reader.query(question["query"], as_of=as_of, stop=stop), options.piece_rows)
 
-    return (TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL),)
+    def explain(lake: Lake, question: Mapping[str, Any], _: ServeOptions, stop: QueryStop) -> Iterator[pl.DataFrame]:
+        as_of = moment(question.get("as_of"), lake.store.clock)
+        plan = reader.explain(question["query"], as_of=as_of, stop=stop)
+        yield plan.scans if question["part"] == "scans" else pl.DataFrame({"steps": [plan.steps]})
+
+    return (
+        TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL),
+        TableRoute("/sql-plan", queries.SqlPlan, explain, "What a query in SQL would read", "sql", Scope.SQL),
+    )
 
 
 def make_router(routes: tuple[TableRoute, ...]) -> APIRouter:

@@ -16,6 +16,7 @@ from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.reading.arguments import moment
+from gb_pipeline.reading.listed_instrument import ListedInstrument
 from gb_pipeline.reading.price_adjustment import PriceAdjustment
 
 
@@ -49,8 +50,8 @@ def _plain(name: str, value: Any) -> Any:
         return value.code if isinstance(value, Symbol) else value.value
     if isinstance(value, str | bool | int | float):
         return value
-    if isinstance(value, Calendar):
-        return calendar_name(value)
+    if isinstance(value, Calendar | ListedInstrument):
+        return calendar_name(value) if isinstance(value, Calendar) else value.instrument
     if isinstance(value, pl.DataFrame | pl.LazyFrame):
         raise ConfigError(f"{name} is a table, which is not sent", fix="name what the server has stored")
     if isinstance(value, date | np.datetime64):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import polars as pl
 
 from gb_pipeline.client.arguments import calendar_name, to_document
+from gb_pipeline.client.composed import ComposedReader
 from gb_pipeline.client.transport import Transport
 from gb_pipeline.client.uploads import upload
 from gb_pipeline.config.source_facts import SourceFacts
@@ -24,7 +25,6 @@ from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window, as_window
-from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.reading.execute import to_arrow
 from gb_pipeline.reading.lake import Lake
 
@@ -52,7 +52,7 @@ def remote(
     return ask  # type: ignore[return-value] # `wraps` keeps the first argument's name
 
 
-class RemoteLake(BarReader):
+class RemoteLake(ComposedReader):
     """A lake that `gb serve` serves.
 
     Methods, frames and exceptions are those of `Lake`. Questions are asked again where a connection breaks; bars that are sent are
@@ -118,6 +118,7 @@ class RemoteLake(BarReader):
     removals = remote("/removals", Lake.removals)
     corporate_actions = remote("/corporate-actions", Lake.corporate_actions)
     instruments = remote("/instruments", Lake.instruments)
+    instrument_bars = remote("/instrument-bars", Lake.instrument_bars)  # type: ignore[arg-type]
     fundamentals = remote("/fundamentals", Lake.fundamentals)
     trailing_twelve_months = remote("/trailing-twelve-months", Lake.trailing_twelve_months)
     listings = remote("/listings", Lake.listings)

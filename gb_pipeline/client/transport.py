@@ -110,6 +110,7 @@ class Transport:
         Raises:
             GbError: what the server refuses, or that it cannot be reached.
         """
+
         def read() -> Answer:
             with self._response(method, path, body, headers or {}) as response:
                 return _read(response)

@@ -91,7 +91,9 @@ class SqlReader:
         Raises:
             LakeError, ReadError: as `query`.
         """
-        return self._on_tables(text, as_of, lambda connection, tables: make_plan(connection, text, tables), asked=True, stop=stop)
+        return self._on_tables(
+            text, as_of, lambda connection, tables: make_plan(connection, text, tables), asked=True, stop=stop
+        )
 
     def _rows(self, connection: DuckDBPyConnection, text: str) -> pl.DataFrame:
         return _in_utc(

@@ -30,7 +30,7 @@ from gb_pipeline.market.tick_schema import StreamDataset
 from gb_pipeline.reading.arguments import Moment
 from gb_pipeline.reading.stream_request import FIRST, LAST, StreamRequest, nanoseconds
 from gb_pipeline.reading.stream_rows import find_series
-from gb_pipeline.storage.commit import Clock
+from gb_pipeline.storage.commit import Clock, wall_clock
 from gb_pipeline.storage.table import Tables
 
 _FEED = ["source", "dataset"]
@@ -162,8 +162,8 @@ def valid_mask(
     source: str | None,
 ) -> pl.Series:
     """See `Lake.valid_mask`."""
-    length = _length(window)
-    ends = _moments(timestamps, clock)
+    length = window_length(window)
+    ends = moments_of(timestamps, clock)
     names = [datasets] if isinstance(datasets, str) else list(datasets)
     if not names:
         raise ConfigError("no dataset was named", fix="pass datasets=, such as ('trades',)")
@@ -180,7 +180,12 @@ def valid_mask(
     return valid
 
 
-def _length(window: timedelta | str | int) -> int:
+def window_length(window: timedelta | str | int) -> int:
+    """The length of a window in ns.
+
+    Raises:
+        ConfigError: it is none.
+    """
     try:
         value = parse_duration(window) if isinstance(window, str) else window
     except ValueError as error:
@@ -191,8 +196,12 @@ def _length(window: timedelta | str | int) -> int:
     return length
 
 
-def _moments(timestamps: pl.Series | Sequence[Moment | int], clock: Clock) -> pl.Series:
-    """Int64 ns."""
+def moments_of(timestamps: pl.Series | Sequence[Moment | int], clock: Clock = wall_clock) -> pl.Series:
+    """Moments as Int64, ns since 1970 UTC.
+
+    Raises:
+        ConfigError: a series of another type.
+    """
     if not isinstance(timestamps, pl.Series):
         return pl.Series("timestamp", [nanoseconds(value, clock) for value in timestamps], dtype=pl.Int64)
     kind = timestamps.dtype

@@ -45,13 +45,22 @@ def api(root: Path) -> Iterator[Any]:
 def test_every_answer_is_one_that_the_document_names(api: Any, headers: dict[str, str]) -> None:
     operations = [found.ok() for found in api.get_all_operations()]
     assert len(operations) > 60
+    by_path: dict[str, list[Any]] = {}
     for operation in operations:
-        judge(operation, headers)
+        by_path.setdefault(operation.path, []).append(operation)
+    for number, (path, verbs) in enumerate(by_path.items()):
+        if {operation.method.upper() for operation in verbs} != {"GET", "POST"} or "uploads" in path:
+            for operation in verbs:
+                judge(operation, headers, GenerationMode.POSITIVE)
+            continue
+        # One model checks both verbs of a table: two tables of four are asked by each, one as the document allows, one as not.
+        judge(verbs[number % 2], headers, list(GenerationMode)[number // 2 % 2])
 
 
-def judge(operation: Any, headers: dict[str, str]) -> None:
-    """Some requests that the document allows, and some that it does not."""
-    modes = [mode for mode in GenerationMode if mode is GenerationMode.POSITIVE or operation.iter_parameters()]
+def judge(operation: Any, headers: dict[str, str], mode: GenerationMode) -> None:
+    """Some requests that the document allows, or some that it does not."""
+
+    requests = operation.as_strategy(generation_mode=mode)
 
     @given(data=strategies.data())
     @settings(
@@ -63,7 +72,7 @@ def judge(operation: Any, headers: dict[str, str]) -> None:
         suppress_health_check=list(HealthCheck),
     )
     def ask(data: Any) -> None:
-        case = data.draw(strategies.one_of([operation.as_strategy(generation_mode=mode) for mode in modes]))
+        case = data.draw(requests)
         response = case.call(headers=headers)
         case.validate_response(response, checks=_CHECKS)
         if response.status_code >= 400 and case.method != "HEAD":

@@ -122,7 +122,9 @@ def cutting(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
-def test_a_download_that_was_cut_goes_on_and_has_every_row_once(lake: Lake, cutting: Any, size: int, share: float) -> None:
+def test_a_download_that_was_cut_goes_on_and_has_every_row_once(
+    lake: Lake, cutting: Any, size: int, share: float
+) -> None:
     whole = lake.bars("BTC-USD", "1m", source="sim")
     way = cutting(int(size * share), None)
     with RemoteLake(way.url) as far:
@@ -134,7 +136,9 @@ def test_a_download_that_was_cut_goes_on_and_has_every_row_once(lake: Lake, cutt
         assert len(way.answers[1]) < size * (1.25 - share), "what had arrived is not sent again"
 
 
-def test_a_download_that_is_cut_often_ends_as_long_as_more_arrives_each_time(lake: Lake, cutting: Any, size: int) -> None:
+def test_a_download_that_is_cut_often_ends_as_long_as_more_arrives_each_time(
+    lake: Lake, cutting: Any, size: int
+) -> None:
     whole = lake.bars("BTC-USD", "1m", source="sim")
     way = cutting(int(size / DAYS * 1.5))
     with RemoteLake(way.url) as far:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gb_pipeline import GbError, Lake, PriceAdjustment, RemoteLake, Resolution, Symbol
-from gb_pipeline.errors import ConfigError, NaiveTimestamp, NoDataInRange, ServerUnavailable, UnknownSeries
+from gb_pipeline.errors import ConfigError, LakeError, NaiveTimestamp, NoDataInRange, ServerUnavailable, UnknownSeries
 from gb_pipeline_tests.serving import NINE, minutes
 
 BTC, BOTH, DAY = "BTC-USD", ["BTC-USD", "ETH-USD"], ("2024-01-02", "2024-01-03")
@@ -86,6 +87,20 @@ QUESTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("stream_files", (), {"table": "trades"}),
     ("stream_data", (), {}),
     ("watermarks", (), {}),
+    ("instrument_bars", ("nobody", "1d"), {}),
+    ("fingerprint", (), {}),
+    ("fingerprint", ("sim", BTC, "1m", "2024-01-02T10:00Z", "2024-01-03"), {"verify": True}),
+    ("fingerprint", ("sim", "BTC-US"), {}),
+    ("pins", (), {}),
+    ("explain_sql", ("select max(close) from bars_1m where symbol = 'BTC-USD'",), {}),
+    ("explain_sql", ("select * from nowhere",), {}),
+    ("valid_mask", (BTC, [NINE + 50, NINE + 200], 10), {}),
+    ("valid_mask", (BTC, pl.Series([NINE + 50, None]), "1m"), {"datasets": "trades"}),
+    ("valid_mask", (BTC, pl.Series([], dtype=pl.Int64), 10), {}),
+    ("valid_mask", (BTC, ["2024-01-02T09:00Z", THEN], "sideways"), {}),
+    ("valid_mask", ("XRP-USD", ["2024-01-02T09:00Z", THEN], "5m"), {}),
+    ("compare_bars_with_trades", (BTC, "1m", "2024-01-02T09:00Z", "2024-01-02T09:02Z"), {"bars_source": "sim"}),
+    ("compare_bars_with_trades", (BTC, "1w", *DAY), {}),
     ("sql", ("select source, symbol, count(*) as bars from bars_1m group by all order by all",), {}),
     ("sql", ("select * from bars_1m order by symbol, timestamp limit 10",), {"as_of": THEN}),
     ("sql", ("select 1; select 2",), {}),
@@ -111,14 +126,27 @@ def test_a_remote_lake_answers_as_the_lake_does(
         assert_frame_equal(there, here, check_exact=True)
     elif isinstance(here, tuple):
         assert there == here
+    elif is_dataclass(here):
+        assert type(there) is type(here)
+        for name, value in tables_of(here).items():
+            assert_frame_equal(getattr(there, name), value, check_exact=True)
+        others = set(vars_of(here)) - set(tables_of(here))
+        assert {name: getattr(there, name) for name in others} == {name: getattr(here, name) for name in others}
     else:
-        assert there.equals(here)
+        assert there == here if isinstance(here, list) else there.equals(here)
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def tables_of(value: Any) -> dict[str, pl.DataFrame]:
+    return {name: item for name, item in vars_of(value).items() if isinstance(item, pl.DataFrame)}
 
 
 # What a remote lake has not: it holds no files, keeps no answers, and writes by `put` alone.
 LOCAL_ONLY = {
-    "open", "store", "cache", "pieces", "write_bars", "explain_sql", "sql_reader", "fingerprint", "pin", "pins", "unpin", "replay",
-    "symbol", "instrument_bars", "compare_bars_with_trades", "valid_mask",
+    "open", "store", "cache", "pieces", "write_bars", "sql_reader", "pin", "unpin", "replay", "symbol",
 }  # fmt: skip
 
 
@@ -129,6 +157,22 @@ def test_every_method_is_asked_here_and_has_the_signature_of_the_lake() -> None:
     assert own - {method for method, _, _ in QUESTIONS} == {"put", "close", "source_facts"}
     for name in own - {"close", "source_facts", "scan_bars", "arrow"}:
         assert inspect.signature(getattr(RemoteLake, name)) == inspect.signature(getattr(Lake, name)), name
+
+
+def test_pins_are_those_of_the_lake_and_a_damaged_one_is_told(local: Lake, far: RemoteLake) -> None:
+    pin = local.pin("monday", BTC, "1m", *DAY, source="sim")
+    assert far.pins() == local.pins() == [pin]
+    assert_frame_equal(far.pins()[0].sessions, pin.sessions)
+    place = next(Path(str(local.store.storage.root)).rglob("monday.json"))
+    content = place.read_bytes()
+    place.write_bytes(b"{")
+    for lake in (local, far):
+        damaged: list[LakeError] = []
+        assert lake.pins(damaged) == [] and "monday" in damaged[0].what
+        with pytest.raises(LakeError, match="monday"):
+            lake.pins()
+    place.write_bytes(content)
+    local.unpin("monday")
 
 
 def test_facts_of_the_sources_are_those_of_the_lake(local: Lake, far: RemoteLake) -> None:

@@ -48,7 +48,9 @@ class Pipeline:
         if name in self.columns:
             raise ConfigError(f"the pipeline has a column {name!r:.40} already", fix="use another name")
         if not isinstance(term, Term):
-            raise ConfigError(f"{name!r:.40} is of type {type(term).__name__}, not a term", fix="use what operators return")
+            raise ConfigError(
+                f"{name!r:.40} is of type {type(term).__name__}, not a term", fix="use what operators return"
+            )
         self.columns[name] = term
 
     @property
