@@ -19,7 +19,14 @@ HEADINGS = (
     "source", "dataset", "symbol", "", "messages/s", "messages", "lag ms", "last message", "gaps", "gaps/million",
 )  # fmt: skip
 OPTIONAL = ("messages", "gaps/million", "lag ms")
-_STYLES = {"ok": "green", "stalled": "yellow", "not connected": "red", "not begun": "yellow", "gone": "red", "stopped": "yellow"}
+_STYLES = {
+    "ok": "green",
+    "stalled": "yellow",
+    "not connected": "red",
+    "not begun": "yellow",
+    "gone": "red",
+    "stopped": "yellow",
+}
 _SECOND = 1_000_000_000
 _REFRESH_SECONDS = 0.5
 # Of a view; the worst are shown first.

@@ -136,7 +136,9 @@ def test_who_is_stopped_has_settled_all_that_it_heard_however_late_it_came(
     wait_for(lambda: server.connected, "connection")
     newest = time.time_ns()
     server.send(trade(1, at=newest - 60_000_000_000), trade(2, at=newest))
-    wait_for(lambda: sum(s.rows for f in running.collector.feeds for h in f.heard for s in h.evidence.streams.values()) == 2)
+    wait_for(
+        lambda: sum(s.rows for f in running.collector.feeds for h in f.heard for s in h.evidence.streams.values()) == 2
+    )
     running.stop()
     assert running.read(WATERMARKS)["through_time"].max() > newest
 

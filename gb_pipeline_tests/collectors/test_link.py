@@ -102,9 +102,7 @@ def test_what_waits_never_spans_more_than_the_bound_and_the_pause_before_the_las
     link._opened()
     paused: list[bool] = []
     link._transport = SimpleNamespace(
-        underlying_transport=SimpleNamespace(
-            pause_reading=lambda: paused.append(True), resume_reading=paused.clear
-        )
+        underlying_transport=SimpleNamespace(pause_reading=lambda: paused.append(True), resume_reading=paused.clear)
     )
     moments: list[int] = []
     held = 0
