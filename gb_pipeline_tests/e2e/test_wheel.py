@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
-from gb_pipeline import __version__
+from gb_pipeline import Lake, __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.e2e
@@ -52,9 +54,14 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scripts
 
 
+def own_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("GB_", "PYTHON", "VIRTUAL_ENV"))}
+
+
 def run(program: Path, *arguments: str, folder: Path) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GB_", "PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run([program, *arguments], cwd=folder, env=kept, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, *arguments], cwd=folder, env=own_variables(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -83,3 +90,27 @@ print(gb_pipeline.__file__)
     file = run(environment / "python", "-c", code, folder=tmp_path / "my-data")
     assert Path(file.strip()).is_relative_to(environment.parent)
     assert "mine:AAPL" in run(environment / "gb", "status", folder=tmp_path / "my-data")
+
+
+def test_the_installed_package_serves_the_page(environment: Path, tmp_path: Path) -> None:
+    Lake.open(tmp_path / "data", create=True)
+    ready = tmp_path / "url.txt"
+    command = [environment / "gb", "serve", "--lake", tmp_path / "data", "--port", "0", "--ready-file", ready]
+    with (tmp_path / "serve.log").open("w", encoding="utf-8") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=own_variables(), stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while not ready.exists():
+            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "serve.log").read_text()
+            time.sleep(0.05)
+        url = ready.read_text(encoding="utf-8")
+        for name, start in (
+            ("", b"<!doctype html>"),
+            ("js/app.js", b"/"),
+            ("vendor/NOTICE.txt", b"lightweight-charts"),
+        ):
+            response = httpx.get(f"{url}/page/{name}")
+            assert response.status_code == 200 and response.content.lower().startswith(start), name
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
