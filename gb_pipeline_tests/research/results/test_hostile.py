@@ -76,7 +76,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"tag": 5}, {"version": 5}, {"run_id": [1]}, {"market": {}}, {"metrics": 5}, {"metrics": [5]}, {"order_by": 5},
     {"order_by": "metrics."}, {"order_by": "shard"}, {"descending": None}, {"retired": "x"}, {"state": "x"}, {"state": []},
     {"start": "2024-13-01"}, {"start": datetime(2024, 1, 1)}, {"metrics": {"a": ("~", 5)}}, {"metrics": "a > b > c"},
-    {"parameters": {"a": (">", "x")}}, {"parameters": {"a": object()}}, {"metrics": {"sharpe": "x"}}, {"colour": "red"},
+    {"parameters": {"a": (">", "x")}}, {"parameters": {"a": len}}, {"metrics": {"sharpe": "x"}}, {"colour": "red"},
 ]  # fmt: skip
 
 
