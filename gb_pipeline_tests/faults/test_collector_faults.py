@@ -23,6 +23,7 @@ from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS, stream_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.stream_coverage import covered_stretches
+from gb_pipeline.storage import bucket_files
 from gb_pipeline_tests.collectors import plain
 from gb_pipeline_tests.collectors.test_collector import Running, trade, wait_for
 from gb_pipeline_tests.faults.test_surroundings import in_namespace
@@ -72,7 +73,10 @@ def test_a_bucket_that_is_away_loses_nothing_and_journals_wait_up_to_their_limit
     venue: plain.PlainServer,
     server: Store,  # noqa: F811
     machine: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # How long a request is tried again is another test's matter.
+    monkeypatch.setattr(bucket_files, "ATTEMPTS", 1)
     store = machine("a")
     running = Elsewhere(
         tmp_path / "p", venue, store, stream=TRADES_ONLY, flush={"every": "1s", "spool_mb": 0.05}, spool_limit_mb=0.1,

@@ -80,7 +80,7 @@ def test_four_machines_without_a_common_lock_lose_and_double_nothing(
     assert verify(store).ok
 
 
-@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.long)])
 def test_a_network_that_is_cut_anywhere_leaves_the_whole_write_or_nothing(
     server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
