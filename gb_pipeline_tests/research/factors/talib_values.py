@@ -9,12 +9,16 @@ import talib
 
 
 def main(bars: str, out: str) -> None:
-    frame = pl.read_parquet(bars)
+    symbols = pl.read_parquet(bars).partition_by("symbol", maintain_order=True)
+    pl.concat(_values(own) for own in symbols).write_parquet(out)
+
+
+def _values(frame: pl.DataFrame) -> pl.DataFrame:
     high, low, close, volume = (frame[name].to_numpy() for name in ("high", "low", "close", "volume"))
     line, signal, histogram = talib.MACD(close, 12, 26, 9)
     upper, middle, lower = talib.BBANDS(close, 20, 2.0, 2.0)
     down, up = talib.AROON(high, low, 14)
-    pl.DataFrame({
+    return pl.DataFrame({
         "sma": talib.SMA(close, 20),
         "ema": talib.EMA(close, 12),
         "wma": talib.WMA(close, 10),
@@ -35,7 +39,7 @@ def main(bars: str, out: str) -> None:
         "slope": talib.LINEARREG_SLOPE(close, 14),
         "correlation": talib.CORREL(close, volume, 20),
         "std": talib.STDDEV(close, 10, 1.0),
-    }).write_parquet(out)  # fmt: skip
+    })  # fmt: skip
 
 
 if __name__ == "__main__":
