@@ -178,7 +178,7 @@ def _build_sensors(
 ) -> list[dg.SensorDefinition]:
     alerts = settings.alerts
     return [
-        *([build_streams_sensor(lake, feeds)] if feeds else []),
+        *([build_streams_sensor(settings, lake, feeds)] if feeds else []),
         *([build_stream_healing_sensor(lake, feeds)] if has_trades(feeds) else []),
         *([build_alert_sensor(settings, groups, feeds)] if alerts.to or alerts.heartbeat else []),
         build_catalog_sensor(lake, groups, iceberg=settings.iceberg),

@@ -29,6 +29,16 @@ TRADES = ["kraken", "trades"]
 SYMBOLS = ["BTC-USD", "ETH-USD"]
 
 
+_SHOWN = """{
+  trades: assetNodeOrError(assetKey: {path: ["kraken", "trades"]}) {
+    ... on AssetNode { assetChecksOrError { ... on AssetChecks { checks { executionForLatestMaterialization { status } } } } }
+  }
+  collector: assetNodeOrError(assetKey: {path: ["health", "collector"]}) {
+    ... on AssetNode { assetMaterializations(limit: 1) { timestamp } }
+  }
+}"""
+
+
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -83,6 +93,20 @@ def test_what_is_committed_turns_green_and_the_hole_of_a_kill_is_closed(tmp_path
                 lambda: stack.client.partition_statuses(TRADES),
                 lambda found: "MATERIALIZED" in found.values(),
                 "the day to turn green",
+                timeout=180,
+                alive=stack.check,
+            )
+            # Its checks and the standing ones do not wait for their hour.
+            stack.client.wait(
+                lambda: stack.client.graphql(_SHOWN),
+                lambda found: (
+                    found["collector"]["assetMaterializations"]
+                    and all(
+                        item["executionForLatestMaterialization"]
+                        for item in found["trades"]["assetChecksOrError"]["checks"]
+                    )
+                ),
+                "the checks to be evaluated",
                 timeout=180,
                 alive=stack.check,
             )

@@ -1,4 +1,5 @@
-"""The checks of feeds: committed in time, and covered by evidence. They are evaluated every hour, and from the page.
+"""The checks of feeds: committed in time, and covered by evidence. They are evaluated every hour, from the page, and as a commit is
+told: of an asset that has got rows since, Dagster's page calls its checks "not evaluated".
 
 What they look at is measured in `health.stream_facts`, as the standing checks of the whole project are.
 """
@@ -20,6 +21,7 @@ from gb_pipeline.health.stream_facts import (
     watermark_ages,
     watermark_limit,
 )
+from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.orchestration.events.outcome import build_table
 from gb_pipeline.orchestration.resources import LakeResource
 from gb_pipeline.orchestration.streams.feeds import Feed
@@ -52,17 +54,30 @@ def build_stream_checks(settings: Settings, feeds: Sequence[Feed]) -> dg.AssetCh
         can_subset=True,
     )
     def stream_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
-        state = ProjectState(settings, lake.open_store())
-        ages, limit, covered = watermark_ages(state), watermark_limit(state), uncovered_of_last_day(state)
-        for feed in feeds:
-            of = (pl.col("source") == feed.source) & (pl.col("dataset") == feed.dataset.value)
-            selected = context.selected_asset_check_keys
-            if dg.AssetCheckKey(feed.key, FRESH) in selected:
-                yield _judge_freshness(feed, ages.filter(of), limit)
-            if dg.AssetCheckKey(feed.key, CONTINUOUS) in selected:
-                yield _judge_continuity(feed, covered.filter(of), settings.health.uncovered_budget)
+        selected = context.selected_asset_check_keys
+        for found in judge_feeds(settings, lake.open_store(), feeds):
+            if found.asset_check_key in selected:
+                yield dg.AssetCheckResult(
+                    asset_key=found.asset_key,
+                    check_name=found.check_name,
+                    passed=found.passed,
+                    severity=found.severity,
+                    description=found.description,
+                    metadata=found.metadata,
+                )
 
     return stream_checks
+
+
+def judge_feeds(settings: Settings, store: LakeStore, feeds: Sequence[Feed]) -> Iterator[dg.AssetCheckEvaluation]:
+    """Every check of some feeds, by one look at the lake."""
+    state = ProjectState(settings, store)
+    ages, limit, covered = watermark_ages(state), watermark_limit(state), uncovered_of_last_day(state)
+    for feed in feeds:
+        if feed.has_evidence:
+            of = (pl.col("source") == feed.source) & (pl.col("dataset") == feed.dataset.value)
+            yield _judge_freshness(feed, ages.filter(of), limit)
+            yield _judge_continuity(feed, covered.filter(of), settings.health.uncovered_budget)
 
 
 def build_streams_schedule(checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
@@ -81,11 +96,11 @@ def build_streams_schedule(checks: dg.AssetChecksDefinition) -> dg.ScheduleDefin
     )
 
 
-def _judge_freshness(feed: Feed, ages: pl.DataFrame, limit: float) -> dg.AssetCheckResult:
+def _judge_freshness(feed: Feed, ages: pl.DataFrame, limit: float) -> dg.AssetCheckEvaluation:
     late = streams.find_late(ages, limit)
     behind = ages["behind_seconds"].item()
     through = ages["through_time"].item()
-    return dg.AssetCheckResult(
+    return dg.AssetCheckEvaluation(
         asset_key=feed.key,
         check_name=FRESH,
         passed=late.is_empty(),
@@ -99,11 +114,11 @@ def _judge_freshness(feed: Feed, ages: pl.DataFrame, limit: float) -> dg.AssetCh
     )
 
 
-def _judge_continuity(feed: Feed, covered: pl.DataFrame, budget: float) -> dg.AssetCheckResult:
+def _judge_continuity(feed: Feed, covered: pl.DataFrame, budget: float) -> dg.AssetCheckEvaluation:
     bad = streams.find_above_budget(covered, budget)
     worst = covered.sort("uncovered_share", descending=True).head(SAMPLE)
     failed = bad.height > 0 and streams.is_failure(bad)
-    return dg.AssetCheckResult(
+    return dg.AssetCheckEvaluation(
         asset_key=feed.key,
         check_name=CONTINUOUS,
         passed=bad.is_empty(),

@@ -1,7 +1,8 @@
 """This module tells Dagster which days of which feeds have other rows than it knows of: one materialisation for each flushed day.
 
 The lake is asked, not a collector: what `gb import` or a collector elsewhere stored counts as well. Each state of a day is told
-once, whatever dies in between: what Dagster was told last is compared with what is stored.
+once, whatever dies in between: what Dagster was told last is compared with what is stored. The feed's checks are told with it, and
+the first rows of a feed have the standing checks look, which would not before their next hour.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 import polars as pl
 
+from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import stream_dataset
 from gb_pipeline.lake.stream_evidence import measure_stored, read_watermarks
 from gb_pipeline.market.schema import Precision
+from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.resources import LakeResource
+from gb_pipeline.orchestration.streams.checks import judge_feeds
 from gb_pipeline.orchestration.streams.feeds import Feed
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.log import Entry
@@ -31,15 +35,16 @@ _MOST = 200
 _RECENT_DAYS = 31
 
 
-def build_streams_sensor(lake: LakeResource, feeds: Sequence[Feed]) -> dg.SensorDefinition:
+def build_streams_sensor(settings: Settings, lake: LakeResource, feeds: Sequence[Feed]) -> dg.SensorDefinition:
     """Report what collectors have committed."""
 
     @dg.sensor(
         name=NAME,
+        job_name=health.HOURLY,
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Looks into the logs of the tables of trades and order books, and tells of every day of a feed that has other"
-        " rows than before.",
+        " rows than before, with its checks; the first rows of a feed start the standing checks as well.",
     )
     def follow(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         store = lake.open_store()
@@ -51,22 +56,30 @@ def build_streams_sensor(lake: LakeResource, feeds: Sequence[Feed]) -> dg.Sensor
         if not changed:
             return dg.SkipReason("nothing was committed")
         events: list[dg.AssetMaterialization] = []
+        told: list[Feed] = []
         for feed in feeds:
             if feed.table in changed:
                 days = find_changed_days(context.instance, tables, feed, seen.get(feed.table) or {})
                 # A clock of an exchange that is ahead: such a day is told once it has begun.
                 days = days.filter(pl.col("day") <= today)
-                events += _describe(
-                    tables, feed, list(_of_other_rows(context.instance, feed, days, _MOST - len(events)))
-                )
+                other = list(_of_other_rows(context.instance, feed, days, _MOST - len(events)))
+                events += _describe(tables, feed, other)
+                told += [feed] if other else []
             if len(events) >= _MOST:
                 # The cursor stays, and what was told is not told again.
-                return dg.SensorResult(asset_events=events)
-        cursor = json.dumps(versions)
+                break
+        cursor = context.cursor if len(events) >= _MOST else json.dumps(versions)
         if not events:
             context.update_cursor(cursor)
             return dg.SkipReason("no day has other rows than before")
-        return dg.SensorResult(asset_events=events, cursor=cursor)
+        latest = context.instance.get_latest_materialization_event
+        first = [feed.key.to_user_string() for feed in told if latest(feed.key) is None]
+        return dg.SensorResult(
+            run_requests=[dg.RunRequest(run_key=f"first rows of {', '.join(first)}")] if first else [],
+            # In this order: a check is that of the newest rows where it is told after them.
+            asset_events=[*events, *judge_feeds(settings, store, told)],
+            cursor=cursor,
+        )
 
     return follow
 

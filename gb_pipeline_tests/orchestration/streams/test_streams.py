@@ -14,6 +14,7 @@ import pytest
 from gb_pipeline.lake.stream_evidence import measure_stored
 from gb_pipeline.orchestration.assets.compaction import find_crowded_partitions
 from gb_pipeline.orchestration.build import build_definitions
+from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.streams.checks import CONTINUOUS, FRESH, HOURLY, check_keys
 from gb_pipeline.orchestration.streams.feeds import list_feeds
 from gb_pipeline.orchestration.streams.sensor import NAME, ROWS
@@ -48,14 +49,16 @@ def reload(bench: Bench) -> None:
     bench.definitions = build_definitions(bench.settings)
 
 
-def tick(bench: Bench, cursor: str | None = None) -> str | None:
-    """Evaluate the sensor as the daemon does: events are stored first, then the cursor."""
+def tick(bench: Bench, cursor: str | None = None, requests: list[dg.RunRequest] | None = None) -> str | None:
+    """Evaluate the sensor as the daemon does: events are stored first, then the cursor; what is requested is added to a list."""
     sensor = bench.definitions.resolve_sensor_def(NAME)
     with dg.build_sensor_context(bench.instance, definitions=bench.definitions, cursor=cursor) as context:
         data = sensor.evaluate_tick(context)
     assert data.asset_events or data.skip_message
     for event in data.asset_events:
         bench.instance.report_runless_asset_event(event)
+    if requests is not None:
+        requests += data.run_requests
     return data.cursor
 
 
@@ -188,6 +191,27 @@ def test_checks_say_what_is_late_and_what_is_not_covered(bench: Bench) -> None:
     assert (holes.passed, holes.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "kraken book_updates BTC-USD: nothing covers 60 min of the last day (checksum)" in holes.description
     assert holes.metadata["gaps_per_million"].value == 50_000.0
+
+
+def test_checks_are_told_with_the_rows_that_they_are_about_and_the_first_rows_have_the_standing_checks_look(
+    bench: Bench,
+) -> None:
+    requests: list[dg.RunRequest] = []
+    cursor = tick(bench, requests=requests)
+    assert requests == []
+    for number in range(2):
+        commit_trades(bench.store, [now() + number])
+        commit_interval(bench.store, now() - HOUR, now())
+        commit_watermark(bench.store, now() - (0 if number else 2 * HOUR))
+        cursor = tick(bench, cursor, requests)
+        keys = [dg.AssetCheckKey(TRADES, name) for name in (FRESH, CONTINUOUS)]
+        found = bench.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        [newest] = bench.instance.fetch_materializations(TRADES, limit=1).records
+        # As Dagster sees it, rows and checks are of one run then, the one that is none; else the page calls them not evaluated.
+        assert {found[key].run_id for key in keys} == {newest.run_id}
+        assert found[keys[0]].evaluation.passed == (number == 1)
+    assert [item.run_key for item in requests] == ["first rows of kraken/trades"]
+    assert bench.definitions.resolve_sensor_def(NAME).job_name == health.HOURLY
 
 
 def test_alerts_know_the_checks_of_feeds(bench: Bench) -> None:
