@@ -10,18 +10,17 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import picows
 
 from gb_pipeline.collectors.clock import ReceiveClock
+from gb_pipeline.collectors.connecting import explain, is_refusal, proxy_of
 from gb_pipeline.collectors.messages import MessageRows, Signal
 from gb_pipeline.collectors.venue import Connection, Decoder, Subscription, Venue
 from gb_pipeline.collectors.venue_options import rest_client
-from gb_pipeline.errors import ConfigError, GbError, PermanentVendorError, VendorError
+from gb_pipeline.errors import GbError, UnknownSymbol, VendorError
 from gb_pipeline.market.tick_schema import ConnectionEventKind
 from gb_pipeline.providers.http.policy import Policy
 from gb_pipeline.providers.http.redaction import hide, scrub
@@ -34,12 +33,14 @@ _LARGEST_MESSAGE = 64 << 20
 _LONGEST_PAUSE_SECONDS = 60.0
 # Whom the venue refuses until a person changes something, it is not asked again and again.
 _LONGEST_PAUSE_IF_REFUSED_SECONDS = 3_600.0
+_COMPARE = "compare `symbols` in gb.yaml with the venue's own list"
 _OPENED_AGAIN = "it is opened again"
-_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 # A connection that stood for so long begins anew with short pauses.
 _STEADY_SECONDS = 60.0
 # 2^12 s is more than an hour.
 _DOUBLINGS = 12
+# A venue that does not list its symbols within this is subscribed to all the same.
+_LIST_SECONDS = 5.0
 # How often a decoder is asked what it wants to send.
 _ATTEND_SECONDS = 0.05
 
@@ -75,7 +76,7 @@ class Link:
         self._paused = False
         self._stopping = asyncio.Event()
         self._taken = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._client = rest_client(venue.name, Policy(rate=venue.snapshot_pace), None)
         self._lost_by = ""
         # Since it was opened last, and for good as far as the venue says.
@@ -106,8 +107,8 @@ class Link:
             try:
                 await self._connect_and_listen()
             except Exception as error:
-                self._lost(*_explain(self.venue, error))
-                self._is_refused = self._is_refused or _is_refusal(error)
+                self._lost(*explain(self.venue, error, _HANDSHAKE_SECONDS))
+                self._is_refused = self._is_refused or is_refusal(error)
             self.is_connected = False
             if self.clock.now() - began > _STEADY_SECONDS * _SECOND and not self._is_refused:
                 attempt = 0
@@ -207,7 +208,7 @@ class Link:
     async def _connect_and_listen(self) -> None:
         messages = self.venue.listen(self.connection)
         if messages is not None:
-            self._opened()
+            self._opened(self.connection)
             try:
                 async with asyncio.TaskGroup() as group:
                     attending = group.create_task(self._attend())
@@ -221,6 +222,16 @@ class Link:
                     with suppress(Exception):
                         await close()
             return
+        unlisted = await self._find_unlisted()
+        if self._stopping.is_set():
+            return
+        subscriptions = self.connection.subscriptions
+        connection = replace(
+            self.connection, subscriptions=tuple(item for item in subscriptions if item.venue_symbol not in unlisted)
+        )
+        if not connection.subscriptions:
+            self._deny_unlisted(unlisted)
+            raise UnknownSymbol(f"{self.venue.name} lists none of its symbols", fix=_COMPARE)
         transport, _ = await picows.ws_connect(
             lambda: _Listener(self),
             self.connection.url,
@@ -232,15 +243,16 @@ class Link:
             max_frame_size=_LARGEST_MESSAGE,
             max_redirects=0,
             extra_headers=self.venue.headers(self.connection),
-            proxy=_proxy(self.connection.url),
+            proxy=proxy_of(self.connection.url),
         )
         self._transport = transport
         if self._stopping.is_set():
             # It was asked to end while it waited for the handshake.
             transport.disconnect(graceful=False)
             return
-        self._opened()
-        for message in self.venue.opening(self.connection):
+        self._opened(connection)
+        self._deny_unlisted(unlisted)
+        for message in self.venue.opening(connection):
             transport.send(picows.WSMsgType.TEXT, message)
         attending = asyncio.create_task(self._attend())
         try:
@@ -257,8 +269,29 @@ class Link:
             self.receive(data)
         self._lost("the venue's client ended", _OPENED_AGAIN)
 
-    def _opened(self) -> None:
-        self._decoder = self.venue.decoder(self.connection)
+    async def _find_unlisted(self) -> frozenset[str]:
+        """What the venue does not have; nothing where it cannot say, for then it refuses that itself."""
+        task = asyncio.create_task(self.venue.find_unlisted(self.connection))
+        self._tasks.add(task)
+        await asyncio.wait({task}, timeout=_LIST_SECONDS)
+        self._tasks.discard(task)
+        if not task.done():
+            task.cancel()
+        with suppress(GbError, asyncio.CancelledError):
+            return await task
+        return frozenset()
+
+    def _deny_unlisted(self, unlisted: frozenset[str]) -> None:
+        """Say which subscriptions the venue does not have."""
+        for item in self.connection.subscriptions:
+            if item.venue_symbol in unlisted:
+                self._rows.deny(
+                    self.clock.stamp(), f"{self.venue.name} does not list {item.venue_symbol}", _COMPARE,
+                    dataset=item.dataset, symbol=item.symbol, permanent=True,
+                )  # fmt: skip
+
+    def _opened(self, connection: Connection) -> None:
+        self._decoder = self.venue.decoder(connection)
         self.is_connected, self._paused, self._lost_by, self.closed_by = True, False, "", ""
         self.reconnects += 1
         self.last_message = self.clock.now()
@@ -333,35 +366,3 @@ class _Listener(picows.WSListener):
             self._link.closed_by = f" (code {int(frame.get_close_code())}{': ' * bool(words)}{words})"
             transport.send_close(frame.get_close_code())
             transport.disconnect(graceful=True)
-
-
-def _proxy(url: str) -> str | None:
-    """Of the environment, for the real venue; never for loopback."""
-    parts = urlsplit(url)
-    if parts.hostname in {None, "localhost", "127.0.0.1", "::1"} or proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies().get("https" if parts.scheme == "wss" else "http")
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether asking again is of no use until a person has changed something."""
-    if isinstance(error, picows.WSInvalidStatusError) and error.response is not None:
-        return int(error.response.status) in _REFUSED
-    return isinstance(error, ConfigError | PermanentVendorError)
-
-
-def _explain(venue: Venue, error: BaseException) -> tuple[str, str]:
-    if isinstance(error, GbError):
-        return error.what, error.fix
-    if isinstance(error, picows.WSInvalidStatusError) and error.response is not None:
-        status = int(error.response.status)
-        return f"the venue answered HTTP {status} instead of a websocket", venue.refused_handshake(status)
-    if isinstance(error, TimeoutError):
-        return (
-            f"no connection within {_HANDSHAKE_SECONDS:g} s",
-            "it is tried again; look at the network of this machine",
-        )
-    return (
-        f"no connection: {type(error).__name__}: {scrub(hide(str(error), venue.secrets()))[:200]}",
-        "it is tried again; see the venue's status page",
-    )

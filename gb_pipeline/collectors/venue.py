@@ -158,6 +158,17 @@ class Venue(ABC):
             )
         return "it is tried again later; see the venue's status page"
 
+    async def find_unlisted(self, connection: Connection) -> frozenset[str]:  # noqa: ARG002 - a venue that has no need
+        """Venue symbols of a connection that the venue does not have: for one that refuses a whole request for one of them.
+
+        They are asked for before each handshake, are told as refused, and are left out of what `opening` and `decoder` get.
+        Where this fails or takes long, nothing is left out.
+
+        Raises:
+            VendorError: the venue cannot say.
+        """
+        return frozenset()
+
     def snapshot_url(self, subscription: Subscription) -> str | None:  # noqa: ARG002 - a venue that has none
         """Where a whole book is asked for by REST; None where the stream itself sends one."""
         return None

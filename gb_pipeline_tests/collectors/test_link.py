@@ -99,7 +99,7 @@ def test_what_waits_never_spans_more_than_the_bound_and_the_pause_before_the_las
     [connection] = venue.connections([Subscription(StreamDataset.TRADES, "BTC-USD", "BTC/USD")])
     said: list[str] = []
     link = Link(venue, connection, clock, queue_seconds=bound / 1_000, log=lambda event, **_: said.append(event))
-    link._opened()
+    link._opened(connection)
     paused: list[bool] = []
     link._transport = SimpleNamespace(
         underlying_transport=SimpleNamespace(pause_reading=lambda: paused.append(True), resume_reading=paused.clear)

@@ -16,6 +16,8 @@ _CHANNELS = ("book", "trade", "ticker")
 _HEARTBEAT_MS = 1_000
 _RECENT_MS = 60_000
 _MOST_RECENT = 50
+# Of each side, in a checksum.
+_SUMMED_LEVELS = 10
 
 
 class KrakenSession(Session):
@@ -159,7 +161,7 @@ def _trade(name: str, trade: Any) -> dict[str, Any]:
 def _levels(name: str, item: Instrument, changes: Book, whole: Book, moment: int) -> dict[str, Any]:
     """Changed levels, with the checksum of the whole book after them; numbers keep all their digits."""
     book = OrderBook()
-    book.lay(*([(price, _eight(size)) for price, size in side] for side in whole.texts(item)))
+    book.lay(*([(price, _eight(size)) for price, size in side] for side in whole.cut(_SUMMED_LEVELS).texts(item)))
     bids, asks = (
         [{"price": _Kept(price), "qty": _Kept(_eight(size))} for price, size in side] for side in changes.texts(item)
     )

@@ -22,7 +22,8 @@ from gb_pipeline.collectors.venue_options import (
     spread_symbols,
     websocket_url,
 )
-from gb_pipeline.collectors.venues.coinbase.trades import PACE, TAKER, fetch_trades
+from gb_pipeline.collectors.venues.coinbase.refusals import Asking
+from gb_pipeline.collectors.venues.coinbase.trades import PACE, TAKER, fetch_products, fetch_trades
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 from gb_pipeline.providers.http.policy import Policy
 
@@ -37,18 +38,8 @@ _CHANNELS = {
     StreamDataset.QUOTES: "ticker",
 }
 _DATASETS = {channel: dataset for dataset, channel in _CHANNELS.items()}
-# Parts of refusals that asking again does not change; of others, such as "rate limit exceeded", it does.
-_FOR_GOOD = (
-    "not a valid",
-    "invalid",
-    "authentication",
-    "unauthorized",
-    "no channels",
-    "no products",
-    "delisted",
-    "malformed",
-)
-_LATER = "it is asked for again with the next connection; see https://status.coinbase.com"
+# Requests of an opening are answered within this.
+_UNDER_WAY = 2_000_000_000
 _BOOK, _TRADES, _QUOTES = StreamDataset.BOOK_UPDATES, StreamDataset.TRADES, StreamDataset.QUOTES
 
 
@@ -83,15 +74,26 @@ class Coinbase(Venue):
 
     def opening(self, connection: Connection) -> list[bytes]:
         """Heartbeats, without which quiet channels are closed, and one request for each channel."""
-        groups: dict[StreamDataset, list[str]] = {}
-        for item in connection.subscriptions:
-            groups.setdefault(item.dataset, []).append(item.venue_symbol)
         heartbeats = msgspec.json.encode({"type": "subscribe", "channel": "heartbeats"})
-        return [heartbeats, *(_request("subscribe", dataset, products) for dataset, products in groups.items())]
+        return [heartbeats, *_subscribe(connection.subscriptions)]
 
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of a connection that was just opened."""
         return _Decoder(connection.subscriptions)
+
+    async def find_unlisted(self, connection: Connection) -> frozenset[str]:
+        """Products of a connection that are not in Coinbase's list; see `Venue.find_unlisted`.
+
+        Raises:
+            VendorError: the list cannot be had.
+        """
+        client = rest_client("coinbase", Policy(rate=PACE), self._base_url)
+        try:
+            listed = await fetch_products(client)
+        finally:
+            await client.aclose()
+            client.transport.close()
+        return frozenset(item.venue_symbol for item in connection.subscriptions) - listed
 
     async def fetch_trades(self, symbol: str, start_time: int, end_time: int) -> pl.DataFrame:
         """Trades of the window by REST; see `Venue.fetch_trades`.
@@ -105,6 +107,13 @@ class Coinbase(Venue):
         finally:
             await client.aclose()
             client.transport.close()
+
+
+def _subscribe(subscriptions: Sequence[Subscription]) -> list[bytes]:
+    groups: dict[StreamDataset, list[str]] = {}
+    for item in subscriptions:
+        groups.setdefault(item.dataset, []).append(item.venue_symbol)
+    return [_request("subscribe", dataset, products) for dataset, products in groups.items()]
 
 
 def _request(kind: str, dataset: StreamDataset, products: list[str]) -> bytes:
@@ -214,10 +223,13 @@ class _Decoder(Decoder):
         self._resync = Resync()
         self._last_trade: dict[str, int] = {}
         self._subscribed: set[tuple[StreamDataset, str]] = set()
+        self._asking = Asking(subscriptions, _subscribe, _UNDER_WAY)
         self._requests: list[bytes] = []
 
     def decode(self, data: bytes, receive_time: int, rows: MessageRows) -> None:
         rows.messages += 1
+        if self._asking.is_single:
+            self._requests += self._asking.due(receive_time)
         try:
             message: Any = _MESSAGES.decode(data)
         except msgspec.MsgspecError as error:
@@ -344,7 +356,9 @@ class _Decoder(Decoder):
                     if dataset is None or symbol is None or (dataset, symbol) in self._subscribed:
                         continue
                     self._subscribed.add((dataset, symbol))
+                    self._asking.confirm(dataset, symbol)
                     rows.signals.append(Signal(ConnectionEventKind.SUBSCRIBED, receive_time, dataset, symbol))
+        self._requests += self._asking.due(receive_time)
 
     def _other(self, data: bytes, why: str, receive_time: int, rows: MessageRows) -> None:
         try:
@@ -353,7 +367,8 @@ class _Decoder(Decoder):
             rows.refuse(data, receive_time, why)
             return
         if message.type == "error":
-            deny_connection(rows, receive_time, message.message or "refused without a reason")
+            words = message.message or "refused without a reason"
+            self._requests += self._asking.refuse(words, receive_time, rows)
         elif message.channel is None or message.channel in _READ:
             # Its number is then missing, and the next message tells so.
             rows.refuse(data, receive_time, why)
@@ -362,14 +377,3 @@ class _Decoder(Decoder):
             if number != self._next and not self._is_next(number, receive_time, rows):
                 return
             self._next = number + 1
-
-
-def deny_connection(rows: MessageRows, receive_time: int, words: str) -> None:
-    """Note that Coinbase refuses a request, which it takes as a whole or not at all: by its words for good, or for now."""
-    permanent = any(part in words.lower() for part in _FOR_GOOD)
-    fix = (
-        "compare `symbols` and `options` in gb.yaml with https://api.exchange.coinbase.com/products"
-        if permanent
-        else _LATER
-    )
-    rows.deny(receive_time, words, fix, permanent=permanent)

@@ -21,7 +21,8 @@ from gb_pipeline.collectors.venue_options import (
     spread_symbols,
     websocket_url,
 )
-from gb_pipeline.collectors.venues.coinbase.advanced import Coinbase, deny_connection
+from gb_pipeline.collectors.venues.coinbase.advanced import Coinbase
+from gb_pipeline.collectors.venues.coinbase.refusals import Asking
 from gb_pipeline.collectors.venues.coinbase.trades import TAKER
 from gb_pipeline.market.order_book import OrderBook
 from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
@@ -62,17 +63,21 @@ class CoinbaseExchange(Coinbase):
 
     def opening(self, connection: Connection) -> list[bytes]:
         """One request for all channels, the heartbeats of every product among them."""
-        groups: dict[str, list[str]] = {"heartbeat": []}
-        for item in connection.subscriptions:
-            groups.setdefault(self._channels[item.dataset], []).append(item.venue_symbol)
-            if item.venue_symbol not in groups["heartbeat"]:
-                groups["heartbeat"].append(item.venue_symbol)
-        channels = [{"name": name, "product_ids": products} for name, products in groups.items()]
-        return [msgspec.json.encode({"type": "subscribe", "channels": channels})]
+        return _subscribe(connection.subscriptions, self._channels)
 
     def decoder(self, connection: Connection) -> Decoder:
         """A reader of a connection that was just opened."""
         return _Decoder(connection.subscriptions, self._channels)
+
+
+def _subscribe(subscriptions: Sequence[Subscription], named: Mapping[StreamDataset, str]) -> list[bytes]:
+    groups: dict[str, list[str]] = {"heartbeat": []}
+    for item in subscriptions:
+        groups.setdefault(named[item.dataset], []).append(item.venue_symbol)
+        if item.venue_symbol not in groups["heartbeat"]:
+            groups["heartbeat"].append(item.venue_symbol)
+    channels = [{"name": name, "product_ids": products} for name, products in groups.items()]
+    return [msgspec.json.encode({"type": "subscribe", "channels": channels})] if subscriptions else []
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -163,6 +168,7 @@ class _Decoder(Decoder):
         # By the heartbeat before: a trade may come shortly after the heartbeat that counts it.
         self._told_trade: dict[str, int] = {}
         self._subscribed: set[tuple[StreamDataset, str]] = set()
+        self._asking = Asking(subscriptions, lambda items: _subscribe(items, channels))
         self._requests: list[bytes] = []
         self._handlers: dict[type, Callable[[Any, int, MessageRows], None]] = {
             _Update: self._update,
@@ -172,11 +178,13 @@ class _Decoder(Decoder):
             _LastMatch: self._begin,
             _Heartbeat: self._heartbeat,
             _Subscriptions: self._confirm,
-            _Error: _refused,
+            _Error: self._refused,
         }
 
     def decode(self, data: bytes, receive_time: int, rows: MessageRows) -> None:
         rows.messages += 1
+        if self._asking.is_single:
+            self._requests += self._asking.due(receive_time)
         try:
             message: Any = _MESSAGES.decode(data)
         except msgspec.MsgspecError as error:
@@ -300,9 +308,10 @@ class _Decoder(Decoder):
                 if symbol is None or (dataset, symbol) in self._subscribed:
                     continue
                 self._subscribed.add((dataset, symbol))
+                self._asking.confirm(dataset, symbol)
                 rows.signals.append(Signal(ConnectionEventKind.SUBSCRIBED, receive_time, dataset, symbol))
+        self._requests += self._asking.due(receive_time)
 
-
-def _refused(message: _Error, receive_time: int, rows: MessageRows) -> None:
-    words = f"{message.message}: {message.reason}" if message.reason else message.message
-    deny_connection(rows, receive_time, words)
+    def _refused(self, message: _Error, receive_time: int, rows: MessageRows) -> None:
+        words = f"{message.message}: {message.reason}" if message.reason else message.message
+        self._requests += self._asking.refuse(words, receive_time, rows)

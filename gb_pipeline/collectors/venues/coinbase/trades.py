@@ -1,4 +1,4 @@
-"""This module asks Coinbase for trades of the past by REST, and holds what is common to its two feeds.
+"""This module asks Coinbase for its products and for trades of the past by REST, and holds what is common to its two feeds.
 
 Trades of a product are numbered without holes, so that what a window has is known to be whole.
 """
@@ -31,6 +31,26 @@ _SCHEMA = {
     "size": pl.String,
     "trade_id": pl.String,
 }
+
+
+async def fetch_products(client: HttpClient) -> frozenset[str]:
+    """Names of all products that Coinbase lists and has not delisted, such as BTC-USD.
+
+    Raises:
+        VendorError: it refuses, cannot be reached, or its list is not whole.
+    """
+    body, _ = await client.get_json(_PRODUCTS)
+    rows = body.get("products") if isinstance(body, dict) else None
+    if (
+        not isinstance(rows, list)
+        or not rows
+        or any(not isinstance(row, dict) or "product_id" not in row for row in rows)
+        or len(rows) < int(body.get("num_products") or 0)
+    ):
+        raise TransientVendorError(
+            "coinbase answered with something else than its products", fix="the same call may succeed later"
+        )
+    return frozenset(str(row["product_id"]) for row in rows if row.get("status") != "delisted")
 
 
 async def fetch_trades(client: HttpClient, product: str, start_time: int, end_time: int) -> pl.DataFrame:
