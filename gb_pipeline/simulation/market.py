@@ -114,8 +114,7 @@ class Path:
     def trade_counts(self, first: int, count: int) -> Ints:
         """Trades of each of the minutes `first .. first + count - 1`, without their prices."""
         minute = np.arange(first, first + count, dtype=np.int64)
-        mood = self._mood(minute)
-        return self._volume(minute, mood, self._mid(minute, mood))[1]
+        return self._turnover(minute, self._mood(minute))[1]
 
     @cached_property
     def numbers(self) -> TradeNumbers:
@@ -180,11 +179,16 @@ class Path:
         return np.asarray(np.exp(coarse + mood * fine) * (self.instrument.price / self._tick))
 
     def _volume(self, minute: Ints, mood: Floats, mid: Floats) -> tuple[Ints, Ints]:
-        turnover = self.instrument.turnover * mood**1.5 * np.exp(0.8 * self._normal(minute, 109) - 0.3)
+        turnover, count = self._turnover(minute, mood)
         volume = turnover / (mid * self._tick) * 10.0**self.instrument.volume_digits
-        units = np.maximum(8, volume.astype(np.int64))
+        # Each trade has a size of its own.
+        return np.maximum(2 * count, volume.astype(np.int64)), count
+
+    def _turnover(self, minute: Ints, mood: Floats) -> tuple[Floats, Ints]:
+        """In quote currency, and in how many trades; no price is needed, for years of trades are counted to number one."""
+        turnover = self.instrument.turnover * mood**1.5 * np.exp(0.8 * self._normal(minute, 109) - 0.3)
         count = turnover / 4_000 * np.exp(0.3 * self._normal(minute, 110))
-        return units, np.clip(count.astype(np.int64), 4, np.minimum(units // 2, _MOST_TRADES))
+        return turnover, np.clip(count.astype(np.int64), 4, _MOST_TRADES)
 
     def _octave(self, minute: Ints, octave: int, stream: int) -> Floats:
         if octave == 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +22,7 @@ from gb_pipeline.market.tick_schema import ConnectionEventKind, StreamDataset
 from gb_pipeline.simulation.books import book_at
 from gb_pipeline.simulation.exchange import Exchange
 from gb_pipeline.simulation.server import Simulation
+from gb_pipeline.simulation.streams.kraken import KrakenSession
 from gb_pipeline_tests.collectors.listening import Listener, made, subscribed
 
 _BEGIN = datetime(2025, 7, 2, 10, 0, 30, tzinfo=UTC)
@@ -55,6 +58,24 @@ async def until_subscribed(listener: Listener, datasets: int) -> None:
         ),
         "subscribed",
     )
+
+
+async def test_others_are_answered_while_a_session_takes_long(sim: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+    received = KrakenSession.received
+
+    def slowly(session: KrakenSession, message: str | bytes) -> Any:
+        asked.set()
+        assert may_answer.wait(60)
+        return received(session, message)
+
+    monkeypatch.setattr(KrakenSession, "received", slowly)
+    async with connect(sim, "kraken", "BTC-USD", (_TRADES,)) as listener:
+        await asyncio.to_thread(asked.wait, 60)
+        async with connect(sim, "binance", "BTC-USDT", (_TRADES,)) as other:
+            await until_subscribed(other, 1)
+        may_answer.set()
+        await until_subscribed(listener, 1)
 
 
 def heard_book(rows: MessageRows) -> OrderBook:

@@ -194,7 +194,9 @@ class Hub:
                 shown = message.data if isinstance(message.data, str) else message.data.decode("latin-1")
                 self.received.append((request.path, shown))
                 account = session.account
-                line.send(session.received(message.data))
+                # Beside the loop: the first books of hundreds of symbols take seconds, and others want to connect meanwhile.
+                async with line.turn:
+                    line.send(await asyncio.to_thread(session.received, message.data))
                 if session.account is not None and session.account != account:
                     self._count_connections(line, session)
                 await line.settle(session)
@@ -212,7 +214,8 @@ class Hub:
             await asyncio.sleep(_TICK_SECONDS)
             now = self._clock.now
             if 0 < now - last <= _LONGEST_STRETCH_MS:
-                line.send(await asyncio.to_thread(session.events, last, now))
+                async with line.turn:
+                    line.send(await asyncio.to_thread(session.events, last, now))
                 await line.settle(session)
             last = line.reached = now
 
@@ -238,6 +241,8 @@ class _Line:
 
     def __init__(self, socket: web.WebSocketResponse, request: web.Request, faults: FaultQueue[StreamFault]) -> None:
         self.path = request.path
+        # A session does one thing at a time.
+        self.turn = asyncio.Lock()
         # Up to when, epoch milliseconds of the market, everything was handed over.
         self.reached = 0
         self._socket, self._request, self._faults = socket, request, faults
