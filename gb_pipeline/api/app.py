@@ -84,7 +84,7 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
     app.state.uploads = UploadStore(
         storage.state, lake.store.clock, most=options.most_uploads, hours=options.upload_hours
     )
-    app.router.routes.extend(page_routes(lake, PageOptions(options.dagster_url)))
+    app.router.routes.extend(page_routes(lake, PageOptions(options.dagster_url, options.most_held_rows)))
     folders = [storage.root] if isinstance(storage.root, Path) else []
     handle_errors(app, [storage.state, *folders])
     app.add_middleware(Guard, options=options, tokens=tokens)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
+
+from gb_pipeline.api.page.parameters import Parameters
+from gb_pipeline.api.page.sorting import Sort, sort_rows
 
 # What one answer holds at most; the page asks for further rows when they are scrolled to.
 MOST_ROWS = 1000
 
 
-def to_json(frame: pl.DataFrame, *, total: int | None = None, offset: int = 0) -> dict[str, Any]:
-    """A frame as `columns` (name and kind), `rows`, the `total` number of rows and the `offset` of the first of these.
+def to_json(
+    frame: pl.DataFrame, *, total: int | None = None, offset: int = 0, unsorted: Collection[str] = ()
+) -> dict[str, Any]:
+    """A frame as `columns`, `rows`, the `total` number of rows and the `offset` of the first of these.
+
+    A column has a `name`, a `kind`, and `sorts`: whether rows can be sorted by it.
 
     Args:
         frame: the rows of the answer.
         total: how many there are in all; those of the frame by default.
         offset: place of the first one among all.
+        unsorted: columns that rows cannot be sorted by.
 
     Returns:
         Values that JSON has. Decimals are text without trailing zeros, so no digit is lost; Int64 beyond 2**53 would be, and no
@@ -26,14 +35,22 @@ def to_json(frame: pl.DataFrame, *, total: int | None = None, offset: int = 0) -
         >>> to_json(pl.DataFrame({"close": [Decimal("1.50")]}))["rows"]
         [['1.5']]
     """
-    columns = [{"name": name, "kind": _kind(kind)} for name, kind in frame.schema.items()]
+    columns = [
+        {"name": name, "kind": _kind(kind), "sorts": name not in unsorted} for name, kind in frame.schema.items()
+    ]
     rows = frame.select(_plain(name, kind) for name, kind in frame.schema.items()).rows()
     return {"columns": columns, "rows": rows, "total": frame.height if total is None else total, "offset": offset}
 
 
-def window(frame: pl.DataFrame, offset: int, limit: int) -> dict[str, Any]:
-    """Some rows of a frame that is there already, as `to_json` has them."""
-    return to_json(frame.slice(offset, min(limit, MOST_ROWS)), total=frame.height, offset=offset)
+def window(frame: pl.DataFrame, ask: Parameters) -> dict[str, Any]:
+    """The rows that a grid asks for by `offset`, `limit` and `sort`, of a frame that is there already, as `to_json` has them.
+
+    Raises:
+        ConfigError: it is no number, or the frame has no such column.
+    """
+    offset, limit = ask.whole("offset", 0), ask.whole("limit", 100)
+    rows = sort_rows(frame, Sort.parse(ask.text("sort")))
+    return to_json(rows.slice(offset, min(limit, MOST_ROWS)), total=frame.height, offset=offset)
 
 
 def _kind(kind: pl.DataType) -> str:

@@ -34,7 +34,7 @@ def lake_summary(lake: Lake) -> dict[str, Any]:
 
 
 def series_rows(lake: Lake, ask: Parameters) -> dict[str, Any]:
-    """Series whose source, symbol or resolution holds the words of `search`, in any case; `offset` and `limit` cut a window."""
+    """Series whose source, symbol or resolution holds the words of `search`, in any case; cut and sorted by `window`."""
     rows = _series(lake, ask.moment("as_of"))
     for name in ("source", "symbol", "resolution"):
         given = ask.text(name)
@@ -42,7 +42,7 @@ def series_rows(lake: Lake, ask: Parameters) -> dict[str, Any]:
     for word in (ask.text("search") or "").lower().split()[:8]:
         whole = pl.concat_str("source", "symbol", "resolution", separator=" ").str.to_lowercase()
         rows = rows.filter(whole.str.contains(word, literal=True))
-    return window(rows, ask.whole("offset", 0), ask.whole("limit", 100))
+    return window(rows, ask)
 
 
 def _series(lake: Lake, as_of: datetime | None) -> pl.DataFrame:
@@ -124,7 +124,7 @@ def findings(lake: Lake, ask: Parameters, kind: str) -> dict[str, Any]:
         rows = lake.corporate_actions(symbol, source=source, start=of[3], end=of[4], as_of=as_of).select(
             "source", "symbol", "ex_date", "kind", "label", "split_to", "split_from", "amount", "currency", "known_at"
         ).sort("ex_date", descending=True, maintain_order=True)  # fmt: skip
-    return window(rows, ask.whole("offset", 0), ask.whole("limit", 100))
+    return window(rows, ask)
 
 
 def streams(lake: Lake) -> dict[str, Any]:

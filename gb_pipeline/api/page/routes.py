@@ -17,9 +17,12 @@ from gb_pipeline.api.guard import caller_of
 from gb_pipeline.api.page import lake_views, strategies
 from gb_pipeline.api.page.assets import HEADERS, INDEX, asset_response, load_assets
 from gb_pipeline.api.page.candles import read_candles
+from gb_pipeline.api.page.frames import MOST_ROWS, to_json
 from gb_pipeline.api.page.parameters import Parameters
 from gb_pipeline.api.page.rows import read_rows
 from gb_pipeline.api.page.session_index import SessionIndexes
+from gb_pipeline.api.page.sorted_rows import SortedRows
+from gb_pipeline.api.page.sorting import Sort
 from gb_pipeline.api.tokens import Scope
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.research.results import Results
@@ -36,9 +39,11 @@ class PageOptions:
 
     Attributes:
         dagster_url: address of Dagster's page, such as `http://127.0.0.1:3000`, for links to series and runs; None leaves them out.
+        most_sorted: bars that a grid sorts by another column than time; each takes about 140 bytes of disk meanwhile.
     """
 
     dagster_url: str | None = None
+    most_sorted: int = 20_000_000
 
 
 def page_routes(lake: Lake, options: PageOptions | None = None) -> list[BaseRoute]:
@@ -84,8 +89,17 @@ def page_routes(lake: Lake, options: PageOptions | None = None) -> list[BaseRout
 
 def _answers(lake: Lake, options: PageOptions) -> dict[str, Answer]:
     indexes, results = SessionIndexes(lake), Results(lake)
+    in_order = SortedRows(lake, indexes, most=options.most_sorted)
 
     def rows(ask: Parameters) -> dict[str, Any]:
+        sort = Sort.parse(ask.text("sort"))
+        if sort is not None:
+            offset = ask.whole("offset", 0)
+            frame, total = in_order.window(
+                sort, ask.needed("source"), ask.text("symbol"), ask.resolution(), offset,
+                min(ask.whole("limit", 200), MOST_ROWS), ask.moment("as_of"),
+            )  # fmt: skip
+            return to_json(frame, total=total, offset=offset)
         return read_rows(
             lake, indexes, ask.needed("source"), ask.text("symbol"), ask.resolution(), ask.whole("offset", 0),
             ask.whole("limit", 200), ask.moment("as_of"),
@@ -117,6 +131,7 @@ def _answers(lake: Lake, options: PageOptions) -> dict[str, Answer]:
         "versions": lambda ask: strategies.list_versions(results, ask),
         "runs": lambda ask: strategies.query_runs(results, ask),
         "plan": lambda ask: strategies.explain_runs(results, ask),
+        "curves": lambda ask: strategies.run_curves(results, ask),
         "run": lambda ask: strategies.read_run(results, ask),
         "comparison": lambda ask: strategies.compare_runs(results, ask),
         "rows": rows,

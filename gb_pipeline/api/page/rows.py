@@ -44,11 +44,11 @@ def read_rows(
     """
     index = indexes.find(source, symbol, resolution, as_of)
     limit = max(0, min(limit, MOST_ROWS, index.total - offset))
-    frame = _read(lake, index, source, resolution, offset, limit, as_of)
+    frame = read_places(lake, index, source, resolution, offset, limit, as_of)
     return to_json(frame, total=index.total, offset=offset)
 
 
-def _read(
+def read_places(
     lake: Lake,
     index: SessionIndex,
     source: str,
@@ -57,6 +57,7 @@ def _read(
     limit: int,
     as_of: datetime | None,
 ) -> pl.DataFrame:
+    """The bars from one place on, as `COLUMNS`; arguments as those of `read_rows`, and any number of rows."""
     parts = index.parts(offset, limit)
     if limit == 0 or not parts:
         return pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String()))

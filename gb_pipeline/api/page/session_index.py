@@ -13,8 +13,9 @@ from threading import Lock
 import polars as pl
 from cachetools import LRUCache
 
-from gb_pipeline.lake.datasets import SESSIONS
+from gb_pipeline.lake.datasets import SESSIONS, bars_dataset
 from gb_pipeline.market.resolution import Resolution
+from gb_pipeline.market.schema import Precision
 from gb_pipeline.reading.lake import Lake
 
 _ROWS_KEPT = 2_000_000
@@ -74,7 +75,7 @@ class SessionIndex:
 
 
 class SessionIndexes:
-    """The indexes that were asked for last; a commit to the ledger makes new ones."""
+    """The indexes that were asked for last; a commit of bars makes new ones."""
 
     def __init__(self, lake: Lake) -> None:
         """Keep some for a lake: up to two million sessions in all, about 100 MB."""
@@ -91,8 +92,7 @@ class SessionIndexes:
         Raises:
             UnknownSeries: a name that the lake does not know.
         """
-        version = self._lake.store.tables.newest(SESSIONS.name).version
-        key = (version, source, symbol, resolution, as_of)
+        key = self.key(source, symbol, resolution, as_of)
         with self._lock:
             kept = self._kept.get(key)
         if kept is not None:
@@ -102,6 +102,17 @@ class SessionIndexes:
             if made.sessions.height <= _ROWS_KEPT:
                 self._kept[key] = made
         return made
+
+    def key(
+        self, source: str, symbol: str | None, resolution: Resolution, as_of: datetime | None = None
+    ) -> tuple[object, ...]:
+        """What an index is kept under: which bars it is of, and the versions of the ledger and of the tables of bars.
+
+        The ledger takes over what a commit of bars says of its sessions some commits later, so its version alone is not enough.
+        """
+        names = (SESSIONS.name, *(bars_dataset(resolution, precision).name for precision in Precision))
+        versions = tuple(self._lake.store.tables.newest(name).version for name in names)
+        return (versions, source, symbol, resolution, as_of)
 
     def _read(self, source: str, symbol: str | None, resolution: Resolution, as_of: datetime | None) -> pl.DataFrame:
         rows = self._lake.coverage(source, symbol, resolution, as_of=as_of)

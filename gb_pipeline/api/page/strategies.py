@@ -11,6 +11,8 @@ import polars as pl
 
 from gb_pipeline.api.page.frames import MOST_ROWS, to_json, window
 from gb_pipeline.api.page.parameters import Parameters
+from gb_pipeline.api.page.sorting import Sort
+from gb_pipeline.errors import ConfigError
 from gb_pipeline.research.results import Results
 from gb_pipeline.research.results.canonical import to_json as to_text
 from gb_pipeline.research.results.run import BacktestRun
@@ -20,6 +22,10 @@ _MOST_POINTS = 4000
 _MOST_METRICS = 10
 _COLUMNS = ("strategy", "version", "run_id", "state", "started_at", "markets", "tags", "parameters")
 _METRIC = "metrics."
+_NEWEST = Sort("started_at", descending=True)
+_TIMES = ("started_at", "finished_at", "known_at")
+# What one chart of runs reads at most.
+_MOST_CHARTED = 20_000
 
 
 def list_strategies(results: Results, ask: Parameters) -> dict[str, Any]:
@@ -27,7 +33,7 @@ def list_strategies(results: Results, ask: Parameters) -> dict[str, Any]:
     rows = results.list_strategies().sort("last", descending=True, maintain_order=True)
     for word in (ask.text("search") or "").lower().split()[:8]:
         rows = rows.filter(pl.col("strategy").str.to_lowercase().str.contains(word, literal=True))
-    return window(rows, ask.whole("offset", 0), ask.whole("limit", 100))
+    return window(rows, ask)
 
 
 def list_versions(results: Results, ask: Parameters) -> dict[str, Any]:
@@ -43,25 +49,50 @@ def query_runs(results: Results, ask: Parameters) -> dict[str, Any]:
     """A window of the runs that fulfil all conditions.
 
     `parameters` and `metrics` hold conditions such as `window = 20; sharpe > 1`; `show` the metrics that are columns, by default
-    those that the first rows have. `total` counts all of them.
+    those that the first rows have; `sort` a column, `metrics.NAME` or `parameters.NAME`. `total` counts all of them.
 
     Raises:
         ReadError: a condition or an order that cannot be answered.
     """
     filters = _filters(ask)
     limit = min(ask.whole("limit", 100), MOST_ROWS)
+    sort = Sort.parse(ask.text("sort")) or _NEWEST
     rows = results.query_metadata(
-        **filters, order_by=ask.text("order_by") or "started_at", descending=ask.text("ascending") is None, limit=limit,
-        offset=ask.whole("offset", 0),
-    )  # fmt: skip
+        **filters, order_by=sort.column, descending=sort.descending, limit=limit, offset=ask.whole("offset", 0)
+    )
     names = (ask.text("show") or "").split(",") if ask.text("show") else _metric_names(rows)
     metrics = [
         pl.col(_METRIC + name) if _METRIC + name in rows.columns else pl.lit(None, pl.Float64).alias(_METRIC + name)
         for name in names[:_MOST_METRICS]
     ]
     shown = rows.select(*_COLUMNS[:5], *metrics, *_COLUMNS[5:])
-    found = to_json(shown, total=results.count(**filters), offset=ask.whole("offset", 0))
+    found = to_json(shown, total=results.count(**filters), offset=ask.whole("offset", 0), unsorted=_COLUMNS[5:])
     return found | {"show": ",".join(names[:_MOST_METRICS])}
+
+
+def run_curves(results: Results, ask: Parameters) -> dict[str, Any]:
+    """Metrics of the runs that fulfil all conditions against a time of them, as curves for a chart.
+
+    `time` is `started_at` (by default), `finished_at` or `known_at`; `values` up to ten metrics, with commas between.
+
+    Returns:
+        `curves`, each with `name`, `time` (seconds since 1970 UTC) and `value`; `runs`, how many fulfil the conditions; `read`, how
+        many of them, the newest, were read; `points`, how many moments are drawn, which is fewer where several runs began in the
+        same second, or where there are more than a screen has room for.
+
+    Raises:
+        ConfigError: no metric is named, or no time.
+        ReadError: a condition that cannot be answered.
+    """
+    filters, time = _filters(ask), ask.text("time") or _TIMES[0]
+    if time not in _TIMES:
+        raise ConfigError(f"runs have no time {time[:60]!r}", fix=f"use {', '.join(_TIMES)}")
+    names = [name.strip() for name in ask.needed("values").split(",") if name.strip()][:_MOST_METRICS]
+    rows = results.query_metadata(**filters, order_by=time, descending=True, limit=_MOST_CHARTED)
+    values = [pl.col(name) for name in names if name.startswith(_METRIC) and name in rows.columns]
+    curves = _curves(rows.select(pl.col(time).alias("timestamp"), *values).drop_nulls("timestamp")) if values else []
+    points = len(curves[0]["time"]) if curves else 0
+    return {"curves": curves, "runs": results.count(**filters), "read": rows.height, "points": points}
 
 
 def explain_runs(results: Results, ask: Parameters) -> dict[str, Any]:

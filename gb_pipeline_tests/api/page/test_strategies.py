@@ -26,7 +26,7 @@ def test_strategies_and_versions_are_counted(client):
     [
         ({}, ["b", "b", "a"]), ({"metrics": "sharpe > 1"}, ["b", "b"]), ({"market": "XNYS"}, []),
         ({"metrics": "sharpe > 1; trades = 7", "parameters": "window = 11"}, ["b"]), ({"limit": "1", "offset": "2"}, ["a"]),
-        ({"order_by": "metrics.sharpe", "ascending": "1"}, ["a", "b", "b"]), ({"start": "2024-02-01T02:00:00Z"}, ["b"]),
+        ({"sort": "metrics.sharpe"}, ["a", "b", "b"]), ({"start": "2024-02-01T02:00:00Z"}, ["b"]),
     ],
 )  # fmt: skip
 def test_runs_are_found_by_conditions(client, query, found):
@@ -66,6 +66,19 @@ def test_what_differs_between_two_runs_is_told_and_all_of_it_on_demand(client):
     assert ask(client, "comparison", left="crossing/1/a", right="crossing/1/a")["same"]
 
 
+def test_metrics_of_runs_are_curves_against_a_time_of_them(client):
+    found = ask(client, "curves", values="metrics.sharpe, metrics.trades,metrics.nope", metrics="sharpe > 1")
+
+    assert [curve["name"] for curve in found["curves"]] == ["metrics.sharpe", "metrics.trades"]
+    assert [curve["value"] for curve in found["curves"]] == [[1.5, 2.5], [7.0, 7.0]]
+    assert [second - found["curves"][0]["time"][0] for second in found["curves"][0]["time"]] == [0, 3600]
+    assert (found["runs"], found["read"], found["points"]) == (2, 2, 2)
+    # All of them ended in the same second.
+    ended = ask(client, "curves", values="metrics.sharpe", time="finished_at")
+    assert (ended["read"], ended["points"]) == (3, 1)
+    assert ask(client, "curves", values="metrics.nope")["points"] == 0
+
+
 def test_how_a_query_is_answered_is_told(client):
     assert "metric sharpe > 1: 2 left" in ask(client, "plan", metrics="sharpe > 1")["plan"]
 
@@ -74,7 +87,9 @@ def test_how_a_query_is_answered_is_told(client):
     ("path", "query"),
     [
         ("run", {"run": "crossing"}), ("run", {"run": "crossing/2/nope"}), ("run", {}), ("versions", {"strategy": "<b>"}),
-        ("runs", {"metrics": "sharpe"}), ("runs", {"order_by": "drop table"}), ("comparison", {"left": "crossing/1", "right": "x"}),
+        ("runs", {"metrics": "sharpe"}), ("runs", {"sort": "drop table"}),
+        ("curves", {}), ("curves", {"values": "metrics.sharpe", "time": "soon"}),
+        ("comparison", {"left": "crossing/1", "right": "x"}),
         ("runs", {"start": "soon"}), ("runs", {"state": "green"}),
     ],
 )  # fmt: skip

@@ -36,6 +36,7 @@ function drawNav(name) {
   const current = PART_OF[name] ?? name;
   replace(byId("nav"), h("ul", {}, NAV.map(([to, text]) =>
     h("li", {}, h("a", { href: link(to), "aria-current": to === current ? "page" : null }, text)))));
+  byId("nav").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
 function drawMoment(query) {

@@ -10,11 +10,11 @@ function frame(label, height) {
   const chart = createChart(place, {
     autoSize: true,
     // The logo brings a style element, which the page's rules forbid; its words stand in the footer.
-    layout: { attributionLogo: false, background: { color: "transparent" }, fontFamily: "system-ui, sans-serif" },
+    layout: { attributionLogo: false, background: { color: "transparent" }, fontFamily: "system-ui, sans-serif", panes: { enableResize: false } },
     timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 4 },
   });
   const paint = () => chart.applyOptions({
-    layout: { textColor: colour("quiet") },
+    layout: { textColor: colour("quiet"), panes: { separatorColor: colour("line") } },
     grid: { vertLines: { color: colour("line") }, horzLines: { color: colour("line") } },
     rightPriceScale: { borderColor: colour("line") },
     timeScale: { borderColor: colour("line") },
@@ -95,19 +95,25 @@ function nearest(times, moment) {
   return times[Math.max(0, low - 1)];
 }
 
-// Lines over one time scale, such as the equity of two runs: `[{name, time, value}]`.
-export function lines(label, all) {
-  const { LineSeries } = window.LightweightCharts;
-  const { place, chart } = frame(label, 320);
-  const drawn = all.map(({ name, time, value }) => {
-    const series = chart.addSeries(LineSeries, { title: name.slice(0, 24), lineWidth: 2, priceLineVisible: false });
-    series.setData(time.map((moment, at) => ({ time: moment, value: value[at] })).filter((point) => Number.isFinite(point.value)));
+// Lines over one time scale, such as the equity of two runs: `[{name, time, value}]`. `bars` draws bars, and `apart` each in a part of
+// the chart and with a scale of its own, so that none hides another.
+export function lines(label, all, { bars = false, apart = false } = {}) {
+  const { HistogramSeries, LineSeries } = window.LightweightCharts;
+  const { place, chart } = frame(label, apart ? Math.max(240, 60 + 130 * all.length) : 320);
+  const drawn = all.map(({ name, time, value }, at) => {
+    const options = { title: apart ? "" : name.slice(0, 24), priceLineVisible: false };
+    const look = bars ? options : { ...options, lineWidth: 2, pointMarkersVisible: time.length <= 30 };
+    const series = chart.addSeries(bars ? HistogramSeries : LineSeries, look, apart ? at : 0);
+    series.setData(time.map((moment, number) => ({ time: moment, value: value[number] })).filter((point) => Number.isFinite(point.value)));
     return series;
   });
+  if (apart) chart.panes().forEach((pane) => pane.setStretchFactor(1));
   const paint = () => drawn.forEach((series, at) => series.applyOptions({ color: colour(`series-${(at % 6) + 1}`) }));
   paint();
   onTheme(place, paint);
   // The chart knows its width once it is on the page.
   requestAnimationFrame(() => requestAnimationFrame(() => chart.timeScale().fitContent()));
-  return place;
+  if (!apart) return place;
+  return h("div", {}, h("ul", { class: "legend", "aria-label": "From the top" }, all.map(({ name }, at) =>
+    h("li", {}, h("span", { class: `swatch swatch-${(at % 6) + 1}`, "aria-hidden": "true" }), name))), place);
 }

@@ -7,7 +7,7 @@ export const KEYS = [
   ["g then l", "Lake"], ["g then g", "Gaps"], ["g then r", "Restatements"], ["g then q", "Quarantine"],
   ["g then t", "Streams"], ["g then s", "Strategies"], ["g then u", "Runs"], ["/", "Search"], ["d", "Theme: system, dark, light"], ["?", "These keys"],
   ["Arrows, Page Up, Page Down, Home, End", "Move in a grid, in a coverage map, and in time on a chart"],
-  ["Ctrl + Home, Ctrl + End", "The first and the last cell of a grid"], ["+ and −", "Zoom a chart"], ["Enter", "Open the row or the cell"],
+  ["Ctrl + Home, Ctrl + End", "The first and the last cell of a grid"], ["Up, from the first row of a grid", "Its headers: arrows lead to the others, Enter sorts"], ["+ and −", "Zoom a chart"], ["Enter", "Open the row or the cell"],
 ];
 
 export function showKeys() {

@@ -1,5 +1,7 @@
 // Elements out of values. Whatever comes from the lake becomes text, never markup: nothing here parses HTML.
 
+import { askAgain } from "./server.js";
+
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {
@@ -24,16 +26,20 @@ export function say(text) {
   byId("said").textContent = text;
 }
 
+// Commands between backticks, as errors and hints of the project have them.
+const prose = (text) => String(text).split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
+
 export function problem(error) {
   return h(
     "div",
     { class: "problem", role: "alert" },
     h("p", { class: "what" }, error.what ?? "the page has a mistake"),
-    h("p", {}, error.fix ? `To do: ${error.fix}` : String(error.message ?? "")),
+    h("p", {}, prose(error.fix ? `To do: ${error.fix}` : error.message ?? "")),
+    error.status === 401 && h("p", {}, h("button", { type: "button", onclick: askAgain }, "Give a token")),
   );
 }
 
-export const empty = (text, todo) => h("div", { class: "empty" }, h("p", {}, text), todo && h("p", { class: "quiet" }, todo));
+export const empty = (text, todo) => h("div", { class: "empty" }, h("p", {}, text), todo && h("p", { class: "quiet" }, prose(todo)));
 
 export const loading = (text = "Loading…") => h("p", { class: "quiet loading", role: "status" }, text);
 

@@ -11,6 +11,7 @@ export class Pages {
     this.changed = changed;
     this.kept = new Map();
     this.asked = new Map();
+    this.failed = new Set();
     this.total = null;
     this.columns = null;
     this.error = null;
@@ -36,10 +37,23 @@ export class Pages {
       if (known) {
         this.kept.delete(page);
         this.kept.set(page, known);
-      } else if (!this.asked.has(page)) {
+      } else if (!this.asked.has(page) && !this.failed.has(page)) {
         this.load(page);
       }
     }
+  }
+
+  // What was fetched is in another order now.
+  forget() {
+    this.stop();
+    this.kept.clear();
+    this.again();
+  }
+
+  // What failed is asked for once more only after this, or a server that is gone would be asked without end.
+  again() {
+    this.failed.clear();
+    this.error = null;
   }
 
   async load(page) {
@@ -47,13 +61,15 @@ export class Pages {
     this.asked.set(page, controller);
     try {
       const answer = await this.fetch(page * PAGE, PAGE, controller.signal);
+      if (controller.signal.aborted) return;
       this.kept.set(page, answer.rows);
       this.total = answer.total;
       this.columns ??= answer.columns;
-      this.error = null;
+      if (!this.failed.size) this.error = null;
       while (this.kept.size > KEPT) this.kept.delete(this.kept.keys().next().value);
     } catch (error) {
       if (error.name === "AbortError") return;
+      this.failed.add(page);
       this.error = error;
     } finally {
       if (this.asked.get(page) === controller) this.asked.delete(page);

@@ -36,6 +36,9 @@ export function note(query) {
   history.replaceState(null, "", `#/${path}${[...here.query].length ? `?${here.query}` : ""}`);
 }
 
+// The order of a view's grid is in the address too.
+export const noted = () => ({ sort: read().query.get("sort") ?? "", sorted: (sort) => note({ sort, row: null }) });
+
 export function go(hash) {
   location.hash = hash;
 }

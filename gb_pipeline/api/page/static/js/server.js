@@ -1,7 +1,7 @@
 // Questions to the server. A token stays in this tab's session storage and travels in a header, never in an address.
 
 const TOKEN = "gb-token";
-let askForToken = null;
+let askForToken = null, declined = false;
 
 export class Refused extends Error {
   constructor(status, what, fix) {
@@ -14,6 +14,12 @@ export class Refused extends Error {
 
 export function onTokenNeeded(ask) {
   askForToken = ask;
+}
+
+// Whoever left it is not asked by each view again, but by the button of what it says then.
+export function askAgain() {
+  declined = false;
+  dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
 export function keepToken(token) {
@@ -36,7 +42,11 @@ export async function get(path, query = {}, signal = undefined) {
       if (error.name === "AbortError") throw error;
       throw new Refused(0, "the server does not answer", "see whether `gb serve` is running, then reload");
     }
-    if (response.status === 401 && askForToken && (await askForToken(Boolean(token)))) continue;
+    if (response.status === 401 && askForToken && !declined) {
+      // Another question may have been given one meanwhile.
+      if (sessionStorage.getItem(TOKEN) !== token || (await askForToken(Boolean(token)))) continue;
+      declined = true;
+    }
     const body = await response.json().catch(() => null);
     if (response.ok && body !== null) return body;
     throw new Refused(response.status, body?.detail ?? body?.title ?? `the server answered ${response.status}`, body?.fix ?? "");

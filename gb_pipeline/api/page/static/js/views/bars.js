@@ -1,15 +1,15 @@
 // Every bar of a source or of one series, as a grid: ten million rows scroll like ten.
 
-import { h } from "../dom.js";
+import { h, later } from "../dom.js";
 import { grid } from "../grid.js";
-import { later } from "../dom.js";
-import { go, link, note } from "../place.js";
+import { go, link, note, noted } from "../place.js";
 import { get } from "../server.js";
 
 export function bars({ parts: [source = "", resolution = "", symbol = ""], query }) {
   const asked = { source, resolution, symbol, as_of: query.get("as_of") };
   const keep = later((first) => note({ row: first || null }), 300);
-  const rows = grid(`Bars of ${symbol || source}`, (offset, limit, signal) => get("rows", { ...asked, offset, limit }, signal), {
+  const rows = grid(`Bars of ${symbol || source}`, (offset, limit, signal, sort) => get("rows", { ...asked, offset, limit, sort }, signal), {
+    ...noted(),
     none: "No bar is stored.",
     todo: "Look at the gaps, which say why.",
     open: (row) => go(link("series", [source, row.symbol, resolution], { at: row.timestamp })),
@@ -20,7 +20,7 @@ export function bars({ parts: [source = "", resolution = "", symbol = ""], query
   const content = [
     h("p", { class: "path" }, h("a", { href: link("lake") }, "Lake"), " / ", h("a", { href: link("source", [source, resolution]) }, `${source} ${resolution}`)),
     h("h1", {}, `Bars of ${symbol || source} ${resolution}`),
-    h("p", { class: "quiet" }, "Sorted by symbol and time. Enter or a double click opens the chart at the row."),
+    h("p", { class: "quiet" }, "By symbol and time, unless a header sorts them. Enter or a double click opens the chart at the row."),
     rows,
   ];
   return { title: `Bars of ${symbol || source}`, content };

@@ -2,7 +2,7 @@
 
 import { h, later, replace } from "../dom.js";
 import { grid } from "../grid.js";
-import { go, link, note } from "../place.js";
+import { go, link, note, noted } from "../place.js";
 import { get } from "../server.js";
 
 const KINDS = {
@@ -34,7 +34,8 @@ export function findings(kind, { query }) {
   }
   function draw() {
     const chosen = asked.source || asked.symbol || asked.resolution || asked.reason;
-    replace(place, grid(title, (offset, limit, signal) => get(kind, { ...asked, as_of: query.get("as_of"), offset, limit }, signal), {
+    replace(place, grid(title, (offset, limit, signal, sort) => get(kind, { ...asked, as_of: query.get("as_of"), offset, limit, sort }, signal), {
+      ...noted(),
       none: chosen ? "Nothing of this is recorded." : none,
       todo: chosen ? "Leave a field empty to see more." : "",
       open: (row) => row.resolution && go(link("series", [row.source, row.symbol, row.resolution], { at: row.start ?? row.timestamp })),

@@ -1,6 +1,6 @@
 // The first page: what the lake holds, by resolution and by source, and a search for series.
 
-import { empty, h, later, replace, when } from "../dom.js";
+import { empty, h, later, problem, replace, when } from "../dom.js";
 import { number, short, time } from "../format.js";
 import { link, note } from "../place.js";
 import { get, objects } from "../server.js";
@@ -34,7 +34,7 @@ function overview(data) {
     h("p", {}, row.sources ?? ""),
     h("p", { class: "quiet" }, `${time(row.first)} to ${time(row.last)}`),
   ));
-  const damage = data.damage.map((what) => h("div", { class: "problem", role: "alert" }, h("p", { class: "what" }, what), h("p", {}, "To do: run `gb verify`, which says what can be mended.")));
+  const damage = data.damage.map((what) => problem({ what, fix: "run `gb verify`, which says what can be mended" }));
   if (!tiles.length && !damage.length) return empty("Nothing is stored yet.", "Fetch something: `gb fetch`, or try `gb demo`.");
   return [
     ...damage,

@@ -3,7 +3,7 @@
 import { h, later, replace, when } from "../dom.js";
 import { grid } from "../grid.js";
 import { heatMap } from "../heatmap.js";
-import { go, link, note } from "../place.js";
+import { go, link, note, noted } from "../place.js";
 import { get } from "../server.js";
 
 export function source({ parts: [name = "", resolution = ""], query, signal }) {
@@ -42,7 +42,8 @@ export function source({ parts: [name = "", resolution = ""], query, signal }) {
 
 export function seriesGrid(asked, caption) {
   return h("div", {},
-    grid(caption, (offset, limit, signal) => get("series", { ...asked, offset, limit }, signal), {
+    grid(caption, (offset, limit, signal, sort) => get("series", { ...asked, offset, limit, sort }, signal), {
+      ...noted(),
       none: asked.search ? "No series has these words." : "No series is stored.",
       todo: asked.search ? "Fewer letters find more; a resolution such as 1m is a word too." : "Fetch some: `gb fetch`, or import files: `gb import`.",
       open: (row) => go(link("series", [row.source, row.symbol, row.resolution])),

@@ -2,7 +2,7 @@
 
 import { h, later, replace, when } from "../dom.js";
 import { grid } from "../grid.js";
-import { go, link, note } from "../place.js";
+import { go, link, note, noted } from "../place.js";
 import { get } from "../server.js";
 import { table } from "../table.js";
 import { runsGrid } from "./runs.js";
@@ -10,9 +10,10 @@ import { runsGrid } from "./runs.js";
 export function strategies({ query }) {
   const search = h("input", { type: "search", id: "search", value: query.get("search") ?? "", autocomplete: "off", spellcheck: "false" });
   const place = h("div", {});
-  const find = () => replace(place, grid("Strategies", (offset, limit, signal) => get("strategies", { search: search.value, offset, limit }, signal), {
+  const find = () => replace(place, grid("Strategies", (offset, limit, signal, sort) => get("strategies", { search: search.value, offset, limit, sort }, signal), {
+    ...noted(),
     none: search.value ? "No strategy has these words." : "No run of a backtest was saved yet.",
-    todo: search.value ? "" : "Save one: results.save_backtest_data(...), or use a recorder; docs/results.md says how.",
+    todo: search.value ? "" : "Save one: `results.save_backtest_data(...)`, or use a recorder; docs/results.md says how.",
     open: (row) => go(link("strategy", [row.strategy])),
     lines: 20,
   }));
@@ -37,7 +38,7 @@ export function strategy({ parts: [name = ""], signal }) {
       table("Versions, the newest first", data, { href: (row) => link("runs", [], { strategy: name, version: row.version }) , show: { retired: (row) => row.retired ?? "" } }),
       data.rows.length > 1 && compareVersions(name, data.rows.map((row) => row[0])),
       h("h2", {}, "Runs"),
-      runsGrid({ strategy: name }),
+      runsGrid({ strategy: name }, noted()),
     ]),
   ];
   return { title: name, content };
