@@ -58,7 +58,8 @@ def measure(runs: int = 1_000_000, uploads: int = 1_000) -> Iterator[Measurement
             )
         with opened.spooled(runs=100_000, seconds=3600) as writer:
             writer.save(_small(uploads))
-            each = 1000 * _seconds(lambda: [writer.save(_small(number)) for number in range(uploads)]) / uploads
+            small = [_small(number) for number in range(uploads)]
+            each = 1000 * _seconds(lambda: [writer.save(run) for run in small]) / uploads
             yield Measurement(
                 "small upload, durable",
                 each,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gb_pipeline.client.remote import RemoteLake
+    from gb_pipeline.client.results import RemoteResults
     from gb_pipeline.config.cache import CacheOptions, RedisOptions
     from gb_pipeline.config.settings import Settings, SourceSettings
     from gb_pipeline.errors import (
@@ -162,6 +163,7 @@ __all__ = [
     "ReadError",
     "RedisOptions",
     "RemoteLake",
+    "RemoteResults",
     "Resolution",
     "Results",
     "RunComparison",
@@ -228,6 +230,7 @@ _HOMES = {
     "expression_factor": "research.factors.custom",
     "window_factor": "research.factors.custom",
     "RemoteLake": "client.remote",
+    "RemoteResults": "client.results",
     "BacktestRun": "research.results.run",
     "PinnedData": "research.results.run",
     "Results": "research.results.results",

@@ -145,6 +145,22 @@ class Bars(Extent):
         return given
 
 
+class Pins(Question):
+    """All pins, or one."""
+
+    name: Name | None = None
+
+
+class Pinned(Question):
+    """What a pin names."""
+
+    pin: Name
+
+
+class PinnedBars(Bars, Pinned):
+    """Bars of what a pin names."""
+
+
 def _adjustment(text: str) -> PriceAdjustment:
     try:
         return PriceAdjustment(**json.loads(text))

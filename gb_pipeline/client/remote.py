@@ -8,28 +8,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
 
 import polars as pl
 
 from gb_pipeline.client.arguments import calendar_name, to_document
+from gb_pipeline.client.bars_asked import BarsAsked
 from gb_pipeline.client.composed import ComposedReader
+from gb_pipeline.client.replays import RemoteReplay, open_replay
 from gb_pipeline.client.transport import Transport
 from gb_pipeline.client.uploads import upload
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.lake.pins import Pin
 from gb_pipeline.lake.put import as_polars
 from gb_pipeline.lake.report import WriteReport
 from gb_pipeline.market.calendar import Calendar
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.market.schema import Precision
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.market.window import Window, as_window
-from gb_pipeline.reading.execute import to_arrow
 from gb_pipeline.reading.lake import Lake
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _TIMEOUT = 120.0
 P = ParamSpec("P")
@@ -52,7 +51,7 @@ def remote(
     return ask  # type: ignore[return-value] # `wraps` keeps the first argument's name
 
 
-class RemoteLake(ComposedReader):
+class RemoteLake(BarsAsked, ComposedReader):
     """A lake that `gb serve` serves.
 
     Methods, frames and exceptions are those of `Lake`. Questions are asked again where a connection breaks; bars that are sent are
@@ -140,21 +139,18 @@ class RemoteLake(ComposedReader):
     watermarks = remote("/watermarks", Lake.watermarks)
     sql = remote("/sql", Lake.sql)
 
-    def scan_bars(self, *args: Any, **options: Any) -> pl.LazyFrame:
-        """The same as a lazy frame. All of the bars are sent: what can be filtered is better said here, or in SQL."""
-        return self.bars(*args, **options).lazy()
+    def replay(self, pin: Pin | Path | str, *, verify: bool = True) -> RemoteReplay:
+        """What a pin names, once the server has compared every bar of it with its fingerprint; see `Lake.replay`.
 
-    def arrow(self, *args: Any, **options: Any) -> pa.Table:
-        """The same as an Arrow table, with timestamps as `timestamp[ns, UTC]`.
+        Args:
+            pin: its name, itself, or a file that holds its `to_json`; the lake has to have it under this name.
+            verify: compare.
 
         Raises:
-            ReadError: a bar lies outside 1677 to 2262, where nanoseconds of 64 bits end; and what `bars` raises.
+            PinRefused: bars are not as they were, and `differences` lists them; or the lake names something else so.
+            ConfigError: there is no such pin.
         """
-        frame = self.bars(*args, **options)
-        kinds = frame.schema.values()
-        wide = any(isinstance(kind, pl.Decimal) and kind.precision != 18 for kind in kinds)
-        precision = Precision.WIDE if wide else Precision.STANDARD
-        return to_arrow(frame, precision, as_float=bool(options.get("as_float")))
+        return open_replay(self._transport, pin, verify=verify)
 
     def put(
         self,

@@ -1,6 +1,6 @@
 """`RemoteResults`, what backtests found, on another machine. Its methods answer as those of `Results`, which they are named after.
 
-It reads: runs are saved, retired and purged where the lake is. Repeating a run needs its pins, which a server does not hand out.
+It reads: runs are saved, retired and purged where the lake is. A run is repeated here, on bars that the server has compared.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gb_pipeline.research.results.comparison import RunComparison, compare
 from gb_pipeline.research.results.conditions import Condition, RunQuery, conditions
 from gb_pipeline.research.results.lineage import Lineage
 from gb_pipeline.research.results.loading import FRAMES
+from gb_pipeline.research.results.replaying import Backtest, RunReplay, repeat
 from gb_pipeline.research.results.run import BacktestRun, PinnedData, RunName, RunState
 
 
@@ -131,6 +132,20 @@ class RemoteResults:
         name = str(RunName.parse(run))
         parts = ("pins", "files", "fetches", "responses")
         return Lineage(**{part: self.lake.transport.table("/lineage", {"run": name, "part": part}) for part in parts})
+
+    def replay(self, run: RunName | str, function: Backtest) -> RunReplay:
+        """Run a backtest again on the data that its run has pinned; see `Results.replay`.
+
+        The server compares the data, and the function runs here, with readers that ask the server for bars.
+
+        Raises:
+            PinRefused: data are not as they were; `differences` has a row for each bar. The function was not called.
+            ConfigError: the run names no data, or a pin of it was forgotten.
+            LakeError: there is no such run.
+        """
+        name = RunName.parse(run)
+        artifacts = {key: (digest, size) for key, digest, size in self.list_artifacts(name).iter_rows()}
+        return repeat(self.lake, self.load_backtest_data(name), artifacts, function)
 
     def _document(self, name: RunName) -> tuple[dict[str, Any], list[str]]:
         [(text, parts)] = self.lake.transport.table("/run-document", {"run": str(name)}).rows()

@@ -177,11 +177,12 @@ class Spool:
         writing = self._writing
         return sorted((item for item in found if item.number != writing), key=lambda item: item.number)
 
-    def append(self, batches: Iterable[tuple[str, pl.DataFrame]]) -> int:
+    def append(self, batches: Iterable[tuple[str, pl.DataFrame | pa.RecordBatch]]) -> int:
         """Add rows to the open journal, and make them durable.
 
         Args:
-            batches: name of the table, and rows with its columns. Evidence comes after what it is about.
+            batches: name of the table, and rows with its columns; those of a batch of Arrow have its types already. Evidence comes
+                after what it is about.
 
         Returns:
             How many rows were added.
@@ -189,7 +190,7 @@ class Spool:
         Raises:
             OSError: the disk is full or broken, or the limit is reached; nothing of this call counts, and it can be made again.
         """
-        kept = [(name, frame) for name, frame in batches if frame.height]
+        kept = [(name, frame) for name, frame in batches if len(frame)]
         if not kept:
             return 0
         if self.limit is not None and (waiting := self.waiting_bytes()) >= self.limit:
@@ -197,7 +198,7 @@ class Spool:
             raise OSError(errno.EDQUOT, text)
         self._calls += 1
         records = [self._encode(name, frame) for name, frame in kept]
-        rows = sum(frame.height for _, frame in kept)
+        rows = sum(len(frame) for _, frame in kept)
         journal = self._open()
         start = os.lseek(journal, 0, os.SEEK_END)
         try:
@@ -256,7 +257,9 @@ class Spool:
     def _path(self, number: int) -> Path:
         return self.folder / f"segment-{number:09d}-{self.id}.journal"
 
-    def _encode(self, name: str, frame: pl.DataFrame) -> bytes:
+    def _encode(self, name: str, frame: pl.DataFrame | pa.RecordBatch) -> bytes:
+        if isinstance(frame, pa.RecordBatch):
+            return _record(name, self._calls, frame.serialize())
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self._schemas[name]).combine_chunks()
         [batch] = table.to_batches()
         return _record(name, self._calls, batch.serialize())

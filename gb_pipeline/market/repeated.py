@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -26,4 +27,11 @@ def repeated(name: str, value: Any, kind: pl.DataType, height: int) -> pl.Series
     if isinstance(value, datetime):
         # Polars would convert the moment's zone with a query of its own.
         return pl.Series(name, [microseconds(value)]).cast(kind).new_from_index(0, height)
+    if value is None:
+        return _missing(kind).new_from_index(0, height).alias(name)
     return pl.Series(name, [value], dtype=kind).new_from_index(0, height)
+
+
+@lru_cache(maxsize=64)
+def _missing(kind: pl.DataType) -> pl.Series:
+    return pl.Series([None], dtype=kind)

@@ -164,8 +164,12 @@ def open_pin(context: Context, pin: Pin) -> Replay:
     changed = _changed_sessions(tables, pin)
     if changed.is_empty():
         return Replay(context, pin)
-    differences = _differences(tables, pin, changed)
-    raise PinRefused(
+    raise refusal(pin, _differences(tables, pin, changed))
+
+
+def refusal(pin: Pin, differences: pl.DataFrame) -> PinRefused:
+    """The error that names bars which are not as they were."""
+    return PinRefused(
         f"pin {pin.name!r} cannot be replayed exactly: {_describe(differences)}",
         differences=differences,
         fix="the error's `differences` has all of them; `gb verify` says what is damaged, a backup has the bars as they were",

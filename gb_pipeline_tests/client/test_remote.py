@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import fields, is_dataclass
+import re
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gb_pipeline import GbError, Lake, PriceAdjustment, RemoteLake, Resolution, Symbol
-from gb_pipeline.errors import ConfigError, LakeError, NaiveTimestamp, NoDataInRange, ServerUnavailable, UnknownSeries
+from gb_pipeline.errors import (
+    ConfigError,
+    LakeError,
+    NaiveTimestamp,
+    NoDataInRange,
+    PinRefused,
+    ServerUnavailable,
+    UnknownSeries,
+)
 from gb_pipeline_tests.serving import NINE, minutes
 
 BTC, BOTH, DAY = "BTC-USD", ["BTC-USD", "ETH-USD"], ("2024-01-02", "2024-01-03")
@@ -146,7 +155,7 @@ def tables_of(value: Any) -> dict[str, pl.DataFrame]:
 
 # What a remote lake has not: it holds no files, keeps no answers, and writes by `put` alone.
 LOCAL_ONLY = {
-    "open", "store", "cache", "pieces", "write_bars", "sql_reader", "pin", "unpin", "replay", "symbol",
+    "open", "store", "cache", "pieces", "write_bars", "sql_reader", "pin", "unpin", "symbol",
 }  # fmt: skip
 
 
@@ -154,8 +163,8 @@ def test_every_method_is_asked_here_and_has_the_signature_of_the_lake() -> None:
     public = {name for name, _ in inspect.getmembers(Lake) if not name.startswith("_")}
     own = {name for name, _ in inspect.getmembers(RemoteLake) if not name.startswith("_")} - {"transport"}
     assert public - own == LOCAL_ONLY
-    assert own - {method for method, _, _ in QUESTIONS} == {"put", "close", "source_facts"}
-    for name in own - {"close", "source_facts", "scan_bars", "arrow"}:
+    assert own - {method for method, _, _ in QUESTIONS} == {"put", "close", "source_facts", "replay"}
+    for name in own - {"close", "source_facts", "scan_bars", "arrow", "replay"}:
         assert inspect.signature(getattr(RemoteLake, name)) == inspect.signature(getattr(Lake, name)), name
 
 
@@ -173,6 +182,33 @@ def test_pins_are_those_of_the_lake_and_a_damaged_one_is_told(local: Lake, far: 
             lake.pins()
     place.write_bytes(content)
     local.unpin("monday")
+
+
+def test_a_replay_has_the_bars_of_the_pin_and_nothing_else(local: Lake, far: RemoteLake) -> None:
+    pin = local.pin("monday", BTC, "1m", *DAY, source="sim")
+    try:
+        here, there = local.replay("monday"), far.replay(pin)
+        assert there.pin == pin and there.source_facts == here.source_facts and "monday" in repr(there)
+        for ask in (
+            lambda replay: replay.bars(BTC, "1m"),
+            lambda replay: replay.bars(None, "1m", as_float=True, columns=["timestamp", "close"]),
+            lambda replay: replay.wide("close", None, "1m"),
+            lambda replay: replay.scan_bars(BTC, "1m").collect(),
+            lambda replay: pl.DataFrame(replay.arrow(BTC, "1m")),
+        ):
+            assert_frame_equal(ask(there), ask(here), check_exact=True)
+        for wrong in (lambda replay: replay.bars("ETH-USD", "1m"), lambda replay: replay.bars(BTC, "1d")):
+            with pytest.raises(GbError) as mine:
+                wrong(here)
+            with pytest.raises(type(mine.value), match=re.escape(mine.value.what)):
+                wrong(there)
+        with pytest.raises(PinRefused, match="names other bars"):
+            far.replay(replace(pin, fingerprint="0" * 64))
+    finally:
+        local.unpin("monday")
+    for lake in (local, far):
+        with pytest.raises(ConfigError, match="monday"):
+            lake.replay("monday")
 
 
 def test_facts_of_the_sources_are_those_of_the_lake(local: Lake, far: RemoteLake) -> None:

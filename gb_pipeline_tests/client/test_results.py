@@ -15,7 +15,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gb_pipeline.client import RemoteLake, RemoteResults
-from gb_pipeline.errors import ConfigError, GbError, LakeError, ReadError
+from gb_pipeline.errors import ConfigError, GbError, LakeError, PinRefused, ReadError
+from gb_pipeline.lake.fingerprints import combine_series, combine_sessions
 from gb_pipeline.research.results import BacktestRun, Results, RunQuery
 from gb_pipeline_tests.research.results.runs import DAY, little, make_run
 from gb_pipeline_tests.serving import make_token, serving
@@ -101,6 +102,50 @@ def test_remote_results_answer_as_the_results_do(
     results: Results, far: RemoteResults, ask: Callable[[Any], Any]
 ) -> None:
     assert_same(answer(ask, far), answer(ask, results))
+
+
+def repeat(run: BacktestRun, data: Any) -> dict[str, Any]:
+    closes = data["p"].bars("BTC-USD", "1d")["close"]
+    return {"metrics": {"sharpe": run.metrics["sharpe"], "last": closes[-1]}}
+
+
+def test_a_replay_here_finds_what_a_replay_there_finds(results: Results, far: RemoteResults) -> None:
+    there, here = far.replay(NAMES[0], repeat), results.replay(NAMES[0], repeat)
+    assert_frame_equal(there.differences, here.differences)
+    assert not there.is_same and "last" in there.differences["name"].to_list()
+    assert_same(
+        answer(lambda asked: asked.replay(NAMES[2], pytest.fail), far), (ConfigError, f"run {NAMES[2]} names no data")
+    )
+
+
+def test_a_replay_on_other_data_is_refused_and_names_the_bars(results: Results, far: RemoteResults) -> None:
+    place = Path(str(results.lake.store.storage.root)) / "pins" / "p.json"
+    content = place.read_bytes()
+    # The lake says that it held another bar then: the pin is of sessions with other fingerprints.
+    other = results.lake.replay("p").pin
+    sessions = other.sessions.with_columns(
+        pl.when(pl.col("session") == DAY.date()).then(pl.lit("f" * 64)).otherwise("fingerprint").alias("fingerprint")
+    )
+    whole = combine_series(combine_sessions(sessions))
+    forged = replace(other, sessions=sessions, fingerprint=whole)
+    place.write_text(forged.to_json())
+    saved = far.load_backtest_data(NAMES[0])
+    try:
+        refused = []
+        for asked in (far, results):
+            with pytest.raises(PinRefused) as error:
+                asked.replay(NAMES[0], pytest.fail)
+            refused.append(error.value)
+        assert refused[0].what == refused[1].what
+        assert_frame_equal(refused[0].differences, refused[1].differences)
+        # Without a copy of the bars it is told which sessions differ.
+        place.write_text(replace(forged, copy="").to_json())
+        with pytest.raises(PinRefused, match="1 session differs") as named:
+            far.replay(NAMES[0], pytest.fail)
+        assert named.value.differences["session"].to_list() == [DAY.date()]
+    finally:
+        place.write_bytes(content)
+    assert saved.data[0].fingerprint == far.lake.replay("p").pin.fingerprint
 
 
 def test_its_methods_are_named_after_those_of_results(far: RemoteResults) -> None:

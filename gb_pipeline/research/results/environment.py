@@ -28,7 +28,8 @@ def capture_environment(folder: Path | str | None = None) -> dict[str, Any]:
         >>> sorted(capture_environment("/"))
         ['gb_pipeline', 'platform', 'python']
     """
-    return dict(_capture((Path.cwd() if folder is None else Path(folder)).resolve()))
+    # The working directory is told without links in it.
+    return dict(_capture(Path.cwd() if folder is None else Path(folder).resolve()))
 
 
 @cache

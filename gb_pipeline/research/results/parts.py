@@ -70,18 +70,12 @@ def equity_part(frame: pl.DataFrame, where: str) -> Part:
         check_text(name, f"a curve of {where}"): _ordered(_split(frame[name], f"{where}: {name}"), order)
         for name in names
     }
-    wide = pl.DataFrame({"timestamp": stamps, **columns})
+    wide = pl.DataFrame([stamps, *(column.alias(name) for name, column in columns.items())])
     tall = [
-        pl.DataFrame(
-            {
-                "name": repeated("name", name, pl.String(), wide.height),
-                "timestamp": stamps,
-                **_halves("value", wide[name]),
-            }
-        )
+        pl.DataFrame([repeated("name", name, pl.String(), wide.height), stamps, *_halves("value", wide[name])])
         for name in sorted(names)
     ]
-    return Part(pl.concat(tall), _contents(frame, wide))
+    return Part(tall[0] if len(tall) == 1 else pl.concat(tall), _contents(frame, wide))
 
 
 def restore_equity(rows: pl.DataFrame, contents: Mapping[str, Any]) -> pl.DataFrame:
@@ -129,7 +123,8 @@ def events_part(what: str, frame: pl.DataFrame, where: str) -> Part:
             numbers = _ordered(_split(frame[name], f"{where}: {name}"), order) if name in frame.columns else None
             if numbers is not None:
                 columns[name] = numbers
-            rows |= _halves(name, repeated("none", None, pl.Float64(), len(stamps)) if numbers is None else numbers)
+            halves = _halves(name, repeated("none", None, pl.Float64(), len(stamps)) if numbers is None else numbers)
+            rows |= {half.name: half for half in halves}
         else:
             text = (
                 _ordered(frame[name], order)
@@ -177,11 +172,12 @@ def metrics_part(metrics: Mapping[str, Any], where: str) -> Part:
         types[name] = "float" if isinstance(value, float) else "decimal" if isinstance(value, Decimal) else "int"
         floats.append(value if isinstance(value, float) else None)
         exact.append(None if isinstance(value, float) else _fitting(value, f"{where}: {name}"))
+    nothing = repeated("value_exact", None, EXACT, len(names))
     rows = pl.DataFrame(
         [
             pl.Series("name", names, pl.String),
             pl.Series("value", floats, pl.Float64),
-            pl.Series("value_exact", exact, EXACT),
+            pl.Series("value_exact", exact, EXACT) if any(item is not None for item in exact) else nothing,
         ]
     )
     return Part(rows, {"rows": len(names), "types": types, "digest": frame_digest(rows)})
@@ -247,10 +243,11 @@ def _split(column: pl.Series, where: str) -> pl.Series:
     return exact
 
 
-def _halves(name: str, numbers: pl.Series) -> dict[str, pl.Series]:
-    is_float = numbers.dtype == pl.Float64
-    other = repeated(name, None, EXACT if is_float else pl.Float64(), len(numbers))
-    return {name: numbers if is_float else other, f"{name}_exact": other if is_float else numbers}
+def _halves(name: str, numbers: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The columns of floats and of exact numbers; one of them is empty."""
+    if numbers.dtype == pl.Float64:
+        return numbers.alias(name), repeated(f"{name}_exact", None, EXACT, len(numbers))
+    return repeated(name, None, pl.Float64(), len(numbers)), numbers.alias(f"{name}_exact")
 
 
 def _join(name: str, rows: pl.DataFrame, kind: str) -> pl.Series:
@@ -285,16 +282,13 @@ def _moments(frame: pl.DataFrame, where: str) -> tuple[pl.Series, pl.Series | No
                 f"{where} has timestamps without a zone",
                 fix='add one: frame.with_columns(pl.col("timestamp").dt.replace_time_zone("UTC"))',
             )
-        fine = (
-            stamps.clear().cast(pl.Boolean)
-            if stamps.dtype.time_unit != "ns"
-            else stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).cast(stamps.dtype) != stamps
-        )
-        if fine.any():
-            raise WindowRefused(
-                f"{where}: {stamps.filter(fine)[0]} is finer than a microsecond",
-                fix='use pl.col("timestamp").dt.cast_time_unit("us")',
-            )
+        if stamps.dtype.time_unit == "ns":
+            fine = stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).cast(stamps.dtype) != stamps
+            if fine.any():
+                raise WindowRefused(
+                    f"{where}: {stamps.filter(fine)[0]} is finer than a microsecond",
+                    fix='use pl.col("timestamp").dt.cast_time_unit("us")',
+                )
         if stamps.dtype != INSTANT:
             stamps = stamps.cast(pl.Datetime("us", stamps.dtype.time_zone)).dt.convert_time_zone("UTC")
     elif stamps.dtype == pl.Date:

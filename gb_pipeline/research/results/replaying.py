@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from gb_pipeline.errors import ConfigError, PinRefused
-from gb_pipeline.reading.lake import Lake
-from gb_pipeline.reading.pins import Replay
+from gb_pipeline.reading.bar_reader import BarReader
 from gb_pipeline.research.results.comparison import content_differences
 from gb_pipeline.research.results.run import BacktestRun, PinnedData
 
 PARTS = ("metrics", "equity", "fills", "positions")
 # A backtest: the run that is repeated, with its parameters and seeds, and a reader of each pin by name.
-Backtest = Callable[[BacktestRun, Mapping[str, Replay]], BacktestRun | Mapping[str, Any]]
+Backtest = Callable[[BacktestRun, Mapping[str, BarReader]], BacktestRun | Mapping[str, Any]]
+
+
+class ReplaysPins(Protocol):
+    """A lake, here or on another machine."""
+
+    def replay(self, pin: str) -> BarReader:
+        """A reader of what a pin names, its `pin`, once every bar was compared."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class RunReplay:
         return self.differences.is_empty()
 
 
-def open_data(lake: Lake, run: BacktestRun) -> dict[str, Replay]:
+def open_data(lake: ReplaysPins, run: BacktestRun) -> dict[str, BarReader]:
     """A reader of each pin of a run, by name, once every bar was compared.
 
     Raises:
@@ -56,7 +63,9 @@ def open_data(lake: Lake, run: BacktestRun) -> dict[str, Replay]:
     return {pinned.pin: _open(lake, run, pinned) for pinned in run.data}
 
 
-def repeat(lake: Lake, run: BacktestRun, artifacts: Mapping[str, tuple[str, int]], function: Backtest) -> RunReplay:
+def repeat(
+    lake: ReplaysPins, run: BacktestRun, artifacts: Mapping[str, tuple[str, int]], function: Backtest
+) -> RunReplay:
     """Run a backtest again on the same data.
 
     Raises:
@@ -76,7 +85,7 @@ def repeat(lake: Lake, run: BacktestRun, artifacts: Mapping[str, tuple[str, int]
     return RunReplay(run, given, differences.filter(pl.col("part").is_in(PARTS)))
 
 
-def _open(lake: Lake, run: BacktestRun, pinned: PinnedData) -> Replay:
+def _open(lake: ReplaysPins, run: BacktestRun, pinned: PinnedData) -> BarReader:
     reader = lake.replay(pinned.pin)
     found = PinnedData.of(reader)
     if found.fingerprint != pinned.fingerprint:

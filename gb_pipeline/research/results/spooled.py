@@ -86,6 +86,7 @@ class SpooledWriter:
             LakeError: the disk cannot be written, or the writer is closed. What was acknowledged before stays.
         """
         prepared = self._prepare(run)
+        encoded = _encode(prepared)
         known = self._find([prepared.name]).get(prepared.name)
         with self._guard:
             if self._closed:
@@ -98,7 +99,7 @@ class SpooledWriter:
                     )
                 return digest
             try:
-                self._spool.append([(_TABLE, _encode(prepared))])
+                self._spool.append([(_TABLE, encoded)])
             except OSError as error:
                 raise LakeError(
                     f"run {prepared.name} could not be written to {self._folder}: {error.strerror or error}",
@@ -220,7 +221,7 @@ def _open_spool(folder: Path) -> Spool:
         raise LakeError(f"the spool {folder} could not be opened", fix="check free space and permissions") from error
 
 
-def _encode(run: PreparedRun) -> pl.DataFrame:
+def _encode(run: PreparedRun) -> pa.RecordBatch:
     """A run as one value: its row as JSON, and behind it the rows of its parts as Arrow streams, and its artifacts."""
     row = {name: microseconds(value) if isinstance(value, datetime) else value for name, value in run.row.items()}
     bodies = {}
@@ -235,10 +236,8 @@ def _encode(run: PreparedRun) -> pl.DataFrame:
             "artifacts": {name: len(body) for name, body in run.artifacts.items()},
         }
     ).encode()  # fmt: skip
-    return pl.DataFrame(
-        {"run": [b"".join([len(head).to_bytes(8, "little"), head, *bodies.values(), *run.artifacts.values()])]},
-        schema={"run": pl.Binary()},
-    )
+    data = b"".join([len(head).to_bytes(8, "little"), head, *bodies.values(), *run.artifacts.values()])
+    return pa.record_batch([pa.array([data], pa.large_binary())], schema=_SCHEMAS[_TABLE])
 
 
 def _decode(data: bytes) -> PreparedRun:

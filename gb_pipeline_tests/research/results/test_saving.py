@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from threading import Thread
@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from gb_pipeline.errors import ConfigError, GbError, LakeError, NaiveTimestamp, RunRefused, WindowRefused
 from gb_pipeline.research.results import BacktestRun, Results
 from gb_pipeline.research.results.canonical import from_json, to_json
+from gb_pipeline.research.results.digests import frame_digest
 from gb_pipeline_tests.research.results.runs import DAY, DAYS, little, make_run
 
 
@@ -213,6 +214,22 @@ def test_of_one_name_in_one_call_the_first_counts(results: Results) -> None:
         ]
     )
     assert [report.outcome.value for report in reports] == ["saved", "refused", "unchanged"]
+
+
+def test_digests_are_those_of_earlier_releases() -> None:
+    """What is saved already is unchanged as long as its digest is."""
+    frame = pl.DataFrame(
+        {
+            "name": ["a", "b", None], "value": [1.5, None, float("nan")], "none": [None] * 3, "exact": [None] * 3,
+            "some": [Decimal("1.5"), None, Decimal(2)], "at": [datetime(2024, 1, 2, tzinfo=UTC)] * 3, "day": [date(2024, 1, 2)] * 3,
+        },
+        schema={
+            "name": pl.String(), "value": pl.Float64(), "none": pl.Float64(), "exact": pl.Decimal(38, 18),
+            "some": pl.Decimal(38, 18), "at": pl.Datetime("us", "UTC"), "day": pl.Date(),
+        },
+    )  # fmt: skip
+    assert frame_digest(frame) == "2457ba2ee0698d5bf324a3c750c803b1eb984e3544458a38d7dfe7cd000faabf"
+    assert frame_digest(frame.clear()) == "82ac32e0305d3d137df236a8e5506d2747fe6a30e9dfd351435b3e5bf0b8682c"
 
 
 def test_a_damaged_artifact_is_never_handed_out(results: Results) -> None:
