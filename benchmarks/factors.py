@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,37 +25,39 @@ from gb_pipeline.market.calendar import get_calendar
 
 STOCKS, FIRST, LAST = 800, date(2007, 1, 1), date(2021, 1, 1)
 WIDE_STOCKS, WIDE_FIRST = 500, date(2011, 1, 1)
+ONE_THREAD = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def measure(stocks: int = STOCKS, wide: int = WIDE_STOCKS) -> Iterator[Measurement]:
     """Processor seconds of new processes with one thread, imports and reading included; memory as the system counts it."""
     with tempfile.TemporaryDirectory(prefix="gb-benchmark-") as folder:
         root = Path(folder) / "data"
-        _fill(root, stocks)
-        ours = _in_new_process("gb_pipeline", root, stocks, str(FIRST))
+        fill(root, stocks)
+        ours = in_new_process("qlib", root, stocks, str(FIRST))
         title = f"14 factors of {stocks} stocks, 2007 to 2020, cold, one core"
         full = stocks == STOCKS
         others = []
         for name in ("polars", "pandas"):
-            theirs = _in_new_process(name, root, stocks, str(FIRST))
+            theirs = in_new_process(name, root, stocks, str(FIRST))
             others.append(f"{name} by hand {theirs['cpu']:.1f} s")
         yield Measurement(
             title, ours["cpu"], "s", "< 7.4" if full else "", ours["cpu"] < 7.4 if full else None, ", ".join(others),
         )  # fmt: skip
-        many = _in_new_process("alpha158", root, wide, str(WIDE_FIRST))
+        many = in_new_process("alpha158", root, wide, str(WIDE_FIRST))
         full = wide == WIDE_STOCKS
         yield Measurement(
             f"158 factors of {wide} stocks, ten years", many["cpu"], "s", "< 30" if full else "",
             many["cpu"] < 30 if full else None, f"{many['rows']:,.0f} rows",
         )  # fmt: skip
-        short = _in_new_process("alpha158", root, wide, "2017-01-01")
+        short = in_new_process("alpha158", root, wide, "2017-01-01")
         ratio = many["megabytes"] / short["megabytes"]
         yield Measurement(
             "their memory, to that of four years", ratio, "x", "<= 1.2", ratio <= 1.2, f"{many['megabytes']:,.0f} MB"
         )
 
 
-def _fill(root: Path, stocks: int) -> None:
+def fill(root: Path, stocks: int) -> None:
+    """A lake of made-up daily bars, from half a year before the first session on."""
     sessions = get_calendar("XNYS").sessions(date(2006, 6, 1), LAST)
     stamps = pl.Series("timestamp", sessions).cast(pl.Datetime("us", "UTC"))
     lake = Lake.open(root, create=True)
@@ -72,9 +75,15 @@ def _fill(root: Path, stocks: int) -> None:
         lake.put(pl.concat(frames), source="sim", resolution="1d", calendar="XNYS", decimals=4, precision="standard")
 
 
-def _in_new_process(task: str, root: Path, stocks: int, start: str) -> dict[str, float]:
-    environment = os.environ | {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+def in_new_process(task: str, root: Path, stocks: int, start: str) -> dict[str, Any]:
+    """What one task of `factor_tasks` took, in a process of one thread."""
     command = [sys.executable, "-m", "benchmarks.factor_tasks", task, str(root), str(stocks), start, str(LAST)]
+    return run_alone(command)
+
+
+def run_alone(command: list[str]) -> dict[str, Any]:
+    """What a process of one thread printed last, as JSON."""
+    environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    taken: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return taken

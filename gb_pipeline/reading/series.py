@@ -77,12 +77,20 @@ def runs_in(table: Table, files: pl.DataFrame) -> list[dict[str, Run]]:
     if any(path not in remembered for path in paths):
         unknown = files.filter([path not in remembered for path in paths])
         rows = reading.read(table.storage, table.dataset, unknown, ["symbol"], with_file=True)
-        begins = rows.group_by(reading.FILE).agg(begin=pl.col(reading.ROW).min())
-        place = pl.col(reading.ROW) - pl.col("begin")
+        changes = pl.any_horizontal(pl.col(name) != pl.col(name).shift() for name in (reading.FILE, "symbol"))
+        # Rows of a symbol mostly stand together: what follows looks at the first of each stretch alone.
+        stretches = rows.filter(changes.fill_null(True)).with_columns(
+            until=pl.col(reading.ROW).shift(-1, fill_value=rows.height)
+        )
+        begin = pl.col(reading.ROW).min().over(reading.FILE)
         runs = (
-            rows.join(begins, on=reading.FILE)
+            stretches.with_columns(begin=begin)
             .group_by(reading.FILE, "symbol")
-            .agg(first=place.min(), end=place.max() + 1, count=pl.len())
+            .agg(
+                first=(pl.col(reading.ROW) - pl.col("begin")).min(),
+                end=(pl.col("until") - pl.col("begin")).max(),
+                count=(pl.col("until") - pl.col(reading.ROW)).sum(),
+            )
         )
         found: dict[str, dict[str, Run]] = {path: {} for path in unknown["path"]}
         for file, symbol, *run in runs.rows():

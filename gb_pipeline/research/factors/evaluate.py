@@ -2,8 +2,8 @@
 
 The frame has a row per series and session, series after series in the order of symbols, each in the order of time: `series`,
 `symbol` (a number), `session` (a number), `live` (a row of the result, each symbol and session once; the others are what
-windows are made of), `member` (in the universe), `home` (the live row of the same symbol and session). Every series begins with
-a row without numbers.
+windows are made of), `member` (in the universe), `place` (how many rows of its series stand before it), `home` (the live row of the
+same symbol and session). Every series begins with a row without numbers.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from gb_pipeline.research.factors.nodes import Axis, Floats, Node, WindowRows, distinct
 
 # Windows are laid out side by side for so many numbers at a time, which fit into a core's cache.
 _NUMBERS_AT_ONCE = 1 << 16
+# And of columns so many rows are computed at a time.
+_ROWS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,18 @@ class Evaluation:
         firsts = {node.inputs[0].digest for node in nodes if node.axis is Axis.RUN}
         if firsts:
             frame = frame.with_columns(_runs(digest) for digest in sorted(firsts))
-        expressions = [self._expression(node, stages).alias(node.digest) for node in nodes if node.arrays is None]
+        numbers = [node for node in nodes if node.axis in {Axis.COLUMNS, Axis.WINDOWS}]
+        expressions = [self._expression(node, stages).alias(node.digest) for node in nodes if node not in numbers]
         # Every column is an input and none is a result of the same pass, so their order is of no matter.
         frame = frame.lazy().with_columns(expressions).collect(engine="in-memory")
+        inputs = _Numbers(frame)
         arrays = [
-            pl.Series(node.digest, self._from_windows(frame, node), nan_to_null=True)
-            for node in nodes
-            if node.arrays is not None
+            pl.Series(
+                node.digest,
+                self._from_windows(inputs, node) if node.columns is None else _from_columns(inputs, node),
+                nan_to_null=True,
+            )
+            for node in numbers
         ]
         frame = frame.with_columns(arrays)
         if self.several_series:
@@ -67,15 +75,16 @@ class Evaluation:
         if not top and node.digest in stages:
             return pl.col(node.digest)
         inputs = [self._expression(each, stages, top=False) for each in node.inputs]
+        if node.axis is Axis.EARLIER:
+            return pl.when(pl.col("place") >= node.lookback).then(inputs[0].shift(node.lookback))
         if node.axis is Axis.BENCHMARK:
             number = self.names.index(str(node.parameters[0])) if str(node.parameters[0]) in self.names else -1
             benchmark = pl.when(pl.col("live") & (pl.col("symbol") == number)).then(inputs[0])
             return benchmark.drop_nulls().first().over("session")
         assert node.build is not None
-        if node.axis is Axis.SERIES:
-            return node.build(*inputs).over("series")
-        if node.axis is Axis.RUN:
-            return node.build(*inputs).over(f"run {node.inputs[0].digest}")
+        if node.axis in {Axis.SERIES, Axis.RUN}:
+            along = "series" if node.axis is Axis.SERIES else f"run {node.inputs[0].digest}"
+            return node.build(*inputs).over(along)
         if node.axis is Axis.SESSION:
             grouped = len(inputs) > 1
             counts = pl.col("live") & pl.col("member")
@@ -85,25 +94,67 @@ class Evaluation:
             return pl.when(counts & inputs[0].is_not_null()).then(own.over(*keys))
         return node.build(*inputs)
 
-    def _from_windows(self, frame: pl.DataFrame, node: Node) -> Floats:
+    def _from_windows(self, inputs: _Numbers, node: Node) -> Floats:
         assert node.arrays is not None
-        window = node.lookback + 1
-        inputs = [frame[each.digest].cast(pl.Float64).to_numpy() for each in node.inputs]
+        window, frame = node.lookback + 1, inputs.frame
+        columns = [inputs.column(each.digest) for each in node.inputs]
         sessions, symbols = frame["session"].to_numpy(), frame["symbol"].to_numpy()
-        live, series = frame["live"].to_numpy(), frame["series"].to_numpy()
+        live = frame["live"].to_numpy()
         result = np.full(frame.height, np.nan)
         # The rows whose window lies within their series, and has its numbers.
-        ends = np.flatnonzero(series[window - 1 :] == series[: max(0, len(series) - window + 1)]) + window - 1
-        for own in inputs:
-            holes = np.concatenate(([0], np.cumsum(np.isnan(own))))
-            if not node.by_session:
-                ends = ends[holes[ends + 1] == holes[ends + 1 - window]]
-        views = [np.lib.stride_tricks.sliding_window_view(own, window) for own in inputs] if len(ends) else []
+        whole = frame["place"].to_numpy() >= window - 1
+        if not node.by_session:
+            whole &= inputs.complete(node)
+        ends = np.flatnonzero(whole)
+        views = [np.lib.stride_tricks.sliding_window_view(own, window) for own in columns] if len(ends) else []
         for chosen in _portions(ends, sessions, live, window, whole=node.by_session):
             rows = tuple(np.ascontiguousarray(view[chosen - window + 1]) for view in views)
             result[chosen] = node.arrays(WindowRows(rows, sessions[chosen], symbols[chosen], self.names, live[chosen]))
         result[~np.isfinite(result)] = np.nan
         return result
+
+
+class _Numbers:
+    """Columns of a frame as arrays, each made once."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self._columns: dict[str, Floats] = {}
+        self._since: dict[str, npt.NDArray[np.int32]] = {}
+
+    def column(self, digest: str) -> Floats:
+        """A column, NaN where there is no number."""
+        if digest not in self._columns:
+            self._columns[digest] = self.frame[digest].cast(pl.Float64).to_numpy()
+        return self._columns[digest]
+
+    def complete(self, node: Node) -> npt.NDArray[np.bool_]:
+        """Where the window of a row lies within its series, and every input has a number in each of its rows."""
+        whole = self._whole_rows(node.inputs[0].digest) > node.lookback
+        for each in node.inputs[1:]:
+            whole &= self._whole_rows(each.digest) > node.lookback
+        return whole
+
+    def _whole_rows(self, digest: str) -> npt.NDArray[np.int32]:
+        """How many rows up to each one, of its series, have a number without a hole."""
+        if digest not in self._since:
+            rows = np.arange(self.frame.height, dtype=np.int32)
+            holes = np.where(np.isnan(self.column(digest)), rows, rows - self.frame["place"].to_numpy() - 1)
+            self._since[digest] = rows - np.maximum.accumulate(holes)
+        return self._since[digest]
+
+
+def _from_columns(inputs: _Numbers, node: Node) -> Floats:
+    assert node.columns is not None
+    height, behind = inputs.frame.height, node.lookback
+    columns = [inputs.column(each.digest) for each in node.inputs]
+    result = np.full(height, np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for begin in range(behind, height, _ROWS_AT_ONCE):
+            end = min(height, begin + _ROWS_AT_ONCE)
+            result[begin:end] = node.columns([own[begin - behind : end] for own in columns], behind + 1)
+    result[~(inputs.complete(node) & np.isfinite(result))] = np.nan
+    return result
 
 
 def _portions(

@@ -6,7 +6,7 @@ Nothing here knows a lake. Two nodes with the same operation, parameters and inp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -50,6 +50,10 @@ class Axis(StrEnum):
     """The rows of one symbol up to its own."""
     RUN = "run"
     """The same, up to the last session at which its first input had no number: recursions begin anew behind a gap."""
+    EARLIER = "earlier"
+    """The row of the same symbol that stands `lookback` rows before."""
+    COLUMNS = "columns"
+    """The last so many rows of each row, computed for a whole column at once; null where one has no number."""
     WINDOWS = "windows"
     """The same, as NumPy arrays: the last so many rows of each row, side by side."""
     SESSION = "session"
@@ -68,6 +72,7 @@ class Node:
         inputs: what it is computed from.
         axis: which rows it looks at.
         build: makes the expression from those of the inputs.
+        columns: computes a number per window from columns, where the axis is `columns`; see `doubling`.
         arrays: computes a number per row from windows, where the axis is `windows`; `lookback + 1` rows are in each.
         by_session: `arrays` wants whole sessions, as zipline's `compute` does.
         lookback: how many sessions before its own row it looks at.
@@ -79,6 +84,7 @@ class Node:
     inputs: tuple[Node, ...] = ()
     axis: Axis = Axis.ROW
     build: Build | None = None
+    columns: Callable[[Sequence[Floats], int], Floats] | None = None
     arrays: Callable[[WindowRows], Floats] | None = None
     by_session: bool = False
     lookback: int = 0

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import polars as pl
 
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.research.factors import windows
+from gb_pipeline.research.factors import doubling, windows
+from gb_pipeline.research.factors.doubling import OverColumns
 from gb_pipeline.research.factors.nodes import Axis, Build, Floats, Node, WindowRows
 from gb_pipeline.research.factors.terms import Factor, Filter, Term, at_least
 
@@ -19,49 +20,39 @@ _FORGOTTEN = 1e-12
 
 def rolling_mean(term: Term, window: int) -> Factor:
     """Mean; of a filter, the share of sessions at which it held."""
-    return over_rows("mean", term, window, lambda own, n: own.rolling_mean(n, min_samples=n))
+    return over_columns("mean", (term,), window, doubling.means)
 
 
 def rolling_sum(term: Term, window: int) -> Factor:
     """Sum; of a filter, at how many sessions it held."""
-    return over_rows("sum", term, window, lambda own, n: own.rolling_sum(n, min_samples=n))
+    return over_columns("sum", (term,), window, doubling.sums)
 
 
 def rolling_std(term: Term, window: int, *, ddof: int = 1) -> Factor:
     """Standard deviation, of a sample by default (`ddof=1`)."""
-    spread = over_rows("std", term, window, lambda own, n: own.rolling_std(n, min_samples=n, ddof=ddof), ddof)
-    if window == 1:
-        return spread
-    # A running variance leaves rounding behind where the numbers of a window are all the same.
-    own = _number(term)
-    changes = rolling_sum(~own.eq(own.shift(1)), window - 1)
-    inputs = (spread.node, changes.node)
-    return Factor(Node("steady", (), inputs, build=lambda own, changed: pl.when(changed == 0).then(0.0).otherwise(own)))
+    return over_columns("std", (term,), window, doubling.standard_deviations(ddof), ddof)
 
 
 def rolling_min(term: Term, window: int) -> Factor:
     """Smallest number."""
-    return over_rows("min", term, window, lambda own, n: own.rolling_min(n, min_samples=n))
+    return over_columns("min", (term,), window, doubling.smallest)
 
 
 def rolling_max(term: Term, window: int) -> Factor:
     """Largest number."""
-    return over_rows("max", term, window, lambda own, n: own.rolling_max(n, min_samples=n))
+    return over_columns("max", (term,), window, doubling.largest)
 
 
 def rolling_median(term: Term, window: int) -> Factor:
     """Median."""
-    return over_rows("median", term, window, lambda own, n: own.rolling_median(n, min_samples=n))
+    return over_windows("median", (term,), window, windows.quantile(0.5))
 
 
 def rolling_quantile(term: Term, window: int, quantile: float) -> Factor:
     """Quantile, interpolated between neighbours."""
     if not 0 <= quantile <= 1:
         raise ConfigError(f"a quantile of {quantile}", fix="use 0 to 1")
-    return over_rows(
-        "quantile", term, window,
-        lambda own, n: own.rolling_quantile(quantile, interpolation="linear", window_size=n, min_samples=n), quantile,
-    )  # fmt: skip
+    return over_windows("quantile", (term,), window, windows.quantile(quantile), quantile)
 
 
 def rolling_skew(term: Term, window: int) -> Factor:
@@ -76,17 +67,17 @@ def rolling_kurtosis(term: Term, window: int) -> Factor:
 
 def rolling_rank(term: Term, window: int) -> Factor:
     """Share of the newest number's rank in its window, ties by their average: above 0, at most 1."""
-    return over_rows("rank in window", term, window, lambda own, n: own.rolling_rank(n, min_samples=n) / n)
+    return over_columns("rank in window", (term,), window, doubling.rank_of_newest) / at_least(window, 1, "rank")
 
 
 def rolling_argmax(term: Term, window: int) -> Factor:
     """Where in the window the largest number stands: 1 is the oldest."""
-    return over_windows("argmax", (term,), window, windows.position_of_largest)
+    return over_columns("argmax", (term,), window, doubling.place_of_largest)
 
 
 def rolling_argmin(term: Term, window: int) -> Factor:
     """Where in the window the smallest number stands: 1 is the oldest."""
-    return over_windows("argmin", (term,), window, windows.position_of_smallest)
+    return over_columns("argmin", (term,), window, doubling.place_of_smallest)
 
 
 def rolling_mean_deviation(term: Term, window: int) -> Factor:
@@ -96,7 +87,7 @@ def rolling_mean_deviation(term: Term, window: int) -> Factor:
 
 def rolling_slope(term: Term, window: int) -> Factor:
     """Slope of the least-squares line through the window, per session."""
-    return over_windows("slope", (term,), at_least(window, 2, "slope"), windows.slope)
+    return over_columns("slope", (term,), at_least(window, 2, "slope"), doubling.slopes)
 
 
 def rolling_r_squared(term: Term, window: int) -> Factor:
@@ -135,7 +126,7 @@ def rolling_correlation(first: Term, second: Term, window: int) -> Factor:
     Example:
         >>> rolling_correlation(Returns(), Returns().of("SPY"), 60)
     """
-    return over_windows("pearson", (first, second), at_least(window, 2, "correlation"), windows.correlation)
+    return over_columns("pearson", (first, second), at_least(window, 2, "correlation"), doubling.correlations)
 
 
 def rolling_rank_correlation(first: Term, second: Term, window: int) -> Factor:
@@ -145,10 +136,7 @@ def rolling_rank_correlation(first: Term, second: Term, window: int) -> Factor:
 
 def rolling_covariance(first: Term, second: Term, window: int) -> Factor:
     """Covariance of a sample."""
-    n = at_least(window, 2, "covariance")
-    scale = n / (n - 1)
-    together = rolling_mean(_number(first) * _number(second), n)
-    return (together - rolling_mean(first, n) * rolling_mean(second, n)) * scale
+    return over_columns("covariance", (first, second), at_least(window, 2, "covariance"), doubling.covariances)
 
 
 class Regression(NamedTuple):
@@ -174,7 +162,7 @@ def linear_regression(term: Term, by: Term, window: int) -> Regression:
         >>> linear_regression(Returns(), Returns().of("SPY"), 252).slope
     """
     count = at_least(window, 2, "a regression")
-    slope = over_windows("regression slope", (term, by), count, windows.regression_slope)
+    slope = over_columns("regression slope", (term, by), count, doubling.regression_slopes)
     intercept = rolling_mean(term, count) - slope * rolling_mean(by, count)
     residual = _number(term) - slope * _number(by) - intercept
     return Regression(slope, intercept, rolling_correlation(term, by, count) ** 2, residual)
@@ -219,6 +207,15 @@ def over_rows(
     made: Build = expression
     node = Node(name, (count, *parameters), (_number(term).node,), Axis.SERIES, made, lookback=count - 1)
     return Factor(node)
+
+
+def over_columns(
+    name: str, terms: tuple[Term, ...], window: int, compute: OverColumns, *parameters: Hashable
+) -> Factor:
+    """A term from a function of columns that joins windows, as those of `doubling`."""
+    count = at_least(window, 1, name)
+    inputs = tuple(_number(term).node for term in terms)
+    return Factor(Node(name, (count, *parameters), inputs, Axis.COLUMNS, columns=compute, lookback=count - 1))
 
 
 def over_windows(

@@ -91,6 +91,7 @@ def build_frame(
     frame = _treat_gaps(market, timeline, block, frame, wanted - warm + 1)
     if market.universe.by_bars:
         frame = frame.with_columns(member=pl.col("close").is_not_null())
+    frame = frame.with_columns(place=_places(frame["series"].to_numpy()))
     several = len(lengths) > len(market.names)
     return (frame.with_columns(_home(frame)) if several else frame), several
 
@@ -181,6 +182,13 @@ def _adjust(
         rows = slice(int(begin), int(begin + end - first))
         for field, column in values.items():
             column[rows] = conversion.apply(field, stretches, column[rows])
+
+
+def _places(series: npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:
+    """How many rows of its series stand before each row."""
+    rows = np.arange(len(series), dtype=np.int32)
+    begins = np.concatenate(([True], series[1:] != series[:-1])) if len(series) else np.zeros(0, bool)
+    return rows - np.maximum.accumulate(np.where(begins, rows, np.int32(0)))
 
 
 def _home(frame: pl.DataFrame) -> pl.Expr:

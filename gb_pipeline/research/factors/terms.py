@@ -49,9 +49,7 @@ class Term:
             >>> momentum = EquityPricing.close.shift(21) / EquityPricing.close.shift(252) - 1
         """
         count = at_least(sessions, 1, "shift")
-        return type(self)(
-            Node("shift", (count,), (self.node,), Axis.SERIES, lambda own: own.shift(count), lookback=count)
-        )
+        return type(self)(Node("shift", (count,), (self.node,), Axis.EARLIER, lookback=count))
 
     def is_null(self) -> Filter:
         """Where there is no value."""

@@ -6,6 +6,7 @@ the numbers of the window alone, to the last bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,42 +15,19 @@ import numpy.typing as npt
 from gb_pipeline.research.factors.nodes import Floats, WindowRows
 
 
-def position_of_largest(rows: WindowRows) -> Floats:
-    """How many rows from the window's beginning its largest number stands, from 1; the first of several."""
-    found: Floats = rows.windows[0].argmax(axis=1) + 1.0
-    return found
+def quantile(share: float) -> Callable[[WindowRows], Floats]:
+    """The quantile of each window, interpolated between neighbours."""
 
+    def compute(rows: WindowRows) -> Floats:
+        windows = rows.windows[0]
+        windows.sort(axis=1)
+        place = share * (windows.shape[1] - 1)
+        below = math.floor(place)
+        above = min(below + 1, windows.shape[1] - 1)
+        result: Floats = windows[:, below] + (windows[:, above] - windows[:, below]) * (place - below)
+        return result
 
-def position_of_smallest(rows: WindowRows) -> Floats:
-    """The same of its smallest number."""
-    found: Floats = rows.windows[0].argmin(axis=1) + 1.0
-    return found
-
-
-def slope(rows: WindowRows) -> Floats:
-    """Slope of the least-squares line through the window, per session."""
-    windows = rows.windows[0]
-    length = windows.shape[1]
-    steps = np.arange(length) - (length - 1) / 2
-    result: Floats = np.einsum("ij,j->i", windows, steps / (steps @ steps))
-    return result
-
-
-def regression_slope(rows: WindowRows) -> Floats:
-    """Slope of the least-squares line of the first input by the second one; NaN where the second does not vary."""
-    y, x = rows.windows[:2]
-    steady = _constant(x)
-    _centre(y)
-    _centre(x)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        result = _products(x, y) / _products(x, x)
-    result[steady] = np.nan
-    return result
-
-
-def correlation(rows: WindowRows) -> Floats:
-    """Pearson's correlation of two inputs; NaN where one of them does not vary."""
-    return _pearson(*rows.windows[:2])
+    return compute
 
 
 def rank_correlation(rows: WindowRows) -> Floats:
