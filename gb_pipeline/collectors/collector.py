@@ -22,7 +22,7 @@ from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.earlier import reached_before
 from gb_pipeline.collectors.evidence import Key
 from gb_pipeline.collectors.feed import Batches, Feed, Heard
-from gb_pipeline.collectors.flush import SPOOLED, Flushed, flush_segment
+from gb_pipeline.collectors.flush import SPOOLED, Flushed, describe_failure, flush_segment
 from gb_pipeline.collectors.healing import heal_trades
 from gb_pipeline.collectors.logs import Log, silent_log
 from gb_pipeline.collectors.messages import MessageRows, Signal
@@ -298,10 +298,12 @@ class Collector:
             began = time.monotonic()
             try:
                 flushed = flush_segment(self.store, segment, self.name)
-            except GbError as error:
-                if self._flush_error != error.what:
-                    self.log("flush_failed", error=error.what, fix=error.fix)
-                self._flush_error = error.what
+            except Exception as error:
+                # A mistake of the program keeps nobody from hearing, and nobody from trying again.
+                what, fix = describe_failure(error)
+                if self._flush_error != what:
+                    self.log("flush_failed", error=what, fix=fix)
+                self._flush_error = what
                 return False
             self._flush_error = None
             self._note(flushed, time.monotonic() - began)

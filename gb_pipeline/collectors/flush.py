@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gb_pipeline.collectors.columns import REFUSED
 from gb_pipeline.collectors.spool import Segment
-from gb_pipeline.errors import LakeError
+from gb_pipeline.errors import GbError, LakeError
 from gb_pipeline.lake import quarantine
 from gb_pipeline.lake.datasets import (
     CONNECTION_EVENTS,
@@ -88,6 +88,13 @@ def flush_segment(store: LakeStore, segment: Segment, collector: str) -> Flushed
     segment.delete()
     reach("segment_deleted")
     return Flushed(segment.number, rows, refused, not added)
+
+
+def describe_failure(error: Exception) -> tuple[str, str]:
+    """What kept a segment from being committed, and what to do; of a mistake of the program its kind alone, which quotes no row."""
+    if isinstance(error, GbError):
+        return error.what, error.fix
+    return f"{type(error).__name__} while what was heard was committed", "it is tried again; please report it"
 
 
 def _commit(store: LakeStore, dataset: Dataset, segment: Segment, transaction: str) -> int | None:

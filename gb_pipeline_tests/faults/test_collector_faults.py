@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -9,21 +10,22 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
-from gb_pipeline.collectors import link, spool
+from gb_pipeline.collectors import collector, link, spool
 from gb_pipeline.collectors.clock import ReceiveClock
 from gb_pipeline.collectors.collector import Collector
-from gb_pipeline.collectors.spool import Spool
+from gb_pipeline.collectors.spool import Segment, Spool
 from gb_pipeline.config.settings import Settings
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake.datasets import CONNECTION_EVENTS, STREAM_INTERVALS, stream_dataset
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.market.stream_coverage import covered_stretches
-from gb_pipeline.storage import bucket_files
+from gb_pipeline.storage import bucket_files, reading
 from gb_pipeline_tests.collectors import plain
 from gb_pipeline_tests.collectors.test_collector import Running, trade, wait_for
 from gb_pipeline_tests.faults.test_surroundings import in_namespace
@@ -31,6 +33,7 @@ from gb_pipeline_tests.s3.conftest import bucket, machine, one_server, server  #
 from gb_pipeline_tests.s3.store import Store
 
 TRADES = stream_dataset("trades")
+SECOND = 1_000_000_000
 TRADES_ONLY: dict[str, Any] = {"datasets": ["trades"]}
 
 
@@ -127,6 +130,53 @@ def test_a_bucket_that_is_away_loses_nothing_and_journals_wait_up_to_their_limit
     assert set(running.read(STREAM_INTERVALS)["kind"]) == {"covered"}
 
 
+def test_an_hour_without_the_bucket_is_committed_once_and_a_journal_is_deleted_only_when_the_bucket_has_its_rows(
+    tmp_path: Path,
+    venue: plain.PlainServer,
+    server: Store,  # noqa: F811
+    machine: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The hour is one of the collector's clocks; retries do not wait for theirs."""
+    monkeypatch.setattr(bucket_files, "ATTEMPTS", 1)
+    monkeypatch.setattr(collector, "_LONGEST_RETRY_SECONDS", 0.2)
+    now = begin = 1_750_000_000 * SECOND
+    monkeypatch.setattr(collector, "ReceiveClock", lambda: ReceiveClock(lambda: now, lambda: now))
+    monkeypatch.setattr(collector, "time", SimpleNamespace(monotonic=lambda: now / SECOND))
+    elsewhere, delete = machine("b"), Segment.delete
+    deleted: list[int] = []
+
+    def checked(self: Segment) -> None:
+        trades = [number for frame in self.read("trades") for number in frame["trade_id"]]
+        there = reading.read(elsewhere.storage, TRADES, elsewhere.tables.newest("trades").files)["trade_id"].to_list()
+        assert sorted(trades) == sorted(set(trades) & set(there)), "a journal is deleted before the bucket has its rows"
+        deleted.append(self.number)
+        delete(self)
+
+    monkeypatch.setattr(Segment, "delete", checked)
+    store = machine("a")
+    running = Elsewhere(tmp_path / "p", venue, store, stream=TRADES_ONLY, flush={"every": "20m"}, heal=False)
+    running.store = store
+    wait_for(lambda: venue.connected, "connection")
+    server.gone = lambda _: True
+    for minute in range(5, 70, 5):
+        now = begin + minute * 60 * SECOND
+        if minute == 65:
+            wait_for(lambda: "flush_failed" in names(running), "failure", 60)
+            assert (deleted, len(running.collector.spool.segments())) == ([], 3)
+            server.heal()
+        venue.send(trade(minute, at=now))
+        wait_for(lambda minute=minute: rows(running) == minute // 5, "trade")
+        if minute % 20 == 0:
+            wait_for(lambda minute=minute: len(running.collector.spool.segments()) == minute // 20, "journal", 60)
+    wait_for(lambda: len(deleted) >= 3, "deletion", 120)
+    state = running.stop()
+    assert (state.flush_error, state.spool_bytes) == (None, 0)
+    assert deleted == sorted(set(deleted))
+    assert ids(running) == list(range(5, 70, 5))
+    assert covered_stretches(running.read(STREAM_INTERVALS)).height == 1
+
+
 def test_a_full_disk_is_said_pauses_connections_and_loses_nothing(tmp_path: Path) -> None:
     said = in_namespace(
         tmp_path / "disk", 'mount -t tmpfs -o size=4m tmpfs "$0"', "-m", "gb_pipeline_tests.faults.full_spool",
@@ -153,6 +203,14 @@ def test_a_slow_disk_pauses_reading_says_so_and_nothing_is_lost(
         return append(self, batches)
 
     monkeypatch.setattr(Spool, "append", slow)
+    read, receive = 0, link.Link.receive
+
+    def counted(self: link.Link, data: bytes) -> None:
+        nonlocal read
+        read += len(data)
+        receive(self, data)
+
+    monkeypatch.setattr(link.Link, "receive", counted)
     running = Running(tmp_path / "p", venue, stream=TRADES_ONLY, queue_seconds=0.3)
     wait_for(lambda: venue.connected, "connection")
     sent = 0
@@ -165,14 +223,23 @@ def test_a_slow_disk_pauses_reading_says_so_and_nothing_is_lost(
 
     wait_for(send, "pause")
     [item] = running.collector.feeds[0].heard
-    heard = len(item.link._rows.trades)
-    for _ in range(50):
-        sent += 1
-        venue.send(trade(sent))
+    heard, held, spooled = len(item.link._rows.trades), read, running.collector.spool.waiting_bytes()
+    flood = [trade(number) | {"padding": "x" * 20_000} for number in range(sent + 1, sent + 1_001)]
+    sent += len(flood)
+    sending = threading.Thread(target=venue.send, args=flood)
+    sending.start()
+    assert running.collector._loop is not None
+    for _ in range(100):
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), running.collector._loop).result(30)
     assert len(item.link._rows.trades) == heard, "it is read although it is paused"
+    # Of 20 MB that were sent meanwhile none are in memory or in the spool: they wait with the network and the venue.
+    assert (read, running.collector.spool.waiting_bytes()) == (held, spooled)
+    assert sending.is_alive(), "all of it is somewhere"
     gate.set()
+    sending.join(60)
     wait_for(lambda: rows(running) == sent, "the rest")
     running.stop()
+    assert read > 20_000_000
     assert ids(running) == list(range(1, sent + 1))
     assert "slow_consumer" in set(running.read(CONNECTION_EVENTS)["kind"])
     assert set(running.read(STREAM_INTERVALS)["kind"]) == {"covered"}
@@ -220,8 +287,6 @@ def test_stamps_grow_until_whoever_stamps_follows_the_clock() -> None:
 def test_the_end_waits_for_a_commit_that_is_on_its_way(
     tmp_path: Path, venue: plain.PlainServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gb_pipeline.collectors import collector
-
     began, gate, flush = threading.Event(), threading.Event(), collector.flush_segment
 
     def slow(*arguments: Any) -> Any:
@@ -242,6 +307,27 @@ def test_the_end_waits_for_a_commit_that_is_on_its_way(
     state = running.stop()
     assert ids(running) == [1, 2]
     assert state.spool_bytes == 0
+
+
+def test_a_commit_that_fails_by_a_mistake_of_the_program_is_said_and_tried_again(
+    tmp_path: Path, venue: plain.PlainServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, flush = [True], collector.flush_segment
+
+    def broken(*arguments: Any) -> Any:
+        if failing.pop() if failing else False:
+            raise ZeroDivisionError
+        return flush(*arguments)
+
+    monkeypatch.setattr(collector, "flush_segment", broken)
+    running = Running(tmp_path / "p", venue, stream=TRADES_ONLY, flush={"rows": 1})
+    wait_for(lambda: venue.connected, "connection")
+    venue.send(trade(1))
+    wait_for(lambda: "flushed" in names(running), "the second attempt")
+    [said] = [facts["error"] for name, facts in running.events if name == "flush_failed"]
+    assert said == "ZeroDivisionError while what was heard was committed"
+    assert running.stop().flush_error is None
+    assert ids(running) == [1]
 
 
 def test_floods_huge_messages_and_garbage_are_all_there_or_counted(tmp_path: Path, venue: plain.PlainServer) -> None:
@@ -325,8 +411,6 @@ def test_one_name_is_used_once_and_two_names_hear_side_by_side(tmp_path: Path, v
 def test_a_damaged_journal_gives_its_whole_rows_and_claims_nothing_up_to_the_damage(
     tmp_path: Path, venue: plain.PlainServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gb_pipeline.collectors import collector
-
     def away(*_: Any) -> Any:
         raise LakeError("the lake is away", fix="wait")
 
