@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.names import Names, select, select_symbols, stored_names
 from gb_pipeline.cli.options import (
     AsOf,
@@ -24,8 +25,9 @@ from gb_pipeline.cli.options import (
     project_of,
     split_series,
 )
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
 from gb_pipeline.errors import TransientVendorError, UnknownSeries
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings
@@ -41,13 +43,7 @@ _STYLES = {"stored": "green", "failed": "red", "deferred": "yellow"}
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="actions",
-        help="Fetch and show splits, dividends and listings.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("actions", "Fetch and show splits, dividends and listings.")
     group.command("fetch")(fetch)
     group.command("show")(show)
     app.add_typer(group)

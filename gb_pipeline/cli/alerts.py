@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, load_settings
-from gb_pipeline.cli.output import ExitCode, format_count, note
+from gb_pipeline.cli.output import ExitCode, note
+from gb_pipeline.market.spelling import format_count
 
 
 def register(app: typer.Typer) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,13 +27,7 @@ _Pin = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="bundle",
-        help="Name selections of bars; fetch, check and pin them.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("bundle", "Name selections of bars; fetch, check and pin them.")
     group.command("register")(register_bundle)
     group.command("ingest")(ingest)
     group.command("list")(list_bundles)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.caching.cache import Kept
@@ -17,13 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="cache",
-        help="Show and forget answers that are kept.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("cache", "Show and forget answers that are kept.")
     group.command("stats")(stats)
     group.command("clear")(clear)
     app.add_typer(group)

@@ -9,7 +9,8 @@ import typer
 
 from gb_pipeline.cli.names import Names, select_stored
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, format_value, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_value, note, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from datetime import datetime

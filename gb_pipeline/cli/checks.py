@@ -16,9 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gb_pipeline.cli.output import format_count
 from gb_pipeline.cli.readiness import assess_readiness
 from gb_pipeline.errors import GbError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.collect import StreamSettings

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from pathlib import Path

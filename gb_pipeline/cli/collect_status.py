@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, format_value, note, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,8 +11,9 @@ import typer
 
 from gb_pipeline.cli.names import select_stored
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl

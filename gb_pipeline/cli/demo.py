@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_table
 from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError, GbError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings, SourceSettings

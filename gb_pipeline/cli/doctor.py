@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.errors import GbError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.cli.checks import Finding

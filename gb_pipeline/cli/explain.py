@@ -15,8 +15,9 @@ import typer
 
 from gb_pipeline.cli.names import OneBar, OneSeries, StoredResolution, select_one
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, parse_moment, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from gb_pipeline.cli.export_files import Format, new_file, refuse_existing
 from gb_pipeline.cli.export_report import print_report
 from gb_pipeline.cli.export_series import Series
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json
 from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import NoDataInRange
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl

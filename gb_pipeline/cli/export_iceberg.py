@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gb_pipeline.cli.options import open_lake
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.iceberg.refresh import IcebergReport

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.export_files import say_removed
-from gb_pipeline.cli.output import format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import format_size, note, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.formats.export_report import ExportedSeries, ExportReport

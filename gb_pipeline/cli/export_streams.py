@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
 from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError, ExportRefused, UnknownSeries
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.formats.streams.exporting import StreamExportReport

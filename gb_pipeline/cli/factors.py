@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.options import AsOf, Config, End, Json, LakeFolder, Start, load_settings, open_lake, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings
@@ -22,13 +24,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a set.", sho
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="factors",
-        help="Compute and show stored factors.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("factors", "Compute and show stored factors.")
     group.command("list")(list_sets)
     group.command("run")(run)
     group.command("show")(show)

@@ -19,8 +19,9 @@ from gb_pipeline.cli.backlog_arguments import (
 from gb_pipeline.cli.fetch_summary import print_summary, report_problems, sum_by_symbol
 from gb_pipeline.cli.fetching import Fetching
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
-from gb_pipeline.cli.output import format_count, note, print_json
+from gb_pipeline.cli.output import note, print_json
 from gb_pipeline.cli.plan import describe_nothing_missing, describe_plan, plan_backlog
+from gb_pipeline.market.spelling import format_count
 
 
 def register(app: typer.Typer) -> None:

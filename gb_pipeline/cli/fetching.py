@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gb_pipeline.cli.output import format_count, print_error
+from gb_pipeline.cli.output import print_error
 from gb_pipeline.cli.progress import progress
 from gb_pipeline.cli.running import stoppable
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from datetime import date

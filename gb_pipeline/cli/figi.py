@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 KEY, URL = "OPENFIGI_API_KEY", "OPENFIGI_URL"
 _MOST = 20

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.names import select_symbols
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError, TransientVendorError, VendorError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,13 +35,7 @@ Limit = Annotated[int, typer.Option(help="Rows to print; --json prints all.", mi
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="fundamentals",
-        help="Fetch and show what companies reported.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("fundamentals", "Fetch and show what companies reported.")
     group.command("fetch")(fetch)
     group.command("show")(show)
     group.command("listings")(show_listings)

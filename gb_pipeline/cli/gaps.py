@@ -24,10 +24,10 @@ from gb_pipeline.cli.options import (
     parse_moment,
     project_of,
 )
-from gb_pipeline.cli.output import ExitCode, format_count, layout_width, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, layout_width, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.health.completeness import describe_unfetched, read_completeness
-from gb_pipeline.market.spelling import did_you_mean, near_names
+from gb_pipeline.market.spelling import did_you_mean, format_count, near_names
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.market.spelling import did_you_mean, near_names
+from gb_pipeline.market.spelling import did_you_mean, format_count, near_names
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings

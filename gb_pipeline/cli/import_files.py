@@ -9,8 +9,9 @@ import typer
 
 from gb_pipeline.cli.import_streams import import_into, refuse_options
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, lake_address_of, parse_moment
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.cli.progress import progress
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.names import stored_names
 from gb_pipeline.cli.options import Config, Json, load_settings, open_lake_if_any
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.incidents import Incident
@@ -25,11 +27,8 @@ _DAY = timedelta(days=1)
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="incidents",
-        help="List the entries of incidents.yaml, and what they explain.",
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+    group = command_group(
+        "incidents", "List the entries of incidents.yaml, and what they explain.", needs_command=False
     )
     group.callback(invoke_without_command=True)(list_incidents)
     group.command("check")(check)

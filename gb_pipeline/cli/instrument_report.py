@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gb_pipeline.cli.options import load_settings, open_lake, open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.lake.instruments import InstrumentsReport

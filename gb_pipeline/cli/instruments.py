@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from gb_pipeline.cli.figi import figi
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.instrument_report import open_to_write, report_written, without_nulls
 from gb_pipeline.cli.instrument_rows import set_row
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, load_settings, open_lake, open_store
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
 from gb_pipeline.errors import ConfigError
-from gb_pipeline.market.spelling import list_some
+from gb_pipeline.market.spelling import format_count, list_some
 
 _COLUMNS = ("symbol", "from", "until", "instrument", "class", "name", "exchange", "figi", "source")
 _OPTIONAL = ("source", "figi", "exchange", "class")
@@ -29,13 +30,7 @@ Source = Annotated[str | None, typer.Option(help="Only what this source says.", 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="instruments",
-        help="Show and tell who stood under which symbol when.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("instruments", "Show and tell who stood under which symbol when.")
     group.command("list")(list_instruments)
     group.command("import")(import_file)
     group.command("set")(set_row)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gb_pipeline.cli.checks import CheckResult, Finding
-from gb_pipeline.cli.output import format_count, format_size
+from gb_pipeline.cli.output import format_size
 from gb_pipeline.errors import GbError, LakeError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl

@@ -275,11 +275,6 @@ def format_size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
-def format_count(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def print_json(data: Any) -> None:
     """Exact JSON on stdout: decimals as text (digit by digit), instants in UTC with `Z`, no NaN."""
     sys.stdout.write(json.dumps(_to_json(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -8,8 +8,9 @@ import typer
 
 from gb_pipeline.cli.names import select_stored
 from gb_pipeline.cli.options import AsOf, Config, End, Json, LakeFolder, Start, open_lake, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_error, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_error, print_json, print_table
 from gb_pipeline.errors import GbError, LakeError, PinRefused
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.lake.pins import Pin

@@ -20,9 +20,10 @@ from gb_pipeline.cli.backlog_arguments import (
     parse_backlog,
 )
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
 from gb_pipeline.cli.plan_streams import DEFAULT_PRICE, OfStreams, Price, plan_streams, streams_of
 from gb_pipeline.cli.symbols import advise_adding_symbols
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.ingest.backlog import Backlog

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, load_settings
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.dagster_runtime.pruning.prune import Pruned

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.names import Names, keep_named
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake, parse_moment, project_of, refresh_catalog
-from gb_pipeline.cli.output import ExitCode, format_count, format_value, note, print_json
+from gb_pipeline.cli.output import ExitCode, format_value, note, print_json
 from gb_pipeline.cli.overrides import rules_of
 from gb_pipeline.cli.refused_rows import print_list, print_rows
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,13 +46,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which rows the
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="quarantine",
-        help="List refused rows, release them or drop them.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("quarantine", "List refused rows, release them or drop them.")
     group.command("list")(list_rows)
     group.command("show")(show)
     group.command("release")(release)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gb_pipeline.cli.output import format_count
 from gb_pipeline.cli.symbols import advise_adding_symbols
 from gb_pipeline.errors import ConfigError, GbError, UnknownSymbol
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings

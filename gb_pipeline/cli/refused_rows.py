@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gb_pipeline.cli.output import format_count, format_value, layout_width, note, print_table
+from gb_pipeline.cli.output import format_value, layout_width, note, print_table
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl

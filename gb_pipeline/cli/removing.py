@@ -21,9 +21,10 @@ from gb_pipeline.cli.options import (
     refresh_catalog,
     split_series,
 )
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, format_value, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, format_value, note, print_json, print_table
 from gb_pipeline.cli.removing_streams import STREAMS, purge_named_streams, refuse_streams_alone
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

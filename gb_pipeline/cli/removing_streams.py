@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gb_pipeline.cli.confirming import confirm
 from gb_pipeline.cli.names import select_one, stored_names, stream_names
 from gb_pipeline.cli.options import split_series
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl

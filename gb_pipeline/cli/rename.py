@@ -8,9 +8,10 @@ import typer
 
 from gb_pipeline.cli.names import stored_names, stream_names
 from gb_pipeline.cli.options import Config, LakeFolder, open_lake, project_of, refresh_catalog
-from gb_pipeline.cli.output import ExitCode, format_count, note
+from gb_pipeline.cli.output import ExitCode, note
 from gb_pipeline.cli.removing import Series, exactly_one, is_listed
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings

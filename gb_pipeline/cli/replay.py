@@ -14,17 +14,10 @@ import typer
 
 from gb_pipeline.cli.names import select_symbols, stored_names
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
-from gb_pipeline.cli.output import (
-    ExitCode,
-    format_count,
-    format_value,
-    note,
-    print_error,
-    print_json,
-    print_table,
-)
+from gb_pipeline.cli.output import ExitCode, format_value, note, print_error, print_json, print_table
 from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings

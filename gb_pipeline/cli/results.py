@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.options import Config, End, Json, LakeFolder, Start, open_lake, parse_moment
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.cli.results_purging import purge, sweep
 from gb_pipeline.cli.run_conditions import read_conditions
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl
 
     from gb_pipeline.research.results import BacktestRun, Results
+    from gb_pipeline.research.results.canonical import Leaf
 
 _STYLES = {"failed": "red", "succeeded": "green", "changed": "yellow", "no": "yellow"}
-_SHOWN_METRICS = 3
+# Columns of numbers; all that were asked for are shown.
+_SHOWN = 3
 _Run = Annotated[str, typer.Argument(metavar="RUN", help="STRATEGY/VERSION/RUN.", show_default=False)]
 _Side = Annotated[
     str,
@@ -29,9 +33,7 @@ _Side = Annotated[
     ),
 ]
 
-results_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="What backtests found: runs, versions, metrics."
-)
+results_app = command_group("results", "What backtests found: runs, versions, metrics.")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +44,7 @@ def register(app: typer.Typer) -> None:
     results_app.command("export")(export)
     results_app.command("purge")(purge)
     results_app.command("sweep")(sweep)
-    app.add_typer(results_app, name="results")
+    app.add_typer(results_app)
 
 
 def list_runs(
@@ -100,16 +102,46 @@ def list_runs(
     if found.is_empty():
         note("no run fulfils that")
         return ExitCode.OK
-    metrics = [name for name in found.columns if name.startswith("metrics.")]
-    metrics.sort(key=lambda name: name != order_by)
-    shown = ["strategy", "version", "run_id", "state", "started_at", *metrics[:_SHOWN_METRICS]]
+    found, asked = _with_what_was_asked(found, where or [], order_by)
+    metrics = [name for name in found.columns if name.startswith("metrics.") and name not in asked]
+    shown = ["strategy", "version", "run_id", "state", "started_at", *asked, *metrics[: max(0, _SHOWN - len(asked))]]
     headings = [
-        name.removeprefix("metrics.").replace("started_at", "began (UTC)").replace("run_id", "run") for name in shown
+        name.removeprefix("metrics.")
+        .removeprefix("parameters.")
+        .replace("started_at", "began (UTC)")
+        .replace("run_id", "run")
+        for name in shown
     ]
     print_table(headings, found.select(shown).rows(), styles=_STYLES)
     if total > found.height:
         note(f"{found.height:,} of {format_count(total, 'run')}; see --limit")
     return ExitCode.OK
+
+
+def _with_what_was_asked(found: pl.DataFrame, where: list[str], order_by: str) -> tuple[pl.DataFrame, list[str]]:
+    """The metrics and parameters that conditions and the order name: the columns, of the runs that have them, and their names."""
+    import polars as pl
+
+    from gb_pipeline.research.results import Condition, from_json
+    from gb_pipeline.research.results.canonical import flatten
+
+    named = [f"{kind}.{Condition.parse(text).name}" for kind, texts in read_conditions(where).items() for text in texts]
+    named = list(dict.fromkeys([*([order_by] if "." in order_by else []), *named]))
+    wanted = [name.removeprefix("parameters.") for name in named if name.startswith("parameters.")]
+    if wanted:
+        runs = [{leaf.name: leaf for leaf in flatten(from_json(text))} for text in found["parameters"]]
+        values = [
+            pl.Series(f"parameters.{name}", [_shown(leaves.get(name)) for leaves in runs], pl.String) for name in wanted
+        ]
+        found = found.with_columns(values)
+    return found, [name for name in named if name in found.columns]
+
+
+def _shown(leaf: Leaf | None) -> str | None:
+    """A parameter as it is read: as a number, or as JSON."""
+    if leaf is None:
+        return None
+    return f"{leaf.number:.15g}" if leaf.number is not None else _cut(leaf.text)
 
 
 def show(run: _Run, config: Config = None, lake: LakeFolder = None, as_json: Json = False) -> int:

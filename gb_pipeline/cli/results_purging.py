@@ -8,9 +8,10 @@ import typer
 
 from gb_pipeline.cli.confirming import confirm
 from gb_pipeline.cli.options import Config, End, LakeFolder, Start, open_lake, parse_moment
-from gb_pipeline.cli.output import ExitCode, format_count, note
+from gb_pipeline.cli.output import ExitCode, note
 from gb_pipeline.cli.run_conditions import read_conditions
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 Runs = Annotated[
     str, typer.Argument(metavar="RUNS", help="STRATEGY, STRATEGY/VERSION or STRATEGY/VERSION/RUN.", show_default=False)

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake, parse_day
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="Root of the chain, such as ES.", show_default=False)]
 _COLUMNS = ("session", "from_symbol", "to_symbol")
@@ -17,13 +19,7 @@ _COLUMNS = ("session", "from_symbol", "to_symbol")
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="rolls",
-        help="Show, make and store rolls of futures.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("rolls", "Show, make and store rolls of futures.")
     group.command("show")(show)
     group.command("make")(make)
     group.command("import")(import_file)

@@ -24,8 +24,9 @@ from gb_pipeline.cli.options import (
     parse_moment,
     project_of,
 )
-from gb_pipeline.cli.output import ExitCode, format_count, format_value, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_value, note, print_json, print_table
 from gb_pipeline.errors import ConfigError, UnknownSeries
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     import polars as pl

@@ -14,9 +14,10 @@ import typer
 
 from gb_pipeline.cli.names import Names, select
 from gb_pipeline.cli.options import AsOf, Config, Json, LakeFolder, open_lake_if_any, parse_moment, project_of
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
 from gb_pipeline.cli.stream_status import print_streams, read_streams
 from gb_pipeline.health.completeness import describe_unfetched, is_incomplete, read_completeness
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import Settings

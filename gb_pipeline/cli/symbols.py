@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gb_pipeline.cli.groups import command_group
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store, parse_day
-from gb_pipeline.cli.output import ExitCode, format_count, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, note, print_json, print_table
 from gb_pipeline.cli.symbol_edits import Source, add, remove, show_in_dagster
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings
@@ -26,13 +28,7 @@ _STYLES = {"joined": "green", "back": "green", "relisted": "green", "left": "yel
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        name="symbols",
-        help="List, search and change the symbols of a source.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    group = command_group("symbols", "List, search and change the symbols of a source.")
     group.command("list")(list_symbols)
     group.command("search")(search)
     group.command("add")(add)

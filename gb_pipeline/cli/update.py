@@ -16,9 +16,10 @@ from gb_pipeline.cli.fetch_summary import report_problems
 from gb_pipeline.cli.fetching import Fetching
 from gb_pipeline.cli.names import Names, select_configured
 from gb_pipeline.cli.options import Config, Json, load_settings, open_store
-from gb_pipeline.cli.output import ExitCode, exit_code, format_count, note, print_error, print_json
+from gb_pipeline.cli.output import ExitCode, exit_code, note, print_error, print_json
 from gb_pipeline.cli.symbols import advise_adding_symbols
 from gb_pipeline.errors import GbError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gb_pipeline.cli.options import Config, Json, LakeFolder, open_lake_if_any
-from gb_pipeline.cli.output import ExitCode, format_count, format_size, note, print_json, print_table
+from gb_pipeline.cli.output import ExitCode, format_size, note, print_json, print_table
 from gb_pipeline.config.durations import parse_duration
 from gb_pipeline.errors import ConfigError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.storage.vacuum import VacuumReport

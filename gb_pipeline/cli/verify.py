@@ -15,18 +15,10 @@ import typer
 
 from gb_pipeline.cli.names import Names, select_stored
 from gb_pipeline.cli.options import Config, Json, LakeFolder, load_settings, open_lake_if_any, project_of, split_series
-from gb_pipeline.cli.output import (
-    ExitCode,
-    format_count,
-    format_size,
-    format_value,
-    note,
-    print_error,
-    print_json,
-    print_table,
-)
+from gb_pipeline.cli.output import ExitCode, format_size, format_value, note, print_error, print_json, print_table
 from gb_pipeline.cli.progress import progress
 from gb_pipeline.errors import ConfigError, GbError, LakeError, TransientVendorError
+from gb_pipeline.market.spelling import format_count
 
 if TYPE_CHECKING:
     from gb_pipeline.config.settings import SourceSettings

@@ -215,16 +215,20 @@ def _numbers(series: pl.Series, decimals: int | None) -> pl.Series:
 
 
 def _symbols(rows: pl.DataFrame, column: str | None, symbol: Symbol | str | None) -> pl.Series:
-    if column is not None and symbol is None:
-        given = _texts(rows[column])
-        if given.null_count():
-            raise WindowRefused("some rows have no symbol", fix="fill the column `symbol`")
+    given = None if column is None else _texts(rows[column])
+    if given is not None and given.null_count():
+        row = int(given.is_null().arg_max() or 0)
+        raise WindowRefused(
+            f"{given.null_count():,} of {len(given):,} rows have no symbol, the first is row {row:,} from 0",
+            fix="fill the column `symbol`, or leave it out where `symbol=` names it",
+        )
+    if given is not None and symbol is None:
         codes = {text: symbol_code(text) for text in given.unique()}
         return given.replace_strict(codes, return_dtype=pl.String).alias("symbol")
     if symbol is None:
         raise ConfigError("of which symbol the bars are is not said", fix='pass symbol="AAPL", or a column `symbol`')
     code = symbol_code(symbol)
-    if column is not None and not (_texts(rows[column]) == code).all():
+    if given is not None and not (given == code).all():
         raise ConfigError(f"the frame has a column of symbols, not all of them {code}", fix="leave `symbol` out")
     return pl.repeat(code, rows.height, dtype=pl.String, eager=True).alias("symbol")
 

@@ -46,6 +46,16 @@ def list_some(names: Sequence[str], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> format_count(1, "row"), format_count(2_000, "row")
+        ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _are_far_in_one_list(one: str, other: str) -> bool:
     """Whether two texts are far apart in one numbered list, as S07 and S12; S7 and S07 are one number, S03 and S04 next ones."""
     numbers = [[int(number) for number in _NUMBER.findall(text)] for text in (one, other)]

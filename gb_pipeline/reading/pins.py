@@ -18,6 +18,7 @@ from gb_pipeline.lake.version_rows import NUMBERS, WIDE
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.schema import CONTENT, Precision
+from gb_pipeline.market.spelling import format_count
 from gb_pipeline.market.window import Window
 from gb_pipeline.reading.arguments import EARLIEST, LATEST, Symbols, named_symbols
 from gb_pipeline.reading.bar_reader import BarReader
@@ -281,7 +282,7 @@ def _describe(differences: pl.DataFrame) -> str:
 
 
 def _count(differences: pl.DataFrame, noun: str) -> str:
-    return f"1 {noun} differs" if differences.height == 1 else f"{differences.height:,} {noun}s differ"
+    return f"{format_count(differences.height, noun)} differ{'s' if differences.height == 1 else ''}"
 
 
 def parse_series(symbols: Symbols, source: str | None) -> list[tuple[str | None, list[str]]]:

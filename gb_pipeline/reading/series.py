@@ -117,6 +117,10 @@ def unknown_series_error(
     known: pl.DataFrame, symbol: str, resolution: Resolution | None, source: str | None
 ) -> UnknownSeries:
     """The error for a series that is not there: near names, or where else the symbol is."""
+    if not symbol.strip():
+        return UnknownSeries(
+            "the name of a symbol is empty", fix="name one, such as BTC-USD; `gb status` lists what there is"
+        )
     requested = " ".join(str(part) for part in (source, symbol, resolution) if part is not None)
     if known.is_empty():
         return UnknownSeries(

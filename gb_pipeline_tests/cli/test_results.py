@@ -44,6 +44,10 @@ def test_strategies_and_runs_are_listed(gb: Gb, lake: Path) -> None:
     rows = gb("results", "list", "mean", "--json", "--lake", lake).json
     assert {row["run_id"] for row in rows} == set("01234")
     assert "postings" in gb("results", "list", "mean", "--explain", "--lake", lake).err
+    told = gb("results", "list", "-w", "parameters.window = 20", "-w", "metrics.sharpe > 0", "--lake", lake)
+    heading, row = (next(line for line in told.out.splitlines() if word in line) for word in ("strategy", "momentum"))
+    assert {"window", "sharpe"} <= set(heading.split())
+    assert "20" in row.split()
     assert gb("results", "list", "-w", "sharpe > 1", "--lake", lake).code == 2
     assert "no run" in gb("results", "list", "nobody", "--lake", lake).err
 

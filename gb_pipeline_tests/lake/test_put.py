@@ -126,6 +126,7 @@ def test_what_a_float_cannot_say_is_quarantined(lake):
         (pl.DataFrame({"timestamp": STAMPS, **OHLCV}), {"symbol": None}, ConfigError, "which symbol"),
         (pl.DataFrame({"timestamp": STAMPS, "symbol": ["A", "B"], **OHLCV}), {}, ConfigError, "not all of them A"),
         (pl.DataFrame({"timestamp": STAMPS, "symbol": ["A", None], **OHLCV}), {"symbol": None}, WindowRefused, "no symbol"),
+        (pl.DataFrame({"timestamp": STAMPS, "symbol": ["A", None], **OHLCV}), {}, WindowRefused, "1 of 2 rows.* row 1"),
         (pl.DataFrame({"timestamp": STAMPS, **OHLCV}).head(0), {}, WindowRefused, "no row"),
         (pl.DataFrame({"timestamp": STAMPS, **OHLCV}), {"calender": "XNYS"}, ConfigError, "no rule 'calender'"),
         (pl.DataFrame({"timestamp": STAMPS, **OHLCV}), {"precision": "huge"}, ConfigError, "precision"),

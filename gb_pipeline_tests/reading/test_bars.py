@@ -143,6 +143,8 @@ def test_unknown_names_are_answered_with_what_resembles_them(lake, write):
         lake.bars("BTC-USD", "1m", source="nobody")
     with pytest.raises(UnknownSeries):
         lake.bars(["BTC-USD", "../../etc/passwd"], "1m")
+    with pytest.raises(UnknownSeries, match="name of a symbol is empty"):
+        lake.bars("", "1m")
     with pytest.raises(InvalidResolution):
         lake.bars("BTC-USD", "7m")
     with pytest.raises(ReadError, match="ticks"):

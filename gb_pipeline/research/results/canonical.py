@@ -85,9 +85,12 @@ def as_number(value: object) -> float | None:
         return None
     if isinstance(value, int):
         return float(value) if abs(value) <= _EXACT_FLOAT else None
-    if isinstance(value, float | Decimal):
-        return float(value)
-    return None
+    if isinstance(value, Decimal):
+        if value.is_nan():
+            return math.nan
+        number = float(value)
+        return number if math.isfinite(number) or value.is_infinite() else None
+    return value if isinstance(value, float) else None
 
 
 def valid_text(text: str, where: str) -> str:

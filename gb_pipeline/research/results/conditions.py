@@ -73,7 +73,8 @@ class Condition:
             return self
         if self.operator not in _COMPARE:
             raise ReadError(f"{self.operator!r:.20} is no comparison", fix=f"use one of {' '.join(_COMPARE)} or in")
-        if self.operator not in {"=", "!="} and as_number(self.value) is None:
+        number = as_number(self.value)
+        if self.operator not in {"=", "!="} and (number is None or math.isnan(number)):
             raise ReadError(
                 f"{self.name} {self.operator} {self.value!r:.40}: only numbers are less or greater", fix="use = or !="
             )

@@ -15,6 +15,7 @@ import polars as pl
 
 from gb_pipeline.lake.datasets import RUNS
 from gb_pipeline.market.moments import microseconds
+from gb_pipeline.market.spelling import format_count
 from gb_pipeline.research.results.conditions import RunQuery, listed
 from gb_pipeline.research.results.run import shard_of
 from gb_pipeline.research.results.segments import Postings, Segment
@@ -65,11 +66,13 @@ class QueryPlan:
 
     def __str__(self) -> str:
         """A line for each step, and what the table would be read for."""
-        lines = [f"{self.runs:,} runs in {self.segments} segments of the index; no data file is opened"]
+        lines = [
+            f"{format_count(self.runs, 'run')} in {format_count(self.segments, 'segment')} of the index; no data file is opened"
+        ]
         lines += [f"  {step.condition}: {step.rows:,} left ({step.answered_by})" for step in self.steps]
         lines.append(
-            f"the table itself: {self.files} of {self.all_files} files, {self.partitions} of {self.all_partitions} partitions,"
-            f" {self.bytes:,} of {self.all_bytes:,} bytes"
+            f"the table itself: {self.files} of {format_count(self.all_files, 'file')}, {self.partitions} of"
+            f" {format_count(self.all_partitions, 'partition')}, {self.bytes:,} of {self.all_bytes:,} bytes"
         )
         return "\n".join([*lines, *(f"-> {text}" for text in self.advice)])
 

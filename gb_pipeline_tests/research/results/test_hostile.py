@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"tag": 5}, {"version": 5}, {"run_id": [1]}, {"market": {}}, {"metrics": 5}, {"metrics": [5]}, {"order_by": 5},
     {"order_by": "metrics."}, {"order_by": "shard"}, {"descending": None}, {"retired": "x"}, {"state": "x"}, {"state": []},
     {"start": "2024-13-01"}, {"start": datetime(2024, 1, 1)}, {"metrics": {"a": ("~", 5)}}, {"metrics": "a > b > c"},
+    {"parameters": {"a": (">", math.nan)}}, {"parameters": {"a": ("<", Decimal("sNaN"))}},
     {"parameters": {"a": (">", "x")}}, {"parameters": {"a": len}}, {"metrics": {"sharpe": "x"}}, {"colour": "red"},
 ]  # fmt: skip
 
@@ -99,6 +101,24 @@ def test_what_a_run_cannot_hold_is_refused(results: Results, fields: dict[str, A
     with pytest.raises(ConfigError, match=words):
         results.save_backtest_data(strategy="s", version="1", run_id="1", **fields)
     assert results.count() == 0
+
+
+def test_decimals_beyond_floats_are_found_as_they_are(results: Results) -> None:
+    values = [
+        Decimal("Infinity"),
+        Decimal("-Infinity"),
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        Decimal("1e400"),
+        Decimal("2e400"),
+        10**400,
+    ]
+    for number, value in enumerate(values):
+        results.save_backtest_data(little("d", "1", str(number), parameters={"x": value}))
+        assert repr(results.load_backtest_data(f"d/1/{number}").parameters["x"]) == repr(value)
+    assert results.query_metadata(parameters={"x": Decimal("Infinity")})["run_id"].to_list() == ["0"]
+    assert results.query_metadata(parameters={"x": Decimal("1e400")})["run_id"].to_list() == ["4"]
+    assert results.query_metadata(parameters={"x": ("<", 0)})["run_id"].to_list() == ["1"]
 
 
 def test_frames_without_rows_come_back_with_their_types(results: Results) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,10 @@ def test_the_plan_names_what_would_be_touched(results: Results) -> None:
     assert narrow.files < whole.files == whole.all_files
     assert narrow.partitions < whole.all_partitions
     assert narrow.bytes < whole.bytes
+    one = results.optimize_query(strategy="s1", version="0", run_id="0")
+    assert "1 segment of the index" in str(replace(one, segments=1)) and str(replace(one, runs=1)).startswith(
+        "1 run in "
+    )
     assert "name a strategy" in str(whole) and "name a strategy" not in str(narrow)
 
 
