@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 
 import dagster as dg
 
@@ -54,9 +55,10 @@ def build_factors_sensor(settings: Settings, lake: LakeResource) -> dg.SensorDef
     )
     def follow(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         store = lake.open_store()
-        if max(_read_versions(settings, store).values()) < 0:
+        versions, today = _read_versions(settings, store), store.clock().date()
+        if max(versions.values()) < 0:
             return dg.SkipReason("no bars are stored")
-        state, seen = _read_state(settings, store), context.cursor
+        state, seen = _read_state(settings, store, versions, today), context.cursor
         if state == seen:
             return dg.SkipReason("nothing was stored since")
         requests: list[dg.RunRequest] = []
@@ -66,7 +68,7 @@ def build_factors_sensor(settings: Settings, lake: LakeResource) -> dg.SensorDef
                 reasons.append(f"{name} is being computed")
                 continue
             try:
-                requests += request_due(settings, lake, name, job.name)
+                requests += request_due(settings, lake, name, job.name, versions, today)
             except GbError as error:
                 # What stands in the description of the asset keeps no other set from being computed.
                 context.log.error(f"{name}: {error.what}; {error.fix}")
@@ -80,15 +82,22 @@ def build_factors_sensor(settings: Settings, lake: LakeResource) -> dg.SensorDef
     return follow
 
 
-def request_due(settings: Settings, lake: LakeResource, name: str, job: str) -> Iterator[dg.RunRequest]:
-    """The runs that compute what is due of a set: neighbouring months in one, the newest first."""
+def request_due(
+    settings: Settings, lake: LakeResource, name: str, job: str, versions: Mapping[str, int], today: date
+) -> Iterator[dg.RunRequest]:
+    """The runs that compute what is due of a set: neighbouring months in one, the newest first.
+
+    Args:
+        versions: of the tables that months depend on.
+        today: the last month is that of this day.
+    """
     from gb_pipeline.research.factors.due import find_due_months
     from gb_pipeline.research.factors.sets import FactorSet
 
-    chosen, reader = FactorSet.of(settings, name), lake.reader
-    due = [month.key for month in find_due_months(reader, chosen, reader.store.clock().date())]
-    every = [month.key for month in chosen.months(reader.store.clock().date())]
-    occasion = hashlib.sha256(f"{chosen.definition} {_read_versions(settings, reader.store)}".encode()).hexdigest()[:12]
+    chosen = FactorSet.of(settings, name)
+    due = [month.key for month in find_due_months(lake.reader, chosen, today)]
+    every = [month.key for month in chosen.months(today)]
+    occasion = hashlib.sha256(f"{chosen.definition} {versions}".encode()).hexdigest()[:12]
     for part in reversed(list(_join(due, every))):
         # A failed run is not requested again until something is stored, or the set is described otherwise.
         yield dg.RunRequest(
@@ -117,9 +126,14 @@ def _read_versions(settings: Settings, store: LakeStore) -> dict[str, int]:
     return {name: store.tables.newest(name).version for name in sorted(names)}
 
 
-def _read_state(settings: Settings, store: LakeStore) -> str:
-    """Everything that decides what is due: the tables, the sets, and the month."""
-    described = {name: own.model_dump(mode="json") for name, own in settings.factors.items()}
+def _read_state(settings: Settings, store: LakeStore, versions: Mapping[str, int], today: date) -> str:
+    """Everything that decides what is due: the tables, the sets with the modules that they name, and the month."""
+    from gb_pipeline.research.factors.sets import module_digest
+
+    described = {
+        name: [own.model_dump(mode="json"), module_digest(own, settings.path.parent)]
+        for name, own in settings.factors.items()
+    }
     computed = store.tables.newest(FACTOR_RUNS.name).version
-    content = [_read_versions(settings, store), computed, described, store.clock().strftime("%Y-%m")]
+    content = [versions, computed, described, today.strftime("%Y-%m")]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

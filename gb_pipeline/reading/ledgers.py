@@ -37,7 +37,7 @@ def gaps(tables: Tables, selection: Selection, incidents: Incidents) -> pl.DataF
 def symbols(tables: Tables, selection: Selection) -> pl.DataFrame:
     """See `Lake.symbols`."""
     files = catalog_tables.file_list(tables, selection.as_of)
-    sessions = ledger.current(tables, as_of=selection.as_of)
+    sessions = ledger.current(tables, selection.source, selection.resolution, as_of=selection.as_of)
     series = catalog_tables.symbol_data(tables, files, sessions, by_log=selection.as_of is None)
     return _filter_series(series.drop("exchange", "asset_class"), selection.source, selection.resolution)
 

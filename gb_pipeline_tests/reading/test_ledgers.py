@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from gb_pipeline import BarRules, DamagedLog, Lake, UnknownSeries
 from gb_pipeline.lake import ledger
@@ -45,6 +46,12 @@ def test_symbols_counts_every_series(filled):
     assert rows["AAPL"]["record_count"] == 2
     folder = filled.store.storage.root / rows["BTC-USD"]["file_path"]
     assert rows["BTC-USD"]["bytes"] == sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+    everything = filled.symbols()
+    for source in ("yahoo", "sim", "nobody", None):
+        for resolution in ("1m", "1d", None):
+            wanted = [pl.col("source") == source] if source else []
+            wanted += [pl.col("resolution") == resolution] if resolution else []
+            assert_frame_equal(filled.symbols(source, resolution), everything.filter(pl.lit(True), *wanted))
     assert filled.symbols("yahoo")["symbol"].to_list() == ["AAPL"]
     assert filled.symbols(resolution="1m")["symbol"].to_list() == ["BTC-USD"]
 

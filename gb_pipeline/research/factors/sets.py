@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ class FactorSet:
         universe: whose; None for whoever has bars.
         end: where the source has an end, the session behind its last bars is the last one.
         calendar: of the sessions; None where the lake says it, with how its bars are aligned.
-        definition: digest of what gb.yaml says of it.
+        definition: digest of what gb.yaml says of it, and of the file of the module that it names.
     """
 
     name: str
@@ -135,7 +136,10 @@ class FactorSet:
         except ConfigError as error:
             raise ConfigError(f"factors {name}: {error.what}", fix=error.fix) from None
         # A list of the source grows from day to day, which changes nothing that was computed before.
-        described = json.dumps([own.model_dump(mode="json", exclude={"most_nulls", "start"}), source.calendar])
+        told = [own.model_dump(mode="json", exclude={"most_nulls", "start"}), source.calendar]
+        if own.pipeline is not None:
+            told.append(module_digest(own, settings.path.parent))
+        described = json.dumps(told)
         definition = hashlib.sha256(described.encode()).hexdigest()
         calendar = source.calendar if own.resolution is Resolution.DAY else None
         return cls(name, own, pipeline, universe, source.end, calendar, definition)
@@ -278,6 +282,8 @@ def data_moment(lake: Lake, settings: FactorSetSettings) -> datetime:
     return newest_moment(lake.store.tables, names)
 
 
+# By module, the digest of the file that it was imported from.
+_IMPORTED: dict[str, str] = {}
 _LONG = {name: FACTORS.polars[name] for name in factors.COMPUTED}
 
 
@@ -309,12 +315,14 @@ def _pipeline(own: FactorSetSettings, folder: Path) -> Pipeline:
             raise ConfigError(f"the screen {own.screen!r:.80} is a number", fix="compare it: $close > 5")
         return Pipeline({name: parse_expression(text) for name, text in own.expressions.items()}, screen)
     module, _, attribute = own.pipeline.partition(":")
-    place = str(folder)
-    if place not in sys.path:
-        # The command `gb` does not look beside gb.yaml.
-        sys.path.append(place)
+    digest = module_digest(own, folder)
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        imported = importlib.import_module(module)
+        if _IMPORTED.setdefault(module, digest) != digest:
+            # A process that lives long computes what the file says now, under whose digest it is stored.
+            imported = importlib.reload(imported)
+            _IMPORTED[module] = digest
+        found = getattr(imported, attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{own.pipeline} cannot be imported: {error}", fix=f"check the name, and {folder}") from error
     made = found() if callable(found) else found
@@ -323,6 +331,28 @@ def _pipeline(own: FactorSetSettings, folder: Path) -> Pipeline:
     if not made.columns:
         raise ConfigError(f"{own.pipeline} has no column", fix="add one: Pipeline({'momentum': Returns(120)})")
     return made
+
+
+def module_digest(own: FactorSetSettings, folder: Path) -> str:
+    """SHA-256 of the file of the module that a set names, without what that imports; empty where there is none.
+
+    Args:
+        folder: that of gb.yaml, where modules are looked for as well.
+    """
+    if own.pipeline is None:
+        return ""
+    place = str(folder)
+    if place not in sys.path:
+        # The command `gb` does not look beside gb.yaml.
+        sys.path.append(place)
+    importlib.invalidate_caches()
+    try:
+        found = importlib.util.find_spec(own.pipeline.partition(":")[0])
+    except (ImportError, ValueError):
+        return ""
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return ""
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
 
 
 def next_month(begin: date) -> date:

@@ -165,6 +165,26 @@ def test_a_pipeline_of_a_module_beside_gb_yaml_and_its_groups_are_stored(
     assert rows.group_by("session").len()["len"].unique().to_list() == [2]
 
 
+def test_another_file_of_its_module_makes_the_months_of_a_set_due_and_is_what_computes_them(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    text = "from gb_pipeline import EquityPricing, Pipeline\npipeline = Pipeline({'own': EquityPricing.close * %s})\n"
+    written = tmp_path / "changing_signals_of_a_test.py"
+    own = {"expressions": None, "pipeline": "changing_signals_of_a_test:pipeline", "start": "2022-12-01"}
+
+    for factor in ("1", "200"):
+        written.write_text(text % factor, encoding="utf-8")
+        chosen = read_set(tmp_path, **own)
+        assert "2022-12" in due(lake, chosen)
+        list(chosen.store(lake, chosen.months(TODAY)))
+        assert due(lake, read_set(tmp_path, **own)) == []
+
+    first = lake.factors("trend").row(0, named=True)
+    close = lake.bars(first["symbol"], "1d", "2022-11-30", "2022-12-01", as_float=True)["close"][0]
+    assert first["own"] == close * 200
+
+
 @pytest.mark.parametrize(
     ("own", "message"),
     [
