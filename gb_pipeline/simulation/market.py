@@ -29,7 +29,6 @@ _SIGMA = 0.0006
 _OCTAVES = 20
 # Octaves shorter than about an hour breathe with the hour of the day and the mood of the week.
 _FINE_OCTAVES = 6
-_MOST_TRADES = 2_000
 # Minutes of trades that are kept.
 _MOST_KEPT = 4
 
@@ -111,15 +110,10 @@ class Path:
         volume, trades = self._volume(minute, mood, mid)
         return Minutes(minute, opened, high, np.maximum(1, low), closed, volume, trades)
 
-    def trade_counts(self, first: int, count: int) -> Ints:
-        """Trades of each of the minutes `first .. first + count - 1`, without their prices."""
-        minute = np.arange(first, first + count, dtype=np.int64)
-        return self._turnover(minute, self._mood(minute))[1]
-
     @cached_property
     def numbers(self) -> TradeNumbers:
         """How its trades are numbered."""
-        return TradeNumbers(self.trade_counts)
+        return TradeNumbers(self.instrument.turnover / 4_000, lambda minute: self._uniform(minute, 110))
 
     def fractions(self, minute: Ints) -> Ints:
         """Millionths, 0 to 999999, one per minute: what venues of fractional shares add to a whole volume."""
@@ -179,16 +173,11 @@ class Path:
         return np.asarray(np.exp(coarse + mood * fine) * (self.instrument.price / self._tick))
 
     def _volume(self, minute: Ints, mood: Floats, mid: Floats) -> tuple[Ints, Ints]:
-        turnover, count = self._turnover(minute, mood)
+        turnover = self.instrument.turnover * mood**1.5 * np.exp(0.8 * self._normal(minute, 109) - 0.3)
         volume = turnover / (mid * self._tick) * 10.0**self.instrument.volume_digits
+        count = self.numbers.counts(minute)
         # Each trade has a size of its own.
         return np.maximum(2 * count, volume.astype(np.int64)), count
-
-    def _turnover(self, minute: Ints, mood: Floats) -> tuple[Floats, Ints]:
-        """In quote currency, and in how many trades; no price is needed, for years of trades are counted to number one."""
-        turnover = self.instrument.turnover * mood**1.5 * np.exp(0.8 * self._normal(minute, 109) - 0.3)
-        count = turnover / 4_000 * np.exp(0.3 * self._normal(minute, 110))
-        return turnover, np.clip(count.astype(np.int64), 4, _MOST_TRADES)
 
     def _octave(self, minute: Ints, octave: int, stream: int) -> Floats:
         if octave == 0:

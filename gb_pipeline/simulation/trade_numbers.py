@@ -1,96 +1,60 @@
 """This module numbers an instrument's trades one after another, without any history, as exchanges do.
 
-The number of a minute's first trade is how many there were since an origin, by days that are counted at most once each.
+How many trades there were until a minute is a formula that only grows: a steady rate, more of it in the busy hours of a day,
+and a little chance. A minute has as many trades as the formula grows in it, so none has to be counted to number the next one.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 _DAY = 1440
-# 2025-07-01 in days since 1970: near it, little has to be counted.
-_ORIGIN = 20_270
-# Numbers before the origin are positive too.
-_FIRST = 10_000_000_000
-# So many days are counted at once.
-_MOST_DAYS = 300
-# Eleven years to either side; beyond them nobody counts, and each minute has a fixed number of places.
-_COUNTED_DAYS = 4_000
-_PLACES = 2_000
+# The busiest minute has so much more than the usual one, and the quietest so much less.
+_SWING = 0.45
+# Within these, no minute has fewer than 4 trades, nor more than 2,000.
+_RATES = (8.0, 1_250.0)
+# A day's swing moves the count by less than this many minutes of the usual rate, and chance by less than one.
+_REACH = int(_SWING * _DAY / (2 * np.pi)) + 2
 
 
 class TradeNumbers:
     """Numbers of one instrument's trades.
 
     Args:
-        count: trades of each of so many minutes from a minute on (minutes since 1970).
+        rate: trades of a usual minute; at least 8 and at most 1,250 are taken.
+        chance: of each of some minutes (since 1970), a number from 0 to less than 1.
     """
 
-    def __init__(self, count: Callable[[int, int], Ints]) -> None:
-        """Nothing is counted yet."""
-        self._count = count
-        # Number of the first trade of each day from the origin on, and backwards from it.
-        self._forward: list[int] = [_FIRST]
-        self._backward: list[int] = [_FIRST]
-        self._day: tuple[int, Ints] | None = None
-        # Streams and requests count at once.
-        self._lock = threading.Lock()
+    def __init__(self, rate: float, chance: Callable[[Ints], Floats]) -> None:
+        """Only the swing of a day is computed."""
+        self._rate = min(max(rate, _RATES[0]), _RATES[1])
+        # Half of what the quietest minute has beyond four.
+        self._spread = (self._rate * (1 - _SWING) - 4) / 2
+        self._chance = chance
+        # Quiet around 04:00 UTC, busy around 16:00; a table, so that a minute's swing is the same to the last bit every time.
+        self._swing = -_SWING * _DAY / (2 * np.pi) * np.cos(np.arange(_DAY) * (2 * np.pi / _DAY) - 2.6)
 
     def first(self, minute: int) -> int:
-        """Number of a minute's first trade."""
-        day, within = divmod(minute, _DAY)
-        return self._first_of_day(day) + int(self._within(day)[within])
+        """Number of a minute's first trade; minutes since 1970."""
+        return int(self._until(np.array([minute], np.int64))[0])
+
+    def counts(self, minute: Ints) -> Ints:
+        """Trades of each of some minutes: 4 to 2,000."""
+        return self._until(minute + 1) - self._until(minute)
 
     def minute(self, number: int) -> int:
         """The minute of a trade."""
-        day = _ORIGIN + (number - _FIRST) // (_DAY * _PLACES)
-        if _is_counted(day):
-            # No day has more trades than places.
-            while _is_counted(day) and self._first_of_day(day + 1) <= number:
-                day += 1
-            while _is_counted(day) and self._first_of_day(day) > number:
-                day -= 1
-        within = np.searchsorted(self._within(day), number - self._first_of_day(day), side="right")
-        return day * _DAY + max(int(within) - 1, 0)
+        about = int(number / self._rate)
+        near = np.arange(about - _REACH, about + _REACH + 1, dtype=np.int64)
+        return int(near[np.searchsorted(self._until(near), number, side="right") - 1])
 
-    def _first_of_day(self, day: int) -> int:
-        if not _is_counted(day):
-            return _FIRST + (day - _ORIGIN) * _DAY * _PLACES
-        with self._lock:
-            return self._count_days(day - _ORIGIN)
-
-    def _count_days(self, at: int) -> int:
-        while at >= len(self._forward):
-            known = len(self._forward) - 1
-            days = min(at - known, _MOST_DAYS)
-            totals = self._totals(_ORIGIN + known, days)
-            self._forward += (self._forward[-1] + np.cumsum(totals)).tolist()
-        while -at >= len(self._backward):
-            known = len(self._backward) - 1
-            days = min(-at - known, _MOST_DAYS)
-            totals = self._totals(_ORIGIN - known - days, days)[::-1]
-            self._backward += (self._backward[-1] - np.cumsum(totals)).tolist()
-        return self._forward[at] if at >= 0 else self._backward[-at]
-
-    def _totals(self, day: int, days: int) -> Ints:
-        return np.asarray(self._count(day * _DAY, days * _DAY).reshape(days, _DAY).sum(axis=1))
-
-    def _within(self, day: int) -> Ints:
-        """Trades of a day before each of its minutes."""
-        if not _is_counted(day):
-            return np.arange(_DAY, dtype=np.int64) * _PLACES
-        kept = self._day
-        if kept is None or kept[0] != day:
-            counts = self._count(day * _DAY, _DAY)
-            self._day = kept = (day, np.cumsum(counts) - counts)
-        return kept[1]
-
-
-def _is_counted(day: int) -> bool:
-    return abs(day - _ORIGIN) <= _COUNTED_DAYS
+    def _until(self, minute: Ints) -> Ints:
+        """Trades before each of some minutes."""
+        trades = self._rate * (minute + self._swing[minute % _DAY]) + self._spread * self._chance(minute)
+        return np.asarray(np.floor(trades), np.int64)
