@@ -260,7 +260,7 @@ def _print_report(report: BundleReport, holes: pl.DataFrame) -> None:
     bundle = report.bundle
     note(f"{bundle.name}: {_describe(bundle)}")
     if report.sessions is None:
-        note(f"no calendar of {bundle.source} is known: only what was fetched can be judged")
+        note(f"no calendar of {bundle.source} is known: only what was fetched can be checked")
     else:
         note(f"{format_count(report.sessions, 'session')} of {format_count(len(report.symbols), 'symbol')} have closed")
     if holes.is_empty():

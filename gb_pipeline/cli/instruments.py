@@ -1,6 +1,6 @@
 """`gb instruments` shows and tells who stood under which symbol when; `gb symbol` says what one meant on a day.
 
-This module parses arguments and prints results. What is told is judged in `lake`, and answered in `reading`.
+This module parses arguments and prints results. What is told is checked in `lake`, and answered in `reading`.
 """
 
 from __future__ import annotations

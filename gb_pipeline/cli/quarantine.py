@@ -129,7 +129,7 @@ def release(
     """Make bars of refused rows.
 
     The bar holds from now on, also where the vendor sends the same row again; --as-of a moment before it there is none. What a
-    person can judge is waived; where a row's values make no bar, name the right ones. `gb quarantine reopen` takes it back.
+    person can vouch for is waived; where a row's values make no bar, name the right ones. `gb quarantine reopen` takes it back.
     """
     given = {"open": open_, "high": high, "low": low, "close": close, "volume": volume}
     values = {name: value for name, value in given.items() if value is not None}

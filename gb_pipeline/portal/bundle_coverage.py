@@ -79,7 +79,7 @@ def find_holes(lake: Lake, bundle: Bundle, symbols: Sequence[str], sessions: pl.
     Args:
         lake: whose ledger tells.
         symbols: of the bundle.
-        sessions: that have closed in its range; None where no calendar says so, and only what is recorded can be judged.
+        sessions: that have closed in its range; None where no calendar says so, and only what is recorded can be checked.
     """
     known = set(lake.symbols(bundle.source, bundle.resolution)["symbol"])
     there = [code for code in symbols if code in known]

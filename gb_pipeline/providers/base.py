@@ -43,7 +43,7 @@ class Fetched:
         latency: seconds until the last byte, without waiting for the rate limit.
         bodies: what `normalise` read, in its order; empty unless the source keeps raw responses.
         rows_read: rows of everything that was read for it, where that is more than the window's rows in `frame`, such as all
-            lines of a csv file; bad rows are judged as a share of these. None where `frame` is all of it.
+            lines of a csv file; bad rows are a share of these. None where `frame` is all of it.
         files: of what was read from files: how many rows each has, and how many of them lie outside of the window.
     """
 

@@ -1,6 +1,6 @@
 """This module says of every code of a refused row what it means, and whether somebody may make the row a bar all the same.
 
-What a person can judge may be waived: that a bar lies off the grid, or came in bad company. What a bar has to be is no judgement.
+What a person can vouch for may be waived: that a bar lies off the grid, or came in bad company. What a bar has to be may not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Release(StrEnum):
     """How a refused row can become a bar."""
 
     AS_IT_IS = "as it is"
-    """Somebody may judge that it is right."""
+    """A person may vouch for it."""
     CORRECTED = "with corrected values"
     """Its values make no bar; others may."""
     NOT = "not"

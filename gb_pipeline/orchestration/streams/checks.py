@@ -55,7 +55,7 @@ def build_stream_checks(settings: Settings, feeds: Sequence[Feed]) -> dg.AssetCh
     )
     def stream_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         selected = context.selected_asset_check_keys
-        for found in judge_feeds(settings, lake.open_store(), feeds):
+        for found in evaluate_feeds(settings, lake.open_store(), feeds):
             if found.asset_check_key in selected:
                 yield dg.AssetCheckResult(
                     asset_key=found.asset_key,
@@ -69,15 +69,15 @@ def build_stream_checks(settings: Settings, feeds: Sequence[Feed]) -> dg.AssetCh
     return stream_checks
 
 
-def judge_feeds(settings: Settings, store: LakeStore, feeds: Sequence[Feed]) -> Iterator[dg.AssetCheckEvaluation]:
+def evaluate_feeds(settings: Settings, store: LakeStore, feeds: Sequence[Feed]) -> Iterator[dg.AssetCheckEvaluation]:
     """Every check of some feeds, by one look at the lake."""
     state = ProjectState(settings, store)
     ages, limit, covered = watermark_ages(state), watermark_limit(state), uncovered_of_last_day(state)
     for feed in feeds:
         if feed.has_evidence:
             of = (pl.col("source") == feed.source) & (pl.col("dataset") == feed.dataset.value)
-            yield _judge_freshness(feed, ages.filter(of), limit)
-            yield _judge_continuity(feed, covered.filter(of), settings.health.uncovered_budget)
+            yield _evaluate_freshness(feed, ages.filter(of), limit)
+            yield _evaluate_continuity(feed, covered.filter(of), settings.health.uncovered_budget)
 
 
 def build_streams_schedule(checks: dg.AssetChecksDefinition) -> dg.ScheduleDefinition:
@@ -96,7 +96,7 @@ def build_streams_schedule(checks: dg.AssetChecksDefinition) -> dg.ScheduleDefin
     )
 
 
-def _judge_freshness(feed: Feed, ages: pl.DataFrame, limit: float) -> dg.AssetCheckEvaluation:
+def _evaluate_freshness(feed: Feed, ages: pl.DataFrame, limit: float) -> dg.AssetCheckEvaluation:
     late = streams.find_late(ages, limit)
     behind = ages["behind_seconds"].item()
     through = ages["through_time"].item()
@@ -114,7 +114,7 @@ def _judge_freshness(feed: Feed, ages: pl.DataFrame, limit: float) -> dg.AssetCh
     )
 
 
-def _judge_continuity(feed: Feed, covered: pl.DataFrame, budget: float) -> dg.AssetCheckEvaluation:
+def _evaluate_continuity(feed: Feed, covered: pl.DataFrame, budget: float) -> dg.AssetCheckEvaluation:
     bad = streams.find_above_budget(covered, budget)
     worst = covered.sort("uncovered_share", descending=True).head(SAMPLE)
     failed = bad.height > 0 and streams.is_failure(bad)

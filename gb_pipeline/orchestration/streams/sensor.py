@@ -20,7 +20,7 @@ from gb_pipeline.lake.stream_evidence import measure_stored, read_watermarks
 from gb_pipeline.market.schema import Precision
 from gb_pipeline.orchestration.health import assets as health
 from gb_pipeline.orchestration.resources import LakeResource
-from gb_pipeline.orchestration.streams.checks import judge_feeds
+from gb_pipeline.orchestration.streams.checks import evaluate_feeds
 from gb_pipeline.orchestration.streams.feeds import Feed
 from gb_pipeline.storage.dataset import PERIOD
 from gb_pipeline.storage.log import Entry
@@ -77,7 +77,7 @@ def build_streams_sensor(settings: Settings, lake: LakeResource, feeds: Sequence
         return dg.SensorResult(
             run_requests=[dg.RunRequest(run_key=f"first rows of {', '.join(first)}")] if first else [],
             # In this order: a check is that of the newest rows where it is told after them.
-            asset_events=[*events, *judge_feeds(settings, store, told)],
+            asset_events=[*events, *evaluate_feeds(settings, store, told)],
             cursor=cursor,
         )
 

@@ -90,7 +90,7 @@ def build_tie_out(found: Sequence[TieOut]) -> dg.AssetChecksDefinition:
             if dg.AssetCheckKey(item.feed.key, CHECK) in context.selected_asset_check_keys:
                 day = find_last_day(lake, item.feed)
                 compared, missing = ([], []) if day is None else _compare(lake.reader, item, day)
-                yield _judge(item, day, compared, missing)
+                yield _evaluate(item, day, compared, missing)
 
     return stream_tie_out
 
@@ -140,7 +140,7 @@ def _compare(lake: Lake, item: TieOut, day: date) -> tuple[list[BarComparison], 
     return found, missing
 
 
-def _judge(
+def _evaluate(
     item: TieOut, day: date | None, found: Sequence[BarComparison], missing: Sequence[str]
 ) -> dg.AssetCheckResult:
     compared, equal = sum(one.compared for one in found), sum(one.equal for one in found)

@@ -147,7 +147,7 @@ class AlpacaProvider(RestProvider, ActionsProvider, InstrumentsProvider):
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
 
-        Duplicates, rows whose time cannot be read and the bar in progress are kept for the quality layer to judge. Minutes
+        Duplicates, rows whose time cannot be read and the bar in progress are kept for the quality layer to validate. Minutes
         without trades have no bar.
 
         Args:

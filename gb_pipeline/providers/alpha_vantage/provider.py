@@ -136,7 +136,7 @@ class AlphaVantageProvider(
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
 
-        The bar in progress is kept for the quality layer to judge; minutes without trades have no bar.
+        The bar in progress is kept for the quality layer to validate; minutes without trades have no bar.
 
         Args:
             symbol: `AAPL`, `BRK.B`, or a listing elsewhere in the vendor's spelling, `TSCO.LON`.

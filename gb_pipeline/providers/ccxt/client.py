@@ -215,7 +215,7 @@ def _strict(library: Any, transport: Transport, base: str | None, *, raw: bool) 
 
 
 def _parse_all(client: Any, ohlcvs: Any, market: Any) -> list[Any]:
-    # ccxt would sort, cut and drop here; what the vendor said is ours to judge.
+    # ccxt would sort, cut and drop here; what the vendor said is ours to validate.
     return [client.parse_ohlcv(row, market) for row in ohlcvs] if isinstance(ohlcvs, list | tuple) else []
 
 

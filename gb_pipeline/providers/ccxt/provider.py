@@ -127,7 +127,7 @@ class CcxtProvider(Provider, InstrumentsProvider):
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
 
-        Duplicates and rows whose time cannot be read are kept for the quality layer to judge; so is the bar in progress.
+        Duplicates and rows whose time cannot be read are kept for the quality layer to validate; so is the bar in progress.
 
         Args:
             symbol: a pair such as `BTC-USDT`, or a perpetual such as `BTC-USDT-PERP`.

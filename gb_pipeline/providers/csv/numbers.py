@@ -1,6 +1,6 @@
 """This module turns a field into the plain text of a number: exact arithmetic on text, never on floats.
 
-Whether a number is right is judged by `quality`; what cannot be read here comes out as a text that it refuses by name.
+Numbers are validated by `quality`; what cannot be read here comes out as a text that it refuses by name.
 """
 
 from __future__ import annotations

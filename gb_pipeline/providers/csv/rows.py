@@ -1,7 +1,7 @@
 """This module turns lines of text into a provider's frame; every line that is no header, comment or blank becomes one row.
 
 Which field is what is known to `columns`, what a stamp or a number means to `stamps` and `numbers`, whose line it is to `several`.
-Whether a number is right is judged by `quality`, which refuses it with the line that it came from.
+Numbers are validated by `quality`, which refuses it with the line that it came from.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Refusal:
     Attributes:
         error: the words for it.
         certain: whether it is wrong in any case: most lines are unreadable, or there is a format that reads all of them. What is
-            not may be quarantined line by line, if all its lines are judged together.
+            not may be quarantined line by line, if all its lines are validated together.
     """
 
     error: PermanentVendorError

@@ -143,7 +143,7 @@ class MassiveProvider(RestProvider, ActionsProvider, InstrumentsProvider, Symbol
     async def fetch_bars(self, symbol: Symbol, window: Window, resolution: Resolution) -> Fetched:
         """All bars whose open lies in the window, sorted, in the vendor's own digits.
 
-        Duplicates, rows whose time cannot be read and the bar in progress are kept for the quality layer to judge. Minutes
+        Duplicates, rows whose time cannot be read and the bar in progress are kept for the quality layer to validate. Minutes
         without eligible trades have no bar.
 
         Args:

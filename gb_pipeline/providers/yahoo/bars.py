@@ -52,7 +52,7 @@ def bars(chart: Chart, page: Page, resolution: Resolution, *, extended: bool = F
 
     Returns:
         Columns of `RECEIVED`, sorted by time. A day is stamped with the exchange's date at 00:00 UTC. The bar in progress
-        is there, for whoever judges bars by the clock.
+        is there, for whoever compares bars with the clock.
 
     Raises:
         HistoryNotAvailable: the share was not traded before the end of the page.
@@ -61,7 +61,7 @@ def bars(chart: Chart, page: Page, resolution: Resolution, *, extended: bool = F
     _refuse_other_times(chart, page)
     _refuse_hours_for_half_hours(chart, resolution)
     rows = chart.rows.sort("stamp", maintain_order=True).unique(maintain_order=True, keep="first")
-    # No price at all: nothing traded, and the quality layer is told so. One that is missing among others is its to judge.
+    # No price at all: nothing traded, and the quality layer is told so. One that is missing among others is its to validate.
     is_blank = pl.all_horizontal(pl.col(name).is_null() for name in PRICES)
     blank = rows.filter(is_blank)
     rows = _without_quote(chart, rows.filter(~is_blank), resolution)
