@@ -77,6 +77,11 @@ def collect(
         raise ConfigError(
             "only one of --status, --check, --flush, --heal and --live can be asked for", fix="leave the others out"
         )
+    if seconds is not None and (status or check or flush or heal):
+        raise ConfigError(
+            "--for is how long a collector hears, and none of --status, --check, --flush and --heal does",
+            fix="leave --for out, or the other option",
+        )
     settings = load_settings(config)
     if status:
         from gb_pipeline.cli.collect_status import show_status
@@ -103,6 +108,11 @@ def collect(
             raise ConfigError(
                 f"the collector {running.collector} runs already, as process {running.pid}",
                 fix="look with `gb collect --status` or `--live`; another one needs a `collector` of its own in gb.yaml",
+            )
+        if seconds is not None:
+            raise ConfigError(
+                f"the collector {running.collector} runs already, as process {running.pid}, and --for does not end it",
+                fix="leave --for out: Ctrl-C ends the view alone",
             )
         from gb_pipeline.cli.collect_status import follow
 

@@ -33,6 +33,8 @@ _REFRESH_SECONDS = 0.5
 # Of a view; the worst are shown first.
 _MOST_ROWS = 40
 _MOST_LINES = 8
+# Between columns of a view.
+_GAP = 2
 
 
 def show_status(spool: Path, *, as_json: bool) -> ExitCode:
@@ -82,7 +84,8 @@ def follow(spool: Path, is_over: Callable[[], bool], lines: Sequence[str] = ()) 
         while not is_over():
             state = CollectorState.read(spool)
             is_gone = state is not None and not state.stopped and not is_open(spool)
-            live.update(_view(state, time.time_ns(), lines[-_MOST_LINES:], is_gone=is_gone), refresh=True)
+            view = _view(state, time.time_ns(), lines[-_MOST_LINES:], console.width, is_gone=is_gone)
+            live.update(view, refresh=True)
             time.sleep(_REFRESH_SECONDS)
 
 
@@ -138,19 +141,16 @@ def _state_of(stream: StreamState) -> str:
     return "stalled" if stream.stalled else stream.open_gap or "ok"
 
 
-def _view(state: CollectorState | None, now: int, lines: Sequence[str], *, is_gone: bool) -> RenderableType:
+def _view(state: CollectorState | None, now: int, lines: Sequence[str], width: int, *, is_gone: bool) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     from gb_pipeline.health.streams import describe_problems
 
     if state is None:
         return Group(Text("nothing was heard yet"), *map(Text, lines))
-    table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     rows = sorted(_rows(state, now, is_gone=is_gone), key=lambda row: row[3] == "ok")
-    for row in rows[:_MOST_ROWS]:
-        table.add_row(*(Text(format_value(cell), style=_STYLES.get(str(cell), "")) for cell in row))
+    table = _one_line_each(rows[:_MOST_ROWS], width)
     more = [Text(f"and {len(rows) - _MOST_ROWS:,} more streams", style="dim")] if len(rows) > _MOST_ROWS else []
     problems = [Text(problem, style="red") for problem in list(describe_problems(state, now))[:5]]
     return Group(
@@ -162,6 +162,33 @@ def _view(state: CollectorState | None, now: int, lines: Sequence[str], *, is_go
         Text(""),
         *(Text(line, style="dim") for line in lines),
     )
+
+
+def _one_line_each(rows: Sequence[tuple[object, ...]], width: int) -> RenderableType:
+    """A table in which nothing is folded: what has no room is left out, and at the very last the source's name is cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[format_value(cell) for cell in row] for row in rows]
+    naturals = [
+        max(len(heading), *(len(row[place]) for row in cells), 1) if cells else len(heading)
+        for place, heading in enumerate(HEADINGS)
+    ]
+    kept = list(range(len(HEADINGS)))
+
+    def excess() -> int:
+        return sum(naturals[place] + _GAP for place in kept) - _GAP - width
+
+    for heading in reversed(("messages/s", *OPTIONAL)):
+        if excess() > 0:
+            kept.remove(HEADINGS.index(heading))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    naturals[0] = max(naturals[0] - max(excess(), 0), len(HEADINGS[0]))
+    for place in kept:
+        table.add_column(HEADINGS[place], no_wrap=True, width=naturals[place])
+    for row in cells:
+        table.add_row(*(Text(row[place], style=_STYLES.get(row[place], "")) for place in kept))
+    return table
 
 
 def _to_dict(state: CollectorState) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from gb_pipeline.lake.stored import (
     refuse_unrecorded,
     window_files,
 )
+from gb_pipeline.lake.unanswered import find_doubtful, find_unlisted
 from gb_pipeline.market.moments import MICROSECOND
 from gb_pipeline.market.repeated import repeated
 from gb_pipeline.market.schema import CONTENT, Precision
@@ -132,7 +133,9 @@ class _Writer:
         if self.override is not None:
             # Of the other bars of the sessions nothing is said.
             inside = inside.join(self.override.rows, on=KEY, how="semi", maintain_order="left")
-        refused = pl.concat([self.validation.bad[KEY], self._unlisted(inside), self._in_doubt(inside)])
+        refused = pl.concat(
+            [self.validation.bad[KEY], find_unlisted(inside, self.request), find_doubtful(inside, self.validation)]
+        )
         merged = merge(self.validation.good, inside, refused, self.request.fetched_at)
         self.merged = merged = self._override(hold_back(merged, self.held), inside)
         # Before anything is written or acknowledged.
@@ -201,42 +204,6 @@ class _Writer:
         sessions = self.rules.calendar.session_of(rows["timestamp"], self.request.resolution).alias("session")
         return rows.hstack([sessions]).select(
             "symbol", "session", pl.lit(1 if self.override.removes else -1).alias("refused")
-        )
-
-    def _unlisted(self, stored: pl.DataFrame) -> pl.DataFrame:
-        """Keys of stored rows outside their symbol's listing: they were not requested, so they were not withdrawn."""
-        listings = [(code, *self.request.listings.get(code, (None, None))) for code in self.request.symbols]
-        listings = [listing for listing in listings if listing[1:] != (None, None)]
-        if not listings or stored.is_empty():
-            return stored.clear()[KEY]
-        kinds = {"symbol": pl.String(), "first": pl.Date(), "end": pl.Date()}
-        stored_with_listing = stored.select(*KEY, "session").join(
-            pl.DataFrame(listings, schema=kinds, orient="row"), on="symbol"
-        )
-        outside = (pl.col("session") < pl.col("first")).fill_null(False) | (
-            pl.col("session") >= pl.col("end")
-        ).fill_null(False)
-        return stored_with_listing.filter(outside).select(KEY)
-
-    def _in_doubt(self, stored: pl.DataFrame) -> pl.DataFrame:
-        """Keys of stored rows of which the response does not tell whether the vendor still has them.
-
-        They lie in a session that is refused, or its response has rows that may be of any day.
-        """
-        validation = self.validation
-        if not validation.refused and not validation.refused_answers and validation.doubts.is_empty():
-            return stored.clear()[KEY]
-        kinds = {"symbol": pl.String(), "session": pl.Date()}
-        sessions = pl.DataFrame(sorted(validation.refused), schema=kinds, orient="row")
-        return pl.concat(
-            [
-                stored.join(sessions, on=["symbol", "session"], how="semi").select(KEY),
-                stored.filter(pl.col("symbol").is_in(list(validation.refused_answers))).select(KEY),
-                stored.join(validation.doubts, on="symbol")
-                .filter(pl.col("session").is_between("first", "last"))
-                .select(KEY)
-                .unique(),
-            ]
         )
 
     def _recorded_sessions(self) -> pl.DataFrame:

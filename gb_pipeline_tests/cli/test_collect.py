@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,7 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
+from gb_pipeline.cli.collect_status import _view
 from gb_pipeline.collectors.flush import SPOOLED
 from gb_pipeline.collectors.spool import Spool
 from gb_pipeline.collectors.state import CollectorState, StreamState
@@ -26,6 +29,7 @@ from gb_pipeline.lake.stream_evidence import measure_stored, read_watermarks
 from gb_pipeline_tests.cli.console import Gb
 from gb_pipeline_tests.collectors.plain import PlainServer
 
+SECOND = 1_000_000_000
 # The venue of the tests is none of the package's.
 PROGRAM = (
     "import sys\n"
@@ -185,6 +189,30 @@ def test_a_view_follows_a_running_collector(settings: Settings, server: PlainSer
     assert "connected: connection plain-1" in out
 
 
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_view_has_each_stream_on_one_line_of_the_terminal(width: int) -> None:
+    names = [("kraken", "BTC-USD"), ("coinbase_exchange", "BTC-USDT-PERP")]
+    streams = [
+        StreamState(
+            source, dataset, symbol, "c-1", connected=dataset != "quotes", messages=1_234_567, messages_per_second=1234.5,
+            lag_ms=12.3, last_message_time=10 * SECOND, gaps=3,
+        )
+        for source, symbol in names
+        for dataset in ("trades", "book_updates", "quotes")
+    ]  # fmt: skip
+    state = CollectorState("one", 12_345, "1.0", 0, 11 * SECOND, tuple(streams))
+    for shown in (state, replace(state, streams=tuple(streams[:3])), replace(state, streams=())):
+        console = Console(width=width, file=io.StringIO(), record=True)
+        console.print(_view(shown, 12 * SECOND, [], width, is_gone=False))
+        table = console.export_text().split("\n\n")[1].rstrip().split("\n")
+        rows = table[1 : len(shown.streams) + 1]
+        assert len(rows) == len(shown.streams)
+        assert {tuple(row.split()[1:3]) for row in rows} == {(item.dataset, item.symbol) for item in shown.streams}
+        assert table[0].split()[-1] in {"gaps", "gaps/million"}
+        assert max(map(len, table)) <= width
+        assert ("messages/s" in table[0]) == (width > 80 or "coinbase" not in str(rows))
+
+
 def free_port() -> int:
     import socket
 
@@ -244,6 +272,8 @@ def test_doctor_looks_at_every_stream(gb: Gb, tmp_path: Path) -> None:
         ({"a": {"venue": "kraken", "symbols": ["AAPL"]}}, ("--check",), "AAPL"),
         ({"a": {"venue": "kraken", "symbols": ["BTC-USD"], "options": {"x": 1}}}, (), "does not know"),
         ({"a": {"venue": "kraken", "symbols": ["BTC-USD"]}}, ("--status", "--check"), "only one of"),
+        ({"a": {"venue": "kraken", "symbols": ["BTC-USD"]}}, ("--status", "--for", "5"), "leave --for out"),
+        ({"a": {"venue": "kraken", "symbols": ["BTC-USD"]}}, ("--flush", "--for", "0"), "leave --for out"),
     ],
 )
 def test_what_cannot_be_done_is_told(
