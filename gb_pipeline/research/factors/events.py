@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from gb_pipeline.research.factors.datasets import Dataset, LoadRequest
+from gb_pipeline.research.factors.holders import SINCE
 from gb_pipeline.research.factors.request import Market
 from gb_pipeline.research.factors.timeline import Block, Timeline
 
@@ -43,8 +44,21 @@ def add_columns(
         age = pl.col("opens") - pl.col("known")
         fresh = age <= int(dataset.max_age.total_seconds() * 1e6)
         found = found.with_columns(pl.when(fresh).then(pl.col(name)).alias(name) for name in columns)
+    found = found.with_columns(_of_holder(market, found, columns))
     kinds = {name: pl.Float64 if dataset.columns[name].is_numeric() else dataset.columns[name] for name in columns}
     return frame.with_columns(found[name].cast(kind).alias(f"{dataset.name}.{name}") for name, kind in kinds.items())
+
+
+def _of_holder(market: Market, found: pl.DataFrame, columns: Sequence[str]) -> list[pl.Expr]:
+    """The columns without what was told of whoever had a symbol before."""
+    numbers = [number for number, name in enumerate(market.names) if name in market.holders.changes]
+    if not numbers:
+        return []
+    symbols = pl.Series(market.names, dtype=pl.String)
+    named = found.select(pl.lit(symbols).gather(pl.col("symbol")).alias("symbol"), pl.col("session").cast(pl.Date))
+    since = market.holders.with_spans(named, "session")[SINCE].cast(pl.Datetime("us")).to_physical()
+    own = pl.lit(since).is_null() | (pl.col("known") >= pl.lit(since))
+    return [pl.when(own).then(pl.col(name)).alias(name) for name in columns]
 
 
 def _as_known(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

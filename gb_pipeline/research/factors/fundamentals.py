@@ -18,12 +18,15 @@ from gb_pipeline.errors import ReadError
 from gb_pipeline.lake import fundamentals
 from gb_pipeline.market.fundamental_schema import SUMMED_STATEMENTS, TEXT_ITEMS, PeriodKind, Statement
 from gb_pipeline.market.moments import INSTANT, instant_literal
-from gb_pipeline.reading.fundamental_events import EVENT, newest_periods, select_items, to_events, trailing_sums
+from gb_pipeline.reading.fundamental_events import EVENT, ROW, newest_periods, select_items, to_events, trailing_sums
 from gb_pipeline.research.factors.datasets import Dataset, LoadRequest
+from gb_pipeline.research.factors.holders import SINCE, UNTIL, Holders
 from gb_pipeline.research.factors.terms import Classifier, Factor, Filter
 
 _TRAILING = "_ttm"
 _DAY = timedelta(days=1)
+# Between a symbol and the days of its holder, where it had several.
+_HOLDER = "|"
 
 
 class _Columns(Mapping[str, DataType]):
@@ -73,9 +76,11 @@ class FundamentalsLoader:
             request.lake.store.tables, self.source, list(request.symbols), request.as_of,
             statements=statements, versions=True, withdrawn=True,
         ).filter(pl.col("kind") == self.kind.value)  # fmt: skip
+        holders = Holders.of(request.lake, request.symbols, request.source, request.as_of)
         # What no session sees cannot change or refuse anything.
         until = datetime.combine(request.end, time(), UTC) + 2 * _DAY
-        events = to_events(select_items(rows, list(items.values())), strict=request.strict)
+        chosen = _by_holder(select_items(rows, list(items.values())), holders)
+        events = to_events(chosen, strict=request.strict)
         events = events.filter(pl.col(EVENT) < instant_literal(until))
         columns = {name: self._column(name, item, events) for name, item in items.items()}
         moments = (
@@ -83,7 +88,7 @@ class FundamentalsLoader:
         )
         for name, column in columns.items():
             moments = moments.join_asof(column.rename({"told": name}), on=EVENT, by="symbol", check_sortedness=False)
-        return moments.select(
+        return _within_stays(moments, holders).select(
             "symbol",
             pl.col(EVENT).dt.date().alias("session"),
             pl.col(EVENT).cast(INSTANT).alias("known_at"),
@@ -129,6 +134,38 @@ class FundamentalsLoader:
         )
         shown = told.select("symbol", EVENT, pl.when(fits).then(value).alias("told")).sort(EVENT, maintain_order=True)
         return shown if self.max_age is None else _forget(shown, self.max_age)
+
+
+def _by_holder(rows: pl.DataFrame, holders: Holders) -> pl.DataFrame:
+    """Rows whose symbols say which holder a report is of: whoever stood under the symbol when the lake was told of it."""
+    if not holders.changes or rows.is_empty():
+        return rows
+    spans = holders.with_spans(rows.with_columns(day=pl.col("known_at").dt.date()), "day")
+    lent = pl.col(SINCE).is_not_null() | pl.col(UNTIL).is_not_null()
+    days = [pl.col(name).cast(pl.String).fill_null("") for name in (SINCE, UNTIL)]
+    named = pl.when(lent).then(pl.concat_str("symbol", *days, separator=_HOLDER)).otherwise("symbol")
+    named_rows = spans.with_columns(symbol=named).select(rows.columns)
+    # That a vendor no longer tells of who had the symbol before is no word about who has it now.
+    return named_rows.filter((~pl.col("withdrawn")).any().over(list(ROW)))
+
+
+def _within_stays(moments: pl.DataFrame, holders: Holders) -> pl.DataFrame:
+    """Of each holder what can be seen while he stands under the symbol; what was told of him before, from his first day on."""
+    if not holders.changes:
+        return moments
+    parts = pl.col("symbol").str.splitn(_HOLDER, 3)
+    edges = {
+        name: parts.struct.field(f"field_{place}")
+        .replace("", None)
+        .str.to_date(strict=False)
+        .cast(moments.schema[EVENT])
+        for place, name in ((1, SINCE), (2, UNTIL))
+    }
+    told = moments.with_columns(**edges).with_columns(
+        pl.max_horizontal(EVENT, SINCE).alias(EVENT), symbol=parts.struct.field("field_0")
+    )
+    told = told.filter(pl.col(UNTIL).is_null() | (pl.col(EVENT) < pl.col(UNTIL)))
+    return told.unique(["symbol", EVENT], keep="last", maintain_order=True).select(moments.columns)
 
 
 def _forget(shown: pl.DataFrame, max_age: timedelta) -> pl.DataFrame:

@@ -25,6 +25,7 @@ from gb_pipeline.portal.windows import OnGap
 from gb_pipeline.reading.arguments import Moment, moment, named_symbols
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.series import stored_series
+from gb_pipeline.research.factors.holders import Holders
 from gb_pipeline.research.factors.known_actions import KnownActions
 
 AUTO = "auto"
@@ -76,6 +77,7 @@ class Market:
         calendar, alignment: of the sessions.
         factors: that prices are adjusted by; None leaves them as they are stored.
         known_actions: what takes their place in a strict run: the same as they were known in each session.
+        holders: when symbols changed hands.
         on_gap: what a window does where a bar is missing.
         strict: leave out what the lake had not known when a session opened.
         as_of: the bars that are read were known at this moment.
@@ -93,6 +95,7 @@ class Market:
     alignment: str
     factors: PriceFactors | None
     known_actions: KnownActions | None
+    holders: Holders
     on_gap: OnGap
     strict: bool
     as_of: datetime
@@ -156,6 +159,7 @@ class Market:
             alignment,
             _factors(lake, stored, kind, source, adjustment, known_at),
             known_actions,
+            Holders.of(lake, names, source, asked),
             policy,
             strict,
             known_at,

@@ -1,8 +1,8 @@
 """The frame that a block is computed over: its bars laid out series after series, each in the prices of its own days.
 
 A symbol has one series, or one for each stretch of sessions that see its past alike: from a split on, all bars before it are told
-in new shares, and from a restatement on, in new numbers. Each series begins as early as its windows reach, with a row
-without numbers.
+in new shares, from a restatement on, in new numbers, and whoever comes to stand under a symbol begins without bars. Each series
+begins as early as its windows reach, with a row without numbers.
 """
 
 from __future__ import annotations
@@ -109,8 +109,16 @@ def _lay_out(market: Market, timeline: Timeline, block: Block, bars: BarArrays, 
             breaks |= set((np.searchsorted(timeline.days, days) - block.warm).tolist())
         if number in bars.versions:
             breaks |= _restated(timeline, block, bars.versions[number])
+        # In the session in which somebody else comes to stand under a symbol all bars that there are belong to who had it before.
+        lent = [day_number(day) for day in market.holders.changes.get(name, ())]
+        lent = (np.searchsorted(timeline.days, lent) - block.warm).tolist()
+        breaks |= set(lent)
         edges = [*sorted(each for each in breaks if begin <= each < end), end]
-        rows += [(number, max(0, first - warm), last, first) for first, last in pairwise(edges)]
+        earliest = [max((each for each in lent if each <= first), default=0) for first in edges]
+        rows += [
+            (number, max(0, since, first - warm), last, first)
+            for (first, last), since in zip(pairwise(edges), earliest, strict=False)
+        ]
     symbol, first, last, live = np.array(rows, np.int64).reshape(-1, 4).T
     return Layout(symbol, first, last, live)
 

@@ -24,7 +24,7 @@ from gb_pipeline.config.settings import Settings
 from gb_pipeline.config.symbols.membership_intervals import MembershipInterval
 from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake import factors
-from gb_pipeline.lake.datasets import FACTOR_RUNS, FACTORS, FUNDAMENTALS, LISTINGS
+from gb_pipeline.lake.datasets import FACTOR_RUNS, FACTORS, FUNDAMENTALS, INSTRUMENTS, LISTINGS
 from gb_pipeline.lake.factors import FactorsReport
 from gb_pipeline.market.factor_schema import FactorKind
 from gb_pipeline.market.resolution import Resolution
@@ -278,7 +278,7 @@ class FactorSet:
 
 def data_moment(lake: Lake, settings: FactorSetSettings) -> datetime:
     """The newest moment of everything that a pipeline reads: what is read as of it never changes."""
-    names = [*answering_tables(settings.resolution), FUNDAMENTALS.name, LISTINGS.name]
+    names = [*answering_tables(settings.resolution), FUNDAMENTALS.name, LISTINGS.name, INSTRUMENTS.name]
     return newest_moment(lake.store.tables, names)
 
 
