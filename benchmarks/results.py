@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -37,8 +37,9 @@ _QUERIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def measure(runs: int = 1_000_000, uploads: int = 1_000) -> Iterator[Measurement]:
-    """Queries over `runs` runs, and `uploads` small ones through the spool; seconds of processor time, median of 9."""
+def measure(runs: int = 1_000_000, uploads: int = 1_000, saved: int = 5_000) -> Iterator[Measurement]:
+    """What `saved` runs take, queries over `runs` runs, and `uploads` small ones through the spool; seconds of processor time."""
+    yield from _sizes(saved)
     with tempfile.TemporaryDirectory(prefix="gb-benchmark-") as folder:
         results = Results.open(Path(folder) / "lake", create=True)
         table = results.lake.store.tables[RUNS.name]
@@ -56,6 +57,14 @@ def measure(runs: int = 1_000_000, uploads: int = 1_000) -> Iterator[Measurement
             yield Measurement(
                 f"query: {name}", taken, "ms", "< 100", taken < 100, f"{rows:,} of {runs:,} runs fulfil it"
             )
+        seconds = _seconds(lambda: opened.purge("strategy-007", reason="a benchmark"))
+        yield Measurement("purge of a strategy", seconds, "s", by_hand="of 200")
+        after = _seconds(lambda: opened.query_metadata(**_QUERIES["best of all by a metric"]))
+        yield Measurement("first query after it", 1000 * after, "ms", by_hand="once in a process: the index is cut")
+        for name in ("best of all by a metric", "market, time and a parameter"):
+            query = _QUERIES[name]
+            taken = 1000 * statistics.median(_seconds(lambda: opened.query_metadata(**query)) for _ in range(9))  # noqa: B023
+            yield Measurement(f"query after a purge: {name}", taken, "ms", "< 100", taken < 100)
         with opened.spooled(runs=100_000, seconds=3600) as writer:
             writer.save(_small(uploads))
             small = [_small(number) for number in range(uploads)]
@@ -70,6 +79,36 @@ def measure(runs: int = 1_000_000, uploads: int = 1_000) -> Iterator[Measurement
             )
             committed = 1000 * _seconds(writer.flush) / uploads
             yield Measurement("small upload, committed", committed, "ms", by_hand="all of them in three commits")
+
+
+def _sizes(count: int) -> Iterator[Measurement]:
+    """Bytes of runs with 3 parameters and 6 metrics, without a curve and with one of 500 points of a random walk in floats."""
+    random = np.random.default_rng(1)
+    moments = pl.datetime_range(_START, _START + timedelta(days=499), "1d", eager=True)
+
+    def make(number: int, curve: pl.DataFrame | None = None) -> BacktestRun:
+        return BacktestRun(
+            strategy=f"saved-{number % 20}", version="1", run_id=f"{number}{'' if curve is None else 'c'}",
+            parameters={"window": number % 50, "stop": float(random.integers(1, 100) / 100), "fast": number % 7},
+            metrics={name: float(random.normal()) for name in ("sharpe", "returns", "sortino", "turnover", "drawdown", "skew")},
+            equity=curve,
+        )  # fmt: skip
+
+    with tempfile.TemporaryDirectory(prefix="gb-benchmark-") as folder:
+        results, small = Results.open(Path(folder) / "lake", create=True), [make(number) for number in range(count)]
+        each = 1000 * _seconds(lambda: results.save_many(small)) / count
+        yield Measurement("a run without a curve, saved with many", each, "ms", by_hand=f"{count:,} in one call")
+        plain = _bytes_of(Path(folder))
+        yield Measurement("a run without a curve", plain / count, "B", by_hand="of data files, uncompacted")
+        walks = [100 * np.exp(np.cumsum(random.normal(0, 0.01, len(moments)))) for _ in range(max(1, count // 25))]
+        results.save_many(
+            make(number, pl.DataFrame({"timestamp": moments, "equity": walk})) for number, walk in enumerate(walks)
+        )
+        yield Measurement("a run with a curve of 500 points, more", (_bytes_of(Path(folder)) - plain) / len(walks), "B")
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
 
 
 def _seconds(act: Callable[[], object]) -> float:

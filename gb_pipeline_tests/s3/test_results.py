@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from threading import Thread
 
 import pytest
 from polars.testing import assert_frame_equal
 
 from gb_pipeline.errors import LakeError, RunRefused
+from gb_pipeline.lake.result_rows import vacuum_artifacts
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.research.results import Results
+from gb_pipeline.storage.commit import wall_clock
 from gb_pipeline_tests.research.results.killed import make
 from gb_pipeline_tests.research.results.runs import little, make_run
 from gb_pipeline_tests.s3.conftest import Machine
@@ -91,3 +94,38 @@ def test_what_is_acknowledged_while_the_bucket_refuses_is_committed_later(machin
     server.heal()
     with results.spooled("one"):
         assert sorted(open_results(machine, "b").query_metadata()["run_id"]) == ["0", "1"]
+
+
+def test_what_one_machine_purges_is_gone_for_all_and_its_artifact_is_freed(machine: Machine, server: Store) -> None:
+    one, other = open_results(machine, "a"), open_results(machine, "b")
+    one.save_many(
+        [make_run("a"), make_run("b", artifacts={"other.html": b"<p>kept</p>"}), make_run("a", strategy="other")]
+    )
+    one.save_backtest_data(make_run("c", artifacts={"own.html": b"<p>of c alone</p>"}))
+    assert other.count() == 4
+
+    def refuse(request: Request) -> tuple[str, bytes, int] | None:
+        if request.method == "PUT" and "/runs/_delta_log/" in request.name:
+            return "403 Forbidden", _DENIED, len(_DENIED)
+        return None
+
+    server.says = refuse
+    with pytest.raises(LakeError):
+        one.purge("momentum", run_id=["a", "c"], reason="a licence ended")
+    server.heal()
+    # Cut off before the commit that counts, all of it is there; the same again removes it.
+    assert open_results(machine, "c").count() == 4
+    assert open_results(machine, "c").purge("momentum", run_id=["a", "c"], reason="a licence ended").runs == 2
+    for results in (one, other, open_results(machine, "d")):
+        assert results.query_metadata().select("strategy", "run_id").sort("strategy").rows() == [
+            ("momentum", "b"),
+            ("other", "a"),
+        ]
+        with pytest.raises(LakeError, match="no run"):
+            results.load_backtest_data("momentum/1.0/c")
+        assert_frame_equal(results.load_backtest_data("momentum/1.0/b").equity, make_run().equity)  # type: ignore[arg-type]
+    later = wall_clock() + timedelta(days=8)
+    freed = vacuum_artifacts(one.lake.store.tables, retention=timedelta(days=7), dry_run=False, now=later)
+    assert sum(report.files for report in freed) == 1
+    assert other.load_artifact("momentum/1.0/b", "other.html") == b"<p>kept</p>"
+    assert other.load_artifact("other/1.0/a", "report.html") == b"<p>fine</p>"
