@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import duckdb
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from gb_pipeline import Lake, LakeStore
 from gb_pipeline.errors import LakeError
 from gb_pipeline.lake import stream_fingerprints
 from gb_pipeline.lake.backup import plan_copy
+from gb_pipeline.lake.datasets import stream_dataset
 from gb_pipeline.lake.verification import verify
-from gb_pipeline_tests.streams import SECOND, commit_interval, commit_trades, commit_watermark, nanoseconds
+from gb_pipeline.storage import reading
+from gb_pipeline_tests.streams import SECOND, commit_interval, commit_rows, commit_trades, commit_watermark, nanoseconds
 
 NINE = nanoseconds("2024-01-02 09:00")
 
@@ -38,6 +44,32 @@ def test_many_small_files_of_a_day_become_one_that_says_the_same(tmp_path: Path)
     there = LakeStore.at(tmp_path / "copy")
     assert plan_copy(lake.store, there).run().damaged == ()
     assert Lake.open(tmp_path / "copy").trades("BTC-USD").equals(before)
+
+
+def test_ids_of_trades_are_packed_by_what_the_one_before_has_and_every_engine_reads_them(tmp_path: Path) -> None:
+    lake, dataset = Lake.open(tmp_path / "lake", create=True), stream_dataset("trades")
+    ids = [*map(str, range(4_000_000_000, 4_000_020_000)), None, "", "\u20bf-1", "\u20bf-2", "x" * 5_000, None]
+    rows = [
+        {
+            "source": "kraken", "symbol": "BTC-USD", "at": NINE + number * SECOND // 1000, "trade_id": name, "ordinal": 0,
+            "price": Decimal("1.5"), "size": Decimal(1), "origin": "stream",
+        }
+        for number, name in enumerate(ids)
+    ]  # fmt: skip
+    commit_rows(lake.store, dataset, rows)
+    [path] = (tmp_path / "lake").rglob("trades/**/*.parquet")
+    columns = pq.read_metadata(path).row_group(0)
+    [packed] = [
+        item for place in range(columns.num_columns) if (item := columns.column(place)).path_in_schema == "trade_id"
+    ]
+    assert "DELTA_BYTE_ARRAY" in packed.encodings
+    assert packed.total_compressed_size < len(ids)
+    assert pq.read_table(path)["trade_id"].to_pylist() == ids
+    assert pl.read_parquet(path)["trade_id"].to_list() == ids
+    assert [name for (name,) in duckdb.sql(f"select trade_id from '{path}' order by timestamp").fetchall()] == ids
+    stored = reading.read(lake.store.storage, dataset, lake.store.tables.newest("trades").files, ["trade_id"])
+    assert stored["trade_id"].to_list() == ids
+    assert verify(lake.store).ok
 
 
 @pytest.fixture
