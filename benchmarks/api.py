@@ -24,7 +24,7 @@ def measure(thousands: int = 5_000) -> Iterator[Measurement]:
     """So many thousand bars of a minute of four symbols: as they are stored, and as floats without the names."""
     with TemporaryDirectory(prefix="gb-benchmark-") as folder:
         root = Path(folder) / "data"
-        _fill(root, thousands * 1000)
+        fill(root, thousands * 1000)
         token = make_token(root)
         with serving(root, Path(folder)) as server, RemoteLake(server.url, token) as lake:
             local, pid = Lake.open(root, cache=False), server.process.pid
@@ -37,7 +37,8 @@ def measure(thousands: int = 5_000) -> Iterator[Measurement]:
             )
 
 
-def _fill(root: Path, rows: int) -> None:
+def fill(root: Path, rows: int) -> None:
+    """Store so many bars of a minute, of four symbols."""
     lake = Lake.open(root, create=True)
     each = rows // 4
     first = datetime(2015, 1, 1, tzinfo=UTC)

@@ -163,7 +163,8 @@ class Page:
 
 
 @asynccontextmanager
-async def _page(program: str) -> AsyncIterator[Page]:
+async def open_page(program: str) -> AsyncIterator[Page]:
+    """A tab of a headless Chromium of our own."""
     profile = Path(tempfile.mkdtemp(prefix="chromium-"))
     process = await asyncio.create_subprocess_exec(
         program, *CHROMIUM, f"--user-data-dir={profile}", "about:blank",
@@ -197,4 +198,4 @@ def browser() -> Callable[[], AbstractAsyncContextManager[Page]]:
         if os.environ.get("GB_REQUIRE_SERVICES") == "1":
             pytest.fail(f"{reason} (GB_REQUIRE_SERVICES=1)")
         pytest.skip(reason)
-    return lambda: _page(program)
+    return lambda: open_page(program)

@@ -74,6 +74,12 @@ def serving(root: Path, folder: Path, *options: str) -> Iterator[Server]:
         server.stop()
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that threads of another one started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
+
+
 def minutes(start: str, count: int, *, base: int = 100) -> pl.DataFrame:
     """Bars of a minute with prices that differ."""
     first = datetime.fromisoformat(start).replace(tzinfo=UTC)

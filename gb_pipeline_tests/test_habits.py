@@ -56,6 +56,7 @@ ASK_FOR_THE_TIME = {
 STOPWATCHES = {f"time.{name}{unit}" for name in ("monotonic", "perf_counter", "process_time") for unit in ("", "_ns")}
 MEASURE = {
     "api/guard.py": "latency of a request, how long a body may take, and allowances that come back",
+    "api/sql_pool.py": "how long a query may run, and how long one waits for its turn",
     "collectors/clock.py": "the home of the clock that stamps what collectors hear",
     "collectors/collector.py": "when to commit again",
     "research/results/artifacts.py": "how long an artifact that was put counts as new, which no vacuum removes",

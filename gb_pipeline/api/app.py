@@ -5,8 +5,9 @@ It opens no socket and reads no file of a lake; `serving` runs the app.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from gb_pipeline.api.composed import COMPOSED
 from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.page.routes import PageOptions, page_routes
-from gb_pipeline.api.problems import handle_errors
+from gb_pipeline.api.problems import Problem, handle_errors
 from gb_pipeline.api.results import result_routes
+from gb_pipeline.api.sql_pool import SqlPool
 from gb_pipeline.api.tables import ROUTES, make_router, sql_routes
 from gb_pipeline.api.tokens import TokenStore
 from gb_pipeline.api.upload_store import UploadStore
@@ -51,11 +53,18 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
     options = options or ServeOptions()
     storage = lake.store.storage
     tokens = TokenStore(storage.state, clock=lake.store.clock)
-    sql = lake.sql_reader(memory=options.sql_bytes, rows=options.sql_rows, seconds=options.sql_seconds)
+    sql = SqlPool(
+        lake,
+        memory=options.sql_bytes,
+        rows=options.sql_rows,
+        seconds=options.sql_seconds,
+        processes=options.sql_processes,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = options.threads
+        threading.Thread(target=_warm, args=[sql], daemon=True).start()
         yield
         sql.close()
         lake.close()
@@ -89,3 +98,9 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
     handle_errors(app, [storage.state, *folders])
     app.add_middleware(Guard, options=options, tokens=tokens)
     return app
+
+
+def _warm(pool: SqlPool) -> None:
+    """Let the first query find a process; where none can be started, that query says so."""
+    with suppress(Problem):
+        pool.warm()

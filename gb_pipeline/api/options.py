@@ -33,6 +33,7 @@ class ServeOptions:
         piece_rows: about how many bars are held at a time while they are sent.
         most_held_rows: of an answer that cannot be cut into pieces, such as resampled bars.
         sql_seconds, sql_rows, sql_bytes: what one query may take.
+        sql_processes: how many queries run at a time, each in a process of its own; further ones wait.
         threads: how many questions are answered at a time; further ones wait.
         shutdown_seconds: how long downloads that run may go on after SIGTERM.
         upload_hours: how long an upload that nobody goes on with is kept.
@@ -61,6 +62,7 @@ class ServeOptions:
     sql_seconds: float = 30.0
     sql_rows: int = 1_000_000
     sql_bytes: int = 1 << 30
+    sql_processes: int = 4
     threads: int = 8
     shutdown_seconds: int = 60
     upload_hours: int = 24

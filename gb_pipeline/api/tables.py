@@ -22,9 +22,9 @@ from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import MEDIA_TYPE
 from gb_pipeline.api.queries import Question
 from gb_pipeline.api.ranges import PIECES, respond_pieces
+from gb_pipeline.api.sql_pool import SqlPool
 from gb_pipeline.api.tokens import Scope
 from gb_pipeline.reading.lake import Lake
-from gb_pipeline.reading.sql import SqlReader
 from gb_pipeline.reading.sql_stop import QueryStop
 
 Ask = Callable[[Lake, Mapping[str, Any], ServeOptions, QueryStop], Iterator[pl.DataFrame]]
@@ -134,17 +134,17 @@ ROUTES = (
 )  # fmt: skip
 
 
-def sql_routes(reader: SqlReader) -> tuple[TableRoute, ...]:
-    """Queries in SQL, within the limits of a reader, and what they would read."""
+def sql_routes(pool: SqlPool) -> tuple[TableRoute, ...]:
+    """Queries in SQL, within the limits of a pool, and what they would read."""
     from gb_pipeline.reading.arguments import moment
 
-    def ask(lake: Lake, question: Mapping[str, Any], options: ServeOptions, stop: QueryStop) -> Iterator[pl.DataFrame]:
+    def ask(lake: Lake, question: Mapping[str, Any], _: ServeOptions, stop: QueryStop) -> Iterator[pl.DataFrame]:
         as_of = moment(question.get("as_of"), lake.store.clock)
-        yield from in_slices(reader.query(question["query"], as_of=as_of, stop=stop), options.piece_rows)
+        yield from pool.query(question["query"], as_of=as_of, stop=stop)
 
     def explain(lake: Lake, question: Mapping[str, Any], _: ServeOptions, stop: QueryStop) -> Iterator[pl.DataFrame]:
         as_of = moment(question.get("as_of"), lake.store.clock)
-        plan = reader.explain(question["query"], as_of=as_of, stop=stop)
+        plan = pool.explain(question["query"], as_of=as_of, stop=stop)
         yield plan.scans if question["part"] == "scans" else pl.DataFrame({"steps": [plan.steps]})
 
     return (

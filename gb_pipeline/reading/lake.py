@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,9 @@ import polars as pl
 from gb_pipeline.caching.cache import Cache
 from gb_pipeline.caching.key import lake_name
 from gb_pipeline.catalog.state import known_sources
+from gb_pipeline.config.bucket import Address
 from gb_pipeline.config.cache import NO_CACHE, CacheOptions
+from gb_pipeline.config.project_incidents import Incidents
 from gb_pipeline.config.source_facts import SourceFacts
 from gb_pipeline.lake import put
 from gb_pipeline.lake.report import WriteReport
@@ -302,7 +304,18 @@ class Lake(
 
         return SqlReader(self._store, self._facts)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A process that is given a lake opens it anew, with the clock of its machine and caches of its own."""
+        storage = self._store.storage
+        return _reopen, (storage.root, storage.state, self._store.incidents, self._facts)
+
     def close(self) -> None:
         """Let go of what is held between calls: DuckDB, from the first query in SQL on. The lake stays usable."""
         if "_queries" in self.__dict__:
             self._queries.close()
+
+
+def _reopen(
+    root: Address, state: Path, incidents: Callable[[], Incidents] | None, facts: Sequence[SourceFacts] | None
+) -> Lake:
+    return Lake(LakeStore.at(root, state=state, incidents=incidents), facts=facts)

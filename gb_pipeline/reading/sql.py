@@ -26,7 +26,7 @@ from gb_pipeline.reading.sql_stop import QueryStop
 from gb_pipeline.reading.sql_tables import Pruners, SqlTables, needs_catalog
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 _BATCH_ROWS = 100_000
 T = TypeVar("T")
@@ -167,8 +167,15 @@ def _interrupted_after(connection: DuckDBPyConnection, seconds: float | None) ->
 def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int, most_rows: int | None) -> pa.Table:
     total = rows = 0
     batches = []
-    reader = connection.sql(text).to_arrow_reader(_BATCH_ROWS)
+    relation = connection.sql(text)
+    large = _refuse_too_wide(relation)
+    reader = relation.to_arrow_reader(_BATCH_ROWS)
     for batch in reader:
+        if large:
+            try:
+                batch.validate(full=True)
+            except pa.ArrowInvalid:
+                raise _too_wide(large[0]) from None
         total += batch.nbytes
         rows += batch.num_rows
         if total > max_bytes:
@@ -177,6 +184,26 @@ def _read_bounded(connection: DuckDBPyConnection, text: str, max_bytes: int, mos
             raise ReadError(f"the answer has more than {most_rows:,} rows", fix="add a `limit`, or aggregate")
         batches.append(batch)
     return pa.Table.from_batches(batches, reader.schema)
+
+
+def _refuse_too_wide(relation: DuckDBPyRelation) -> list[str]:
+    """The columns of HUGEINT, which Arrow has as decimals of 38 digits: of 39 they would be wrong, so each value is looked at.
+
+    Raises:
+        ReadError: a column of UHUGEINT, of which DuckDB gives other numbers.
+    """
+    kinds = dict(zip(relation.columns, map(str, relation.types), strict=False))
+    for name, kind in kinds.items():
+        if "UHUGEINT" in kind:
+            raise _too_wide(name)
+    return [name for name, kind in kinds.items() if "HUGEINT" in kind]
+
+
+def _too_wide(name: str) -> ReadError:
+    return ReadError(
+        f"column {name[:60]!r} has integers of more than 38 digits, which a table cannot hold",
+        fix="cast them: to varchar for every digit, or to double for the nearest number",
+    )
 
 
 def _too_large(max_bytes: int) -> ReadError:

@@ -36,6 +36,11 @@ class QueryStop:
             if self._connection is not None:
                 self._connection.interrupt()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is to end."""
+        return self._stopped
+
     @contextmanager
     def on(self, connection: DuckDBPyConnection) -> Iterator[None]:
         """Stop what runs on a connection.

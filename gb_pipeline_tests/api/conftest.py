@@ -32,6 +32,17 @@ def lake(made: Path, tmp_path: Path) -> Lake:
     return Lake.open(tmp_path / "data")
 
 
+@pytest.fixture(scope="package")
+def asking_sql(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client that may query in SQL, of a server whose processes for it are started once."""
+    root = tmp_path_factory.mktemp("sql") / "data"
+    shutil.copytree(made, root)
+    app = build_app(Lake.open(root), ServeOptions(requests_per_second=1000.0, burst=1000))
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False, client=("127.0.0.1", 5)) as client:
+        client.headers["authorization"] = f"Bearer {make_token(root, 'sql')}"
+        yield client
+
+
 @pytest.fixture
 def ask(lake: Lake) -> Iterator[Ask]:
     """`ask("read", most_json_rows=5)`: a client with a token of these scopes, of a server with these options."""

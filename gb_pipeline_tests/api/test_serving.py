@@ -24,7 +24,7 @@ import pytest
 
 from gb_pipeline import Lake, RemoteLake
 from gb_pipeline.cli.app import run
-from gb_pipeline_tests.serving import Server, make_token, minutes, serving, start_server
+from gb_pipeline_tests.serving import Server, children_of, make_token, minutes, serving, start_server
 
 # So large that no buffer between here and there holds it.
 _DAYS = 120
@@ -301,5 +301,7 @@ def test_a_query_ends_when_whoever_asked_hangs_up(server: Server, token: str) ->
 
 
 def processor_seconds(server: Server) -> float:
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Of the server and of the processes that it started."""
+    pids = [server.process.pid, *children_of(server.process.pid)]
+    stats = [Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() for pid in pids]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")

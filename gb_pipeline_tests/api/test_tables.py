@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
+from starlette.testclient import TestClient
 
 from gb_pipeline import Lake
 from gb_pipeline.api.downloads import plan_bars
@@ -195,8 +196,8 @@ def test_values_of_every_kind_have_a_form_in_every_format() -> None:
         "explain analyze copy (select 1) to '/tmp/x'", "prepare x as select 1", "use memory", "begin transaction",
     ],
 )  # fmt: skip
-def test_sql_reads_the_lake_and_nothing_else(ask: Ask, query: str) -> None:
-    response = ask("sql").post("/v1/sql", json={"query": query})
+def test_sql_reads_the_lake_and_nothing_else(asking_sql: TestClient, query: str) -> None:
+    response = asking_sql.post("/v1/sql", json={"query": query})
     told = problem(response, 400, response.json()["kind"])
     assert "root:" not in told["detail"] and "/etc" not in told["detail"]
 
@@ -210,11 +211,10 @@ def test_sql_reads_the_lake_and_nothing_else(ask: Ask, query: str) -> None:
     ],
 )
 def test_what_a_format_has_no_form_for_is_refused_before_anything_is_sent(
-    ask: Ask, query: str, kind: str, formats: list[str]
+    asking_sql: TestClient, query: str, kind: str, formats: list[str]
 ) -> None:
-    client = ask("sql")
     for format in formats:
-        response = client.post("/v1/sql", json={"query": query, "format": format})
+        response = asking_sql.post("/v1/sql", json={"query": query, "format": format})
         problem(response, 400 if kind == "ReadError" else 406, kind)
 
 
@@ -227,13 +227,12 @@ UNBOUNDED = (
 )  # fmt: skip
 
 
-def test_sql_makes_no_single_value_that_takes_all_memory(ask: Ask) -> None:
-    client = ask("sql")
+def test_sql_makes_no_single_value_that_takes_all_memory(asking_sql: TestClient) -> None:
     for query in UNBOUNDED:
-        told = problem(client.post("/v1/sql", json={"query": query}), 400, "ReadError")
+        told = problem(asking_sql.post("/v1/sql", json={"query": query}), 400, "ReadError")
         assert "any memory and time" in told["detail"], query
     fine = "select sum(range) as n from range(3) join generate_series(1, 2) on true"
-    assert client.post("/v1/sql", json={"query": fine}).json()["rows"] == [{"n": "6"}]
+    assert asking_sql.post("/v1/sql", json={"query": fine}).json()["rows"] == [{"n": "6"}]
 
 
 def test_sql_is_bounded_in_time_rows_and_memory(ask: Ask) -> None:

@@ -2,8 +2,9 @@
 
 A grid asks for some hundred rows at any place of an order. To find each of them in the lake would read most of its files, for
 neighbours in the order of a price lie anywhere in time. So all bars are written once to an Arrow file in the lake's state, a piece
-at a time; of each order only the places are kept, four bytes a bar, also in a file; and both are mapped into memory, so what the
-process holds does not grow with them. The system deletes the files when nobody uses them any more, however the process ends.
+at a time; of each order only the places are kept, four bytes a bar, also in a file; and both are mapped into memory. One column at
+a time is held while it is sorted, about a hundred bytes a bar. The system deletes the files when nobody uses them any more, however
+the process ends.
 """
 
 from __future__ import annotations
