@@ -15,11 +15,12 @@ from uuid import uuid4
 import numpy as np
 import polars as pl
 
+from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.datasets import RESULT_NOTES
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.research.results.canonical import from_json, to_json
 from gb_pipeline.research.results.querying import Mask
-from gb_pipeline.research.results.run import shard_of
+from gb_pipeline.research.results.run import check_text, shard_of
 from gb_pipeline.research.results.segments import Segment
 from gb_pipeline.storage import reading
 from gb_pipeline.storage.append import append
@@ -136,5 +137,13 @@ class Notes:
 
 
 def metadata_notes(target: Target, metadata: Mapping[str, Any]) -> list[Note]:
-    """A note for each key."""
+    """A note for each key.
+
+    Raises:
+        ConfigError: they are no mapping, or a key is no name.
+    """
+    if not isinstance(metadata, Mapping):
+        raise ConfigError(f"metadata are a {type(metadata).__name__}", fix="pass a mapping of names to values")
+    for key in metadata:
+        check_text(key, "a key of metadata")
     return [Note(*target, "metadata", name, value) for name, value in metadata.items()]

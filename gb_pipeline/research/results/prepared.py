@@ -93,6 +93,10 @@ def prepare(
     if not isinstance(run.error, str | None):
         raise ConfigError(f"the error of {name} is a {type(run.error).__name__}", fix="pass its text")
     error = None if run.error is None else valid_text(run.error, "the error")
+    for what in ("parameters", "metrics", "artifacts", "seeds"):
+        _mapping(getattr(run, what), what)
+    if not isinstance(run.data, Iterable):
+        raise ConfigError(f"data are a {type(run.data).__name__}", fix="pass a list of what lake.pin(...) returned")
     found = _parts(run, str(name))
     artifacts = {
         check_text(key, "the name of an artifact"): {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}

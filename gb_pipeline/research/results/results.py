@@ -168,8 +168,6 @@ class Results:
             LakeError: there is no such version or run.
             ConfigError: a key or value that cannot be kept.
         """
-        for key in metadata:
-            check_text(key, "a key of metadata")
         target = versions.existing_target(self.index, strategy, version, run_id)
         self.notes.add(metadata_notes(target, metadata), self._store.clock)
 

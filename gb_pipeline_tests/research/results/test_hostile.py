@@ -94,6 +94,9 @@ def test_what_is_no_question_is_refused_and_never_an_accident(results: Results, 
     ("fields", "words"),
     [
         ({"tags": 5}, "a tag cannot be"), ({"markets": 5}, "a market cannot be"), ({"error": 5}, "the error of s/1/1 is a int"),
+        ({"metrics": None}, "metrics are a NoneType"), ({"artifacts": [1]}, "artifacts are a list"),
+        ({"seeds": 5}, "seeds are a int"), ({"data": None}, "data are a NoneType"), ({"data": [5]}, "data cannot be int"),
+        ({"parameters": "x"}, "parameters are a str"),
         ({"parameters": {"x": 10**5000}}, "an integer of 16,610 bits"), ({"seeds": {"x": 10**5000}}, "bits"),
     ],
 )  # fmt: skip
@@ -101,6 +104,27 @@ def test_what_a_run_cannot_hold_is_refused(results: Results, fields: dict[str, A
     with pytest.raises(ConfigError, match=words):
         results.save_backtest_data(strategy="s", version="1", run_id="1", **fields)
     assert results.count() == 0
+
+
+def test_metadata_that_cannot_be_kept_are_refused_and_nothing_is_said(results: Results) -> None:
+    results.save_backtest_data(little("s", "1", "a"))
+    for wrong in (
+        None,
+        "x",
+        {"a/b": 1},
+        {1: 2},
+        {"": 1},
+        {"x": object()},
+        {"x": 10**5000},
+        {"x": "\ud800"},
+        {"good": 1, "x": {1}},
+    ):
+        with pytest.raises(ConfigError):
+            results.save_metadata("s", "1", wrong, run_id="a")  # type: ignore[arg-type]
+    assert results.load_metadata("s", "1", run_id="a") == {}
+    nested = {"ünï💥": {"a": [1, {"b": Decimal("1.10")}], "huge": 10**4000}}
+    results.save_metadata("s", "1", nested, run_id="a")
+    assert results.load_metadata("s", "1", run_id="a") == nested
 
 
 def test_decimals_beyond_floats_are_found_as_they_are(results: Results) -> None:
