@@ -369,6 +369,9 @@ class Sql(Question):
 
 
 class SqlPlan(Sql):
-    """What one query in SQL would read."""
+    """What one query in SQL would read: its scans, DuckDB's steps, or by `both` the scans with a column of steps.
 
-    part: Literal["scans", "steps"] = "scans"
+    Where nothing of the lake is read, `both` is one row without a table.
+    """
+
+    part: Literal["scans", "steps", "both"] = "scans"

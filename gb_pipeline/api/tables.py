@@ -145,7 +145,12 @@ def sql_routes(pool: SqlPool) -> tuple[TableRoute, ...]:
     def explain(lake: Lake, question: Mapping[str, Any], _: ServeOptions, stop: QueryStop) -> Iterator[pl.DataFrame]:
         as_of = moment(question.get("as_of"), lake.store.clock)
         plan = pool.explain(question["query"], as_of=as_of, stop=stop)
-        yield plan.scans if question["part"] == "scans" else pl.DataFrame({"steps": [plan.steps]})
+        scans = plan.scans
+        if question["part"] == "both":
+            whole = scans if scans.height else scans.clear(1)
+            yield whole.with_columns(steps=pl.lit(plan.steps))
+            return
+        yield scans if question["part"] == "scans" else pl.DataFrame({"steps": [plan.steps]})
 
     return (
         TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL),

@@ -64,8 +64,8 @@ class ComposedReader(BarReader):
             ReadError: as `Lake.explain_sql`.
         """
         document = to_document({"query": query, "as_of": as_of})
-        scans, steps = (self._transport.table("/sql-plan", {**document, "part": part}) for part in ("scans", "steps"))
-        return SqlPlan(scans, str(steps["steps"].item()))
+        both = self._transport.table("/sql-plan", {**document, "part": "both"})
+        return SqlPlan(both.drop("steps").filter(pl.col("table").is_not_null()), str(both["steps"][0]))
 
     def valid_mask(
         self,

@@ -103,6 +103,7 @@ QUESTIONS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("pins", (), {}),
     ("explain_sql", ("select max(close) from bars_1m where symbol = 'BTC-USD'",), {}),
     ("explain_sql", ("select * from nowhere",), {}),
+    ("explain_sql", ("select 1 as one",), {}),
     ("valid_mask", (BTC, [NINE + 50, NINE + 200], 10), {}),
     ("valid_mask", (BTC, pl.Series([NINE + 50, None]), "1m"), {"datasets": "trades"}),
     ("valid_mask", (BTC, pl.Series([], dtype=pl.Int64), 10), {}),
