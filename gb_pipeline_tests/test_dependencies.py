@@ -6,11 +6,12 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from gb_pipeline_tests.source import imports
+from gb_pipeline_tests.source import imports, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -82,18 +83,24 @@ def list_requirements(entries: list[str]) -> set[str]:
 def list_imports(*folders: str) -> Iterator[str]:
     """Top-level names that the files of some folders import, anywhere in them."""
     for folder in folders:
-        for file in (ROOT / folder).rglob("*.py"):
-            yield from (name.split(".")[0] for name, _ in imports(ast.parse(file.read_text(encoding="utf-8"))))
+        trees: Iterable[ast.Module] = (
+            sources().values()
+            if folder == "gb_pipeline"
+            else (ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / folder).rglob("*.py"))
+        )
+        for tree in trees:
+            yield from (name.split(".")[0] for name, _ in imports(tree))
 
 
-def list_distributions(*folders: str) -> set[str]:
+@cache
+def list_distributions(*folders: str) -> frozenset[str]:
     """Canonical names of the distributions that some folders import."""
     installed = packages_distributions()
-    return {
+    return frozenset(
         canonical(distribution)
         for name in set(list_imports(*folders)) - OWN - set(sys.stdlib_module_names)
         for distribution in installed.get(name, ())
-    }
+    )
 
 
 def test_every_dependency_is_imported_or_has_its_reason() -> None:
