@@ -1,4 +1,4 @@
-"""uvicorn's HTTP with limits that it lacks: time and size of a request's head, and how long a reader may take nothing.
+"""uvicorn's HTTP with limits that it lacks: time and size of a request's head, how long a reader takes nothing, who makes room.
 
 Without them a few hundred connections on which nothing happens keep everybody else out, and one head fills the memory. What was
 read whole is the guard's.
@@ -7,6 +7,7 @@ read whole is the guard's.
 from __future__ import annotations
 
 import asyncio
+from operator import itemgetter
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -28,6 +29,7 @@ def limited_protocol(options: ServeOptions) -> type[HttpToolsProtocol]:
         _head_bytes = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            self._make_room()
             super().connection_made(transport)
             self._await_head()
 
@@ -59,6 +61,22 @@ def limited_protocol(options: ServeOptions) -> type[HttpToolsProtocol]:
                 self._reader.cancel()
                 self._reader = None
             super().resume_writing()
+
+        def _make_room(self) -> None:
+            """Close the connection that has waited longest for its next request, where one more would be too many."""
+            limit = self.limit_concurrency
+            if limit is None or len(self.connections) + 1 < limit:
+                return
+            # In the order of their timers; one that was never asked anything is given up by its own.
+            waiting = [
+                (other.timeout_keep_alive_task.when(), other)
+                for other in self.connections
+                if isinstance(other, LimitedProtocol) and other.timeout_keep_alive_task is not None
+            ]
+            if waiting:
+                idle = min(waiting, key=itemgetter(0))[1]
+                self.connections.discard(idle)
+                idle.transport.close()
 
         def _await_head(self) -> None:
             self._head_bytes = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -53,6 +55,44 @@ def connect() -> Iterator[Callable[..., socket.socket]]:
     for one in opened:
         one.close()
     for server, thread in running:
+        server.should_exit = True
+        thread.join()
+
+
+def test_who_only_keeps_a_connection_open_makes_room_for_who_asks_and_no_answer_is_cut() -> None:
+    most, may_end = 4, threading.Event()
+
+    async def short(scope: Any, receive: object, send: Callable[..., Any]) -> None:
+        if scope["path"] == "/long":
+            await asyncio.to_thread(may_end.wait, 60)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    protocol = limited_protocol(ServeOptions())
+    server = uvicorn.Server(
+        uvicorn.Config(
+            short, http=protocol, limit_concurrency=most, timeout_keep_alive=600, lifespan="off", log_config=None
+        )
+    )
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    opened = []
+    try:
+        for number in range(3 * most):
+            opened.append(socket.create_connection(listener.getsockname(), 60))
+            if number == 0:
+                opened[0].sendall(GET.replace(b"/ ", b"/long ", 1))
+            else:
+                opened[-1].sendall(GET)
+                assert opened[-1].recv(1000).startswith(b"HTTP/1.1 200"), number
+        assert opened[1].recv(1) == b""
+        may_end.set()
+        assert opened[0].recv(1000).endswith(b"ok")
+    finally:
+        may_end.set()
+        for one in opened:
+            one.close()
         server.should_exit = True
         thread.join()
 
