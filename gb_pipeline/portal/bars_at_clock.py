@@ -9,6 +9,7 @@ from gb_pipeline.errors import ConfigError
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.portal.clock import SimulationClock
+from gb_pipeline.portal.known_actions import ActionsAtClock
 from gb_pipeline.portal.loading import BarLoader
 from gb_pipeline.portal.market import Market
 from gb_pipeline.portal.memory import BarMemory
@@ -23,8 +24,20 @@ class BarsAtClock:
         symbols: what is held, in the order in which it was named.
     """
 
-    def __init__(self, loader: BarLoader, market: Market, symbols: Sequence[str], clock: SimulationClock) -> None:
-        """Nothing is read but what the series are."""
+    def __init__(
+        self,
+        loader: BarLoader,
+        market: Market,
+        symbols: Sequence[str],
+        clock: SimulationClock,
+        actions: ActionsAtClock | None = None,
+    ) -> None:
+        """Nothing is read but what the series are.
+
+        Args:
+            actions: instead of the loader's factors, those that were known at the clock.
+        """
+        self._actions = actions
         self.symbols = tuple(symbols)
         self._clock = clock
         self._loader = loader
@@ -167,8 +180,14 @@ class BarsAtClock:
 
     def _conversion(self, symbol: str) -> Conversion | None:
         """What turns stored prices into those of the clock's day; None where they are left as they are stored."""
-        if self._factors is None:
+        source = self._actions or self._factors
+        if source is None:
             return None
         if symbol not in self._conversions:
-            self._conversions[symbol] = self._factors.conversion(symbol, self._market.day(self._clock.now))
+            day = self._market.day(self._clock.now)
+            self._conversions[symbol] = (
+                source.conversion(symbol, day, self._clock.microseconds)
+                if isinstance(source, ActionsAtClock)
+                else source.conversion(symbol, day)
+            )
         return self._conversions[symbol]

@@ -43,6 +43,7 @@ class BarLoader:
         calendar, alignment: of the market.
         factors: that prices are adjusted by; None leaves them as they are stored.
         strict: take every version of a bar, each from when it was known.
+        by_day: say of each bar in which session it lies, days since 1970, instead of how many ex dates it has behind it.
     """
 
     reader: BarReader
@@ -55,6 +56,7 @@ class BarLoader:
     alignment: str
     factors: PriceFactors | None
     strict: bool
+    by_day: bool = False
 
     def read(self, symbols: Sequence[str], start: int, end: int) -> dict[str, Versions]:
         """Versions of the bars that open in [start, end), by symbol; nothing for a symbol without one.
@@ -141,6 +143,9 @@ class BarLoader:
         elif self.factors is not None:
             sessions = self.calendar.session_of(rows["timestamp"], self.frequency)
             stretches = self.factors.stretches(symbol, sessions)
+        elif self.by_day:
+            sessions = self.calendar.session_of(rows["timestamp"], self.frequency).fill_null(strategy="forward")
+            stretches = sessions.to_physical().cast(pl.Int64).fill_null(0).to_numpy()
         return Versions(
             opens,
             rows["holds_from"].cast(pl.Int64).to_numpy(),

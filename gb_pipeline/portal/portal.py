@@ -16,6 +16,7 @@ from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
 from gb_pipeline.portal.bars_at_clock import BarsAtClock
 from gb_pipeline.portal.clock import SimulationClock
+from gb_pipeline.portal.known_actions import ActionsAtClock, KnownActions
 from gb_pipeline.portal.listed import ListedAtClock
 from gb_pipeline.portal.loading import BarLoader, known_until
 from gb_pipeline.portal.look_ahead import Attempt, to_frame
@@ -107,19 +108,20 @@ class DataPortal:
         known_at = moment(as_of)
         if known_at is None and isinstance(lake, Lake):
             known_at = known_until(lake, kind)
-        if strict and adjustment == "splits+dividends":
-            raise ConfigError(
-                "a strict portal reinvests no dividends: closes may have been restated after the ex date",
-                fix="leave strict out, or use adjustment='splits'",
-            )
-        factors = None
+        as_known = strict and adjustment == "splits+dividends"
+        if as_known and kind in {Resolution.WEEK, Resolution.MONTH}:
+            raise ConfigError(f"a strict portal reinvests no dividends in bars of {kind}", fix="use daily bars")
+        factors, actions = None, None
         if adjustment is not None and isinstance(lake, Lake):
             factors = PriceFactors.read(lake, names, kind, source, adjustment, known_at)
+            if as_known and known_at is not None:
+                factors = None
+                actions = ActionsAtClock(KnownActions.of(lake, names, kind, source, adjustment, known_at))
         market = find_market(lake, names, source, calendar, known_at)
         held = tuple(dict.fromkeys(("close", *fields)))
         hours = market.calendar, market.alignment
-        loader = BarLoader(lake, source, kind, kind, held, known_at, *hours, factors, strict)
-        self._bars = BarsAtClock(loader, market, names, clock)
+        loader = BarLoader(lake, source, kind, kind, held, known_at, *hours, factors, strict, as_known)
+        self._bars = BarsAtClock(loader, market, names, clock, actions)
         self._attempts: list[Attempt] = []
         self._market = market
         asked_as_of = moment(as_of)

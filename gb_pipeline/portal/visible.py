@@ -22,7 +22,8 @@ class Versions:
         holds_from: when the bar was closed and this version of it known.
         holds_until: when another version took its place, or it was removed; `NEVER`.
         values: prices and volumes by column; NaN where there is none.
-        stretches: how many ex dates the bar's session has behind it; 0 where prices are left as they are stored.
+        stretches: how many ex dates the bar's session has behind it, or, where these are not known once for all, its day since
+            1970; 0 where prices are left as they are stored.
     """
 
     opens: Integers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from gb_pipeline import ConfigError, DataPortal, Lake, SimulationClock
 from gb_pipeline.market.calendar import get_calendar
@@ -146,9 +148,60 @@ def test_a_symbol_of_two_sources_needs_the_name_of_one(lake: Lake) -> None:
     assert make_portal(lake, clock, "splits", source="sim").history("KO", "close", 2)["close"].to_list() == [50, 50]
 
 
-def test_what_a_strict_portal_cannot_know_is_refused(lake: Lake) -> None:
+def test_a_strict_portal_reinvests_what_it_was_told_from_when_it_was_told_at_the_close_as_it_was_known(
+    lake: Lake,
+) -> None:
+    told = [
+        (f"{SESSIONS[1]}T22:00Z", [50, 60]),
+        (f"{SESSIONS[3]}T22:00Z", [50, 60, 40, 41]),
+        ("2024-06-01", [50, 30, 40, 41]),
+    ]
+    for number, (moment, closes) in enumerate(told):
+        lake.store.clock = SetClock(at(moment))
+        put_days(lake, "KO", SESSIONS[: len(closes)], closes)
+        # The amount is told a day after the ex date, and corrected much later.
+        if number:
+            tell_actions(lake, dividend(SESSIONS[2], ["15", "1"][number - 1], symbol="KO"))
+    lake.store.clock = SetClock(at("2025-01-01"))
+    clock = SimulationClock(f"{SESSIONS[2]}T22:00Z")
+    seen = make_portal(lake, clock, "splits+dividends", strict=True)
+    assert seen.history("KO", "close", 2, on_gap="skip")["close"].to_list() == [50, 60], "nobody had told of it"
+    clock.advance_to(f"{SESSIONS[3]}T23:00Z")
+    assert seen.history("KO", "close", 4, on_gap="skip")["close"].to_list() == [37.5, 45, 40, 41]
+    clock.advance_to("2024-06-02")
+    assert seen.history("KO", "close", 4, on_gap="skip")["close"].to_list() == pytest.approx([50 * 29 / 30, 29, 40, 41])
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    futures=st.lists(
+        st.tuples(st.integers(1, 20), st.lists(st.integers(50, 90), min_size=6, max_size=6)), min_size=2, max_size=2
+    ),
+    now=st.integers(3, 6),
+)
+def test_no_later_action_and_no_later_close_changes_what_a_strict_portal_says(
+    futures: list[tuple[int, list[int]]], now: int
+) -> None:
+    answers = []
+    for amount, closes in futures:
+        with tempfile.TemporaryDirectory() as folder:
+            lake = open_lake(Path(folder))
+            lake.store.clock = SetClock(at(f"{SESSIONS[now]}T22:00Z"))
+            put_days(lake, "KO", SESSIONS[:now], [60, 70, 65, 80, 75, 90][:now])
+            tell_actions(lake, dividend(SESSIONS[2], "5", symbol="KO"))
+            lake.store.clock = SetClock(at("2024-06-01"))
+            put_days(lake, "KO", SESSIONS[:6], closes)
+            later = [dividend(SESSIONS[day], str(amount), symbol="KO") for day in (1, 2, 4)]
+            tell_actions(lake, *later, split(SESSIONS[1], "2", symbol="KO"))
+            lake.store.clock = SetClock(at("2025-01-01"))
+            clock = SimulationClock(f"{SESSIONS[now]}T23:00Z")
+            seen = make_portal(lake, clock, "splits+dividends", strict=True)
+            answers.append(seen.history("KO", ["close", "volume"], 6, on_gap="skip"))
+            assert answers[-1].height == now
+    assert_frame_equal(*answers, check_exact=True)
+
+
+def test_what_is_no_adjustment_of_a_portal_is_refused(lake: Lake) -> None:
     put_days(lake, "KO", SESSIONS[:3], [100, 100, 50])
-    with pytest.raises(ConfigError, match="reinvests no dividends"):
-        make_portal(lake, SimulationClock("2024-03-04"), "splits+dividends", strict=True)
     with pytest.raises(ConfigError, match="use splits or splits"):
         make_portal(lake, SimulationClock("2024-03-04"), "dividends")

@@ -18,6 +18,7 @@ from gb_pipeline.market.moments import day_number
 from gb_pipeline.market.resolution import Resolution
 from gb_pipeline.market.spelling import list_some
 from gb_pipeline.market.symbol import Symbol
+from gb_pipeline.portal.known_actions import KnownActions
 from gb_pipeline.portal.loading import known_until
 from gb_pipeline.portal.market import common_calendar
 from gb_pipeline.portal.price_factors import ADJUSTMENTS, PriceFactors
@@ -26,7 +27,6 @@ from gb_pipeline.reading.arguments import Moment, moment, named_symbols
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.series import stored_series
 from gb_pipeline.research.factors.holders import Holders
-from gb_pipeline.research.factors.known_actions import KnownActions
 
 AUTO = "auto"
 # Where nothing is split.

@@ -103,7 +103,9 @@ def _lay_out(market: Market, timeline: Timeline, block: Block, bars: BarArrays, 
     for number, name in enumerate(market.names):
         breaks = {begin}
         if market.known_actions is not None:
-            breaks |= {place - block.warm for place in market.known_actions.changes(name, timeline)}
+            breaks |= {
+                place - block.warm for place in market.known_actions.changes(name, timeline.days, timeline.opens)
+            }
         elif name in factors:
             days = [day_number(day) for day in factors[name].ex_dates]
             breaks |= set((np.searchsorted(timeline.days, days) - block.warm).tolist())
