@@ -35,6 +35,7 @@ def up(
     from gb_pipeline.cli.running import running, say, stoppable, until_stopped
     from gb_pipeline.dagster_runtime.home import has_home
     from gb_pipeline.dagster_runtime.instance import Stack
+    from gb_pipeline.market.spelling import format_count
 
     settings = load_settings(config)
     if not has_home(settings.path.parent) and open_store(settings).storage.exists:
@@ -50,7 +51,7 @@ def up(
     with stoppable(), running(stack):
         series = sum(len(source.symbols) * len(source.resolutions) for source in settings.sources.values())
         streams = len(settings.collect.streams)
-        heard = f", {streams:,} feeds that `gb collect` hears" if streams else ""
+        heard = f", {format_count(streams, 'stream')} of `gb collect`" if streams else ""
         note(f"{series:,} series of {settings.path}{heard}")
         note(f"Dagster{', read-only' if read_only else ''}: {stack.url}")
         until_stopped(stack)
