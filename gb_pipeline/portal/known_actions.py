@@ -16,7 +16,7 @@ import polars as pl
 from gb_pipeline.lake import corporate_actions, ledger
 from gb_pipeline.market.moments import from_microseconds
 from gb_pipeline.market.resolution import Resolution
-from gb_pipeline.portal.price_factors import Conversion, Floats, Integers, PriceFactors
+from gb_pipeline.portal.price_factors import ADJUSTMENTS, Conversion, Floats, Integers, PriceFactors
 from gb_pipeline.reading.lake import Lake
 
 
@@ -103,6 +103,7 @@ class ActionsAtClock:
     def __init__(self, known: KnownActions) -> None:
         """Nothing is read yet."""
         self._known = known
+        self._counts_closes = ADJUSTMENTS[known.adjustment].dividends is not None
         self._told: dict[str, Integers] = {}
         self._newest: dict[str, tuple[tuple[int, int], PriceFactors]] = {}
 
@@ -114,8 +115,9 @@ class ActionsAtClock:
         """
         if symbol not in self._known.versions:
             return None
-        # Between two days, and where nothing is told of a symbol, the same is known.
-        state = moment // 86_400_000_000, int(np.searchsorted(self._moments(symbol), moment, side="right"))
+        # Where nothing is told of a symbol, the same is known; closes, which dividends are reinvested at, until the day ends.
+        day_known = moment // 86_400_000_000 if self._counts_closes else 0
+        state = day_known, int(np.searchsorted(self._moments(symbol), moment, side="right"))
         kept = self._newest.get(symbol)
         if kept is None or kept[0] != state:
             own = self._known
@@ -136,15 +138,15 @@ class ActionsAtClock:
         return DatedConversion(found.prices, found.volumes, ex_dates)
 
     def _moments(self, symbol: str) -> Integers:
-        """When the lake was told something of a symbol's actions or sessions."""
+        """When the lake was told something of a symbol's actions, and where closes count, of its sessions."""
         if symbol not in self._told:
             own = self._known
-            sessions = ledger.scan(
-                own.lake.store.tables, own.source, own.resolution, [symbol], columns=["symbol", "known_at"]
-            )
             actions = own.versions[symbol]
-            told = pl.concat(
-                [sessions.collect()["known_at"], actions["known_at"], actions["superseded_at"].drop_nulls()]
-            )
-            self._told[symbol] = told.unique().sort().to_physical().to_numpy()
+            told = [actions["known_at"], actions["superseded_at"].drop_nulls()]
+            if self._counts_closes:
+                sessions = ledger.scan(
+                    own.lake.store.tables, own.source, own.resolution, [symbol], columns=["symbol", "known_at"]
+                )
+                told.append(sessions.collect()["known_at"])
+            self._told[symbol] = pl.concat(told).unique().sort().to_physical().to_numpy()
         return self._told[symbol]

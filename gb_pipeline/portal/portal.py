@@ -81,7 +81,7 @@ class DataPortal:
             calendar: of the market; by default that of the source in gb.yaml.
             on_gap: what a window of history does where a bar is missing: `null`, `ffill`, `skip` or `error`.
             strict: also leave out what this lake had not yet known at the clock, which includes everything that was fetched
-                later; a lake only.
+                later, and splits and dividends of which it was told later; a lake only.
             clip: answer a question about the future with what exists, instead of `LookAhead`. It is listed by `audit` either way.
             as_of: read what was known at this moment; by default now.
 
@@ -108,9 +108,9 @@ class DataPortal:
         known_at = moment(as_of)
         if known_at is None and isinstance(lake, Lake):
             known_at = known_until(lake, kind)
-        as_known = strict and adjustment == "splits+dividends"
+        as_known = strict and adjustment is not None
         if as_known and kind in {Resolution.WEEK, Resolution.MONTH}:
-            raise ConfigError(f"a strict portal reinvests no dividends in bars of {kind}", fix="use daily bars")
+            raise ConfigError(f"a strict portal adjusts no bars of {kind}", fix="use daily bars, or leave strict out")
         factors, actions = None, None
         if adjustment is not None and isinstance(lake, Lake):
             factors = PriceFactors.read(lake, names, kind, source, adjustment, known_at)

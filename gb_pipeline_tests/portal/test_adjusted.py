@@ -172,6 +172,21 @@ def test_a_strict_portal_reinvests_what_it_was_told_from_when_it_was_told_at_the
     assert seen.history("KO", "close", 4, on_gap="skip")["close"].to_list() == pytest.approx([50 * 29 / 30, 29, 40, 41])
 
 
+def test_a_strict_portal_counts_a_split_from_when_it_was_told_of_it(lake: Lake) -> None:
+    for moment, count in ((f"{SESSIONS[2]}T22:00Z", 3), ("2024-06-01", 4)):
+        lake.store.clock = SetClock(at(moment))
+        put_days(lake, "KO", SESSIONS[:count], [100, 100, 50, 50][:count])
+    tell_actions(lake, split(SESSIONS[2], "2", symbol="KO"))
+    lake.store.clock = SetClock(at("2025-01-01"))
+    clock = SimulationClock(f"{SESSIONS[2]}T23:00Z")
+    seen = make_portal(lake, clock, "splits", strict=True)
+    assert seen.history("KO", "close", 3, on_gap="skip")["close"].to_list() == [100, 100, 50], "nobody had told of it"
+    clock.advance_to("2024-06-02")
+    assert seen.history("KO", ["close", "volume"], 4, on_gap="skip")["close"].to_list() == [50, 50, 50, 50]
+    with pytest.raises(ConfigError, match="adjusts no bars of 1w"):
+        DataPortal(lake, clock, "KO", "1w", calendar="XNYS", adjustment="splits", strict=True)
+
+
 @settings(max_examples=4, deadline=None)
 @given(
     futures=st.lists(
@@ -195,9 +210,12 @@ def test_no_later_action_and_no_later_close_changes_what_a_strict_portal_says(
             tell_actions(lake, *later, split(SESSIONS[1], "2", symbol="KO"))
             lake.store.clock = SetClock(at("2025-01-01"))
             clock = SimulationClock(f"{SESSIONS[now]}T23:00Z")
-            seen = make_portal(lake, clock, "splits+dividends", strict=True)
-            answers.append(seen.history("KO", ["close", "volume"], 6, on_gap="skip"))
-            assert answers[-1].height == now
+            of_each = [
+                make_portal(lake, clock, name, strict=True).history("KO", ["close", "volume"], 6, on_gap="skip")
+                for name in ("splits", "splits+dividends")
+            ]
+            assert [answer.height for answer in of_each] == [now, now]
+            answers.append(pl.concat(of_each))
     assert_frame_equal(*answers, check_exact=True)
 
 
