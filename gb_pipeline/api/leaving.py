@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,12 +14,15 @@ from gb_pipeline.reading.sql_stop import QueryStop
 _AGAIN_SECONDS = 0.05
 
 
-async def while_heard(request: Request, answer: Callable[[QueryStop], Response]) -> Response:
+async def while_heard(
+    request: Request, answer: Callable[[QueryStop], Response], threads: anyio.CapacityLimiter | None = None
+) -> Response:
     """The answer to a request.
 
     Args:
         request: whose body was read.
         answer: makes it, in a thread; a query in SQL that it runs ends when the connection is closed.
+        threads: how many may run at a time; by default those of the server.
 
     Raises:
         GbError: what `answer` raises.
@@ -35,6 +38,6 @@ async def while_heard(request: Request, answer: Callable[[QueryStop], Response])
 
     listening = asyncio.create_task(listen())
     try:
-        return await run_in_threadpool(answer, stop)
+        return await anyio.to_thread.run_sync(answer, stop, limiter=threads)
     finally:
         listening.cancel()

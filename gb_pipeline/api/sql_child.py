@@ -14,6 +14,7 @@ import pickle
 import queue
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ from gb_pipeline.reading.sql_stop import QueryStop
 
 # What threads and libraries take beside the query, and the answer beside DuckDB.
 _BESIDE = 512 << 20
+# How it ends where a query failed by a mistake of the code, and not for its memory.
+FAILED = 70
 _BATCH_ROWS = 65_536
 _AGAIN_SECONDS = 0.05
 _OUT_OF_MEMORY_SCORE = "1000"
@@ -135,6 +138,11 @@ def main() -> int:
         asked = questions.next()
         try:
             _answer(reader, asked, questions.stop, out, worn_bytes)
+        except Exception as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            # An ordinary end waits for the thread that reads.
+            os._exit(1 if isinstance(error, MemoryError) else FAILED)
         finally:
             questions.idle.set()
 

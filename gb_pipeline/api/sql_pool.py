@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import Any, cast
@@ -25,8 +26,10 @@ import pyarrow as pa
 
 from gb_pipeline import errors
 from gb_pipeline.api.problems import Problem
+from gb_pipeline.api.sql_child import FAILED
 from gb_pipeline.errors import GbError, ReadError
 from gb_pipeline.reading.lake import Lake
+from gb_pipeline.reading.sql_engine import remove_spilled
 from gb_pipeline.reading.sql_plan import SqlPlan
 from gb_pipeline.reading.sql_stop import QueryStop
 
@@ -40,7 +43,8 @@ _LEFT_BATCHES = 16
 class _Child:
     """One process that answers queries."""
 
-    def __init__(self, lake: bytes, limits: dict[str, Any]) -> None:
+    def __init__(self, lake: Lake, limits: dict[str, Any]) -> None:
+        self._storage = lake.store.storage
         command = [sys.executable, "-m", "gb_pipeline.api.sql_child"]
         # A session of its own: Ctrl-C is for the server, with which it ends.
         self._process = subprocess.Popen(
@@ -50,7 +54,7 @@ class _Child:
         self._to, self._output = self._process.stdin, self._process.stdout
         self.output = io.BufferedReader(cast(io.RawIOBase, self._output), 1 << 20)
         try:
-            self._write(lake + json.dumps(limits).encode() + b"\n")
+            self._write(pickle.dumps(lake) + json.dumps(limits).encode() + b"\n")
             self.wait(_START_SECONDS)
         except BaseException:
             self.end()
@@ -93,6 +97,12 @@ class _Child:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def ended(self) -> int:
+        """The exit code of one that says nothing more; it may still have to let go of its memory."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        return self.end()
+
     def end(self) -> int:
         """Kill it, and return its exit code."""
         if self.is_alive:
@@ -100,6 +110,7 @@ class _Child:
         code = self._process.wait()
         self._to.close()
         self.output.close()
+        remove_spilled(self._storage, self._process.pid)
         return code
 
 
@@ -201,7 +212,7 @@ class SqlPool:
                 fix="ask for less at a time: fewer symbols, a shorter range, or an aggregate",
             ) from None
         except (EOFError, BrokenPipeError):
-            raise self._died(child.end()) from None
+            raise self._died(child.ended()) from None
         if told["kind"] == "memory":
             raise self._too_large()
         if told["kind"] == "refused":
@@ -213,6 +224,10 @@ class SqlPool:
             return ReadError(
                 "the process of the query was killed, by the system for its memory or by a person",
                 fix="ask for fewer rows or columns, or aggregate; or ask again",
+            )
+        if code == FAILED:
+            return ReadError(
+                "the query failed in a way that nobody foresaw", fix="ask in another way; the server's log says more"
             )
         # A library that is refused memory ends the process, each in its own way.
         return self._too_large()
@@ -245,7 +260,7 @@ class SqlPool:
 
     def _start(self) -> _Child:
         try:
-            return _Child(pickle.dumps(self._lake), self._limits)
+            return _Child(self._lake, self._limits)
         except (EOFError, TimeoutError, OSError):
             raise Problem(
                 503, "no process for queries in SQL can be started", "look at the log of the server", "Busy"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
+import anyio
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
@@ -28,6 +29,8 @@ from gb_pipeline.reading.lake import Lake
 from gb_pipeline.reading.sql_stop import QueryStop
 
 Ask = Callable[[Lake, Mapping[str, Any], ServeOptions, QueryStop], Iterator[pl.DataFrame]]
+# Threads that do nothing but wait; whoever comes after them waits without one.
+_SQL_THREADS = 32
 _STREAM_TABLES = {"trades": "trades", "quotes": "quotes", "l2": "book_updates", "book_snapshots": "book_snapshots"}
 
 
@@ -43,6 +46,7 @@ class TableRoute:
         tag: the group that it is listed in.
         scope: what a token needs.
         plan: makes the same in pieces that can be sent again, where a download in Arrow can go on.
+        threads: in which it is begun, where it may wait for its turn; by default in those of the server.
     """
 
     path: str
@@ -52,6 +56,7 @@ class TableRoute:
     tag: str = "evidence"
     scope: Scope = Scope.READ
     plan: Callable[[Lake, Mapping[str, Any], ServeOptions], Download] | None = None
+    threads: anyio.CapacityLimiter | None = None
 
 
 def method(call: Callable[..., pl.DataFrame], *leading: str) -> Ask:
@@ -152,9 +157,13 @@ def sql_routes(pool: SqlPool) -> tuple[TableRoute, ...]:
             return
         yield scans if question["part"] == "scans" else pl.DataFrame({"steps": [plan.steps]})
 
+    # Whoever waits for a process holds no thread that another one needs to send its rows, or that reads no SQL at all.
+    threads = anyio.CapacityLimiter(_SQL_THREADS)
     return (
-        TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL),
-        TableRoute("/sql-plan", queries.SqlPlan, explain, "What a query in SQL would read", "sql", Scope.SQL),
+        TableRoute("/sql", queries.Sql, ask, "One query in SQL, read only", "sql", Scope.SQL, threads=threads),
+        TableRoute(
+            "/sql-plan", queries.SqlPlan, explain, "What a query in SQL would read", "sql", Scope.SQL, threads=threads
+        ),
     )
 
 
@@ -183,7 +192,7 @@ def _add(router: APIRouter, route: TableRoute) -> None:
 
     async def begin(request: Request, question: Question) -> Response:
         caller_of(request.scope, route.scope)
-        return await while_heard(request, partial(answer, request, question))
+        return await while_heard(request, partial(answer, request, question), route.threads)
 
     async def get(request: Request, question: Annotated[model, Query()]) -> Response:  # type: ignore[valid-type]
         return await begin(request, question)

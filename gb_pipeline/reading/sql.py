@@ -142,7 +142,7 @@ class SqlReader:
                     if damage:
                         raise damage[0] from None
                     raise _explain(connection, error) from None
-                except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowInvalid) as error:
                     raise ReadError(
                         f"the result is not a table: {_first_paragraph(error)}",
                         fix="give every column its own name and a plain type",

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gb_pipeline.catalog.connection import connect
@@ -89,7 +90,7 @@ class SqlEngine:
             except (OSError, LakeError):
                 # The folder cannot be written, or another program holds the catalog open for writing.
                 connection = in_memory_catalog(self._store, self._facts)
-        lock(connection, [], spill=self._store.storage.state / "sql", memory=self._memory)
+        lock(connection, [], spill=_spill_folder(self._store.storage), memory=self._memory)
         return _Held(connection, has_catalog=with_catalog, attached=attached)
 
 
@@ -115,6 +116,16 @@ class _Held:
 def _close(connection: DuckDBPyConnection, process: int) -> None:
     if process == os.getpid():
         connection.close()
+
+
+def remove_spilled(storage: Storage, process: int) -> None:
+    """Delete what queries of a process that was killed had put into files, which DuckDB does only when it next needs some."""
+    for file in _spill_folder(storage).glob(f"duckdb_temp_{process}_*"):
+        file.unlink(missing_ok=True)
+
+
+def _spill_folder(storage: Storage) -> Path:
+    return storage.state / "sql"
 
 
 class SourcePriority:

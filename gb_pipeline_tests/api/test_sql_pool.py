@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
 import pytest
+from starlette.testclient import TestClient
 
 from gb_pipeline.api import sql_pool
+from gb_pipeline.api.app import build_app
+from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.problems import Problem
 from gb_pipeline.api.sql_pool import SqlPool
 from gb_pipeline.errors import ReadError
@@ -116,15 +121,18 @@ def test_a_process_that_is_killed_is_said_and_replaced(pool: SqlPool) -> None:
     assert ask(pool, "select 3 as three")["three"].item() == 3
 
 
-def test_a_query_ends_at_its_time_or_when_nobody_waits_and_others_wait_for_their_turn(lake: Lake) -> None:
+def test_a_query_ends_when_nobody_waits(pool: SqlPool) -> None:
+    stop = QueryStop()
+    threading.Timer(0.1, stop.stop).start()
+    with pytest.raises(ReadError, match="was stopped"):
+        ask(pool, LONG, stop)
+
+
+def test_a_query_ends_at_its_time_and_others_wait_for_their_turn(lake: Lake) -> None:
     pool = SqlPool(lake, memory=MEMORY, rows=1000, seconds=0.5, processes=1)
     try:
         with pytest.raises(ReadError, match=r"ran longer than 0\.5 s"):
             ask(pool, LONG)
-        stop = QueryStop()
-        threading.Timer(0.1, stop.stop).start()
-        with pytest.raises(ReadError, match="was stopped"):
-            ask(pool, LONG, stop)
         rows = pool.query("select 1 as one", stop=QueryStop())
         next(rows)
         with pytest.raises(Problem) as busy:
@@ -134,6 +142,54 @@ def test_a_query_ends_at_its_time_or_when_nobody_waits_and_others_wait_for_their
         assert ask(pool, "select 2 as two")["two"].item() == 2
     finally:
         pool.close()
+
+
+def test_more_queries_at_once_than_threads_and_processes_are_all_answered(lake: Lake) -> None:
+    options = ServeOptions(sql_processes=1, threads=2)
+    query = {"query": "select * from bars_1m", "format": "arrow"}
+    app = build_app(lake, options)
+    with TestClient(app, "http://127.0.0.1", client=("127.0.0.1", 5)) as client, ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: client.post("/v1/sql", json=query), range(12)))
+    assert [answer.status_code for answer in answers] == [200] * 12
+
+
+def test_a_killed_query_leaves_no_file(lake: Lake) -> None:
+    before, folder = children(), lake.store.storage.state / "sql"
+    pool = SqlPool(lake, memory=MEMORY, rows=1000, seconds=60, processes=1)
+    numbered = "select md5(range::varchar) as a, row_number() over (order by a) as n from range(4000000)"
+    try:
+        pool.warm()
+        [pid] = children() - before
+        killer = threading.Thread(target=kill_once, args=[pid, lambda: any(folder.glob("*.tmp"))])
+        killer.start()
+        with pytest.raises(ReadError, match="was killed"):
+            ask(pool, f"select max(a), max(n) from ({numbered})")
+        killer.join()
+        assert list(folder.iterdir()) == []
+    finally:
+        pool.close()
+
+
+def kill_once(pid: int, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_mistake_of_the_code_is_not_called_a_lack_of_memory(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = SqlPool(lake, memory=MEMORY, rows=1000, seconds=5, processes=1)
+    try:
+        pool.warm()
+        with pytest.raises(ReadError, match="in a way that nobody foresaw"):
+            pool._ask(pool._idle[0], "query", 5, None, QueryStop())  # type: ignore[arg-type]
+    finally:
+        pool.close()
+
+
+def test_an_answer_that_no_table_can_hold_is_refused_in_words(lake: Lake) -> None:
+    with pytest.raises(ReadError, match="the result is not a table"):
+        lake.sql(f"select {'[' * 80}1{']' * 80}")
 
 
 def test_processes_end_with_their_pool_and_with_their_server(lake: Lake) -> None:
