@@ -91,18 +91,23 @@ def test_a_hostile_query_is_refused_and_the_server_stays_as_it_was(pool: SqlPool
     assert ask(pool, "select count(*) as n from bars_1m")["n"].item() == 1440
 
 
-@pytest.mark.parametrize("most", [sql_pool._LEFT_BATCHES, 1])
-def test_rows_are_taken_as_they_are_wanted(pool: SqlPool, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(sql_pool, "_LEFT_BATCHES", most)
-    rows = pool.query("select range, md5(range::varchar) as text from range(200000)", stop=QueryStop())
-    first = next(rows)
-    before = children()
-    # Whoever goes away in the middle ends the process where much is left, and the next query has another one.
-    rows.close()  # type: ignore[attr-defined]
+def test_rows_are_taken_as_they_are_wanted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With so much memory that no process is worn by what it answered before.
+    pool = SqlPool(lake, memory=1 << 30, rows=200_000, seconds=60, processes=1)
+    try:
+        for most in (sql_pool._LEFT_BATCHES, 1):
+            monkeypatch.setattr(sql_pool, "_LEFT_BATCHES", most)
+            rows = pool.query("select range, md5(range::varchar) as text from range(200000)", stop=QueryStop())
+            first = next(rows)
+            before = children()
+            # Whoever goes away in the middle ends the process where much is left, and the next query has another one.
+            rows.close()  # type: ignore[attr-defined]
 
-    assert 0 < first.height < 200_000
-    assert ask(pool, "select 2 as two")["two"].item() == 2
-    assert (before == children()) is (most > 1)
+            assert 0 < first.height < 200_000
+            assert ask(pool, "select 2 as two")["two"].item() == 2
+            assert (before == children()) is (most > 1)
+    finally:
+        pool.close()
 
 
 def test_a_process_that_is_killed_is_said_and_replaced(pool: SqlPool) -> None:

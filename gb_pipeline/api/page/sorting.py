@@ -61,4 +61,7 @@ def sort_rows(frame: pl.DataFrame, sort: Sort | None) -> pl.DataFrame:
     key = pl.col(sort.column)
     if frame.schema[sort.column] == pl.List(pl.String):
         key = key.list.join(", ")
+    elif frame.schema[sort.column].is_float():
+        # It is shown as what has no value.
+        key = key.fill_nan(None)
     return frame.sort(key, descending=sort.descending, nulls_last=True, maintain_order=True)

@@ -104,6 +104,9 @@ def test_what_has_no_value_comes_last_and_equal_rows_keep_their_order():
     assert sort_rows(frame, Sort("a", descending=True))["b"].to_list() == [1, 4, 3, 2]
     assert sort_rows(frame, Sort.parse("l"))["b"].to_list() == [4, 2, 1, 3]
     assert sort_rows(frame, Sort.parse(""))["b"].to_list() == [1, 2, 3, 4]
+    unknown = pl.DataFrame({"a": [1.5, float("nan"), None, float("-inf"), 2.5], "b": [1, 2, 3, 4, 5]})
+    assert sort_rows(unknown, Sort("a", descending=True))["b"].to_list() == [5, 1, 4, 2, 3]
+    assert sort_rows(unknown, Sort("a"))["b"].to_list() == [4, 1, 5, 2, 3]
     assert [column["sorts"] for column in to_json(frame, unsorted=("l",))["columns"]] == [True, True, False]
 
 
