@@ -50,6 +50,7 @@ _UNBOUNDED = frozenset({
     "range", "repeat", "rpad", "sleep_ms",
 })  # fmt: skip
 # As tables these come row by row.
+_AS_TABLE = "write it right after FROM or JOIN, as in `from bars_1d cross join range(10)`"
 _ROW_BY_ROW = frozenset({"generate_series", "range"})
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -98,7 +99,7 @@ def _refuse_unbounded(name: str, before: tuple[str, str]) -> None:
     """Refuse a function by its name and the two words before it."""
     is_table = before[1] == "join" or (before[1] == "from" and before[0] != "distinct")
     if name in _UNBOUNDED and not (name in _ROW_BY_ROW and is_table):
-        fix = "write it after FROM or JOIN" if name in _ROW_BY_ROW else "compute it from the rows that you get"
+        fix = _AS_TABLE if name in _ROW_BY_ROW else "compute it from the rows that you get"
         raise ReadError(f"{name}() is not available here: one value of it can take any memory and time", fix=fix)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -144,12 +145,25 @@ def prepare(
         "markets": markets,
         "tags": tags,
         **texts,
-        "parameter_values": [leaf._asdict() for leaf in flatten(from_json(texts["parameters"]))],
+        "parameter_values": _parameter_values(from_json(texts["parameters"])),
         "metric_values": [{"name": key, "value": float(run.metrics[key])} for key in sorted(run.metrics)],
         "data_fingerprint": fingerprint,
         "digest": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
     }
     return PreparedRun(name, row, {key: part.rows for key, part in found.items()}, _artifacts(run))
+
+
+def _parameter_values(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parameters by dotted names, each of which means one of them."""
+    leaves = flatten(parameters)
+    names = Counter(leaf.name for leaf in leaves)
+    twice = next((name for name, count in names.items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"the parameter {twice} is there twice: a dotted name, and nested",
+            fix="keep one of both: queries ask for either by this name",
+        )
+    return [leaf._asdict() for leaf in leaves]
 
 
 def rows_of(runs: Sequence[PreparedRun], table: str, save_ids: Sequence[int]) -> pl.DataFrame | None:

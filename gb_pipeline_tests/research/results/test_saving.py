@@ -105,6 +105,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(results: Resu
         ({"parameters": {"x": object()}}, ConfigError, "object"),
         ({"parameters": {"$x": 1}}, ConfigError, "key"),
         ({"parameters": {"\ud800": 1}}, ConfigError, "a key of parameters is no valid text"),
+        ({"parameters": {"exit.stop": 1, "exit": {"stop": 2}}}, ConfigError, "exit.stop is there twice"),
         ({"parameters": ["x"]}, ConfigError, "parameters are a list"),
         ({"timings": {"total": "fast"}}, ConfigError, "timing total"),
         ({"state": "failed", "error": "\ud800"}, ConfigError, "the error is no valid text"),
