@@ -51,12 +51,12 @@ def fill(root: Path, rows: int) -> None:
 
 def _download(name: str, far: Callable[[], pl.DataFrame], near: Callable[[], pl.DataFrame], server: int) -> Measurement:
     rows = far().height
-    began, own, theirs = time.perf_counter(), time.process_time(), _processor_seconds(server)
+    began, own, theirs = time.perf_counter(), time.process_time(), processor_seconds(server)
     for _ in range(REPEATS):
         assert far().height == rows
     millions = rows * REPEATS / 1e6
     speed = millions / (time.perf_counter() - began)
-    client, serving_seconds = time.process_time() - own, _processor_seconds(server) - theirs
+    client, serving_seconds = time.process_time() - own, processor_seconds(server) - theirs
     own = time.process_time()
     for _ in range(REPEATS):
         near()
@@ -68,6 +68,7 @@ def _download(name: str, far: Callable[[], pl.DataFrame], near: Callable[[], pl.
     return Measurement(f"API, Arrow: {name}, {rows:,} rows", speed, "M rows/s", f">= {TARGET:g}", speed >= TARGET, told)
 
 
-def _processor_seconds(process: int) -> float:
+def processor_seconds(process: int) -> float:
+    """Seconds of processor time that a process has taken, those of the system for it among them."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

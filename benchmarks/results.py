@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import process_time
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.api import processor_seconds
 from benchmarks.measurement import Measurement
+from gb_pipeline import RemoteLake, RemoteResults
 from gb_pipeline.lake.datasets import RUNS
 from gb_pipeline.market.schema import polars_schema
 from gb_pipeline.research.results import BacktestRun, Results
 from gb_pipeline.research.results.run import RunName, shard_of
 from gb_pipeline.storage.append import append
+from gb_pipeline_tests.serving import make_token, serving
 
 _STRATEGIES, _VERSIONS = 200, 5
 _START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -79,6 +83,41 @@ def measure(runs: int = 1_000_000, uploads: int = 1_000, saved: int = 5_000) -> 
             )
             committed = 1000 * _seconds(writer.flush) / uploads
             yield Measurement("small upload, committed", committed, "ms", by_hand="all of them in three commits")
+    yield from uploads_over_http(uploads)
+
+
+def uploads_over_http(uploads: int = 1_000) -> Iterator[Measurement]:
+    """Small uploads to `gb serve`, beside the same into a local spool; processor time with that of their commits."""
+    with tempfile.TemporaryDirectory(prefix="gb-benchmark-") as folder:
+        root, runs = Path(folder) / "served", [_small(number) for number in range(uploads)]
+        local = Results.open(Path(folder) / "local", create=True)
+
+        def save_locally() -> None:
+            with local.spooled() as writer:
+                for run in runs:
+                    writer.save(run)
+
+        alone = 1000 * _seconds(save_locally) / uploads
+        yield Measurement("small upload, local", alone, "ms", by_hand="one after the other, with its share of commits")
+        Results.open(root, create=True)
+        options = ("--requests-per-second", "10000")
+        with serving(root, Path(folder), *options) as server, RemoteLake(server.url, make_token(root)) as lake:
+            far, pid = RemoteResults(lake), server.process.pid
+            far.query_metadata()
+            ways: dict[str, Callable[[Sequence[BacktestRun]], object]] = {
+                "one after the other": lambda runs: [far.save_backtest_data(run) for run in runs],
+                "in one call": far.save_many,
+            }
+            for way, (how, save) in enumerate(ways.items()):
+                named = [replace(run, version=str(way)) for run in runs]
+                began, theirs = process_time(), processor_seconds(pid)
+                save(named)
+                # The question commits what waits.
+                far.list_strategies()
+                own, served = process_time() - began, processor_seconds(pid) - theirs
+                told = f"server {1000 * served / uploads:.2f} ms, client {1000 * own / uploads:.2f} ms"
+                ratio = 1000 * (own + served) / uploads / alone
+                yield Measurement(f"small upload over HTTP, {how}", ratio, "times a local one", by_hand=told)
 
 
 def _sizes(count: int) -> Iterator[Measurement]:

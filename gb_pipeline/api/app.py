@@ -15,24 +15,26 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
-from gb_pipeline.api import overview, probes, uploads
+from gb_pipeline.api import overview, probes, run_uploads, uploads
 from gb_pipeline.api.composed import COMPOSED
 from gb_pipeline.api.guard import Guard
 from gb_pipeline.api.options import ServeOptions
 from gb_pipeline.api.page.routes import PageOptions, page_routes
 from gb_pipeline.api.problems import Problem, handle_errors
 from gb_pipeline.api.results import result_routes
+from gb_pipeline.api.run_spool import RunSpool
 from gb_pipeline.api.sql_pool import SqlPool
 from gb_pipeline.api.tables import ROUTES, make_router, sql_routes
 from gb_pipeline.api.tokens import TokenStore
 from gb_pipeline.api.upload_store import UploadStore
 from gb_pipeline.config.settings import Settings
+from gb_pipeline.errors import LakeError
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.research.results import Results
 
 DESCRIPTION = """
-Bars, what is known of them, trades and books, SQL and uploads of one lake. Times are UTC; ranges are half-open. Errors are
-`application/problem+json` with two sentences: `detail` says what was wrong, `fix` what to do.
+Bars, what is known of them, trades and books, SQL, backtests and uploads of one lake. Times are UTC; ranges are half-open. Errors
+are `application/problem+json` with two sentences: `detail` says what was wrong, `fix` what to do.
 """
 
 
@@ -61,11 +63,15 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         processes=options.sql_processes,
     )
 
+    results = Results(lake)
+    runs = RunSpool(results)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = options.threads
-        threading.Thread(target=_warm, args=[sql], daemon=True).start()
+        threading.Thread(target=_warm, args=[sql, runs], daemon=True).start()
         yield
+        runs.close()
         sql.close()
         lake.close()
 
@@ -83,11 +89,13 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
         dependencies=[Depends(HTTPBearer(auto_error=False, description="As `gb token create` prints it."))],
     )
     app.state.lake, app.state.options, app.state.tokens, app.state.settings = lake, options, tokens, settings
+    app.state.runs, app.state.large_bodies = runs, run_uploads.LargeBodies()
     for router in (
         probes.router,
         overview.router,
         uploads.router,
-        make_router((*ROUTES, *COMPOSED, *sql_routes(sql), *result_routes(Results(lake)))),
+        run_uploads.router,
+        make_router((*ROUTES, *COMPOSED, *sql_routes(sql), *result_routes(results, runs.settle))),
     ):
         app.include_router(router)
     app.state.uploads = UploadStore(
@@ -100,7 +108,9 @@ def build_app(lake: Lake, options: ServeOptions | None = None, *, settings: Sett
     return app
 
 
-def _warm(pool: SqlPool) -> None:
-    """Let the first query find a process; where none can be started, that query says so."""
+def _warm(pool: SqlPool, runs: RunSpool) -> None:
+    """Let the first query find a process; where none can be started, that query says so. So it is with runs that wait."""
+    with suppress(LakeError):
+        runs.settle()
     with suppress(Problem):
         pool.warm()

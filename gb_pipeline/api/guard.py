@@ -31,6 +31,8 @@ Send = Callable[[Message], Awaitable[None]]
 access_log = logging.getLogger("gb_pipeline.api.access")
 # Asked by probes, which have no token; nothing of a lake is in their answers.
 OPEN_PATHS = frozenset({"/v1/health/live", "/v1/health/ready", "/v1/openapi.json"})
+# Where runs of backtests are saved.
+SAVE_RUNS_PATH = "/v1/runs/save"
 _UPLOAD_PATH = re.compile(r"/v1/uploads/[0-9a-f]{32}")
 _REQUEST_ID = re.compile(r"[\w-]{1,64}")
 _HEADERS = {
@@ -174,10 +176,13 @@ class Guard:
         """What the app reads the body through: not more than it may be, nor slower."""
         is_upload = scope["method"] == "PATCH" and _UPLOAD_PATH.fullmatch(scope["path"])
         most = self._options.most_upload_bytes if is_upload else self._options.most_body_bytes
+        fix = "send less, or upload it in parts: POST /v1/uploads"
+        if scope["path"] == SAVE_RUNS_PATH:
+            most, fix = self._options.most_run_bytes, "send fewer runs at once, or save it where the lake is"
         length = headers.get("content-length", "0")
         # Six digits more than any limit: `int` takes long for long texts.
         if not length.isdecimal() or len(length) > 18 or int(length) > most:
-            raise _too_large(most)
+            raise _too_large(most, fix)
         deadline, complete = time.monotonic() + self._options.body_seconds, False
 
         async def read() -> Message:
@@ -192,7 +197,7 @@ class Guard:
                 raise found.refusal from None
             found.received += len(message.get("body", b""))
             if found.received > most:
-                found.refusal = _too_large(most)
+                found.refusal = _too_large(most, fix)
                 raise found.refusal
             if is_upload and message.get("body"):
                 # A large part may take long, but not stand still.
@@ -241,11 +246,11 @@ def _sender(send: Send, request_id: str, found: _Answer) -> Send:
     return write
 
 
-def _too_large(most: int) -> Problem:
+def _too_large(most: int, fix: str) -> Problem:
     return Problem(
         413,
         f"the body is larger than {most:,} bytes, or does not say its length",
-        "send less, or upload it in parts: POST /v1/uploads",
+        fix,
         "TooLarge",
     )
 

@@ -26,6 +26,8 @@ class ServeOptions:
         most_upload_bytes: of one upload, as it is sent.
         most_upload_rows: of one upload, once it is decoded.
         most_decode_bytes: memory that decoding an upload may take.
+        most_run_bytes: of a request that saves runs of backtests.
+        most_run_values: rows times columns of all frames in it; for each about 100 bytes of memory are taken.
         head_seconds, most_head_bytes: how long the head of a request, its address and headers, may take to arrive, and its size.
         reader_seconds: how long a reader may take nothing of an answer.
         body_seconds: how long the body of a request may take to arrive.
@@ -52,6 +54,8 @@ class ServeOptions:
     most_upload_bytes: int = 4 << 30
     most_upload_rows: int = 20_000_000
     most_decode_bytes: int = 4 << 30
+    most_run_bytes: int = 64 << 20
+    most_run_values: int = 10_000_000
     head_seconds: float = 20.0
     most_head_bytes: int = 64 << 10
     reader_seconds: float = 300.0

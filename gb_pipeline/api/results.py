@@ -1,6 +1,6 @@
 """The routes about backtests: strategies, versions, runs by conditions, the tables of one run, and two runs side by side.
 
-`research.results` answers them; nothing is saved here.
+`research.results` answers them; `run_uploads` saves runs.
 """
 
 from __future__ import annotations
@@ -106,17 +106,19 @@ def describe_run(results: Results, name: str) -> pl.DataFrame:
     return pl.DataFrame({"document": [to_json(document, "the run")], "parts": [parts]})
 
 
-def result_routes(results: Results) -> tuple[TableRoute, ...]:
+def result_routes(results: Results, settle: Callable[[], None]) -> tuple[TableRoute, ...]:
     """The routes of a lake's results.
 
     Args:
         results: that are asked.
+        settle: called before each answer, so that it has all runs that were confirmed.
     """
 
     def ask(answer: Callable[[Mapping[str, Any]], pl.DataFrame]) -> Any:
         def frames(
             _: Lake, question: Mapping[str, Any], options: ServeOptions, __: QueryStop
         ) -> Iterator[pl.DataFrame]:
+            settle()
             try:
                 found = answer(question)
             except LakeError as error:

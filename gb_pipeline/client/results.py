@@ -1,13 +1,14 @@
 """`RemoteResults`, what backtests found, on another machine. Its methods answer as those of `Results`, which they are named after.
 
-It reads: runs are saved, retired and purged where the lake is. A run is repeated here, on bars that the server has compared.
+It reads and saves: runs are retired and purged where the lake is. A run is repeated here, on bars that the server has compared.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -22,9 +23,13 @@ from gb_pipeline.research.results.lineage import Lineage
 from gb_pipeline.research.results.loading import FRAMES
 from gb_pipeline.research.results.replaying import Backtest, RunReplay, repeat
 from gb_pipeline.research.results.run import BacktestRun, PinnedData, RunName, RunState
+from gb_pipeline.research.results.saving import RunSaver
+from gb_pipeline.research.results.sending import MEDIA_TYPE, encode_runs
+from gb_pipeline.research.results.writing import SaveOutcome, SaveReport
+from gb_pipeline.storage.commit import wall_clock
 
 
-class RemoteResults:
+class RemoteResults(RunSaver):
     """What backtests found, in a lake that `gb serve` serves.
 
     Example:
@@ -36,6 +41,28 @@ class RemoteResults:
     def __init__(self, lake: RemoteLake) -> None:
         """Nothing is asked."""
         self.lake = lake
+
+    def save_many(self, runs: Iterable[BacktestRun]) -> list[SaveReport]:
+        """Save runs, many in a request; see `Results.save_many`. All are checked here before any is sent.
+
+        They are durable on the server's disk once this returns, every question to that server finds them, and they are in the lake
+        a few seconds later. Where a connection breaks they are sent again, and may then be `unchanged`.
+
+        Raises:
+            ConfigError, WindowRefused, NaiveTimestamp: something of a run cannot be kept as it is; nothing was saved.
+            ConfigError: the token may not write.
+            LakeError: the lake cannot be written.
+            ServerUnavailable: no answer; the same again saves what is missing.
+        """
+        prepared = [(run, self.prepare(run)) for run in runs]
+        reports: list[SaveReport] = []
+        for body in encode_runs(prepared):
+            answer = self.lake.transport.ask("POST", "/runs/save", body, {"content-type": MEDIA_TYPE}).json()
+            reports += [
+                SaveReport(RunName.parse(told["run"]), SaveOutcome(told["outcome"]), told["digest"])
+                for told in answer["runs"]
+            ]
+        return reports
 
     def query_metadata(self, query: RunQuery | None = None, **filters: Any) -> pl.DataFrame:
         """The runs that fulfil some conditions; see `Results.query_metadata`.
@@ -144,8 +171,13 @@ class RemoteResults:
             LakeError: there is no such run.
         """
         name = RunName.parse(run)
-        artifacts = {key: (digest, size) for key, digest, size in self.list_artifacts(name).iter_rows()}
-        return repeat(self.lake, self.load_backtest_data(name), artifacts, function)
+        return repeat(self.lake, self.load_backtest_data(name), self._artifact_digests(name), function)
+
+    def _artifact_digests(self, name: RunName) -> dict[str, tuple[str, int]]:
+        return {key: (digest, size) for key, digest, size in self.list_artifacts(name).iter_rows()}
+
+    def _now(self) -> datetime:
+        return wall_clock()
 
     def _document(self, name: RunName) -> tuple[dict[str, Any], list[str]]:
         [(text, parts)] = self.lake.transport.table("/run-document", {"run": str(name)}).rows()

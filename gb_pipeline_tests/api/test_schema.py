@@ -23,6 +23,9 @@ _CHECKS = [
     checks.response_headers_conformance,
 ]  # fmt: skip
 
+# Runs that are saved.
+schemathesis.serializer.alias("application/vnd.apache.arrow.stream", "application/octet-stream")
+
 
 @pytest.fixture(scope="module")
 def root(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

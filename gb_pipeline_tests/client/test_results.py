@@ -15,7 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from gb_pipeline.client import RemoteLake, RemoteResults
-from gb_pipeline.errors import ConfigError, GbError, LakeError, PinRefused, ReadError
+from gb_pipeline.errors import ConfigError, GbError, LakeError, PinRefused, ReadError, RunRefused, WindowRefused
 from gb_pipeline.lake.fingerprints import combine_series, combine_sessions
 from gb_pipeline.research.results import BacktestRun, Results, RunQuery
 from gb_pipeline_tests.research.results.runs import DAY, little, make_run
@@ -162,3 +162,58 @@ def test_a_condition_that_is_no_text_is_refused_before_anything_is_asked(far: Re
         far.query_metadata(metrics={"sharpe": ("~", 1)})
     with pytest.raises(LakeError, match="there is no run"):
         far.compare(NAMES[0], "momentum/1.0/z")
+
+
+def test_runs_are_saved_as_the_results_save_them(far: RemoteResults, tmp_path: Path) -> None:
+    here = Results.open(tmp_path, create=True)
+    run = make_run("a", strategy="sent")
+    changed = replace(run, metrics={"sharpe": 2}, artifacts={"report.html": b"other"})
+    saves: list[Callable[[Any], Any]] = [
+        lambda results: results.save_many([run, changed, replace(run, run_id="b"), run]),
+        lambda results: results.save_backtest_data(run, tags=["other"]),
+        lambda results: results.save_backtest_data(
+            strategy="sent", version="1", run_id="c", parameters={"day": DAY.date()}
+        ),
+        lambda results: results.save_backtest_data(strategy="sent", color="red"),
+        lambda results: results.save_backtest_data(run, run_id="d", metrics={"sharpe": "high"}),
+        lambda results: results.save_many([replace(run, run_id="e"), replace(run, run_id="f", tags=["a/b"])]),
+        lambda results: results.save_many([]),
+    ]
+    for save in saves:
+        assert_same(answer(save, far), answer(save, here))
+    refused = []
+    for results in (far, here):
+        with pytest.raises(RunRefused, match=r"sent/1\.0/a is saved already with other metrics, artifacts") as error:
+            results.save_backtest_data(changed)
+        refused.append(error.value)
+    assert refused[0].what == refused[1].what
+    assert_frame_equal(refused[0].differences, refused[1].differences)
+    for name in ("sent/1.0/a", "sent/1.0/b"):
+        assert_same(far.load_backtest_data(name), here.load_backtest_data(name))
+    assert far.query_metadata(strategy="sent").height == here.count() == 3
+    with pytest.raises(WindowRefused, match="Int128"):
+        far.save_backtest_data(
+            run, run_id="g", equity=pl.DataFrame({"timestamp": [DAY], "x": pl.Series([1], dtype=pl.Int128)})
+        )
+
+
+def test_a_backtest_is_recorded_from_afar(far: RemoteResults) -> None:
+    with far.record("recorded", "1", run_id="a", parameters={"window": 20}, data=far.lake.replay("p")) as run:
+        run.log_equity(DAY, equity=1.0)
+        run.log_metric("sharpe", 1.5)
+    assert run.report is not None and run.report.outcome == "saved"
+    with pytest.raises(ZeroDivisionError), far.record("recorded", "1", run_id="b") as run:
+        run.log_fill(DAY, "BTC-USD", quantity=1, price=2.0)
+        raise ZeroDivisionError("by zero")
+    saved, failed = (far.load_backtest_data(f"recorded/1/{name}") for name in "ab")
+    assert saved.metrics == {"sharpe": 1.5} and saved.data[0].pin == "p"
+    assert saved.environment is not None and "python" in saved.environment
+    assert (failed.state, failed.fills.height) == ("failed", 1)  # type: ignore[union-attr]
+    assert failed.error == "ZeroDivisionError: by zero; kept: fills (1 rows)"
+
+
+def test_whoever_may_only_read_saves_nothing(results: Results, far: RemoteResults) -> None:
+    token = make_token(Path(str(results.lake.store.storage.root)), "read")
+    with RemoteLake(far.lake.transport.url, token) as lake, pytest.raises(ConfigError, match="no scope write"):
+        RemoteResults(lake).save_backtest_data(little("secret", "1", "a"))
+    assert far.query_metadata(strategy="secret").is_empty()

@@ -22,6 +22,7 @@ from gb_pipeline.errors import ConfigError, NaiveTimestamp
 _MOST_NESTED = 32
 # Python itself refuses to write or read longer integers, of 4,300 digits.
 _MOST_BITS = 14_000
+_MOST_SECONDS = 10**14
 # Integers up to here are the same as floats.
 _EXACT_FLOAT = 2**53
 _TYPES = (
@@ -163,6 +164,14 @@ def _revive(item: dict[str, Any]) -> Any:
         "$float": float,
         "$date": date.fromisoformat,
         "$datetime": datetime.fromisoformat,
-        "$seconds": lambda seconds: timedelta(microseconds=int(Decimal(seconds) * 1_000_000)),
+        "$seconds": _seconds,
     }
     return readers[key](text) if key in readers else item
+
+
+def _seconds(text: str) -> timedelta:
+    seconds = Decimal(text)
+    # A few letters may stand for an integer of a million digits.
+    if not abs(seconds) <= _MOST_SECONDS:
+        raise OverflowError(f"{text[:40]} seconds are no timedelta")
+    return timedelta(microseconds=int(seconds * 1_000_000))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
 
-from gb_pipeline.errors import ConfigError, LakeError, RunRefused
+from gb_pipeline.errors import ConfigError
 from gb_pipeline.lake.store import LakeStore
 from gb_pipeline.reading.lake import Lake
 from gb_pipeline.research.results import comparison, loading, purging, querying, versions
@@ -21,20 +21,20 @@ from gb_pipeline.research.results.index import RunIndex
 from gb_pipeline.research.results.lineage import Lineage, trace
 from gb_pipeline.research.results.loading import FRAMES
 from gb_pipeline.research.results.notes import Notes, metadata_notes
-from gb_pipeline.research.results.prepared import PreparedRun, prepare
+from gb_pipeline.research.results.prepared import PreparedRun
 from gb_pipeline.research.results.purging import PurgeReport
 from gb_pipeline.research.results.querying import Mask, QueryPlan
-from gb_pipeline.research.results.recording import Recording, new_run_id, pins_of
 from gb_pipeline.research.results.replaying import Backtest, RunReplay, repeat
 from gb_pipeline.research.results.run import BacktestRun, RunName, check_text
+from gb_pipeline.research.results.saving import RunSaver
 from gb_pipeline.research.results.segments import Segment
 from gb_pipeline.research.results.spooled import SpooledWriter, recover
-from gb_pipeline.research.results.writing import SaveOutcome, SaveReport, save
+from gb_pipeline.research.results.writing import SaveReport, save
 
 Conditions = Mapping[str, object] | Sequence[str | Condition] | str | None
 
 
-class Results:
+class Results(RunSaver):
     """What backtests found, in a lake. Any number of processes may save at once, and nothing that was saved is ever changed.
 
     Example:
@@ -66,27 +66,6 @@ class Results:
         """
         return cls(place if isinstance(place, Lake) else Lake.open(place, create=create))
 
-    def save_backtest_data(self, run: BacktestRun | None = None, **fields: Any) -> SaveReport:
-        """Save one run, durably: it is there as a whole or not at all, and never overwritten.
-
-        Args:
-            run: what was found; or its fields as keywords, see `BacktestRun`.
-            fields: these.
-
-        Returns:
-            What became of it: `saved`, or `unchanged` where it is there with this content. Where, when and in which time it was
-            computed, and its tags, are no part of the content: the first save tells them.
-
-        Raises:
-            RunRefused: a run of this name is there with other content; `differences` lists what differs.
-            ConfigError, WindowRefused, NaiveTimestamp: something of it cannot be kept as it is; nothing was saved.
-            LakeError: the lake cannot be written.
-        """
-        [report] = self.save_many([_run_of(run, fields)])
-        if report.outcome is SaveOutcome.REFUSED:
-            raise self._refusal(_run_of(run, fields))
-        return report
-
     def save_many(self, runs: Iterable[BacktestRun]) -> list[SaveReport]:
         """Save runs in one commit per table.
 
@@ -100,23 +79,8 @@ class Results:
         """
         return self._save(self.prepare(run) for run in runs)
 
-    def prepare(self, run: BacktestRun) -> PreparedRun:
-        """A run as it will be stored, checked; nothing is written."""
-        return prepare(run, self._store.clock())
-
     def _save(self, runs: Iterable[PreparedRun]) -> list[SaveReport]:
         return save(self._store.tables, self.index, self.artifacts, list(runs), self._store.clock)
-
-    def _refusal(self, run: BacktestRun) -> RunRefused:
-        saved = self.load_backtest_data(run.name)
-        given = replace(run, data=[*run.data])
-        differences = comparison.content_differences(saved, self._artifact_digests(run.name), given)
-        parts = differences["part"].unique(maintain_order=True).to_list()
-        return RunRefused(
-            f"run {run.name} is saved already with other {', '.join(parts) or 'content'}",
-            differences=differences,
-            fix="save it under another run id, or version if the code changed; the error's `differences` lists what differs",
-        )
 
     def load_backtest_data(self, run: RunName | str, *, parts: Sequence[str] = FRAMES) -> BacktestRun:
         """A run as it was saved: the same numbers with the same types, and moments in UTC.
@@ -296,41 +260,6 @@ class Results:
         one, two = (self.load_backtest_data(name, parts=("equity",)) for name in names)
         return comparison.compare(one, two)
 
-    def record(
-        self,
-        strategy: str,
-        version: str,
-        *,
-        run_id: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        data: object = None,
-        markets: Sequence[str] | str = (),
-        seeds: Mapping[str, int] | None = None,
-        tags: Sequence[str] | str = (),
-        environment: Mapping[str, Any] | None = None,
-    ) -> Recording:
-        """Record a backtest while it runs: `with results.record("momentum", "1.0", parameters=..., data=pin) as run:`.
-
-        What it logs is saved when the block ends. An exception goes on, and the run is saved as `failed` with what was logged
-        up to then; its `error` says which rows were kept.
-
-        Args:
-            strategy, version: of the run.
-            run_id: by default the time and some random letters.
-            parameters, markets, seeds, tags, environment: see `BacktestRun`.
-            data: what `lake.pin` or `lake.replay` returned, or a list of these.
-
-        Raises:
-            ConfigError: a name, a parameter or data that cannot be kept; said before anything runs.
-        """
-        run = BacktestRun(
-            strategy=strategy, version=version, run_id=new_run_id(self._store.clock()) if run_id is None else run_id,
-            parameters=parameters or {}, data=pins_of(data), seeds=seeds or {}, environment=environment,
-            markets=[markets] if isinstance(markets, str) else list(markets), tags=[tags] if isinstance(tags, str) else list(tags),
-        )  # fmt: skip
-        self.prepare(run)
-        return Recording(self.save_backtest_data, self._store.clock, run)
-
     def replay(self, run: RunName | str, function: Backtest) -> RunReplay:
         """Run a backtest again on the data that its run has pinned, and compare what comes out.
 
@@ -368,7 +297,7 @@ class Results:
         Raises:
             LakeError: the disk or the lake cannot be written, or another process has the spool of that name open.
         """
-        folder = self._store.storage.state / "results" / "spools"
+        folder = self._spools
         own = check_text(name, "the name of a spool") if name is not None else uuid4().hex[:12]
 
         def open_writer(place: Path) -> SpooledWriter:
@@ -377,6 +306,15 @@ class Results:
         recover(folder, open_writer)
         return open_writer(folder / own)
 
+    def has_spools(self) -> bool:
+        """Whether a writer of this machine is open, or was killed and has left runs: `spooled` commits these."""
+        return any(self._spools.glob("*/lock"))
+
+    @property
+    def _spools(self) -> Path:
+        folder: Path = self._store.storage.state / "results" / "spools"
+        return folder
+
     def _row(self, name: RunName) -> dict[str, Any]:
         known = loading.find_run(self.index, name)
         return loading.read_row(self._store.tables, name, int(known["save_id"]))
@@ -384,20 +322,12 @@ class Results:
     def _artifact_digests(self, name: RunName) -> dict[str, tuple[str, int]]:
         return comparison.artifact_digests(self._row(name)["artifacts"])
 
+    def _now(self) -> datetime:
+        return self._store.clock()
+
     def _query(self, query: RunQuery | None, filters: dict[str, Any]) -> RunQuery:
         return query_of(query, filters, self._store.clock)
 
     def _segments(self, query: RunQuery) -> tuple[Sequence[Segment], list[Mask | None]]:
         segments = self.index.segments()
         return segments, [None if query.retired else self.notes.retired(segment) for segment in segments]
-
-
-def _run_of(run: BacktestRun | None, fields: dict[str, Any]) -> BacktestRun:
-    if run is None:
-        try:
-            return BacktestRun(**fields)
-        except TypeError as error:
-            raise ConfigError(f"a run is not made like this: {error}", fix="see BacktestRun") from None
-    if not isinstance(run, BacktestRun):
-        raise LakeError(f"a run cannot be a {type(run).__name__}", fix="make a BacktestRun")
-    return replace(run, **fields) if fields else run

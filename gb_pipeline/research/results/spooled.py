@@ -56,6 +56,8 @@ class SpooledWriter:
         self._most_runs, self._seconds = runs, seconds
         self._spool = _open_spool(folder)
         self._waiting: dict[RunName, str] = {}
+        # Who looked for a name before a commit has to look again after it.
+        self._commits = 0
         self._guard, self._flushing = threading.Lock(), threading.Lock()
         self._wake, self._closed = threading.Event(), False
         self._failure: LakeError | None = None
@@ -85,30 +87,64 @@ class SpooledWriter:
             ConfigError, WindowRefused, NaiveTimestamp: something of it cannot be kept; nothing was saved.
             LakeError: the disk cannot be written, or the writer is closed. What was acknowledged before stays.
         """
-        prepared = self._prepare(run)
-        encoded = _encode(prepared)
-        known = self._find([prepared.name]).get(prepared.name)
-        with self._guard:
-            if self._closed:
-                raise LakeError("the writer is closed", fix="open another one: results.spooled()")
-            digest = self._waiting.get(prepared.name) or (str(known["digest"]) if known else None)
-            if digest is not None:
-                if digest != prepared.digest:
-                    raise RunRefused(
-                        f"run {prepared.name} is saved already with other content", fix="save it under another run id"
-                    )
-                return digest
-            try:
-                self._spool.append([(_TABLE, encoded)])
-            except OSError as error:
-                raise LakeError(
-                    f"run {prepared.name} could not be written to {self._folder}: {error.strerror or error}",
-                    fix="check free space and permissions; what was acknowledged before stays",
-                ) from error
-            self._waiting[prepared.name] = prepared.digest
-            if len(self._waiting) >= self._most_runs:
-                self._wake.set()
-        return prepared.digest
+        [report] = self.save_prepared([self._prepare(run)])
+        if report.outcome is SaveOutcome.REFUSED:
+            raise RunRefused(
+                f"run {report.name} is saved already with other content", fix="save it under another run id"
+            )
+        return report.digest
+
+    def save_prepared(self, runs: Sequence[PreparedRun]) -> list[SaveReport]:
+        """Make runs durable together, as one write to the disk; they are in the lake after the next flush.
+
+        Args:
+            runs: as `Results.prepare` returns them.
+
+        Returns:
+            A report for each, in their order: `saved`, `unchanged` where it is saved or waits with this content, or `refused`.
+
+        Raises:
+            LakeError: the disk cannot be written, or the writer is closed. What was acknowledged before stays.
+        """
+        encoded = [_encode(run) for run in runs]
+        while True:
+            commits = self._commits
+            known = {name: str(row["digest"]) for name, row in self._find([run.name for run in runs]).items()}
+            with self._guard:
+                if self._closed:
+                    raise LakeError("the writer is closed", fix="open another one: results.spooled()")
+                if commits == self._commits:
+                    known |= {run.name: self._waiting[run.name] for run in runs if run.name in self._waiting}
+                    return self._append(runs, encoded, known)
+
+    def _append(
+        self, runs: Sequence[PreparedRun], encoded: Sequence[pa.RecordBatch], known: dict[RunName, str]
+    ) -> list[SaveReport]:
+        reports, new, rows = [], {}, []
+        for run, row in zip(runs, encoded, strict=True):
+            outcome = SaveOutcome.SAVED
+            if run.name in known:
+                outcome = SaveOutcome.UNCHANGED if known[run.name] == run.digest else SaveOutcome.REFUSED
+            else:
+                known[run.name] = new[run.name] = run.digest
+                rows.append((_TABLE, row))
+            reports.append(SaveReport(run.name, outcome, known[run.name]))
+        try:
+            self._spool.append(rows)
+        except OSError as error:
+            raise LakeError(
+                f"{', '.join(map(str, [*new][:3]))} could not be written to {self._folder}: {error.strerror or error}",
+                fix="check free space and permissions; what was acknowledged before stays",
+            ) from error
+        self._waiting |= new
+        if len(self._waiting) >= self._most_runs:
+            self._wake.set()
+        return reports
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether runs wait for their commit."""
+        return bool(self._waiting)
 
     def flush(self) -> list[SaveReport]:
         """Commit everything that waits, as one commit per table.
@@ -129,6 +165,7 @@ class SpooledWriter:
             with self._guard:
                 for name in names:
                     self._waiting.pop(name, None)
+                self._commits += 1
                 self.reports += reports
             return reports
 
