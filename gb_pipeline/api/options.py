@@ -27,7 +27,7 @@ class ServeOptions:
         most_upload_rows: of one upload, once it is decoded.
         most_decode_bytes: memory that decoding an upload may take.
         most_run_bytes: of a request that saves runs of backtests.
-        most_run_values: rows times columns of all frames in it; for each about 100 bytes of memory are taken.
+        most_run_values: rows times columns of all frames in it; for each up to 250 bytes of memory are taken.
         head_seconds, most_head_bytes: how long the head of a request, its address and headers, may take to arrive, and its size.
         reader_seconds: how long a reader may take nothing of an answer.
         body_seconds: how long the body of a request may take to arrive.

@@ -71,7 +71,7 @@ def receive_runs(data: bytes, now: datetime, *, most_values: int, most_document:
     Args:
         data: the stream.
         now: when a run began and ended, where it does not say.
-        most_values: rows times columns of all frames together; memory for about 100 bytes each is taken.
+        most_values: rows times columns of all frames together; up to 250 bytes of memory are taken for each.
         most_document: bytes of the document of one run.
 
     Raises:
