@@ -123,7 +123,7 @@ def _compare_sides(
     adjustments = [stored_adjustments(tables, side.source, side.resolution) for side in (first, second)]
     for side, kinds in zip((first, second), adjustments, strict=True):
         if not kinds and side.source not in (known := known_series(tables))["source"]:
-            raise unknown_series_error(known, "", side.resolution, side.source)
+            raise unknown_series_error(known, None, side.resolution, side.source)
     both = [code for code in adjustments[0] if code in adjustments[1] and (named is None or code in named)]
     groups: dict[tuple[Adjustment, Adjustment], list[str]] = {}
     for code in sorted(both):

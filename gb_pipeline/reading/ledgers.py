@@ -98,7 +98,8 @@ def require_known(tables: Tables, rows: pl.DataFrame, selection: Selection) -> p
     known = known_series(tables, open_bars=False)
     stored = _filter_series(known, selection.source, selection.resolution)
     if selection.source is not None and stored.is_empty():
-        raise unknown_series_error(known, ", ".join(selection.symbols or ()), selection.resolution, selection.source)
+        named = None if selection.symbols is None else ", ".join(selection.symbols)
+        raise unknown_series_error(known, named, selection.resolution, selection.source)
     for code in without_rows:
         if code not in stored["symbol"]:
             raise unknown_series_error(known, code, selection.resolution, selection.source)

@@ -114,10 +114,10 @@ def known_series(tables: Tables, *, open_bars: bool = True) -> pl.DataFrame:
 
 
 def unknown_series_error(
-    known: pl.DataFrame, symbol: str, resolution: Resolution | None, source: str | None
+    known: pl.DataFrame, symbol: str | None, resolution: Resolution | None, source: str | None
 ) -> UnknownSeries:
-    """The error for a series that is not there: near names, or where else the symbol is."""
-    if not symbol.strip():
+    """The error for a series that is not there: near names, or where else the symbol is; None where none was named."""
+    if symbol is not None and not symbol.strip():
         return UnknownSeries(
             "the name of a symbol is empty", fix="name one, such as BTC-USD; `gb status` lists what there is"
         )
@@ -131,7 +131,7 @@ def unknown_series_error(
         return UnknownSeries(
             f"the lake has nothing from source {source!r}", near=sources, fix=f"its sources: {', '.join(sources[:20])}"
         )
-    same = known.filter(pl.col("symbol") == symbol)
+    same = known.filter(pl.col("symbol") == (symbol or ""))
     if not same.is_empty():
         places = [f"{row[0]} {row[1]} {row[2]}" for row in same.iter_rows()]
         fix = f"there is {', '.join(places[:10])}"
@@ -140,7 +140,7 @@ def unknown_series_error(
             call = f"lake.bars({symbol!r}, {str(finest)!r}, resample={str(resolution)!r})"
             fix += f"; bars of {resolution} can be made of it: {call}"
         return UnknownSeries(f"nothing is stored as {requested}", near=places, fix=fix)
-    near = near_names(symbol, known["symbol"].unique().sort().to_list())
+    near = near_names(symbol or "", known["symbol"].unique().sort().to_list())
     return UnknownSeries(
         f"nothing is stored as {requested}",
         near=near,
