@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from typing import Any, cast
@@ -156,16 +156,34 @@ class SqlPool:
             Problem: 503, all processes are busy.
             GbError: as `SqlReader.query`.
         """
+        with self._asked("query", text, as_of, stop) as (_, reader):
+            batch = next(reader, None)
+            yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table() if batch is None else batch))
+            for batch in reader:
+                yield pl.DataFrame(pl.from_arrow(batch))
+
+    def explain(self, text: str, *, as_of: datetime | None = None, stop: QueryStop) -> SqlPlan:
+        """What a query would read.
+
+        Raises:
+            Problem: 503, all processes are busy.
+            GbError: as `SqlReader.explain`.
+        """
+        with self._asked("explain", text, as_of, stop) as (told, reader):
+            return SqlPlan(pl.DataFrame(pl.from_arrow(reader.read_all())), told["steps"])
+
+    @contextmanager
+    def _asked(
+        self, kind: str, text: str, as_of: datetime | None, stop: QueryStop
+    ) -> Iterator[tuple[dict[str, Any], pa.ipc.RecordBatchStreamReader]]:
+        """What a process says of a question, and its rows, to be read to their end; afterwards it is given back."""
         child = self._take(stop)
         whole = False
         try:
-            told = self._ask(child, "query", text, as_of, stop)
+            told = self._ask(child, kind, text, as_of, stop)
             with pa.ipc.open_stream(child.output) as reader:
-                batch = next(reader, None)
                 try:
-                    yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table() if batch is None else batch))
-                    for batch in reader:
-                        yield pl.DataFrame(pl.from_arrow(batch))
+                    yield told, reader
                 except GeneratorExit:
                     # Nobody wants the rest, which is cheaper to read than a process is to start, unless it is long.
                     whole = len(list(islice(reader, _LEFT_BATCHES))) < _LEFT_BATCHES and not told["last"]
@@ -178,29 +196,6 @@ class SqlPool:
             raise refused.error from None
         finally:
             self._give_back(child, whole=whole)
-
-    def explain(self, text: str, *, as_of: datetime | None = None, stop: QueryStop) -> SqlPlan:
-        """What a query would read.
-
-        Raises:
-            Problem: 503, all processes are busy.
-            GbError: as `SqlReader.explain`.
-        """
-        child = self._take(stop)
-        whole = False
-        try:
-            told = self._ask(child, "explain", text, as_of, stop)
-            with pa.ipc.open_stream(child.output) as reader:
-                scans = pl.DataFrame(pl.from_arrow(reader.read_all()))
-            whole = not told["last"]
-        except (pa.ArrowException, OSError) as error:
-            raise ReadError("the process of the query ended in the middle of its answer", fix="ask again") from error
-        except _Refused as refused:
-            whole = not refused.last
-            raise refused.error from None
-        finally:
-            self._give_back(child, whole=whole)
-        return SqlPlan(scans, told["steps"])
 
     def _ask(self, child: _Child, kind: str, text: str, as_of: datetime | None, stop: QueryStop) -> dict[str, Any]:
         try:

@@ -180,14 +180,10 @@ class BarsAtClock:
 
     def _conversion(self, symbol: str) -> Conversion | None:
         """What turns stored prices into those of the clock's day; None where they are left as they are stored."""
-        source = self._actions or self._factors
-        if source is None:
-            return None
         if symbol not in self._conversions:
             day = self._market.day(self._clock.now)
-            self._conversions[symbol] = (
-                source.conversion(symbol, day, self._clock.microseconds)
-                if isinstance(source, ActionsAtClock)
-                else source.conversion(symbol, day)
-            )
+            if self._actions is not None:
+                self._conversions[symbol] = self._actions.conversion(symbol, day, self._clock.microseconds)
+            else:
+                self._conversions[symbol] = None if self._factors is None else self._factors.conversion(symbol, day)
         return self._conversions[symbol]

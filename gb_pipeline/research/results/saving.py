@@ -36,9 +36,10 @@ class RunSaver(ABC):
             LakeError: the lake cannot be written.
             ServerUnavailable: over HTTP, no answer; the run may be there, and the same again does not save it twice.
         """
-        [report] = self.save_many([_run_of(run, fields)])
+        given = _run_of(run, fields)
+        [report] = self.save_many([given])
         if report.outcome is SaveOutcome.REFUSED:
-            raise self._refusal(_run_of(run, fields))
+            raise self._refusal(given)
         return report
 
     @abstractmethod
